@@ -1,0 +1,282 @@
+"""The admin's operations: what a command line may ask of which service, declared once.
+
+A request goes to `admin/{account}/{service}/{noun}/{verb}` with an MQTT 5 Response Topic below
+`replies/{account}/` and Correlation Data; the account in the topic is the one the broker has checked (ADR 0001).
+The same `request_id` has one effect and one answer, however often it arrives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
+
+from shared.messages import MAX_CHUNK_BYTES, Count, Document, Line, RequestId, Sha256, Version
+from shared.topics import PREFIX, Topic
+
+ModelCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
+Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
+Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:-]{1,50}$")]
+DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,80}$")]
+"""A device's key or its whole client id."""
+
+MAX_IMAGE_BYTES = 16 * 1024 * 1024
+
+
+class Request(BaseModel):
+    """The base of all requests; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    request_id: RequestId
+
+
+class Result(BaseModel):
+    """The base of all results."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Problem(BaseModel):
+    """Why a request was refused; `code` is for scripts, `message` for people, `details` are the facts."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class Answer(BaseModel):
+    """What comes back: `result` when `ok`, else `error`."""
+
+    ok: bool
+    result: dict[str, Any] | None = None
+    error: Problem | None = None
+
+
+class ModelAdd(Request):
+    """Add a device model; its code can not be changed later."""
+
+    code: ModelCode
+    name: Line = ""
+    chip: Chip
+    slot_size_bytes: Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)] = 1536 * 1024
+    config_schema: Document | None = None
+    config_defaults: Document = {}
+
+
+class ModelView(Result):
+    """A device model."""
+
+    code: str
+    name: str
+    chip: str
+    slot_size_bytes: int
+    config_schema: dict[str, Any] | None
+    config_defaults: dict[str, Any]
+    devices: int
+
+
+class Nothing(Request):
+    """A request without parameters."""
+
+
+class Models(Result):
+    """All device models."""
+
+    models: list[ModelView]
+
+
+class DeviceAdd(Request):
+    """Add a device: its row, its Keycloak client and its broker account, or nothing at all."""
+
+    model: ModelCode
+    name: Line = ""
+    tags: list[Tag] = []
+
+
+class DeviceRef(Request):
+    """Name one device."""
+
+    device: DeviceName
+
+
+class DeviceView(Result):
+    """A device: what is wanted of it and what it last said."""
+
+    client_id: str
+    key: str
+    model: str
+    name: str
+    tags: list[str]
+    enabled: bool
+    online: bool
+    last_seen_at: AwareDatetime | None
+    firmware_version: str | None
+    config_version: int
+    config_version_reported: int | None
+    config_outcome: str | None
+    config_error: str | None
+    secret_generation: int
+    secret_created_at: AwareDatetime
+    rotation_state: str
+
+
+class Devices(Result):
+    """Devices in the order of their making."""
+
+    devices: list[DeviceView]
+
+
+class Package(Result):
+    """All that a new device needs to come online; whoever holds it is the device."""
+
+    format: Literal["mdm-package/1"] = "mdm-package/1"
+    client_id: str
+    device_key: str
+    secret: str = Field(repr=False)
+    secret_generation: int
+    token_url: str
+    mqtt_host: str
+    mqtt_port: int
+    mqtt_tls: bool
+    ca_certificate: str | None
+
+
+class ConfigSet(Request):
+    """Set what is special about one device's configuration; the model's defaults fill in the rest."""
+
+    device: DeviceName
+    overrides: Document
+
+
+class ConfigSetResult(Result):
+    """The new desired version, or the old one when nothing changed."""
+
+    client_id: str
+    version: int
+    changed: bool
+    document: dict[str, Any]
+
+
+class RotationStart(Request):
+    """Queue devices for a rotation of their secrets: one, or all that are enabled."""
+
+    device: DeviceName | None = None
+    all: bool = False
+
+
+class RotationQueued(Result):
+    """The devices that are queued now; `already` were queued or under way before."""
+
+    queued: list[str]
+    already: list[str]
+
+
+class UploadBegin(Request):
+    """Announce an image for a model; `version`, when given, must be the one embedded in the image."""
+
+    model: ModelCode
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_IMAGE_BYTES)]
+    version: Version | None = None
+
+
+class Upload(Result):
+    """An upload under way: which pieces are still missing, as offsets, and how long a piece is."""
+
+    upload_id: UUID
+    chunk_size_bytes: int
+    missing: list[int]
+
+
+class UploadChunk(Request):
+    """One piece of an image; all are as long as `Upload.chunk_size_bytes` but the last."""
+
+    upload_id: UUID
+    offset: Count
+    data: Annotated[Base64Bytes, Field(max_length=MAX_CHUNK_BYTES, repr=False)]
+
+
+class UploadFinish(Request):
+    """Check the whole image and store it; `release` makes it the model's image and tells the devices."""
+
+    upload_id: UUID
+    release: bool = True
+
+
+class ImageView(Result):
+    """A stored image, as its own descriptor describes it."""
+
+    sha256: str
+    model: str
+    version: str
+    project: str
+    chip: str
+    size_bytes: int
+    idf_version: str
+    secure_version: int
+    elf_sha256: str
+    uploaded_at: AwareDatetime
+    current: bool
+
+
+class Images(Result):
+    """Stored images, newest first."""
+
+    images: list[ImageView]
+
+
+class Received(Result):
+    """A piece is stored."""
+
+    received: bool = True
+
+
+R = TypeVar("R", bound=Request)
+A = TypeVar("A", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[R, A]):
+    """Something an admin can ask of a service.
+
+    `once` says that the answer is recorded, so that a repeated request_id gets the same one; a question that
+    changes nothing, or whose answer holds a secret, is simply answered again.
+    """
+
+    service: str
+    noun: str
+    verb: str
+    request: type[R]
+    result: type[A]
+    once: bool = True
+    max_bytes: int = 128 * 1024
+
+    @property
+    def name(self) -> str:
+        """The operation's name, as in `registry.device.add`."""
+        return f"{self.service}.{self.noun}.{self.verb}"
+
+    @property
+    def topic(self) -> Topic[R]:
+        """The topic that carries its requests."""
+        template = f"{PREFIX}/admin/{{account}}/{self.service}/{self.noun}/{self.verb}"
+        return Topic(template, self.request, max_bytes=self.max_bytes)
+
+
+REPLY = Topic(f"{PREFIX}/replies/{{account}}/{{client_id}}", Answer)
+
+MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
+MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
+DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView)
+DEVICE_LIST = Operation("registry", "device", "list", Nothing, Devices, once=False)
+DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False)
+DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
+CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult)
+ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued)
+UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload)
+UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False)
+UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView)
+IMAGE_LIST = Operation("firmware", "image", "list", Nothing, Images, once=False)

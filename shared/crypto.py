@@ -1,0 +1,79 @@
+"""Secrets: made, proven, sealed for one device, and encrypted at rest."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Literal
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from pydantic import SecretStr
+
+from shared.errors import FleetError, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+_SEAL = {"alg": "ECDH-ES", "enc": "A256GCM"}
+
+
+class SecretUnreadableError(FleetError):
+    """A ciphertext can not be decrypted with any of the master keys."""
+
+    code = "secret_unreadable"
+
+
+def new_secret() -> SecretStr:
+    """Return 256 random bits as 43 characters of base64url."""
+    return SecretStr(secrets.token_urlsafe(32))
+
+
+def proof(secret: SecretStr, purpose: Literal["stored", "ack"], rotation_id: UUID) -> str:
+    """Return hex HMAC-SHA256 (RFC 2104) over "purpose:rotation_id", keyed by the secret's UTF-8 bytes."""
+    message = f"{purpose}:{rotation_id}".encode()
+    return hmac.new(secret.get_secret_value().encode(), message, "sha256").hexdigest()
+
+
+def proves(given: str, secret: SecretStr, purpose: Literal["stored", "ack"], rotation_id: UUID) -> bool:
+    """Say whether `given` is the proof, in constant time."""
+    return hmac.compare_digest(given, proof(secret, purpose, rotation_id))
+
+
+def seal(secret: SecretStr, public_key: str) -> str:
+    """Return the secret as a compact JWE (RFC 7516: ECDH-ES, A256GCM) for an X25519 key (32 bytes, base64url)."""
+    try:
+        key = OKPKey.import_key({"kty": "OKP", "crv": "X25519", "x": public_key})
+        return jwe.encrypt_compact(_SEAL, secret.get_secret_value(), key, algorithms=list(_SEAL.values()))
+    except (JoseError, ValueError) as error:
+        raise InvalidInputError(f"public_key: must be an X25519 key of 32 bytes: {error}") from error
+
+
+def unseal(token: str, private_key: OKPKey) -> SecretStr:
+    """Return the secret in a compact JWE made by `seal`, or raise SecretUnreadableError."""
+    try:
+        opened = jwe.decrypt_compact(token, private_key, algorithms=list(_SEAL.values()))
+    except (JoseError, ValueError) as error:
+        raise SecretUnreadableError("jwe: can not be opened with this key") from error
+    return SecretStr((opened.plaintext or b"").decode())
+
+
+class Vault:
+    """Encrypts secrets at rest with the first of the master keys, and reads with any of them."""
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        self._fernet = MultiFernet([Fernet(key.get_secret_value()) for key in keys])
+
+    def encrypt(self, secret: SecretStr) -> bytes:
+        """Return the secret as a Fernet token."""
+        return self._fernet.encrypt(secret.get_secret_value().encode())
+
+    def decrypt(self, token: bytes) -> SecretStr:
+        """Return the secret in a Fernet token, or raise SecretUnreadableError."""
+        try:
+            return SecretStr(self._fernet.decrypt(token).decode())
+        except InvalidToken:
+            raise SecretUnreadableError("no master key opens a stored secret; is one missing?") from None

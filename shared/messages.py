@@ -1,0 +1,278 @@
+"""The payloads between devices and services, protocol version 1: each is declared here and nowhere else.
+
+Unknown fields from a device are ignored, so that old firmware may meet new servers and the other way round.
+Times are RFC 3339 in UTC on the wire and aware `datetime`s in the code.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_CHUNK_BYTES = 64 * 1024
+_BIGINT_MAX = 2**63 - 1
+
+
+def _storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Refuse what PostgreSQL's jsonb can not hold, and what is larger than a device could take."""
+    try:
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        size_bytes = len(text.encode())
+    except ValueError as error:
+        raise ValueError(f"must be plain JSON: {error}") from None
+    if "\\u0000" in text:
+        raise ValueError("must not contain the character U+0000")
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"must be at most {MAX_DOCUMENT_BYTES} bytes, has {size_bytes}")
+    return document
+
+
+Document = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x21-\x7e]+$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
+RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+
+
+class Message(BaseModel):
+    """The base of all payloads: immutable, without NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Status(Message):
+    """`up/status`, retained and also the last will: what a device says of itself when it connects."""
+
+    online: bool
+    firmware_version: Version | None = None
+    firmware_sha256: Sha256 | None = None
+    chip: Line | None = None
+    project: Line | None = None
+    slot_size_bytes: Count | None = None
+    config_version: Count | None = None
+    secret_generation: Count | None = None
+    reset_reason: Line | None = None
+    rssi_dbm: Annotated[int, Field(ge=-200, le=100)] | None = None
+    ip: Line | None = None
+
+
+class ConfigGet(Message):
+    """`up/config/get`: which configuration should I have?"""
+
+    request_id: RequestId
+    have_version: Count | None = None
+
+
+class Config(Message):
+    """`down/config`: the answer to `ConfigGet`, or a push when `request_id` is absent.
+
+    `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
+    device's secret: a device that logged in with it may promote its second slot.
+    """
+
+    request_id: RequestId | None = None
+    version: Count
+    unchanged: bool = False
+    document: Document | None = None
+    secret_generation: Count
+
+
+class ConfigOutcome(StrEnum):
+    """What a device did with a configuration."""
+
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    REVERTED = "reverted"
+
+
+class ConfigReport(Message):
+    """`up/config/report`: what the device did with a version."""
+
+    version: Count
+    outcome: ConfigOutcome
+    error: Line | None = None
+
+
+class RotationOffer(Message):
+    """`down/rotation/offer`: a new secret waits; never retained, expires at `deadline`.
+
+    `generation` is the new secret's, `current_generation` the one in force when the offer was made. A device
+    whose second slot holds `current_generation` promotes it first; generations only ever grow.
+    """
+
+    rotation_id: UUID
+    deadline: AwareDatetime
+    generation: Count
+    current_generation: Count
+
+
+class RotationRequest(Message):
+    """`up/rotation/request`: send the new secret, as a JWE when `public_key` (X25519, base64url) is given."""
+
+    rotation_id: UUID
+    public_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
+
+
+class RotationSecret(Message):
+    """`down/rotation/secret`: the new secret, plain or as a compact JWE (ECDH-ES, A256GCM), never both."""
+
+    rotation_id: UUID
+    generation: Count
+    secret: Annotated[str, Field(repr=False, min_length=32, max_length=255)] | None = None
+    jwe: Annotated[str, Field(repr=False, max_length=2048)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.secret is None) == (self.jwe is None):
+            raise ValueError("exactly one of secret and jwe must be given")
+        return self
+
+
+class RotationStored(Message):
+    """`up/rotation/stored`: the secret lies in the second slot; proof = HMAC(new secret, "stored:" + id)."""
+
+    rotation_id: UUID
+    proof: Sha256
+
+
+class RotationSwitch(Message):
+    """`down/rotation/switch`: Keycloak and the broker now want the new secret."""
+
+    rotation_id: UUID
+    generation: Count
+
+
+class RotationAck(Message):
+    """`up/rotation/ack`: logged in with the new secret; proof = HMAC(new secret, "ack:" + id)."""
+
+    rotation_id: UUID
+    proof: Sha256
+    token: Annotated[str, Field(repr=False, max_length=8192)] | None = None
+
+
+class RotationDone(Message):
+    """`down/rotation/done`: the new secret is the device's secret; the second slot may be promoted."""
+
+    rotation_id: UUID
+    generation: Count
+
+
+class RotationCancelled(Message):
+    """`down/rotation/cancelled`: the old secret is in force again; the second slot may be erased."""
+
+    rotation_id: UUID
+    reason: Line
+
+
+class FirmwareCheck(Message):
+    """`up/firmware/check`: is there an image for me? What runs now, and what would fit."""
+
+    request_id: RequestId
+    version: Version
+    sha256: Sha256
+    chip: Line
+    project: Line
+    slot_size_bytes: Count
+
+
+class FirmwareOffer(Message):
+    """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice."""
+
+    request_id: RequestId | None = None
+    up_to_date: bool = False
+    sha256: Sha256 | None = None
+    size_bytes: Count | None = None
+    version: Version | None = None
+    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)] | None = None
+    window: Annotated[int, Field(ge=1, le=64)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        facts = (self.sha256, self.size_bytes, self.version, self.chunk_size_bytes, self.window)
+        if self.up_to_date != all(fact is None for fact in facts) or (not self.up_to_date and None in facts):
+            raise ValueError("an offer names the image's sha256, size, version, chunk size and window")
+        return self
+
+
+class FirmwareChunkRequest(Message):
+    """`up/firmware/chunk`: send `length` bytes of the image from `offset`."""
+
+    sha256: Sha256
+    offset: Count
+    length: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)]
+
+
+class FirmwareStage(StrEnum):
+    """How far a device has come with an image."""
+
+    DOWNLOADING = "downloading"
+    VERIFYING = "verifying"
+    REBOOTING = "rebooting"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class FirmwareReport(Message):
+    """`up/firmware/report`: progress with one image."""
+
+    sha256: Sha256
+    stage: FirmwareStage
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    error: Line | None = None
+
+
+class FirmwareCancelled(Message):
+    """`down/firmware/cancelled`: this image is not for you; asking for it again will not help."""
+
+    sha256: Sha256
+    reason: Line
+
+
+class Command(Message):
+    """`down/command`: do something once, before `expires_at`; never retained."""
+
+    command_id: UUID
+    name: Line
+    arguments: Document = {}
+    expires_at: AwareDatetime
+
+
+class CommandResult(Message):
+    """`up/command/result`: the answer to a command."""
+
+    command_id: UUID
+    ok: bool
+    result: Document | None = None
+    error: Line | None = None
+
+
+class LogLine(Message):
+    """`up/log`: one line of a device's log."""
+
+    level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")]
+    tag: Line | None = None
+    text: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+class Event(Message):
+    """`events/{noun}/{verb}`: something that has happened and is committed; `data` depends on the event."""
+
+    event_id: UUID
+    at: AwareDatetime
+    client_id: str | None = None
+    data: dict[str, Any] = {}
+
+
+class ServiceStatus(Message):
+    """`services/{name}/{instance}/status`, retained and also the last will."""
+
+    online: bool
+    role: Line | None = None
+    since: AwareDatetime | None = None

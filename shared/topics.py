@@ -1,0 +1,115 @@
+"""Every topic of the protocol, with its payload and its quality of service, declared once.
+
+The way of a message starts here: a topic, its handler (`on_...`) in a service's handlers.py, and so on down.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Generic, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from shared import messages
+from shared.errors import MessageRefusedError
+
+PREFIX = "mdm/v1"
+M = TypeVar("M", BaseModel, bytes)
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+@lru_cache
+def _pattern(template: str) -> re.Pattern[str]:
+    literal = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+    return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", literal))
+
+
+def explain(error: ValidationError) -> str:
+    """Return one line that names each offending field and the rule that it breaks."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "message"
+        lines.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic(Generic[M]):
+    """A topic, its payload and its quality of service, declared once.
+
+    `template` has a `{name}` for each level that varies; `model` is the payload, or `bytes` for a raw one;
+    a larger payload than `max_bytes` is refused before it is parsed.
+    """
+
+    template: str
+    model: type[M]
+    qos: int = 1
+    retain: bool = False
+    max_bytes: int = 64 * 1024
+
+    def of(self, **names: object) -> str:
+        """Return the topic for these names."""
+        return self.template.format(**names)
+
+    @property
+    def filter(self) -> str:
+        """The subscription that matches this topic for all names."""
+        return _NAME.sub("+", self.template)
+
+    def match(self, topic: str) -> dict[str, str] | None:
+        """Return the names in `topic`, or None when it is another topic."""
+        found = _pattern(self.template).fullmatch(topic)
+        return found.groupdict() if found else None
+
+    def encode(self, message: BaseModel | bytes) -> bytes:
+        """Return the payload of `message`; absent fields are left out."""
+        if isinstance(message, bytes):
+            return message
+        return message.model_dump_json(exclude_none=True).encode()
+
+    def decode(self, payload: bytes) -> M:
+        """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
+        if len(payload) > self.max_bytes:
+            raise MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
+        if issubclass(self.model, BaseModel):
+            try:
+                return cast("M", self.model.model_validate_json(payload))
+            except ValidationError as error:
+                raise MessageRefusedError(explain(error)) from None
+        return cast("M", payload)
+
+
+_UP = f"{PREFIX}/d/{{client_id}}/up"
+_DOWN = f"{PREFIX}/d/{{client_id}}/down"
+
+STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
+
+CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)
+CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport)
+CONFIG = Topic(f"{_DOWN}/config", messages.Config)
+
+ROTATION_OFFER = Topic(f"{_DOWN}/rotation/offer", messages.RotationOffer)
+ROTATION_REQUEST = Topic(f"{_UP}/rotation/request", messages.RotationRequest)
+ROTATION_SECRET = Topic(f"{_DOWN}/rotation/secret", messages.RotationSecret)
+ROTATION_STORED = Topic(f"{_UP}/rotation/stored", messages.RotationStored)
+ROTATION_SWITCH = Topic(f"{_DOWN}/rotation/switch", messages.RotationSwitch)
+ROTATION_ACK = Topic(f"{_UP}/rotation/ack", messages.RotationAck)
+ROTATION_DONE = Topic(f"{_DOWN}/rotation/done", messages.RotationDone)
+ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCancelled)
+
+FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
+FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
+FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest)
+FIRMWARE_CHUNK_DATA = Topic(f"{_DOWN}/firmware/chunk/{{sha256}}/{{offset}}", bytes)
+FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport)
+FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCancelled)
+
+COMMAND = Topic(f"{_DOWN}/command", messages.Command)
+COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
+LOG = Topic(f"{_UP}/log", messages.LogLine)
+COREDUMP_CHUNK = Topic(f"{_UP}/coredump/{{elf_sha256}}/{{total_bytes}}/{{offset}}", bytes)
+
+EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
+SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
