@@ -1,0 +1,1 @@
+"""`mdm`, the admin's command line."""

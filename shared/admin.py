@@ -1,7 +1,7 @@
 """The admin's operations: what a command line may ask of which service, declared once.
 
 A request goes to `admin/{account}/{service}/{noun}/{verb}` with an MQTT 5 Response Topic below
-`replies/{account}/` and Correlation Data; the account in the topic is the one the broker has checked (ADR 0001).
+`replies/{account}/` and Correlation Data; the account in the topic is the one that the broker checked (ADR 0001).
 The same `request_id` has one effect and one answer, however often it arrives.
 """
 

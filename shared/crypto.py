@@ -44,7 +44,7 @@ def proves(given: str, secret: SecretStr, purpose: Literal["stored", "ack"], rot
 
 
 def seal(secret: SecretStr, public_key: str) -> str:
-    """Return the secret as a compact JWE (RFC 7516: ECDH-ES, A256GCM) for an X25519 key (32 bytes, base64url)."""
+    """Return the secret as a compact JWE (RFC 7516: ECDH-ES, A256GCM) for an X25519 key in base64url."""
     try:
         key = OKPKey.import_key({"kty": "OKP", "crv": "X25519", "x": public_key})
         return jwe.encrypt_compact(_SEAL, secret.get_secret_value(), key, algorithms=list(_SEAL.values()))

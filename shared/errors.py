@@ -35,7 +35,7 @@ class ConflictError(FleetError):
 
 
 class UnavailableError(FleetError):
-    """A neighbour (Keycloak, the broker, the database) does not answer; the same request may be sent again."""
+    """Keycloak, the broker or the database does not answer; the same request may be sent again."""
 
     code = "unavailable"
 

@@ -63,7 +63,7 @@ class Status(Message):
 
 
 class ConfigGet(Message):
-    """`up/config/get`: which configuration should I have?"""
+    """`up/config/get`: ask for the configuration."""
 
     request_id: RequestId
     have_version: Count | None = None
@@ -171,7 +171,7 @@ class RotationCancelled(Message):
 
 
 class FirmwareCheck(Message):
-    """`up/firmware/check`: is there an image for me? What runs now, and what would fit."""
+    """`up/firmware/check`: ask for an image: what runs now, and what would fit."""
 
     request_id: RequestId
     version: Version

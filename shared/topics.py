@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Generic, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared import messages
 from shared.errors import MessageRefusedError
 
 PREFIX = "mdm/v1"
-M = TypeVar("M", BaseModel, bytes)
+M = TypeVar("M")
 _NAME = re.compile(r"\{(\w+)\}")
 
 
@@ -24,6 +24,11 @@ _NAME = re.compile(r"\{(\w+)\}")
 def _pattern(template: str) -> re.Pattern[str]:
     literal = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
     return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", literal))
+
+
+@lru_cache
+def _reader(model: type[M]) -> TypeAdapter[M]:
+    return TypeAdapter(model)
 
 
 def explain(error: ValidationError) -> str:
@@ -73,12 +78,12 @@ class Topic(Generic[M]):
         """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
         if len(payload) > self.max_bytes:
             raise MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
-        if issubclass(self.model, BaseModel):
-            try:
-                return cast("M", self.model.model_validate_json(payload))
-            except ValidationError as error:
-                raise MessageRefusedError(explain(error)) from None
-        return cast("M", payload)
+        if self.model is bytes:
+            return cast("M", payload)
+        try:
+            return _reader(self.model).validate_json(payload)
+        except ValidationError as error:
+            raise MessageRefusedError(explain(error)) from None
 
 
 _UP = f"{PREFIX}/d/{{client_id}}/up"

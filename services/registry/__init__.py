@@ -1,0 +1,1 @@
+"""Models, devices, their identities and their configuration."""
