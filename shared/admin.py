@@ -1,13 +1,15 @@
 """The admin's operations: what a command line may ask of which service, declared once.
 
 A request goes to `admin/{account}/{service}/{noun}/{verb}` with an MQTT 5 Response Topic below
-`replies/{account}/` and Correlation Data; the account in the topic is the one that the broker checked (ADR 0001).
+`replies/{account}/` and Correlation Data; the broker has checked the account
+in the topic (ADR 0001).
 The same `request_id` has one effect and one answer, however often it arrives.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -238,7 +240,7 @@ R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation(Generic[R, A]):
     """Something an admin can ask of a service.
 
@@ -259,7 +261,7 @@ class Operation(Generic[R, A]):
         """The operation's name, as in `registry.device.add`."""
         return f"{self.service}.{self.noun}.{self.verb}"
 
-    @property
+    @cached_property
     def topic(self) -> Topic[R]:
         """The topic that carries its requests."""
         template = f"{PREFIX}/admin/{{account}}/{self.service}/{self.noun}/{self.verb}"

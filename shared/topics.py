@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,17 +20,6 @@ M = TypeVar("M")
 _NAME = re.compile(r"\{(\w+)\}")
 
 
-@lru_cache
-def _pattern(template: str) -> re.Pattern[str]:
-    literal = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", literal))
-
-
-@lru_cache
-def _reader(model: type[M]) -> TypeAdapter[M]:
-    return TypeAdapter(model)
-
-
 def explain(error: ValidationError) -> str:
     """Return one line that names each offending field and the rule that it breaks."""
     lines = []
@@ -40,7 +29,7 @@ def explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Topic(Generic[M]):
     """A topic, its payload and its quality of service, declared once.
 
@@ -58,14 +47,23 @@ class Topic(Generic[M]):
         """Return the topic for these names."""
         return self.template.format(**names)
 
-    @property
+    @cached_property
     def filter(self) -> str:
         """The subscription that matches this topic for all names."""
         return _NAME.sub("+", self.template)
 
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        literal = re.escape(self.template).replace(r"\{", "{").replace(r"\}", "}")
+        return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", literal))
+
+    @cached_property
+    def _reader(self) -> TypeAdapter[M]:
+        return TypeAdapter(self.model)
+
     def match(self, topic: str) -> dict[str, str] | None:
         """Return the names in `topic`, or None when it is another topic."""
-        found = _pattern(self.template).fullmatch(topic)
+        found = self._pattern.fullmatch(topic)
         return found.groupdict() if found else None
 
     def encode(self, message: BaseModel | bytes) -> bytes:
@@ -81,7 +79,7 @@ class Topic(Generic[M]):
         if self.model is bytes:
             return cast("M", payload)
         try:
-            return _reader(self.model).validate_json(payload)
+            return self._reader.validate_json(payload)
         except ValidationError as error:
             raise MessageRefusedError(explain(error)) from None
 
