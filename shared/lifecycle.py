@@ -1,0 +1,36 @@
+"""Start and stop of a service: SIGTERM or Ctrl-C cancels its main task, which closes what it opened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from shared import log, metrics
+from shared.errors import FleetError
+from shared.settings import Settings, load
+
+S = TypeVar("S", bound=Settings)
+
+
+def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> None:
+    """Run `main(settings)` until a signal ends it; a wrong setting ends the process with its name."""
+    try:
+        settings = load(kind)
+    except FleetError as error:
+        sys.exit(f"{service}: {error.message}")
+    log.configure(settings, service=service)
+    metrics.serve(settings.metrics_port)
+
+    async def until_signal() -> None:
+        task = asyncio.ensure_future(main(settings))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(until_signal())

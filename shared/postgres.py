@@ -1,0 +1,62 @@
+"""The database: one engine a service, and transactions that ring for the outbox once they have committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from shared.errors import UnavailableError
+
+POOL_SIZE = 16
+RINGS = "rings"
+"""In a session's `info`: its transaction leaves something in the outbox."""
+
+
+def is_outage(error: DBAPIError) -> bool:
+    """Say whether a database error means that the database went away, rather than that it refused."""
+    return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+
+
+class Database:
+    """The service's connections to PostgreSQL; `rung` is set after a commit that fills the outbox."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self.engine = create_async_engine(
+            url.get_secret_value(), pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True
+        )
+        self.rung = asyncio.Event()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Commit at the end of the block, roll back when it raises; an outage raises UnavailableError."""
+        try:
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                async with session.begin():
+                    yield session
+                if RINGS in session.info:
+                    self.rung.set()
+        except DBAPIError as error:
+            if is_outage(error):
+                raise UnavailableError("the database does not answer; try again") from error
+            raise
+        except OSError as error:
+            raise UnavailableError("the database can not be reached; try again") from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+@asynccontextmanager
+async def connected(url: SecretStr) -> AsyncIterator[Database]:
+    """Open the database for the block."""
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        await database.close()

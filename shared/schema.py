@@ -1,0 +1,321 @@
+"""The tables of the PostgreSQL schema `mdm`, as the Alembic history in shared/migrations makes them.
+
+Invariants that a table can hold by itself are in the migration too: slots, open rotations, immutable names.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA = "mdm"
+NOW = text("now()")
+
+
+class Base(DeclarativeBase):
+    """The base of all rows."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way
+        str: Text(),
+        bytes: LargeBinary(),
+        bool: Boolean(),
+        datetime: DateTime(timezone=True),
+        UUID: PG_UUID(as_uuid=True),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[str]: ARRAY(Text()),
+    }
+
+
+class DeviceModel(Base):
+    """A kind of device; its code never changes."""
+
+    __tablename__ = "device_models"
+    __table_args__ = (
+        CheckConstraint("code ~ '^[a-z0-9_]{1,50}$'", name="code"),
+        CheckConstraint("slot_size_bytes > 0", name="slot_size"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    chip: Mapped[str]
+    slot_size_bytes: Mapped[int] = mapped_column(BigInteger)
+    config_schema: Mapped[dict[str, Any] | None]
+    config_defaults: Mapped[dict[str, Any]]
+    image_sha256: Mapped[str | None] = mapped_column(
+        ForeignKey("firmware_images.sha256", use_alter=True, name="device_models_image_sha256_fkey")
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class RotationSlot(Base):
+    """One row for each device that may rotate at a time."""
+
+    __tablename__ = "rotation_slots"
+    __table_args__ = (CheckConstraint("slot >= 0", name="slot"),)
+
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+
+
+class Device(Base):
+    """A device; its client id is derived from model and key, never stored twice.
+
+    `lifecycle` is CREATING until its identity stands in Keycloak and in the broker, then ACTIVE.
+    `last_generation` counts every secret ever offered to it, also those of rotations that failed.
+    """
+
+    __tablename__ = "devices"
+    __table_args__ = (
+        CheckConstraint("key ~ '^[a-z0-9]{8}$'", name="key"),
+        CheckConstraint("lifecycle IN ('CREATING', 'ACTIVE', 'REMOVING')", name="lifecycle"),
+        CheckConstraint("rotation_state IN ('OK', 'QUEUED', 'PENDING', 'TIMEOUT')", name="rotation_state"),
+        CheckConstraint(
+            "(rotation_state = 'PENDING') = (rotation_slot IS NOT NULL)", name="slot_when_pending"
+        ),
+        CheckConstraint(
+            "(rotation_state = 'TIMEOUT') = (rotation_retry_at IS NOT NULL)", name="retry_after_timeout"
+        ),
+        CheckConstraint("1 <= secret_generation AND secret_generation <= last_generation", name="generation"),
+        ForeignKeyConstraint(
+            ["id", "config_version"],
+            ["device_configs.device_id", "device_configs.version"],
+            name="devices_config_version_fkey",
+            deferrable=True,
+            initially="DEFERRED",
+            use_alter=True,
+        ),
+        Index(
+            "devices_rotation_due_idx",
+            "rotation_state",
+            "secret_created_at",
+            postgresql_where=text("rotation_state <> 'OK'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"), index=True)
+    name: Mapped[str]
+    tags: Mapped[list[str]]
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    lifecycle: Mapped[str]
+    request_id: Mapped[str] = mapped_column(unique=True)
+    config_version: Mapped[int] = mapped_column(BigInteger)
+    secret_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    last_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    secret_created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    rotation_state: Mapped[str] = mapped_column(server_default=text("'OK'"))
+    rotation_slot: Mapped[int | None] = mapped_column(ForeignKey("rotation_slots.slot"), unique=True)
+    rotation_retry_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Presence(Base):
+    """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out."""
+
+    __tablename__ = "device_presence"
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    online: Mapped[bool] = mapped_column(server_default=text("false"))
+    last_seen_at: Mapped[datetime | None]
+    status: Mapped[dict[str, Any] | None]
+    firmware_version: Mapped[str | None]
+    firmware_sha256: Mapped[str | None]
+    secret_generation: Mapped[int | None] = mapped_column(BigInteger)
+    config_version: Mapped[int | None] = mapped_column(BigInteger)
+    config_outcome: Mapped[str | None]
+    config_error: Mapped[str | None]
+
+
+class DeviceConfig(Base):
+    """One version of a device's desired configuration: what is special about it, and the merged document."""
+
+    __tablename__ = "device_configs"
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    overrides: Mapped[dict[str, Any]]
+    document: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Rotation(Base):
+    """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome."""
+
+    __tablename__ = "rotations"
+    __table_args__ = (
+        CheckConstraint(
+            "step IN ('OFFERED', 'DELIVERED', 'STORED', 'SWITCHING', 'SWITCHED', 'RESTORING')", name="step"
+        ),
+        CheckConstraint("outcome IN ('DONE', 'TIMEOUT')", name="outcome"),
+        CheckConstraint(
+            "num_nulls(new_secret, old_secret) = CASE WHEN outcome IS NULL THEN 0 ELSE 2 END",
+            name="secrets_only_while_open",
+        ),
+        CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+        UniqueConstraint("device_id", "generation"),
+        Index("rotations_open_key", "device_id", unique=True, postgresql_where=text("outcome IS NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    generation: Mapped[int] = mapped_column(BigInteger)
+    old_generation: Mapped[int] = mapped_column(BigInteger)
+    step: Mapped[str]
+    outcome: Mapped[str | None]
+    new_secret: Mapped[bytes | None]
+    old_secret: Mapped[bytes | None]
+    refused_proofs: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    started_at: Mapped[datetime]
+    deadline_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+    switched_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class FirmwareImage(Base):
+    """A stored image; the bytes lie in the store under their SHA-256."""
+
+    __tablename__ = "firmware_images"
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        UniqueConstraint("model_id", "version"),
+    )
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"))
+    version: Mapped[str]
+    project: Mapped[str]
+    chip: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    secure_version: Mapped[int] = mapped_column(BigInteger)
+    idf_version: Mapped[str]
+    elf_sha256: Mapped[str]
+    uploaded_by: Mapped[str]
+    uploaded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareUpload(Base):
+    """An upload that is not finished."""
+
+    __tablename__ = "firmware_uploads"
+    __table_args__ = (UniqueConstraint("model_id", "sha256"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"))
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareUploadChunk(Base):
+    """A piece of an upload."""
+
+    __tablename__ = "firmware_upload_chunks"
+
+    upload_id: Mapped[UUID] = mapped_column(
+        ForeignKey("firmware_uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    data: Mapped[bytes]
+
+
+class FirmwareDelivery(Base):
+    """How far a device has come with an image, by its own word."""
+
+    __tablename__ = "firmware_deliveries"
+    __table_args__ = (
+        CheckConstraint(
+            "stage IN ('offered', 'downloading', 'verifying', 'rebooting',"
+            " 'confirmed', 'failed', 'rolled_back')",
+            name="stage",
+        ),
+    )
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    sha256: Mapped[str] = mapped_column(ForeignKey("firmware_images.sha256"), primary_key=True)
+    stage: Mapped[str]
+    percent: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class OutboxMessage(Base):
+    """A message to publish once its transaction has committed, in the order of `id`."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("outbox_service_id_idx", "service", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    service: Mapped[str]
+    topic: Mapped[str]
+    payload: Mapped[bytes]
+    qos: Mapped[int] = mapped_column(Integer)
+    retain: Mapped[bool]
+    expires_at: Mapped[datetime | None]
+
+
+class AdminRequest(Base):
+    """The answer that an admin's request got, so that the same request gets it again."""
+
+    __tablename__ = "admin_requests"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    answered_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+
+
+class AuditEntry(Base):
+    """Who did what, on what, when; rows are only ever added."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]

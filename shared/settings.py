@@ -1,0 +1,101 @@
+"""Settings of the services, from `MDM_...` environment variables; a wrong one ends the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared import crypto
+from shared.errors import InvalidInputError
+
+
+class Settings(BaseSettings):
+    """What every service needs to know of its neighbours."""
+
+    model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
+
+    instance: str = Field(
+        "default", pattern=r"^[a-z0-9-]{1,50}$", description="marks what is ours in Keycloak"
+    )
+    log_format: str = Field("json", pattern=r"^(json|console)$")
+    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics; 0 serves none")
+
+    database_url: SecretStr = Field(description="postgresql+asyncpg://user:password@host/database")
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: int = Field(1883, ge=1, le=65535)
+    mqtt_password: SecretStr = Field(description="password of the service's own broker account")
+
+
+class IdentitySettings(Settings):
+    """What a service needs that changes identities in Keycloak and accounts in the broker."""
+
+    accounts_password: SecretStr = Field(description="password of the broker account svc-accounts")
+    keycloak_url: str
+    keycloak_realm: str = "iot"
+    keycloak_client_id: str
+    keycloak_client_secret: SecretStr
+
+
+class RegistrySettings(IdentitySettings):
+    """Settings of the registry; the device_* ones go into provisioning packages."""
+
+    device_mqtt_host: str = "127.0.0.1"
+    device_mqtt_port: int = Field(8883, ge=1, le=65535)
+    device_mqtt_tls: bool = True
+    device_ca_file: Path | None = None
+
+
+class RotatorSettings(IdentitySettings):
+    """Settings of the rotator; times in seconds."""
+
+    master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        description="Fernet keys, comma separated; the first encrypts, all decrypt"
+    )
+    rotation_deadline_s: float = Field(300, gt=0)
+    rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
+    sweep_s: float = Field(1, gt=0, description="how often the leader looks without being rung for")
+    leader_poll_s: float = Field(0.5, gt=0)
+    leader_lease_s: float = Field(2, gt=0, description="a leader silent for longer loses the lock")
+
+    @field_validator("master_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("master_keys")
+    @classmethod
+    def _fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        try:
+            crypto.Vault(keys)
+        except ValueError:
+            raise ValueError(
+                "each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
+            ) from None
+        return keys
+
+
+class FirmwareSettings(Settings):
+    """Settings of the firmware service."""
+
+    assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
+    chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
+    window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Return the settings from the environment, or raise InvalidInputError naming each wrong variable."""
+    try:
+        return kind()
+    except ValidationError as error:
+        faults = [
+            f"MDM_{str(fault['loc'][0]).upper()}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise InvalidInputError("; ".join(faults)) from None
