@@ -1,0 +1,39 @@
+"""Checks configurations against their model's JSON Schema (draft 2020-12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from shared.errors import InvalidInputError
+
+
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError unless `schema` is a JSON Schema."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InvalidInputError(f"config_schema{_path(error)}: {error.message}") from None
+
+
+def check(document: Mapping[str, Any], schema: Mapping[str, Any] | None, *, field: str) -> None:
+    """Raise InvalidInputError naming the path and the rule unless `document` fits the schema."""
+    if schema is None:
+        return
+    # The empty registry: a reference to another host must not be fetched from here.
+    validator = Draft202012Validator(schema, registry=Registry())
+    try:
+        error = best_match(validator.iter_errors(document))
+    except Unresolvable as unresolvable:
+        raise InvalidInputError(f"config_schema: can not resolve {unresolvable}") from None
+    if error is not None:
+        raise InvalidInputError(f"{field}{_path(error)}: {error.message}")
+
+
+def _path(error: ValidationError | SchemaError) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)

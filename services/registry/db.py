@@ -1,0 +1,93 @@
+"""Queries on models, devices, their configurations and what they report."""
+
+from __future__ import annotations
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import domain
+from shared.errors import NotFoundError
+from shared.schema import Device, DeviceConfig, DeviceModel, Presence
+
+
+def _devices() -> Select[Device, DeviceModel, Presence]:
+    return (
+        select(Device, DeviceModel, Presence)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(Device.lifecycle == "ACTIVE")
+    )
+
+
+async def model(session: AsyncSession, code: str) -> DeviceModel:
+    """Return the model of this code, or raise NotFoundError."""
+    found = await session.scalar(select(DeviceModel).where(DeviceModel.code == code))
+    if found is None:
+        raise NotFoundError(f"model: there is no model {code}; add it first", model=code)
+    return found
+
+
+async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:
+    """Return all models by code, each with the number of its devices."""
+    count = (
+        select(func.count())
+        .where(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE")
+        .correlate(DeviceModel)
+        .scalar_subquery()
+    )
+    query = select(DeviceModel, count).order_by(DeviceModel.code)
+    return list(await session.execute(query))
+
+
+async def device(
+    session: AsyncSession, name: str, *, lock: bool = False
+) -> tuple[Device, DeviceModel, Presence]:
+    """Return a device by key or client id, locked if asked, or raise NotFoundError."""
+    parsed = domain.parse_name(name)
+    query = _devices().where(Device.key == parsed.key)
+    if parsed.model is not None:
+        query = query.where(DeviceModel.code == parsed.model)
+    if lock:
+        query = query.with_for_update(of=Device)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no device {name}", device=name)
+    return row
+
+
+async def devices(session: AsyncSession) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return all devices, oldest first."""
+    return list(await session.execute(_devices().order_by(Device.id)))
+
+
+async def presence(session: AsyncSession, client_id: str) -> Presence:
+    """Return and lock what a device last said, or raise NotFoundError."""
+    parsed = domain.parse_name(client_id)
+    found = await session.scalar(
+        select(Presence)
+        .join(Device, Device.id == Presence.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.key == parsed.key, DeviceModel.code == parsed.model, Device.lifecycle == "ACTIVE")
+        .with_for_update(of=Presence)
+    )
+    if found is None:
+        raise NotFoundError(f"there is no device {client_id}", device=client_id)
+    return found
+
+
+async def config(session: AsyncSession, device: Device) -> DeviceConfig:
+    """Return the device's desired configuration."""
+    found = await session.get(DeviceConfig, (device.id, device.config_version))
+    if found is None:  # devices_config_version_fkey forbids it
+        raise NotFoundError(f"there is no configuration {device.config_version} of {device.key}")
+    return found
+
+
+async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
+    """Return (device id, client id, origin) of each device whose making has not ended."""
+    rows = await session.execute(
+        select(Device.id, DeviceModel.code, Device.key, Device.request_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.lifecycle == "CREATING")
+    )
+    return [(row[0], domain.client_id(row[1], row[2]), row[3]) for row in rows]

@@ -1,0 +1,54 @@
+"""The registry: `python -m services.registry.main`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from services.registry import handlers
+from services.registry.identity import Identities
+from services.registry.service import Registry
+from shared import broker_accounts, keycloak, lifecycle, postgres
+from shared.errors import FleetError
+from shared.outbox import Outbox
+from shared.requests import Desk
+from shared.service import connection_of
+from shared.settings import RegistrySettings
+
+log = structlog.get_logger()
+UNDO_EVERY_S = 60.0
+
+
+async def main(settings: RegistrySettings) -> None:
+    """Serve until cancelled."""
+    connection = connection_of("registry", settings)
+    async with (
+        postgres.connected(settings.database_url) as database,
+        keycloak.connected(settings) as identity_provider,
+        broker_accounts.connected(settings, identifier=connection.identifier) as accounts,
+    ):
+        identities = Identities(database, identity_provider, accounts)
+        outbox = Outbox("registry")
+        registry = Registry(settings, database, identities, outbox)
+        await connection.listen(*handlers.routes(registry, Desk(database, connection)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(connection.run(), name="mqtt")
+            tasks.create_task(outbox.drain(database, connection), name="outbox")
+            tasks.create_task(undo_unfinished(identities), name="undo-unfinished")
+
+
+async def undo_unfinished(identities: Identities) -> None:
+    """Remove what cut-off makings left, at the start and from time to time."""
+    while True:
+        try:
+            undone = await identities.undo_unfinished()
+            if undone:
+                log.info("identity.unfinished_undone", devices=undone)
+        except FleetError as error:
+            log.warning("identity.undo_failed", reason=error.message)
+        await asyncio.sleep(UNDO_EVERY_S)
+
+
+if __name__ == "__main__":
+    lifecycle.run("registry", RegistrySettings, main)

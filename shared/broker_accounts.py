@@ -1,0 +1,113 @@
+"""Devices' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
+
+This is the whole of what the services know of the broker's own administration: another broker needs another
+module like this one. Commands go to `$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers
+of all sessions come on one topic and are told apart by their correlationData.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+from pydantic import SecretStr
+
+from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
+from shared.mqtt import Account, Connection, Delivery, Route
+from shared.settings import IdentitySettings
+from shared.topics import Topic
+
+USERNAME: Final = "svc-accounts"
+_CONTROL: Final = "$CONTROL/dynamic-security/v1"
+_RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
+_GROUP: Final = {"groupname": "devices"}
+_TIMEOUT_S: Final = 10.0
+
+
+class BrokerAccounts:
+    """Makes, changes and removes devices' accounts; a change of its password or its end drops the device."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    async def listen(self) -> None:
+        """Subscribe to the plugin's answers."""
+        await self._connection.listen(Route(_RESPONSE, self._on_response))
+
+    async def put(self, client_id: str, password: SecretStr) -> None:
+        """Make the account with this password, or set the password of the one that is there."""
+        try:
+            await self._command(
+                "createClient",
+                username=client_id,
+                clientid=client_id,
+                password=password.get_secret_value(),
+                groups=[_GROUP],
+            )
+        except ConflictError:
+            await self.set_password(client_id, password)
+
+    async def set_password(self, client_id: str, password: SecretStr) -> None:
+        """Put a password in force and drop the device's connection, or raise NotFoundError."""
+        await self._command("setClientPassword", username=client_id, password=password.get_secret_value())
+
+    async def delete(self, client_id: str) -> None:
+        """Remove an account; one that is gone already is no error."""
+        with contextlib.suppress(NotFoundError):
+            await self._command("deleteClient", username=client_id)
+
+    async def exists(self, client_id: str) -> bool:
+        """Say whether there is an account of this name."""
+        try:
+            await self._command("getClient", username=client_id)
+        except NotFoundError:
+            return False
+        return True
+
+    async def _command(self, command: str, **arguments: object) -> dict[str, Any]:
+        correlation = uuid4().hex
+        answer = self._waiting[correlation] = asyncio.get_running_loop().create_future()
+        body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._connection.publish(_CONTROL, json.dumps(body).encode())
+                response = await answer
+        except TimeoutError:
+            raise UnavailableError(f"the broker does not answer ({command}); try again") from None
+        finally:
+            del self._waiting[correlation]
+        if "error" in response:
+            raise _error(command, response["error"])
+        data = response.get("data", {})
+        return data if isinstance(data, dict) else {}
+
+    async def _on_response(self, delivery: Delivery) -> None:
+        for response in json.loads(delivery.payload)["responses"]:
+            answer = self._waiting.get(response.get("correlationData"))
+            if answer is not None and not answer.done():
+                answer.set_result(response)
+
+
+def _error(command: str, text: str) -> FleetError:
+    if text == "Client already exists":
+        return ConflictError("the broker has this account already")
+    if text == "Client not found":
+        return NotFoundError("the broker has no such account")
+    return UnavailableError(f"the broker refuses {command}: {text}")
+
+
+@asynccontextmanager
+async def connected(settings: IdentitySettings, *, identifier: str) -> AsyncIterator[BrokerAccounts]:
+    """Open a connection as svc-accounts for the block."""
+    account = Account(settings.mqtt_host, settings.mqtt_port, USERNAME, settings.accounts_password)
+    connection = Connection(account, f"{identifier}-accounts")
+    accounts = BrokerAccounts(connection)
+    await accounts.listen()
+    async with connection.running():
+        yield accounts
