@@ -13,9 +13,7 @@ from shared.settings import Settings
 def configure(settings: Settings, *, service: str) -> None:
     """Send all logs, those of libraries included, to standard error in one format."""
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
     )
     before: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -121,9 +121,7 @@ class Connection:
                         delay_s = _BACKOFF_S[0]
                         await self._read(client)
                 except aiomqtt.MqttError as error:
-                    log.warning(
-                        "mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s
-                    )
+                    log.warning("mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s)
                 await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, no secret
                 delay_s = min(2 * delay_s, _BACKOFF_S[1])
 
@@ -163,9 +161,7 @@ class Connection:
         except aiomqtt.MqttError as error:
             raise UnavailableError(f"the broker did not take a message: {error}", topic=topic) from error
 
-    async def send(
-        self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str
-    ) -> None:
+    async def send(self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str) -> None:
         """Publish a message of the protocol, or raise UnavailableError."""
         await self.publish(
             topic.of(**names),

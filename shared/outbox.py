@@ -120,7 +120,5 @@ class Outbox:
             for failure in await asyncio.gather(*sending, return_exceptions=True):
                 if failure is not None:
                     raise failure
-            await session.execute(
-                delete(OutboxMessage).where(OutboxMessage.id.in_([row.id for row in waiting]))
-            )
+            await session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([row.id for row in waiting])))
             return len(waiting) == BATCH

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
 
 from pydantic import SecretStr
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.errors import UnavailableError
@@ -17,9 +18,31 @@ RINGS = "rings"
 """In a session's `info`: its transaction leaves something in the outbox."""
 
 
+def sqlstate(error: DBAPIError) -> str:
+    """Return PostgreSQL's five characters for what went wrong, or an empty string."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
 def is_outage(error: DBAPIError) -> bool:
-    """Say whether a database error means that the database went away, rather than that it refused."""
-    return error.connection_invalidated or isinstance(error, InterfaceError | OperationalError)
+    """Say whether an error means that the connection is gone (class 08 and 57P), not that it was refused."""
+    return (
+        error.connection_invalidated
+        or isinstance(error, InterfaceError)
+        or sqlstate(error).startswith(("08", "57P", "25P03"))
+    )
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Say whether the same transaction may succeed later: time-out, lock, deadlock, serialisation."""
+    return sqlstate(error) in {"57014", "55P03", "40P01", "40001"}
+
+
+class Transactions(Protocol):
+    """Where transactions run: on the service's pool, or on the connection of a leader."""
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """Commit at the end of the block, roll back when it raises."""
+        ...
 
 
 class Database:
@@ -41,7 +64,7 @@ class Database:
                 if RINGS in session.info:
                     self.rung.set()
         except DBAPIError as error:
-            if is_outage(error):
+            if is_outage(error) or is_busy(error):
                 raise UnavailableError("the database does not answer; try again") from error
             raise
         except OSError as error:

@@ -18,7 +18,7 @@ from shared import admin
 from shared.admin import Answer, Operation, Problem, Request, Result
 from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt import Connection, Delivery, Route
-from shared.postgres import Database
+from shared.postgres import Transactions
 from shared.schema import AdminRequest, AuditEntry
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ class Caller:
 class Desk:
     """Where a service takes requests and hands out answers."""
 
-    database: Database
+    database: Transactions
     connection: Connection
 
     def route(
@@ -129,13 +129,6 @@ class Desk:
 
 def _checked(response_topic: str | None, account: str) -> str:
     names = admin.REPLY.match(response_topic or "")
-    if (
-        response_topic is None
-        or names is None
-        or names["account"] != account
-        or set(response_topic) & set("+#")
-    ):
-        raise MessageRefusedError(
-            f"response topic: must be {admin.REPLY.of(account=account, client_id='...')}"
-        )
+    if response_topic is None or names is None or names["account"] != account or set(response_topic) & set("+#"):
+        raise MessageRefusedError(f"response topic: must be {admin.REPLY.of(account=account, client_id='...')}")
     return response_topic

@@ -100,9 +100,7 @@ class Device(Base):
         CheckConstraint("key ~ '^[a-z0-9]{8}$'", name="key"),
         CheckConstraint("lifecycle IN ('CREATING', 'ACTIVE', 'REMOVING')", name="lifecycle"),
         CheckConstraint("rotation_state IN ('OK', 'QUEUED', 'PENDING', 'TIMEOUT')", name="rotation_state"),
-        CheckConstraint(
-            "(rotation_state = 'PENDING') = (rotation_slot IS NOT NULL)", name="slot_when_pending"
-        ),
+        CheckConstraint("(rotation_state = 'PENDING') = (rotation_slot IS NOT NULL)", name="slot_when_pending"),
         CheckConstraint(
             "(rotation_state = 'TIMEOUT') = (rotation_retry_at IS NOT NULL)", name="retry_after_timeout"
         ),
@@ -264,8 +262,7 @@ class FirmwareDelivery(Base):
     __tablename__ = "firmware_deliveries"
     __table_args__ = (
         CheckConstraint(
-            "stage IN ('offered', 'downloading', 'verifying', 'rebooting',"
-            " 'confirmed', 'failed', 'rolled_back')",
+            "stage IN ('offered', 'downloading', 'verifying', 'rebooting', 'confirmed', 'failed', 'rolled_back')",
             name="stage",
         ),
     )

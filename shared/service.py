@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from datetime import UTC, datetime
+from typing import Final
 
 from shared import topics
+from shared.errors import UnavailableError
 from shared.messages import ServiceStatus
 from shared.mqtt import Account, Connection
 from shared.settings import Settings
 
+INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
 
-def connection_of(service: str, settings: Settings, *, role: str | None = None) -> Connection:
-    """Return the connection of this process of a service, not yet up."""
-    instance = f"{socket.gethostname()}-{os.getpid()}"
-    topic = topics.SERVICE_STATUS.of(name=service, instance=instance)
-    offline = topics.SERVICE_STATUS.encode(ServiceStatus(online=False))
-    since = datetime.now(UTC)
 
-    def greeting() -> tuple[str, bytes]:
-        return topic, topics.SERVICE_STATUS.encode(ServiceStatus(online=True, role=role, since=since))
+def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Connection:
+    """Return a connection with the service's own account, not yet up."""
+    account = Account(settings.mqtt_host, settings.mqtt_port, f"svc-{service}", settings.mqtt_password)
+    return Connection(account, f"{service}-{INSTANCE}{suffix}")
 
-    return Connection(
-        account=Account(settings.mqtt_host, settings.mqtt_port, f"svc-{service}", settings.mqtt_password),
-        identifier=f"{service}-{instance}",
-        will=(topic, offline),
-        greeting=greeting,
-    )
+
+class Health:
+    """Tells on `services/{name}/{instance}/status` that this process is there, and in which role."""
+
+    def __init__(self, service: str, settings: Settings, *, role: str | None = None) -> None:
+        self._topic = topics.SERVICE_STATUS.of(name=service, instance=INSTANCE)
+        self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))
+        self.connection = connection_of(service, settings)
+        self.connection.will = (self._topic, topics.SERVICE_STATUS.encode(ServiceStatus(online=False)))
+        self.connection.greeting = self._greeting
+
+    async def announce(self, role: str) -> None:
+        """Take a role, and say so now, or at the next connect if the broker is away."""
+        self._status = self._status.model_copy(update={"role": role, "since": datetime.now(UTC)})
+        with contextlib.suppress(UnavailableError):
+            await self.connection.publish(*self._greeting(), retain=True)
+
+    def _greeting(self) -> tuple[str, bytes]:
+        return self._topic, topics.SERVICE_STATUS.encode(self._status)

@@ -17,9 +17,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
 
-    instance: str = Field(
-        "default", pattern=r"^[a-z0-9-]{1,50}$", description="marks what is ours in Keycloak"
-    )
+    instance: str = Field("default", pattern=r"^[a-z0-9-]{1,50}$", description="marks what is ours in Keycloak")
     log_format: str = Field("json", pattern=r"^(json|console)$")
     log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics; 0 serves none")
@@ -72,9 +70,7 @@ class RotatorSettings(IdentitySettings):
         try:
             crypto.Vault(keys)
         except ValueError:
-            raise ValueError(
-                "each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
-            ) from None
+            raise ValueError("each key must be 32 bytes in base64url, as Fernet.generate_key() makes it") from None
         return keys
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import domain
+from shared import names
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceConfig, DeviceModel, Presence
 
@@ -39,19 +39,14 @@ async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:
     return list(await session.execute(query))
 
 
-async def device(
-    session: AsyncSession, name: str, *, lock: bool = False
-) -> tuple[Device, DeviceModel, Presence]:
+async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tuple[Device, DeviceModel, Presence]:
     """Return a device by key or client id, locked if asked, or raise NotFoundError."""
-    parsed = domain.parse_name(name)
-    query = _devices().where(Device.key == parsed.key)
-    if parsed.model is not None:
-        query = query.where(DeviceModel.code == parsed.model)
+    query = _devices().where(names.named(name))
     if lock:
         query = query.with_for_update(of=Device)
     row = (await session.execute(query)).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no device {name}", device=name)
+        raise names.unknown(name)
     return row
 
 
@@ -62,16 +57,15 @@ async def devices(session: AsyncSession) -> list[tuple[Device, DeviceModel, Pres
 
 async def presence(session: AsyncSession, client_id: str) -> Presence:
     """Return and lock what a device last said, or raise NotFoundError."""
-    parsed = domain.parse_name(client_id)
     found = await session.scalar(
         select(Presence)
         .join(Device, Device.id == Presence.device_id)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.key == parsed.key, DeviceModel.code == parsed.model, Device.lifecycle == "ACTIVE")
+        .where(names.named(client_id), Device.lifecycle == "ACTIVE")
         .with_for_update(of=Presence)
     )
     if found is None:
-        raise NotFoundError(f"there is no device {client_id}", device=client_id)
+        raise names.unknown(client_id)
     return found
 
 
@@ -90,4 +84,4 @@ async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .where(Device.lifecycle == "CREATING")
     )
-    return [(row[0], domain.client_id(row[1], row[2]), row[3]) for row in rows]
+    return [(row[0], names.client_id(row[1], row[2]), row[3]) for row in rows]

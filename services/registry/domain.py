@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
-
-from shared.errors import NotFoundError
 
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
-_NAME: Final = re.compile(r"(?:iotdevice-(?P<model>[a-z0-9_]{1,50})-)?(?P<key>[a-z0-9]{8})")
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceName:
-    """What a client id says: the device's key, and its model's code when given whole."""
-
-    key: str
-    model: str | None
-
-
-def client_id(model: str, key: str) -> str:
-    """Return the name of a device in Keycloak, in the broker and in topics."""
-    return f"iotdevice-{model}-{key}"
-
-
-def parse_name(name: str) -> DeviceName:
-    """Return what a key or a client id names, or raise NotFoundError: nothing else can be a device."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        raise NotFoundError(f"there is no device {name}", device=name)
-    return DeviceName(found["key"], found["model"])
 
 
 def new_key(choose: Callable[[str], str]) -> str:

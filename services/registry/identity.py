@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import configuration, db, domain
-from shared import crypto
+from shared import crypto, names
 from shared.admin import DeviceAdd
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import ConflictError, FleetError
@@ -44,9 +44,7 @@ class Identities:
             await self._undo_or_leave(device_id, client_id)
             raise
         await caller.session.execute(
-            update(Device)
-            .where(Device.id == device_id)
-            .values(lifecycle="ACTIVE", secret_created_at=func.now())
+            update(Device).where(Device.id == device_id).values(lifecycle="ACTIVE", secret_created_at=func.now())
         )
         return client_id
 
@@ -68,7 +66,7 @@ class Identities:
             model = await db.model(session, request.model)
             if begun is None:
                 begun = await _insert(session, model, request, caller)
-            return begun.id, domain.client_id(model.code, begun.key)
+            return begun.id, names.client_id(model.code, begun.key)
 
     async def _establish(self, client_id: str) -> None:
         secret = crypto.new_secret()
@@ -86,9 +84,7 @@ class Identities:
             await self.accounts.delete(client_id)
             await self.keycloak.delete(client_id)
             async with self.database.transaction() as session:
-                await session.execute(
-                    delete(Device).where(Device.id == device_id, Device.lifecycle == "CREATING")
-                )
+                await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle == "CREATING"))
         except FleetError as error:
             log.warning("identity.undo_later", client_id=client_id, reason=error.message)
             return False

@@ -13,7 +13,7 @@ from shared import broker_accounts, keycloak, lifecycle, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
 from shared.requests import Desk
-from shared.service import connection_of
+from shared.service import Health
 from shared.settings import RegistrySettings
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ UNDO_EVERY_S = 60.0
 
 async def main(settings: RegistrySettings) -> None:
     """Serve until cancelled."""
-    connection = connection_of("registry", settings)
+    connection = Health("registry", settings).connection
     async with (
         postgres.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,

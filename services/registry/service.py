@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from services.registry import configuration, db, domain, provisioning
 from services.registry.identity import Identities
-from shared import admin, messages, topics
+from shared import admin, messages, names, topics
 from shared.errors import ConflictError, NotFoundError
 from shared.outbox import Outbox
 from shared.postgres import Database
@@ -69,7 +69,7 @@ class Registry:
     async def provision(self, caller: Caller, name: str) -> admin.Package:
         """Hand out a device's package, which holds its secret."""
         device, model, _ = await db.device(caller.session, name)
-        client_id = domain.client_id(model.code, device.key)
+        client_id = names.client_id(model.code, device.key)
         identity = await self.identities.keycloak.get(client_id)
         caller.audit("device.provision", client_id)
         self.outbox.tell(caller.session, "device/provisioned", client_id)
@@ -83,7 +83,7 @@ class Registry:
     async def set_config(self, caller: Caller, request: admin.ConfigSet) -> admin.ConfigSetResult:
         """Make a new version of a device's configuration and push it, unless nothing changes."""
         device, model, _ = await db.device(caller.session, request.device, lock=True)
-        client_id = domain.client_id(model.code, device.key)
+        client_id = names.client_id(model.code, device.key)
         old = await db.config(caller.session, device)
         document = domain.merge(model.config_defaults, request.overrides)
         configuration.check(document, model.config_schema, field="configuration")
@@ -170,7 +170,7 @@ def _model_view(model: DeviceModel, *, devices: int) -> admin.ModelView:
 
 def _device_view(device: Device, model: DeviceModel, presence: Presence) -> admin.DeviceView:
     return admin.DeviceView(
-        client_id=domain.client_id(model.code, device.key),
+        client_id=names.client_id(model.code, device.key),
         key=device.key,
         model=model.code,
         name=device.name,

@@ -47,9 +47,7 @@ def upgrade() -> None:
         sa.Column("chip", sa.Text(), nullable=False),
         sa.Column("slot_size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("config_schema", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
-        sa.Column(
-            "config_defaults", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
-        ),
+        sa.Column("config_defaults", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False),
         sa.Column("image_sha256", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("code ~ '^[a-z0-9_]{1,50}$'", name=op.f("device_models_code_check")),

@@ -1,0 +1,101 @@
+"""One rotation's row: how it moves, what is told of it, and how it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.rotator import domain
+from services.rotator.domain import Event, Step
+from shared import crypto, messages, metrics, topics
+from shared.outbox import Outbox
+from shared.schema import Device, Rotation
+
+REASON = "the time was up; the old secret is in force"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A rotation that is locked in a transaction, with its device."""
+
+    session: AsyncSession
+    outbox: Outbox
+    rotation: Rotation
+    device: Device
+    client_id: str
+
+    @property
+    def step(self) -> Step:
+        """Where it stands; one that has ended stands at its outcome."""
+        return Step(self.rotation.outcome or self.rotation.step)
+
+    def advance(self, event: Event) -> None:
+        """Go to the next step, or raise IllegalTransitionError and change nothing."""
+        step = domain.advance(self.step, event)
+        if step in domain.ENDS:
+            self.rotation.outcome = step
+        else:
+            self.rotation.step = step
+
+    def proven(self, given: str, purpose: Literal["stored", "ack"], vault: crypto.Vault) -> bool:
+        """Check a proof; a wrong one is counted and told, and changes nothing else."""
+        if crypto.proves(given, self.secret(vault), purpose, self.rotation.id):
+            return True
+        self.rotation.refused_proofs += 1
+        self.tell("rotation/proof_refused", purpose=purpose)
+        return False
+
+    def secret(self, vault: crypto.Vault) -> SecretStr:
+        """Return the new secret of an attempt that has not ended."""
+        return vault.decrypt(self.rotation.new_secret or b"")
+
+    def how_it_ended(self) -> messages.RotationDone | messages.RotationCancelled | None:
+        """Return what the device should hear of an attempt that has ended, or None while it is open."""
+        if self.step == Step.DONE:
+            return messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
+        if self.step == Step.TIMEOUT:
+            return messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
+        return None
+
+    def switch(self) -> messages.RotationSwitch:
+        """Return the word that the new secret is in force."""
+        return messages.RotationSwitch(rotation_id=self.rotation.id, generation=self.rotation.generation)
+
+    def complete(self, now: datetime) -> None:
+        """Let the new secret be the device's secret."""
+        self.advance(Event.ACK_PROVEN)
+        self.device.rotation_state = "OK"
+        self.device.secret_generation = self.rotation.generation
+        self.device.secret_created_at = now
+        self._close(now)
+        done = messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
+        self.outbox.put(self.session, topics.ROTATION_DONE, done, client_id=self.client_id)
+        self.tell("rotation/completed")
+
+    def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
+        """Let the attempt end with the old secret in force."""
+        at_step = self.rotation.step
+        self.advance(event)
+        self.device.rotation_state = "TIMEOUT"
+        self.device.rotation_retry_at = now + retry_in
+        self._close(now)
+        cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
+        self.outbox.put(self.session, topics.ROTATION_CANCELLED, cancelled, client_id=self.client_id)
+        self.tell("rotation/timed_out", at_step=at_step)
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Tell an event of this attempt once the transaction has committed."""
+        data = {"rotation_id": str(self.rotation.id), "generation": self.rotation.generation, **facts}
+        self.outbox.tell(self.session, event, self.client_id, data)
+
+    def _close(self, now: datetime) -> None:
+        self.device.rotation_slot = None
+        self.rotation.new_secret = None
+        self.rotation.old_secret = None
+        self.rotation.ended_at = now
+        duration_s = (now - self.rotation.started_at).total_seconds()
+        metrics.ROTATION_DURATION.labels(self.rotation.outcome).observe(duration_s)

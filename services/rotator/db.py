@@ -1,0 +1,98 @@
+"""Queries on rotations; all run on the leader's connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import and_, exists, or_, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import names
+from shared.errors import NotFoundError
+from shared.schema import Device, DeviceModel, Presence, Rotation, RotationSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device that is due for a rotation, and the slot that is free for it."""
+
+    device_id: int
+    client_id: str
+    slot: int
+
+
+async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None:
+    """Lock the next device due at `now` (UTC), if there is one and a slot is free.
+
+    Online before offline, QUEUED before TIMEOUT, oldest secret first.
+    """
+    slot = await session.scalar(
+        select(RotationSlot.slot)
+        .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
+        .order_by(RotationSlot.slot)
+        .limit(1)
+    )
+    if slot is None:
+        return None
+    row = (
+        await session.execute(
+            select(Device.id, DeviceModel.code, Device.key)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .join(Presence, Presence.device_id == Device.id)
+            .where(
+                Device.enabled,
+                Device.lifecycle == "ACTIVE",
+                or_(
+                    Device.rotation_state == "QUEUED",
+                    and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
+                ),
+            )
+            .order_by(Presence.online.desc(), Device.rotation_state, Device.secret_created_at, Device.id)
+            .limit(1)
+            .with_for_update(of=Device)
+        )
+    ).one_or_none()
+    return None if row is None else Candidate(row.id, names.client_id(row.code, row.key), slot)
+
+
+async def open_rotations(session: AsyncSession) -> list[UUID]:
+    """Return the ids of all rotations under way, oldest first."""
+    return list(
+        await session.scalars(select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at))
+    )
+
+
+async def rotation(
+    session: AsyncSession, rotation_id: UUID, owner: str | None = None
+) -> tuple[Rotation, Device, str]:
+    """Return and lock a rotation with its device and client id.
+
+    Raise NotFoundError when there is none of this id, or none of this owner.
+    """
+    row = (
+        await session.execute(
+            select(Rotation, Device, DeviceModel.code)
+            .join(Device, Device.id == Rotation.device_id)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .where(Rotation.id == rotation_id, names.named(owner) if owner else true())
+            .with_for_update(of=(Rotation, Device))
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFoundError(f"rotation_id: there is no rotation {rotation_id} of {owner or 'any device'}")
+    found, device, code = row
+    return found, device, names.client_id(code, device.key)
+
+
+async def rotatable(session: AsyncSession, name: str | None) -> list[tuple[Device, str]]:
+    """Return and lock the enabled devices, all or the one of this name, each with its client id."""
+    rows = await session.execute(
+        select(Device, DeviceModel.code)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.lifecycle == "ACTIVE", Device.enabled, names.named(name) if name else true())
+        .order_by(Device.secret_created_at)
+        .with_for_update(of=Device)
+    )
+    return [(device, names.client_id(code, device.key)) for device, code in rows]

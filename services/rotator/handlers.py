@@ -1,0 +1,54 @@
+"""Which message reaches which deed of the rotator; only the leader takes any."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.rotator.service import Rotator
+from shared import admin, messages, topics
+from shared.mqtt import Connection, Route, device_route
+from shared.requests import Desk
+
+Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
+
+
+def routes(rotator: Rotator, desk: Desk) -> list[Route]:
+    """Return the routes of all messages that the leader takes."""
+    connection = desk.connection
+    return [
+        device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
+        device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
+        device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
+        desk.route(admin.ROTATION_START, rotator.start, group=None),
+    ]
+
+
+async def on_request(
+    rotator: Rotator, connection: Connection, client_id: str, request: messages.RotationRequest
+) -> None:
+    """Answer a device that asks for its new secret."""
+    await _reply(connection, client_id, await rotator.deliver(client_id, request))
+
+
+async def on_stored(
+    rotator: Rotator, connection: Connection, client_id: str, stored: messages.RotationStored
+) -> None:
+    """Take a device's proof that it stored its new secret."""
+    await _reply(connection, client_id, await rotator.take_stored(client_id, stored))
+
+
+async def on_ack(rotator: Rotator, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
+    """Take a device's proof that it logged in with its new secret."""
+    await _reply(connection, client_id, await rotator.take_ack(client_id, ack))
+
+
+async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:
+    match reply:
+        case messages.RotationSecret():
+            await connection.send(topics.ROTATION_SECRET, reply, client_id=client_id)
+        case messages.RotationSwitch():
+            await connection.send(topics.ROTATION_SWITCH, reply, client_id=client_id)
+        case messages.RotationDone():
+            await connection.send(topics.ROTATION_DONE, reply, client_id=client_id)
+        case messages.RotationCancelled():
+            await connection.send(topics.ROTATION_CANCELLED, reply, client_id=client_id)

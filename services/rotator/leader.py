@@ -1,0 +1,97 @@
+"""Leadership: an advisory lock on the very connection that makes every transition.
+
+Who has lost the lock has lost the connection too, and so can not write: that is the fence. The server ends a
+session that says nothing for the length of the lease, so that a frozen leader gives way as a dead one does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from shared.errors import LeadershipLostError, UnavailableError
+from shared.postgres import RINGS, Database, is_busy, is_outage
+
+log = structlog.get_logger()
+_LOCK: Final = func.hashtextextended("mdm:rotator", 0)
+
+
+class Leadership:
+    """The lock, held; transactions on its connection are the leader's only way to write."""
+
+    def __init__(self, connection: AsyncConnection, database: Database, lease_s: float) -> None:
+        self._connection = connection
+        self._database = database
+        self._lease_s = lease_s
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Commit at the end of the block; raise LeadershipLostError when the connection is gone."""
+        async with self._turn:
+            try:
+                async with AsyncSession(self._connection, expire_on_commit=False) as session:
+                    async with session.begin():
+                        yield session
+                    if RINGS in session.info:
+                        self._database.rung.set()
+            except DBAPIError as error:
+                if is_outage(error):
+                    raise LeadershipLostError("the connection that holds the lock is gone") from error
+                if is_busy(error):
+                    raise UnavailableError("the database is busy; try again") from error
+                raise
+
+    async def keep(self) -> None:
+        """Renew the lease until cancelled, or raise LeadershipLostError."""
+        while True:
+            await asyncio.sleep(self._lease_s / 4)
+            await self.check()
+
+    async def check(self) -> None:
+        """Raise LeadershipLostError unless the lock is still held: asked before each deed outside."""
+        async with self.transaction() as session:
+            await session.execute(select(1))
+
+
+@asynccontextmanager
+async def elected(
+    url: SecretStr, database: Database, *, poll_s: float, lease_s: float
+) -> AsyncIterator[Leadership]:
+    """Wait until this process is the leader, and be it for the block."""
+    lease_ms = str(int(lease_s * 1000))
+    engine = create_async_engine(
+        url.get_secret_value(),
+        poolclass=NullPool,
+        connect_args={
+            "server_settings": {
+                "idle_session_timeout": lease_ms,
+                "idle_in_transaction_session_timeout": lease_ms,
+                "statement_timeout": lease_ms,
+            }
+        },
+    )
+    try:
+        async with engine.connect() as connection:
+            while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+                await connection.rollback()
+                await asyncio.sleep(poll_s)
+            await connection.commit()
+            yield Leadership(connection, database, lease_s)
+    except DBAPIError as error:
+        if is_outage(error):
+            raise UnavailableError("the database does not answer; can not stand for leader") from error
+        raise
+    except OSError as error:
+        raise UnavailableError("the database can not be reached; can not stand for leader") from error
+    finally:
+        await engine.dispose()

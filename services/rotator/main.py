@@ -1,0 +1,75 @@
+"""The rotator: `python -m services.rotator.main`; run as many as you like, one of them leads."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from services.rotator import handlers, leader
+from services.rotator.leader import Leadership
+from services.rotator.service import Rotator
+from services.rotator.sweep import Sweep
+from shared import broker_accounts, crypto, keycloak, lifecycle, postgres
+from shared.broker_accounts import BrokerAccounts
+from shared.errors import LeadershipLostError, UnavailableError
+from shared.keycloak import Keycloak
+from shared.outbox import Outbox
+from shared.postgres import Database
+from shared.requests import Desk
+from shared.service import Health, connection_of
+from shared.settings import RotatorSettings
+
+log = structlog.get_logger()
+
+
+async def main(settings: RotatorSettings) -> None:
+    """Stand by or lead until cancelled."""
+    health = Health("rotator", settings, role="standby")
+    async with (
+        postgres.connected(settings.database_url) as database,
+        keycloak.connected(settings) as identity_provider,
+        broker_accounts.connected(settings, identifier=health.connection.identifier) as accounts,
+        health.connection.running(),
+    ):
+        while True:
+            try:
+                async with leader.elected(
+                    settings.database_url,
+                    database,
+                    poll_s=settings.leader_poll_s,
+                    lease_s=settings.leader_lease_s,
+                ) as leadership:
+                    await health.announce("leader")
+                    log.info("rotator.leads")
+                    await lead(settings, leadership, database, identity_provider, accounts)
+            except* LeadershipLostError as group:
+                log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
+            except* UnavailableError as group:
+                log.warning("rotator.can_not_stand", reason=str(group.exceptions[0]))
+            await health.announce("standby")
+            await asyncio.sleep(settings.leader_poll_s)
+
+
+async def lead(
+    settings: RotatorSettings,
+    leadership: Leadership,
+    database: Database,
+    identity_provider: Keycloak,
+    accounts: BrokerAccounts,
+) -> None:
+    """Do the leader's work until the lock is lost."""
+    outbox = Outbox("rotator")
+    rotator = Rotator(leadership, outbox, crypto.Vault(settings.master_keys))
+    sweep = Sweep(settings, rotator, identity_provider, accounts)
+    connection = connection_of("rotator", settings, suffix="-leader")
+    await connection.listen(*handlers.routes(rotator, Desk(leadership, connection)))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(leadership.keep(), name="lease")
+        tasks.create_task(connection.run(), name="mqtt")
+        tasks.create_task(outbox.drain(database, connection), name="outbox")
+        tasks.create_task(sweep.run(), name="sweep")
+
+
+if __name__ == "__main__":
+    lifecycle.run("rotator", RotatorSettings, main)

@@ -1,0 +1,109 @@
+"""What the leader does at a message: it takes the device's word, and queues devices at an admin's.
+
+Each change of state is one transaction on the leader's connection, with what must be said of it in the outbox.
+The secret itself is never stored for sending: it is answered straight, and a device that misses it asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from services.rotator import db
+from services.rotator.attempt import Attempt
+from services.rotator.domain import Event, Step
+from services.rotator.leader import Leadership
+from shared import admin, crypto, messages, names
+from shared.outbox import Outbox
+from shared.requests import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Rotator:
+    """The leader's tools; `rung` wakes its sweep when there is something to do."""
+
+    leadership: Leadership
+    outbox: Outbox
+    vault: crypto.Vault
+    rung: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def attempt(self, rotation_id: UUID, client_id: str | None = None) -> AsyncIterator[Attempt]:
+        """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
+        async with self.leadership.transaction() as session:
+            rotation, device, owner = await db.rotation(session, rotation_id, client_id)
+            yield Attempt(session, self.outbox, rotation, device, owner)
+
+    async def deliver(
+        self, client_id: str, request: messages.RotationRequest
+    ) -> messages.RotationSecret | messages.RotationDone | messages.RotationCancelled:
+        """Return the new secret, the same one however often it is asked for, or how the rotation ended."""
+        async with self.attempt(request.rotation_id, client_id) as attempt:
+            ended = attempt.how_it_ended()
+            if ended is not None:
+                return ended
+            attempt.advance(Event.REQUESTED)
+            secret = attempt.secret(self.vault)
+            sealed = crypto.seal(secret, request.public_key) if request.public_key else None
+            if attempt.rotation.delivered_at is None:
+                attempt.rotation.delivered_at = datetime.now(UTC)
+                attempt.tell("rotation/delivered")
+            return messages.RotationSecret(
+                rotation_id=request.rotation_id,
+                generation=attempt.rotation.generation,
+                secret=None if sealed else secret.get_secret_value(),
+                jwe=sealed,
+            )
+
+    async def take_stored(
+        self, client_id: str, stored: messages.RotationStored
+    ) -> messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled | None:
+        """Take the proof that the new secret lies in the second slot; None: the switch is still to come."""
+        async with self.attempt(stored.rotation_id, client_id) as attempt:
+            ended = attempt.how_it_ended()
+            if ended is not None:
+                return ended
+            if not attempt.proven(stored.proof, "stored", self.vault):
+                return None
+            attempt.advance(Event.STORED_PROVEN)
+            if attempt.rotation.stored_at is None:
+                attempt.rotation.stored_at = datetime.now(UTC)
+                attempt.tell("rotation/stored")
+            switched = attempt.step == Step.SWITCHED
+        self.rung.set()
+        return attempt.switch() if switched else None
+
+    async def take_ack(
+        self, client_id: str, ack: messages.RotationAck
+    ) -> messages.RotationDone | messages.RotationCancelled | None:
+        """Take the proof that the device logged in with its new secret; None: `done` is in the outbox."""
+        async with self.attempt(ack.rotation_id, client_id) as attempt:
+            ended = attempt.how_it_ended()
+            if ended is not None:
+                return ended
+            if attempt.proven(ack.proof, "ack", self.vault):
+                attempt.complete(datetime.now(UTC))
+        self.rung.set()
+        return None
+
+    async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
+        """Queue one device, or all that are enabled."""
+        rows = await db.rotatable(caller.session, request.device)
+        if request.device is not None and not rows:
+            raise names.unknown(request.device)
+        queued, already = [], []
+        for device, client_id in rows:
+            if device.rotation_state in ("QUEUED", "PENDING"):
+                already.append(client_id)
+                continue
+            caller.audit("rotation.start", client_id)
+            device.rotation_state = "QUEUED"
+            device.rotation_retry_at = None
+            queued.append(client_id)
+            self.outbox.tell(caller.session, "rotation/queued", client_id)
+        self.rung.set()
+        return admin.RotationQueued(queued=queued, already=already)

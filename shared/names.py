@@ -1,0 +1,35 @@
+"""The name of a device: its client id in Keycloak, in the broker and in topics, made of model and key."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, true
+
+from shared.errors import NotFoundError
+from shared.schema import Device, DeviceModel
+
+_NAME: Final = re.compile(r"(?:iotdevice-(?P<model>[a-z0-9_]{1,50})-)?(?P<key>[a-z0-9]{8})")
+
+
+def client_id(model_code: str, key: str) -> str:
+    """Return the client id of a device; it is derived, and stored nowhere."""
+    return f"iotdevice-{model_code}-{key}"
+
+
+def named(name: str) -> ColumnElement[bool]:
+    """Return the condition on Device and DeviceModel that a key or a client id stands for.
+
+    Raise NotFoundError when no device can have this name.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise unknown(name)
+    model_code = found["model"]
+    return and_(Device.key == found["key"], DeviceModel.code == model_code if model_code else true())
+
+
+def unknown(name: str) -> NotFoundError:
+    """Return the error that says that there is no such device."""
+    return NotFoundError(f"there is no device {name}", device=name)
