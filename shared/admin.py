@@ -147,10 +147,14 @@ class Package(Result):
 
 
 class ConfigSet(Request):
-    """Set what is special about one device's configuration; the model's defaults fill in the rest."""
+    """Change what is special about one device's configuration; the model's defaults fill in the rest.
+
+    `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
+    """
 
     device: DeviceName
     overrides: Document
+    replace: bool = False
 
 
 class ConfigSetResult(Result):
@@ -268,7 +272,7 @@ class Operation(Generic[R, A]):
         return Topic(template, self.request, max_bytes=self.max_bytes)
 
 
-REPLY = Topic(f"{PREFIX}/replies/{{account}}/{{client_id}}", Answer)
+REPLY = Topic(f"{PREFIX}/replies/{{account}}/{{client_id}}", Answer, max_bytes=1024 * 1024)
 
 MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
 MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
@@ -278,7 +282,7 @@ DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, onc
 DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
 CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult)
 ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued)
-UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload)
+UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload, once=False)
 UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False)
 UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView)
 IMAGE_LIST = Operation("firmware", "image", "list", Nothing, Images, once=False)

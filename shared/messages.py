@@ -34,7 +34,8 @@ def _storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 Document = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x21-\x7e]+$")]
+Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
+"""As an ESP32 image names it; images built by Arduino have spaces in it."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
@@ -124,8 +125,8 @@ class RotationSecret(Message):
 
     rotation_id: UUID
     generation: Count
-    secret: Annotated[str, Field(repr=False, min_length=32, max_length=255)] | None = None
-    jwe: Annotated[str, Field(repr=False, max_length=2048)] | None = None
+    secret: Annotated[str, Field(min_length=32, max_length=255)] | None = Field(None, repr=False)
+    jwe: Annotated[str, Field(max_length=2048)] | None = Field(None, repr=False)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -153,7 +154,7 @@ class RotationAck(Message):
 
     rotation_id: UUID
     proof: Sha256
-    token: Annotated[str, Field(repr=False, max_length=8192)] | None = None
+    token: Annotated[str, Field(max_length=8192)] | None = Field(None, repr=False)
 
 
 class RotationDone(Message):

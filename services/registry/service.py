@@ -85,20 +85,21 @@ class Registry:
         device, model, _ = await db.device(caller.session, request.device, lock=True)
         client_id = names.client_id(model.code, device.key)
         old = await db.config(caller.session, device)
-        document = domain.merge(model.config_defaults, request.overrides)
+        overrides = request.overrides if request.replace else domain.merge(old.overrides, request.overrides)
+        document = domain.merge(model.config_defaults, overrides)
         configuration.check(document, model.config_schema, field="configuration")
-        changed = document != old.document or request.overrides != old.overrides
+        changed = document != old.document or overrides != old.overrides
         if changed:
             device.config_version += 1
             new = DeviceConfig(
                 device_id=device.id,
                 version=device.config_version,
-                overrides=request.overrides,
+                overrides=overrides,
                 document=document,
                 author=caller.account,
             )
             caller.session.add(new)
-            caller.audit("config.set", client_id, before=old.overrides, after=request.overrides)
+            caller.audit("config.set", client_id, before=old.overrides, after=overrides)
             self.outbox.put(
                 caller.session, topics.CONFIG, _config(device, new, request_id=None), client_id=client_id
             )

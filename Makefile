@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format standins clean
+UV := scripts/uv
+
+help:  ## Show what make can do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## Install what is missing: Python packages, PostgreSQL, Mosquitto, Keycloak (root or sudo)
+	@scripts/bootstrap
+
+run: setup  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
+	@$(UV) run --frozen python -m tests.e2e.story $(if $(ONCE),--once)
+
+test: setup check  ## All checks and all tests
+	@$(UV) run --frozen pytest $(ARGS)
+
+check: setup  ## Style, types and import contracts only
+	@$(UV) run --frozen ruff check .
+	@$(UV) run --frozen ruff format --check --quiet .
+	@$(UV) run --frozen mypy
+	@$(UV) run --frozen lint-imports --no-cache
+
+format:  ## Format the code and mend what can be mended
+	@$(UV) run --frozen ruff check --fix .
+	@$(UV) run --frozen ruff format .
+
+standins: setup  ## The integration tests on containers made from Debian packages (root, starts its own engine)
+	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)
+
+clean:  ## Remove what tools left in this folder; the cache of downloads stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage

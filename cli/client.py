@@ -1,0 +1,233 @@
+"""Requests and answers over MQTT 5: a connection that comes back, calls that are repeated until answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, TypeVar
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import ValidationError
+
+from cli.profile import Profile
+from shared import admin, topics
+from shared.errors import FleetError, InvalidInputError, MessageRefusedError
+from shared.messages import Event
+
+RESEND_S: Final = 2.0
+TIMEOUT_S: Final = 30.0
+_RECONNECT_S: Final = 0.5
+_PACKET_TIMEOUT_S: Final = 10.0
+_SOCKET_OPTIONS: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
+# aiomqtt and paho warn about what is retried here anyway.
+_SILENT: Final = logging.getLogger("mdm.cli.mqtt")
+_SILENT.setLevel(logging.CRITICAL)
+
+R = TypeVar("R", bound=admin.Request)
+A = TypeVar("A", bound=admin.Result)
+
+
+class CannotConnectError(FleetError):
+    """The broker can not be reached, or refuses the account."""
+
+    code = "cannot_connect"
+
+
+class NoAnswerError(FleetError):
+    """No answer came in time; the request may or may not have had its effect."""
+
+    code = "no_answer"
+
+
+class AnswerError(FleetError):
+    """A service refused a request; `answer_code` is the service's code for why."""
+
+    code = "refused"
+
+    def __init__(self, code: str, message: str, details: dict[str, object]) -> None:
+        super().__init__(message, **details)
+        self.answer_code = code
+
+
+class Admin:
+    """A connection as an admin; entering it connects or raises CannotConnectError.
+
+    A connection that is lost later is made again while calls wait.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._client_id = f"mdm-cli-{secrets.token_hex(8)}"
+        self._reply_topic = admin.REPLY.of(account=profile.account, client_id=self._client_id)
+        self._filters = [self._reply_topic]
+        self._pending: dict[bytes, asyncio.Future[admin.Answer]] = {}
+        self._events: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self._client: aiomqtt.Client | None = None
+        self._up = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._tls_context = self._profile.tls_context()
+        self._task = asyncio.create_task(self._keep_connected(), name="mqtt")
+        up = asyncio.create_task(self._up.wait(), name="mqtt:up")
+        try:
+            await asyncio.wait({self._task, up}, return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                self._task.result()
+        except BaseException:
+            await self._stop()
+            raise
+        finally:
+            up.cancel()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def call(self, operation: admin.Operation[R, A], request: R, *, timeout_s: float = TIMEOUT_S) -> A:
+        """Send the request, again every RESEND_S, until its answer is there; many calls may run at once.
+
+        Raise AnswerError when the service refuses it, NoAnswerError after `timeout_s`, InvalidInputError for
+        a request that is too large to send.
+        """
+        payload = operation.topic.encode(request)
+        if len(payload) > operation.topic.max_bytes:
+            limit = operation.topic.max_bytes
+            raise InvalidInputError(f"request: must be at most {limit} bytes, has {len(payload)}")
+        correlation = secrets.token_bytes(16)
+        self._pending[correlation] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._ask(
+                    operation.topic.of(account=self._profile.account), payload, correlation, timeout_s
+                )
+        except TimeoutError:
+            raise NoAnswerError(
+                f"no answer from the {operation.service} service within {timeout_s:g} s: "
+                f"is it running, and may the account {self._profile.account} ask it?"
+            ) from None
+        finally:
+            del self._pending[correlation]
+        return _result(operation, answer)
+
+    async def events(self, noun: str | None = None) -> AsyncIterator[tuple[str, str, Event]]:
+        """Yield each event from now on as its noun, its verb and itself; unreadable ones are left out."""
+        chosen = topics.EVENT.of(noun=noun, verb="+") if noun else topics.EVENT.filter
+        self._filters.append(chosen)
+        if self._client is not None:
+            # A connection that breaks here is made again, with this subscription.
+            with contextlib.suppress(aiomqtt.MqttError):
+                await self._subscribe(self._client, [chosen])
+        while True:
+            topic, payload = await self._events.get()
+            names = topics.EVENT.match(topic)
+            if names is not None:
+                with contextlib.suppress(MessageRefusedError):
+                    yield names["noun"], names["verb"], topics.EVENT.decode(payload)
+
+    async def _ask(self, topic: str, payload: bytes, correlation: bytes, timeout_s: float) -> admin.Answer:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic = self._reply_topic
+        properties.CorrelationData = correlation
+        properties.MessageExpiryInterval = math.ceil(timeout_s)
+        answer = self._pending[correlation]
+        ends: list[asyncio.Future[Any]] = [answer, self._task]
+        while not answer.done():
+            await self._up.wait()
+            if self._client is not None:
+                # A connection that breaks here is made again, and the request sent again.
+                with contextlib.suppress(aiomqtt.MqttError):
+                    await self._client.publish(topic, payload, qos=1, properties=properties)
+            await asyncio.wait(ends, timeout=RESEND_S, return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                self._task.result()
+        return answer.result()
+
+    async def _keep_connected(self) -> NoReturn:
+        """Stay connected until cancelled; raise CannotConnectError if the first attempt fails."""
+        connected_once = False
+        while True:
+            try:
+                async with self._new_client() as client:
+                    await self._subscribe(client, self._filters)
+                    self._client = client
+                    self._up.set()
+                    connected_once = True
+                    async for message in client.messages:
+                        self._on_message(message)
+            except (aiomqtt.MqttError, CannotConnectError) as error:
+                if not connected_once:
+                    raise self._explained(error) from error
+            finally:
+                self._up.clear()
+                self._client = None
+            await asyncio.sleep(_RECONNECT_S)
+
+    def _new_client(self) -> aiomqtt.Client:
+        return aiomqtt.Client(
+            self._profile.host,
+            self._profile.port,
+            username=self._profile.account,
+            password=self._profile.password.get_secret_value(),
+            identifier=self._client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=_PACKET_TIMEOUT_S,
+            tls_context=self._tls_context,
+            socket_options=_SOCKET_OPTIONS,
+            logger=_SILENT,
+        )
+
+    async def _subscribe(self, client: aiomqtt.Client, filters: list[str]) -> None:
+        codes = await client.subscribe([(chosen, 1) for chosen in filters])
+        for chosen, code in zip(filters, codes, strict=True):
+            if isinstance(code, ReasonCode) and code.is_failure:
+                raise CannotConnectError(
+                    f"the broker refuses the account {self._profile.account} the subscription {chosen}: {code}"
+                )
+
+    def _on_message(self, message: aiomqtt.Message) -> None:
+        payload = message.payload if isinstance(message.payload, bytes) else b""
+        if str(message.topic) != self._reply_topic:
+            self._events.put_nowait((str(message.topic), payload))
+            return
+        answer = self._pending.get(getattr(message.properties, "CorrelationData", b""))
+        if answer is None or answer.done():
+            return
+        try:
+            # Not by REPLY.decode: the list of a large fleet may be longer than any message of a device.
+            answer.set_result(admin.Answer.model_validate_json(payload))
+        except ValidationError as error:
+            answer.set_exception(AnswerError("unreadable", f"answer: {topics.explain(error)}", {}))
+
+    def _explained(self, error: Exception) -> CannotConnectError:
+        if isinstance(error, CannotConnectError):
+            return error
+        reason = error.rc if isinstance(error, aiomqtt.MqttCodeError) else error
+        place = f"{self._profile.host}:{self._profile.port} as {self._profile.account}"
+        return CannotConnectError(f"can not connect to {place}: {reason}")
+
+    async def _stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _result(operation: admin.Operation[R, A], answer: admin.Answer) -> A:
+    if answer.error is not None or not answer.ok:
+        problem = answer.error or admin.Problem(code="unknown", message="refused without a reason")
+        raise AnswerError(problem.code, problem.message, problem.details)
+    try:
+        return operation.result.model_validate(answer.result)
+    except ValidationError as error:
+        raise AnswerError(
+            "unreadable", f"answer to {operation.name}: {topics.explain(error)}; is this mdm too old?", {}
+        ) from None

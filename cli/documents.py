@@ -1,0 +1,67 @@
+"""Configuration documents from the command line: files, and KEY=VALUE with dots for what is nested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InvalidInputError
+
+
+def read(path: Path, *, field: str) -> dict[str, Any]:
+    """Return the JSON object in a file, or raise InvalidInputError naming `field` and the place."""
+    try:
+        document = _loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidInputError(f"{field}: {path} can not be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"{field}: {path} is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise InvalidInputError(f"{field}: {path} must hold a JSON object, holds a {kind}")
+    return document
+
+
+def assign(assignments: Iterable[str]) -> dict[str, Any]:
+    """Return the document that KEY=VALUE strings make.
+
+    A value is JSON when it parses as such, else a string; dots in a key make nested objects. Raise
+    InvalidInputError for a part without "=", an empty key and a key that is given twice.
+    """
+    document: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        names = key.split(".")
+        if not equals or not all(names):
+            raise InvalidInputError(f"KEY=VALUE: expected as in wifi.ssid=home, found {assignment!r}")
+        place = document
+        for depth, name in enumerate(names[:-1], start=1):
+            inner = place.setdefault(name, {})
+            if not isinstance(inner, dict):
+                taken = ".".join(names[:depth])
+                raise InvalidInputError(f"{key}: {taken} is already given a value")
+            place = inner
+        if names[-1] in place:
+            raise InvalidInputError(f"{key}: is given twice")
+        place[names[-1]] = _value(text)
+    return document
+
+
+def _value(text: str) -> object:
+    try:
+        return _loads(text)
+    except ValueError:
+        return text
+
+
+def _loads(text: str) -> object:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

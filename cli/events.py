@@ -1,0 +1,51 @@
+"""`mdm events`: what happens, as it happens."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Final
+
+import typer
+
+from cli import output, session
+from cli.client import Admin
+from shared.errors import InvalidInputError
+from shared.messages import Event
+
+_NOUN: Final = re.compile(r"[a-z0-9_-]+")
+
+
+def events(
+    ctx: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until interrupted: the default.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
+    noun: Annotated[str | None, typer.Option(help="Only events about this, as in: device")] = None,
+) -> None:
+    """Print events as they happen: time, noun.verb, device, data; with --json, an object a line."""
+    if follow and count is not None:
+        raise InvalidInputError("count: expected either --follow or --count N")
+    if noun is not None and not _NOUN.fullmatch(noun):
+        raise InvalidInputError(f"noun: expected a word of a-z, as in device, found {noun!r}")
+    here = session.of(ctx)
+
+    async def work(connection: Admin) -> None:
+        left = count
+        async for found_noun, verb, event in connection.events(noun):
+            output.print_line(line(found_noun, verb, event, as_json=here.as_json))
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
+
+    here.run(work)
+
+
+def line(noun: str, verb: str, event: Event, *, as_json: bool) -> str:
+    """Return one event as one line."""
+    if as_json:
+        facts = {"noun": noun, "verb": verb, **event.model_dump(mode="json")}
+        return json.dumps(facts, ensure_ascii=False)
+    data = output.cell(event.data) if event.data else ""
+    parts = (output.cell(event.at), f"{noun}.{verb}", output.cell(event.client_id), data)
+    return output.clean("  ".join(parts)) if data else output.clean("  ".join(parts[:3]))

@@ -1,0 +1,125 @@
+"""The admin tool `mdm`: its commands, its global options, and the edge where errors become one line.
+
+Exit status: 0 done, 1 refused or failed, 2 a command that breaks a rule (nothing was sent), 3 no connection.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from cli import client, devices, events, firmware, models, output, rotation
+from cli.session import Session
+from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+
+FAILED: Final = 1
+MISUSED: Final = 2
+UNCONNECTED: Final = 3
+_NEXT: Final = {
+    client.CannotConnectError.code: "is the broker up, and are host, port, account, password and CA file right?",
+    NotFoundError.code: "`mdm device list` and `mdm model list` show what there is",
+    UnavailableError.code: "the same command may be given again",
+}
+
+
+class Edge(TyperGroup):
+    """The outermost command: `--json` may stand anywhere, and every expected error is one line on stderr."""
+
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]  # noqa: ANN401 - as click has it
+        """Run one command and leave the process with its status."""
+        words = _json_first(list(sys.argv[1:] if args is None else args)) or ["--help"]
+        options["standalone_mode"] = False
+        try:
+            status = super().main(words, **options)
+        except FleetError as error:
+            status = _report(error)
+        except typer.TyperException as error:
+            where = getattr(error, "ctx", None)
+            hint = f"; see `{where.command_path} --help`" if where else ""
+            output.print_note(f"error: {error.format_message().rstrip('.')}{hint}")
+            status = error.exit_code
+        sys.exit(status)
+
+
+app = typer.Typer(
+    cls=Edge,
+    help="Identity, configuration, secrets and firmware for ESP32 devices.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models.app, name="model")
+app.add_typer(devices.app, name="device")
+app.add_typer(firmware.app, name="firmware")
+app.command("rotate")(rotation.rotate)
+app.command("events")(events.events)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.print_line(metadata.version("device-mdm"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+    host: Annotated[str | None, typer.Option(envvar="MDM_HOST", help="The broker's name.")] = None,
+    port: Annotated[int | None, typer.Option(envvar="MDM_PORT", help="Its port: 1883, with TLS 8883.")] = None,
+    account: Annotated[
+        str | None, typer.Option(envvar="MDM_ACCOUNT", help="Whom to connect as; its password: MDM_PASSWORD.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(envvar="MDM_CA_FILE", help="Use TLS, with the authorities in this PEM file."),
+    ] = None,
+    profile: Annotated[
+        Path | None, typer.Option(envvar="MDM_PROFILE", help="A file with all of these, TOML or JSON.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for an answer.")
+    ] = client.TIMEOUT_S,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that all commands share."""
+    del version
+    given = {
+        "host": host,
+        "port": port,
+        "account": account,
+        # No option: what stands on a command line, every user of the machine can read.
+        "password": os.environ.get("MDM_PASSWORD"),
+        "ca_file": ca_file,
+    }
+    ctx.obj = Session(as_json=as_json, timeout_s=timeout, profile_path=profile, given=given)
+
+
+def main() -> None:
+    """Run the tool."""
+    app()
+
+
+def _json_first(words: list[str]) -> list[str]:
+    """Move `--json` to the front, where the global options are, wherever it stands before a `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    rest = [word for word in words[:end] if word != "--json"]
+    return ["--json"] * (len(rest) < end) + rest + words[end:]
+
+
+def _report(error: FleetError) -> int:
+    code = error.answer_code if isinstance(error, client.AnswerError) else error.code
+    hint = f"; {_NEXT[code]}" if code in _NEXT else ""
+    output.print_note(f"error: {error.message}{hint}")
+    if isinstance(error, client.CannotConnectError):
+        return UNCONNECTED
+    return MISUSED if isinstance(error, InvalidInputError) else FAILED

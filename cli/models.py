@@ -1,0 +1,72 @@
+"""`mdm model`: what kinds of devices there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import documents, output, session
+from shared import admin
+
+app = typer.Typer(help="What kinds of devices there are.")
+
+_File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
+
+
+@app.command("add")
+def add(
+    ctx: typer.Context,
+    code: Annotated[str, typer.Argument(help="Letters a-z, digits, underscores; it can not be changed.")],
+    *,
+    chip: Annotated[str, typer.Option(help="esp32, esp32s2, esp32s3, esp32c2, esp32c3, esp32c6, ...")],
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="The size of its app partitions.")] = None,
+    schema: Annotated[Path | None, _File] = None,
+    defaults: Annotated[Path | None, _File] = None,
+) -> None:
+    """Add a device model, with the JSON Schema and the defaults of its configuration."""
+    here = session.of(ctx)
+    model = here.ask(
+        admin.MODEL_ADD,
+        code=code,
+        chip=chip,
+        name=name,
+        slot_size_bytes=slot_size,
+        config_schema=documents.read(schema, field="schema") if schema else None,
+        config_defaults=documents.read(defaults, field="defaults") if defaults else None,
+    )
+    if here.as_json:
+        output.print_json(model)
+    else:
+        output.print_facts(
+            {
+                "code": model.code,
+                "name": model.name,
+                "chip": model.chip,
+                "slot size": output.size(model.slot_size_bytes),
+                "schema": model.config_schema is not None,
+                "defaults": model.config_defaults,
+            }
+        )
+
+
+@app.command("list")
+def show_all(ctx: typer.Context) -> None:
+    """List the device models."""
+    here = session.of(ctx)
+    found = here.ask(admin.MODEL_LIST)
+    if here.as_json:
+        output.print_json(found)
+        return
+    if not found.models:
+        output.print_note("no models yet; `mdm model add CODE --chip CHIP` adds one")
+        return
+    output.print_table(
+        ("CODE", "NAME", "CHIP", "SLOT", "DEVICES"),
+        (
+            (model.code, model.name, model.chip, output.size(model.slot_size_bytes), model.devices)
+            for model in found.models
+        ),
+    )

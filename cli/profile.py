@@ -1,0 +1,113 @@
+"""Where to connect and as whom: options and environment first, then a profile file."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from cli import output
+from shared.errors import FleetError
+from shared.topics import explain
+
+PLAIN_PORT: Final = 1883
+TLS_PORT: Final = 8883
+_NEEDED: Final = ("host", "account", "password")
+
+
+class ProfileError(FleetError):
+    """The profile can not be used; the message names the file or the field."""
+
+    code = "profile"
+
+
+class Profile(BaseModel):
+    """A broker and an account; a `ca_file` (PEM) or `tls` (the system's authorities) asks for TLS."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = PLAIN_PORT
+    account: Annotated[str, Field(pattern=r"^[^/+#\x00]+$")]
+    password: SecretStr
+    ca_file: Path | None = None
+    tls: bool = False
+
+    def save(self, path: Path) -> None:
+        """Write the profile with mode 0600, as JSON when the name ends in .json, else as TOML."""
+        facts = self.model_dump(mode="json", exclude_none=True)
+        facts["password"] = self.password.get_secret_value()
+        if path.suffix == ".json":
+            text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        else:
+            text = "".join(f"{name} = {_toml(value)}\n" for name, value in facts.items())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        output.write_private(path, text, replace=True)
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Return how to check the broker's certificate, or None for a plain connection."""
+        if self.ca_file is None:
+            return ssl.create_default_context() if self.tls else None
+        try:
+            return ssl.create_default_context(cafile=str(self.ca_file))
+        except OSError as error:
+            raise ProfileError(f"ca_file: {self.ca_file} can not be read as PEM certificates: {error}") from error
+
+
+def default_path() -> Path:
+    """Return the profile's place by the XDG base directory specification."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "mdm" / "profile.toml"
+
+
+def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
+    """Return the profile in the file with what is `given` (and not None) in place of its own.
+
+    Without a path the default one is read if it exists. Raise ProfileError.
+    """
+    place = path or default_path()
+    facts = _read(place) if path or place.exists() else {}
+    facts.update({name: value for name, value in given.items() if value is not None})
+    missing = [name for name in _NEEDED if name not in facts]
+    if missing:
+        variables = ", ".join(f"MDM_{name.upper()}" for name in missing)
+        raise ProfileError(f"profile: no {', '.join(missing)}; set {variables} or write {place}")
+    encrypted = facts.get("ca_file") or facts.get("tls")
+    facts.setdefault("port", TLS_PORT if encrypted else PLAIN_PORT)
+    try:
+        return Profile.model_validate(facts)
+    except ValidationError as error:
+        raise ProfileError(f"profile: {explain(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the facts in a profile file; a password in a file that others may read is refused."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            text = file.read().decode()
+        facts = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ProfileError(f"profile: {path} can not be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ProfileError(f"profile: {path} is no valid file of its kind: {error}") from error
+    if not isinstance(facts, dict):
+        raise ProfileError(f"profile: {path} must hold names and values, at its top level")
+    if "password" in facts and mode & 0o077 and os.name == "posix":
+        raise ProfileError(
+            f"profile: {path} holds a password and must have mode 0600, has {mode:04o}; run chmod 600 {path}"
+        )
+    if isinstance(facts.get("ca_file"), str):
+        facts["ca_file"] = path.parent / facts["ca_file"]
+    return facts
+
+
+def _toml(value: object) -> str:
+    """Return a scalar in TOML: a JSON string is a TOML string but for U+007F."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,152 @@
+"""The broker's files: configuration, ACL file, and the accounts that its plugin starts with."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from string import Template
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ACCOUNTS: Final = ("svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin")
+DEVICE_GROUP: Final = "devices"
+DEVICE_ROLE: Final = "device"
+# As the plugin makes them (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
+HASH_ITERATIONS: Final = 101
+SALT_BYTES: Final = 12
+_TEMPLATES: Final = Path(__file__).parent / "mosquitto"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the broker finds its files and what it listens on; an empty address means all interfaces."""
+
+    plugin: PurePath
+    certificate_file: PurePath
+    key_file: PurePath
+    acl_file: PurePath
+    data_folder: PurePath
+    services_port: int = 1883
+    services_address: str = ""
+    devices_port: int = 8883
+    devices_address: str = ""
+    user: str = ""
+
+    @property
+    def accounts_file(self) -> PurePath:
+        """The plugin's file, in a folder that the broker may write: the plugin replaces it at each change."""
+        return self.data_folder / "dynamic-security.json"
+
+
+def render_configuration(settings: Settings) -> str:
+    """Return the text of mosquitto.conf."""
+    return Template((_TEMPLATES / "mosquitto.conf").read_text()).substitute(
+        plugin=settings.plugin,
+        accounts_file=settings.accounts_file,
+        acl_file=settings.acl_file,
+        data_folder=settings.data_folder,
+        certificate_file=settings.certificate_file,
+        key_file=settings.key_file,
+        services_listener=f"{settings.services_port} {settings.services_address}".rstrip(),
+        devices_listener=f"{settings.devices_port} {settings.devices_address}".rstrip(),
+        user_line=f"user {settings.user}" if settings.user else "",
+    )
+
+
+def render_acl() -> str:
+    """Return the text of the ACL file, which is the same everywhere."""
+    return (_TEMPLATES / "acl").read_text()
+
+
+def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -> str:
+    """Return the text of dynamic-security.json in which these accounts have these passwords.
+
+    Other accounts in the `existing` text, the devices', stay as they are.
+    """
+    document: dict[str, Any] = json.loads(existing) if existing else _empty_document()
+    old = {client["username"]: client for client in document["clients"]}
+    ours = [
+        old[name] if name in old and _has_password(old[name], password) else _client(name, password)
+        for name, password in passwords.items()
+    ]
+    document["clients"] = ours + [client for name, client in old.items() if name not in passwords]
+    return json.dumps(document, indent=1) + "\n"
+
+
+def write_files(config_folder: Path, data_folder: Path, settings: Settings, passwords: Mapping[str, str]) -> Path:
+    """Write the three files and return mosquitto.conf; the broker must not run meanwhile.
+
+    The folders are where the files are written; `settings` says where the broker sees them.
+    """
+    config_folder.mkdir(parents=True, exist_ok=True)
+    data_folder.mkdir(parents=True, exist_ok=True)
+    configuration = config_folder / "mosquitto.conf"
+    accounts = data_folder / settings.accounts_file.name
+    existing = accounts.read_text() if accounts.exists() else None
+    _replace(configuration, render_configuration(settings), mode=0o644)
+    _replace(config_folder / settings.acl_file.name, render_acl(), mode=0o600)
+    _replace(accounts, render_accounts(passwords, existing), mode=0o600)
+    return configuration
+
+
+def _empty_document() -> dict[str, Any]:
+    return {
+        "clients": [],
+        "groups": [
+            {"groupname": DEVICE_GROUP, "roles": [{"rolename": DEVICE_ROLE, "priority": 0}], "clients": []}
+        ],
+        "roles": [
+            {
+                "rolename": DEVICE_ROLE,
+                # A device in a shared subscription would take other devices' messages away from the services.
+                "acls": [
+                    {"acltype": "subscribePattern", "topic": "$share/#", "priority": 10, "allow": False},
+                ],
+            },
+        ],
+        # False means "ask the ACL file"; the plugin's usual publishClientReceive true shows devices each
+        # other's messages.
+        "defaultACLAccess": {
+            "publishClientSend": False,
+            "publishClientReceive": False,
+            "subscribe": False,
+            "unsubscribe": False,
+        },
+    }
+
+
+def _hash(password: str, salt: bytes, iterations: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
+
+
+def _client(name: str, password: str) -> dict[str, Any]:
+    salt = secrets.token_bytes(SALT_BYTES)
+    return {
+        "username": name,
+        "roles": [],
+        "password": base64.b64encode(_hash(password, salt, HASH_ITERATIONS)).decode(),
+        "salt": base64.b64encode(salt).decode(),
+        "iterations": HASH_ITERATIONS,
+    }
+
+
+def _has_password(client: Mapping[str, Any], password: str) -> bool:
+    hashed = _hash(password, base64.b64decode(client["salt"]), client["iterations"])
+    return hmac.compare_digest(hashed, base64.b64decode(client["password"]))
+
+
+def _replace(file: Path, text: str, *, mode: int) -> None:
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
+    temporary.replace(file)

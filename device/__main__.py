@@ -1,0 +1,97 @@
+"""`python -m device --package FILE`: run one reference device until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from device import image as images
+from device import package as packages
+from device.agent import Agent
+from device.image import CHIP_IDS
+from device.options import Options
+from shared.errors import FleetError, InvalidInputError
+
+_DEFAULTS = Options()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m device", description="Run the reference ESP32 device.")
+    parser.add_argument("--package", type=Path, required=True, help="provisioning package, JSON")
+    parser.add_argument("--state", type=Path, help="folder of flash and credentials [state/CLIENT_ID]")
+    parser.add_argument("--protocol", choices=("3.1.1", "5"), default=_DEFAULTS.protocol, help="MQTT version")
+    parser.add_argument("--image", type=Path, help="first image for an empty flash")
+    parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
+    parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
+    parser.add_argument("--seal", action="store_true", help="ask for new secrets sealed for this device")
+    parser.add_argument("--retry-s", type=float, default=_DEFAULTS.retry_s)
+    parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
+    parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
+    parser.add_argument("--json", action="store_true", help="log as JSON")
+    return parser
+
+
+def _agent(given: argparse.Namespace) -> Agent:
+    for name in ("slot_size_bytes", "retry_s", "verify_timeout_s", "backoff_max_s"):
+        if getattr(given, name) <= 0:
+            raise InvalidInputError(f"--{name.replace('_', '-')}: must be more than 0")
+    package = packages.load(given.package)
+    image = None
+    if given.image is not None:
+        image = given.image.read_bytes()
+        images.read(image)
+        if len(image) > given.slot_size_bytes:
+            raise InvalidInputError(f"--image: must fit the slot of {given.slot_size_bytes} bytes")
+    options = Options(
+        protocol=given.protocol,
+        seal=given.seal,
+        chip=given.chip,
+        slot_size_bytes=given.slot_size_bytes,
+        retry_s=given.retry_s,
+        verify_timeout_s=given.verify_timeout_s,
+        backoff_max_s=given.backoff_max_s,
+    )
+    state = given.state or Path("state") / package.client_id
+    return Agent(package, state, options=options, image=image)
+
+
+async def _run(given: argparse.Namespace) -> int:
+    try:
+        agent = _agent(given)
+    except (FleetError, OSError) as error:
+        sys.stderr.write(f"device: {error}\n")
+        return 2
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    try:
+        await agent.run()
+    except (FleetError, OSError) as error:
+        sys.stderr.write(f"device: {error}\n")
+        return 1
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the device; return 0 after a signal, 2 for a bad argument or package, 1 for unusable state."""
+    given = _parser().parse_args(arguments)
+    renderer = structlog.processors.JSONRenderer() if given.json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return asyncio.run(_run(given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""The device's life: boot, log in, talk until the connection ends, and again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+from device import package as packages
+from device.board import Board
+from device.link import Link, LinkLostError, LoginRefusedError, tls_context
+from device.options import Hooks, Options
+from device.rotation import Slot
+from device.uplink import Ending, Uplink
+from shared import messages, topics
+from shared.admin import Package
+
+_EXPONENT_MAX: Final = 16
+
+
+def _fraction() -> float:
+    return random.random()  # noqa: S311 — no secret hangs on a pause
+
+
+def backoff_s(failures: int, options: Options, fraction: float) -> float:
+    """Return the pause in seconds after so many failures in a row; `fraction` (0 to 1) spreads a fleet."""
+    longest_s = options.backoff_min_s * 2.0 ** min(max(failures, 1) - 1, _EXPONENT_MAX)
+    return min(options.backoff_max_s, longest_s) * (0.5 + 0.5 * fraction)
+
+
+def _drop(connecting: asyncio.Future[Link]) -> None:
+    """Close a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().drop()
+
+
+class Agent:
+    """A reference device with the package's identity and its flash and credentials in `state`.
+
+    `image` fills an empty flash; without it an image 1.0.0 is built. Cancelling `run`, or an exception from a
+    hook, ends the device as a power cut does: without a goodbye, so that the broker publishes its will.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        state: Path,
+        *,
+        options: Options | None = None,
+        hooks: Hooks | None = None,
+        image: bytes | None = None,
+    ) -> None:
+        """Prepare the device; raise InvalidInputError for a package that can not be used."""
+        packages.check(package)
+        self._package = package
+        self._state = state
+        self._options = options or Options()
+        self._hooks = hooks or Hooks()
+        self._image = image
+        self._tls: ssl.SSLContext | None = tls_context(package)
+        self._uplink = Uplink(package.client_id, self._hooks)
+        self._stop = asyncio.Event()
+        self._stopping: asyncio.Future[Any] | None = None
+        self._board: Board | None = None
+
+    def stop(self) -> None:
+        """Let `run` return after a goodbye to the broker."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Be the device until `stop`; raise StateUnreadableError when its files are not its own."""
+        self._stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            reset_reason = "poweron"
+            while await self._live(reset_reason) is not Ending.STOP:
+                reset_reason = "sw"
+        finally:
+            self._stopping.cancel()
+
+    async def _live(self, reset_reason: str) -> Ending:
+        """Live from one boot to the end of it, which is STOP or REBOOT."""
+        board = Board(
+            self._package,
+            self._state,
+            self._uplink,
+            self._options,
+            image=self._image,
+            reset_reason=reset_reason,
+        )
+        self._board = board
+        status = board.status()
+        self._uplink.note("device.booted", version=status.firmware_version, reset_reason=reset_reason)
+        failures = 0
+        while True:
+            self._uplink.reset()
+            began = self._hooks.clock()
+            pause_s = 0.0
+            try:
+                slot, link = await self._login(board)
+            except LinkLostError as error:
+                failures += 1
+                pause_s = backoff_s(failures, self._options, _fraction())
+                self._uplink.note("login.failed", error=error.message, pause_s=round(pause_s, 1))
+            else:
+                if link is not None:
+                    await self._talk(board, slot, link)
+                if self._uplink.ending is None:
+                    lived = self._hooks.clock() - began >= self._options.stable_s
+                    failures = 0 if lived else failures + 1
+                    # The first loss is followed at once: it may be the broker's way to ask for the new secret.
+                    if failures > 1:
+                        pause_s = backoff_s(failures - 1, self._options, _fraction())
+            if pause_s:
+                await self._wait(until=self._hooks.clock() + pause_s)
+            ending = self._uplink.ending
+            if ending in {Ending.STOP, Ending.REBOOT}:
+                return ending
+
+    async def _login(self, board: Board) -> tuple[Slot, Link | None]:
+        """Log in with the first slot that the broker takes; no link when the device is to end before."""
+        for slot in board.credentials.login_order():
+            try:
+                link = await self._connect(slot)
+            except LoginRefusedError:
+                board.credentials.on_refused(slot)
+                continue
+            return slot, link
+        raise LinkLostError("the broker refused every secret")
+
+    async def _connect(self, slot: Slot) -> Link | None:
+        connecting = asyncio.ensure_future(Link.connect(self._package, slot, self._options, tls=self._tls))
+        try:
+            while not connecting.done() and self._uplink.ending is None:
+                await self._wait(connecting)
+        except BaseException:
+            connecting.add_done_callback(_drop)
+            connecting.cancel()
+            raise
+        if connecting.done():
+            return connecting.result()
+        connecting.cancel()
+        return None
+
+    async def _talk(self, board: Board, slot: Slot, link: Link) -> None:
+        """Talk over `link` until it breaks or the uplink has an ending."""
+        self._uplink.note("login.accepted", generation=slot.generation)
+        receiving: asyncio.Future[tuple[str, bytes]] | None = None
+        try:
+            await link.subscribe(f"{topics.PREFIX}/d/{self._package.client_id}/down/#")
+            board.on_connected(slot)
+            while True:
+                receiving = receiving or asyncio.ensure_future(link.receive())
+                await self._uplink.flush(link)
+                if self._uplink.ending is not None:
+                    break
+                await self._wait(receiving, until=self._uplink.next_due())
+                if receiving.done() and self._uplink.ending is None:
+                    message, receiving = receiving.result(), None
+                    board.on_message(*message)
+            await self._leave(link)
+        except LinkLostError as error:
+            self._uplink.note("link.lost", error=error.message)
+        finally:
+            link.drop()
+            if receiving is not None:
+                receiving.cancel()
+                await asyncio.wait({receiving})
+                if not receiving.cancelled():
+                    receiving.exception()
+
+    async def _leave(self, link: Link) -> None:
+        """Say goodbye; only a device that stays away tells that it is offline."""
+        try:
+            async with asyncio.timeout(self._options.goodbye_s):
+                if self._uplink.ending is Ending.STOP:
+                    address = topics.STATUS.of(client_id=self._package.client_id)
+                    offline = topics.STATUS.encode(messages.Status(online=False))
+                    await link.publish(address, offline, qos=topics.STATUS.qos, retain=topics.STATUS.retain)
+                await link.close()
+        except TimeoutError:
+            self._uplink.note("link.lost", error="the broker did not take the goodbye")
+        self._uplink.note("link.closed", reason=str(self._uplink.ending))
+
+    async def _wait(self, *futures: asyncio.Future[Any], until: float | None = None) -> None:
+        """Wait for a future, a time, `stop` or the end of an image's trial; the last two set the ending."""
+        if self._stopping is None or self._board is None:
+            return
+        verify_by = self._board.firmware.verify_by
+        times = [time for time in (until, verify_by) if time is not None]
+        timeout_s = max(0.0, min(times) - self._hooks.clock()) if times else None
+        await asyncio.wait({*futures, self._stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopping.done():
+            self._uplink.end(Ending.STOP)
+        elif verify_by is not None and self._hooks.clock() >= verify_by:
+            self._board.firmware.on_verify_timeout()

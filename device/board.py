@@ -1,0 +1,149 @@
+"""What is in a device's memory between two boots: its parts, and which message goes to which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from device import image_builder
+from device import package as packages
+from device.config import ConfigStore, Configuration
+from device.credentials import Credentials
+from device.firmware import Firmware
+from device.flash import Flash
+from device.options import Options
+from device.rotation import Slot
+from device.slots import SlotStore
+from device.uplink import Uplink
+from shared import messages, topics
+from shared.admin import Package
+from shared.errors import MessageRefusedError
+from shared.topics import Topic
+
+_PROJECT_MAX = 31
+_FIRST_VERSION = "1.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    topic: Topic[Any]
+    handle: Callable[[Any], object]
+
+
+class Board:
+    """A booted device: all parts are made anew from the files in `state`.
+
+    Raises StateUnreadableError and ImageInvalidError.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        state: Path,
+        uplink: Uplink,
+        options: Options,
+        *,
+        image: bytes | None,
+        reset_reason: str,
+    ) -> None:
+        self._uplink = uplink
+        self._options = options
+        self._reset_reason = reset_reason
+        self._told: messages.Status | None = None
+        fault = uplink.hooks.fault
+        provisioned = packages.provisioned_slot(package)
+        store = SlotStore(state, provisioned, fault=fault)
+        self.credentials = Credentials(store, provisioned, uplink, options)
+        self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
+        self._flash = Flash(
+            state / "flash",
+            first_image=lambda: _first_image(package, options) if image is None else image,
+            boots_max=options.boots_max,
+            fault=fault,
+        )
+        self.firmware = Firmware(self._flash, uplink, options)
+        self._routes = {
+            route.topic.of(client_id=package.client_id): route
+            for route in (
+                _Route(topics.CONFIG, self._on_config),
+                _Route(topics.ROTATION_OFFER, self.credentials.on_offer),
+                _Route(topics.ROTATION_SECRET, self.credentials.on_secret),
+                _Route(topics.ROTATION_SWITCH, self.credentials.on_switch),
+                _Route(topics.ROTATION_DONE, self.credentials.on_done),
+                _Route(topics.ROTATION_CANCELLED, self.credentials.on_cancelled),
+                _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
+                _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
+                _Route(topics.COMMAND, self._on_command),
+            )
+        }
+
+    def status(self) -> messages.Status:
+        """Return what the device says of itself now."""
+        running = self._flash.running
+        return messages.Status(
+            online=True,
+            firmware_version=running.version,
+            firmware_sha256=self._flash.running_sha256,
+            chip=running.chip,
+            project=running.project,
+            slot_size_bytes=self._options.slot_size_bytes,
+            config_version=self.configuration.version,
+            secret_generation=self.credentials.login,
+            reset_reason=self._reset_reason,
+        )
+
+    def on_connected(self, slot: Slot) -> None:
+        """Say all that is due on a new connection, which was logged in with `slot`."""
+        self._told = None
+        self.credentials.on_login(slot)
+        self.tell_status()
+        self.configuration.on_connected()
+        self.firmware.on_connected()
+
+    def tell_status(self) -> None:
+        """Publish the status when it differs from the one published last on this connection."""
+        status = self.status()
+        if status != self._told:
+            self._told = status
+            self._uplink.say(topics.STATUS, status)
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        """Hand a message to its part; one that breaks the protocol is noted and dropped."""
+        try:
+            chunk = topics.FIRMWARE_CHUNK_DATA.match(topic)
+            if chunk is not None:
+                self._on_chunk(chunk, topics.FIRMWARE_CHUNK_DATA.decode(payload))
+            elif topic in self._routes:
+                route = self._routes[topic]
+                route.handle(route.topic.decode(payload))
+            else:
+                self._uplink.note("message.unknown", topic=topic)
+        except MessageRefusedError as error:
+            self._uplink.note("message.refused", topic=topic, error=error.message)
+        self.tell_status()
+
+    def _on_config(self, config: messages.Config) -> None:
+        answered = self.configuration.on_config(config)
+        self.credentials.on_confirmed(config.secret_generation)
+        if answered:
+            self.firmware.on_healthy()
+
+    def _on_chunk(self, names: dict[str, str], data: bytes) -> None:
+        offset = names["offset"]
+        if offset.isascii() and offset.isdigit():
+            self.firmware.on_chunk(names["sha256"], int(offset), data)
+
+    def _on_command(self, command: messages.Command) -> None:
+        if command.expires_at <= self._uplink.hooks.now():
+            return
+        result = messages.CommandResult(
+            command_id=command.command_id, ok=False, error="this firmware knows no commands"
+        )
+        self._uplink.say(topics.COMMAND_RESULT, result)
+
+
+def _first_image(package: Package, options: Options) -> bytes:
+    project = packages.model_of(package)[:_PROJECT_MAX] or "reference"
+    return image_builder.build(version=_FIRST_VERSION, project=project, chip=options.chip)

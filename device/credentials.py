@@ -1,0 +1,162 @@
+"""A rotation as the device lives it: the pure rules, the store, and what has to be said."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from joserfc.jwk import OKPKey
+from pydantic import SecretStr
+
+from device import rotation
+from device.options import Options
+from device.rotation import Change, Due, Slot, Wanted
+from device.slots import SlotStore
+from device.uplink import Ending, Saying, Uplink
+from shared import crypto, messages, topics
+
+_KEY: Final = "rotation"
+
+
+class Credentials:
+    """The device's secrets: which to log in with, and how to get a new one without losing the old."""
+
+    def __init__(self, store: SlotStore, provisioned: Slot, uplink: Uplink, options: Options) -> None:
+        self._store = store
+        self._provisioned = provisioned
+        self._uplink = uplink
+        self._options = options
+        self._wanted: Wanted | None = None
+        self._private_key: OKPKey | None = None
+        self._refused_until = 0.0
+        self.login: int | None = None
+        """The generation of the secret that the device is logged in with."""
+
+    def login_order(self) -> tuple[Slot, ...]:
+        """Return the secrets to try, best first; a newer one in the package only after the slots."""
+        slots = self._store.slots
+        spare = rotation.spare(slots, self._provisioned)
+        return rotation.login_order(slots) if spare is None else (*rotation.login_order(slots), spare)
+
+    def on_refused(self, slot: Slot) -> None:
+        """Remember when the broker last refused a secret."""
+        self._refused_until = self._uplink.hooks.clock() + self._options.retry_s
+        self._uplink.note("login.refused", generation=slot.generation)
+
+    def on_login(self, slot: Slot) -> None:
+        """Take up what the slots say is due."""
+        self.login = slot.generation
+        self._speak()
+
+    def on_offer(self, offer: messages.RotationOffer) -> None:
+        """Accept a new secret, answer for one that is stored already, or ignore what is out of date."""
+        answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._uplink.hooks.now())
+        if answer.wanted != self._wanted:
+            self._private_key = None
+        self._wanted = answer.wanted
+        self._uplink.note(
+            "rotation.offered",
+            rotation_id=str(offer.rotation_id),
+            generation=offer.generation,
+            current_generation=offer.current_generation,
+            verdict=answer.verdict.value,
+        )
+        self._settle(answer.change)
+        if rotation.is_ours(answer.verdict):
+            self._speak()
+
+    def on_secret(self, message: messages.RotationSecret) -> None:
+        """Store the secret that was asked for durably, and only then say so."""
+        rotation_id = message.rotation_id
+        if not rotation.takes_secret(self._store.slots, self._wanted, message, now=self._uplink.hooks.now()):
+            self._uplink.note("rotation.secret_ignored", rotation_id=str(rotation_id))
+            return
+        secret = self._open(message)
+        if secret is None:
+            self._uplink.note("rotation.secret_unreadable", rotation_id=str(rotation_id))
+            return
+        self._store.fill_second(Slot(secret, message.generation, rotation_id))
+        self._wanted = self._private_key = None
+        self._uplink.note("rotation.stored", rotation_id=str(rotation_id), generation=message.generation)
+        self._speak()
+
+    def on_switch(self, message: messages.RotationSwitch) -> None:
+        """Log in anew with the second slot."""
+        if not rotation.must_switch(self._store.slots, self.login, message.rotation_id):
+            return
+        if self._uplink.hooks.clock() < self._refused_until:
+            # A broker that refuses what the server announces must not drive us in circles.
+            self._uplink.note("rotation.switch_postponed", rotation_id=str(message.rotation_id))
+            return
+        self._uplink.note("rotation.switching", rotation_id=str(message.rotation_id))
+        self._uplink.end(Ending.SWITCH)
+
+    def on_done(self, message: messages.RotationDone) -> None:
+        """Promote the second slot."""
+        self._settle(rotation.on_done(self._store.slots, message.rotation_id))
+
+    def on_confirmed(self, generation: int) -> None:
+        """Promote the second slot when a lost `done` is made up by any later word of the server."""
+        spare = rotation.spare(self._store.slots, self._provisioned)
+        if spare is not None and spare.generation == generation:
+            self._store.adopt(spare)
+            self._uplink.note("rotation.adopted", generation=generation)
+            return
+        self._settle(rotation.on_confirmed(self._store.slots, generation))
+
+    def on_cancelled(self, message: messages.RotationCancelled) -> None:
+        """Give up the rotation; the old secret is in force."""
+        if self._wanted is not None and self._wanted.rotation_id == message.rotation_id:
+            self._wanted = self._private_key = None
+            self._uplink.stop(_KEY)
+        self._settle(rotation.on_cancelled(self._store.slots, message.rotation_id))
+
+    def _settle(self, change: Change) -> None:
+        if change is Change.KEEP:
+            return
+        second = self._store.slots.second
+        if change is Change.PROMOTE:
+            self._store.promote()
+        else:
+            self._store.discard_second()
+        self._uplink.stop(_KEY)
+        name = "rotation.promoted" if change is Change.PROMOTE else "rotation.discarded"
+        self._uplink.note(name, generation=None if second is None else second.generation)
+        if rotation.is_orphan(self._store.slots, self.login):
+            self._uplink.end(Ending.SWITCH)
+
+    def _speak(self) -> None:
+        self._uplink.repeat(_KEY, self._say, every_s=self._options.retry_s)
+
+    def _say(self) -> Saying | None:
+        slots, wanted = self._store.slots, self._wanted
+        due = rotation.due(slots, wanted, self.login, now=self._uplink.hooks.now())
+        if due is Due.REQUEST and wanted is not None:
+            return topics.ROTATION_REQUEST, self._request(wanted)
+        second = slots.second
+        if due is None or second is None or second.rotation_id is None:
+            return None
+        if due is Due.ACK:
+            proof = crypto.proof(second.secret, "ack", second.rotation_id)
+            return topics.ROTATION_ACK, messages.RotationAck(rotation_id=second.rotation_id, proof=proof)
+        proof = crypto.proof(second.secret, "stored", second.rotation_id)
+        return topics.ROTATION_STORED, messages.RotationStored(rotation_id=second.rotation_id, proof=proof)
+
+    def _request(self, wanted: Wanted) -> messages.RotationRequest:
+        if not self._options.seal:
+            return messages.RotationRequest(rotation_id=wanted.rotation_id)
+        if self._private_key is None:
+            self._private_key = OKPKey.generate_key("X25519")
+        public_key = self._private_key.as_dict(private=False)["x"]
+        return messages.RotationRequest(rotation_id=wanted.rotation_id, public_key=str(public_key))
+
+    def _open(self, message: messages.RotationSecret) -> SecretStr | None:
+        if message.secret is not None:
+            # Whoever asked for a sealed secret does not trust the way that an open one came.
+            return None if self._options.seal else SecretStr(message.secret)
+        if message.jwe is None or self._private_key is None:
+            return None
+        try:
+            secret = crypto.unseal(message.jwe, self._private_key)
+        except (crypto.SecretUnreadableError, UnicodeDecodeError):
+            return None
+        return secret if secret.get_secret_value() else None

@@ -1,0 +1,237 @@
+"""New firmware as the device lives it: ask, fetch, verify, boot, confirm, or go back."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Final
+
+from device import image
+from device.download import Download, Wish
+from device.flash import Flash
+from device.options import Options
+from device.uplink import Ending, Saying, Uplink, one_line
+from shared import messages, topics
+from shared.messages import FirmwareStage
+
+_KEY: Final = "firmware"
+_STEP_PERCENT: Final = 5
+
+
+class Firmware:
+    """Fetches what the server offers into the inactive slot, with a window of chunks under way."""
+
+    def __init__(self, flash: Flash, uplink: Uplink, options: Options) -> None:
+        """Start the running image; one on trial must pass its self-test first."""
+        self._flash = flash
+        self._uplink = uplink
+        self._options = options
+        self._asked: str | None = None
+        self._download: Download | None = None
+        self._window = 1
+        self._under_way: set[int] = set()
+        self._reported_percent = 0
+        self.verify_by: float | None = None
+        """When an image on trial is rolled back, on the hooks' clock in seconds."""
+        if flash.pending_verify:
+            fault = uplink.hooks.self_test(flash.running.version)
+            if fault is None:
+                self.verify_by = uplink.hooks.clock() + options.verify_timeout_s
+            else:
+                self._roll_back(f"the self-test failed: {fault}")
+
+    def on_connected(self) -> None:
+        """Report what became of the last image, ask for a new one, and go on with what is under way."""
+        self._under_way.clear()
+        self._report_outcome()
+        self._ask()
+        self._pump()
+
+    def on_healthy(self) -> None:
+        """Keep the running image: it can connect and is answered."""
+        if not self._flash.pending_verify:
+            return
+        self.verify_by = None
+        self._flash.confirm()
+        self._uplink.note("firmware.confirmed", version=self._flash.running.version)
+        self._report_outcome()
+        # What was offered during the trial had to be ignored.
+        self._ask()
+
+    def on_verify_timeout(self) -> None:
+        """Go back to the old image: the new one can not reach the server."""
+        self._roll_back(f"was not connected and answered within {self._options.verify_timeout_s:g} s")
+        self._uplink.end(Ending.REBOOT)
+
+    def on_offer(self, offer: messages.FirmwareOffer) -> None:
+        """Begin or resume the image on offer, unless there is a reason not to."""
+        if offer.request_id is not None and offer.request_id == self._asked:
+            self._asked = None
+            sweep_s = self._options.sweep_s
+            self._uplink.repeat(_KEY, self._sweep, every_s=sweep_s, first_in_s=sweep_s)
+        sha256, size_bytes, chunk_size_bytes = offer.sha256, offer.size_bytes, offer.chunk_size_bytes
+        if sha256 is None or size_bytes is None or chunk_size_bytes is None:
+            return
+        if sha256 == self._flash.running_sha256:
+            return
+        if self._flash.pending_verify:
+            self._uplink.note("firmware.postponed", sha256=sha256)
+            return
+        if self._flash.is_refused(sha256):
+            self._report(sha256, FirmwareStage.ROLLED_BACK, error="was rolled back before")
+            return
+        if not image.HEADER_BYTES <= size_bytes <= self._options.slot_size_bytes:
+            fits = f"{image.HEADER_BYTES} to {self._options.slot_size_bytes}"
+            self._report(sha256, FirmwareStage.FAILED, error=f"size must be {fits} bytes, is {size_bytes}")
+            return
+        self._window = offer.window or 1
+        wish = Wish(sha256, size_bytes, chunk_size_bytes, self._flash.inactive)
+        if self._download is None or self._download.wish != wish:
+            self._begin(wish)
+        self._pump()
+
+    def on_chunk(self, sha256: str, offset: int, data: bytes) -> None:
+        """Take a piece of the image that is being fetched; ignore any other."""
+        download = self._download
+        if download is None or sha256 != download.wish.sha256 or not download.put(offset, data):
+            return
+        self._under_way.discard(offset)
+        self._uplink.stop(_chunk_key(offset))
+        if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
+            download.save()
+            self._report_percent(download)
+        self._pump()
+
+    def on_cancelled(self, message: messages.FirmwareCancelled) -> None:
+        """Stop fetching this image and forget it."""
+        if self._download is not None and self._download.wish.sha256 == message.sha256:
+            self._uplink.note("firmware.cancelled", sha256=message.sha256, reason=message.reason)
+            self._forget(self._download)
+
+    def _begin(self, wish: Wish) -> None:
+        self._stop_chunks()
+        path = self._flash.path_of(wish.slot)
+        self._download = Download(self._flash.folder, path, wish, fault=self._uplink.hooks.fault)
+        self._uplink.note("firmware.fetching", sha256=wish.sha256, percent=self._download.percent)
+        self._report_percent(self._download)
+
+    def _pump(self) -> None:
+        download = self._download
+        if download is None:
+            return
+        if download.is_complete:
+            self._finish(download)
+            return
+        for offset in download.missing(self._under_way):
+            if len(self._under_way) >= self._window:
+                break
+            request = messages.FirmwareChunkRequest(
+                sha256=download.wish.sha256, offset=offset, length=download.length_at(offset)
+            )
+            self._under_way.add(offset)
+            self._uplink.repeat(
+                _chunk_key(offset),
+                partial(_saying, request),
+                every_s=self._options.chunk_timeout_s,
+            )
+
+    def _finish(self, download: Download) -> None:
+        sha256 = download.wish.sha256
+        self._report(sha256, FirmwareStage.VERIFYING)
+        if not download.is_genuine():
+            if download.restarts < self._options.download_restarts:
+                self._uplink.note("firmware.corrupt", sha256=sha256, restarts=download.restarts)
+                download.restart()
+                self._report_percent(download)
+                self._pump()
+                return
+            self._fail(download, "the bytes do not have the sha256 that was offered")
+            return
+        try:
+            found = image.read(download.head(image.HEADER_BYTES))
+        except image.ImageInvalidError as error:
+            self._fail(download, error.message)
+            return
+        if found.chip != self._flash.running.chip:
+            self._fail(download, f"is for {found.chip}, not for {self._flash.running.chip}")
+            return
+        self._flash.activate()
+        self._forget(download)
+        self._report(sha256, FirmwareStage.REBOOTING)
+        self._uplink.end(Ending.REBOOT)
+
+    def _fail(self, download: Download, error: str) -> None:
+        self._forget(download)
+        self._report(download.wish.sha256, FirmwareStage.FAILED, error=error)
+
+    def _forget(self, download: Download) -> None:
+        self._stop_chunks()
+        download.forget()
+        self._download = None
+
+    def _stop_chunks(self) -> None:
+        for offset in self._under_way:
+            self._uplink.stop(_chunk_key(offset))
+        self._under_way.clear()
+
+    def _roll_back(self, error: str) -> None:
+        self.verify_by = None
+        self._flash.roll_back(one_line(error))
+        self._uplink.note("firmware.rolled_back", version=self._flash.running.version, error=error)
+
+    def _report_outcome(self) -> None:
+        outcome = self._flash.outcome
+        if outcome is not None:
+            self._report(outcome.sha256, outcome.stage, error=outcome.error, is_outcome=True)
+
+    def _report_percent(self, download: Download) -> None:
+        self._reported_percent = download.percent
+        self._report(download.wish.sha256, FirmwareStage.DOWNLOADING, percent=download.percent)
+
+    def _report(
+        self,
+        sha256: str,
+        stage: FirmwareStage,
+        *,
+        percent: int | None = None,
+        error: str | None = None,
+        is_outcome: bool = False,
+    ) -> None:
+        self._uplink.note("firmware.report", sha256=sha256, stage=stage.value, percent=percent, error=error)
+        line = None if error is None else one_line(error)
+        report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=line)
+        self._uplink.say(topics.FIRMWARE_REPORT, report, then=self._clear_outcome if is_outcome else None)
+
+    def _clear_outcome(self) -> None:
+        if self._flash.outcome is not None:
+            self._flash.clear_outcome()
+
+    def _ask(self, *, first_in_s: float = 0.0) -> None:
+        self._asked = uuid.uuid4().hex
+        retry_s = self._options.retry_s
+        self._uplink.repeat(_KEY, self._question, every_s=retry_s, first_in_s=first_in_s)
+
+    def _question(self) -> Saying | None:
+        if self._asked is None:
+            return None
+        running = self._flash.running
+        return topics.FIRMWARE_CHECK, messages.FirmwareCheck(
+            request_id=self._asked,
+            version=running.version,
+            sha256=self._flash.running_sha256,
+            chip=running.chip,
+            project=running.project,
+            slot_size_bytes=self._options.slot_size_bytes,
+        )
+
+    def _sweep(self) -> Saying | None:
+        self._ask(first_in_s=self._options.retry_s)
+        return self._question()
+
+
+def _saying(request: messages.FirmwareChunkRequest) -> Saying:
+    return topics.FIRMWARE_CHUNK, request
+
+
+def _chunk_key(offset: int) -> str:
+    return f"chunk:{offset}"

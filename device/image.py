@@ -1,0 +1,71 @@
+"""As much of an ESP32 application image as a bootloader reads.
+
+Source: esp_image_header_t and esp_app_desc_t of ESP-IDF.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from shared.errors import FleetError
+
+MAGIC: Final = 0xE9
+DESCRIPTOR_MAGIC: Final = 0xABCD5432
+DESCRIPTOR_OFFSET: Final = 32
+HEADER_BYTES: Final = 112
+"""As many bytes of a file `read` needs."""
+
+CHIP_IDS: Final = {
+    "esp32": 0,
+    "esp32s2": 2,
+    "esp32c3": 5,
+    "esp32s3": 9,
+    "esp32c2": 12,
+    "esp32c6": 13,
+    "esp32h2": 16,
+    "esp32p4": 18,
+}
+_CHIPS: Final = {number: chip for chip, number in CHIP_IDS.items()}
+
+
+class ImageInvalidError(FleetError):
+    """The bytes are no application image for an ESP32."""
+
+    code = "image_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an image says of itself."""
+
+    version: str
+    project: str
+    chip: str
+    secure_version: int
+
+
+def read(data: bytes) -> Image:
+    """Return what the first HEADER_BYTES say, or raise ImageInvalidError with the rule that is broken."""
+    if len(data) < HEADER_BYTES:
+        raise ImageInvalidError(f"image: must have at least {HEADER_BYTES} bytes, has {len(data)}")
+    if data[0] != MAGIC:
+        raise ImageInvalidError(f"image: must start with 0xE9, starts with 0x{data[0]:02X}")
+    (chip_id,) = struct.unpack_from("<H", data, 12)
+    if chip_id not in _CHIPS:
+        raise ImageInvalidError(f"image: chip id {chip_id} is unknown")
+    magic, secure_version = struct.unpack_from("<II", data, DESCRIPTOR_OFFSET)
+    if magic != DESCRIPTOR_MAGIC:
+        raise ImageInvalidError("image: has no application descriptor at offset 32")
+    version = _text(data[48:80], "version")
+    if not version or " " in version:
+        raise ImageInvalidError("image: version must be 1 to 32 printable characters without a space")
+    return Image(version, _text(data[80:112], "project"), _CHIPS[chip_id], secure_version)
+
+
+def _text(field: bytes, name: str) -> str:
+    text = field.partition(b"\0")[0].decode("ascii", errors="replace")
+    if not (text.isascii() and text.isprintable()):
+        raise ImageInvalidError(f"image: {name} must be printable ASCII")
+    return text

@@ -1,0 +1,142 @@
+"""One connection to the broker; aiomqtt's errors become ours here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Any, Final, Self
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from device.options import Options
+from device.rotation import Slot
+from shared import messages, topics
+from shared.admin import Package
+from shared.errors import FleetError, InvalidInputError, UnavailableError
+
+# MQTT 3.1.1 section 3.2.2.3: 4 and 5; MQTT 5 section 3.2.2.2: 0x86 and 0x87.
+_REFUSED: Final = frozenset({4, 5, 0x86, 0x87})
+_FAILED_SUBACK: Final = 0x80
+_LOGGER: Final = logging.getLogger("device.mqtt")
+_LOGGER.setLevel(logging.ERROR)
+
+
+class LoginRefusedError(FleetError):
+    """The broker knows this client but not this secret."""
+
+    code = "login_refused"
+
+
+class LinkLostError(UnavailableError):
+    """The broker can not be reached, or the connection broke."""
+
+
+def tls_context(package: Package) -> ssl.SSLContext | None:
+    """Return the trust in the package's own authority, or None without TLS; raise InvalidInputError."""
+    if not package.mqtt_tls:
+        return None
+    try:
+        return ssl.create_default_context(cadata=package.ca_certificate)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInputError(f"ca_certificate: must be certificates in PEM: {error}") from error
+
+
+class Link:
+    """A connection that is logged in; made by `connect`, ended by `close` or `drop`."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self._client = client
+
+    @classmethod
+    async def connect(cls, package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Self:
+        """Log in with the secret in `slot`, or raise LoginRefusedError or LinkLostError."""
+        link = cls(_client(package, slot, options, tls))
+        entering = asyncio.ensure_future(link._client.__aenter__())
+        try:
+            await asyncio.shield(entering)
+        except MqttConnectError as error:
+            link.drop()
+            code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc
+            if code in _REFUSED:
+                raise LoginRefusedError(f"the broker refused the login: {error}") from error
+            raise LinkLostError(f"the broker is not ready: {error}") from error
+        except aiomqtt.MqttError as error:
+            link.drop()
+            raise LinkLostError(f"the broker does not answer: {error}") from error
+        except asyncio.CancelledError:
+            # The connecting thread can not be stopped: what it opens is closed when it comes back.
+            entering.add_done_callback(link._abandon)
+            raise
+        return link
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Subscribe with QoS 1, or raise LinkLostError."""
+        try:
+            granted = await self._client.subscribe(topic_filter, qos=1)
+        except aiomqtt.MqttError as error:
+            raise LinkLostError(f"the subscription failed: {error}") from error
+        codes = [code.value if isinstance(code, ReasonCode) else code for code in granted]
+        if any(code >= _FAILED_SUBACK for code in codes):
+            raise LinkLostError(f"the broker refused the subscription to {topic_filter}")
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish and wait for the broker's acknowledgement, or raise LinkLostError."""
+        try:
+            await self._client.publish(topic, payload, qos=qos, retain=retain)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise LinkLostError(f"the broker did not take {topic}: {error}") from error
+
+    async def receive(self) -> tuple[str, bytes]:
+        """Return the next message as topic and payload, or raise LinkLostError."""
+        try:
+            message = await anext(self._client.messages)
+        except aiomqtt.MqttError as error:
+            raise LinkLostError(f"the connection broke: {error}") from error
+        payload = message.payload
+        return message.topic.value, payload if isinstance(payload, bytes) else str(payload or "").encode()
+
+    async def close(self) -> None:
+        """Say goodbye to the broker, which then publishes no will; raise LinkLostError."""
+        try:
+            await self._client.__aexit__(None, None, None)
+        except (aiomqtt.MqttError, ValueError) as error:
+            raise LinkLostError(f"the goodbye failed: {error}") from error
+
+    def drop(self) -> None:
+        """Close the socket without a word, as a power cut does; do nothing when it is closed."""
+        # Neither library has a public way to leave without DISCONNECT, which would suppress the will.
+        self._client._client._sock_close()  # noqa: SLF001
+
+    def _abandon(self, entering: asyncio.Future[Any]) -> None:
+        if not entering.cancelled():
+            entering.exception()
+        self.drop()
+
+
+def _client(package: Package, slot: Slot, options: Options, tls: ssl.SSLContext | None) -> aiomqtt.Client:
+    will = topics.STATUS.encode(messages.Status(online=False))
+    session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+    if options.protocol == "5":
+        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        expiry.SessionExpiryInterval = options.session_expiry_s
+        session = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": expiry}
+    return aiomqtt.Client(
+        package.mqtt_host,
+        package.mqtt_port,
+        identifier=package.client_id,
+        username=package.client_id,
+        password=slot.secret.get_secret_value(),
+        will=aiomqtt.Will(topics.STATUS.of(client_id=package.client_id), will, topics.STATUS.qos, retain=True),
+        keepalive=options.keepalive_s,
+        timeout=options.answer_timeout_s,
+        tls_context=tls,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        logger=_LOGGER,
+        **session,
+    )

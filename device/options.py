@@ -1,0 +1,77 @@
+"""What can be set on a reference device, and where its surroundings and tests take hold of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import JsonValue
+
+from device import durable
+
+Protocol = Literal["3.1.1", "5"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a device behaves; times in seconds."""
+
+    protocol: Protocol = "3.1.1"
+    seal: bool = False
+    """Ask for new secrets as a JWE for a key that is made for each rotation."""
+    chip: str = "esp32"
+    """Of the image that is built when the flash is empty and no image is given."""
+    slot_size_bytes: int = 1536 * 1024
+    retry_s: float = 5.0
+    """Between two attempts to be answered."""
+    chunk_timeout_s: float = 5.0
+    sweep_s: float = 3600.0
+    """Between two questions for configuration and firmware on one connection, in case a push was lost."""
+    backoff_min_s: float = 1.0
+    backoff_max_s: float = 60.0
+    stable_s: float = 10.0
+    """A connection that lived so long is followed by another one without a pause."""
+    keepalive_s: int = 30
+    answer_timeout_s: float = 10.0
+    """For the broker's own acknowledgements."""
+    goodbye_s: float = 3.0
+    session_expiry_s: int = 7 * 24 * 3600
+    verify_timeout_s: float = 120.0
+    """For a new image to connect and get its configuration, before it is rolled back."""
+    boots_max: int = 3
+    """A new image may be interrupted so often before it is rolled back."""
+    download_restarts: int = 2
+    """How often an image with a wrong sha256 is fetched again."""
+
+
+def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
+    """Drop an event."""
+
+
+def _accept(_argument: object) -> str | None:
+    """Find nothing wrong."""
+    return None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Callbacks, all synchronous; what one raises ends the agent at once, as a power cut would.
+
+    `on_event` sees each event and its facts, such as `rotation.stored`. `fault` is called at named points around
+    each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
+    both return None, or in one line what is wrong.
+    """
+
+    on_event: Callable[[str, Mapping[str, object]], None] = _ignore
+    fault: durable.Fault = durable.no_fault
+    check_config: Callable[[dict[str, JsonValue]], str | None] = _accept
+    self_test: Callable[[str], str | None] = _accept
+    now: Callable[[], datetime] = _utc_now
+    clock: Callable[[], float] = time.monotonic

@@ -1,0 +1,52 @@
+"""The provisioning package that makes a machine this device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr, ValidationError
+
+from device.rotation import Slot
+from shared.admin import Package
+from shared.errors import InvalidInputError
+from shared.topics import explain
+
+_PORT_MAX: Final = 65535
+_PREFIX: Final = "iotdevice-"
+
+
+def load(path: Path) -> Package:
+    """Return the package in `path`, or raise InvalidInputError that names each field and the broken rule."""
+    try:
+        package = Package.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidInputError(f"{path}: can not be read: {error.strerror}") from error
+    except ValidationError as error:
+        # Without the cause, which would show the input and with it the secret.
+        raise InvalidInputError(f"{path}: {explain(error)}") from None
+    check(package)
+    return package
+
+
+def check(package: Package) -> None:
+    """Raise InvalidInputError unless a device can connect with the package."""
+    for name in ("client_id", "secret", "mqtt_host"):
+        if not getattr(package, name):
+            raise InvalidInputError(f"{name}: must not be empty")
+    if set("/+#") & set(package.client_id):
+        raise InvalidInputError("client_id: must be one level of a topic, without / + #")
+    if not 1 <= package.mqtt_port <= _PORT_MAX:
+        raise InvalidInputError(f"mqtt_port: must be from 1 to {_PORT_MAX}, is {package.mqtt_port}")
+    if package.secret_generation < 0:
+        raise InvalidInputError("secret_generation: must not be negative")
+
+
+def provisioned_slot(package: Package) -> Slot:
+    """Return the package's secret as a slot."""
+    return Slot(SecretStr(package.secret), package.secret_generation)
+
+
+def model_of(package: Package) -> str:
+    """Return the code of the device's model, which is a part of its client id."""
+    return package.client_id.removeprefix(_PREFIX).removesuffix(f"-{package.device_key}")

@@ -1,0 +1,207 @@
+"""The device's rules of a rotation, without any input or output.
+
+Two slots: the first is confirmed, the second on trial. A login tries the second first while it is filled and
+falls back to the first when the broker refuses it. A slot is given up only on the server's word that it is dead,
+so in every interleaving of crash, loss, duplicate and delay one slot holds a secret that works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from shared import messages
+from shared.errors import IllegalTransitionError
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A secret, its generation, and the rotation that brought it (None for the provisioned one)."""
+
+    secret: SecretStr
+    generation: int
+    rotation_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What is stored durably: the confirmed secret, and one on trial."""
+
+    first: Slot
+    second: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The accepted offer whose secret has not come yet; lives in memory only."""
+
+    rotation_id: UUID
+    generation: int
+    deadline: datetime
+
+
+class Change(StrEnum):
+    """What happens to the slots."""
+
+    KEEP = "keep"
+    PROMOTE = "promote"
+    DISCARD = "discard"
+
+
+class Due(StrEnum):
+    """What the device has to say, again and again, until the server has moved on."""
+
+    REQUEST = "request"
+    STORED = "stored"
+    ACK = "ack"
+
+
+class Verdict(StrEnum):
+    """What became of an offer."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    STALE = "stale"
+    EXPIRED = "expired"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outcome of an offer: what happens to the slots, what is wanted from now on, and why."""
+
+    change: Change
+    wanted: Wanted | None
+    verdict: Verdict
+
+
+_SAME: Final = frozenset({Verdict.ACCEPTED, Verdict.REPEATED})
+
+
+def is_ours(verdict: Verdict) -> bool:
+    """Say whether the offer is to be acted upon."""
+    return verdict in _SAME
+
+
+def login_order(slots: Slots) -> tuple[Slot, ...]:
+    """Return the slots to try, best first; the next one only after the broker has refused the one before."""
+    return (slots.first,) if slots.second is None else (slots.second, slots.first)
+
+
+def promoted(slots: Slots) -> Slots:
+    """Return the slots with the second as the first; raise IllegalTransitionError when it is empty."""
+    if slots.second is None:
+        raise IllegalTransitionError("the second slot is empty and can not be promoted")
+    return Slots(slots.second)
+
+
+def discarded(slots: Slots) -> Slots:
+    """Return the slots with the second emptied."""
+    return Slots(slots.first)
+
+
+def filled(slots: Slots, slot: Slot) -> Slots:
+    """Return the slots with `slot` on trial; raise IllegalTransitionError when another one is."""
+    if slots.second is not None:
+        raise IllegalTransitionError("the second slot is filled and must be settled first")
+    return replace(slots, second=slot)
+
+
+def spare(slots: Slots, provisioned: Slot) -> Slot | None:
+    """Return the package's secret when it is newer than the first slot's and not in the second.
+
+    A package may be written while a rotation is under way, so its secret is no more than one to try last.
+    """
+    known = slots.second is not None and slots.second.generation == provisioned.generation
+    return None if known or provisioned.generation <= slots.first.generation else provisioned
+
+
+def adopted(slots: Slots, provisioned: Slot) -> Slots:
+    """Return the slots after the server confirmed the package's generation: what is older is dead."""
+    newer = slots.second is not None and slots.second.generation > provisioned.generation
+    return Slots(provisioned, slots.second if newer else None)
+
+
+def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> Answer:
+    """Judge an offer at `now` (UTC); what it says of the present generation settles an older trial first."""
+    if slots.second is not None and offer.rotation_id == slots.second.rotation_id:
+        return Answer(Change.KEEP, wanted, Verdict.REPEATED)
+    if offer.generation <= max(slot.generation for slot in login_order(slots)):
+        return Answer(Change.KEEP, wanted, Verdict.STALE)
+    change = _settlement(slots, offer.current_generation)
+    if change is None:
+        return Answer(Change.KEEP, wanted, Verdict.FOREIGN)
+    return Answer(change, *_accept(wanted, offer, now))
+
+
+def _settlement(slots: Slots, current_generation: int) -> Change | None:
+    """Return what the generation in force means for the slots, or None when it is in neither."""
+    if slots.second is not None and current_generation == slots.second.generation:
+        return Change.PROMOTE
+    if current_generation != slots.first.generation:
+        return None
+    return Change.KEEP if slots.second is None else Change.DISCARD
+
+
+def _accept(wanted: Wanted | None, offer: messages.RotationOffer, now: datetime) -> tuple[Wanted | None, Verdict]:
+    """Return what is wanted after an offer that fits the slots, and the verdict."""
+    repeated = wanted is not None and wanted.rotation_id == offer.rotation_id
+    # Generations only grow, so the lower one of two offers is the older one.
+    if wanted is not None and not repeated and offer.generation <= wanted.generation:
+        return wanted, Verdict.STALE
+    if offer.deadline <= now:
+        return None, Verdict.EXPIRED
+    accepted = Wanted(offer.rotation_id, offer.generation, offer.deadline)
+    return accepted, Verdict.REPEATED if repeated else Verdict.ACCEPTED
+
+
+def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationSecret, *, now: datetime) -> bool:
+    """Say whether `secret` belongs to the accepted offer, is in time, and may go into the second slot."""
+    return (
+        wanted is not None
+        and slots.second is None
+        and now < wanted.deadline
+        and (secret.rotation_id, secret.generation) == (wanted.rotation_id, wanted.generation)
+    )
+
+
+def on_done(slots: Slots, rotation_id: UUID) -> Change:
+    """Promote the second slot when it holds this very rotation."""
+    return Change.PROMOTE if slots.second and slots.second.rotation_id == rotation_id else Change.KEEP
+
+
+def on_confirmed(slots: Slots, generation: int) -> Change:
+    """Promote the second slot when the server has confirmed its generation."""
+    return Change.PROMOTE if slots.second and slots.second.generation == generation else Change.KEEP
+
+
+def on_cancelled(slots: Slots, rotation_id: UUID) -> Change:
+    """Discard the second slot when it holds this very rotation."""
+    return Change.DISCARD if slots.second and slots.second.rotation_id == rotation_id else Change.KEEP
+
+
+def must_switch(slots: Slots, login: int | None, rotation_id: UUID) -> bool:
+    """Say whether to log in anew, now that the broker wants this secret; `login` is a generation."""
+    second = slots.second
+    return second is not None and second.rotation_id == rotation_id and login != second.generation
+
+
+def is_orphan(slots: Slots, login: int | None) -> bool:
+    """Say whether the secret that we are logged in with is no longer in any slot."""
+    return login is not None and login not in {slot.generation for slot in login_order(slots)}
+
+
+def due(slots: Slots, wanted: Wanted | None, login: int | None, *, now: datetime) -> Due | None:
+    """Return what to say while logged in with the generation `login`, or None when there is nothing."""
+    if slots.second is not None:
+        if login == slots.second.generation:
+            return Due.ACK
+        return Due.STORED if login == slots.first.generation else None
+    if wanted is not None and login is not None and now < wanted.deadline:
+        return Due.REQUEST
+    return None

@@ -1,0 +1,152 @@
+"""Queries on images, uploads and deliveries."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import names
+from shared.errors import NotFoundError
+from shared.schema import (
+    Device,
+    DeviceModel,
+    FirmwareDelivery,
+    FirmwareImage,
+    FirmwareUpload,
+    FirmwareUploadChunk,
+    Presence,
+)
+
+
+async def model(session: AsyncSession, code: str) -> DeviceModel:
+    """Return and lock the model of this code, or raise NotFoundError."""
+    found = await session.scalar(select(DeviceModel).where(DeviceModel.code == code).with_for_update())
+    if found is None:
+        raise NotFoundError(f"model: there is no model {code}; add it first", model=code)
+    return found
+
+
+async def device(session: AsyncSession, client_id: str) -> tuple[int, DeviceModel]:
+    """Return the id and the model of an enabled device, or raise NotFoundError."""
+    row = (
+        await session.execute(
+            select(Device.id, DeviceModel)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .where(names.named(client_id), Device.enabled, Device.lifecycle == "ACTIVE")
+        )
+    ).one_or_none()
+    if row is None:
+        raise names.unknown(client_id)
+    return row
+
+
+async def devices_online(
+    session: AsyncSession, model_id: int, sha256: str
+) -> list[tuple[str, Presence, str | None]]:
+    """Return the model's devices that are online, each with its presence and its delivery's stage."""
+    rows = await session.execute(
+        select(DeviceModel.code, Device.key, Presence, FirmwareDelivery.stage)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .outerjoin(
+            FirmwareDelivery,
+            (FirmwareDelivery.device_id == Device.id) & (FirmwareDelivery.sha256 == sha256),
+        )
+        .where(Device.model_id == model_id, Device.enabled, Device.lifecycle == "ACTIVE", Presence.online)
+    )
+    return [(names.client_id(code, key), presence, stage) for code, key, presence, stage in rows]
+
+
+async def images(session: AsyncSession) -> list[tuple[FirmwareImage, DeviceModel]]:
+    """Return all images with their models, newest first."""
+    return list(
+        await session.execute(
+            select(FirmwareImage, DeviceModel)
+            .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
+            .order_by(FirmwareImage.uploaded_at.desc())
+        )
+    )
+
+
+async def image_of_version(session: AsyncSession, model_id: int, version: str) -> FirmwareImage | None:
+    """Return the model's image of this version, if there is one."""
+    return await session.scalar(
+        select(FirmwareImage).where(FirmwareImage.model_id == model_id, FirmwareImage.version == version)
+    )
+
+
+async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:
+    """Return the upload of this image that is under way, if there is one."""
+    return await session.scalar(
+        select(FirmwareUpload).where(FirmwareUpload.model_id == model_id, FirmwareUpload.sha256 == sha256)
+    )
+
+
+async def upload_by_id(session: AsyncSession, upload_id: UUID, *, lock: bool) -> FirmwareUpload:
+    """Return an upload under way, or raise NotFoundError."""
+    query = select(FirmwareUpload).where(FirmwareUpload.id == upload_id)
+    found = await session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFoundError(f"upload_id: there is no upload {upload_id}; begin it again")
+    return found
+
+
+async def received(session: AsyncSession, upload_id: UUID) -> set[int]:
+    """Return the offsets of the pieces that have come."""
+    return set(
+        await session.scalars(select(FirmwareUploadChunk.offset).where(FirmwareUploadChunk.upload_id == upload_id))
+    )
+
+
+async def assembled(session: AsyncSession, upload_id: UUID) -> bytes:
+    """Return all pieces that have come, in order."""
+    return b"".join(
+        await session.scalars(
+            select(FirmwareUploadChunk.data)
+            .where(FirmwareUploadChunk.upload_id == upload_id)
+            .order_by(FirmwareUploadChunk.offset)
+        )
+    )
+
+
+async def keep_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
+    """Store a piece; the same one again changes nothing."""
+    await session.execute(
+        insert(FirmwareUploadChunk)
+        .values(upload_id=upload_id, offset=offset, data=data)
+        .on_conflict_do_update(
+            index_elements=[FirmwareUploadChunk.upload_id, FirmwareUploadChunk.offset], set_={"data": data}
+        )
+    )
+
+
+async def forget_uploads(session: AsyncSession, *, before: datetime) -> None:
+    """Delete uploads that were begun before this time (UTC) and never finished."""
+    await session.execute(delete(FirmwareUpload).where(FirmwareUpload.created_at < before))
+
+
+async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
+    """Return and lock how a device stands with an image."""
+    return await session.get(FirmwareDelivery, (device_id, sha256), with_for_update=True)
+
+
+async def set_delivery(
+    session: AsyncSession,
+    device_id: int,
+    sha256: str,
+    *,
+    stage: str,
+    percent: int | None = None,
+    error: str | None = None,
+) -> None:
+    """Store how a device stands with an image."""
+    facts = {"stage": stage, "percent": percent, "error": error, "updated_at": func.now()}
+    await session.execute(
+        insert(FirmwareDelivery)
+        .values(device_id=device_id, sha256=sha256, **facts)
+        .on_conflict_do_update(index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256], set_=facts)
+    )

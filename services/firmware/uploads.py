@@ -1,0 +1,146 @@
+"""Uploads: an image comes in pieces, is checked whole, stored, and made its model's image."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from services.firmware import db, domain, image
+from services.firmware.service import Firmware
+from shared import admin
+from shared.errors import ConflictError, InvalidInputError
+from shared.requests import Caller
+from shared.schema import DeviceModel, FirmwareImage, FirmwareUpload
+
+CHUNK_SIZE_BYTES: Final = 32 * 1024
+FORGOTTEN_AFTER: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """What an admin does with images."""
+
+    firmware: Firmware
+
+    async def begin(self, caller: Caller, request: admin.UploadBegin) -> admin.Upload:
+        """Begin an upload, or go on with the one that was begun: the answer says which pieces are missing."""
+        session = caller.session
+        await db.forget_uploads(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
+        model = await db.model(session, request.model)
+        _check_size(request.size_bytes, model)
+        upload = await db.upload(session, model.id, request.sha256)
+        if upload is None:
+            upload = FirmwareUpload(
+                id=uuid4(), model_id=model.id, sha256=request.sha256, size_bytes=request.size_bytes
+            )
+            session.add(upload)
+        elif upload.size_bytes != request.size_bytes:
+            raise ConflictError(f"size_bytes: the upload was begun with {upload.size_bytes}")
+        upload.version = request.version
+        stored = await session.get(FirmwareImage, request.sha256)
+        wanted = [] if stored else domain.offsets(request.size_bytes, CHUNK_SIZE_BYTES)
+        there = await db.received(session, upload.id)
+        return admin.Upload(
+            upload_id=upload.id,
+            chunk_size_bytes=CHUNK_SIZE_BYTES,
+            missing=[offset for offset in wanted if offset not in there],
+        )
+
+    async def keep_chunk(self, caller: Caller, request: admin.UploadChunk) -> admin.Received:
+        """Store a piece."""
+        upload = await db.upload_by_id(caller.session, request.upload_id, lock=False)
+        if request.offset % CHUNK_SIZE_BYTES or request.offset >= upload.size_bytes:
+            raise InvalidInputError(
+                f"offset: must be a multiple of {CHUNK_SIZE_BYTES} below {upload.size_bytes}, is {request.offset}"
+            )
+        expected = min(CHUNK_SIZE_BYTES, upload.size_bytes - request.offset)
+        if len(request.data) != expected:
+            raise InvalidInputError(f"data: must be {expected} bytes at {request.offset}, is {len(request.data)}")
+        await db.keep_chunk(caller.session, upload.id, request.offset, request.data)
+        return admin.Received()
+
+    async def finish(self, caller: Caller, request: admin.UploadFinish) -> admin.ImageView:
+        """Check and store the whole image; a refused one is forgotten, pieces and all, only by time."""
+        session = caller.session
+        upload = await db.upload_by_id(session, request.upload_id, lock=True)
+        model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
+        stored = await session.get(FirmwareImage, upload.sha256)
+        if stored is None:
+            stored = await self._store(caller, upload, model)
+        elif stored.model_id != model.id:
+            raise ConflictError("sha256: this image is stored for another model already")
+        elif upload.version not in (None, stored.version):
+            raise InvalidInputError(f"version: the image says {stored.version}, the label {upload.version}")
+        await session.delete(upload)
+        if request.release:
+            await self.firmware.release(caller, model, stored)
+        return image_view(stored, model)
+
+    async def list_images(self, caller: Caller, _: admin.Nothing) -> admin.Images:
+        """Return all images."""
+        return admin.Images(images=[image_view(*row) for row in await db.images(caller.session)])
+
+    async def _store(self, caller: Caller, upload: FirmwareUpload, model: DeviceModel) -> FirmwareImage:
+        session = caller.session
+        data = await db.assembled(session, upload.id)
+        if len(data) != upload.size_bytes:
+            raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
+        if hashlib.sha256(data).hexdigest() != upload.sha256:
+            raise InvalidInputError("sha256: the pieces make another file than the one announced")
+        parsed = await asyncio.to_thread(image.parse, data)
+        image.check_for(
+            parsed,
+            chip=model.chip,
+            slot_size_bytes=model.slot_size_bytes,
+            version_label=upload.version,
+            model_code=model.code,
+        )
+        if await db.image_of_version(session, model.id, parsed.version) is not None:
+            raise ConflictError(f"version: {model.code} has another image {parsed.version} already")
+        await self.firmware.store.put(parsed.sha256, data)
+        stored = FirmwareImage(
+            sha256=parsed.sha256,
+            model_id=model.id,
+            version=parsed.version,
+            project=parsed.project,
+            chip=parsed.chip,
+            size_bytes=parsed.size_bytes,
+            secure_version=parsed.secure_version,
+            idf_version=parsed.idf_version,
+            elf_sha256=parsed.elf_sha256,
+            uploaded_by=caller.account,
+        )
+        session.add(stored)
+        await session.flush()
+        facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
+        caller.audit("firmware.upload", model.code, after=facts)
+        self.firmware.outbox.tell(session, "firmware/uploaded", data=facts)
+        return stored
+
+
+def image_view(stored: FirmwareImage, model: DeviceModel) -> admin.ImageView:
+    """Return an image as an admin sees it."""
+    return admin.ImageView(
+        sha256=stored.sha256,
+        model=model.code,
+        version=stored.version,
+        project=stored.project,
+        chip=stored.chip,
+        size_bytes=stored.size_bytes,
+        idf_version=stored.idf_version,
+        secure_version=stored.secure_version,
+        elf_sha256=stored.elf_sha256,
+        uploaded_at=stored.uploaded_at,
+        current=model.image_sha256 == stored.sha256,
+    )
+
+
+def _check_size(size_bytes: int, model: DeviceModel) -> None:
+    if size_bytes > model.slot_size_bytes:
+        raise InvalidInputError(
+            f"size_bytes: the image has {size_bytes}, the slot of {model.code} {model.slot_size_bytes}"
+        )

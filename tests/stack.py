@@ -1,0 +1,164 @@
+"""PostgreSQL, Mosquitto and Keycloak for tests and `make run`, started from nothing in a scratch folder.
+
+`python -m tests.stack` starts them, prints how to reach them and waits for Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy import broker
+from tests.servers import base, containers, keycloak, mosquitto, postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What a client needs to know."""
+
+    database_url: str
+    keycloak_url: str
+    realm: str
+    keycloak_clients: Mapping[str, str]
+    mqtt_host: str
+    mqtt_port: int
+    device_mqtt_port: int
+    ca_file: Path
+    accounts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The running servers; each may be stopped, killed and started again, on its port and with its data."""
+
+    endpoints: Endpoints
+    folder: Path
+    postgres: base.Server
+    broker: base.Server
+    keycloak: base.Server
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bool = True) -> Iterator[Stack]:
+    """Start the three servers with their data and logs below `folder`, and stop them at exit.
+
+    They run as processes of this machine, or as containers when TESTS_STACK is "containers", or when it is unset
+    and a Docker engine has the images. As root, PostgreSQL runs as another user, so `folder` must be one that all
+    users may enter. `durable=False` makes PostgreSQL faster; its data may not survive a kill then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(exist_ok=True)
+    with _sigterm_as_exit(), ExitStack() as cleanup:
+        stack = _prepare(folder, progress, cleanup, durable=durable)
+        servers = (stack.postgres, stack.broker, stack.keycloak)
+        cleanup.callback(_on_all, servers, lambda server: server.stop())
+        _on_all(servers, lambda server: server.start())
+        yield stack
+
+
+def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, *, durable: bool) -> Stack:
+    accounts = {name: secrets.token_urlsafe(24) for name in broker.ACCOUNTS}
+    database_password = secrets.token_urlsafe(24)
+    database_port, mqtt_port, device_mqtt_port, keycloak_port = (base.free_port() for _ in range(4))
+    endpoints = Endpoints(
+        database_url=postgres.url(database_port, database_password),
+        keycloak_url=f"http://{base.HOST}:{keycloak_port}",
+        realm=keycloak.REALM,
+        keycloak_clients=keycloak.clients(),
+        mqtt_host=base.HOST,
+        mqtt_port=mqtt_port,
+        device_mqtt_port=device_mqtt_port,
+        ca_file=folder / "certificates/ca.crt",
+        accounts=accounts,
+    )
+    if _wants_containers():
+        progress("stack: starting containers")
+        made = (
+            containers.postgres(folder, database_port, database_password, durable=durable),
+            containers.mosquitto(folder, mqtt_port, device_mqtt_port, accounts),
+            containers.keycloak(folder, keycloak_port),
+        )
+        for container in made:
+            cleanup.callback(container.remove)
+        return Stack(endpoints, folder, *made)
+    keycloak.ensure_template(progress)
+    progress("stack: starting PostgreSQL, Mosquitto and Keycloak")
+    leash = base.Leash()
+    cleanup.callback(leash.close)
+    return Stack(
+        endpoints,
+        folder,
+        postgres.Postgres(folder, database_port, database_password, leash=leash, durable=durable),
+        mosquitto.Mosquitto(folder, mqtt_port, device_mqtt_port, accounts, leash=leash),
+        keycloak.Keycloak(folder, keycloak_port, leash=leash),
+    )
+
+
+def _wants_containers() -> bool:
+    mode = os.environ.get("TESTS_STACK", "")
+    if mode not in {"", "native", "containers"}:
+        raise ValueError(f"TESTS_STACK: must be native or containers, is {mode!r}")
+    return mode == "containers" or (not mode and containers.available())
+
+
+def _on_all(servers: tuple[base.Server, ...], action: Callable[[base.Server], None]) -> None:
+    """Do this to all servers at once; when all are done, raise the first error."""
+    with ThreadPoolExecutor(len(servers)) as pool:
+        done = [pool.submit(action, server) for server in servers]
+    for future in done:
+        future.result()
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM unwind the stack instead of ending this process at once; only where nobody else handles it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main() -> None:
+    """Start the stack and wait for Ctrl-C."""
+    with tempfile.TemporaryDirectory(prefix="device-mdm-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running(folder) as stack:
+            for field in Endpoints.__slots__:
+                sys.stdout.write(f"{field}: {getattr(stack.endpoints, field)}\n")
+            sys.stdout.write(f"logs: {folder / 'logs'}\nCtrl-C stops all.\n")
+            sys.stdout.flush()
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                _say("stopping")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The three services as processes on a running stack, with all that they need to know of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from cli.profile import Profile
+from shared import migrate
+from tests.servers.base import Leash, Process
+from tests.stack import Stack
+
+SERVICES: Final = ("registry", "rotator", "firmware")
+_ROOT: Final = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The services; `settings` are the environment variables that they are started with."""
+
+    stack: Stack
+    settings: Mapping[str, str]
+    leash: Leash
+    services: dict[str, Process] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> Profile:
+        """Where and as whom an admin connects."""
+        endpoints = self.stack.endpoints
+        return Profile(
+            host=endpoints.mqtt_host,
+            port=endpoints.mqtt_port,
+            account="admin",
+            password=SecretStr(endpoints.accounts["admin"]),
+        )
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the settings of one service, its own account's password among them."""
+        endpoints = self.stack.endpoints
+        keycloak_client = "mdm-rotator" if service == "rotator" else "mdm-registry"
+        return {
+            **self.settings,
+            "MDM_MQTT_PASSWORD": endpoints.accounts[f"svc-{service}"],
+            "MDM_KEYCLOAK_CLIENT_ID": keycloak_client,
+            "MDM_KEYCLOAK_CLIENT_SECRET": endpoints.keycloak_clients[keycloak_client],
+        }
+
+    def start(self, service: str, *, name: str | None = None, **settings: str) -> Process:
+        """Start a service, or one more of it under another name; return when it takes messages."""
+        name = name or service
+        log_file = self.stack.folder / "logs" / f"{name}.log"
+        written = log_file.stat().st_size if log_file.exists() else 0
+
+        def is_ready() -> bool:
+            lines = log_file.read_bytes()[written:].splitlines()
+            return any(b"mqtt.connected" in line and f"svc-{service}".encode() in line for line in lines)
+
+        process = Process(
+            name,
+            log_file,
+            is_ready,
+            [sys.executable, "-m", f"services.{service}.main"],
+            leash=self.leash,
+            environment={**self.environment(service), "PYTHONPATH": str(_ROOT), **settings},
+        )
+        process.start()
+        self.services[name] = process
+        return process
+
+    def stop(self, name: str) -> None:
+        """Stop a service cleanly."""
+        self.services.pop(name).stop()
+
+    def stop_all(self) -> None:
+        """Stop all services cleanly."""
+        for name in list(self.services):
+            self.stop(name)
+
+
+@contextmanager
+def running(stack: Stack, **settings: str) -> Iterator[System]:
+    """Bring the database to the newest schema and run the three services until the block ends."""
+    endpoints = stack.endpoints
+    migrate.upgrade(endpoints.database_url)
+    common = {
+        "MDM_DATABASE_URL": endpoints.database_url,
+        "MDM_MQTT_HOST": endpoints.mqtt_host,
+        "MDM_MQTT_PORT": str(endpoints.mqtt_port),
+        "MDM_ACCOUNTS_PASSWORD": endpoints.accounts["svc-accounts"],
+        "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
+        "MDM_KEYCLOAK_REALM": endpoints.realm,
+        "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+        "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
+        "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
+        "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),
+        "MDM_DEVICE_CA_FILE": str(endpoints.ca_file),
+        **settings,
+    }
+    with ExitStack() as cleanup:
+        leash = Leash()
+        cleanup.callback(leash.close)
+        system = System(stack, common, leash)
+        cleanup.callback(system.stop_all)
+        for service in SERVICES:
+            system.start(service)
+        yield system

@@ -1,0 +1,121 @@
+"""An Admin without a broker: it answers with what a test has prepared."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from cli.profile import Profile
+from shared import admin
+from shared.messages import Event
+
+NOW = datetime(2025, 2, 1, 12, 34, 56, tzinfo=UTC)
+SHA256 = "ab" * 32
+
+
+class FakeAdmin:
+    """Records each request; `answers` maps an operation's name to a result, an error or a function."""
+
+    def __init__(self, answers: dict[str, Any], events: list[tuple[str, str, Event]]) -> None:
+        self.answers = answers
+        self.prepared = events
+        self.requests: list[tuple[str, admin.Request]] = []
+        self.timeouts: set[float] = set()
+        self.profile: Profile | None = None
+
+    def __call__(self, profile: Profile) -> Self:
+        self.profile = profile
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def call(self, operation: admin.Operation[Any, Any], request: admin.Request, *, timeout_s: float) -> Any:  # noqa: ANN401 - whatever was prepared
+        self.requests.append((operation.name, request))
+        self.timeouts.add(timeout_s)
+        answer = self.answers[operation.name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(request) if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
+
+    async def events(self, noun: str | None) -> AsyncIterator[tuple[str, str, Event]]:
+        for found, verb, event in self.prepared:
+            if noun in (None, found):
+                yield found, verb, event
+
+
+def device(**facts: object) -> admin.DeviceView:
+    """Return a device; what is given replaces what is usual."""
+    usual: dict[str, object] = {
+        "client_id": "iotdevice-lamp-abcd1234",
+        "key": "abcd1234",
+        "model": "lamp",
+        "name": "Küche [red]",
+        "tags": ["attic", "left"],
+        "enabled": True,
+        "online": True,
+        "last_seen_at": NOW,
+        "firmware_version": None,
+        "config_version": 3,
+        "config_version_reported": 3,
+        "config_outcome": "applied",
+        "config_error": None,
+        "secret_generation": 1,
+        "secret_created_at": NOW,
+        "rotation_state": "OK",
+    }
+    return admin.DeviceView.model_validate({**usual, **facts})
+
+
+def model() -> admin.ModelView:
+    """Return a device model."""
+    return admin.ModelView(
+        code="lamp",
+        name="Lamp",
+        chip="esp32c3",
+        slot_size_bytes=1536 * 1024,
+        config_schema=None,
+        config_defaults={"on": True},
+        devices=2,
+    )
+
+
+def image(**facts: object) -> admin.ImageView:
+    """Return an image; what is given replaces what is usual."""
+    usual: dict[str, object] = {
+        "sha256": SHA256,
+        "model": "lamp",
+        "version": "1.2.3",
+        "project": "lamp-app",
+        "chip": "esp32c3",
+        "size_bytes": 300_000,
+        "idf_version": "v5.5.1",
+        "secure_version": 0,
+        "elf_sha256": SHA256,
+        "uploaded_at": NOW,
+        "current": True,
+    }
+    return admin.ImageView.model_validate({**usual, **facts})
+
+
+def package() -> admin.Package:
+    """Return a provisioning package."""
+    return admin.Package(
+        client_id="iotdevice-lamp-abcd1234",
+        device_key="abcd1234",
+        secret="s" * 43,
+        secret_generation=1,
+        token_url="https://keycloak.test/token",
+        mqtt_host="broker.test",
+        mqtt_port=8883,
+        mqtt_tls=True,
+        ca_certificate=None,
+    )
+
+
+def event(number: int, **data: object) -> Event:
+    """Return an event about a device."""
+    return Event(event_id=UUID(int=number), at=NOW, client_id="iotdevice-lamp-abcd1234", data=data)

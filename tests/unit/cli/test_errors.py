@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.client import AnswerError, CannotConnectError, NoAnswerError
+from tests.unit.cli.conftest import Run
+from tests.unit.cli.fakes import FakeAdmin
+
+UNCONNECTED = (
+    "error: can not connect to h:1 as a: refused; "
+    "is the broker up, and are host, port, account, password and CA file right?"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (AnswerError("conflict", "code: lamp is taken", {}), 1, "error: code: lamp is taken"),
+        (AnswerError("invalid", "config: on: must be\na boolean", {}), 1, "error: config: on: must be a boolean"),
+        (
+            AnswerError("not_found", "device: no x", {}),
+            1,
+            "error: device: no x; `mdm device list` and `mdm model list` show what there is",
+        ),
+        (
+            AnswerError("unavailable", "Keycloak does not answer", {}),
+            1,
+            "error: Keycloak does not answer; the same command may be given again",
+        ),
+        (NoAnswerError("no answer from the registry"), 1, "error: no answer from the registry"),
+        (
+            CannotConnectError("can not connect to h:1 as a: refused"),
+            3,
+            UNCONNECTED,
+        ),
+    ],
+)
+def test_an_expected_error_is_one_line_and_a_status(
+    fake: FakeAdmin, mdm: Run, error: Exception, status: int, line: str
+) -> None:
+    fake.answers["registry.device.list"] = error
+    result = mdm("device", "list")
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", line + "\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("model", "add", "Lamp", "--chip", "esp32"), "error: code: String should match pattern"),
+        (("model", "add", "lamp", "--chip", "esp8266"), "error: chip: Input should be 'esp32'"),
+        (
+            ("model", "add", "lamp", "--chip", "esp32", "--slot-size", "1"),
+            "error: slot_size_bytes: Input should be greater than or equal to 65536",
+        ),
+        (("device", "add", "--model", "lamp", "--tag", "a b"), "error: tags.0: String should match pattern"),
+        (("device", "show", "../x"), "error: device: String should match pattern"),
+        (("device", "config", "set", "x"), "error: overrides: expected either KEY=VALUE... or --file"),
+        (("device", "config", "set", "x", "y"), "error: KEY=VALUE: expected as in wifi.ssid=home, found 'y'"),
+        (
+            ("device", "config", "set", "x", "a=" + "b" * 40_000),
+            "error: overrides: must be at most 32768 bytes",
+        ),
+        (("rotate",), "error: device: expected either DEVICE or --all"),
+        (("rotate", "x", "--all"), "error: device: expected either DEVICE or --all"),
+        (("events", "--noun", "a/#"), "error: noun: expected a word of a-z, as in device, found 'a/#'"),
+        (("events", "--follow", "--count", "1"), "error: count: expected either --follow or --count N"),
+        (("events", "--count", "0"), "error: Invalid value for '--count'"),
+        (("device", "add"), "error: Missing option '--model'; see `mdm device add --help`"),
+        (("device",), "error: Missing command; see `mdm device --help`"),
+        (("frob",), "error: No such command 'frob'; see `mdm --help`"),
+        (("device", "list", "--frob"), "error: No such option"),
+        (("firmware", "upload", "/none", "--model", "lamp"), "error: Invalid value for 'FILE'"),
+        (("--port", "x", "device", "list"), "error: Invalid value for '--port'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_sent(
+    fake: FakeAdmin, mdm: Run, words: tuple[str, ...], line: str
+) -> None:
+    result = mdm(*words)
+    assert (result.exit_code, result.stdout, fake.requests) == (2, "", [])
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def too_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(16 * 1024 * 1024 + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (empty, "error: size_bytes: Input should be greater than or equal to 1"),
+        (too_large, "error: file: must be at most 16777216 bytes, has 16777217"),
+    ],
+)
+def test_a_file_that_is_no_image_by_its_size_is_refused(
+    mdm: Run, tmp_path: Path, make: Callable[[Path], None], line: str
+) -> None:
+    make(tmp_path / "app.bin")
+    result = mdm("firmware", "upload", str(tmp_path / "app.bin"), "--model", "lamp")
+    assert (result.exit_code, result.stderr) == (2, line + "\n")
+
+
+def test_a_profile_that_is_incomplete_is_an_error(mdm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MDM_PASSWORD")
+    result = mdm("device", "list")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: profile: no password; set MDM_PASSWORD or write ")
+
+
+def test_options_go_before_the_environment(fake: FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.device.list"] = NoAnswerError("none")
+    mdm("--host", "other.test", "--timeout", "2.5", "device", "list")
+    assert fake.profile is not None
+    assert (fake.profile.host, fake.profile.account, fake.timeouts) == ("other.test", "alice", {2.5})
+
+
+def test_a_bug_is_not_hidden(fake: FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.device.list"] = RuntimeError("a bug")
+    assert isinstance(mdm("device", "list").exception, RuntimeError)
+
+
+def test_without_a_command_the_help_is_shown(mdm: Run) -> None:
+    result = mdm()
+    assert result.exit_code == 0
+    assert "Usage: mdm [OPTIONS] COMMAND" in result.stdout
+
+
+def test_the_version_is_printed(mdm: Run) -> None:
+    result = mdm("--version")
+    assert (result.exit_code, result.stdout.count(".")) == (0, 2)
+
+
+def test_json_behind_a_double_dash_is_a_word_like_any_other(mdm: Run) -> None:
+    result = mdm("device", "show", "--", "--json")
+    assert result.stderr == "" or result.stderr.startswith("error: ")
+    assert result.exit_code != 0

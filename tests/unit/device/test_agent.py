@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from device import __main__ as command_line
+from device import image_builder
+from device import package as packages
+from device.agent import Agent, backoff_s
+from device.board import Board
+from device.options import Options
+from device.rotation import Slot
+from shared import messages, topics
+from shared.errors import InvalidInputError
+from tests.unit.device.kit import CLIENT_ID, EPOCH, Killed, Surroundings, finish, package, same
+
+
+def board(folder: Path, around: Surroundings, *, image: bytes | None = None) -> Board:
+    return Board(package(), folder, around.uplink, Options(), image=image, reset_reason="poweron")
+
+
+def slot() -> Slot:
+    return packages.provisioned_slot(package())
+
+
+def deliver(device: Board, topic: str, message: messages.Message) -> None:
+    device.on_message(f"mdm/v1/d/{CLIENT_ID}/down/{topic}", message.model_dump_json().encode())
+
+
+def test_a_connected_device_says_what_it_is_and_asks_what_is_new(tmp_path: Path) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+
+    device.on_connected(slot())
+
+    (status,) = around.take(topics.STATUS)
+    assert same(status, online=True, firmware_version="1.0.0", chip="esp32", project="blink")
+    assert same(status, config_version=None, secret_generation=1, reset_reason="poweron")
+    assert len(around.take(topics.CONFIG_GET)) == 1
+    assert len(around.take(topics.FIRMWARE_CHECK)) == 1
+
+
+def test_the_status_is_said_again_only_when_its_facts_change(tmp_path: Path) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+    device.on_connected(slot())
+    around.take(topics.STATUS)
+
+    config = messages.Config(version=3, document={}, secret_generation=1)
+    deliver(device, "config", config)
+    (status,) = around.take(topics.STATUS)
+    assert status.config_version == 3
+    deliver(device, "config", config)
+    assert around.take(topics.STATUS) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("config", b"{"),
+        ("config", b'{"version": -1}'),
+        ("rotation/secret", b"{}"),
+        ("firmware/offer", b'{"up_to_date": false}'),
+        ("firmware/chunk/x/-1", b"data"),
+        ("firmware/chunk/x/0", bytes(70_000)),
+        ("nonsense", b""),
+    ],
+)
+def test_a_message_that_breaks_the_protocol_is_dropped(tmp_path: Path, topic: str, payload: bytes) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+    device.on_connected(slot())
+    around.flush()
+    around.link.sent.clear()
+
+    device.on_message(f"mdm/v1/d/{CLIENT_ID}/down/{topic}", payload)
+
+    assert around.flush().sent == []
+
+
+def test_a_command_is_answered_unless_it_has_expired(tmp_path: Path) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+    command = messages.Command(command_id=uuid4(), name="blink", expires_at=EPOCH)
+
+    deliver(device, "command", command)
+    assert around.take(topics.COMMAND_RESULT) == []
+    around.time_s = -1.0
+    deliver(device, "command", command)
+    (result,) = around.take(topics.COMMAND_RESULT)
+    assert same(result, command_id=command.command_id, ok=False)
+
+
+def test_an_image_fills_an_empty_flash(tmp_path: Path) -> None:
+    image = image_builder.build(version="3.1.4", project="pie", chip="esp32s3")
+
+    status = board(tmp_path, Surroundings(), image=image).status()
+
+    assert same(status, firmware_version="3.1.4", project="pie", chip="esp32s3")
+
+
+def test_what_the_broker_did_not_take_is_said_again_after_a_kill(tmp_path: Path) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+    device.on_connected(slot())
+    around.kill_at = "publish.status:before"
+
+    with pytest.raises(Killed):
+        finish(around.uplink.flush(around.link))
+    assert around.link.sent == []
+    around.uplink.reset()
+    device.on_connected(slot())
+    assert len(around.take(topics.STATUS)) == 1
+
+
+def test_the_pause_grows_up_to_its_limit_and_is_spread() -> None:
+    options = Options(backoff_min_s=1, backoff_max_s=60)
+
+    assert [backoff_s(failures, options, 1.0) for failures in (1, 2, 3, 7, 99)] == [1, 2, 4, 60, 60]
+    assert backoff_s(3, options, 0.0) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"mqtt_port": 0}, "mqtt_port"),
+        ({"mqtt_host": ""}, "mqtt_host"),
+        ({"client_id": "a/b"}, "client_id"),
+        ({"secret": ""}, "secret"),
+        ({"secret_generation": -1}, "secret_generation"),
+        ({"mqtt_tls": True, "ca_certificate": "no pem"}, "ca_certificate"),
+    ],
+)
+async def test_a_package_that_can_not_work_is_refused(
+    tmp_path: Path, change: dict[str, object], field: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{field}: "):
+        Agent(package(**change), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "can not be read"),
+        ("{", "Invalid JSON"),
+        (json.dumps({"client_id": "x", "secret": "hush"}), "device_key: Field required"),
+        (json.dumps(package().model_dump() | {"mqtt_port": 70000}), "mqtt_port: must be from 1 to 65535"),
+    ],
+)
+def test_the_command_line_names_what_is_wrong_with_a_package(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
+) -> None:
+    path = tmp_path / "package.json"
+    if content is not None:
+        path.write_text(content)
+
+    assert command_line.main(["--package", str(path), "--state", str(tmp_path / "state")]) == 2
+
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "hush" not in shown
+
+
+async def test_a_device_without_a_broker_backs_off_and_stops_when_told(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    around = Surroundings()
+    agent: Agent
+
+    def on_event(name: str, _facts: object) -> None:
+        if name == "login.failed":
+            agent.stop()
+
+    hooks = type(around.hooks)(on_event=on_event)
+    agent = Agent(package(mqtt_port=unused_tcp_port), tmp_path, hooks=hooks)
+    await agent.run()
+    assert (tmp_path / "slots.json").exists()

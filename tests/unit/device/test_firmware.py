@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from device import image_builder
+from device.firmware import Firmware
+from device.flash import Flash
+from device.options import Options
+from device.uplink import Ending
+from shared import messages, topics
+from shared.messages import FirmwareStage
+from tests.unit.device.kit import Surroundings, same
+
+OLD = image_builder.build(version="1.0.0", project="blink")
+NEW = image_builder.build(version="1.1.0", project="blink", size_bytes=4096)
+CHUNK = 256
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def offer(data: bytes = NEW, *, chunk: int = CHUNK, request_id: str | None = None) -> messages.FirmwareOffer:
+    return messages.FirmwareOffer(
+        request_id=request_id,
+        sha256=sha256(data),
+        size_bytes=len(data),
+        version="1.1.0",
+        chunk_size_bytes=chunk,
+        window=4,
+    )
+
+
+class Device:
+    """A flash with its firmware, booted and connected."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.around = Surroundings()
+        self.reports: list[messages.FirmwareReport] = []
+
+    def boot(self, *, connected: bool = True) -> Firmware:
+        self.around.uplink.reset()
+        self.flash = Flash(self.folder, first_image=lambda: OLD, fault=self.around.hooks.fault)
+        options = Options(slot_size_bytes=8192, chunk_timeout_s=3, verify_timeout_s=60, sweep_s=1000)
+        self.firmware = Firmware(self.flash, self.around.uplink, options)
+        if connected:
+            self.firmware.on_connected()
+        return self.firmware
+
+    def requests(self, after_s: float = 0.0) -> list[messages.FirmwareChunkRequest]:
+        self.around.flush(after_s)
+        self.reports += self.around.link.take(topics.FIRMWARE_REPORT)
+        return self.around.link.take(topics.FIRMWARE_CHUNK)
+
+    def serve(self, data: bytes = NEW, *, rounds: int = 10_000) -> int:
+        """Answer chunk requests until there are none; return how many there were."""
+        served = 0
+        for _ in range(rounds):
+            requests = self.requests()
+            if not requests:
+                break
+            for request in requests:
+                piece = data[request.offset : request.offset + request.length]
+                self.firmware.on_chunk(request.sha256, request.offset, piece)
+                served += 1
+        return served
+
+    def stages(self) -> list[FirmwareStage]:
+        self.requests()
+        return [report.stage for report in self.reports]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    device = Device(tmp_path)
+    device.boot()
+    return device
+
+
+@pytest.mark.parametrize("chunk", [256, 1000, 4096, 5000])
+def test_an_image_is_fetched_verified_booted_and_confirmed(device: Device, chunk: int) -> None:
+    device.firmware.on_offer(offer(chunk=chunk))
+
+    assert device.serve() == -(-4096 // chunk)
+    assert device.around.uplink.ending is Ending.REBOOT
+    assert device.stages()[-2:] == [FirmwareStage.VERIFYING, FirmwareStage.REBOOTING]
+    device.boot()
+    assert device.flash.running.version == "1.1.0"
+    assert FirmwareStage.CONFIRMED not in device.stages()
+    device.firmware.on_healthy()
+    device.firmware.on_healthy()
+    assert device.stages().count(FirmwareStage.CONFIRMED) == 1
+    assert device.flash.outcome is None
+    device.boot()
+    assert device.stages().count(FirmwareStage.CONFIRMED) == 1
+
+
+def test_a_window_of_chunks_is_under_way_and_a_lost_one_is_asked_for_again(device: Device) -> None:
+    device.firmware.on_offer(offer())
+
+    assert [request.offset for request in device.requests()] == [0, 256, 512, 768]
+    device.firmware.on_chunk(sha256(NEW), 256, NEW[256:512])
+    assert [request.offset for request in device.requests()] == [1024]
+    assert [request.offset for request in device.requests(after_s=3)] == [0, 512, 768, 1024]
+
+
+def test_a_chunk_twice_or_of_the_wrong_length_or_image_changes_nothing(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.requests()
+
+    device.firmware.on_chunk(sha256(NEW), 0, NEW[:255])
+    device.firmware.on_chunk("f" * 64, 0, NEW[:256])
+    assert device.requests() == []
+    device.firmware.on_chunk(sha256(NEW), 0, NEW[:256])
+    device.firmware.on_chunk(sha256(NEW), 0, NEW[:256])
+    assert [request.offset for request in device.requests()] == [1024]
+
+
+def test_a_restart_resumes(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.serve(rounds=2)
+
+    device.boot()
+    device.firmware.on_offer(offer())
+    assert device.serve() == 16 - 8
+
+
+def test_a_new_connection_goes_on_with_what_is_under_way(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.serve(rounds=1)
+    device.around.uplink.reset()
+
+    device.firmware.on_connected()
+
+    assert [request.offset for request in device.requests()] == [1024, 1280, 1536, 1792]
+    device.firmware.on_offer(offer())
+    assert device.requests() == []
+
+
+def test_progress_is_reported_in_steps(device: Device) -> None:
+    device.firmware.on_offer(offer(chunk=16))
+    device.serve()
+
+    percents = [report.percent for report in device.reports if report.stage is FirmwareStage.DOWNLOADING]
+    assert percents[0] == 0
+    assert percents[-1] == 100
+    assert len(percents) <= 21
+    assert all(after >= before + 5 for before, after in zip(percents[:-2], percents[1:-1], strict=True))  # type: ignore[operator]
+
+
+def test_wrong_bytes_are_never_booted(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    wrong = NEW[:-1] + bytes([NEW[-1] ^ 1])
+
+    assert device.serve(wrong) == 3 * 16
+
+    assert device.stages()[-1] is FirmwareStage.FAILED
+    assert device.around.uplink.ending is None
+    device.boot()
+    assert device.flash.running.version == "1.0.0"
+    device.firmware.on_offer(offer())
+    device.serve()
+    assert device.stages()[-1] is FirmwareStage.REBOOTING
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (image_builder.build(version="2", project="blink", chip="esp32c3", size_bytes=4096), "is for esp32c3"),
+        (bytes(4096), "0xE9"),
+        (bytes(8193), "size must be"),
+        (bytes(8), "size must be"),
+        (b"", "size must be"),
+    ],
+)
+def test_what_can_not_run_here_is_reported_as_failed(device: Device, data: bytes, rule: str) -> None:
+    device.firmware.on_offer(offer(data))
+    device.serve(data)
+
+    assert device.stages()[-1] is FirmwareStage.FAILED
+    assert rule in str(device.reports[-1].error)
+    assert device.around.uplink.ending is None
+
+
+def test_cancelled_stops_and_forgets(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.serve(rounds=2)
+
+    device.firmware.on_cancelled(messages.FirmwareCancelled(sha256="f" * 64, reason="another one"))
+    assert device.requests() != []
+    device.firmware.on_cancelled(messages.FirmwareCancelled(sha256=sha256(NEW), reason="aborted"))
+    assert device.requests(after_s=30) == []
+    device.firmware.on_chunk(sha256(NEW), 2048, NEW[2048:2304])
+    device.firmware.on_offer(offer())
+    assert device.serve() == 16
+
+
+def test_a_newer_offer_takes_the_place_of_the_older(device: Device) -> None:
+    other = image_builder.build(version="1.2.0", project="blink", size_bytes=4096)
+    device.firmware.on_offer(offer())
+    device.serve(rounds=2)
+
+    device.firmware.on_offer(offer(other))
+    device.serve(other)
+    device.boot()
+    assert device.flash.running.version == "1.2.0"
+
+
+def test_an_image_that_can_not_connect_in_time_is_rolled_back_and_refused(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.serve()
+    device.boot(connected=False)
+    assert device.firmware.verify_by == device.around.time_s + 60
+
+    device.firmware.on_verify_timeout()
+
+    assert device.around.uplink.ending is Ending.REBOOT
+    device.boot()
+    assert device.flash.running.version == "1.0.0"
+    assert device.stages()[-1] is FirmwareStage.ROLLED_BACK
+    assert device.reports[-1].error == "was not connected and answered within 60 s"
+    device.firmware.on_offer(offer())
+    assert device.requests() == []
+    assert same(device.reports[-1], sha256=sha256(NEW), stage=FirmwareStage.ROLLED_BACK)
+
+
+def test_an_image_that_fails_its_self_test_is_rolled_back_at_once(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    device.serve()
+    device.around.self_test_error = "no sensor"
+    device.boot()
+
+    assert device.flash.running.version == "1.0.0"
+    assert device.stages()[-1] is FirmwareStage.ROLLED_BACK
+    assert device.reports[-1].error == "the self-test failed: no sensor"
+
+
+def test_an_image_on_trial_fetches_nothing_over_its_way_back_but_asks_afterwards(device: Device) -> None:
+    other = image_builder.build(version="1.2.0", project="blink", size_bytes=4096)
+    device.firmware.on_offer(offer())
+    device.serve()
+    device.boot()
+    device.around.take(topics.FIRMWARE_CHECK)
+
+    device.firmware.on_offer(offer(other))
+    assert device.requests() == []
+    device.firmware.on_healthy()
+    (check,) = device.around.take(topics.FIRMWARE_CHECK)
+    assert check.version == "1.1.0"
+    device.firmware.on_offer(offer(other, request_id=check.request_id))
+    assert device.serve(other) == 16
+
+
+def test_the_running_image_is_not_fetched(device: Device) -> None:
+    device.firmware.on_offer(offer(OLD))
+
+    assert device.requests() == []
+    assert device.reports == []
+
+
+def test_the_check_is_repeated_until_answered_and_again_after_a_sweep(device: Device) -> None:
+    (check,) = device.around.take(topics.FIRMWARE_CHECK)
+    assert same(check, version="1.0.0", sha256=sha256(OLD), chip="esp32", project="blink", slot_size_bytes=8192)
+    assert device.around.take(topics.FIRMWARE_CHECK, after_s=5) == [check]
+
+    device.firmware.on_offer(messages.FirmwareOffer(request_id=check.request_id, up_to_date=True))
+    assert device.around.take(topics.FIRMWARE_CHECK, after_s=999) == []
+    assert len(device.around.take(topics.FIRMWARE_CHECK, after_s=1)) == 1

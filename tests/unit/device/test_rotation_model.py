@@ -1,0 +1,307 @@
+"""The device's rules against a model of the server: messages are lost, doubled, late; either side may die."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pydantic import BaseModel, SecretStr
+
+from device.credentials import Credentials
+from device.options import Options
+from device.rotation import Slot
+from device.slots import FILE_NAME, SlotStore
+from device.uplink import Ending
+from shared import crypto, messages, topics
+from shared.topics import Topic
+from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings
+
+OPTIONS = Options(retry_s=5.0)
+POINTS = [
+    *(
+        f"slots.{name}:{at}"
+        for name in ("fill_second", "promote", "discard_second")
+        for at in ("before", "written", "after")
+    ),
+    *(f"publish.rotation.{name}:{at}" for name in ("request", "stored", "ack") for at in ("before", "after")),
+]
+DOWN: dict[type[BaseModel], str] = {
+    messages.RotationOffer: "on_offer",
+    messages.RotationSecret: "on_secret",
+    messages.RotationSwitch: "on_switch",
+    messages.RotationDone: "on_done",
+    messages.RotationCancelled: "on_cancelled",
+}
+
+
+@dataclass
+class Attempt:
+    """A rotation as the server knows it."""
+
+    rotation_id: UUID
+    old: Slot
+    new: Slot
+    deadline: datetime
+    step: str = "OFFERED"
+
+
+@dataclass
+class Server:
+    """Database, broker and Keycloak in one: which secret is confirmed, and which one the broker takes."""
+
+    confirmed: Slot
+    in_force: Slot
+    generation: int
+    attempts: dict[UUID, Attempt] = field(default_factory=dict)
+    down: list[BaseModel] = field(default_factory=list)
+    up: list[BaseModel] = field(default_factory=list)
+
+    @property
+    def open(self) -> Attempt | None:
+        return next((one for one in self.attempts.values() if one.step not in ("DONE", "TIMEOUT")), None)
+
+    def offer(self, now: datetime) -> None:
+        self.generation += 1
+        rotation_id = uuid4()
+        new = Slot(crypto.new_secret(), self.generation, rotation_id)
+        attempt = Attempt(rotation_id, self.confirmed, new, now + timedelta(seconds=300))
+        self.attempts[rotation_id] = attempt
+        self.down.append(
+            messages.RotationOffer(
+                rotation_id=rotation_id,
+                deadline=attempt.deadline,
+                generation=new.generation,
+                current_generation=self.confirmed.generation,
+            )
+        )
+
+    def take(self, message: BaseModel) -> None:
+        assert isinstance(message, messages.RotationRequest | messages.RotationStored | messages.RotationAck)
+        attempt = self.attempts[message.rotation_id]
+        new, rotation_id = attempt.new, attempt.rotation_id
+        if attempt.step == "DONE":
+            self.down.append(messages.RotationDone(rotation_id=rotation_id, generation=new.generation))
+        elif attempt.step == "TIMEOUT":
+            self.down.append(messages.RotationCancelled(rotation_id=rotation_id, reason="timeout"))
+        elif isinstance(message, messages.RotationRequest):
+            attempt.step = "DELIVERED" if attempt.step == "OFFERED" else attempt.step
+            secret = new.secret.get_secret_value()
+            self.down.append(
+                messages.RotationSecret(rotation_id=rotation_id, generation=new.generation, secret=secret)
+            )
+        elif isinstance(message, messages.RotationStored):
+            assert crypto.proves(message.proof, new.secret, "stored", rotation_id)
+            attempt.step = "STORED" if attempt.step in ("OFFERED", "DELIVERED") else attempt.step
+            if attempt.step == "SWITCHED":
+                self.down.append(messages.RotationSwitch(rotation_id=rotation_id, generation=new.generation))
+        elif attempt.step == "SWITCHED":
+            assert crypto.proves(message.proof, new.secret, "ack", rotation_id)
+            attempt.step = "DONE"
+            self.confirmed = new
+            self.down.append(messages.RotationDone(rotation_id=rotation_id, generation=new.generation))
+
+    def advance(self) -> bool:
+        """Do the leader's next deed; return whether the broker disconnects the device."""
+        attempt = self.open
+        if attempt is None:
+            return False
+        if attempt.step == "STORED":
+            attempt.step = "SWITCHING"
+        elif attempt.step == "SWITCHING" and self.in_force is not attempt.new:
+            self.in_force = attempt.new
+            return True
+        elif attempt.step == "SWITCHING":
+            attempt.step = "SWITCHED"
+            rotation_id, generation = attempt.rotation_id, attempt.new.generation
+            self.down.append(messages.RotationSwitch(rotation_id=rotation_id, generation=generation))
+        elif attempt.step == "RESTORING" and self.in_force is not attempt.old:
+            self.in_force = attempt.old
+            return True
+        elif attempt.step == "RESTORING":
+            self._end(attempt)
+        return False
+
+    def expire(self) -> None:
+        attempt = self.open
+        if attempt is None:
+            return
+        if attempt.step in ("SWITCHING", "SWITCHED", "RESTORING"):
+            attempt.step = "RESTORING"
+        else:
+            self._end(attempt)
+
+    def _end(self, attempt: Attempt) -> None:
+        attempt.step = "TIMEOUT"
+        self.down.append(messages.RotationCancelled(rotation_id=attempt.rotation_id, reason="timeout"))
+
+    def config(self) -> messages.Config:
+        return messages.Config(version=1, unchanged=True, secret_generation=self.confirmed.generation)
+
+
+class Fleet(RuleBasedStateMachine):
+    """One real credential store on a real disk, between a lossy network and an honest server."""
+
+    @initialize()
+    def provision(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.first = Slot(SecretStr("provisioned" * 4), 1)
+        self.server = Server(self.first, self.first, 1)
+        self.around = Surroundings()
+        self.boot()
+
+    def boot(self) -> None:
+        time_s = self.around.time_s
+        self.around = Surroundings()
+        self.around.time_s = time_s
+        store = SlotStore(Path(self.folder.name), self.first, fault=self.around.hooks.fault)
+        self.credentials = Credentials(store, self.first, self.around.uplink, OPTIONS)
+        self.connected = False
+
+    def live(self) -> None:
+        """Send what is due, and obey what the device decided."""
+        try:
+            self.around.flush()
+        except Killed:
+            self.boot()
+            return
+        for topic, payload in self.around.link.sent:
+            for known in (topics.ROTATION_REQUEST, topics.ROTATION_STORED, topics.ROTATION_ACK):
+                if topic == known.of(client_id=CLIENT_ID):
+                    self.server.up.append(_decode(known, payload))
+        self.around.link.sent.clear()
+        if self.around.uplink.ending is Ending.SWITCH:
+            self.connected = False
+
+    def hand_over(self, message: BaseModel) -> None:
+        try:
+            if isinstance(message, messages.Config):
+                self.credentials.on_confirmed(message.secret_generation)
+            else:
+                getattr(self.credentials, DOWN[type(message)])(message)
+        except Killed:
+            self.boot()
+            return
+        self.live()
+
+    @precondition(lambda self: not self.connected)
+    @rule()
+    def log_in(self) -> None:
+        self.around.uplink.reset()
+        for slot in self.credentials.login_order():
+            if slot.secret == self.server.in_force.secret:
+                self.connected = True
+                self.credentials.on_login(slot)
+                self.live()
+                return
+            self.credentials.on_refused(slot)
+        raise AssertionError("locked out")
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 301.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.around.time_s += seconds
+        if self.connected:
+            self.live()
+
+    @rule()
+    def power_fails(self) -> None:
+        self.boot()
+
+    @rule(point=st.sampled_from(POINTS))
+    def power_will_fail_at(self, point: str) -> None:
+        self.around.kill_at = point
+
+    @rule()
+    def connection_breaks(self) -> None:
+        self.connected = False
+
+    @precondition(lambda self: self.server.open is None)
+    @rule()
+    def server_offers(self) -> None:
+        self.server.offer(self.around.now())
+
+    @rule()
+    def server_goes_on(self) -> None:
+        if self.server.advance():
+            self.connected = False
+
+    @rule()
+    def server_gives_up(self) -> None:
+        self.server.expire()
+
+    @rule()
+    def server_pushes_a_configuration(self) -> None:
+        self.server.down.append(self.server.config())
+
+    @precondition(lambda self: self.server.up)
+    @rule(pick=st.integers(min_value=0), doubled=st.booleans())
+    def server_receives(self, pick: int, doubled: bool) -> None:
+        self.server.take(_pick(self.server.up, pick, keep=doubled))
+
+    @precondition(lambda self: self.server.down and self.connected)
+    @rule(pick=st.integers(min_value=0), doubled=st.booleans())
+    def device_receives(self, pick: int, doubled: bool) -> None:
+        self.hand_over(_pick(self.server.down, pick, keep=doubled))
+
+    @precondition(lambda self: self.server.down)
+    @rule(pick=st.integers(min_value=0))
+    def message_is_lost(self, pick: int) -> None:
+        _pick(self.server.down, pick, keep=False)
+
+    @precondition(lambda self: self.server.up)
+    @rule(pick=st.integers(min_value=0))
+    def answer_is_lost(self, pick: int) -> None:
+        _pick(self.server.up, pick, keep=False)
+
+    @invariant()
+    def one_slot_works(self) -> None:
+        document = json.loads((Path(self.folder.name) / FILE_NAME).read_text())
+        secrets = {slot["secret"] for slot in document.values() if slot is not None}
+        assert self.server.in_force.secret.get_secret_value() in secrets
+        assert self.server.confirmed.secret.get_secret_value() in secrets
+
+    def teardown(self) -> None:
+        """Once nothing is lost any more, device and server agree within a few rounds."""
+        self.around.kill_at = None
+        for turn in range(40):
+            if not self.connected:
+                self.log_in()
+            self.server.down.append(self.server.config())
+            self.time_passes(5.0)
+            while self.server.up:
+                self.server.take(self.server.up.pop(0))
+            if turn == 20:
+                self.server.expire()
+            if self.server.advance():
+                self.connected = False
+            while self.server.down and self.connected:
+                self.hand_over(self.server.down.pop(0))
+        document = json.loads((Path(self.folder.name) / FILE_NAME).read_text())
+        assert document["second"] is None
+        assert document["first"]["secret"] == self.server.confirmed.secret.get_secret_value()
+        assert self.server.in_force == replace(self.server.confirmed)
+        self.folder.cleanup()
+
+
+def _decode(topic: Topic[BaseModel], payload: bytes) -> BaseModel:
+    return topic.decode(payload)
+
+
+def _pick(bag: list[BaseModel], pick: int, *, keep: bool) -> BaseModel:
+    at = pick % len(bag)
+    return bag[at] if keep else bag.pop(at)
+
+
+Fleet.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+TestEveryInterleaving = Fleet.TestCase

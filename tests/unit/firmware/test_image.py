@@ -1,0 +1,214 @@
+import hashlib
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.firmware import image
+from shared import admin
+from shared.errors import InvalidInputError
+from tests.unit.firmware import images
+
+GOOD = images.build()
+FIRST_SIZE = 24 + 4
+"""Where the first segment's header says how long it is."""
+
+
+def patched(offset: int, new: bytes) -> bytes:
+    return GOOD[:offset] + new + GOOD[offset + len(new) :]
+
+
+def with_descriptor(**fields: bytes | int) -> bytes:
+    return images.build(segments=[images.descriptor(**fields)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("chip", images.CHIPS)
+@pytest.mark.parametrize("hash_flag", [0, 1])
+def test_a_valid_image_of_each_chip_is_read_in_full(chip: str, hash_flag: int) -> None:
+    data = images.build(chip_id=images.CHIPS[chip], hash_flag=hash_flag)
+    assert image.parse(data) == image.Image(
+        chip=chip,
+        chip_id=images.CHIPS[chip],
+        version="1.2.3",
+        project="sensor",
+        secure_version=7,
+        idf_version="v5.5.1",
+        compile_date="Feb  1 2025",
+        compile_time="12:34:56",
+        elf_sha256=bytes(range(32)).hex(),
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        segments=(
+            image.Segment(offset=32, size_bytes=296, load_address=0x3F400020),
+            image.Segment(offset=336, size_bytes=36, load_address=0x3F410020),
+        ),
+        hash_appended=bool(hash_flag),
+        entry_point=0x40081234,
+    )
+
+
+def test_the_chips_are_those_of_the_contract() -> None:
+    assert set(image.CHIP_IDS) == set(get_args(admin.Chip))
+
+
+@pytest.mark.parametrize("rest", range(0, 64, 4))
+def test_the_checksum_is_found_wherever_the_segments_end(rest: int) -> None:
+    data = images.build(segments=[images.descriptor(), bytes(range(rest))])
+    assert image.parse(data).segments[1].size_bytes == rest
+
+
+def test_sixteen_segments_are_allowed() -> None:
+    data = images.build(segments=[images.descriptor(), *[b"abcd"] * 15])
+    assert len(image.parse(data).segments) == 16
+
+
+BROKEN = {
+    "nothing": (b"", "size_bytes", "at least 288"),
+    "too short": (GOOD[:287], "size_bytes", "at least 288"),
+    "magic": (images.build(magic=0xEA), "magic", "0xE9"),
+    "no segment": (images.build(segment_count=0), "segment_count", "1 to 16"),
+    "17 segments": (
+        images.build(segments=[images.descriptor(), *[b"abcd"] * 16]),
+        "segment_count",
+        "1 to 16",
+    ),
+    "chip id": (images.build(chip_id=23), "chip_id", "13 (esp32c6)"),
+    "hash flag": (images.build(hash_flag=2), "hash_appended", "0 or 1"),
+    "more segments announced than there are": (
+        images.build(segment_count=4, digest=b"\xfc" * 32),
+        "segments.3.size_bytes",
+        "the rest",
+    ),
+    "segment header cut off": (GOOD[: 24 + 8 + 296 + 4], "segments.1", "a header at 328"),
+    "segment data behind the end": (
+        patched(FIRST_SIZE, (0x00FFFFFC).to_bytes(4, "little")),
+        "segments.0.size_bytes",
+        "at most",
+    ),
+    "segment length": (patched(FIRST_SIZE, b"\x29"), "segments.0.size_bytes", "a multiple of 4"),
+    "descriptor outside the first segment": (
+        images.build(segments=[images.descriptor()[:252], b"abcd"]),
+        "segments.0.size_bytes",
+        "at least 256",
+    ),
+    "descriptor magic": (with_descriptor(magic=0xABCD5433), "descriptor.magic", "0xABCD5432"),
+    "version without NUL": (with_descriptor(version=b"v" * 32), "descriptor.version", "a NUL within 32"),
+    "version not printable": (with_descriptor(version=b"1.\x1b[0m"), "descriptor.version", "printable ASCII"),
+    "version not ASCII": (with_descriptor(version="1.ü".encode()), "descriptor.version", "printable ASCII"),
+    "version empty": (with_descriptor(version=b""), "descriptor.version", "1 to 31"),
+    "project without NUL": (with_descriptor(project=b"p" * 32), "descriptor.project", "a NUL within 32"),
+    "project not printable": (with_descriptor(project=b"a\tb"), "descriptor.project", "printable ASCII"),
+    "checksum": (images.build(checksum=0x11), "checksum", "0x"),
+    "appended hash": (images.build(digest=bytes(32)), "appended_sha256", ""),
+    "hash missing": (images.build(digest=b""), "size_bytes", "cut short"),
+    "checksum missing": (images.build(hash_flag=0)[:-1], "size_bytes", "cut short"),
+    "trailing byte": (images.build(trailer=b"\x00"), "size_bytes", "nothing may follow"),
+    "trailing byte without hash": (
+        images.build(hash_flag=0, trailer=b"\xff"),
+        "size_bytes",
+        "nothing may follow",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_each_broken_rule_is_named(case: str) -> None:
+    data, field, expected = BROKEN[case]
+    with pytest.raises(image.ImageError) as caught:
+        image.parse(data)
+    assert caught.value.details["field"] == field
+    assert expected in str(caught.value.details["expected"])
+    assert caught.value.message == (
+        f"{field}: expected {caught.value.details['expected']}, found {caught.value.details['found']}"
+    )
+    assert isinstance(caught.value, InvalidInputError)
+
+
+@given(st.binary(max_size=1024))
+def test_any_bytes_are_an_image_or_an_image_error(data: bytes) -> None:
+    try:
+        image.parse(data)
+    except image.ImageError as error:
+        assert error.details.keys() == {"field", "found", "expected"}  # noqa: PT017 - either end is right
+
+
+@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_mutated_image_is_never_taken_for_the_good_one(mutations: list[tuple[int, int]]) -> None:
+    data = bytearray(GOOD)
+    for offset, value in mutations:
+        data[offset] = value
+    if bytes(data) == GOOD:
+        return
+    with pytest.raises(image.ImageError):
+        image.parse(bytes(data))
+
+
+@given(st.integers(0, len(GOOD) - 1))
+def test_every_cut_is_noticed(length: int) -> None:
+    with pytest.raises(image.ImageError):
+        image.parse(GOOD[:length])
+
+
+@given(st.binary(min_size=1, max_size=64), st.booleans())
+def test_nothing_may_follow_an_image(trailer: bytes, hashed: bool) -> None:
+    with pytest.raises(image.ImageError):
+        image.parse(images.build(hash_flag=int(hashed), trailer=trailer))
+
+
+@given(
+    st.sampled_from(sorted(images.CHIPS)),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=31),
+    st.lists(st.binary(max_size=400), max_size=15),
+    st.booleans(),
+)
+def test_what_the_builder_writes_the_parser_reads(
+    chip: str, version: str, pieces: list[bytes], hashed: bool
+) -> None:
+    segments = [piece[: len(piece) // 4 * 4] for piece in pieces]
+    data = images.build(
+        chip_id=images.CHIPS[chip],
+        segments=[images.descriptor(version=version.encode()), *segments],
+        hash_flag=int(hashed),
+    )
+    parsed = image.parse(data)
+    assert (parsed.chip, parsed.version, parsed.hash_appended) == (chip, version, hashed)
+    assert [data[s.offset : s.offset + s.size_bytes] for s in parsed.segments[1:]] == segments
+
+
+def test_an_image_that_just_fits_its_model_passes() -> None:
+    parsed = image.parse(GOOD)
+    image.check_for(parsed, chip="esp32", slot_size_bytes=len(GOOD), version_label="1.2.3")
+    image.check_for(parsed, chip="esp32", slot_size_bytes=len(GOOD), version_label=None, model_code="sensor")
+
+
+@pytest.mark.parametrize(
+    ("chip", "slot_size_bytes", "label", "message"),
+    [
+        ("esp32c3", len(GOOD), None, "chip: expected the chip of model lamp, esp32c3, found esp32"),
+        (
+            "esp32",
+            len(GOOD) - 1,
+            None,
+            f"size_bytes: expected at most the slot of model lamp, {len(GOOD) - 1} bytes, found {len(GOOD)}",
+        ),
+        (
+            "esp32",
+            len(GOOD),
+            "1.2.4",
+            "version: expected the version embedded in the image, 1.2.3, found 1.2.4",
+        ),
+    ],
+)
+def test_an_image_that_does_not_suit_its_model_is_refused(
+    chip: str, slot_size_bytes: int, label: str | None, message: str
+) -> None:
+    with pytest.raises(image.ImageError) as caught:
+        image.check_for(
+            image.parse(GOOD),
+            chip=chip,
+            slot_size_bytes=slot_size_bytes,
+            version_label=label,
+            model_code="lamp",
+        )
+    assert caught.value.message == message

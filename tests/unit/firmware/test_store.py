@@ -1,0 +1,118 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.firmware.store import Store
+from shared.errors import InvalidInputError, NotFoundError, UnavailableError
+
+DATA = bytes(range(256)) * 5
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "memory":
+        return Store("memory:///")
+    return Store((tmp_path / "made when missing").as_uri())
+
+
+async def test_an_image_comes_back_as_it_was_put(store: Store) -> None:
+    await store.put(SHA256, DATA)
+    assert await store.read(SHA256, 0, len(DATA)) == DATA
+    assert await store.read(SHA256, 100, 50) == DATA[100:150]
+
+
+async def test_the_last_piece_is_shorter(store: Store) -> None:
+    await store.put(SHA256, DATA)
+    assert await store.read(SHA256, len(DATA) - 3, 1024) == DATA[-3:]
+
+
+async def test_putting_twice_is_harmless(store: Store) -> None:
+    await store.put(SHA256, DATA)
+    await store.put(SHA256, DATA)
+    assert await store.read(SHA256, 0, len(DATA)) == DATA
+
+
+async def test_data_under_another_sha256_is_refused_and_not_stored(store: Store) -> None:
+    with pytest.raises(InvalidInputError, match=f"sha256: expected {SHA256}, found"):
+        await store.put(SHA256, DATA + b"x")
+    assert not await store.has(SHA256)
+
+
+async def test_an_image_is_there_until_it_is_deleted(store: Store) -> None:
+    assert not await store.has(SHA256)
+    await store.put(SHA256, DATA)
+    assert await store.has(SHA256)
+    await store.delete(SHA256)
+    assert not await store.has(SHA256)
+    await store.delete(SHA256)
+
+
+async def test_reading_an_unknown_image_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no image"):
+        await store.read(SHA256, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "field"),
+    [(-1, 10, "offset"), (0, 0, "length"), (len(DATA), 1, "offset"), (len(DATA) + 9, 1, "offset")],
+)
+async def test_a_range_outside_the_image_is_invalid(store: Store, offset: int, length: int, field: str) -> None:
+    await store.put(SHA256, DATA)
+    with pytest.raises(InvalidInputError) as caught:
+        await store.read(SHA256, offset, length)
+    assert caught.value.details["field"] == field
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", SHA256.upper(), SHA256[:-1], SHA256 + "\n"])
+async def test_a_name_that_is_no_sha256_never_reaches_the_store(store: Store, name: str) -> None:
+    for attempt in (store.put(name, DATA), store.read(name, 0, 1), store.has(name), store.delete(name)):
+        with pytest.raises(InvalidInputError, match="64 hexadecimal digits"):
+            await attempt
+
+
+async def test_a_file_store_keeps_one_file_an_image_and_survives_a_restart(tmp_path: Path) -> None:
+    await Store(tmp_path.as_uri()).put(SHA256, DATA)
+    assert os.listdir(tmp_path / "images") == [f"{SHA256}.bin"]  # noqa: PTH208 - a test may block
+    assert await Store(tmp_path.as_uri()).read(SHA256, 0, len(DATA)) == DATA
+
+
+async def test_putting_again_mends_a_damaged_copy(tmp_path: Path) -> None:
+    store = Store(tmp_path.as_uri())
+    await store.put(SHA256, DATA)
+    (tmp_path / "images" / f"{SHA256}.bin").write_bytes(b"")
+    await store.put(SHA256, DATA)
+    assert await store.read(SHA256, 0, len(DATA)) == DATA
+
+
+async def test_a_store_in_trouble_is_unavailable(tmp_path: Path) -> None:
+    store = Store(tmp_path.as_uri())
+    (tmp_path / "images").write_text("a file where the directory should be")
+    with pytest.raises(UnavailableError, match="image store: ") as caught:
+        await store.put(SHA256, DATA)
+    assert "\n" not in caught.value.message
+    for attempt in (store.read(SHA256, 0, 1), store.has(SHA256), store.delete(SHA256)):
+        with pytest.raises(UnavailableError):
+            await attempt
+
+
+@pytest.mark.parametrize("url", ["", "/var/lib/mdm", "nope://x", "s3://", "file:///proc/nowhere/x"])
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="url: expected file:///path, s3://bucket/prefix or memory:///"):
+        Store(url)
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(0, 299), st.integers(1, 300))
+async def test_a_read_is_a_slice(data: bytes, offset: int, length: int) -> None:
+    store = Store("memory:///")
+    sha256 = hashlib.sha256(data).hexdigest()
+    await store.put(sha256, data)
+    if offset < len(data):
+        assert await store.read(sha256, offset, length) == data[offset : offset + length]
+    else:
+        with pytest.raises(InvalidInputError):
+            await store.read(sha256, offset, length)

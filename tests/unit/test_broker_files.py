@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import ssl
+from pathlib import Path, PurePosixPath
+
+import pytest
+from cryptography import x509
+
+from deploy import broker, certificates
+
+SETTINGS = broker.Settings(
+    plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),
+    certificate_file=PurePosixPath("/certificates/server.crt"),
+    key_file=PurePosixPath("/certificates/server.key"),
+    acl_file=PurePosixPath("/config/acl"),
+    data_folder=PurePosixPath("/data"),
+)
+
+
+def options(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_devices_are_heard_over_tls_and_named_by_their_account() -> None:
+    lines = options(broker.render_configuration(SETTINGS))
+    devices = lines[lines.index("listener 8883") :]
+    assert devices[1:] == [
+        "certfile /certificates/server.crt",
+        "keyfile /certificates/server.key",
+        "use_username_as_clientid true",
+    ]
+
+
+def test_services_are_heard_without_tls_where_told() -> None:
+    settings = broker.Settings(
+        plugin=SETTINGS.plugin,
+        certificate_file=SETTINGS.certificate_file,
+        key_file=SETTINGS.key_file,
+        acl_file=SETTINGS.acl_file,
+        data_folder=SETTINGS.data_folder,
+        services_port=2000,
+        services_address="127.0.0.1",
+    )
+    assert "listener 2000 127.0.0.1" in options(broker.render_configuration(settings))
+
+
+def test_nobody_gets_in_without_an_account_and_nothing_is_dropped() -> None:
+    lines = options(broker.render_configuration(SETTINGS))
+    assert "allow_anonymous false" in lines
+    assert "max_queued_messages 1000000" in lines
+    assert "plugin_opt_config_file /data/dynamic-security.json" in lines
+    assert "acl_file /config/acl" in lines
+
+
+def test_the_broker_stays_the_user_it_is_told() -> None:
+    assert not any(line.startswith("user") for line in options(broker.render_configuration(SETTINGS)))
+    settings = broker.Settings(
+        plugin=SETTINGS.plugin,
+        certificate_file=SETTINGS.certificate_file,
+        key_file=SETTINGS.key_file,
+        acl_file=SETTINGS.acl_file,
+        data_folder=SETTINGS.data_folder,
+        user="someone",
+    )
+    assert "user someone" in options(broker.render_configuration(settings))
+
+
+def test_the_plugin_decides_nothing_but_who_may_log_in() -> None:
+    document = json.loads(broker.render_accounts({}))
+    assert not any(document["defaultACLAccess"].values())
+    assert len(document["defaultACLAccess"]) == 4
+
+
+def test_passwords_are_stored_as_the_plugin_checks_them() -> None:
+    (client,) = json.loads(broker.render_accounts({"admin": "secret"}))["clients"]
+    hashed = hashlib.pbkdf2_hmac(
+        "sha512", b"secret", base64.b64decode(client["salt"]), client["iterations"], dklen=64
+    )
+    assert base64.b64decode(client["password"]) == hashed
+
+
+def test_the_same_passwords_change_nothing() -> None:
+    first = broker.render_accounts({"admin": "secret", "svc-registry": "other"})
+    assert broker.render_accounts({"admin": "secret", "svc-registry": "other"}, first) == first
+
+
+def test_new_passwords_leave_the_devices_as_they_are() -> None:
+    document = json.loads(broker.render_accounts({"admin": "old"}))
+    device = {"username": "iotdevice-m-1", "password": "p", "salt": "s", "iterations": 101, "roles": []}
+    document["clients"].append(device)
+    document["groups"][0]["clients"].append({"username": "iotdevice-m-1"})
+    after = json.loads(broker.render_accounts({"admin": "new"}, json.dumps(document)))
+    assert after["clients"][0]["password"] != document["clients"][0]["password"]
+    assert after["clients"][1] == device
+    assert after["groups"] == document["groups"]
+
+
+def test_written_secrets_are_for_the_owner_only(tmp_path: Path) -> None:
+    configuration = broker.write_files(tmp_path / "config", tmp_path / "data", SETTINGS, {"admin": "secret"})
+    assert configuration.read_text() == broker.render_configuration(SETTINGS)
+    accounts = tmp_path / "data/dynamic-security.json"
+    assert accounts.stat().st_mode & 0o077 == 0
+    before = accounts.read_text()
+    broker.write_files(tmp_path / "config", tmp_path / "data", SETTINGS, {"admin": "secret"})
+    assert accounts.read_text() == before
+
+
+@pytest.mark.parametrize("service", ["registry", "rotator", "firmware"])
+def test_a_service_reads_only_its_own_requests(service: str) -> None:
+    lines = broker.render_acl().split(f"user svc-{service}\n")[1].split("\n\n")[0].splitlines()
+    admin = [line for line in lines if "/admin/" in line]
+    assert admin == [f"topic read mdm/v1/admin/+/{service}/+/+"]
+
+
+def test_every_account_has_rules() -> None:
+    named = {line.removeprefix("user ") for line in broker.render_acl().splitlines() if line.startswith("user ")}
+    assert named == set(broker.ACCOUNTS)
+
+
+def test_the_certificate_is_trusted_by_its_authority(tmp_path: Path) -> None:
+    server = certificates.ensure_server_certificate(tmp_path, ["mqtt.example.org", "192.0.2.1"])
+    authority = certificates.ensure_authority(tmp_path)
+    ssl.create_default_context(cafile=str(authority.certificate))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.certificate, server.key)
+    certificate = x509.load_pem_x509_certificate(server.certificate.read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate.read_bytes()))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["mqtt.example.org"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.1"]
+    assert server.key.stat().st_mode & 0o077 == 0
+
+
+def test_certificates_are_kept_until_another_host_is_wanted(tmp_path: Path) -> None:
+    first = certificates.ensure_server_certificate(tmp_path, ["one", "two"]).certificate.read_bytes()
+    authority = certificates.ensure_authority(tmp_path).certificate.read_bytes()
+    assert certificates.ensure_server_certificate(tmp_path, ["two"]).certificate.read_bytes() == first
+    assert certificates.ensure_server_certificate(tmp_path, ["three"]).certificate.read_bytes() != first
+    assert certificates.ensure_authority(tmp_path).certificate.read_bytes() == authority
+
+
+@pytest.mark.parametrize("damage", ["cut off", "of another authority"])
+def test_a_certificate_that_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
+    server = certificates.ensure_server_certificate(tmp_path, ["one"])
+    if damage == "cut off":
+        server.certificate.write_bytes(server.certificate.read_bytes()[:100])
+    else:
+        (tmp_path / "ca.key").unlink()
+    before = server.certificate.read_bytes()
+    certificates.ensure_server_certificate(tmp_path, ["one"])
+    assert server.certificate.read_bytes() != before
