@@ -1,0 +1,53 @@
+"""Tries a device's credentials where they count: at Keycloak's token endpoint and the broker's TLS listener."""
+
+from __future__ import annotations
+
+import ssl
+
+import aiomqtt
+import httpx
+
+from shared.admin import Package
+
+_REFUSED_HTTP = {400, 401}
+_REFUSED_V5 = {0x86, 0x87}
+
+
+async def keycloak_accepts(package: Package, secret: str | None = None) -> bool:
+    """Say whether Keycloak gives a token for this secret, by default the package's."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": package.client_id,
+        "client_secret": secret or package.secret,
+    }
+    async with httpx.AsyncClient(timeout=10) as client:
+        response = await client.post(package.token_url, data=form)
+    if response.status_code in _REFUSED_HTTP:
+        return False
+    response.raise_for_status()
+    return True
+
+
+async def broker_accepts(package: Package, secret: str | None = None) -> bool:
+    """Say whether the broker lets the device in; if it does, the device's own session is taken over."""
+    try:
+        async with device_client(package, secret):
+            return True
+    except aiomqtt.MqttError as error:
+        code = getattr(error, "rc", None)
+        if getattr(code, "value", None) in _REFUSED_V5:
+            return False
+        raise
+
+
+def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave."""
+    return aiomqtt.Client(
+        package.mqtt_host,
+        package.mqtt_port,
+        username=package.client_id,
+        password=secret or package.secret,
+        identifier=package.client_id,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )

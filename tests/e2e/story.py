@@ -1,0 +1,235 @@
+"""The main job, from an empty system to a fleet of one, told line by line: `make run`.
+
+Each line is printed only when the thing has been seen to happen; the first that does not ends the story.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cli.client import Admin
+from device import image_builder
+from device.agent import Agent
+from device.options import Hooks, Options
+from shared.admin import Package
+from tests import credentials, stack, system
+from tests.e2e.narrator import Narrator, StoryError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MODEL = "blink"
+DEADLINE_S = 6
+
+
+class PowerCutError(Exception):
+    """The simulated device lost its power."""
+
+
+@dataclass
+class Esp32:
+    """One simulated device; `cut_before` names the point at which its power fails."""
+
+    package: Package
+    state: Path
+    cut_before: str | None = None
+
+    async def run(self) -> None:
+        """Be the device until cancelled, or until its power is cut."""
+        options = Options(retry_s=1, backoff_max_s=2)
+        with suppress(PowerCutError):
+            await Agent(self.package, self.state, options=options, hooks=Hooks(fault=self._fault)).run()
+
+    def _fault(self, point: str) -> None:
+        if point == self.cut_before:
+            raise PowerCutError
+
+
+async def tell(narrator: Narrator, running: system.System) -> Esp32:
+    """Tell the whole story; return the device as it is at the end, switched on by whoever goes on."""
+    folder = running.stack.folder
+    narrator.chapter("A device gets an identity")
+    await narrator.mdm("model", "add", MODEL, "--chip", "esp32")
+    added = await narrator.mdm("device", "add", "--model", MODEL, "--name", "kitchen-light")
+    client_id = added["client_id"]
+    narrator.done(f"model {MODEL} and device {client_id} made")
+    await narrator.mdm("device", "provision", client_id, "--output", folder / "package.json")
+    package = Package.model_validate_json((folder / "package.json").read_bytes())
+    narrator.check(await credentials.keycloak_accepts(package), "Keycloak gives the device a token")
+    narrator.check(await credentials.broker_accepts(package), "the broker lets the device in, over TLS")
+
+    esp32 = Esp32(package, folder / "esp32")
+    async with _powered(esp32):
+        await narrator.seen("device/online")
+        narrator.done("device online")
+        await _configuration(narrator, client_id)
+        await _firmware(narrator, client_id, folder)
+        await _rotation(narrator, client_id, package)
+    await _timeout(narrator, client_id, esp32)
+    return esp32
+
+
+async def _configuration(narrator: Narrator, client_id: str) -> None:
+    narrator.chapter("A device gets its configuration")
+    await narrator.seen("config/reported", version=1, outcome="applied")
+    narrator.done("version 1, the model's defaults, asked for and applied")
+    await narrator.mdm("device", "config", "set", client_id, "led.color=red", "interval_s=30")
+    await narrator.seen("config/reported", version=2, outcome="applied")
+    narrator.done("version 2 pushed and applied")
+
+
+async def _firmware(narrator: Narrator, client_id: str, folder: Path) -> None:
+    narrator.chapter("A device gets new firmware")
+    image = folder / "blink-1.1.0.bin"
+    image.write_bytes(image_builder.build(version="1.1.0", project=MODEL, payload=200_000))
+    await narrator.mdm("firmware", "upload", image, "--model", MODEL)
+    narrator.done(f"image 1.1.0 checked and stored ({image.stat().st_size} bytes)")
+    for stage in ("downloading", "verifying", "rebooting", "confirmed"):
+        await narrator.seen("firmware/reported", stage=stage)
+        narrator.done(f"device: {stage}")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(shown["firmware_version"] == "1.1.0", "firmware 1.0.0 -> 1.1.0 delivered and confirmed")
+
+
+async def _rotation(narrator: Narrator, client_id: str, package: Package) -> None:
+    narrator.chapter("A device gets a new secret")
+    await narrator.mdm("rotate", client_id)
+    for step in ("offered", "delivered", "stored", "switched", "completed"):
+        await narrator.seen(f"rotation/{step}")
+        narrator.done(f"rotation {step}")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(shown["secret_generation"] == 2, "the device's secret is generation 2")
+    narrator.check(not await credentials.keycloak_accepts(package), "the old secret is refused by Keycloak")
+    narrator.check(not await credentials.broker_accepts(package), "the old secret is refused by the broker")
+
+
+async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
+    narrator.chapter("A device loses its power in the middle of a rotation")
+    esp32.cut_before = "publish.rotation.ack:before"
+    async with _powered(esp32):
+        await narrator.seen("device/online")
+        await narrator.mdm("rotate", client_id)
+        await narrator.seen("rotation/switched")
+        narrator.done("secret switched in Keycloak and in the broker")
+        await narrator.seen("device/offline")
+        narrator.done("power cut before the device could say that it logged in")
+    timed_out = await narrator.seen("rotation/timed_out")
+    narrator.check(
+        timed_out.data["at_step"] == "RESTORING",
+        "timed out: the old secret was put back in Keycloak and the broker",
+    )
+    esp32.cut_before = None
+    async with _powered(esp32):
+        await narrator.seen("device/online")
+        narrator.done("power back: the device is online again, with the secret it had before")
+        await narrator.mdm("device", "config", "set", client_id, "interval_s=60")
+        await narrator.seen("config/reported", version=3, outcome="applied")
+        narrator.done("and it works: version 3 applied")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(
+        shown["rotation_state"] == "TIMEOUT" and shown["secret_generation"] == 2,
+        "state TIMEOUT, to be tried again; generation 2 still in force",
+    )
+
+
+@asynccontextmanager
+async def _powered(esp32: Esp32) -> AsyncIterator[None]:
+    task = asyncio.create_task(esp32.run(), name="esp32")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def perform(
+    running: system.System,
+    say: Callable[[str], None],
+    afterwards: Callable[[Esp32], Awaitable[None]] | None = None,
+) -> None:
+    """Tell the story on a running system, then do what comes afterwards with the device switched on."""
+    profile = running.stack.folder / "profile.toml"
+    running.profile.save(profile)
+    narrator = Narrator(profile, say)
+    async with Admin(running.profile) as admin:
+        listening = asyncio.create_task(narrator.listen(admin), name="events")
+        try:
+            esp32 = await tell(narrator, running)
+            if afterwards is not None:
+                async with _powered(esp32):
+                    await afterwards(esp32)
+        finally:
+            listening.cancel()
+
+
+def settings() -> Mapping[str, str]:
+    """Return what the services need so that the story's time-out does not take minutes."""
+    return {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S)}
+
+
+def main() -> int:
+    """Set all up, tell the story, and stay up unless --once is given."""
+    parser = argparse.ArgumentParser(description="The main job, visibly, on a real stack.")
+    parser.add_argument("--once", action="store_true", help="end after the story; status 0 if all was seen")
+    once = parser.parse_args().once
+    with tempfile.TemporaryDirectory(prefix="device-mdm-run-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
+        (folder / "logs").mkdir()
+        with (folder / "logs" / "device.log").open("a") as device_log:
+            structlog.configure(logger_factory=structlog.WriteLoggerFactory(device_log))
+            print("Starting PostgreSQL, Mosquitto, Keycloak and the three services")
+            with (
+                stack.running(folder, progress=_say) as servers,
+                system.running(servers, **settings()) as running,
+            ):
+                _say("services: registry, rotator and firmware are up")
+                try:
+                    asyncio.run(perform(running, _say, None if once else _stay))
+                except StoryError as error:
+                    print(f"\nThe story broke off: {error}\n")
+                    for server in (*running.services.values(), servers.keycloak, servers.broker):
+                        print(f"--- the end of {server.log_file.name}\n{server.log_tail(15)}")
+                    return 1
+                print("\nThe whole story was seen to happen.")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+async def _stay(esp32: Esp32) -> None:
+    folder = esp32.state.parent
+    print(
+        f"""
+The system stays up, and the device with it. In another terminal:
+
+  export MDM_PROFILE={folder}/profile.toml
+  scripts/uv run mdm device list
+  scripts/uv run mdm events
+  scripts/uv run mdm rotate {esp32.package.client_id}
+  tail -f {folder}/logs/*.log
+
+Ctrl-C ends it all."""
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
