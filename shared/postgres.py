@@ -8,10 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from pydantic import SecretStr
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from shared.errors import UnavailableError
+from shared.errors import ConflictError, UnavailableError
 
 POOL_SIZE = 16
 RINGS = "rings"
@@ -35,6 +35,11 @@ def is_outage(error: DBAPIError) -> bool:
 def is_busy(error: DBAPIError) -> bool:
     """Say whether the same transaction may succeed later: time-out, lock, deadlock, serialisation."""
     return sqlstate(error) in {"57014", "55P03", "40P01", "40001"}
+
+
+def refusal(error: IntegrityError) -> ConflictError:
+    """Return what to tell of an invariant that the database held; checks before it give better sentences."""
+    return ConflictError(f"the database refuses it: {str(error.orig).partition(': ')[2].partition(chr(10))[0]}")
 
 
 class Transactions(Protocol):
@@ -63,6 +68,8 @@ class Database:
                     yield session
                 if RINGS in session.info:
                     self.rung.set()
+        except IntegrityError as error:
+            raise refusal(error) from error
         except DBAPIError as error:
             if is_outage(error) or is_busy(error):
                 raise UnavailableError("the database does not answer; try again") from error

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import httpx
 from cryptography.fernet import Fernet
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from cli.profile import Profile
 from shared import migrate
-from tests.servers.base import Leash, Process
+from tests.servers.base import HOST, Leash, Process, free_port
 from tests.stack import Stack
 
 SERVICES: Final = ("registry", "rotator", "firmware")
@@ -29,6 +32,7 @@ class System:
     settings: Mapping[str, str]
     leash: Leash
     services: dict[str, Process] = field(default_factory=dict)
+    metrics_ports: dict[str, int] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:
@@ -55,6 +59,7 @@ class System:
     def start(self, service: str, *, name: str | None = None, **settings: str) -> Process:
         """Start a service, or one more of it under another name; return when it takes messages."""
         name = name or service
+        port = self.metrics_ports.setdefault(name, free_port())
         log_file = self.stack.folder / "logs" / f"{name}.log"
         written = log_file.stat().st_size if log_file.exists() else 0
 
@@ -68,11 +73,28 @@ class System:
             is_ready,
             [sys.executable, "-m", f"services.{service}.main"],
             leash=self.leash,
-            environment={**self.environment(service), "PYTHONPATH": str(_ROOT), **settings},
+            environment={
+                **self.environment(service),
+                "MDM_METRICS_PORT": str(port),
+                "PYTHONPATH": str(_ROOT),
+                **settings,
+            },
         )
         process.start()
         self.services[name] = process
         return process
+
+    def counted(self, name: str, topic: str) -> Counter[str]:
+        """Return how many messages of a topic's template a service has taken, by outcome."""
+        text = httpx.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
+        return Counter(
+            {
+                sample.labels["outcome"]: int(sample.value)
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == "mdm_messages_total" and sample.labels["topic"] == topic
+            }
+        )
 
     def stop(self, name: str) -> None:
         """Stop a service cleanly."""

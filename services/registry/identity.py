@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import configuration, db, domain
@@ -40,12 +41,11 @@ class Identities:
         device_id, client_id = await self._intend(caller, request)
         try:
             await self._establish(client_id)
-        except FleetError:
+            activation = update(Device).where(Device.id == device_id)
+            await caller.session.execute(activation.values(lifecycle="ACTIVE", secret_created_at=func.now()))
+        except (FleetError, SQLAlchemyError):
             await self._undo_or_leave(device_id, client_id)
             raise
-        await caller.session.execute(
-            update(Device).where(Device.id == device_id).values(lifecycle="ACTIVE", secret_created_at=func.now())
-        )
         return client_id
 
     async def undo_unfinished(self) -> int:

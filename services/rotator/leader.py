@@ -14,12 +14,12 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.errors import LeadershipLostError, UnavailableError
-from shared.postgres import RINGS, Database, is_busy, is_outage
+from shared.postgres import RINGS, Database, is_busy, is_outage, refusal
 
 log = structlog.get_logger()
 _LOCK: Final = func.hashtextextended("mdm:rotator", 0)
@@ -44,6 +44,8 @@ class Leadership:
                         yield session
                     if RINGS in session.info:
                         self._database.rung.set()
+            except IntegrityError as error:
+                raise refusal(error) from error
             except DBAPIError as error:
                 if is_outage(error):
                     raise LeadershipLostError("the connection that holds the lock is gone") from error

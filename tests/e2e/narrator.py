@@ -9,15 +9,13 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.client import Admin
 from shared.messages import Event
+from tests.witness import Witness
 
-PATIENCE_S = 60.0
 MDM = Path(sys.executable).with_name("mdm")
 
 
@@ -27,12 +25,12 @@ class StoryError(Exception):
 
 @dataclass
 class Narrator:
-    """The one who tells; `say` takes each line."""
+    """The one who tells of one device; `say` takes each line."""
 
     profile: Path
     say: Callable[[str], None]
-    events: list[tuple[str, Event]] = field(default_factory=list)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    witness: Witness
+    client_id: str = ""
     _since: float = field(default_factory=time.monotonic)
 
     def chapter(self, title: str) -> None:
@@ -66,27 +64,6 @@ class Narrator:
             raise StoryError(f"mdm {shlex.join(words)}: {errors.decode().strip()}")
         return json.loads(output)
 
-    async def listen(self, admin: Admin) -> None:
-        """Collect the events of all services until cancelled."""
-        async for noun, verb, event in admin.events():
-            async with self._news:
-                self.events.append((f"{noun}/{verb}", event))
-                self._news.notify_all()
-
     async def seen(self, name: str, **data: object) -> Event:
-        """Wait for an event of this name and with this data, now or before; it counts once."""
-        found: list[int] = []
-
-        def came() -> bool:
-            found[:] = [
-                place
-                for place, (event_name, event) in enumerate(self.events)
-                if event_name == name and data.items() <= event.data.items()
-            ][:1]
-            return bool(found)
-
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S), self._news:
-                await self._news.wait_for(came)
-                return self.events.pop(found[0])[1]
-        raise StoryError(f"no event {name} {data or ''} within {PATIENCE_S:g} s; see the logs")
+        """Wait for an event of the device, or end the story."""
+        return await self.witness.seen(self.client_id, name, **data)

@@ -11,49 +11,34 @@ import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
 from cli.client import Admin
 from device import image_builder
-from device.agent import Agent
-from device.options import Hooks, Options
 from shared.admin import Package
 from tests import credentials, stack, system
 from tests.e2e.narrator import Narrator, StoryError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.fleet import powered
+from tests.witness import NotSeenError, watching
 
 MODEL = "blink"
 DEADLINE_S = 6
 
 
-class PowerCutError(Exception):
-    """The simulated device lost its power."""
-
-
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Esp32:
-    """One simulated device; `cut_before` names the point at which its power fails."""
+    """One simulated device: its package, and the folder that is its flash."""
 
     package: Package
     state: Path
-    cut_before: str | None = None
 
-    async def run(self) -> None:
-        """Be the device until cancelled, or until its power is cut."""
-        options = Options(retry_s=1, backoff_max_s=2)
-        with suppress(PowerCutError):
-            await Agent(self.package, self.state, options=options, hooks=Hooks(fault=self._fault)).run()
-
-    def _fault(self, point: str) -> None:
-        if point == self.cut_before:
-            raise PowerCutError
+    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[None]:
+        """Switch the device on for the block; its power may fail at a point before."""
+        return powered(self.package, self.state, cut_at=cut_at)
 
 
 async def tell(narrator: Narrator, running: system.System) -> Esp32:
@@ -62,7 +47,7 @@ async def tell(narrator: Narrator, running: system.System) -> Esp32:
     narrator.chapter("A device gets an identity")
     await narrator.mdm("model", "add", MODEL, "--chip", "esp32")
     added = await narrator.mdm("device", "add", "--model", MODEL, "--name", "kitchen-light")
-    client_id = added["client_id"]
+    client_id = narrator.client_id = added["client_id"]
     narrator.done(f"model {MODEL} and device {client_id} made")
     await narrator.mdm("device", "provision", client_id, "--output", folder / "package.json")
     package = Package.model_validate_json((folder / "package.json").read_bytes())
@@ -70,7 +55,7 @@ async def tell(narrator: Narrator, running: system.System) -> Esp32:
     narrator.check(await credentials.broker_accepts(package), "the broker lets the device in, over TLS")
 
     esp32 = Esp32(package, folder / "esp32")
-    async with _powered(esp32):
+    async with esp32.powered():
         await narrator.seen("device/online")
         narrator.done("device online")
         await _configuration(narrator, client_id)
@@ -116,8 +101,7 @@ async def _rotation(narrator: Narrator, client_id: str, package: Package) -> Non
 
 async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     narrator.chapter("A device loses its power in the middle of a rotation")
-    esp32.cut_before = "publish.rotation.ack:before"
-    async with _powered(esp32):
+    async with esp32.powered(cut_at="publish.rotation.ack:before"):
         await narrator.seen("device/online")
         await narrator.mdm("rotate", client_id)
         await narrator.seen("rotation/switched")
@@ -129,8 +113,7 @@ async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
         timed_out.data["at_step"] == "RESTORING",
         "timed out: the old secret was put back in Keycloak and the broker",
     )
-    esp32.cut_before = None
-    async with _powered(esp32):
+    async with esp32.powered():
         await narrator.seen("device/online")
         narrator.done("power back: the device is online again, with the secret it had before")
         await narrator.mdm("device", "config", "set", client_id, "interval_s=60")
@@ -143,17 +126,6 @@ async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     )
 
 
-@asynccontextmanager
-async def _powered(esp32: Esp32) -> AsyncIterator[None]:
-    task = asyncio.create_task(esp32.run(), name="esp32")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 async def perform(
     running: system.System,
     say: Callable[[str], None],
@@ -162,16 +134,11 @@ async def perform(
     """Tell the story on a running system, then do what comes afterwards with the device switched on."""
     profile = running.stack.folder / "profile.toml"
     running.profile.save(profile)
-    narrator = Narrator(profile, say)
-    async with Admin(running.profile) as admin:
-        listening = asyncio.create_task(narrator.listen(admin), name="events")
-        try:
-            esp32 = await tell(narrator, running)
-            if afterwards is not None:
-                async with _powered(esp32):
-                    await afterwards(esp32)
-        finally:
-            listening.cancel()
+    async with Admin(running.profile) as admin, watching(admin) as witness:
+        esp32 = await tell(Narrator(profile, say, witness), running)
+        if afterwards is not None:
+            async with esp32.powered():
+                await afterwards(esp32)
 
 
 def settings() -> Mapping[str, str]:
@@ -198,7 +165,7 @@ def main() -> int:
                 _say("services: registry, rotator and firmware are up")
                 try:
                     asyncio.run(perform(running, _say, None if once else _stay))
-                except StoryError as error:
+                except (StoryError, NotSeenError) as error:
                     print(f"\nThe story broke off: {error}\n")
                     for server in (*running.services.values(), servers.keycloak, servers.broker):
                         print(f"--- the end of {server.log_file.name}\n{server.log_tail(15)}")

@@ -1,0 +1,91 @@
+"""Devices for tests: made by the real registry, run by the reference agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from cli.client import Admin
+from device.agent import Agent
+from device.options import Hooks, Options
+from shared import admin
+from shared.admin import DeviceView, Operation, Package, Request, Result
+from shared.messages import Event
+from tests.witness import PATIENCE_S, Witness
+
+R = TypeVar("R", bound=Request)
+A = TypeVar("A", bound=Result)
+OPTIONS = Options(retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
+
+
+class PowerCutError(Exception):
+    """A device lost its power."""
+
+
+@asynccontextmanager
+async def powered(
+    package: Package, state: Path, *, options: Options = OPTIONS, cut_at: str | None = None
+) -> AsyncIterator[None]:
+    """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`."""
+
+    def fault(point: str) -> None:
+        if point == cut_at:
+            raise PowerCutError
+
+    agent = Agent(package, state, options=options, hooks=Hooks(fault=fault))
+    task = asyncio.create_task(agent.run(), name=package.client_id)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, PowerCutError):
+            await task
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """An admin's connection, and a folder for the devices' flash."""
+
+    admin: Admin
+    witness: Witness
+    folder: Path
+
+    async def ask(self, operation: Operation[R, A], **fields: object) -> A:
+        """Send one new request and return its result."""
+        request = operation.request.model_validate({"request_id": uuid4().hex, **fields})
+        return await self.admin.call(operation, request, timeout_s=PATIENCE_S)
+
+    async def model(self, **fields: object) -> str:
+        """Add a model of a new code and return the code."""
+        code = f"m{uuid4().hex[:10]}"
+        await self.ask(admin.MODEL_ADD, code=code, chip="esp32", **fields)
+        return code
+
+    async def device(self, model: str | None = None) -> Package:
+        """Add a device and return its package."""
+        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model())
+        return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
+
+    async def show(self, package: Package) -> DeviceView:
+        """Return what the registry knows of a device."""
+        return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
+
+    def powered(
+        self, package: Package, *, options: Options = OPTIONS, cut_at: str | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        """Run a device until the block ends or its power is cut; its flash stays."""
+        return powered(package, self.folder / package.client_id, options=options, cut_at=cut_at)
+
+    async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
+        """Wait until a fact holds for what the registry knows of a device."""
+        return await self.witness.until(partial(self.show, package), holds)
+
+    async def seen(self, package: Package, name: str, **data: object) -> Event:
+        """Wait for an event of a device."""
+        return await self.witness.seen(package.client_id, name, **data)

@@ -1,0 +1,36 @@
+"""The three services on the real stack, an admin and a fleet, for all integration tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.client import Admin
+from tests import system as system_module
+from tests.fleet import Fleet
+from tests.stack import Stack
+from tests.system import System
+from tests.witness import watching
+
+DEADLINE_S = 5
+
+
+@pytest.fixture(scope="session")
+def system(stack: Stack) -> Iterator[System]:
+    settings = {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S), "MDM_LEADER_LEASE_S": "2"}
+    with system_module.running(stack, **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def admin(system: System) -> AsyncIterator[Admin]:
+    async with Admin(system.profile) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def fleet(admin: Admin, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with watching(admin) as witness:
+        yield Fleet(admin, witness, tmp_path)

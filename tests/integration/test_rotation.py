@@ -1,0 +1,194 @@
+"""Rotations on the real stack: the new secret counts when it is proven, and one secret counts at any time."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from cli.client import AnswerError
+from device.options import Options, Protocol
+from shared import admin, crypto, messages, topics
+from shared.admin import Package
+from tests import credentials
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.system import System
+
+
+async def settled(fleet: Fleet, package: Package, state: str) -> admin.DeviceView:
+    return await fleet.until(package, lambda view: view.rotation_state == state)
+
+
+@pytest.mark.parametrize("seal", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_a_device_gets_a_new_secret_and_the_old_one_dies(
+    fleet: Fleet, protocol: Protocol, seal: bool
+) -> None:
+    package = await fleet.device()
+    options = Options(protocol=protocol, seal=seal, retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5)
+    async with fleet.powered(package, options=options):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")
+        view = await fleet.show(package)
+        renewed = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+
+    assert (view.rotation_state, view.secret_generation) == ("OK", 2)
+    assert renewed.secret != package.secret
+    assert not await credentials.keycloak_accepts(package)
+    assert not await credentials.broker_accepts(package)
+    assert await credentials.keycloak_accepts(renewed)
+    assert await credentials.broker_accepts(renewed)
+
+
+async def test_an_offer_that_nobody_takes_times_out_and_changes_nothing(fleet: Fleet) -> None:
+    package = await fleet.device()
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    view = await settled(fleet, package, "TIMEOUT")
+
+    assert view.secret_generation == 1
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "publish.rotation.request:before",
+        "slots.fill_second:before",
+        "slots.fill_second:after",
+        "publish.rotation.stored:after",
+        "publish.rotation.ack:before",
+    ],
+)
+async def test_a_device_whose_power_is_cut_can_log_in_after_the_deadline(fleet: Fleet, point: str) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, cut_at=point):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "device/offline")
+        await fleet.seen(package, "rotation/timed_out")
+    assert await credentials.keycloak_accepts(package)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        # And a second attempt succeeds, whatever the first one left in its slots.
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        view = await settled(fleet, package, "OK")
+    assert view.secret_generation == 3
+
+
+async def test_a_device_that_is_back_before_the_deadline_completes_its_rotation(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, cut_at="publish.rotation.ack:before"):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/switched")
+        await fleet.seen(package, "device/offline")
+    async with fleet.powered(package):
+        view = await settled(fleet, package, "OK")
+    assert view.secret_generation == 2
+
+
+async def test_a_wrong_proof_is_refused_counted_and_changes_nothing(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
+        await device.receive(topics.ROTATION_SECRET)
+        wrong = crypto.proof(SecretStr(package.secret), "stored", offer.rotation_id)
+        await device.send(
+            topics.ROTATION_STORED, messages.RotationStored(rotation_id=offer.rotation_id, proof=wrong)
+        )
+        await fleet.seen(package, "rotation/proof_refused", purpose="stored")
+        assert await credentials.keycloak_accepts(package)
+        cancelled = await device.receive(topics.ROTATION_CANCELLED)
+    assert cancelled.rotation_id == offer.rotation_id
+    assert (await fleet.show(package)).rotation_state == "TIMEOUT"
+
+
+async def test_the_same_secret_is_answered_however_often_it_is_asked_for(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        request = messages.RotationRequest(rotation_id=offer.rotation_id)
+        answers = []
+        for _ in range(3):
+            await device.send(topics.ROTATION_REQUEST, request)
+            answers.append((await device.receive(topics.ROTATION_SECRET)).secret)
+    assert len(set(answers)) == 1
+
+
+async def test_another_devices_rotation_can_not_be_touched(fleet: Fleet, system: System) -> None:
+    victim, thief = await fleet.device(), await fleet.device()
+    async with RawDevice(victim) as device, RawDevice(thief) as other:
+        await fleet.ask(admin.ROTATION_START, device=victim.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        request = messages.RotationRequest(rotation_id=offer.rotation_id)
+        template = topics.ROTATION_REQUEST.template
+        before = system.counted("rotator", template)
+        await other.send(topics.ROTATION_REQUEST, request)
+        await device.send(topics.ROTATION_REQUEST, request)
+        await device.receive(topics.ROTATION_SECRET)
+        # The thief's request was handled before the victim's in time; both are counted by now or soon.
+        await fleet.until(victim, lambda _: system.counted("rotator", template)["failed"] > before["failed"])
+        assert not other.received(topics.ROTATION_SECRET)
+
+
+async def test_a_late_ack_after_a_timeout_is_refused_and_said_so(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
+        secret = SecretStr((await device.receive(topics.ROTATION_SECRET)).secret or "")
+        await device.receive(topics.ROTATION_CANCELLED)
+        ack = messages.RotationAck(
+            rotation_id=offer.rotation_id, proof=crypto.proof(secret, "ack", offer.rotation_id)
+        )
+        await device.send(topics.ROTATION_ACK, ack)
+        again = await device.receive(topics.ROTATION_CANCELLED)
+    assert again.rotation_id == offer.rotation_id
+    assert not await credentials.keycloak_accepts(package, secret.get_secret_value())
+    assert await credentials.keycloak_accepts(package)
+
+
+async def test_a_standby_takes_over_and_ends_what_a_killed_leader_began(fleet: Fleet, system: System) -> None:
+    system.start("rotator", name="standby")
+    package = await fleet.device()
+    try:
+        async with RawDevice(package) as device:
+            await fleet.ask(admin.ROTATION_START, device=package.client_id)
+            offer = await device.receive(topics.ROTATION_OFFER)
+            system.services["rotator"].kill()
+            request = messages.RotationRequest(rotation_id=offer.rotation_id)
+            secret = await device.ask(topics.ROTATION_REQUEST, request, topics.ROTATION_SECRET)
+            proof = crypto.proof(SecretStr(secret.secret or ""), "stored", offer.rotation_id)
+            stored = messages.RotationStored(rotation_id=offer.rotation_id, proof=proof)
+            await device.send(topics.ROTATION_STORED, stored)
+            await fleet.seen(package, "rotation/switched")
+    finally:
+        system.start("rotator")
+        system.stop("standby")
+    view = await settled(fleet, package, "TIMEOUT")
+    assert view.secret_generation == 1
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+
+
+async def test_a_rotation_of_a_device_that_does_not_exist_is_refused(fleet: Fleet) -> None:
+    with pytest.raises(AnswerError, match="there is no device") as refused:
+        await fleet.ask(admin.ROTATION_START, device="zzzzzzzz")
+    assert refused.value.answer_code == "not_found"
+
+
+async def test_one_device_rotates_at_a_time(fleet: Fleet) -> None:
+    model = await fleet.model()
+    packages = [await fleet.device(model) for _ in range(3)]
+    for package in packages:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    states = [(await fleet.show(package)).rotation_state for package in packages]
+    assert states.count("PENDING") <= 1
+    for package in packages:
+        await settled(fleet, package, "TIMEOUT")
