@@ -77,6 +77,12 @@ async def config(session: AsyncSession, device: Device) -> DeviceConfig:
     return found
 
 
+async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
+    """Say whether the making of a device has still not ended."""
+    query = select(Device.id).where(Device.id == device_id, Device.lifecycle == "CREATING")
+    return await session.scalar(query) is not None
+
+
 async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
     """Return (device id, client id, origin) of each device whose making has not ended."""
     rows = await session.execute(

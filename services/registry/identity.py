@@ -41,8 +41,10 @@ class Identities:
         device_id, client_id = await self._intend(caller, request)
         try:
             await self._establish(client_id)
-            activation = update(Device).where(Device.id == device_id)
-            await caller.session.execute(activation.values(lifecycle="ACTIVE", secret_created_at=func.now()))
+            # A savepoint: what it refuses must not keep the row locked while it is undone.
+            async with caller.session.begin_nested():
+                activation = update(Device).where(Device.id == device_id)
+                await caller.session.execute(activation.values(lifecycle="ACTIVE", secret_created_at=func.now()))
         except (FleetError, SQLAlchemyError):
             await self._undo_or_leave(device_id, client_id)
             raise
@@ -55,7 +57,9 @@ class Identities:
         undone = 0
         for device_id, client_id, origin in unfinished:
             async with self.database.transaction() as session:
-                if await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin)))):
+                free = await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin))))
+                # Asked again under the lock: its request may have been repeated and have finished it.
+                if free and await db.is_unfinished(session, device_id):
                     undone += await self._undo_or_leave(device_id, client_id)
         return undone
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REALM = "iot"
 REALM_FILE = Path(__file__).parents[2] / "deploy/keycloak/realm-iot.json"
 _TEMPLATES_KEPT = 3
+_UNFINISHED = ".new."
 _HOLDS_DATABASE = ("h2", "transaction-logs")
 # H2 commits within half a second by default: a killed Keycloak would forget clients that it had confirmed.
 DATABASE = "jdbc:h2:file:{home}/data/h2/keycloakdb;NON_KEYWORDS=VALUE;WRITE_DELAY=0"
@@ -102,6 +103,8 @@ def ensure_template(progress: Callable[[str], None] = print) -> Path:
     with _locked(template.parent / ".lock"):
         if not template.exists():
             progress("Keycloak: preparing its database and class archive (first time: about a minute)")
+            for abandoned in template.parent.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(abandoned)
             _make_template(template)
             _remove_old(template.parent)
     return template
@@ -109,7 +112,7 @@ def ensure_template(progress: Callable[[str], None] = print) -> Path:
 
 def _make_template(template: Path) -> None:
     leash = base.Leash()
-    with tempfile.TemporaryDirectory(dir=template.parent, prefix=".new.") as temporary:
+    with tempfile.TemporaryDirectory(dir=template.parent, prefix=_UNFINISHED) as temporary:
         folder = Path(temporary)
         home, port = folder / "home", base.free_port()
         _make_home(home)
@@ -132,12 +135,12 @@ def _make_template(template: Path) -> None:
         finally:
             server.kill()
             leash.close()
-        if not archive.exists():
-            raise base.ServerError(f"Java wrote no class archive\n{server.log_tail()}")
         ready = folder / "ready"
         ready.mkdir()
-        for path in (archive, *(home / "data" / name for name in _HOLDS_DATABASE)):
-            path.rename(ready / path.name)
+        for name in _HOLDS_DATABASE:
+            (home / "data" / name).rename(ready / name)
+        if archive.exists():  # a Java that has no archive of its own makes none; Keycloak starts slower then
+            archive.rename(ready / archive.name)
         ready.rename(template)
 
 
