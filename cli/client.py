@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -22,12 +21,12 @@ from cli.profile import Profile
 from shared import admin, topics
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.messages import Event
+from shared.mqtt_client import TCP_NODELAY, entered
 
 RESEND_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
 _RECONNECT_S: Final = 0.5
 _PACKET_TIMEOUT_S: Final = 10.0
-_SOCKET_OPTIONS: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 # aiomqtt and paho warn about what is retried here anyway.
 _SILENT: Final = logging.getLogger("mdm.cli.mqtt")
 _SILENT.setLevel(logging.CRITICAL)
@@ -146,8 +145,9 @@ class Admin:
             await self._up.wait()
             if self._client is not None:
                 # A connection that breaks here is made again, and the request sent again.
-                with contextlib.suppress(aiomqtt.MqttError):
-                    await self._client.publish(topic, payload, qos=1, properties=properties)
+                with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                    async with asyncio.timeout(RESEND_S):
+                        await self._client.publish(topic, payload, qos=1, properties=properties)
             await asyncio.wait(ends, timeout=RESEND_S, return_when=asyncio.FIRST_COMPLETED)
             if self._task.done():
                 self._task.result()
@@ -158,14 +158,15 @@ class Admin:
         connected_once = False
         while True:
             try:
-                async with self._new_client() as client:
+                client = self._new_client()
+                async with entered(client, timeout_s=_PACKET_TIMEOUT_S):
                     await self._subscribe(client, self._filters)
                     self._client = client
                     self._up.set()
                     connected_once = True
                     async for message in client.messages:
                         self._on_message(message)
-            except (aiomqtt.MqttError, CannotConnectError) as error:
+            except (aiomqtt.MqttError, CannotConnectError, TimeoutError) as error:
                 if not connected_once:
                     raise self._explained(error) from error
             finally:
@@ -181,14 +182,15 @@ class Admin:
             password=self._profile.password.get_secret_value(),
             identifier=self._client_id,
             protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=_PACKET_TIMEOUT_S,
+            timeout=math.inf,
             tls_context=self._tls_context,
-            socket_options=_SOCKET_OPTIONS,
+            socket_options=[TCP_NODELAY],
             logger=_SILENT,
         )
 
     async def _subscribe(self, client: aiomqtt.Client, filters: list[str]) -> None:
-        codes = await client.subscribe([(chosen, 1) for chosen in filters])
+        async with asyncio.timeout(_PACKET_TIMEOUT_S):
+            codes = await client.subscribe([(chosen, 1) for chosen in filters])
         for chosen, code in zip(filters, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
                 raise CannotConnectError(

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     return asyncio.run(_run(given))
 

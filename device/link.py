@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
+import math
 import ssl
 from typing import Any, Final, Self
 
@@ -19,6 +19,7 @@ from device.rotation import Slot
 from shared import messages, topics
 from shared.admin import Package
 from shared.errors import FleetError, InvalidInputError, UnavailableError
+from shared.mqtt_client import TCP_NODELAY
 
 # MQTT 3.1.1 section 3.2.2.3: 4 and 5; MQTT 5 section 3.2.2.2: 0x86 and 0x87.
 _REFUSED: Final = frozenset({4, 5, 0x86, 0x87})
@@ -50,16 +51,18 @@ def tls_context(package: Package) -> ssl.SSLContext | None:
 class Link:
     """A connection that is logged in; made by `connect`, ended by `close` or `drop`."""
 
-    def __init__(self, client: aiomqtt.Client) -> None:
+    def __init__(self, client: aiomqtt.Client, answer_timeout_s: float) -> None:
         self._client = client
+        self._answer_timeout_s = answer_timeout_s
 
     @classmethod
     async def connect(cls, package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Self:
         """Log in with the secret in `slot`, or raise LoginRefusedError or LinkLostError."""
-        link = cls(_client(package, slot, options, tls))
+        link = cls(_client(package, slot, options, tls), options.answer_timeout_s)
         entering = asyncio.ensure_future(link._client.__aenter__())
         try:
-            await asyncio.shield(entering)
+            async with asyncio.timeout(options.answer_timeout_s):
+                await asyncio.shield(entering)
         except MqttConnectError as error:
             link.drop()
             code = error.rc.value if isinstance(error.rc, ReasonCode) else error.rc
@@ -69,6 +72,10 @@ class Link:
         except aiomqtt.MqttError as error:
             link.drop()
             raise LinkLostError(f"the broker does not answer: {error}") from error
+        except TimeoutError:
+            entering.add_done_callback(link._abandon)
+            entering.cancel()
+            raise LinkLostError("the broker does not answer in time") from None
         except asyncio.CancelledError:
             # The connecting thread can not be stopped: what it opens is closed when it comes back.
             entering.add_done_callback(link._abandon)
@@ -78,8 +85,9 @@ class Link:
     async def subscribe(self, topic_filter: str) -> None:
         """Subscribe with QoS 1, or raise LinkLostError."""
         try:
-            granted = await self._client.subscribe(topic_filter, qos=1)
-        except aiomqtt.MqttError as error:
+            async with asyncio.timeout(self._answer_timeout_s):
+                granted = await self._client.subscribe(topic_filter, qos=1)
+        except (aiomqtt.MqttError, TimeoutError) as error:
             raise LinkLostError(f"the subscription failed: {error}") from error
         codes = [code.value if isinstance(code, ReasonCode) else code for code in granted]
         if any(code >= _FAILED_SUBACK for code in codes):
@@ -88,8 +96,9 @@ class Link:
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish and wait for the broker's acknowledgement, or raise LinkLostError."""
         try:
-            await self._client.publish(topic, payload, qos=qos, retain=retain)
-        except (aiomqtt.MqttError, ValueError) as error:
+            async with asyncio.timeout(self._answer_timeout_s):
+                await self._client.publish(topic, payload, qos=qos, retain=retain)
+        except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
             raise LinkLostError(f"the broker did not take {topic}: {error}") from error
 
     async def receive(self) -> tuple[str, bytes]:
@@ -104,8 +113,9 @@ class Link:
     async def close(self) -> None:
         """Say goodbye to the broker, which then publishes no will; raise LinkLostError."""
         try:
-            await self._client.__aexit__(None, None, None)
-        except (aiomqtt.MqttError, ValueError) as error:
+            async with asyncio.timeout(self._answer_timeout_s):
+                await self._client.__aexit__(None, None, None)
+        except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
             raise LinkLostError(f"the goodbye failed: {error}") from error
 
     def drop(self) -> None:
@@ -134,9 +144,9 @@ def _client(package: Package, slot: Slot, options: Options, tls: ssl.SSLContext 
         password=slot.secret.get_secret_value(),
         will=aiomqtt.Will(topics.STATUS.of(client_id=package.client_id), will, topics.STATUS.qos, retain=True),
         keepalive=options.keepalive_s,
-        timeout=options.answer_timeout_s,
+        timeout=math.inf,  # bounded here instead: see shared.mqtt_client.entered
         tls_context=tls,
-        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        socket_options=[TCP_NODELAY],
         logger=_LOGGER,
         **session,
     )

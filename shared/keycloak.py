@@ -173,6 +173,7 @@ class Keycloak:
     async def close(self) -> None:
         """Close the connections to Keycloak."""
         await self._connection.aclose()
+        await self._connection.keycloak_openid.connection.aclose()
         await self._http.aclose()
 
     async def _find(self, client_id: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ of lanes: a full lane makes the reader wait, so that no flood of messages grows 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from pydantic import SecretStr
 
 from shared import metrics
 from shared.errors import FleetError, MessageRefusedError, UnavailableError
+from shared.mqtt_client import TCP_NODELAY, entered
 from shared.topics import Topic
 
 log = structlog.get_logger()
 
 LANES: Final = 32
 LANE_LENGTH: Final = 100
-TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _CALL_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.1, 10.0)
 
@@ -120,7 +120,7 @@ class Connection:
                     async with self._connect() as client:
                         delay_s = _BACKOFF_S[0]
                         await self._read(client)
-                except aiomqtt.MqttError as error:
+                except (aiomqtt.MqttError, TimeoutError) as error:
                     log.warning("mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s)
                 await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, no secret
                 delay_s = min(2 * delay_s, _BACKOFF_S[1])
@@ -157,8 +157,9 @@ class Connection:
         if self._client is None:
             raise UnavailableError("the broker can not be reached")
         try:
-            await self._client.publish(topic, payload, qos, retain, properties)
-        except aiomqtt.MqttError as error:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await self._client.publish(topic, payload, qos, retain, properties)
+        except (aiomqtt.MqttError, TimeoutError) as error:
             raise UnavailableError(f"the broker did not take a message: {error}", topic=topic) from error
 
     async def send(self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str) -> None:
@@ -181,15 +182,16 @@ class Connection:
             identifier=self.identifier,
             protocol=aiomqtt.ProtocolVersion.V5,
             will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,
-            timeout=_CALL_TIMEOUT_S,
+            timeout=math.inf,
             socket_options=[TCP_NODELAY],
         )
         client.pending_calls_threshold = 10_000
-        async with client:
-            await _subscribe(client, self._routes)
-            if self.greeting:
-                topic, payload = self.greeting()
-                await client.publish(topic, payload, 1, retain=True)
+        async with entered(client, timeout_s=_CALL_TIMEOUT_S):
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await _subscribe(client, self._routes)
+                if self.greeting:
+                    topic, payload = self.greeting()
+                    await client.publish(topic, payload, 1, retain=True)
             self._client = client
             self._up.set()
             log.info("mqtt.connected", account=self.account.username, routes=len(self._routes))

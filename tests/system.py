@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,12 @@ class System:
                 if sample.name == "mdm_messages_total" and sample.labels["topic"] == topic
             }
         )
+
+    async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
+        """Wait until a service has taken more than so many messages with this outcome."""
+        async with asyncio.timeout(30):
+            while (await asyncio.to_thread(self.counted, name, topic))[outcome] <= beyond:
+                pass
 
     def stop(self, name: str) -> None:
         """Stop a service cleanly."""

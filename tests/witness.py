@@ -23,12 +23,14 @@ class Witness:
 
     def __init__(self) -> None:
         self._events: list[tuple[str, Event]] = []
+        self._count = 0
         self._news = asyncio.Condition()
 
     async def listen(self, admin: Admin) -> None:
         """Collect events until cancelled."""
         async for noun, verb, event in admin.events():
             async with self._news:
+                self._count += 1
                 self._events.append((f"{noun}/{verb}", event))
                 self._news.notify_all()
 
@@ -51,12 +53,14 @@ class Witness:
 
     async def until(self, look: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
         """Look again after each event until what is looked at holds. Raise NotSeenError with the last look."""
+        known = self._count
         last = await look()
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not holds(last):
                     async with self._news:
-                        await self._news.wait()
+                        await self._news.wait_for(lambda seen=known: self._count > seen)  # type: ignore[misc]
+                    known = self._count
                     last = await look()
         except TimeoutError:
             raise NotSeenError(f"not so within {PATIENCE_S:g} s: {last}") from None

@@ -132,7 +132,7 @@ async def test_another_devices_rotation_can_not_be_touched(fleet: Fleet, system:
         await device.send(topics.ROTATION_REQUEST, request)
         await device.receive(topics.ROTATION_SECRET)
         # The thief's request was handled before the victim's in time; both are counted by now or soon.
-        await fleet.until(victim, lambda _: system.counted("rotator", template)["failed"] > before["failed"])
+        await system.takes("rotator", template, "failed", beyond=before["failed"])
         assert not other.received(topics.ROTATION_SECRET)
 
 

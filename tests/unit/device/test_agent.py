@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from device import __main__ as command_line
 from device import image_builder
@@ -157,7 +158,10 @@ def test_the_command_line_names_what_is_wrong_with_a_package(
     if content is not None:
         path.write_text(content)
 
-    assert command_line.main(["--package", str(path), "--state", str(tmp_path / "state")]) == 2
+    try:
+        assert command_line.main(["--package", str(path), "--state", str(tmp_path / "state")]) == 2
+    finally:
+        structlog.reset_defaults()
 
     shown = capsys.readouterr().err
     assert message in shown

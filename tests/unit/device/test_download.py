@@ -108,10 +108,14 @@ def test_a_device_killed_at_any_point_ends_with_the_right_bytes(tmp_path: Path, 
     first.save()
     around = Surroundings()
     around.kill_at = f"download.{point}:{at}"
-    with pytest.raises(Killed):
+
+    def fetch() -> None:
         download = begin(tmp_path, wish(), around)
         put(download, 0, 1)
         download.save()
+
+    with pytest.raises(Killed):
+        fetch()
 
     download = begin(tmp_path, wish())
     put(download, *(offset // 100 for offset in list(download.missing(()))))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -145,11 +146,11 @@ def test_progress_is_reported_in_steps(device: Device) -> None:
     device.firmware.on_offer(offer(chunk=16))
     device.serve()
 
-    percents = [report.percent for report in device.reports if report.stage is FirmwareStage.DOWNLOADING]
+    percents = [report.percent for report in device.reports if report.percent is not None]
     assert percents[0] == 0
     assert percents[-1] == 100
     assert len(percents) <= 21
-    assert all(after >= before + 5 for before, after in zip(percents[:-2], percents[1:-1], strict=True))  # type: ignore[operator]
+    assert all(after - before >= 5 for before, after in pairwise(percents[:-1]))
 
 
 def test_wrong_bytes_are_never_booted(device: Device) -> None:

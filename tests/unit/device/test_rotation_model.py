@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -20,7 +20,6 @@ from device.rotation import Slot
 from device.slots import FILE_NAME, SlotStore
 from device.uplink import Ending
 from shared import crypto, messages, topics
-from shared.topics import Topic
 from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings
 
 OPTIONS = Options(retry_s=5.0)
@@ -174,7 +173,7 @@ class Fleet(RuleBasedStateMachine):
         for topic, payload in self.around.link.sent:
             for known in (topics.ROTATION_REQUEST, topics.ROTATION_STORED, topics.ROTATION_ACK):
                 if topic == known.of(client_id=CLIENT_ID):
-                    self.server.up.append(_decode(known, payload))
+                    self.server.up.append(known.decode(payload))
         self.around.link.sent.clear()
         if self.around.uplink.ending is Ending.SWITCH:
             self.connected = False
@@ -267,6 +266,10 @@ class Fleet(RuleBasedStateMachine):
         assert self.server.confirmed.secret.get_secret_value() in secrets
 
     def teardown(self) -> None:
+        with self.folder:
+            self.settle()
+
+    def settle(self) -> None:
         """Once nothing is lost any more, device and server agree within a few rounds."""
         self.around.kill_at = None
         for turn in range(40):
@@ -285,12 +288,7 @@ class Fleet(RuleBasedStateMachine):
         document = json.loads((Path(self.folder.name) / FILE_NAME).read_text())
         assert document["second"] is None
         assert document["first"]["secret"] == self.server.confirmed.secret.get_secret_value()
-        assert self.server.in_force == replace(self.server.confirmed)
-        self.folder.cleanup()
-
-
-def _decode(topic: Topic[BaseModel], payload: bytes) -> BaseModel:
-    return topic.decode(payload)
+        assert self.server.in_force == self.server.confirmed
 
 
 def _pick(bag: list[BaseModel], pick: int, *, keep: bool) -> BaseModel:

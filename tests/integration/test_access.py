@@ -1,0 +1,146 @@
+"""What a device, a service or an admin may not do at the broker, each tried for real."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import aiomqtt
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from shared import admin, messages, topics
+from shared.topics import PREFIX
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+from tests.system import System
+
+CONTROL = "$CONTROL/dynamic-security/v1"
+ACCOUNTS = ["svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin"]
+
+
+@asynccontextmanager
+async def connected(stack: Stack, account: str) -> AsyncIterator[aiomqtt.Client]:
+    endpoints = stack.endpoints
+    async with aiomqtt.Client(
+        endpoints.mqtt_host,
+        endpoints.mqtt_port,
+        username=account,
+        password=endpoints.accounts[account],
+        identifier=f"test-{uuid4().hex}",
+        protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:
+        yield client
+
+
+async def test_a_device_reads_only_its_own_topics(fleet: Fleet) -> None:
+    victim, thief = await fleet.device(), await fleet.device()
+    async with RawDevice(victim) as device, RawDevice(thief) as other:
+        for wanted in (f"{PREFIX}/d/{victim.client_id}/#", f"{PREFIX}/d/+/down/#", f"{PREFIX}/#", "#", "$SYS/#"):
+            await other.client.subscribe(wanted, qos=1)
+        await fleet.ask(admin.CONFIG_SET, device=victim.client_id, overrides={"secret": "of the victim"})
+        await device.receive(topics.CONFIG)
+        # The broker has delivered to all that may read it before it delivers what was sent later.
+        await fleet.ask(admin.CONFIG_SET, device=thief.client_id, overrides={"x": 1})
+        own = await other.receive(topics.CONFIG)
+        assert own.document == {"x": 1}
+        assert not other.received(topics.CONFIG)
+        assert not other.received(topics.STATUS)
+
+
+async def test_a_device_writes_only_its_own_topics(fleet: Fleet) -> None:
+    victim, thief = await fleet.device(), await fleet.device()
+    async with RawDevice(victim) as device, RawDevice(thief) as other:
+        online = messages.Status(online=True, firmware_version="6.6.6")
+        for client_id in (victim.client_id, thief.client_id):
+            await other.client.publish(
+                topics.STATUS.of(client_id=client_id), topics.STATUS.encode(online), qos=1, retain=True
+            )
+        cancelled = messages.RotationCancelled(rotation_id=uuid4(), reason="forged")
+        await other.client.publish(
+            topics.ROTATION_CANCELLED.of(client_id=victim.client_id),
+            topics.ROTATION_CANCELLED.encode(cancelled),
+            qos=1,
+        )
+        await fleet.until(thief, lambda view: view.firmware_version == "6.6.6")
+        assert (await fleet.show(victim)).firmware_version is None
+        assert not device.received(topics.ROTATION_CANCELLED)
+
+
+@pytest.mark.parametrize("group", ["registry", "firmware", "other"])
+async def test_a_device_can_not_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        for topic in (f"{PREFIX}/d/+/up/#", f"{PREFIX}/d/{package.client_id}/down/#", "#"):
+            (code,) = await device.client.subscribe(f"$share/{group}/{topic}", qos=1)
+            assert getattr(code, "is_failure", False), topic
+
+
+@pytest.mark.parametrize("account", [account for account in ACCOUNTS if account != "svc-accounts"])
+async def test_only_svc_accounts_may_change_accounts(stack: Stack, account: str) -> None:
+    await refused_control(stack, account)
+
+
+async def test_a_device_may_not_change_accounts(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    name = f"forged-{uuid4().hex}"
+    async with RawDevice(package) as device:
+        await device.client.publish(CONTROL, create_client(name), qos=1)
+    assert name not in accounts_file(stack)
+
+
+async def test_svc_accounts_may_change_accounts_and_do_nothing_else(stack: Stack) -> None:
+    name = f"made-{uuid4().hex}"
+    async with connected(stack, "svc-accounts") as client:
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.subscribe("#", qos=1)
+        await client.publish(CONTROL, create_client(name), qos=1)
+        async with asyncio.timeout(10):
+            response = await anext(client.messages)
+        assert str(response.topic) == f"{CONTROL}/response"
+        await client.publish(f"{PREFIX}/d/someone/down/config", b"{}", qos=1, retain=True)
+        delete = {"commands": [{"command": "deleteClient", "username": name}]}
+        await client.publish(CONTROL, json.dumps(delete), qos=1)
+        async with asyncio.timeout(10):
+            response = await anext(client.messages)
+        assert str(response.topic) == f"{CONTROL}/response"
+
+
+async def test_an_admin_can_not_have_a_service_answer_on_a_devices_topic(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
+    package = await fleet.device()
+    template = admin.MODEL_LIST.topic.template
+    before = system.counted("registry", template)
+    async with RawDevice(package) as device, connected(stack, "admin") as client:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic = topics.CONFIG.of(client_id=package.client_id)
+        request = admin.Nothing(request_id=uuid4().hex)
+        await client.publish(
+            admin.MODEL_LIST.topic.of(account="admin"), request.model_dump_json(), qos=1, properties=properties
+        )
+        await client.publish(
+            admin.MODEL_LIST.topic.of(account="other"), request.model_dump_json(), qos=1, properties=properties
+        )
+        await system.takes("registry", template, "refused", beyond=before["refused"])
+        assert not device.received(topics.CONFIG)
+
+
+async def refused_control(stack: Stack, account: str) -> None:
+    name = f"forged-{uuid4().hex}"
+    async with connected(stack, account) as client:
+        await client.publish(CONTROL, create_client(name), qos=1)
+    assert name not in accounts_file(stack)
+
+
+def create_client(name: str) -> str:
+    return json.dumps({"commands": [{"command": "createClient", "username": name, "password": "x" * 43}]})
+
+
+def accounts_file(stack: Stack) -> str:
+    return (stack.folder / "mosquitto/data/dynamic-security.json").read_text()

@@ -1,0 +1,172 @@
+"""A bad message on every topic that a service takes: logged, counted, and the service goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiomqtt
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from services.firmware import handlers as firmware_handlers
+from services.registry import handlers as registry_handlers
+from services.rotator import handlers as rotator_handlers
+from shared import admin, topics
+from shared.admin import Package
+from shared.requests import Desk
+from shared.topics import Topic
+from tests.credentials import device_client
+from tests.fleet import Fleet
+from tests.system import System
+
+
+class Anything:
+    """Stands in for a service's tools: routes are only listed here, never called."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return Anything()
+
+
+def subscribed() -> list[tuple[str, Topic[Any]]]:
+    """Return every (service, topic) that a service subscribes to, as its own handlers list them."""
+    tools: Any = Anything()
+    desk = Desk(tools, tools)
+    handlers = {"registry": registry_handlers, "rotator": rotator_handlers, "firmware": firmware_handlers}
+    return [(service, route.topic) for service, module in handlers.items() for route in module.routes(tools, desk)]
+
+
+TOPICS = subscribed()
+DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
+ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "{account}" in topic.template]
+IDS = [f"{service} {topic.template.removeprefix(topics.PREFIX)}" for service, topic in TOPICS]
+BAD = {
+    "not JSON": b"\xff\xfe{",
+    "empty": b"",
+    "wrong type": b'["a list"]',
+    "wrong field types": b'{"request_id": 7, "rotation_id": 7, "sha256": 7, "version": [], "online": "perhaps"}',
+    "deep": b'{"request_id":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    "1 MB": b'{"request_id": "' + b"x" * 1_000_000 + b'"}',
+}
+
+
+def test_every_service_is_among_them() -> None:
+    assert {service for service, _ in TOPICS} == {"registry", "rotator", "firmware"}
+    assert len(DEVICE_TOPICS) >= 9
+    assert len(ADMIN_TOPICS) >= 12
+
+
+@asynccontextmanager
+async def connected_admin(system: System) -> AsyncIterator[tuple[aiomqtt.Client, str]]:
+    profile = system.profile
+    identifier = f"test-{uuid4().hex}"
+    reply = admin.REPLY.of(account=profile.account, client_id=identifier)
+    async with aiomqtt.Client(
+        profile.host,
+        profile.port,
+        username=profile.account,
+        password=profile.password.get_secret_value(),
+        identifier=identifier,
+        protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:
+        await client.subscribe(reply, qos=1)
+        yield client, reply
+
+
+@pytest.mark.parametrize(("service", "topic"), TOPICS, ids=IDS)
+async def test_bad_messages_are_refused_counted_and_logged(
+    fleet: Fleet, system: System, service: str, topic: Topic[Any]
+) -> None:
+    process = system.services[service]
+    pid, before = process.pid, system.counted(service, topic.template)
+    logged = process.log_file.stat().st_size
+    if (service, topic) in ADMIN_TOPICS:
+        async with connected_admin(system) as (client, reply):
+            for kind, payload in BAD.items():
+                answer = await refused(client, topic.of(account="admin"), payload, reply)
+                assert (kind, answer.ok) == (kind, False)
+                assert answer.error is not None
+                assert answer.error.code == "message_refused", kind
+        log = process.log_file.read_bytes()[logged:]
+        assert log.count(b"request.refused") >= len(BAD)
+    else:
+        package = await fleet.device()
+        async with device_client(package) as client:
+            for payload in BAD.values():
+                await client.publish(topic.of(client_id=package.client_id), payload, qos=1)
+            await system.takes(service, topic.template, "refused", beyond=before["refused"] + len(BAD) - 1)
+        log = process.log_file.read_bytes()[logged:]
+        assert log.count(b"message.refused") >= len(BAD)
+    assert process.pid == pid
+    assert system.counted(service, topic.template)["crashed"] == before["crashed"]
+
+
+async def refused(client: aiomqtt.Client, topic: str, payload: bytes, reply: str) -> admin.Answer:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ResponseTopic = reply
+    await client.publish(topic, payload, qos=1, properties=properties)
+    message = await anext(client.messages)
+    assert isinstance(message.payload, bytes)
+    return admin.REPLY.decode(message.payload)
+
+
+@pytest.mark.parametrize(
+    ("service", "topic"), DEVICE_TOPICS, ids=[f"{service} {topic.template}" for service, topic in DEVICE_TOPICS]
+)
+async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
+    system: System, stranger: Package, service: str, topic: Topic[Any]
+) -> None:
+    before = system.counted(service, topic.template)
+    good = {
+        "request_id": "r",
+        "online": True,
+        "version": 1,
+        "outcome": "applied",
+        "rotation_id": str(uuid4()),
+        "proof": "0" * 64,
+        "sha256": "0" * 64,
+        "chip": "esp32",
+        "project": "p",
+        "slot_size_bytes": 1,
+        "offset": 0,
+        "length": 1,
+        "stage": "confirmed",
+    }
+    if topic is topics.FIRMWARE_CHECK:
+        good["version"] = "1.0.0"
+    async with device_client(stranger) as client:
+        await client.publish(topic.of(client_id=stranger.client_id), json.dumps(good), qos=1)
+        await system.takes(service, topic.template, "failed", beyond=before["failed"])
+    assert system.counted(service, topic.template)["crashed"] == before["crashed"]
+
+
+@pytest.fixture
+async def stranger(system: System, fleet: Fleet, tmp_path: Path) -> Package:
+    """Return a device that the broker lets in, but of which the database knows nothing."""
+    del tmp_path
+    known = await fleet.device()
+    name = f"iotdevice-nobody-{known.device_key}"
+    endpoints = system.stack.endpoints
+    command = {
+        "command": "createClient",
+        "username": name,
+        "password": known.secret,
+        "groups": [{"groupname": "devices"}],
+    }
+    async with aiomqtt.Client(
+        endpoints.mqtt_host,
+        endpoints.mqtt_port,
+        username="svc-accounts",
+        password=endpoints.accounts["svc-accounts"],
+        identifier=f"test-{uuid4().hex}",
+        protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:
+        await client.subscribe("$CONTROL/dynamic-security/v1/response", qos=1)
+        await client.publish("$CONTROL/dynamic-security/v1", json.dumps({"commands": [command]}), qos=1)
+        await anext(client.messages)
+    return known.model_copy(update={"client_id": name})

@@ -1,0 +1,234 @@
+"""Identities and configuration on the real stack: whole or not at all, once however often it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from cli.client import AnswerError
+from shared import admin, messages, topics
+from tests import credentials
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+from tests.system import System
+
+
+async def sql(stack: Stack, statement: str, **values: object) -> list[tuple[object, ...]]:
+    engine = create_async_engine(stack.endpoints.database_url)
+    try:
+        async with engine.begin() as connection:
+            result = await connection.execute(text(statement), values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        await engine.dispose()
+
+
+async def keycloak_clients(stack: Stack, model: str) -> list[str]:
+    endpoints = stack.endpoints
+    realm = endpoints.realm
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "mdm-registry",
+        "client_secret": endpoints.keycloak_clients["mdm-registry"],
+    }
+    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=20) as client:
+        token = (await client.post(f"/realms/{realm}/protocol/openid-connect/token", data=form)).json()
+        response = await client.get(
+            f"/admin/realms/{realm}/clients",
+            params={"clientId": f"iotdevice-{model}-", "search": "true", "max": "50"},
+            headers={"Authorization": f"Bearer {token['access_token']}"},
+        )
+    return [found["clientId"] for found in response.raise_for_status().json()]
+
+
+def broker_accounts(stack: Stack, model: str) -> list[str]:
+    state = json.loads((stack.folder / "mosquitto/data/dynamic-security.json").read_bytes())
+    names = [client["username"] for client in state["clients"]]
+    return [name for name in names if name.startswith(f"iotdevice-{model}-")]
+
+
+async def traces(stack: Stack, model: str) -> tuple[list[str], list[str], list[str]]:
+    """Return what there is of a model's devices: Keycloak clients, broker accounts, rows by state."""
+    rows = await sql(
+        stack,
+        "SELECT lifecycle FROM mdm.devices d JOIN mdm.device_models m ON m.id = d.model_id WHERE code = :code",
+        code=model,
+    )
+    return await keycloak_clients(stack, model), broker_accounts(stack, model), [str(row[0]) for row in rows]
+
+
+async def set_config(fleet: Fleet, device: str, overrides: dict[str, object]) -> admin.ConfigSetResult:
+    return await fleet.ask(admin.CONFIG_SET, device=device, overrides=overrides)
+
+
+@asynccontextmanager
+async def refused_by_the_database(stack: Stack, rule: str) -> AsyncIterator[None]:
+    name = f"refused_{uuid4().hex}"
+    await sql(stack, f"ALTER TABLE mdm.devices ADD CONSTRAINT {name} CHECK ({rule}) NOT VALID")
+    try:
+        yield
+    finally:
+        await sql(stack, f"ALTER TABLE mdm.devices DROP CONSTRAINT {name}")
+
+
+async def test_a_device_is_added_in_database_keycloak_and_broker(fleet: Fleet) -> None:
+    package = await fleet.device()
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+    assert not await credentials.keycloak_accepts(package, "wrong" * 10)
+    assert not await credentials.broker_accepts(package, "wrong" * 10)
+
+
+async def test_the_same_request_three_times_makes_one_device_and_gives_one_answer(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    request = admin.DeviceAdd(request_id=uuid4().hex, model=model)
+    answers = await asyncio.gather(*(fleet.admin.call(admin.DEVICE_ADD, request) for _ in range(3)))
+    assert len({answer.client_id for answer in answers}) == 1
+    assert len(await keycloak_clients(stack, model)) == 1
+
+
+async def test_a_request_id_of_another_operation_is_refused(fleet: Fleet) -> None:
+    request_id = uuid4().hex
+    model = await fleet.model()
+    await fleet.admin.call(admin.DEVICE_ADD, admin.DeviceAdd(request_id=request_id, model=model))
+    with pytest.raises(AnswerError, match=r"request_id: was used for registry\.device\.add"):
+        await fleet.admin.call(
+            admin.MODEL_ADD, admin.ModelAdd(request_id=request_id, code=f"m{request_id[:9]}", chip="esp32")
+        )
+
+
+async def test_keycloak_away_while_a_device_is_added_is_a_clear_error_and_leaves_nothing(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
+    model = await fleet.model()
+    await asyncio.to_thread(stack.keycloak.stop)
+    try:
+        with pytest.raises(AnswerError, match="Keycloak does not answer") as refused:
+            await fleet.ask(admin.DEVICE_ADD, model=model)
+        assert refused.value.answer_code == "unavailable"
+        assert [found.devices for found in (await fleet.ask(admin.MODEL_LIST)).models if found.code == model] == [
+            0
+        ]
+    finally:
+        await asyncio.to_thread(stack.keycloak.start)
+    # What could not be undone while Keycloak was away is undone at the next look, at the latest at a start.
+    await asyncio.to_thread(system.services["registry"].restart)
+    async with asyncio.timeout(30):
+        while await traces(stack, model) != ([], [], []):
+            await fleet.ask(admin.MODEL_LIST)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["name <> 'refuse-me'", "NOT (name = 'refuse-me' AND lifecycle = 'ACTIVE')"],
+    ids=["at the intent", "at the activation"],
+)
+async def test_a_device_that_the_database_refuses_leaves_nothing(fleet: Fleet, stack: Stack, rule: str) -> None:
+    model = await fleet.model()
+    async with refused_by_the_database(stack, rule):
+        with pytest.raises(AnswerError, match="the database refuses it"):
+            await fleet.ask(admin.DEVICE_ADD, model=model, name="refuse-me")
+    assert await traces(stack, model) == ([], [], [])
+
+
+async def test_a_registry_killed_while_it_adds_a_device_leaves_nothing_or_a_whole_device(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
+    model = await fleet.model()
+    request = admin.DeviceAdd(request_id=uuid4().hex, model=model)
+    adding = asyncio.ensure_future(fleet.admin.call(admin.DEVICE_ADD, request, timeout_s=60))
+    async with asyncio.timeout(30):
+        while not (await traces(stack, model))[2]:
+            pass
+    await asyncio.to_thread(system.services["registry"].kill)
+    await asyncio.to_thread(system.services["registry"].start)
+    added = await adding  # the command line asks again, and the same request is finished or begun anew
+    package = await fleet.ask(admin.DEVICE_PROVISION, device=added.client_id)
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+    assert await traces(stack, model) == ([added.client_id], [added.client_id], ["ACTIVE"])
+
+
+async def test_a_configuration_is_merged_versioned_pushed_and_reported(fleet: Fleet) -> None:
+    model = await fleet.model(config_defaults={"led": {"on": True, "color": "white"}, "interval_s": 10})
+    package = await fleet.device(model)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_version_reported == 1)
+        first = await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"led": {"color": "red"}})
+        second = await fleet.ask(
+            admin.CONFIG_SET, device=package.device_key, overrides={"interval_s": None, "x": 1}
+        )
+        same = await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
+        view = await fleet.until(package, lambda view: view.config_version_reported == 3)
+    assert first.document == {"led": {"on": True, "color": "red"}, "interval_s": 10}
+    assert second.document == {"led": {"on": True, "color": "red"}, "interval_s": 10, "x": 1}
+    assert (first.version, second.version, same.version, same.changed) == (2, 3, 3, False)
+    assert view.config_outcome == "applied"
+
+
+async def test_a_configuration_against_the_schema_is_refused_with_its_path(fleet: Fleet) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"led": {"properties": {"level": {"type": "integer", "maximum": 9}}}},
+    }
+    package = await fleet.device(await fleet.model(config_schema=schema))
+    with pytest.raises(AnswerError, match=r"configuration\.led\.level: 10 is greater than the maximum of 9"):
+        await set_config(fleet, package.client_id, {"led": {"level": 10}})
+    assert (await fleet.show(package)).config_version == 1
+
+
+async def test_a_device_that_has_the_configuration_is_not_sent_it_again(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        ask = messages.ConfigGet(request_id="first")
+        whole = await device.ask(topics.CONFIG_GET, ask, topics.CONFIG)
+        ask = messages.ConfigGet(request_id="second", have_version=whole.version)
+        await device.send(topics.CONFIG_GET, ask)
+        short = await device.receive(topics.CONFIG)
+        while short.request_id != "second":
+            short = await device.receive(topics.CONFIG)
+    assert (whole.unchanged, whole.document, whole.secret_generation) == (False, {}, 1)
+    assert (short.unchanged, short.document) == (True, None)
+
+
+async def test_presence_follows_the_device_and_its_last_will(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        online = await fleet.until(package, lambda view: view.online)
+    offline = await fleet.until(package, lambda view: not view.online)
+    assert online.firmware_version == offline.firmware_version == "1.0.0"
+
+
+async def test_a_status_sent_while_the_registry_was_away_is_not_lost(fleet: Fleet, system: System) -> None:
+    package = await fleet.device()
+    await asyncio.to_thread(system.services["registry"].stop)
+    try:
+        async with RawDevice(package) as device:
+            status = messages.Status(online=True, firmware_version="7.7.7")
+            await device.client.publish(
+                topics.STATUS.of(client_id=package.client_id), topics.STATUS.encode(status), qos=1, retain=True
+            )
+    finally:
+        await asyncio.to_thread(system.services["registry"].start)
+    await fleet.until(package, lambda view: view.firmware_version == "7.7.7")
+
+
+async def test_a_hand_out_is_in_the_audit_log_and_the_log_can_not_be_changed(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    rows = await sql(
+        stack,
+        "SELECT actor, action FROM mdm.audit_log WHERE subject = :subject ORDER BY id",
+        subject=package.client_id,
+    )
+    assert rows == [("admin", "device.add"), ("admin", "device.provision")]
