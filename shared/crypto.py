@@ -49,16 +49,16 @@ def seal(secret: SecretStr, public_key: str) -> str:
         key = OKPKey.import_key({"kty": "OKP", "crv": "X25519", "x": public_key})
         return jwe.encrypt_compact(_SEAL, secret.get_secret_value(), key, algorithms=list(_SEAL.values()))
     except (JoseError, ValueError) as error:
-        raise InvalidInputError(f"public_key: must be an X25519 key of 32 bytes: {error}") from error
+        raise InvalidInputError("public_key: must be a usable X25519 key of 32 bytes, in base64url") from error
 
 
 def unseal(token: str, private_key: OKPKey) -> SecretStr:
     """Return the secret in a compact JWE made by `seal`, or raise SecretUnreadableError."""
     try:
         opened = jwe.decrypt_compact(token, private_key, algorithms=list(_SEAL.values()))
+        return SecretStr((opened.plaintext or b"").decode())
     except (JoseError, ValueError) as error:
         raise SecretUnreadableError("jwe: can not be opened with this key") from error
-    return SecretStr((opened.plaintext or b"").decode())
 
 
 class Vault:

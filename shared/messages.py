@@ -7,25 +7,37 @@ Times are RFC 3339 in UTC on the wire and aware `datetime`s in the code.
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_DOCUMENT_DEPTH = 64
+"""Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
 MAX_CHUNK_BYTES = 64 * 1024
 _BIGINT_MAX = 2**63 - 1
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _depth(value: JsonValue) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def _storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Refuse what PostgreSQL's jsonb can not hold, and what is larger than a device could take."""
+    if _depth(document) > MAX_DOCUMENT_DEPTH:
+        raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
     try:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         size_bytes = len(text.encode())
     except ValueError as error:
         raise ValueError(f"must be plain JSON: {error}") from None
-    if "\\u0000" in text:
+    if _ESCAPED_NUL.search(text):
         raise ValueError("must not contain the character U+0000")
     if size_bytes > MAX_DOCUMENT_BYTES:
         raise ValueError(f"must be at most {MAX_DOCUMENT_BYTES} bytes, has {size_bytes}")

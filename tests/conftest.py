@@ -1,24 +1,48 @@
-"""Fixtures for all tests."""
+"""The real stack, the three services on it, an admin and a fleet: started once for all tests that ask for them."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.client import Admin
 from tests import stack as stack_module
+from tests import system as system_module
+from tests.fleet import Fleet
+from tests.stack import Stack
+from tests.system import System
+from tests.witness import watching
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+DEADLINE_S = 5
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[stack_module.Stack]:
+def stack() -> Iterator[Stack]:
     # Not below pytest's own folder: only its owner may enter that, and PostgreSQL runs as another user.
     with tempfile.TemporaryDirectory(prefix="device-mdm-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         with stack_module.running(folder) as running:
             yield running
+
+
+@pytest.fixture(scope="session")
+def system(stack: Stack) -> Iterator[System]:
+    settings = {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S), "MDM_LEADER_LEASE_S": "2"}
+    with system_module.running(stack, **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def admin(system: System) -> AsyncIterator[Admin]:
+    async with Admin(system.profile) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def fleet(admin: Admin, tmp_path: Path) -> AsyncIterator[Fleet]:
+    async with watching(admin) as witness:
+        yield Fleet(admin, witness, tmp_path)

@@ -1,13 +1,15 @@
-"""Tries a device's credentials where they count: at Keycloak's token endpoint and the broker's TLS listener."""
+"""Bare clients with given credentials, and whether Keycloak and the broker accept a device's."""
 
 from __future__ import annotations
 
 import ssl
+from uuid import uuid4
 
 import aiomqtt
 import httpx
 
 from shared.admin import Package
+from tests.stack import Endpoints
 
 _REFUSED_HTTP = {400, 401}
 _REFUSED_V5 = {0x86, 0x87}
@@ -50,4 +52,16 @@ def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client
         identifier=package.client_id,
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )
+
+
+def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a service's or an admin's account."""
+    return aiomqtt.Client(
+        endpoints.mqtt_host,
+        endpoints.mqtt_port,
+        username=account,
+        password=endpoints.accounts[account],
+        identifier=f"test-{uuid4().hex}",
+        protocol=aiomqtt.ProtocolVersion.V5,
     )

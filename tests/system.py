@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +138,6 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         cleanup.callback(leash.close)
         system = System(stack, common, leash)
         cleanup.callback(system.stop_all)
-        for service in SERVICES:
-            system.start(service)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(system.start, SERVICES))
         yield system

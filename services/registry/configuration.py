@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise InvalidInputError(f"config_schema{_path(error)}: {error.message}") from None
+    except RecursionError:
+        raise InvalidInputError("config_schema: is nested too deeply") from None
 
 
 def check(document: Mapping[str, Any], schema: Mapping[str, Any] | None, *, field: str) -> None:
@@ -31,6 +34,13 @@ def check(document: Mapping[str, Any], schema: Mapping[str, Any] | None, *, fiel
         error = best_match(validator.iter_errors(document))
     except Unresolvable as unresolvable:
         raise InvalidInputError(f"config_schema: can not resolve {unresolvable}") from None
+    except RecursionError:
+        raise InvalidInputError("config_schema: refers to itself without end") from None
+    except (re.error, AttributeError, TypeError, ValueError):
+        # A $ref may point at any place in the schema, and only its keywords were checked.
+        raise InvalidInputError("config_schema: a $ref points at something that is no schema") from None
+    except ArithmeticError:
+        raise InvalidInputError(f"{field}: has a number that is too large to check") from None
     if error is not None:
         raise InvalidInputError(f"{field}{_path(error)}: {error.message}")
 

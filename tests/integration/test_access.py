@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from shared import admin, messages, topics
 from shared.topics import PREFIX
+from tests.credentials import account_client
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
@@ -22,20 +20,6 @@ from tests.system import System
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 ACCOUNTS = ["svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin"]
-
-
-@asynccontextmanager
-async def connected(stack: Stack, account: str) -> AsyncIterator[aiomqtt.Client]:
-    endpoints = stack.endpoints
-    async with aiomqtt.Client(
-        endpoints.mqtt_host,
-        endpoints.mqtt_port,
-        username=account,
-        password=endpoints.accounts[account],
-        identifier=f"test-{uuid4().hex}",
-        protocol=aiomqtt.ProtocolVersion.V5,
-    ) as client:
-        yield client
 
 
 async def test_a_device_reads_only_its_own_topics(fleet: Fleet) -> None:
@@ -96,7 +80,7 @@ async def test_a_device_may_not_change_accounts(fleet: Fleet, stack: Stack) -> N
 
 async def test_svc_accounts_may_change_accounts_and_do_nothing_else(stack: Stack) -> None:
     name = f"made-{uuid4().hex}"
-    async with connected(stack, "svc-accounts") as client:
+    async with account_client(stack.endpoints, "svc-accounts") as client:
         await client.subscribe(f"{CONTROL}/response", qos=1)
         await client.subscribe("#", qos=1)
         await client.publish(CONTROL, create_client(name), qos=1)
@@ -117,7 +101,7 @@ async def test_an_admin_can_not_have_a_service_answer_on_a_devices_topic(
     package = await fleet.device()
     template = admin.MODEL_LIST.topic.template
     before = system.counted("registry", template)
-    async with RawDevice(package) as device, connected(stack, "admin") as client:
+    async with RawDevice(package) as device, account_client(stack.endpoints, "admin") as client:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic = topics.CONFIG.of(client_id=package.client_id)
         request = admin.Nothing(request_id=uuid4().hex)
@@ -133,7 +117,7 @@ async def test_an_admin_can_not_have_a_service_answer_on_a_devices_topic(
 
 async def refused_control(stack: Stack, account: str) -> None:
     name = f"forged-{uuid4().hex}"
-    async with connected(stack, account) as client:
+    async with account_client(stack.endpoints, account) as client:
         await client.publish(CONTROL, create_client(name), qos=1)
     assert name not in accounts_file(stack)
 

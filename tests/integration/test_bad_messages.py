@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +18,7 @@ from shared import admin, topics
 from shared.admin import Package
 from shared.requests import Desk
 from shared.topics import Topic
-from tests.credentials import device_client
+from tests.credentials import account_client, device_client
 from tests.fleet import Fleet
 from tests.system import System
 
@@ -61,23 +58,6 @@ def test_every_service_is_among_them() -> None:
     assert len(ADMIN_TOPICS) >= 12
 
 
-@asynccontextmanager
-async def connected_admin(system: System) -> AsyncIterator[tuple[aiomqtt.Client, str]]:
-    profile = system.profile
-    identifier = f"test-{uuid4().hex}"
-    reply = admin.REPLY.of(account=profile.account, client_id=identifier)
-    async with aiomqtt.Client(
-        profile.host,
-        profile.port,
-        username=profile.account,
-        password=profile.password.get_secret_value(),
-        identifier=identifier,
-        protocol=aiomqtt.ProtocolVersion.V5,
-    ) as client:
-        await client.subscribe(reply, qos=1)
-        yield client, reply
-
-
 @pytest.mark.parametrize(("service", "topic"), TOPICS, ids=IDS)
 async def test_bad_messages_are_refused_counted_and_logged(
     fleet: Fleet, system: System, service: str, topic: Topic[Any]
@@ -86,7 +66,9 @@ async def test_bad_messages_are_refused_counted_and_logged(
     pid, before = process.pid, system.counted(service, topic.template)
     logged = process.log_file.stat().st_size
     if (service, topic) in ADMIN_TOPICS:
-        async with connected_admin(system) as (client, reply):
+        reply = admin.REPLY.of(account="admin", client_id=uuid4().hex)
+        async with account_client(system.stack.endpoints, "admin") as client:
+            await client.subscribe(reply, qos=1)
             for kind, payload in BAD.items():
                 answer = await refused(client, topic.of(account="admin"), payload, reply)
                 assert (kind, answer.ok) == (kind, False)
@@ -146,26 +128,13 @@ async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
 
 
 @pytest.fixture
-async def stranger(system: System, fleet: Fleet, tmp_path: Path) -> Package:
+async def stranger(system: System, fleet: Fleet) -> Package:
     """Return a device that the broker lets in, but of which the database knows nothing."""
-    del tmp_path
     known = await fleet.device()
     name = f"iotdevice-nobody-{known.device_key}"
-    endpoints = system.stack.endpoints
-    command = {
-        "command": "createClient",
-        "username": name,
-        "password": known.secret,
-        "groups": [{"groupname": "devices"}],
-    }
-    async with aiomqtt.Client(
-        endpoints.mqtt_host,
-        endpoints.mqtt_port,
-        username="svc-accounts",
-        password=endpoints.accounts["svc-accounts"],
-        identifier=f"test-{uuid4().hex}",
-        protocol=aiomqtt.ProtocolVersion.V5,
-    ) as client:
+    groups = [{"groupname": "devices"}]
+    command = {"command": "createClient", "username": name, "password": known.secret, "groups": groups}
+    async with account_client(system.stack.endpoints, "svc-accounts") as client:
         await client.subscribe("$CONTROL/dynamic-security/v1/response", qos=1)
         await client.publish("$CONTROL/dynamic-security/v1", json.dumps({"commands": [command]}), qos=1)
         await anext(client.messages)

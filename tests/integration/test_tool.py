@@ -1,0 +1,92 @@
+"""`mdm` as a person and as a script runs it, on the real stack."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from shared.admin import Package
+from tests.fleet import Fleet
+from tests.system import System
+
+MDM = str(Path(sys.executable).with_name("mdm"))
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    output: str
+    errors: str
+
+
+async def mdm(*arguments: object, **environment: str) -> Ran:
+    process = await asyncio.create_subprocess_exec(
+        MDM,
+        *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    output, errors = await process.communicate()
+    return Ran(process.returncode or 0, output.decode(), errors.decode())
+
+
+@pytest.fixture
+def environment(system: System, tmp_path: Path) -> dict[str, str]:
+    profile = tmp_path / "profile.toml"
+    system.profile.save(profile)
+    return {"MDM_PROFILE": str(profile)}
+
+
+async def test_a_device_from_its_model_to_its_package(environment: dict[str, str], tmp_path: Path) -> None:
+    code = f"t{uuid4().hex[:10]}"
+    assert (await mdm("model", "add", code, "--chip", "esp32c3", **environment)).status == 0
+    added = await mdm("--json", "device", "add", "--model", code, "--name", "hall", "--tag", "up", **environment)
+    client_id = json.loads(added.output)["client_id"]
+    listed = await mdm("device", "list", **environment)
+    assert [line for line in listed.output.splitlines() if client_id in line and "hall" in line]
+    target = tmp_path / "package.json"
+    assert (await mdm("device", "provision", client_id, "--output", target, **environment)).status == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    package = Package.model_validate_json(target.read_bytes())
+    again = await mdm("device", "provision", client_id, "--output", target, **environment)
+    assert (again.status, again.output) == (1, "")
+    changed = await mdm("device", "config", "set", client_id, "led.on=true", **environment)
+    assert "2 (new)" in changed.output
+    assert package.secret not in added.output + listed.output + again.errors + changed.output
+
+
+async def test_an_error_is_one_line_and_a_status(environment: dict[str, str]) -> None:
+    ran = await mdm("device", "show", "zzzzzzzz", **environment)
+    assert (ran.status, ran.output) == (1, "")
+    assert ran.errors.startswith("error: there is no device zzzzzzzz")
+    assert len(ran.errors.splitlines()) == 1
+
+
+async def test_a_wrong_password_is_an_error_of_its_own_status(environment: dict[str, str]) -> None:
+    ran = await mdm("device", "list", **environment, MDM_PASSWORD="wrong")
+    assert ran.status == 3
+    assert ran.errors.startswith("error: can not connect")
+
+
+async def test_events_are_printed_as_they_happen(fleet: Fleet, environment: dict[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(MDM, "--json", "events", "--noun", "model", "--count", "1"),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    assert process.stdout is not None
+    reading = asyncio.ensure_future(process.stdout.readline())
+    added = []
+    async with asyncio.timeout(30):
+        while not reading.done():
+            added.append(await fleet.model())
+        assert await process.wait() == 0
+    assert json.loads(reading.result())["data"]["code"] in added
