@@ -31,6 +31,8 @@ LANES: Final = 32
 LANE_LENGTH: Final = 100
 _CALL_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.1, 10.0)
+_RETRY_S: Final = 1.0
+_PATIENCE_S: Final = 120.0
 
 M = TypeVar("M")
 
@@ -217,7 +219,7 @@ class Connection:
             route, delivery, topic = await lane.get()
             outcome = "handled"
             try:
-                await route.handle(delivery)
+                await _handle_patiently(route, delivery, topic)
             except MessageRefusedError as error:
                 outcome = "refused"
                 log.warning("message.refused", topic=topic, reason=error.message)
@@ -228,6 +230,19 @@ class Connection:
                 outcome = "crashed"
                 log.exception("message.crashed", topic=topic)
             metrics.MESSAGES.labels(route.topic.template, outcome).inc()
+
+
+async def _handle_patiently(route: Route, delivery: Delivery, topic: str) -> None:
+    """Handle a message, again and again while a neighbour is away; its lane waits, and so does the broker."""
+    give_up_at = asyncio.get_running_loop().time() + _PATIENCE_S
+    while True:
+        try:
+            return await route.handle(delivery)
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise
+            log.warning("message.waits", topic=topic, reason=error.message)
+        await asyncio.sleep(_RETRY_S)
 
 
 def _delivery(names: dict[str, str], message: aiomqtt.Message) -> Delivery:

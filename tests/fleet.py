@@ -28,10 +28,22 @@ class PowerCutError(Exception):
     """A device lost its power."""
 
 
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A device's power while it is on."""
+
+    task: asyncio.Task[None]
+
+    async def failed(self) -> None:
+        """Wait until the device has reached the point at which its power is cut."""
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait([self.task])
+
+
 @asynccontextmanager
 async def powered(
     package: Package, state: Path, *, options: Options = OPTIONS, cut_at: str | None = None
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Power]:
     """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`."""
 
     def fault(point: str) -> None:
@@ -41,7 +53,7 @@ async def powered(
     agent = Agent(package, state, options=options, hooks=Hooks(fault=fault))
     task = asyncio.create_task(agent.run(), name=package.client_id)
     try:
-        yield
+        yield Power(task)
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, PowerCutError):
@@ -78,7 +90,7 @@ class Fleet:
 
     def powered(
         self, package: Package, *, options: Options = OPTIONS, cut_at: str | None = None
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Power]:
         """Run a device until the block ends or its power is cut; its flash stays."""
         return powered(package, self.folder / package.client_id, options=options, cut_at=cut_at)
 

@@ -61,8 +61,8 @@ async def lead(
     """Do the leader's work until the lock is lost."""
     outbox = Outbox("rotator")
     rotator = Rotator(leadership, outbox, crypto.Vault(settings.master_keys))
-    sweep = Sweep(settings, rotator, identity_provider, accounts)
     connection = connection_of("rotator", settings, suffix="-leader")
+    sweep = Sweep(settings, rotator, identity_provider, accounts, connection)
     await connection.listen(*handlers.routes(rotator, Desk(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")

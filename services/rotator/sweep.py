@@ -22,6 +22,7 @@ from shared import crypto, messages, topics
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import NotFoundError, UnavailableError
 from shared.keycloak import Identity, Keycloak
+from shared.mqtt import Connection
 from shared.schema import Device, Rotation
 from shared.settings import RotatorSettings
 
@@ -50,6 +51,7 @@ class Sweep:
     rotator: Rotator
     keycloak: Keycloak
     accounts: BrokerAccounts
+    connection: Connection
 
     async def run(self) -> None:
         """Sweep whenever the rotator rings, and from time to time, until cancelled."""
@@ -181,6 +183,9 @@ class Sweep:
                 f"Keycloak's token names secret_gen {claims.get('secret_gen')}, not {generation}"
             )
         await self.rotator.leadership.check()
+        # The new password drops the device, and no will is published then. Said before, so that what the device
+        # says when it is back comes after.
+        await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
         try:
             await self.accounts.set_password(client_id, secret)
         except NotFoundError:

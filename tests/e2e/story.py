@@ -22,7 +22,7 @@ from device import image_builder
 from shared.admin import Package
 from tests import credentials, stack, system
 from tests.e2e.narrator import Narrator, StoryError
-from tests.fleet import powered
+from tests.fleet import Power, powered
 from tests.witness import NotSeenError, watching
 
 MODEL = "blink"
@@ -36,7 +36,7 @@ class Esp32:
     package: Package
     state: Path
 
-    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[None]:
+    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[Power]:
         """Switch the device on for the block; its power may fail at a point before."""
         return powered(self.package, self.state, cut_at=cut_at)
 
@@ -101,12 +101,12 @@ async def _rotation(narrator: Narrator, client_id: str, package: Package) -> Non
 
 async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     narrator.chapter("A device loses its power in the middle of a rotation")
-    async with esp32.powered(cut_at="publish.rotation.ack:before"):
+    async with esp32.powered(cut_at="publish.rotation.ack:before") as power:
         await narrator.seen("device/online")
         await narrator.mdm("rotate", client_id)
         await narrator.seen("rotation/switched")
         narrator.done("secret switched in Keycloak and in the broker")
-        await narrator.seen("device/offline")
+        await power.failed()
         narrator.done("power cut before the device could say that it logged in")
     timed_out = await narrator.seen("rotation/timed_out")
     narrator.check(

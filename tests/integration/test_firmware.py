@@ -60,8 +60,8 @@ async def test_a_device_that_loses_power_in_a_download_goes_on_where_it_was(flee
     model = await fleet.model()
     package = await fleet.device(model)
     await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=40 * CHUNK))
-    async with fleet.powered(package, cut_at="download.save:after"):
-        await fleet.seen(package, "device/offline")
+    async with fleet.powered(package, cut_at="download.save:after") as power:
+        await power.failed()
     async with fleet.powered(package):
         again = await fleet.seen(package, "firmware/reported", stage="downloading")
         await fleet.until(package, lambda view: view.firmware_version == "1.1.0")

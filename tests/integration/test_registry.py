@@ -117,9 +117,8 @@ async def test_keycloak_away_while_a_device_is_added_is_a_clear_error_and_leaves
         with pytest.raises(AnswerError, match="Keycloak does not answer") as refused:
             await fleet.ask(admin.DEVICE_ADD, model=model)
         assert refused.value.answer_code == "unavailable"
-        assert [found.devices for found in (await fleet.ask(admin.MODEL_LIST)).models if found.code == model] == [
-            0
-        ]
+        models = (await fleet.ask(admin.MODEL_LIST)).models
+        assert [found.devices for found in models if found.code == model] == [0]
     finally:
         await asyncio.to_thread(stack.keycloak.start)
     # What could not be undone while Keycloak was away is undone at the next look, at the latest at a start.

@@ -63,10 +63,10 @@ async def test_an_offer_that_nobody_takes_times_out_and_changes_nothing(fleet: F
 )
 async def test_a_device_whose_power_is_cut_can_log_in_after_the_deadline(fleet: Fleet, point: str) -> None:
     package = await fleet.device()
-    async with fleet.powered(package, cut_at=point):
+    async with fleet.powered(package, cut_at=point) as power:
         await fleet.until(package, lambda view: view.online)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "device/offline")
+        await power.failed()
         await fleet.seen(package, "rotation/timed_out")
     assert await credentials.keycloak_accepts(package)
     async with fleet.powered(package):
@@ -79,11 +79,10 @@ async def test_a_device_whose_power_is_cut_can_log_in_after_the_deadline(fleet: 
 
 async def test_a_device_that_is_back_before_the_deadline_completes_its_rotation(fleet: Fleet) -> None:
     package = await fleet.device()
-    async with fleet.powered(package, cut_at="publish.rotation.ack:before"):
+    async with fleet.powered(package, cut_at="publish.rotation.ack:before") as power:
         await fleet.until(package, lambda view: view.online)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/switched")
-        await fleet.seen(package, "device/offline")
+        await power.failed()
     async with fleet.powered(package):
         view = await settled(fleet, package, "OK")
     assert view.secret_generation == 2

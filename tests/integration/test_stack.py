@@ -154,6 +154,7 @@ async def arrives(broker: Broker, sender: str, topic: str, receiver: str) -> boo
         ("first", "mdm/v1/d/{first}/up/rotation/ack", "svc-rotator"),
         ("first", "mdm/v1/d/{first}/up/status", "admin"),
         ("svc-registry", "mdm/v1/d/{first}/up/status", "admin"),
+        ("svc-rotator", "mdm/v1/d/{first}/up/status", "admin"),
         ("svc-registry", "mdm/v1/d/{first}/down/config", "first"),
         ("svc-rotator", "mdm/v1/d/{first}/down/rotation/offer", "first"),
         ("svc-firmware", "mdm/v1/d/{first}/down/firmware/chunk/ab/0", "first"),
@@ -198,7 +199,7 @@ async def test_the_protocol_s_ways_are_open(broker: Broker, sender: str, topic: 
         ("admin", "mdm/v1/events/device/created", "svc-rotator"),
         ("svc-registry", "mdm/v1/replies/other/one", "admin"),
         # A service speaks for itself.
-        ("svc-rotator", "mdm/v1/d/{first}/up/status", "svc-registry"),
+        ("svc-firmware", "mdm/v1/d/{first}/up/status", "svc-registry"),
         ("svc-registry", "mdm/v1/d/{first}/up/config/get", "svc-rotator"),
         ("svc-rotator", "mdm/v1/services/registry/1/status", "admin"),
         # The account that manages accounts does nothing else.

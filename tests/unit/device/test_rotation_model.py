@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -223,18 +224,28 @@ class Fleet(RuleBasedStateMachine):
     def connection_breaks(self) -> None:
         self.connected = False
 
-    @rule(rounds=st.integers(min_value=1, max_value=4))
-    def all_goes_well(self, rounds: int) -> None:
-        """Without this rule few walks come as far as a switch."""
+    @rule(step=st.sampled_from(["DELIVERED", "STORED", "SWITCHING", "SWITCHED", "DONE"]))
+    def a_rotation_goes_well_up_to(self, step: str) -> None:
+        """Without this rule few walks come as far as a second rotation."""
+        if self.server.open is None:
+            self.server.offer(self.around.now())
+        attempt = self.server.open
+        assert attempt is not None
+        self.go_well(12, until=lambda: attempt.step in (step, "TIMEOUT", "DONE"))
+
+    def go_well(self, rounds: int, *, until: Callable[[], bool] = bool) -> None:
+        """Let everything arrive, and stop as soon as `until`."""
         for _ in range(rounds):
             if not self.connected:
                 self.log_in()
             self.time_passes(5.0)
-            while self.server.up:
+            while self.server.up and not until():
                 self.server.take(self.server.up.pop(0))
+            if until():
+                return
             if self.server.advance():
                 self.connected = False
-            while self.server.down and self.connected:
+            while self.server.down and self.connected and not until():
                 self.hand_over(self.server.down.pop(0))
 
     @precondition(lambda self: self.server.said and self.connected)
@@ -290,11 +301,11 @@ class Fleet(RuleBasedStateMachine):
     def settle(self) -> None:
         """Once nothing is lost any more, device and server agree within a few rounds."""
         self.around.kill_at = None
-        self.all_goes_well(20)
+        self.go_well(20)
         self.server.expire()
-        self.all_goes_well(20)
+        self.go_well(20)
         self.server.say(self.server.config())
-        self.all_goes_well(5)
+        self.go_well(5)
         document = json.loads((Path(self.folder.name) / FILE_NAME).read_text())
         assert document["second"] is None
         assert document["first"]["secret"] == self.server.confirmed.secret.get_secret_value()
@@ -307,8 +318,8 @@ def _pick(bag: list[BaseModel], pick: int, *, keep: bool) -> BaseModel:
 
 
 Fleet.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=100,
+    stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )

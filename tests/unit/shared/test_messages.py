@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+import typing
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from types import UnionType
+from typing import Any, Literal, Union
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from shared import admin, messages
+from shared.topics import Topic
+
+SECRET = "a-secret-that-nobody-may-see-in-any-log-file"
+ID = UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1")
+SHA256 = "ab" * 32
+CHARACTERS = st.characters(codec="utf-8")
+ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+def documents(below: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8), below, max_size=3
+    )
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+    lambda below: st.lists(below, max_size=3) | documents(below),
+    max_leaves=8,
+)
+SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    UUID: st.uuids(),
+    AwareDatetime: st.datetimes(timezones=ZONES),
+    type(None): st.none(),
+}
+LIMITS = {
+    "ge": "min_value",
+    "le": "max_value",
+    "min_length": "min_size",
+    "max_length": "max_size",
+    "pattern": "pattern",
+}
+OFFER: dict[str, Any] = {
+    "sha256": SHA256,
+    "size_bytes": 1,
+    "version": "1",
+    "chunk_size_bytes": 1,
+    "window": 1,
+}
+
+
+def limits(rule: object) -> dict[str, Any]:
+    return {ours: getattr(rule, theirs) for theirs, ours in LIMITS.items() if hasattr(rule, theirs)}
+
+
+def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any]:
+    """Values of an annotated type, as its annotations limit them."""
+    rules: dict[str, Any] = {}
+    for field in (extra for extra in extras if isinstance(extra, FieldInfo)):
+        for rule in field.metadata:
+            rules |= limits(rule)
+    if base is int:
+        return st.integers(**rules)
+    if base is bytes:
+        return st.binary(max_size=100).map(base64.b64encode)
+    if base is str and "pattern" in rules:
+        exact = rules["pattern"].replace("$", r"\Z")
+        limit = rules.get("max_size", 100)
+        return st.from_regex(exact, alphabet=CHARACTERS).filter(lambda text: len(text) <= limit)
+    if base is str:
+        return st.text(CHARACTERS, **rules)
+    return documents(JSON)
+
+
+def values(hint: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401, PLR0911
+    """Values that a field of this type takes."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if hint in SIMPLE:
+        return SIMPLE[hint]
+    if origin is typing.Annotated:
+        return constrained(parts[0], hint.__metadata__)
+    if origin in (Union, UnionType):
+        return st.one_of([values(part) for part in parts])
+    if origin is Literal:
+        return st.sampled_from(parts)
+    if origin is list:
+        return st.lists(values(parts[0]), max_size=3)
+    if origin is dict:
+        return documents(JSON)
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return st.sampled_from(list(hint))
+    if inspect.isclass(hint) and issubclass(hint, BaseModel):
+        return instances(hint)
+    return constrained(hint, ())
+
+
+def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
+    """Valid messages of a model."""
+    hints = typing.get_type_hints(model, include_extras=True)
+    fields = {name: values(hints[name]) for name in model.model_fields}
+    optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    required = {name: strategy for name, strategy in fields.items() if name not in optional}
+    if model is messages.RotationSecret:
+        given_one = st.sampled_from(["secret", "jwe"]).flatmap(
+            lambda name: st.fixed_dictionaries({**required, name: given_value(fields[name])})
+        )
+        return given_one.map(lambda facts: model(**facts))
+    if model is messages.FirmwareOffer:
+        names = ("sha256", "size_bytes", "version", "chunk_size_bytes", "window")
+        whole = st.fixed_dictionaries(
+            {name: given_value(fields[name]) for name in names}, optional={"request_id": fields["request_id"]}
+        )
+        nothing = st.fixed_dictionaries({"up_to_date": st.just(value=True), "request_id": fields["request_id"]})
+        return (whole | nothing).map(lambda facts: model(**facts))
+    drawn = st.fixed_dictionaries(required, optional={name: fields[name] for name in optional})
+    return drawn.map(lambda facts: model(**facts))
+
+
+def given_value(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return strategy.filter(lambda value: value is not None)
+
+
+def models(module: object) -> list[type[BaseModel]]:
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, BaseModel) and value is not BaseModel
+    ]
+
+
+RESULTS = [model for model in models(admin) if issubclass(model, admin.Result)]
+OTHERS = [model for model in models(messages) + models(admin) if model not in RESULTS]
+
+
+@pytest.mark.parametrize("model", OTHERS)
+@given(data=st.data())
+def test_a_message_comes_back_from_the_wire_as_it_went(model: type[BaseModel], data: st.DataObject) -> None:
+    message = data.draw(instances(model))
+    topic = Topic("any", model)
+
+    assert topic.decode(topic.encode(message)) == message
+
+
+@pytest.mark.parametrize("model", RESULTS)
+@given(data=st.data())
+def test_a_result_comes_back_from_its_answer_as_it_went(model: type[BaseModel], data: st.DataObject) -> None:
+    result = data.draw(instances(model))
+    answer = admin.Answer(ok=True, result=result.model_dump(mode="json"))
+
+    assert model.model_validate(admin.REPLY.decode(admin.REPLY.encode(answer)).result) == result
+
+
+@pytest.mark.parametrize("model", models(messages))
+@given(data=st.data())
+def test_a_field_that_this_version_does_not_know_is_ignored_in_a_message(
+    model: type[BaseModel], data: st.DataObject
+) -> None:
+    message = data.draw(instances(model))
+    topic = Topic("any", model)
+    newer = json.loads(topic.encode(message)) | {"brand_new": [1, {"a": None}]}
+
+    assert topic.decode(json.dumps(newer).encode()) == message
+
+
+def test_every_message_of_the_protocol_is_tried() -> None:
+    assert {messages.Status, messages.RotationSecret, messages.Event, admin.UploadChunk, admin.Answer} <= set(
+        OTHERS
+    )
+    assert {admin.Package, admin.DeviceView, admin.Upload} <= set(RESULTS)
+
+
+@pytest.mark.parametrize("model", models(messages))
+def test_a_message_of_the_protocol_can_not_be_changed(model: type[BaseModel]) -> None:
+    assert model.model_config["frozen"] is True
+
+
+@pytest.mark.parametrize("facts", [{}, {"secret": SECRET, "jwe": "a.b.c.d.e"}, {"secret": None, "jwe": None}])
+def test_a_secret_is_sent_plain_or_sealed_and_never_both(facts: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="exactly one of secret and jwe must be given"):
+        messages.RotationSecret(rotation_id=ID, generation=1, **facts)
+
+
+@pytest.mark.parametrize("missing", sorted(OFFER))
+def test_an_offer_without_one_of_its_facts_is_refused(missing: str) -> None:
+    with pytest.raises(ValidationError, match="an offer names the image's"):
+        messages.FirmwareOffer(**{name: fact for name, fact in OFFER.items() if name != missing})
+
+
+@pytest.mark.parametrize("present", sorted(OFFER))
+def test_up_to_date_says_nothing_of_an_image(present: str) -> None:
+    with pytest.raises(ValidationError, match="an offer names the image's"):
+        messages.FirmwareOffer(up_to_date=True, **{present: OFFER[present]})
+
+
+def test_an_offer_is_whole_or_says_up_to_date() -> None:
+    assert messages.FirmwareOffer(**OFFER).sha256 == SHA256
+    assert messages.FirmwareOffer(up_to_date=True).sha256 is None
+    with pytest.raises(ValidationError, match="an offer names the image's"):
+        messages.FirmwareOffer()
+    with pytest.raises(ValidationError, match="an offer names the image's"):
+        messages.FirmwareOffer(up_to_date=True, **OFFER)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.RotationSecret(rotation_id=ID, generation=1, secret=SECRET),
+        messages.RotationSecret(rotation_id=ID, generation=1, jwe=SECRET),
+        messages.RotationAck(rotation_id=ID, proof=SHA256, token=SECRET),
+        admin.Package(
+            client_id="iotdevice-a-abcdefgh",
+            device_key="abcdefgh",
+            secret=SECRET,
+            secret_generation=1,
+            token_url="http://keycloak/token",
+            mqtt_host="broker",
+            mqtt_port=8883,
+            mqtt_tls=True,
+            ca_certificate=None,
+        ),
+        admin.UploadChunk(request_id="r", upload_id=ID, offset=0, data=base64.b64encode(SECRET.encode())),
+    ],
+    ids=["secret", "jwe", "ack", "package", "upload"],
+)
+def test_what_is_printed_of_a_message_does_not_show_the_secret_in_it(message: BaseModel) -> None:
+    assert SECRET in str(message.model_dump())
+    assert SECRET not in repr(message)
+    assert SECRET not in str(message)
+
+
+def test_a_piece_of_an_image_has_a_limit_that_counts_its_own_bytes() -> None:
+    def chunk(size: int) -> admin.UploadChunk:
+        return admin.UploadChunk(request_id="r", upload_id=ID, offset=0, data=base64.b64encode(bytes(size)))
+
+    largest = chunk(messages.MAX_CHUNK_BYTES)
+    topic = admin.UPLOAD_CHUNK.topic
+
+    assert topic.decode(topic.encode(largest)).data == bytes(messages.MAX_CHUNK_BYTES)
+    with pytest.raises(ValidationError, match="data"):
+        chunk(messages.MAX_CHUNK_BYTES + 1)
+
+
+@pytest.mark.parametrize("at", [datetime(2025, 1, 1), "2025-01-01T00:00:00"])  # noqa: DTZ001 - naive on purpose
+def test_a_time_without_a_zone_is_refused(at: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ValidationError, match="should have timezone info"):
+        messages.Event(event_id=ID, at=at)

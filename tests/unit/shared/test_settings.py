@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import ValidationError
+
+from shared import settings
+from shared.errors import InvalidInputError
+
+KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+SERVICE = {"DATABASE_URL": "postgresql+asyncpg://u:hidden-1@host/db", "MQTT_PASSWORD": "hidden-2"}
+IDENTITY = {
+    **SERVICE,
+    "ACCOUNTS_PASSWORD": "hidden-3",
+    "KEYCLOAK_URL": "http://keycloak",
+    "KEYCLOAK_CLIENT_ID": "registry",
+    "KEYCLOAK_CLIENT_SECRET": "hidden-4",
+}
+ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
+FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images"}
+KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
+    (settings.Settings, SERVICE),
+    (settings.IdentitySettings, IDENTITY),
+    (settings.RegistrySettings, IDENTITY),
+    (settings.RotatorSettings, ROTATOR),
+    (settings.FirmwareSettings, FIRMWARE),
+]
+
+
+@pytest.fixture(autouse=True)
+def only_the_tests_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MDM_"):
+            monkeypatch.delenv(name)
+
+
+def put(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"MDM_{name}", value)
+
+
+def refusal(kind: type[settings.Settings]) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        settings.load(kind)
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("kind", "variables"), KINDS)
+def test_settings_are_read_from_the_environment(
+    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, variables | {"INSTANCE": "green", "UNKNOWN": "is somebody else's"})
+    loaded = settings.load(kind)
+
+    assert loaded.instance == "green"
+    assert loaded.mqtt_password.get_secret_value() == "hidden-2"
+    with pytest.raises(ValidationError, match="frozen"):
+        loaded.instance = "blue"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("kind", "variables"), KINDS)
+def test_every_missing_variable_is_named_at_once(
+    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(re.findall(r"(MDM_\w+): Field required", refusal(kind))) == {f"MDM_{name}" for name in variables}
+
+    put(monkeypatch, variables)
+    monkeypatch.delenv("MDM_DATABASE_URL")
+    assert refusal(kind) == "MDM_DATABASE_URL: Field required"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("INSTANCE", "Blue"),
+        ("INSTANCE", ""),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+        ("METRICS_PORT", "65536"),
+        ("METRICS_PORT", "-1"),
+        ("MQTT_PORT", "0"),
+        ("MQTT_PORT", "mqtt"),
+        ("ROTATION_DEADLINE_S", "0"),
+        ("ROTATION_DEADLINE_S", "nan"),
+        ("ROTATION_RETRY_S", "-1"),
+        ("SWEEP_S", "0"),
+        ("LEADER_POLL_S", "0"),
+        ("LEADER_LEASE_S", "0"),
+        ("MASTER_KEYS", ""),
+        ("MASTER_KEYS", "short"),
+        ("MASTER_KEYS", f"{KEY},"),
+        ("MASTER_KEYS", f"{KEY},{KEY[:-2]}"),
+        ("MASTER_KEYS", "\N{EURO SIGN}" * 44),
+    ],
+)
+def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, ROTATOR | {name: value})
+    message = refusal(settings.RotatorSettings)
+
+    assert message.startswith(f"MDM_{name}: ")
+    assert "; MDM_" not in message
+    assert KEY not in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (settings.RegistrySettings, "DEVICE_MQTT_PORT", "0"),
+        (settings.RegistrySettings, "DEVICE_MQTT_TLS", "perhaps"),
+        (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "255"),
+        (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
+        (settings.FirmwareSettings, "WINDOW", "0"),
+        (settings.FirmwareSettings, "WINDOW", "65"),
+    ],
+)
+def test_each_service_checks_its_own_variables(
+    kind: type[settings.Settings], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, IDENTITY | FIRMWARE | {name: value})
+
+    assert refusal(kind).startswith(f"MDM_{name}: ")
+
+
+def test_a_wrong_master_key_says_how_to_make_a_good_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, ROTATOR | {"MASTER_KEYS": f"{KEY},{OLD_KEY[:20]}"})
+
+    assert "each key must be 32 bytes in base64url, as Fernet.generate_key() makes it" in refusal(
+        settings.RotatorSettings
+    )
+
+
+def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, ROTATOR)
+    keys = settings.load(settings.RotatorSettings).master_keys
+
+    assert [key.get_secret_value() for key in keys] == [KEY, OLD_KEY]
+
+
+@pytest.mark.parametrize(("kind", "variables"), KINDS)
+def test_no_secret_is_in_the_text_of_the_settings(
+    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, variables)
+    loaded = settings.load(kind)
+
+    for text in (repr(loaded), str(loaded), loaded.model_dump_json()):
+        assert "hidden" not in text
+        assert KEY not in text
+        assert OLD_KEY not in text
+
+
+def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, IDENTITY | {"DEVICE_CA_FILE": "/etc/ca.crt"})
+
+    assert settings.load(settings.RegistrySettings).device_ca_file == Path("/etc/ca.crt")

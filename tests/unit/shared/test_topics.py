@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import admin, messages, topics
+from shared.admin import Operation
+from shared.errors import MessageRefusedError
+from shared.topics import Topic
+
+OPERATIONS: list[Operation[Any, Any]] = [value for value in vars(admin).values() if isinstance(value, Operation)]
+TOPICS: list[Topic[Any]] = [
+    *(value for value in vars(topics).values() if isinstance(value, Topic)),
+    admin.REPLY,
+    *(operation.topic for operation in OPERATIONS),
+]
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1)
+COMMAND_ID = '"command_id": "7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1"'
+
+
+def template(topic: Topic[Any]) -> str:
+    return topic.template
+
+
+def names_of(topic: Topic[Any]) -> list[str]:
+    return re.findall(r"\{(\w+)\}", topic.template)
+
+
+def example(topic: Topic[Any]) -> str:
+    return topic.of(**dict.fromkeys(names_of(topic), "x"))
+
+
+def refusal(topic: Topic[Any], payload: bytes) -> str:
+    with pytest.raises(MessageRefusedError) as caught:
+        topic.decode(payload)
+    return caught.value.message
+
+
+def result(value: str) -> bytes:
+    return f'{{{COMMAND_ID}, "ok": true, "result": {value}}}'.encode()
+
+
+def request(**fields: str) -> bytes:
+    return ("{" + ", ".join(f'"{name}": {value}' for name, value in fields.items()) + "}").encode()
+
+
+def test_the_topics_of_the_protocol_and_of_all_operations_are_found() -> None:
+    assert {topics.STATUS, topics.SERVICE_STATUS, admin.REPLY, admin.MODEL_ADD.topic} <= set(TOPICS)
+    assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS) >= 12
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+def test_a_topic_matches_its_own_declaration_and_no_other(topic: Topic[Any]) -> None:
+    assert [other.template for other in TOPICS if other.match(example(topic)) is not None] == [topic.template]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+@given(data=st.data())
+def test_names_put_into_a_topic_are_found_in_it(topic: Topic[Any], data: st.DataObject) -> None:
+    names = {name: data.draw(NAMES, name) for name in names_of(topic)}
+
+    assert topic.match(topic.of(**names)) == names
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+def test_a_filter_has_one_wildcard_for_each_name_and_keeps_every_other_level(topic: Topic[Any]) -> None:
+    levels = topic.template.split("/")
+
+    assert topic.filter.split("/") == ["+" if level.startswith("{") else level for level in levels]
+    assert topic.filter.count("+") == len(names_of(topic)) >= 1
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+def test_a_topic_that_is_longer_shorter_or_has_an_empty_name_is_another(topic: Topic[Any]) -> None:
+    inside = example(topic)
+    empty = topic.of(**dict.fromkeys(names_of(topic), ""))
+
+    assert [topic.match(other) for other in (f"{inside}/x", f"x/{inside}", inside[:-1], empty)] == [None] * 4
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+def test_every_topic_is_below_the_prefix_and_a_device_has_only_up_and_down(topic: Topic[Any]) -> None:
+    assert topic.template.startswith("mdm/v1/")
+    if "/d/" in topic.template:
+        assert re.match(r"mdm/v1/d/\{client_id\}/(up|down)/", topic.template)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_an_operation_has_its_account_and_its_name_in_its_topic(operation: Operation[Any, Any]) -> None:
+    assert operation.topic.of(account="alice") == f"mdm/v1/admin/alice/{operation.name.replace('.', '/')}"
+    assert operation.topic.max_bytes == operation.max_bytes
+
+
+def test_only_what_somebody_is_now_is_retained() -> None:
+    assert {topic for topic in TOPICS if topic.retain} == {topics.STATUS, topics.SERVICE_STATUS}
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=template)
+def test_a_payload_over_the_limit_is_refused_before_it_is_parsed(topic: Topic[Any]) -> None:
+    size = topic.max_bytes + 1
+
+    assert refusal(topic, b"[" * size) == f"payload: must be at most {topic.max_bytes} bytes, has {size}"
+
+
+def test_a_payload_at_the_limit_is_taken() -> None:
+    raw = bytes(topics.FIRMWARE_CHUNK_DATA.max_bytes)
+    padded = b'{"online": true}'.ljust(topics.STATUS.max_bytes)
+
+    assert topics.FIRMWARE_CHUNK_DATA.decode(raw) == topics.FIRMWARE_CHUNK_DATA.encode(raw) == raw
+    assert topics.STATUS.decode(padded) == messages.Status(online=True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "message: Invalid JSON: EOF while parsing a value"),
+        (b'{"online": tru', "message: Invalid JSON: "),
+        (b"\xff\xfe", "message: Invalid JSON: "),
+        (b"[]", "message: Input should be an object"),
+        (b"null", "message: Input should be an object"),
+        (b"{}", "online: Field required"),
+        (b'{"online": "perhaps"}', "online: Input should be a valid boolean"),
+        (b'{"online": true, "rssi_dbm": "loud"}', "rssi_dbm: Input should be a valid integer"),
+        (b'{"online": true, "rssi_dbm": NaN}', "rssi_dbm: Input should be a finite number"),
+        (b'{"online": true, "config_version": 1.5}', "config_version: Input should be a valid integer"),
+        (b'{"online": true, "config_version": -1}', "config_version: Input should be greater than or equal to 0"),
+        (
+            b'{"online": true, "config_version": 9223372036854775808}',
+            "config_version: Input should be less than or equal to 9223372036854775807",
+        ),
+        (b'{"online": true, "ip": "1\\u0000"}', "ip: String should match pattern"),
+        (b'{"online": true, "ip": "1\\n"}', "ip: String should match pattern"),
+        (b'{"online": true, "ip": "\\ud800"}', "message: Invalid JSON: unexpected end of hex escape"),
+        (b'{"online": true, "firmware_version": "1.0\\n"}', "firmware_version: String should match pattern"),
+        (b'{"online": true, "firmware_version": "\xc3\xa9"}', "firmware_version: String should match pattern"),
+        (
+            b'{"online": true, "new": ' + b"[" * 1000 + b"]" * 1000 + b"}",
+            "message: Invalid JSON: recursion limit exceeded",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_named_by_field_and_rule(payload: bytes, reason: str) -> None:
+    assert refusal(topics.STATUS, payload).startswith(reason)
+
+
+def test_every_wrong_field_is_named() -> None:
+    assert refusal(topics.CONFIG_REPORT, b'{"version": -1, "outcome": "lost"}') == (
+        "version: Input should be greater than or equal to 0; "
+        "outcome: Input should be 'applied', 'rejected' or 'reverted'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("NaN", "result: Input should be an object"),
+        ('{"a": NaN}', "result: must be plain JSON: Out of range float values"),
+        ('{"a": [-Infinity]}', "result: must be plain JSON: Out of range float values"),
+        ('{"a": 1e999}', "result: must be plain JSON: Out of range float values"),
+        ('{"a": "\\u0000"}', "result: must not contain the character U+0000"),
+        ('{"a": {"b\\u0000": 1}}', "result: must not contain the character U+0000"),
+        ('{"a": "\\\\\\u0000"}', "result: must not contain the character U+0000"),
+        ('{"a": "\\ud800"}', "message: Invalid JSON: unexpected end of hex escape"),
+        ('{"a": "' + "x" * messages.MAX_DOCUMENT_BYTES + '"}', "result: must be at most 32768 bytes, has 32777"),
+        ('{"a": ' + "[" * 64 + "]" * 64 + "}", "result: must be nested at most 64 levels deep"),
+        ('{"a": ' + "[" * 1000 + "]" * 1000 + "}", "message: Invalid JSON: recursion limit exceeded"),
+    ],
+)
+def test_a_document_that_the_database_could_not_hold_is_refused(value: str, reason: str) -> None:
+    assert refusal(topics.COMMAND_RESULT, result(value)).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        ('{"a": "\\\\u0000"}', {"a": r"\u0000"}),
+        ('{"a": "\\ud83d\\ude00"}', {"a": "\N{GRINNING FACE}"}),
+        ('{"a": [null, {"b": null}]}', {"a": [None, {"b": None}]}),
+        ('{"a": "' + "x" * 32759 + '"}', {"a": "x" * 32759}),
+    ],
+)
+def test_an_unusual_document_is_taken_as_it_is(value: str, document: dict[str, Any]) -> None:
+    assert topics.COMMAND_RESULT.decode(result(value)).result == document
+
+
+def test_the_deepest_document_comes_back_in_an_answer() -> None:
+    document = '{"a": ' * messages.MAX_DOCUMENT_DEPTH + "1" + "}" * messages.MAX_DOCUMENT_DEPTH
+    payload = request(request_id='"r"', device='"k"', overrides=document)
+    changed = admin.ConfigSetResult(
+        client_id="k", version=1, changed=True, document=admin.CONFIG_SET.topic.decode(payload).overrides
+    )
+    answer = admin.Answer(ok=True, result=changed.model_dump(mode="json"))
+
+    assert admin.REPLY.decode(admin.REPLY.encode(answer)) == answer
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_a_field_that_an_operation_does_not_have_is_refused(operation: Operation[Any, Any]) -> None:
+    reasons = refusal(operation.topic, request(request_id='"r"', modle='"x"')).split("; ")
+
+    assert "modle: Extra inputs are not permitted" in reasons
+
+
+def test_a_field_of_a_nested_value_is_named_with_its_path() -> None:
+    payload = request(request_id='"r"', model='"m"', tags='["good", "bad tag"]')
+
+    assert refusal(admin.DEVICE_ADD.topic, payload).startswith("tags.1: String should match pattern")
+
+
+@pytest.mark.parametrize("request_id", ['""', '"' + "x" * 65 + '"', '"a b"', '"\\n"', "1"])
+def test_a_request_id_is_short_and_printable(request_id: str) -> None:
+    assert refusal(admin.MODEL_LIST.topic, request(request_id=request_id)).startswith("request_id: ")
