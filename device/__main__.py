@@ -14,9 +14,9 @@ import structlog
 from device import image as images
 from device import package as packages
 from device.agent import Agent
-from device.image import CHIP_IDS
 from device.options import Options
 from shared.errors import FleetError, InvalidInputError
+from shared.esp32 import CHIP_IDS
 
 _DEFAULTS = Options()
 

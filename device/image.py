@@ -10,24 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import FleetError
+from shared.esp32 import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
-MAGIC: Final = 0xE9
-DESCRIPTOR_MAGIC: Final = 0xABCD5432
 DESCRIPTOR_OFFSET: Final = 32
 HEADER_BYTES: Final = 112
 """As many bytes of a file `read` needs."""
-
-CHIP_IDS: Final = {
-    "esp32": 0,
-    "esp32s2": 2,
-    "esp32c3": 5,
-    "esp32s3": 9,
-    "esp32c2": 12,
-    "esp32c6": 13,
-    "esp32h2": 16,
-    "esp32p4": 18,
-}
-_CHIPS: Final = {number: chip for chip, number in CHIP_IDS.items()}
 
 
 class ImageInvalidError(FleetError):
@@ -50,10 +37,10 @@ def read(data: bytes) -> Image:
     """Return what the first HEADER_BYTES say, or raise ImageInvalidError with the rule that is broken."""
     if len(data) < HEADER_BYTES:
         raise ImageInvalidError(f"image: must have at least {HEADER_BYTES} bytes, has {len(data)}")
-    if data[0] != MAGIC:
+    if data[0] != IMAGE_MAGIC:
         raise ImageInvalidError(f"image: must start with 0xE9, starts with 0x{data[0]:02X}")
     (chip_id,) = struct.unpack_from("<H", data, 12)
-    if chip_id not in _CHIPS:
+    if chip_id not in CHIPS:
         raise ImageInvalidError(f"image: chip id {chip_id} is unknown")
     magic, secure_version = struct.unpack_from("<II", data, DESCRIPTOR_OFFSET)
     if magic != DESCRIPTOR_MAGIC:
@@ -61,7 +48,7 @@ def read(data: bytes) -> Image:
     version = _text(data[48:80], "version")
     if not version or " " in version:
         raise ImageInvalidError("image: version must be 1 to 32 printable characters without a space")
-    return Image(version, _text(data[80:112], "project"), _CHIPS[chip_id], secure_version)
+    return Image(version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version)
 
 
 def _text(field: bytes, name: str) -> str:

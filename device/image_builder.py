@@ -15,8 +15,8 @@ from operator import xor
 from pathlib import Path
 from typing import Final
 
-from device.image import CHIP_IDS, DESCRIPTOR_MAGIC, MAGIC
 from shared.errors import InvalidInputError
+from shared.esp32 import CHIP_IDS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
 # Where a chip maps flash data, and where its internal RAM for code is (esptool's memory maps). An image is mapped
 # in pages of 64 KiB, so data at file offset 32 has an address that ends in 0x20.
@@ -93,7 +93,7 @@ def build(
 
 def _assemble(segments: Sequence[tuple[int, bytes]], *, chip_id: int, entry: int) -> bytes:
     # Mode DIO, 40 MHz, flash of 4 MB, no write-protect pin, any chip revision, and a digest at the end.
-    image = _HEADER.pack(MAGIC, len(segments), 2, 0x20, entry, 0xEE, b"", chip_id, 0, 0, 0xFFFF, b"", 1)
+    image = _HEADER.pack(IMAGE_MAGIC, len(segments), 2, 0x20, entry, 0xEE, b"", chip_id, 0, 0, 0xFFFF, b"", 1)
     checksum = _CHECKSUM_SEED
     for address, data in segments:
         image += _SEGMENT.pack(address, len(data)) + data

@@ -12,21 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import InvalidInputError
+from shared.esp32 import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
-MAGIC: Final = 0xE9
-DESCRIPTOR_MAGIC: Final = 0xABCD5432
 MAX_SEGMENTS: Final = 16
-CHIP_IDS: Final = {
-    "esp32": 0,
-    "esp32s2": 2,
-    "esp32c3": 5,
-    "esp32s3": 9,
-    "esp32c2": 12,
-    "esp32c6": 13,
-    "esp32h2": 16,
-    "esp32p4": 18,
-}
-_CHIPS: Final = {chip_id: chip for chip, chip_id in CHIP_IDS.items()}
 
 # magic, segment count, flash mode, flash size and speed, entry point, write-protect pin, drive settings,
 # chip id, revisions, reserved, hash appended
@@ -102,7 +90,7 @@ def parse(data: bytes) -> Image:
     descriptor = _descriptor(data, segments[0])
     _check_end(data, segments, hash_appended=hash_appended)
     return Image(
-        chip=_CHIPS[chip_id],
+        chip=CHIPS[chip_id],
         chip_id=chip_id,
         version=descriptor.version,
         project=descriptor.project,
@@ -143,12 +131,12 @@ def _header(data: bytes) -> tuple[int, int, int, bool]:
     if len(data) < least:
         raise ImageError("size_bytes", found=len(data), expected=f"at least {least}")
     magic, count, _, _, entry_point, _, _, chip_id, _, _, _, _, hash_appended = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise ImageError("magic", found=f"0x{magic:02X}", expected=f"0x{MAGIC:02X}, an ESP32 image")
+    if magic != IMAGE_MAGIC:
+        raise ImageError("magic", found=f"0x{magic:02X}", expected=f"0x{IMAGE_MAGIC:02X}, an ESP32 image")
     if not 1 <= count <= MAX_SEGMENTS:
         raise ImageError("segment_count", found=count, expected=f"1 to {MAX_SEGMENTS}")
-    if chip_id not in _CHIPS:
-        known = ", ".join(f"{number} ({chip})" for number, chip in _CHIPS.items())
+    if chip_id not in CHIPS:
+        known = ", ".join(f"{number} ({chip})" for number, chip in CHIPS.items())
         raise ImageError("chip_id", found=chip_id, expected=f"one of {known}")
     if hash_appended not in (0, 1):
         raise ImageError("hash_appended", found=hash_appended, expected="0 or 1")

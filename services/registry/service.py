@@ -67,9 +67,11 @@ class Registry:
         return _device_view(*await db.device(caller.session, name))
 
     async def provision(self, caller: Caller, name: str) -> admin.Package:
-        """Hand out a device's package, which holds its secret."""
-        device, model, _ = await db.device(caller.session, name)
+        """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
+        device, model, _ = await db.device(caller.session, name, lock=True)
         client_id = names.client_id(model.code, device.key)
+        if device.rotation_state == "PENDING":
+            raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
         identity = await self.identities.keycloak.get(client_id)
         caller.audit("device.provision", client_id)
         self.outbox.tell(caller.session, "device/provisioned", client_id)

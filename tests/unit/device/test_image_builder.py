@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from device import image, image_builder
-from device.image import CHIP_IDS, ImageInvalidError
+from device.image import ImageInvalidError
+from shared.esp32 import CHIP_IDS
 from shared.errors import InvalidInputError
 
 

