@@ -28,8 +28,8 @@ def _depth(value: JsonValue) -> int:
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-def _storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Refuse what PostgreSQL's jsonb can not hold, and what is larger than a device could take."""
+def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the document; raise ValueError for what jsonb can not hold or a device could not take."""
     if _depth(document) > MAX_DOCUMENT_DEPTH:
         raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
     try:
@@ -44,7 +44,7 @@ def _storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return document
 
 
-Document = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+Document = Annotated[dict[str, JsonValue], AfterValidator(storable)]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
 """As an ESP32 image names it; images built by Arduino have spaces in it."""

@@ -51,7 +51,7 @@ def wants(candidate: Candidate, running: Running) -> bool:
 
 
 def counts(present: str | None, reported: str) -> bool:
-    """Say whether a report moves a delivery: one that has ended is moved by a new offer only."""
+    """Say whether a report moves a delivery: once it has ended, only another end or a new offer does."""
     return present not in ENDS or reported in ENDS
 
 

@@ -12,6 +12,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from shared.errors import InvalidInputError
+from shared.messages import storable
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
@@ -24,14 +25,18 @@ def check_schema(schema: Mapping[str, Any]) -> None:
         raise InvalidInputError("config_schema: is nested too deeply") from None
 
 
-def check(document: Mapping[str, Any], schema: Mapping[str, Any] | None, *, field: str) -> None:
-    """Raise InvalidInputError naming the path and the rule unless `document` fits the schema."""
+def check(document: dict[str, Any], schema: Mapping[str, Any] | None, *, field: str) -> None:
+    """Raise InvalidInputError naming the path and the rule unless `document` fits a device and the schema."""
+    try:
+        storable(document)
+    except ValueError as error:
+        raise InvalidInputError(f"{field}: {error}") from None
     if schema is None:
         return
     # The empty registry: a reference to another host must not be fetched from here.
     validator = Draft202012Validator(schema, registry=Registry())
     try:
-        error = best_match(validator.iter_errors(document))
+        fault = best_match(validator.iter_errors(document))
     except Unresolvable as unresolvable:
         raise InvalidInputError(f"config_schema: can not resolve {unresolvable}") from None
     except RecursionError:
@@ -41,8 +46,8 @@ def check(document: Mapping[str, Any], schema: Mapping[str, Any] | None, *, fiel
         raise InvalidInputError("config_schema: a $ref points at something that is no schema") from None
     except ArithmeticError:
         raise InvalidInputError(f"{field}: has a number that is too large to check") from None
-    if error is not None:
-        raise InvalidInputError(f"{field}{_path(error)}: {error.message}")
+    if fault is not None:
+        raise InvalidInputError(f"{field}{_path(fault)}: {fault.message}")
 
 
 def _path(error: ValidationError | SchemaError) -> str:

@@ -33,11 +33,15 @@ class Leadership:
         self._database = database
         self._lease_s = lease_s
         self._turn = asyncio.Lock()
+        self._lost = asyncio.Event()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Commit at the end of the block; raise LeadershipLostError when the connection is gone."""
         async with self._turn:
+            # SQLAlchemy would open a new connection in place of one that broke, and that one holds no lock.
+            if self._lost.is_set() or self._connection.invalidated:
+                raise self._loss()
             try:
                 async with AsyncSession(self._connection, expire_on_commit=False) as session:
                     async with session.begin():
@@ -48,21 +52,29 @@ class Leadership:
                 raise refusal(error) from error
             except DBAPIError as error:
                 if is_outage(error):
-                    raise LeadershipLostError("the connection that holds the lock is gone") from error
+                    raise self._loss() from error
                 if is_busy(error):
                     raise UnavailableError("the database is busy; try again") from error
                 raise
 
     async def keep(self) -> None:
-        """Renew the lease until cancelled, or raise LeadershipLostError."""
+        """Renew the lease until cancelled; raise LeadershipLostError as soon as the connection is gone."""
         while True:
-            await asyncio.sleep(self._lease_s / 4)
+            try:
+                async with asyncio.timeout(self._lease_s / 4):
+                    await self._lost.wait()
+            except TimeoutError:
+                pass
             await self.check()
 
     async def check(self) -> None:
         """Raise LeadershipLostError unless the lock is still held: asked before each deed outside."""
         async with self.transaction() as session:
             await session.execute(select(1))
+
+    def _loss(self) -> LeadershipLostError:
+        self._lost.set()
+        return LeadershipLostError("the connection that holds the lock is gone")
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ from shared.schema import SCHEMA, Base
 
 
 def _run(connection: Connection) -> None:
-    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    # Two services that start at once must not both migrate.
+    # Two that start at once must not both make the schema.
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('mdm:migrations'))"))
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,

@@ -187,6 +187,12 @@ async def test_a_configuration_against_the_schema_is_refused_with_its_path(fleet
     assert (await fleet.show(package)).config_version == 1
 
 
+async def test_a_merged_configuration_that_no_device_could_take_is_refused(fleet: Fleet) -> None:
+    package = await fleet.device(await fleet.model(config_defaults={"a": "x" * 20_000}))
+    with pytest.raises(AnswerError, match="configuration: must be at most 32768 bytes"):
+        await set_config(fleet, package.client_id, {"b": "x" * 20_000})
+
+
 async def test_a_device_that_has_the_configuration_is_not_sent_it_again(fleet: Fleet) -> None:
     package = await fleet.device()
     async with RawDevice(package) as device:

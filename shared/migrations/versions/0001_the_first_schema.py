@@ -336,4 +336,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP SCHEMA mdm CASCADE")
+    # Not the whole schema: Alembic's own table is in it too.
+    op.execute(
+        "DROP TABLE mdm.admin_requests, mdm.audit_log, mdm.device_configs, mdm.device_models, mdm.device_presence,"
+        " mdm.devices, mdm.firmware_deliveries, mdm.firmware_images, mdm.firmware_upload_chunks,"
+        " mdm.firmware_uploads, mdm.outbox, mdm.rotation_slots, mdm.rotations CASCADE"
+    )
+    op.execute("DROP FUNCTION mdm.refuse()")

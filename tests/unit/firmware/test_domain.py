@@ -71,7 +71,7 @@ def test_the_stages_are_those_of_the_protocol() -> None:
     assert domain.OFFERED not in set(FirmwareStage)
 
 
-@pytest.mark.parametrize(("present", "reported"), product(STAGES, FirmwareStage))
+@pytest.mark.parametrize(("present", "reported"), list(product(STAGES, FirmwareStage)))
 def test_a_late_report_of_progress_does_not_reopen_a_delivery_that_has_ended(
     present: str | None, reported: str
 ) -> None:

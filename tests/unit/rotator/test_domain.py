@@ -78,12 +78,12 @@ def test_every_open_step_can_end(step: Step) -> None:
 @pytest.mark.parametrize("step", OPEN)
 def test_an_attempt_can_always_end_without_the_device(step: Step) -> None:
     while step not in ENDS:
-        step = advance(step, Event.RESTORED if step is Step.RESTORING else Event.EXPIRED)  # noqa: PLW2901
+        step = advance(step, Event.RESTORED if step is Step.RESTORING else Event.EXPIRED)
 
     assert step is Step.TIMEOUT
 
 
-@pytest.mark.parametrize(("step", "event"), product(sorted(ENDS), Event))
+@pytest.mark.parametrize(("step", "event"), list(product(sorted(ENDS), Event)))
 def test_nothing_happens_after_the_end(step: Step, event: Event) -> None:
     with pytest.raises(IllegalTransitionError):
         advance(step, event)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
 import string
 from uuid import UUID
 
@@ -78,6 +80,8 @@ def test_a_sealed_secret_is_a_compact_jwe_that_only_its_key_opens(key: OKPKey) -
 
     assert SECRET.get_secret_value() not in token
     assert token.count(".") == 4
+    header = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
+    assert (header["alg"], header["enc"], header["epk"]["crv"]) == ("ECDH-ES", "A256GCM", "X25519")
     assert crypto.unseal(token, key) == SECRET
     with pytest.raises(crypto.SecretUnreadableError, match="jwe: can not be opened"):
         crypto.unseal(token, OKPKey.generate_key("X25519"))

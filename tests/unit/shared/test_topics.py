@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -113,6 +114,17 @@ def test_a_payload_at_the_limit_is_taken() -> None:
 
     assert topics.FIRMWARE_CHUNK_DATA.decode(raw) == topics.FIRMWARE_CHUNK_DATA.encode(raw) == raw
     assert topics.STATUS.decode(padded) == messages.Status(online=True)
+
+
+def test_what_is_absent_is_left_out_and_a_null_in_a_document_is_kept() -> None:
+    config = messages.Config(request_id=None, version=1, document={"a": None}, secret_generation=2)
+
+    assert json.loads(topics.CONFIG.encode(config)) == {
+        "version": 1,
+        "unchanged": False,
+        "document": {"a": None},
+        "secret_generation": 2,
+    }
 
 
 @pytest.mark.parametrize(

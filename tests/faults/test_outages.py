@@ -1,0 +1,92 @@
+"""A neighbour goes away, or a leader freezes, in the middle of a rotation: it goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared import admin
+from tests import credentials
+from tests.fleet import Fleet
+from tests.servers.base import Process, Server
+from tests.stack import Stack
+from tests.system import System
+
+
+@pytest.fixture
+async def patient(system: System) -> AsyncIterator[System]:
+    """Run the rotator with a deadline that outlasts an outage."""
+    system.stop("rotator")
+    await asyncio.to_thread(lambda: system.start("rotator", MDM_ROTATION_DEADLINE_S="60"))
+    yield system
+    await asyncio.to_thread(system.stop, "rotator")
+    await asyncio.to_thread(system.start, "rotator")
+
+
+def neighbour(stack: Stack, name: str) -> Server:
+    return {"keycloak": stack.keycloak, "broker": stack.broker, "postgres": stack.postgres}[name]
+
+
+async def logged(process: Process, event: bytes, *, beyond: int) -> None:
+    async with asyncio.timeout(30):
+        while event not in (await asyncio.to_thread(process.log_file.read_bytes))[beyond:]:
+            pass
+
+
+@pytest.mark.parametrize("name", ["keycloak", "broker", "postgres"])
+@pytest.mark.parametrize("step", ["rotation/offered", "rotation/delivered", "rotation/stored"])
+async def test_a_rotation_survives_the_outage_of_a_neighbour(
+    fleet: Fleet, patient: System, name: str, step: str
+) -> None:
+    package = await fleet.device()
+    server = neighbour(patient.stack, name)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, step)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        view = await fleet.until(package, lambda view: view.rotation_state == "OK")
+        renewed = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+    assert view.secret_generation == 2
+    assert await credentials.keycloak_accepts(renewed)
+    assert await credentials.broker_accepts(renewed)
+    assert not await credentials.keycloak_accepts(package)
+
+
+async def test_a_frozen_leader_gives_way_and_writes_nothing_when_it_wakes(fleet: Fleet, system: System) -> None:
+    standby = await asyncio.to_thread(lambda: system.start("rotator", name="standby"))
+    old = system.services["rotator"]
+    written = old.log_file.stat().st_size
+    try:
+        old.send_signal(signal.SIGSTOP)
+        package = await fleet.device()
+        async with fleet.powered(package):
+            await fleet.until(package, lambda view: view.online)
+            await fleet.ask(admin.ROTATION_START, device=package.client_id)
+            await fleet.until(package, lambda view: view.secret_generation == 2)
+        old.send_signal(signal.SIGCONT)
+        await logged(old, b"rotator.stepped_down", beyond=written)
+        assert await leaders(system.stack) == 1
+        assert standby.running
+    finally:
+        old.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(system.stop, "standby")
+
+
+async def leaders(stack: Stack) -> int:
+    engine = create_async_engine(stack.endpoints.database_url)
+    try:
+        async with engine.connect() as connection:
+            query = (
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND "
+                "((classid::bigint << 32) | objid::bigint) = hashtextextended('mdm:rotator', 0)"
+            )
+            return int(await connection.scalar(text(query)) or 0)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,101 @@
+"""Leadership on a real database: one at a time, and nothing is written once the lock's connection is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from services.rotator import leader
+from services.rotator.leader import Leadership
+from shared import migrate, postgres
+from shared.errors import LeadershipLostError
+from shared.postgres import Database
+from tests.stack import Stack
+
+POLL_S = 0.05
+
+
+@pytest.fixture
+async def database(stack: Stack) -> AsyncIterator[Database]:
+    """A database without a rotator, so that the lock is free."""
+    base = stack.endpoints.database_url
+    async with postgres.connected(SecretStr(base)) as present, present.engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text("DROP DATABASE IF EXISTS leader WITH (FORCE)"))
+        await autocommit.execute(text("CREATE DATABASE leader"))
+    url = base.rpartition("/")[0] + "/leader"
+    await asyncio.to_thread(migrate.upgrade, url)
+    async with postgres.connected(SecretStr(url)) as connected:
+        yield connected
+
+
+def elected(database: Database, *, lease_s: float = 30) -> AbstractAsyncContextManager[Leadership]:
+    url = SecretStr(database.engine.url.render_as_string(hide_password=False))
+    return leader.elected(url, database, poll_s=POLL_S, lease_s=lease_s)
+
+
+async def end_all_other_connections(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+
+
+async def test_a_second_leader_waits_for_the_first(database: Database) -> None:
+    async def lead_once() -> None:
+        async with elected(database) as leadership:
+            await leadership.check()
+
+    async with elected(database):
+        second = asyncio.ensure_future(lead_once())
+        done, _ = await asyncio.wait([second], timeout=10 * POLL_S)
+        assert not done
+    async with asyncio.timeout(10):
+        await second
+
+
+async def test_a_leader_whose_connection_is_gone_writes_nothing_not_even_on_a_new_one(database: Database) -> None:
+    async with elected(database) as leadership:
+        await leadership.check()
+        await end_all_other_connections(database)
+        for _ in range(3):
+            with pytest.raises(LeadershipLostError):
+                async with leadership.transaction() as session:
+                    await session.execute(text("INSERT INTO mdm.rotation_slots VALUES (7)"))
+    async with database.transaction() as session:
+        assert not await session.scalar(text("SELECT count(*) FROM mdm.rotation_slots WHERE slot = 7"))
+
+
+async def test_a_leader_that_says_nothing_for_the_lease_loses_the_lock(database: Database) -> None:
+    async with elected(database, lease_s=0.5) as leadership:
+        async with asyncio.timeout(10), elected(database) as next_one:
+            await next_one.check()
+        with pytest.raises(LeadershipLostError):
+            await leadership.check()
+
+
+async def test_a_leader_that_keeps_its_lease_stays_the_leader(database: Database) -> None:
+    async with elected(database, lease_s=0.5) as leadership:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await leadership.keep()
+        await leadership.check()
+
+
+async def test_keeping_the_lease_ends_as_soon_as_the_connection_is_gone(database: Database) -> None:
+    async with elected(database) as leadership:
+        keeping = asyncio.ensure_future(leadership.keep())
+        await end_all_other_connections(database)
+        with pytest.raises(LeadershipLostError):
+            await leadership.check()
+        async with asyncio.timeout(2):
+            with pytest.raises(LeadershipLostError):
+                await keeping

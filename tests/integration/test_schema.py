@@ -1,0 +1,423 @@
+"""The migration on a real PostgreSQL, and every invariant that it promises, tried."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from alembic import command
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared import migrate, schema
+from tests.stack import Stack
+
+PATIENCE_S = 30
+COLUMNS = """
+    SELECT table_name, column_name, udt_name, is_nullable, column_default, is_identity, identity_generation
+    FROM information_schema.columns WHERE table_schema = 'mdm' AND table_name <> 'alembic_version'
+"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, conname, contype::text, condeferrable, condeferred, pg_get_constraintdef(oid)
+    FROM pg_constraint
+    WHERE connamespace = 'mdm'::regnamespace AND conrelid IS DISTINCT FROM to_regclass('mdm.alembic_version')
+"""
+INDEXES = "SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'mdm' AND tablename <> 'alembic_version'"
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'mdm'"
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity, pg_sleep(0.02)
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+OPEN_ROTATION = """
+    INSERT INTO mdm.rotations (id, device_id, generation, old_generation, step, new_secret, old_secret, started_at,
+        deadline_at) VALUES ($1, $2, $3, 1, 'OFFERED', 'new', 'old', now(), now())
+"""
+ENDED_ROTATION = """
+    INSERT INTO mdm.rotations (id, device_id, generation, old_generation, step, outcome, started_at, deadline_at,
+        ended_at) VALUES ($1, $2, $3, 1, 'SWITCHED', 'DONE', now(), now(), now())
+"""
+
+
+def dsn(url: str) -> str:
+    return url.replace("+asyncpg", "")
+
+
+@asynccontextmanager
+async def new_database(stack: Stack) -> AsyncIterator[str]:
+    """An empty database for the block, as a URL for SQLAlchemy."""
+    url = stack.endpoints.database_url
+    name = f"schema_{uuid4().hex}"
+    server = await asyncpg.connect(dsn(url))
+    try:
+        await server.execute(f"CREATE DATABASE {name}")
+        # The user is called mdm too, so that Alembic would take the schema for the default one, and find nothing.
+        await server.execute(f"ALTER DATABASE {name} SET search_path = public")
+        yield f"{url.rpartition('/')[0]}/{name}"
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn(url))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def upgrade_in_a_process(url: str) -> str:
+    """Run the migration as a service's container does, and return what it says when it fails."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "shared.migrate",
+        env={**os.environ, "MDM_DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return said.decode() if process.returncode else ""
+
+
+async def facts(url: str) -> dict[str, set[tuple[object, ...]]]:
+    """What PostgreSQL itself says of the schema."""
+    async with connected(url) as connection:
+        return {
+            query: {tuple(row.values()) for row in await connection.fetch(query)}
+            for query in (COLUMNS, CONSTRAINTS, INDEXES)
+        }
+
+
+@pytest.fixture(scope="module")
+async def database_url(stack: Stack) -> AsyncIterator[str]:
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        yield url
+
+
+@dataclass
+class Rows:
+    """Makes rows that are right, in a transaction that is rolled back after the test."""
+
+    connection: asyncpg.Connection
+    names: count[int] = field(default_factory=lambda: count(1))
+
+    async def run(self, statement: str, *values: object) -> None:
+        await self.connection.execute(statement, *values)
+
+    async def model(self, code: str = "a_model") -> int:
+        row = await self.connection.fetchrow(
+            "INSERT INTO mdm.device_models (code, name, chip, slot_size_bytes, config_defaults)"
+            " VALUES ($1, '', 'esp32', 1, '{}') RETURNING id",
+            code,
+        )
+        assert row is not None
+        return int(row["id"])
+
+    async def device(self, model_id: int, *, key: str | None = None, config: bool = True) -> int:
+        number = next(self.names)
+        row = await self.connection.fetchrow(
+            "INSERT INTO mdm.devices (key, model_id, name, tags, lifecycle, request_id, config_version)"
+            " VALUES ($1, $2, '', '{}', 'ACTIVE', $3, 1) RETURNING id",
+            f"key{number:05}" if key is None else key,
+            model_id,
+            f"request {number}",
+        )
+        assert row is not None
+        device_id = int(row["id"])
+        if config:
+            await self.run(
+                "INSERT INTO mdm.device_configs (device_id, version, overrides, document, author)"
+                " VALUES ($1, 1, '{}', '{}', 'test')",
+                device_id,
+            )
+        return device_id
+
+
+@pytest.fixture
+async def rows(database_url: str) -> AsyncIterator[Rows]:
+    async with connected(database_url) as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield Rows(connection)
+        await transaction.rollback()
+
+
+@asynccontextmanager
+async def refused(
+    by: str, error: type[asyncpg.PostgresError] = asyncpg.CheckViolationError
+) -> AsyncIterator[None]:
+    """The block breaks the rule of this name."""
+    with pytest.raises(error) as caught:
+        yield
+    assert type(caught.value) is error
+    assert by in (caught.value.constraint_name, caught.value.args[0])
+
+
+async def test_the_migration_makes_what_the_models_say(database_url: str) -> None:
+    await asyncio.to_thread(command.check, migrate.config(database_url))
+
+
+async def test_the_migration_makes_the_same_constraints_defaults_and_indexes_as_the_models(
+    stack: Stack, database_url: str
+) -> None:
+    async with new_database(stack) as other_url:
+        engine = create_async_engine(other_url)
+        async with engine.begin() as connection:
+            await connection.execute(text(f"CREATE SCHEMA {schema.SCHEMA}"))
+            await connection.run_sync(schema.Base.metadata.create_all)
+        await engine.dispose()
+
+        assert await facts(database_url) == await facts(other_url)
+
+
+async def test_a_second_upgrade_changes_nothing(database_url: str) -> None:
+    before = await facts(database_url)
+    await asyncio.to_thread(migrate.upgrade, database_url)
+
+    assert await facts(database_url) == before
+    async with connected(database_url) as connection:
+        assert [row["slot"] for row in await connection.fetch("SELECT slot FROM mdm.rotation_slots")] == [0]
+
+
+async def test_the_migration_can_be_undone_and_done_again(stack: Stack) -> None:
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        made = await facts(url)
+        await asyncio.to_thread(command.downgrade, migrate.config(url), "base")
+        async with connected(url) as connection:
+            assert [row["tablename"] for row in await connection.fetch(TABLES)] == ["alembic_version"]
+        await asyncio.to_thread(migrate.upgrade, url)
+
+        assert await facts(url) == made
+
+
+async def test_services_that_start_at_once_migrate_once(stack: Stack) -> None:
+    async with new_database(stack) as url, connected(url) as connection, asyncio.timeout(PATIENCE_S):
+        await connection.execute("SELECT pg_advisory_lock(hashtext('mdm:migrations'))")
+        async with asyncio.TaskGroup() as tasks:
+            upgrades = [tasks.create_task(upgrade_in_a_process(url)) for _ in range(3)]
+            while await connection.fetchval(WAITING) < len(upgrades):
+                assert not any(upgrade.done() for upgrade in upgrades)
+            await connection.execute("SELECT pg_advisory_unlock(hashtext('mdm:migrations'))")
+
+        assert [upgrade.result() for upgrade in upgrades] == ["", "", ""]
+        names = {row["tablename"] for row in await connection.fetch(TABLES)}
+        assert names == {table.name for table in schema.Base.metadata.tables.values()} | {"alembic_version"}
+
+
+@pytest.mark.parametrize("code", ["", "A", "a-b", "a b", "a\n", "é", "a" * 51])
+async def test_a_model_code_is_made_of_what_a_client_id_may_have(rows: Rows, code: str) -> None:
+    async with refused("device_models_code_check"):
+        await rows.model(code)
+
+
+async def test_a_model_code_is_given_once(rows: Rows) -> None:
+    await rows.model("twice")
+    async with refused("device_models_code_key", asyncpg.UniqueViolationError):
+        await rows.model("twice")
+
+
+async def test_a_model_code_can_not_be_changed(rows: Rows) -> None:
+    model_id = await rows.model("first")
+    await rows.run("UPDATE mdm.device_models SET code = 'first', name = 'new' WHERE id = $1", model_id)
+    async with refused("device_models.code can not be changed", asyncpg.IntegrityConstraintViolationError):
+        await rows.run("UPDATE mdm.device_models SET code = 'second' WHERE id = $1", model_id)
+
+
+async def test_a_slot_of_flash_has_a_size(rows: Rows) -> None:
+    model_id = await rows.model()
+    async with refused("device_models_slot_size_check"):
+        await rows.run("UPDATE mdm.device_models SET slot_size_bytes = 0 WHERE id = $1", model_id)
+
+
+@pytest.mark.parametrize("key", ["", "abcdefg", "abcdefghi", "ABCDEFGH", "abcdefg-", "abcdefg\n", "abcdefgé"])
+async def test_a_device_key_is_eight_letters_and_digits(rows: Rows, key: str) -> None:
+    model_id = await rows.model()
+    async with refused("devices_key_check"):
+        await rows.device(model_id, key=key)
+
+
+async def test_a_device_key_is_given_once_over_all_models(rows: Rows) -> None:
+    await rows.device(await rows.model("first"), key="abcdefgh")
+    second = await rows.model("second")
+    async with refused("devices_key_key", asyncpg.UniqueViolationError):
+        await rows.device(second, key="abcdefgh")
+
+
+@pytest.mark.parametrize("change", ["key = 'zzzzzzzz'", "model_id = $2"])
+async def test_what_a_client_id_is_made_of_can_not_be_changed(rows: Rows, change: str) -> None:
+    device_id = await rows.device(await rows.model("first"))
+    values = [await rows.model("second")] if "$2" in change else []
+    await rows.run("UPDATE mdm.devices SET key = key, model_id = model_id, name = 'new' WHERE id = $1", device_id)
+    async with refused(
+        "devices.key and devices.model_id can not be changed", asyncpg.IntegrityConstraintViolationError
+    ):
+        await rows.run(f"UPDATE mdm.devices SET {change} WHERE id = $1", device_id, *values)  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("rotation_state = 'PENDING'", "devices_slot_when_pending_check"),
+        ("rotation_slot = 0", "devices_slot_when_pending_check"),
+        ("rotation_state = 'QUEUED', rotation_slot = 0", "devices_slot_when_pending_check"),
+        ("rotation_state = 'TIMEOUT'", "devices_retry_after_timeout_check"),
+        ("rotation_retry_at = now()", "devices_retry_after_timeout_check"),
+        ("secret_generation = 2", "devices_generation_check"),
+        ("secret_generation = 0", "devices_generation_check"),
+        ("last_generation = 0", "devices_generation_check"),
+        ("rotation_state = 'WAITING'", "devices_rotation_state_check"),
+        ("lifecycle = 'LOST'", "devices_lifecycle_check"),
+    ],
+)
+async def test_a_state_that_contradicts_itself_is_refused(rows: Rows, change: str, rule: str) -> None:
+    device_id = await rows.device(await rows.model())
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.devices SET {change} WHERE id = $1", device_id)  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "rotation_state = 'PENDING', rotation_slot = 0",
+        "rotation_state = 'TIMEOUT', rotation_retry_at = now()",
+        "rotation_state = 'QUEUED'",
+        "secret_generation = 2, last_generation = 3",
+    ],
+)
+async def test_a_state_of_the_protocol_is_taken(rows: Rows, change: str) -> None:
+    device_id = await rows.device(await rows.model())
+    await rows.run(f"UPDATE mdm.devices SET {change} WHERE id = $1", device_id)  # noqa: S608
+
+
+async def test_two_devices_can_not_rotate_in_one_slot(rows: Rows) -> None:
+    model_id = await rows.model()
+    first, second = await rows.device(model_id), await rows.device(model_id)
+    pending = "UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 0 WHERE id = $1"
+    await rows.run(pending, first)
+    async with refused("devices_rotation_slot_key", asyncpg.UniqueViolationError):
+        await rows.run(pending, second)
+
+
+async def test_a_device_can_not_rotate_in_a_slot_that_there_is_not(rows: Rows) -> None:
+    device_id = await rows.device(await rows.model())
+    pending = "UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 1 WHERE id = $1"
+    async with (
+        refused("devices_rotation_slot_fkey", asyncpg.ForeignKeyViolationError),
+        rows.connection.transaction(),
+    ):
+        await rows.run(pending, device_id)
+    await rows.run("INSERT INTO mdm.rotation_slots (slot) VALUES (1)")
+    await rows.run(pending, device_id)
+
+
+async def test_a_slot_in_use_can_not_be_taken_away(rows: Rows) -> None:
+    device_id = await rows.device(await rows.model())
+    await rows.run("UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 0 WHERE id = $1", device_id)
+    async with refused("devices_rotation_slot_fkey", asyncpg.ForeignKeyViolationError):
+        await rows.run("DELETE FROM mdm.rotation_slots")
+
+
+async def test_a_device_has_one_open_rotation(rows: Rows) -> None:
+    model_id = await rows.model()
+    device_id, other = await rows.device(model_id), await rows.device(model_id)
+    await rows.run(ENDED_ROTATION, uuid4(), device_id, 2)
+    await rows.run(OPEN_ROTATION, uuid4(), device_id, 3)
+    await rows.run(OPEN_ROTATION, uuid4(), other, 3)
+    async with refused("rotations_open_key", asyncpg.UniqueViolationError):
+        await rows.run(OPEN_ROTATION, uuid4(), device_id, 4)
+
+
+async def test_no_generation_is_offered_to_a_device_twice(rows: Rows) -> None:
+    device_id = await rows.device(await rows.model())
+    await rows.run(ENDED_ROTATION, uuid4(), device_id, 2)
+    async with refused("rotations_device_id_generation_key", asyncpg.UniqueViolationError):
+        await rows.run(OPEN_ROTATION, uuid4(), device_id, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("new_secret = NULL", "rotations_secrets_only_while_open_check"),
+        ("old_secret = NULL", "rotations_secrets_only_while_open_check"),
+        ("new_secret = NULL, old_secret = NULL", "rotations_secrets_only_while_open_check"),
+        ("outcome = 'DONE', ended_at = now()", "rotations_secrets_only_while_open_check"),
+        ("outcome = 'DONE', ended_at = now(), new_secret = NULL", "rotations_secrets_only_while_open_check"),
+        ("outcome = 'DONE', ended_at = now(), old_secret = NULL", "rotations_secrets_only_while_open_check"),
+        ("outcome = 'DONE', new_secret = NULL, old_secret = NULL", "rotations_ended_check"),
+        ("ended_at = now()", "rotations_ended_check"),
+        ("outcome = 'LOST', ended_at = now(), new_secret = NULL, old_secret = NULL", "rotations_outcome_check"),
+        ("step = 'DONE'", "rotations_step_check"),
+    ],
+)
+async def test_a_rotation_has_its_secrets_exactly_while_it_is_open(rows: Rows, change: str, rule: str) -> None:
+    device_id, rotation_id = await rows.device(await rows.model()), uuid4()
+    await rows.run(OPEN_ROTATION, rotation_id, device_id, 2)
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.rotations SET {change} WHERE id = $1", rotation_id)  # noqa: S608
+
+
+async def test_an_open_rotation_can_end(rows: Rows) -> None:
+    device_id, rotation_id = await rows.device(await rows.model()), uuid4()
+    await rows.run(OPEN_ROTATION, rotation_id, device_id, 2)
+    await rows.run(
+        "UPDATE mdm.rotations SET outcome = 'TIMEOUT', ended_at = now(), new_secret = NULL, old_secret = NULL"
+        " WHERE id = $1",
+        rotation_id,
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE mdm.audit_log SET actor = 'nobody'",
+        "DELETE FROM mdm.audit_log",
+        "DELETE FROM mdm.audit_log WHERE false",
+        "TRUNCATE mdm.audit_log",
+    ],
+)
+async def test_what_was_noted_can_not_be_changed_or_removed(rows: Rows, statement: str) -> None:
+    await rows.run("INSERT INTO mdm.audit_log (actor, action, subject) VALUES ('somebody', 'did', 'this')")
+    async with refused("audit_log rows can only be added", asyncpg.IntegrityConstraintViolationError):
+        await rows.run(statement)
+
+
+async def test_a_device_without_the_configuration_that_it_should_have_is_refused_at_commit(
+    database_url: str,
+) -> None:
+    async with connected(database_url) as connection:
+        rows, transaction = Rows(connection), connection.transaction()
+        await transaction.start()
+        await rows.device(await rows.model(f"m{uuid4().hex}"), config=False)
+        async with refused("devices_config_version_fkey", asyncpg.ForeignKeyViolationError):
+            await transaction.commit()
+
+
+async def test_a_configuration_in_use_can_not_be_removed(rows: Rows) -> None:
+    device_id = await rows.device(await rows.model())
+    await rows.run("SET CONSTRAINTS ALL IMMEDIATE")
+    async with refused("devices_config_version_fkey", asyncpg.ForeignKeyViolationError):
+        await rows.run("DELETE FROM mdm.device_configs WHERE device_id = $1", device_id)
+
+
+async def test_a_device_that_is_removed_takes_its_rows_with_it(rows: Rows) -> None:
+    device_id = await rows.device(await rows.model())
+    await rows.run(OPEN_ROTATION, uuid4(), device_id, 2)
+    await rows.run("INSERT INTO mdm.device_presence (device_id) VALUES ($1)", device_id)
+    await rows.run("DELETE FROM mdm.devices WHERE id = $1", device_id)
+    await rows.run("SET CONSTRAINTS ALL IMMEDIATE")
+
+    for table in ("rotations", "device_presence", "device_configs"):
+        query = f"SELECT count(*) FROM mdm.{table} WHERE device_id = $1"  # noqa: S608
+        assert await rows.connection.fetchval(query, device_id) == 0
