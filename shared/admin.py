@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from shared.messages import MAX_CHUNK_BYTES, Count, Document, Line, RequestId, Sha256, Version
 from shared.topics import PREFIX, Topic
@@ -167,10 +167,16 @@ class ConfigSetResult(Result):
 
 
 class RotationStart(Request):
-    """Queue devices for a rotation of their secrets: one, or all that are enabled."""
+    """Queue devices for a rotation of their secrets: one, or all that are enabled, said in so many words."""
 
     device: DeviceName | None = None
     all: bool = False
+
+    @model_validator(mode="after")
+    def _one_or_all(self) -> Self:
+        if (self.device is None) != self.all:
+            raise ValueError("exactly one of device and all must be given")
+        return self
 
 
 class RotationQueued(Result):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Histogram, start_http_server
 
 MESSAGES = Counter(
     "mdm_messages_total",
@@ -14,7 +14,6 @@ KEYCLOAK_OPERATIONS = Counter(
     "Requests to Keycloak, by operation and outcome.",
     ["operation", "status"],
 )
-ROTATION_STATE = Gauge("iot_rotation_state_count", "Devices in each state of rotation.", ["state"])
 ROTATION_DURATION = Histogram(
     "iot_rotation_duration_seconds",
     "From offer to end of a rotation, by outcome.",

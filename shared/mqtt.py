@@ -7,6 +7,7 @@ of lanes: a full lane makes the reader wait, so that no flood of messages grows 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ LANES: Final = 32
 LANE_LENGTH: Final = 100
 _CALL_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.1, 10.0)
+_GOODBYE_S: Final = 1.0
 _RETRY_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
 
@@ -202,6 +204,15 @@ class Connection:
             finally:
                 self._client = None
                 self._up.clear()
+                await self._say_the_will(client)
+
+    async def _say_the_will(self, client: aiomqtt.Client) -> None:
+        """Publish the will: the broker does so only for a connection that breaks, not for one that is ended."""
+        if self.will:
+            topic, payload = self.will
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await client.publish(topic, payload, 1, retain=True)
 
     async def _read(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin
 from shared.admin import Answer, Operation, Problem, Request, Result
 from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt import Connection, Delivery, Route
-from shared.postgres import Transactions
+from shared.postgres import Database, Transactions
 from shared.schema import AdminRequest, AuditEntry
 
 log = structlog.get_logger()
@@ -125,6 +126,12 @@ class Desk:
                 )
             )
             return answer
+
+
+async def forget_answers(database: Database, *, before: datetime) -> None:
+    """Delete the answers to requests that were answered before this time (UTC); nobody repeats those any more."""
+    async with database.transaction() as session:
+        await session.execute(delete(AdminRequest).where(AdminRequest.answered_at < before))
 
 
 def _checked(response_topic: str | None, account: str) -> str:

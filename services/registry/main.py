@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -12,12 +13,14 @@ from services.registry.service import Registry
 from shared import broker_accounts, keycloak, lifecycle, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
-from shared.requests import Desk
+from shared.postgres import Database
+from shared.requests import Desk, forget_answers
 from shared.service import Health
 from shared.settings import RegistrySettings
 
 log = structlog.get_logger()
-UNDO_EVERY_S = 60.0
+HOUSEKEEPING_S = 60.0
+ANSWERS_KEPT = timedelta(days=1)
 
 
 async def main(settings: RegistrySettings) -> None:
@@ -35,19 +38,20 @@ async def main(settings: RegistrySettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(undo_unfinished(identities), name="undo-unfinished")
+            tasks.create_task(keep_house(database, identities), name="house")
 
 
-async def undo_unfinished(identities: Identities) -> None:
-    """Remove what cut-off makings left, at the start and from time to time."""
+async def keep_house(database: Database, identities: Identities) -> None:
+    """Remove what cut-off makings left, and old answers, at the start and from time to time."""
     while True:
         try:
             undone = await identities.undo_unfinished()
             if undone:
                 log.info("identity.unfinished_undone", devices=undone)
+            await forget_answers(database, before=datetime.now(UTC) - ANSWERS_KEPT)
         except FleetError as error:
-            log.warning("identity.undo_failed", reason=error.message)
-        await asyncio.sleep(UNDO_EVERY_S)
+            log.warning("registry.house_not_kept", reason=error.message)
+        await asyncio.sleep(HOUSEKEEPING_S)
 
 
 if __name__ == "__main__":

@@ -233,6 +233,16 @@ class Fleet(RuleBasedStateMachine):
         assert attempt is not None
         self.go_well(12, until=lambda: attempt.step in (step, "TIMEOUT", "DONE"))
 
+    @precondition(lambda self: self.server.open is not None)
+    @rule(success=st.booleans())
+    def a_rotation_ends_without_a_word(self, success: bool) -> None:
+        if success:
+            self.a_rotation_goes_well_up_to("DONE")
+        self.server.expire()
+        while self.server.open is not None:
+            self.connected = not self.server.advance() and self.connected
+        self.what_is_under_way_is_lost()
+
     def go_well(self, rounds: int, *, until: Callable[[], bool] = bool) -> None:
         """Let everything arrive, and stop as soon as `until`."""
         for _ in range(rounds):
