@@ -1,0 +1,56 @@
+"""Device models: what devices of one kind have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.registry import configuration, db
+from services.registry.service import Registry
+from shared import admin
+from shared.errors import ConflictError, NotFoundError
+from shared.requests import Caller
+from shared.schema import DeviceModel
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What an admin does with models."""
+
+    registry: Registry
+
+    async def add(self, caller: Caller, request: admin.ModelAdd) -> admin.ModelView:
+        """Add a model, or raise ConflictError if its code is taken."""
+        if request.config_schema is not None:
+            configuration.check_schema(request.config_schema)
+        configuration.check(request.config_defaults, request.config_schema, field="config_defaults")
+        try:
+            await db.model(caller.session, request.code)
+        except NotFoundError:
+            pass
+        else:
+            raise ConflictError(f"code: there is a model {request.code} already", code=request.code)
+        model = DeviceModel(**request.model_dump(exclude={"request_id"}))
+        caller.session.add(model)
+        await caller.session.flush()
+        view = view_of(model, devices=0)
+        caller.audit("model.add", model.code, after=view.model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "model/added", data={"code": model.code})
+        return view
+
+    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
+        """Return all models."""
+        rows = await db.models(caller.session)
+        return admin.Models(models=[view_of(model, devices=count) for model, count in rows])
+
+
+def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:
+    """Return a model as an admin sees it."""
+    return admin.ModelView(
+        code=model.code,
+        name=model.name,
+        chip=model.chip,
+        slot_size_bytes=model.slot_size_bytes,
+        config_schema=model.config_schema,
+        config_defaults=model.config_defaults,
+        devices=devices,
+    )
