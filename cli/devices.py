@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from cli import documents, output, session
+from cli import documents, nvs, output, session
 from shared import admin
 from shared.errors import ConflictError, InvalidInputError
 
@@ -17,6 +20,16 @@ app.add_typer(config, name="config")
 
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's key or its whole client id.")]
 _STDOUT = Path("-")
+_STDIN = Path("-")
+_MAX_PASSWORD_FILE_BYTES: Final = 1024
+
+
+class PackageFormat(StrEnum):
+    """How a provisioning package is written."""
+
+    JSON = "json"
+    NVS = "nvs"
+    CSV = "csv"
 
 
 @app.command("add")
@@ -29,14 +42,31 @@ def add(
     """Add a device: its record, its identity and its broker account, or nothing at all."""
     here = session.of(ctx)
     device = here.ask(admin.DEVICE_ADD, model=model, name=name, tags=tag)
-    _show(device, as_json=here.as_json)
+    print_device(device, as_json=here.as_json)
 
 
 @app.command("list")
-def show_all(ctx: typer.Context) -> None:
-    """List the devices."""
+def show_all(
+    ctx: typer.Context,
+    *,
+    model: Annotated[str | None, typer.Option(help="Only devices of this model.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only devices with this tag.")] = None,
+    online: Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")] = None,
+    drift: Annotated[
+        bool | None,
+        typer.Option("--drift/--in-step", help="Only where the desired is not the applied configuration."),
+    ] = None,
+    rotation: Annotated[str | None, typer.Option(help="Only in this state: OK, QUEUED, PENDING, TIMEOUT.")] = None,
+) -> None:
+    """List the devices, all or those that fit."""
     here = session.of(ctx)
-    found = here.ask(admin.DEVICE_LIST)
+    wanted = {"model": model, "tag": tag, "online": online, "drift": drift, "rotation_state": rotation}
+    found = here.ask(admin.DEVICE_LIST, **wanted)
+    devices = list(found.devices)
+    while found.next is not None:
+        found = here.ask(admin.DEVICE_LIST, **wanted, after=found.next)
+        devices += found.devices
+    found = admin.Devices(devices=devices)
     if here.as_json:
         output.print_json(found)
         return
@@ -44,12 +74,13 @@ def show_all(ctx: typer.Context) -> None:
         output.print_note("no devices yet; `mdm device add --model MODEL` adds one")
         return
     output.print_table(
-        ("DEVICE", "NAME", "ONLINE", "FIRMWARE", "CONFIG", "SECRET", "LAST SEEN"),
+        ("DEVICE", "NAME", "ONLINE", "HEALTH", "FIRMWARE", "CONFIG", "SECRET", "LAST SEEN"),
         (
             (
                 device.client_id,
                 device.name,
                 device.online if device.enabled else "disabled",
+                device.health,
                 device.firmware_version,
                 _config_state(device),
                 f"{device.secret_generation} {device.rotation_state}",
@@ -64,25 +95,54 @@ def show_all(ctx: typer.Context) -> None:
 def show(ctx: typer.Context, device: Device) -> None:
     """Show one device."""
     here = session.of(ctx)
-    _show(here.ask(admin.DEVICE_SHOW, device=device), as_json=here.as_json)
+    print_device(here.ask(admin.DEVICE_SHOW, device=device), as_json=here.as_json)
 
 
 @app.command("provision")
 def provision(
     ctx: typer.Context,
     device: Device,
+    *,
     target: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to write it; - for stdout.")],
+    form: Annotated[
+        PackageFormat,
+        typer.Option("--format", help="JSON, an NVS image to flash, or the CSV of which ESP-IDF makes one."),
+    ] = PackageFormat.JSON,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES", help=f"The size of the NVS partition; {nvs.DEFAULT_SIZE} if not given."),
+    ] = None,
+    wifi_ssid: Annotated[str | None, typer.Option(metavar="NAME", help="A Wi-Fi network, for NVS or CSV.")] = None,
+    # No option for the password itself: what stands on a command line, every user of the machine can read.
+    wifi_password_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its password; - for stdin. Without it the network is open."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write all that a new device needs to come online: whoever holds this file is the device."""
     here = session.of(ctx)
+    if size is not None and form is not PackageFormat.NVS:
+        raise InvalidInputError("size: belongs to --format nvs only")
+    size_bytes = nvs.size_bytes(nvs.DEFAULT_SIZE if size is None else size)
+    if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
+        raise InvalidInputError("output: an image is nothing for a terminal; name a file")
     if target != _STDOUT and target.exists() and not force:
         raise ConflictError(f"output: {target} exists; --force replaces it")
+    wifi = _wifi(form, wifi_ssid, wifi_password_file)
     package = here.ask(admin.DEVICE_PROVISION, device=device)
+    content: str | bytes
+    match form:
+        case PackageFormat.JSON:
+            content = package.model_dump_json(indent=2) + "\n"
+        case PackageFormat.CSV:
+            content = nvs.csv_text(nvs.rows(package, wifi))
+        case PackageFormat.NVS:
+            content = nvs.image(nvs.rows(package, wifi), size_bytes=size_bytes)
     if target == _STDOUT:
-        output.print_json(package)
+        _print_package(content)
         return
-    output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=force)
+    output.write_private(target, content, replace=force)
     if here.as_json:
         output.print_json({"client_id": package.client_id, "output": str(target)})
     else:
@@ -123,7 +183,47 @@ def set_config(
         )
 
 
-def _show(device: admin.DeviceView, *, as_json: bool) -> None:
+def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:
+    """Return the network that the options name, or raise InvalidInputError."""
+    if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
+        raise InvalidInputError("wifi_ssid, wifi_password_file: belong to --format nvs or csv only")
+    if ssid is None:
+        if password_file is not None:
+            raise InvalidInputError("wifi_password_file: needs --wifi-ssid")
+        return None
+    nvs.Wifi(ssid)  # its name is checked before somebody types a password
+    return nvs.Wifi(ssid, _password(password_file) if password_file else "")
+
+
+def _password(path: Path) -> str:
+    """Return the password in a file without the newline at its end; a terminal is asked without echo."""
+    if path == _STDIN and sys.stdin.isatty():
+        return getpass.getpass("Wi-Fi password: ")
+    try:
+        if path == _STDIN:
+            data = sys.stdin.buffer.read(_MAX_PASSWORD_FILE_BYTES)
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MAX_PASSWORD_FILE_BYTES)
+        text = data.decode()
+    except OSError as error:
+        raise InvalidInputError(f"wifi_password_file: {path} can not be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise InvalidInputError("wifi_password: must be printable ASCII characters only") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _print_package(content: str | bytes) -> None:
+    """Write a package on stdout, an image byte by byte as it is."""
+    if isinstance(content, str):
+        output.print_line(content.removesuffix("\n"))
+        return
+    sys.stdout.buffer.write(content)
+    sys.stdout.flush()
+
+
+def print_device(device: admin.DeviceView, *, as_json: bool) -> None:
+    """Print a device as JSON or as facts."""
     if as_json:
         output.print_json(device)
         return

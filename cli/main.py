@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli import client, devices, events, firmware, models, output, rotation
+from cli import audit, client, devices, events, firmware, imports, lifecycle, models, output, rotation
 from cli.session import Session
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -59,6 +59,9 @@ app.add_typer(devices.app, name="device")
 app.add_typer(firmware.app, name="firmware")
 app.command("rotate")(rotation.rotate)
 app.command("events")(events.events)
+app.command("audit")(audit.show)
+lifecycle.add_to(devices.app)
+imports.add_to(devices.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,9 +9,11 @@ import typer
 
 from cli import documents, output, session
 from shared import admin
+from shared.errors import NotFoundError
 
 app = typer.Typer(help="What kinds of devices there are.")
 
+Code = Annotated[str, typer.Argument(metavar="CODE", help="The model's code.")]
 _File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
 
 
@@ -37,19 +39,43 @@ def add(
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
     )
+    _print(model, as_json=here.as_json)
+
+
+@app.command("show")
+def show(ctx: typer.Context, code: Code) -> None:
+    """Show a model with its configuration schema and defaults."""
+    here = session.of(ctx)
+    found = [model for model in here.ask(admin.MODEL_LIST).models if model.code == code]
+    if not found:
+        raise NotFoundError(f"model: there is no model {code}")
+    _print(found[0], as_json=here.as_json)
+
+
+@app.command("change")
+def change(
+    ctx: typer.Context,
+    code: Code,
+    *,
+    chip: Annotated[str | None, typer.Option(help="Another chip.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
+    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Another slot size.")] = None,
+) -> None:
+    """Change a model; its code stays."""
+    here = session.of(ctx)
+    model = here.ask(admin.MODEL_UPDATE, code=code, chip=chip, name=name, slot_size_bytes=slot_size)
+    _print(model, as_json=here.as_json)
+
+
+@app.command("remove")
+def remove(ctx: typer.Context, code: Code) -> None:
+    """Remove a model that has neither devices nor images."""
+    here = session.of(ctx)
+    removed = here.ask(admin.MODEL_REMOVE, code=code)
     if here.as_json:
-        output.print_json(model)
+        output.print_json(removed)
     else:
-        output.print_facts(
-            {
-                "code": model.code,
-                "name": model.name,
-                "chip": model.chip,
-                "slot size": output.size(model.slot_size_bytes),
-                "schema": model.config_schema is not None,
-                "defaults": model.config_defaults,
-            }
-        )
+        output.print_facts({"removed": removed.removed})
 
 
 @app.command("list")
@@ -69,4 +95,21 @@ def show_all(ctx: typer.Context) -> None:
             (model.code, model.name, model.chip, output.size(model.slot_size_bytes), model.devices)
             for model in found.models
         ),
+    )
+
+
+def _print(model: admin.ModelView, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(model)
+        return
+    output.print_facts(
+        {
+            "code": model.code,
+            "name": model.name,
+            "chip": model.chip,
+            "slot size": output.size(model.slot_size_bytes),
+            "schema": model.config_schema,
+            "defaults": model.config_defaults,
+            "devices": model.devices,
+        }
     )

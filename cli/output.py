@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -97,20 +97,20 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / _KIBIBYTE:.1f} KiB"
 
 
-def progress() -> Progress:
-    """Return a progress bar over bytes on stderr, silent unless that is a terminal."""
+def progress(*, in_bytes: bool = True) -> Progress:
+    """Return a progress bar over bytes, or over things, on stderr; silent unless that is a terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(binary_units=True),
+        DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
     )
 
 
-def write_private(path: Path, text: str, *, replace: bool) -> None:
+def write_private(path: Path, content: str | bytes, *, replace: bool) -> None:
     """Write a file that only its owner may read, whole or not at all.
 
     Raise ConflictError when it exists and `replace` is false, CannotWriteError when the disk refuses.
@@ -123,8 +123,8 @@ def write_private(path: Path, text: str, *, replace: bool) -> None:
     except OSError as error:
         raise CannotWriteError(f"output: {path} can not be written: {error.strerror}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         target.replace(path)
     except OSError as error:
         target.unlink(missing_ok=True)

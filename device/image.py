@@ -46,8 +46,8 @@ def read(data: bytes) -> Image:
     if magic != DESCRIPTOR_MAGIC:
         raise ImageInvalidError("image: has no application descriptor at offset 32")
     version = _text(data[48:80], "version")
-    if not version or " " in version:
-        raise ImageInvalidError("image: version must be 1 to 32 printable characters without a space")
+    if not version:
+        raise ImageInvalidError("image: version must be 1 to 32 printable characters")
     return Image(version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version)
 
 

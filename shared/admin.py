@@ -21,10 +21,16 @@ from shared.topics import PREFIX, Topic
 ModelCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
 Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
 Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:-]{1,50}$")]
+Tags = Annotated[list[Tag], Field(max_length=50)]
 DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,80}$")]
 """A device's key or its whole client id."""
 
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
+
+
+SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
+Health = Literal["healthy", "warning", "critical", "inactive"]
+RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
 
 
 class Request(BaseModel):
@@ -63,7 +69,7 @@ class ModelAdd(Request):
     code: ModelCode
     name: Line = ""
     chip: Chip
-    slot_size_bytes: Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)] = 1536 * 1024
+    slot_size_bytes: SlotSize = 1536 * 1024
     config_schema: Document | None = None
     config_defaults: Document = {}
 
@@ -84,6 +90,27 @@ class Nothing(Request):
     """A request without parameters."""
 
 
+class ModelUpdate(Request):
+    """Change what is given of a model; its code can not be changed."""
+
+    code: ModelCode
+    name: Line | None = None
+    chip: Chip | None = None
+    slot_size_bytes: SlotSize | None = None
+
+
+class ModelRef(Request):
+    """Name one model."""
+
+    code: ModelCode
+
+
+class Removed(Result):
+    """What was removed."""
+
+    removed: str
+
+
 class Models(Result):
     """All device models."""
 
@@ -95,7 +122,7 @@ class DeviceAdd(Request):
 
     model: ModelCode
     name: Line = ""
-    tags: list[Tag] = []
+    tags: Tags = []
 
 
 class DeviceRef(Request):
@@ -114,6 +141,7 @@ class DeviceView(Result):
     tags: list[str]
     enabled: bool
     online: bool
+    health: Health
     last_seen_at: AwareDatetime | None
     firmware_version: str | None
     config_version: int
@@ -125,10 +153,61 @@ class DeviceView(Result):
     rotation_state: str
 
 
+class DeviceList(Request):
+    """Ask for a page of the devices that fit all that is given, in the order of their making.
+
+    `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
+    the page before.
+    """
+
+    model: ModelCode | None = None
+    tag: Tag | None = None
+    online: bool | None = None
+    drift: bool | None = None
+    rotation_state: RotationState | None = None
+    after: Count = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+
+
 class Devices(Result):
-    """Devices in the order of their making."""
+    """A page of devices; `next` is None on the last."""
 
     devices: list[DeviceView]
+    next: int | None = None
+
+
+class DeviceUpdate(Request):
+    """Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once."""
+
+    device: DeviceName
+    name: Line | None = None
+    tags: Tags | None = None
+    enabled: bool | None = None
+
+
+class AuditList(Request):
+    """Ask for the newest entries of the audit log, about one subject or by one account if given."""
+
+    subject: Annotated[str, Field(max_length=100)] | None = None
+    actor: Annotated[str, Field(max_length=100)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class AuditView(Result):
+    """Who did what, on what, when, and what was there before and after."""
+
+    at: AwareDatetime
+    actor: str
+    action: str
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Audit(Result):
+    """Entries of the audit log, newest first."""
+
+    entries: list[AuditView]
 
 
 class Package(Result):
@@ -283,8 +362,14 @@ REPLY = Topic(f"{PREFIX}/replies/{{account}}/{{client_id}}", Answer, max_bytes=1
 MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
 MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
 DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView)
-DEVICE_LIST = Operation("registry", "device", "list", Nothing, Devices, once=False)
+DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False)
 DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False)
+MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelView)
+MODEL_REMOVE = Operation("registry", "model", "remove", ModelRef, Removed)
+DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView)
+DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
+DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, once=False)
+AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False)
 DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
 CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult)
 ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued)

@@ -40,6 +40,10 @@ class BrokerAccounts:
         """Subscribe to the plugin's answers."""
         await self._connection.listen(Route(_RESPONSE, self._on_response))
 
+    async def ready(self) -> None:
+        """Wait until the broker can be reached."""
+        await self._connection.ready()
+
     async def put(self, client_id: str, password: SecretStr) -> None:
         """Make the account with this password, or set the password of the one that is there."""
         try:
@@ -56,6 +60,10 @@ class BrokerAccounts:
     async def set_password(self, client_id: str, password: SecretStr) -> None:
         """Put a password in force and drop the device's connection, or raise NotFoundError."""
         await self._command("setClientPassword", username=client_id, password=password.get_secret_value())
+
+    async def enable(self, client_id: str, *, enabled: bool) -> None:
+        """Let the device in, or drop it and keep it out; doing it again changes nothing."""
+        await self._command("enableClient" if enabled else "disableClient", username=client_id)
 
     async def delete(self, client_id: str) -> None:
         """Remove an account; one that is gone already is no error."""

@@ -126,6 +126,12 @@ class Keycloak:
                 found["id"], {"secret": secret.get_secret_value(), "protocolMappers": _mappers(generation)}
             )
 
+    async def enable(self, client_id: str, *, enabled: bool) -> None:
+        """Give the device tokens, or refuse them from the next request on."""
+        found = await self._find(client_id)
+        with _translated("enable", client_id):
+            await self._admin.a_update_client(found["id"], {"enabled": enabled})
+
     async def get(self, client_id: str) -> Identity:
         """Return a device's client with its secret, or raise NotFoundError."""
         found = await self._find(client_id)
@@ -134,13 +140,15 @@ class Keycloak:
             secret=SecretStr(found.get("secret", "")),
             generation=_generation(found),
             enabled=found.get("enabled", False),
-            ours=found.get("attributes", {}).get(_INSTANCE) == self._instance,
+            ours=self._is_ours(found),
         )
 
     async def delete(self, client_id: str) -> None:
-        """Remove a device's client; one that is gone already is no error."""
+        """Remove a device's client; one that is gone already, or is not of our instance, is left alone."""
         try:
             found = await self._find(client_id)
+            if not self._is_ours(found):
+                return
             with _translated("delete", client_id):
                 await self._admin.a_delete_client(found["id"])
         except NotFoundError:
@@ -175,6 +183,9 @@ class Keycloak:
         await self._connection.aclose()
         await self._connection.keycloak_openid.connection.aclose()
         await self._http.aclose()
+
+    def _is_ours(self, found: Mapping[str, Any]) -> bool:
+        return bool(found.get("attributes", {}).get(_INSTANCE) == self._instance)
 
     async def _find(self, client_id: str) -> dict[str, Any]:
         with _translated("find", client_id):

@@ -6,8 +6,9 @@ reply topics, so that a request can not make a service publish anywhere else (AD
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from shared import admin
 from shared.admin import Answer, Operation, Problem, Request, Result
 from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt import Connection, Delivery, Route
-from shared.postgres import Database, Transactions
+from shared.postgres import POOL_SIZE, Database, Transactions
 from shared.schema import AdminRequest, AuditEntry
 
 log = structlog.get_logger()
@@ -41,6 +42,10 @@ class Caller:
     request_id: str
     session: AsyncSession
 
+    def on(self, session: AsyncSession) -> Caller:
+        """Return the caller on another transaction, for what must be stored before the answer is."""
+        return replace(self, session=session)
+
     @property
     def origin(self) -> str:
         """The request's name among those of all accounts."""
@@ -59,6 +64,9 @@ class Desk:
 
     database: Transactions
     connection: Connection
+    # A request may need a second transaction while its own is open: bounded, so that they never wait for each
+    # other's connections, and some are left for the devices' messages.
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(POOL_SIZE // 2 - 1))
 
     def route(
         self,
@@ -106,7 +114,7 @@ class Desk:
         account: str,
         request: R,
     ) -> Answer:
-        async with self.database.transaction() as session:
+        async with self.gate, self.database.transaction() as session:
             caller = Caller(account, request.request_id, session)
             if not operation.once:
                 return Answer(ok=True, result=(await handler(caller, request)).model_dump(mode="json"))

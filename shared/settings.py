@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import crypto
@@ -45,6 +45,9 @@ class RegistrySettings(IdentitySettings):
     device_mqtt_port: int = Field(8883, ge=1, le=65535)
     device_mqtt_tls: bool = True
     device_ca_file: Path | None = None
+    health_warning_s: float = Field(24 * 3600, gt=0, description="offline and without a word for longer: warning")
+    health_critical_s: float = Field(7 * 24 * 3600, gt=0, description="... for longer: critical")
+    health_inactive_s: float = Field(30 * 24 * 3600, gt=0, description="... for longer, or never seen: inactive")
 
 
 class RotatorSettings(IdentitySettings):
@@ -58,6 +61,12 @@ class RotatorSettings(IdentitySettings):
     sweep_s: float = Field(1, gt=0, description="how often the leader looks without being rung for")
     leader_poll_s: float = Field(0.5, gt=0)
     leader_lease_s: float = Field(2, gt=0, description="a leader silent for longer loses the lock")
+
+    @model_validator(mode="after")
+    def _polls_within_the_lease(self) -> Self:
+        if self.leader_poll_s >= self.leader_lease_s:
+            raise ValueError("MDM_LEADER_POLL_S: must be less than MDM_LEADER_LEASE_S")
+        return self
 
     @field_validator("master_keys", mode="before")
     @classmethod
@@ -92,6 +101,8 @@ def load(kind: type[S]) -> S:
     except ValidationError as error:
         faults = [
             f"MDM_{str(fault['loc'][0]).upper()}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
             for fault in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise InvalidInputError("; ".join(faults)) from None

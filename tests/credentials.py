@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import ssl
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ import httpx
 from shared.admin import Package
 from tests.stack import Endpoints
 
+CONTROL = "$CONTROL/dynamic-security/v1"
 _REFUSED_HTTP = {400, 401}
 _REFUSED_V5 = {0x86, 0x87}
 
@@ -65,3 +68,18 @@ def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
         identifier=f"test-{uuid4().hex}",
         protocol=aiomqtt.ProtocolVersion.V5,
     )
+
+
+async def broker_accounts(endpoints: Endpoints) -> list[str]:
+    """Return the names of all accounts that the broker has, as it says itself."""
+    correlation = uuid4().hex
+    command = {"command": "listClients", "correlationData": correlation}
+    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(10):
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps({"commands": [command]}), qos=1)
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            for response in json.loads(message.payload)["responses"]:
+                if response.get("correlationData") == correlation:
+                    return list(response["data"]["clients"])
+    raise AssertionError

@@ -76,9 +76,10 @@ class Firmware:
     async def record_report(self, client_id: str, report: messages.FirmwareReport) -> None:
         """Store how far a device has come with an image."""
         async with self.database.transaction() as session:
-            device_id, _ = await db.device(session, client_id)
-            if await session.get(FirmwareImage, report.sha256) is None:
-                raise NotFoundError(f"sha256: there is no image {report.sha256}")
+            device_id, model = await db.device(session, client_id)
+            image = await session.get(FirmwareImage, report.sha256)
+            if image is None or image.model_id != model.id:
+                raise NotFoundError(f"sha256: {model.code} has no image {report.sha256}")
             present = await db.delivery(session, device_id, report.sha256)
             if not domain.counts(present.stage if present else None, report.stage):
                 return

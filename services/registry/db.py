@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import names
+from shared import admin, names
 from shared.errors import NotFoundError
-from shared.schema import Device, DeviceConfig, DeviceModel, Presence
+from shared.schema import AuditEntry, Device, DeviceConfig, DeviceModel, FirmwareImage, Presence
 
 
 def _devices() -> Select[Device, DeviceModel, Presence]:
@@ -50,9 +50,21 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
     return row
 
 
-async def devices(session: AsyncSession) -> list[tuple[Device, DeviceModel, Presence]]:
-    """Return all devices, oldest first."""
-    return list(await session.execute(_devices().order_by(Device.id)))
+async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return up to `limit` devices behind `after` that fit, oldest first."""
+    query = _devices().where(Device.id > wanted.after).order_by(Device.id).limit(wanted.limit)
+    if wanted.model is not None:
+        query = query.where(DeviceModel.code == wanted.model)
+    if wanted.tag is not None:
+        query = query.where(Device.tags.any_() == wanted.tag)
+    if wanted.online is not None:
+        query = query.where(Presence.online == wanted.online)
+    if wanted.rotation_state is not None:
+        query = query.where(Device.rotation_state == wanted.rotation_state)
+    if wanted.drift is not None:
+        in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
+        query = query.where(func.coalesce(in_step, false()) != wanted.drift)
+    return list(await session.execute(query))
 
 
 async def presence(session: AsyncSession, client_id: str) -> Presence:
@@ -78,16 +90,37 @@ async def config(session: AsyncSession, device: Device) -> DeviceConfig:
 
 
 async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
-    """Say whether the making of a device has still not ended."""
-    query = select(Device.id).where(Device.id == device_id, Device.lifecycle == "CREATING")
+    """Say whether the making or the removal of a device has still not ended."""
+    query = select(Device.id).where(Device.id == device_id, Device.lifecycle != "ACTIVE")
     return await session.scalar(query) is not None
 
 
 async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
-    """Return (device id, client id, origin) of each device whose making has not ended."""
+    """Return (device id, client id, origin) of each device whose making or removal has not ended."""
     rows = await session.execute(
         select(Device.id, DeviceModel.code, Device.key, Device.request_id)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.lifecycle == "CREATING")
+        .where(Device.lifecycle != "ACTIVE")
     )
     return [(row[0], names.client_id(row[1], row[2]), row[3]) for row in rows]
+
+
+async def images_of(session: AsyncSession, model: DeviceModel) -> int:
+    """Return how many firmware images a model has."""
+    query = select(func.count()).select_from(FirmwareImage).where(FirmwareImage.model_id == model.id)
+    return await session.scalar(query) or 0
+
+
+async def devices_of(session: AsyncSession, model: DeviceModel) -> int:
+    """Return how many devices a model has, those that are being made or removed included."""
+    return await session.scalar(select(func.count()).select_from(Device).where(Device.model_id == model.id)) or 0
+
+
+async def audit(session: AsyncSession, wanted: admin.AuditList) -> list[AuditEntry]:
+    """Return up to `limit` entries that fit, newest first."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(wanted.limit)
+    if wanted.subject is not None:
+        query = query.where(AuditEntry.subject == wanted.subject)
+    if wanted.actor is not None:
+        query = query.where(AuditEntry.actor == wanted.actor)
+    return list(await session.scalars(query))

@@ -1,13 +1,15 @@
-"""Devices: made, shown, and handed out as packages."""
+"""Devices: made, shown, changed, handed out as packages, and removed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from services.registry import db, provisioning
+from services.registry import db, domain, provisioning
 from services.registry.service import Registry
-from shared import admin, names
+from shared import admin, crypto, names
 from shared.errors import ConflictError
+from shared.keycloak import Identity
 from shared.requests import Caller
 from shared.schema import Device, DeviceModel, Presence
 
@@ -21,29 +23,82 @@ class Devices:
     async def add(self, caller: Caller, request: admin.DeviceAdd) -> admin.DeviceView:
         """Add a device with its identity, or leave nothing behind."""
         client_id = await self.registry.identities.create(caller, request)
-        view = view_of(*await db.device(caller.session, client_id))
+        view = self._view(await db.device(caller.session, client_id))
         caller.audit("device.add", client_id, after=view.model_dump(mode="json"))
         self.registry.outbox.tell(caller.session, "device/added", client_id)
         return view
 
-    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Devices:
-        """Return all devices."""
-        rows = await db.devices(caller.session)
-        return admin.Devices(devices=[view_of(*row) for row in rows])
+    async def list_page(self, caller: Caller, request: admin.DeviceList) -> admin.Devices:
+        """Return a page of the devices that fit."""
+        rows = await db.devices(caller.session, request)
+        following = rows[-1][0].id if len(rows) == request.limit else None
+        return admin.Devices(devices=[self._view(row) for row in rows], next=following)
 
     async def show(self, caller: Caller, request: admin.DeviceRef) -> admin.DeviceView:
         """Return one device."""
-        return view_of(*await db.device(caller.session, request.device))
+        return self._view(await db.device(caller.session, request.device))
+
+    async def update(self, caller: Caller, request: admin.DeviceUpdate) -> admin.DeviceView:
+        """Change a device; what it is to be is stored before Keycloak and the broker are told."""
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            row = await db.device(session, request.device, lock=True)
+            device, model, _ = row
+            client_id = names.client_id(model.code, device.key)
+            wanted = request.model_dump(exclude={"request_id", "device"}, exclude_none=True)
+            before = {name: getattr(device, name) for name in wanted}
+            for name, value in wanted.items():
+                setattr(device, name, value)
+            if before != wanted:
+                caller.on(session).audit("device.update", client_id, before=before, after=wanted)
+                self.registry.outbox.tell(session, "device/updated", client_id, wanted)
+            view = self._view(row)
+        if request.enabled is not None:
+            await identities.enable(client_id, enabled=request.enabled)
+        return view
+
+    async def remove(self, caller: Caller, request: admin.DeviceRef) -> admin.Removed:
+        """Remove a device: client, account, retained messages and row."""
+        row = await db.device(caller.session, request.device)
+        client_id = names.client_id(row[1].code, row[0].key)
+        await self.registry.identities.remove(caller, client_id)
+        caller.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "device/removed", client_id)
+        return admin.Removed(removed=client_id)
+
+    async def reissue(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
+        """Give a device a new secret in a new package; the old secret dies, and with it any lost package."""
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            device, model, _ = await db.device(session, request.device, lock=True)
+            client_id = names.client_id(model.code, device.key)
+            _refuse_in_rotation(device, client_id)
+            # Counted first: whatever fails from here on, this generation is never given again.
+            device.last_generation += 1
+            generation = device.last_generation
+        device, model, _ = await db.device(caller.session, client_id, lock=True)
+        await caller.session.refresh(device)
+        _refuse_in_rotation(device, client_id)
+        secret = crypto.new_secret()
+        await identities.replace_secret(client_id, secret, generation)
+        device.secret_generation = generation
+        device.secret_created_at = datetime.now(UTC)
+        caller.audit("device.reissue", client_id)
+        self.registry.outbox.tell(caller.session, "device/reissued", client_id)
+        identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
+        return self._package(device, identity)
 
     async def provision(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
         """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
         device, model, _ = await db.device(caller.session, request.device, lock=True)
         client_id = names.client_id(model.code, device.key)
-        if device.rotation_state == "PENDING":
-            raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
+        _refuse_in_rotation(device, client_id)
         identity = await self.registry.identities.keycloak.get(client_id)
         caller.audit("device.provision", client_id)
         self.registry.outbox.tell(caller.session, "device/provisioned", client_id)
+        return self._package(device, identity)
+
+    def _package(self, device: Device, identity: Identity) -> admin.Package:
         return provisioning.package(
             identity,
             device_key=device.key,
@@ -51,8 +106,18 @@ class Devices:
             settings=self.registry.settings,
         )
 
+    def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:
+        return view_of(*row, now=datetime.now(UTC), thresholds=self.registry.thresholds)
 
-def view_of(device: Device, model: DeviceModel, presence: Presence) -> admin.DeviceView:
+
+def _refuse_in_rotation(device: Device, client_id: str) -> None:
+    if device.rotation_state == "PENDING":
+        raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
+
+
+def view_of(
+    device: Device, model: DeviceModel, presence: Presence, *, now: datetime, thresholds: domain.Thresholds
+) -> admin.DeviceView:
     """Return a device as an admin sees it."""
     return admin.DeviceView(
         client_id=names.client_id(model.code, device.key),
@@ -62,6 +127,9 @@ def view_of(device: Device, model: DeviceModel, presence: Presence) -> admin.Dev
         tags=device.tags,
         enabled=device.enabled,
         online=presence.online,
+        health=domain.health(
+            online=presence.online, last_seen_at=presence.last_seen_at, now=now, thresholds=thresholds
+        ),
         last_seen_at=presence.last_seen_at,
         firmware_version=presence.firmware_version,
         config_version=device.config_version,

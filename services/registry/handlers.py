@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.registry import audit
 from services.registry.configs import Configs
 from services.registry.devices import Devices
 from services.registry.models import Models
@@ -30,7 +31,13 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.MODEL_ADD, models.add, group=GROUP),
         desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
         desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
-        desk.route(admin.DEVICE_LIST, devices.list_all, group=GROUP),
+        desk.route(admin.MODEL_UPDATE, models.update, group=GROUP),
+        desk.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
+        desk.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
+        desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
+        desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
+        desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
+        desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
         desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
         desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
         desk.route(admin.CONFIG_SET, configs.set, group=GROUP),

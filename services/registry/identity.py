@@ -1,4 +1,4 @@
-"""The making of a device's identity, as a saga: row CREATING, Keycloak client, broker account, row ACTIVE.
+"""The making and unmaking of identities, as a saga: row CREATING, Keycloak client, broker account, row ACTIVE.
 
 A failure undoes what was done. A crash leaves a row CREATING: the same request sent again goes on with it,
 and `undo_unfinished` removes it when nobody does. Who works on a saga holds the lock of its request's origin.
@@ -10,16 +10,18 @@ import secrets
 from dataclasses import dataclass
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import configuration, db, domain
-from shared import crypto, names
+from shared import crypto, messages, names, topics
 from shared.admin import DeviceAdd
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import ConflictError, FleetError
 from shared.keycloak import Keycloak
+from shared.mqtt import Connection
 from shared.postgres import Database
 from shared.requests import Caller, lock_key
 from shared.schema import Device, DeviceConfig, DeviceModel, Presence
@@ -35,6 +37,12 @@ class Identities:
     database: Database
     keycloak: Keycloak
     accounts: BrokerAccounts
+    connection: Connection
+
+    async def ready(self) -> None:
+        """Wait until the broker can be reached."""
+        await self.connection.ready()
+        await self.accounts.ready()
 
     async def create(self, caller: Caller, request: DeviceAdd) -> str:
         """Return the client id of a new device, ACTIVE once the caller's transaction commits."""
@@ -50,8 +58,39 @@ class Identities:
             raise
         return client_id
 
+    async def enable(self, client_id: str, *, enabled: bool) -> None:
+        """Let Keycloak and the broker accept the device, or refuse it; the broker drops it at once then."""
+        if enabled:
+            await self.keycloak.enable(client_id, enabled=True)
+            await self.accounts.enable(client_id, enabled=True)
+            return
+        await self._say_offline(client_id)
+        await self.accounts.enable(client_id, enabled=False)
+        await self.keycloak.enable(client_id, enabled=False)
+
+    async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
+        """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
+        await self.keycloak.set_secret(client_id, secret, generation)
+        await self._say_offline(client_id)
+        await self.accounts.put(client_id, secret)
+
+    async def remove(self, caller: Caller, client_id: str) -> None:
+        """Remove a device everywhere, its row when the caller's transaction commits.
+
+        What can not be reached now is removed later: once it is REMOVING, a device does not come back.
+        """
+        async with self.database.transaction() as session:
+            device, _, _ = await db.device(session, client_id, lock=True)
+            if device.rotation_state == "PENDING":
+                raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
+            device.lifecycle = "REMOVING"
+            device_id, origin = device.id, device.request_id
+        await caller.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
+        await self._unmake(client_id)
+        await caller.session.execute(delete(Device).where(Device.id == device_id))
+
     async def undo_unfinished(self) -> int:
-        """Remove each device whose making was cut off and is worked on by nobody; return how many."""
+        """End the making or removal of each device that was cut off and is worked on by nobody."""
         async with self.database.transaction() as session:
             unfinished = await db.unfinished(session)
         undone = 0
@@ -66,11 +105,11 @@ class Identities:
     async def _intend(self, caller: Caller, request: DeviceAdd) -> tuple[int, str]:
         """Commit the intent, or find the one that the same request left before a crash."""
         async with self.database.transaction() as session:
-            begun = await session.scalar(select(Device).where(Device.request_id == caller.origin))
-            model = await db.model(session, request.model)
-            if begun is None:
-                begun = await _insert(session, model, request, caller)
-            return begun.id, names.client_id(model.code, begun.key)
+            device = await session.scalar(select(Device).where(Device.request_id == caller.origin))
+            if device is None:
+                device = await _insert(session, await db.model(session, request.model), request, caller)
+            model = await session.get_one(DeviceModel, device.model_id)
+            return device.id, names.client_id(model.code, device.key)
 
     async def _establish(self, client_id: str) -> None:
         secret = crypto.new_secret()
@@ -83,7 +122,7 @@ class Identities:
         await self.accounts.put(client_id, secret)
 
     async def _undo_or_leave(self, device_id: int, client_id: str) -> bool:
-        """Undo a device that never became ACTIVE; what can not be undone now stays for the next time."""
+        """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
         try:
             await self.accounts.delete(client_id)
             await self.keycloak.delete(client_id)
@@ -94,6 +133,16 @@ class Identities:
             return False
         log.info("identity.undone", client_id=client_id)
         return True
+
+    async def _unmake(self, client_id: str) -> None:
+        """Remove account, client and retained status; what is gone already is no error."""
+        await self.accounts.delete(client_id)
+        await self.keycloak.delete(client_id)
+        await self.connection.publish(topics.STATUS.of(client_id=client_id), b"", retain=True)
+
+    async def _say_offline(self, client_id: str) -> None:
+        """Say it for the device: when it is dropped for a change of its account, no will is published."""
+        await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
 
 
 async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd, caller: Caller) -> Device:

@@ -31,7 +31,7 @@ async def main(settings: RegistrySettings) -> None:
         keycloak.connected(settings) as identity_provider,
         broker_accounts.connected(settings, identifier=connection.identifier) as accounts,
     ):
-        identities = Identities(database, identity_provider, accounts)
+        identities = Identities(database, identity_provider, accounts, connection)
         outbox = Outbox("registry")
         registry = Registry(settings, database, identities, outbox)
         await connection.listen(*handlers.routes(registry, Desk(database, connection)))
@@ -44,10 +44,11 @@ async def main(settings: RegistrySettings) -> None:
 async def keep_house(database: Database, identities: Identities) -> None:
     """Remove what cut-off makings left, and old answers, at the start and from time to time."""
     while True:
+        await identities.ready()
         try:
-            undone = await identities.undo_unfinished()
-            if undone:
-                log.info("identity.unfinished_undone", devices=undone)
+            ended = await identities.undo_unfinished()
+            if ended:
+                log.info("identity.unfinished_ended", devices=ended)
             await forget_answers(database, before=datetime.now(UTC) - ANSWERS_KEPT)
         except FleetError as error:
             log.warning("registry.house_not_kept", reason=error.message)

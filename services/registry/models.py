@@ -37,6 +37,33 @@ class Models:
         self.registry.outbox.tell(caller.session, "model/added", data={"code": model.code})
         return view
 
+    async def update(self, caller: Caller, request: admin.ModelUpdate) -> admin.ModelView:
+        """Change what is given of a model."""
+        model = await db.model(caller.session, request.code)
+        wanted = request.model_dump(exclude={"request_id", "code"}, exclude_none=True)
+        before = {name: getattr(model, name) for name in wanted}
+        for name, value in wanted.items():
+            setattr(model, name, value)
+        if before != wanted:
+            caller.audit("model.update", model.code, before=before, after=wanted)
+            self.registry.outbox.tell(caller.session, "model/updated", data={"code": model.code})
+        return view_of(model, devices=await db.devices_of(caller.session, model))
+
+    async def remove(self, caller: Caller, request: admin.ModelRef) -> admin.Removed:
+        """Remove a model that has no devices and no images, or raise ConflictError with their numbers."""
+        model = await db.model(caller.session, request.code)
+        devices, images = await db.devices_of(caller.session, model), await db.images_of(caller.session, model)
+        if devices or images:
+            raise ConflictError(
+                f"code: {model.code} has {devices} devices and {images} images; remove them first",
+                devices=devices,
+                images=images,
+            )
+        caller.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "model/removed", data={"code": model.code})
+        await caller.session.delete(model)
+        return admin.Removed(removed=model.code)
+
     async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
         """Return all models."""
         rows = await db.models(caller.session)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from services.registry import domain
 from services.registry.identity import Identities
 from shared.outbox import Outbox
 from shared.postgres import Database
@@ -18,3 +20,12 @@ class Registry:
     database: Database
     identities: Identities
     outbox: Outbox
+
+    @property
+    def thresholds(self) -> domain.Thresholds:
+        """How long a device may be silent."""
+        return domain.Thresholds(
+            warning=timedelta(seconds=self.settings.health_warning_s),
+            critical=timedelta(seconds=self.settings.health_critical_s),
+            inactive=timedelta(seconds=self.settings.health_inactive_s),
+        )

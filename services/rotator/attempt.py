@@ -18,6 +18,16 @@ from shared.schema import Device, Rotation
 REASON = "the time was up; the old secret is in force"
 
 
+def offer_of(rotation: Rotation) -> messages.RotationOffer:
+    """Return the word that a new secret waits."""
+    return messages.RotationOffer(
+        rotation_id=rotation.id,
+        deadline=rotation.deadline_at,
+        generation=rotation.generation,
+        current_generation=rotation.old_generation,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A rotation that is locked in a transaction, with its device."""

@@ -86,6 +86,21 @@ async def rotation(
     return found, device, names.client_id(code, device.key)
 
 
+async def says_generation(session: AsyncSession, device: Device) -> int | None:
+    """Return the generation of the secret that the device last said it had logged in with."""
+    return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
+
+
+async def waiting(session: AsyncSession, client_id: str) -> Rotation | None:
+    """Return the rotation that waits for this device to fetch or to store its new secret, if there is one."""
+    return await session.scalar(
+        select(Rotation)
+        .join(Device, Device.id == Rotation.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(names.named(client_id), Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
+    )
+
+
 async def rotatable(session: AsyncSession, name: str | None) -> list[tuple[Device, str]]:
     """Return and lock the enabled devices, all or the one of this name, each with its client id."""
     rows = await session.execute(

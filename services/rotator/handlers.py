@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 
 from services.rotator.service import Rotator
@@ -16,11 +17,20 @@ def routes(rotator: Rotator, desk: Desk) -> list[Route]:
     """Return the routes of all messages that the leader takes."""
     connection = desk.connection
     return [
+        device_route(topics.STATUS, partial(on_status, rotator, connection)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
         desk.route(admin.ROTATION_START, rotator.start, group=None),
     ]
+
+
+async def on_status(rotator: Rotator, connection: Connection, client_id: str, status: messages.Status) -> None:
+    """Repeat the offer to a device that has come online and has not taken it yet."""
+    offer = await rotator.offer_again(client_id, status)
+    if offer is not None:
+        left_s = (offer.deadline - datetime.now(UTC)).total_seconds()
+        await connection.send(topics.ROTATION_OFFER, offer, expires_in_s=left_s, client_id=client_id)
 
 
 async def on_request(

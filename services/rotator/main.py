@@ -60,7 +60,7 @@ async def lead(
 ) -> None:
     """Do the leader's work until the lock is lost."""
     outbox = Outbox("rotator")
-    rotator = Rotator(leadership, outbox, crypto.Vault(settings.master_keys))
+    rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
     sweep = Sweep(settings, rotator, identity_provider, accounts, connection)
     await connection.listen(*handlers.routes(rotator, Desk(leadership, connection)))

@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from services.rotator import db
-from services.rotator.attempt import Attempt
+from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.leader import Leadership
 from shared import admin, crypto, messages, names
 from shared.outbox import Outbox
+from shared.postgres import Database
 from shared.requests import Caller
 
 
@@ -27,6 +28,7 @@ class Rotator:
     """The leader's tools; `rung` wakes its sweep when there is something to do."""
 
     leadership: Leadership
+    database: Database
     outbox: Outbox
     vault: crypto.Vault
     rung: asyncio.Event = field(default_factory=asyncio.Event)
@@ -37,6 +39,14 @@ class Rotator:
         async with self.leadership.transaction() as session:
             rotation, device, owner = await db.rotation(session, rotation_id, client_id)
             yield Attempt(session, self.outbox, rotation, device, owner)
+
+    async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
+        """Return the offer that waits for a device that has come online: it may have lost it with its power."""
+        if not status.online:
+            return None
+        async with self.database.transaction() as session:
+            rotation = await db.waiting(session, client_id)
+            return offer_of(rotation) if rotation and rotation.deadline_at > datetime.now(UTC) else None
 
     async def deliver(
         self, client_id: str, request: messages.RotationRequest

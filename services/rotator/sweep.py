@@ -15,13 +15,13 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import db
-from services.rotator.attempt import Attempt
+from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.service import Rotator
 from shared import crypto, messages, topics
 from shared.broker_accounts import BrokerAccounts
-from shared.errors import NotFoundError, UnavailableError
-from shared.keycloak import Identity, Keycloak
+from shared.errors import FleetError, LeadershipLostError, NotFoundError, UnavailableError
+from shared.keycloak import CredentialsRefusedError, Identity, Keycloak
 from shared.mqtt import Connection
 from shared.schema import Device, Rotation
 from shared.settings import RotatorSettings
@@ -39,8 +39,8 @@ class Work:
     expired: bool
     generation: int
     old_generation: int
-    new_secret: SecretStr
-    old_secret: SecretStr
+    new_secret: bytes
+    old_secret: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,11 @@ class Sweep:
                 await self._switch(work)
         except UnavailableError as error:
             log.warning("rotation.waits", client_id=work.client_id, step=work.step, reason=error.message)
+        except LeadershipLostError:
+            raise
+        except FleetError as error:
+            # What is wrong with one device must not hold up the others; it needs a person.
+            log.exception("rotation.stuck", client_id=work.client_id, step=work.step, reason=error.message)
 
     async def _claim(self) -> bool:
         """Offer the next device a new secret; return whether there may be another to claim."""
@@ -118,17 +123,11 @@ class Sweep:
             deadline_at=now + timedelta(seconds=self.settings.rotation_deadline_s),
         )
         session.add(rotation)
-        offer = messages.RotationOffer(
-            rotation_id=rotation.id,
-            deadline=rotation.deadline_at,
-            generation=rotation.generation,
-            current_generation=rotation.old_generation,
-        )
         outbox = self.rotator.outbox
         outbox.put(
             session,
             topics.ROTATION_OFFER,
-            offer,
+            offer_of(rotation),
             expires_at=rotation.deadline_at,
             client_id=candidate.client_id,
         )
@@ -146,7 +145,7 @@ class Sweep:
         """Put the new secret in force; once SWITCHING stands in the database, the old one must be restored."""
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.advance(Event.SWITCH_BEGUN)
-        await self._put_in_force(work.client_id, work.new_secret, work.generation)
+        await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.advance(Event.SWITCH_COMPLETED)
             attempt.rotation.switched_at = datetime.now(UTC)
@@ -160,13 +159,26 @@ class Sweep:
             attempt.tell("rotation/switched")
 
     async def _restore(self, work: Work) -> None:
-        """Put the old secret back in force, and only then let the attempt end."""
+        """Put the old secret back in force, and only then let the attempt end.
+
+        A device that says that it has logged in with the new secret may have given up the old one, as after a
+        database that was put back to a point before its ack: its rotation goes on instead.
+        """
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
                 if attempt.step == Step.DONE:
                     return  # the ack came first
-                attempt.advance(Event.EXPIRED)
-        await self._put_in_force(work.client_id, work.old_secret, work.old_generation)
+                logged_in = await db.says_generation(attempt.session, attempt.device) == work.generation
+                if logged_in and attempt.step == Step.SWITCHED:
+                    attempt.complete(datetime.now(UTC))
+                    return
+                if not logged_in:
+                    attempt.advance(Event.EXPIRED)
+            if logged_in:
+                await self._switch(work)
+                return
+        old_secret = self.rotator.vault.decrypt(work.old_secret)
+        await self._put_in_force(work.client_id, old_secret, work.old_generation)
         await self._give_up(work, Event.RESTORED)
 
     async def _give_up(self, work: Work, event: Event) -> None:
@@ -176,12 +188,12 @@ class Sweep:
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Make Keycloak, then the broker, want this secret; doing it again changes nothing."""
         await self.rotator.leadership.check()
-        await self.keycloak.set_secret(client_id, secret, generation)
-        claims = await self.keycloak.claims(client_id, secret)
-        if claims.get("secret_gen") != generation:
-            raise UnavailableError(
-                f"Keycloak's token names secret_gen {claims.get('secret_gen')}, not {generation}"
-            )
+        try:
+            await self.keycloak.set_secret(client_id, secret, generation)
+            await self._check_in_force(client_id, secret, generation)
+        except NotFoundError:
+            # Without a client there are no tokens, with or without this rotation; the broker still counts.
+            log.warning("rotation.no_identity", client_id=client_id)
         await self.rotator.leadership.check()
         # The new password drops the device, and no will is published then. Said before, so that what the device
         # says when it is back comes after.
@@ -191,9 +203,21 @@ class Sweep:
         except NotFoundError:
             await self.accounts.put(client_id, secret)
 
+    async def _check_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
+        """Raise UnavailableError unless Keycloak gives a token of this generation for this secret."""
+        try:
+            claims = await self.keycloak.claims(client_id, secret)
+        except CredentialsRefusedError as error:
+            identity = await self.keycloak.get(client_id)
+            if not identity.enabled and (identity.secret, identity.generation) == (secret, generation):
+                return  # disabled meanwhile: it gets no token with any secret
+            raise UnavailableError(error.message) from error
+        named = claims.get("secret_gen")
+        if named != generation:
+            raise UnavailableError(f"Keycloak's token names secret_gen {named}, not {generation}")
+
     async def _open(self) -> list[Work]:
         now = datetime.now(UTC)
-        vault = self.rotator.vault
         async with self.rotator.leadership.transaction() as session:
             found = [await db.rotation(session, one) for one in await db.open_rotations(session)]
         return [
@@ -204,8 +228,8 @@ class Sweep:
                 expired=rotation.deadline_at <= now,
                 generation=rotation.generation,
                 old_generation=rotation.old_generation,
-                new_secret=vault.decrypt(rotation.new_secret or b""),
-                old_secret=vault.decrypt(rotation.old_secret or b""),
+                new_secret=rotation.new_secret or b"",
+                old_secret=rotation.old_secret or b"",
             )
             for rotation, _, client_id in found
         ]

@@ -101,13 +101,13 @@ async def _rotation(narrator: Narrator, client_id: str, package: Package) -> Non
 
 async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     narrator.chapter("A device loses its power in the middle of a rotation")
-    async with esp32.powered(cut_at="publish.rotation.ack:before") as power:
+    async with esp32.powered(cut_at="publish.rotation.stored:after") as power:
         await narrator.seen("device/online")
         await narrator.mdm("rotate", client_id)
         await narrator.seen("rotation/switched")
         narrator.done("secret switched in Keycloak and in the broker")
         await power.failed()
-        narrator.done("power cut before the device could say that it logged in")
+        narrator.done("the device lost its power before it could log in with the new secret")
     timed_out = await narrator.seen("rotation/timed_out")
     narrator.check(
         timed_out.data["at_step"] == "RESTORING",

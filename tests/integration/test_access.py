@@ -12,13 +12,12 @@ from paho.mqtt.properties import Properties
 
 from shared import admin, messages, topics
 from shared.topics import PREFIX
-from tests.credentials import account_client
+from tests.credentials import CONTROL, account_client, broker_accounts
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
 
-CONTROL = "$CONTROL/dynamic-security/v1"
 ACCOUNTS = ["svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin"]
 
 
@@ -75,7 +74,7 @@ async def test_a_device_may_not_change_accounts(fleet: Fleet, stack: Stack) -> N
     name = f"forged-{uuid4().hex}"
     async with RawDevice(package) as device:
         await device.client.publish(CONTROL, create_client(name), qos=1)
-    assert name not in accounts_file(stack)
+    assert name not in await broker_accounts(stack.endpoints)
 
 
 async def test_svc_accounts_may_change_accounts_and_do_nothing_else(stack: Stack) -> None:
@@ -119,12 +118,8 @@ async def refused_control(stack: Stack, account: str) -> None:
     name = f"forged-{uuid4().hex}"
     async with account_client(stack.endpoints, account) as client:
         await client.publish(CONTROL, create_client(name), qos=1)
-    assert name not in accounts_file(stack)
+    assert name not in await broker_accounts(stack.endpoints)
 
 
 def create_client(name: str) -> str:
     return json.dumps({"commands": [{"command": "createClient", "username": name, "password": "x" * 43}]})
-
-
-def accounts_file(stack: Stack) -> str:
-    return (stack.folder / "mosquitto/data/dynamic-security.json").read_text()

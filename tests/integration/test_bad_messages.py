@@ -18,7 +18,7 @@ from shared import admin, topics
 from shared.admin import Package
 from shared.requests import Desk
 from shared.topics import Topic
-from tests.credentials import account_client, device_client
+from tests.credentials import CONTROL, account_client, device_client
 from tests.fleet import Fleet
 from tests.system import System
 
@@ -135,7 +135,7 @@ async def stranger(system: System, fleet: Fleet) -> Package:
     groups = [{"groupname": "devices"}]
     command = {"command": "createClient", "username": name, "password": known.secret, "groups": groups}
     async with account_client(system.stack.endpoints, "svc-accounts") as client:
-        await client.subscribe("$CONTROL/dynamic-security/v1/response", qos=1)
-        await client.publish("$CONTROL/dynamic-security/v1", json.dumps({"commands": [command]}), qos=1)
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps({"commands": [command]}), qos=1)
         await anext(client.messages)
     return known.model_copy(update={"client_id": name})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -50,12 +49,6 @@ async def keycloak_clients(stack: Stack, model: str) -> list[str]:
     return [found["clientId"] for found in response.raise_for_status().json()]
 
 
-def broker_accounts(stack: Stack, model: str) -> list[str]:
-    state = json.loads((stack.folder / "mosquitto/data/dynamic-security.json").read_bytes())
-    names = [client["username"] for client in state["clients"]]
-    return [name for name in names if name.startswith(f"iotdevice-{model}-")]
-
-
 async def traces(stack: Stack, model: str) -> tuple[list[str], list[str], list[str]]:
     """Return what there is of a model's devices: Keycloak clients, broker accounts, rows by state."""
     rows = await sql(
@@ -63,7 +56,9 @@ async def traces(stack: Stack, model: str) -> tuple[list[str], list[str], list[s
         "SELECT lifecycle FROM mdm.devices d JOIN mdm.device_models m ON m.id = d.model_id WHERE code = :code",
         code=model,
     )
-    return await keycloak_clients(stack, model), broker_accounts(stack, model), [str(row[0]) for row in rows]
+    accounts = await credentials.broker_accounts(stack.endpoints)
+    ours = [name for name in accounts if name.startswith(f"iotdevice-{model}-")]
+    return await keycloak_clients(stack, model), ours, [str(row[0]) for row in rows]
 
 
 async def set_config(fleet: Fleet, device: str, overrides: dict[str, object]) -> admin.ConfigSetResult:

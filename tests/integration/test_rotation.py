@@ -58,7 +58,6 @@ async def test_an_offer_that_nobody_takes_times_out_and_changes_nothing(fleet: F
         "slots.fill_second:before",
         "slots.fill_second:after",
         "publish.rotation.stored:after",
-        "publish.rotation.ack:before",
     ],
 )
 async def test_a_device_whose_power_is_cut_can_log_in_after_the_deadline(fleet: Fleet, point: str) -> None:
@@ -75,6 +74,45 @@ async def test_a_device_whose_power_is_cut_can_log_in_after_the_deadline(fleet: 
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         view = await settled(fleet, package, "OK")
     assert view.secret_generation == 3
+
+
+async def test_a_device_that_logged_in_with_its_new_secret_keeps_it_though_its_ack_never_came(
+    fleet: Fleet,
+) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, cut_at="publish.rotation.ack:before") as power:
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+        await fleet.seen(package, "rotation/completed")
+    renewed = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+    assert await credentials.keycloak_accepts(renewed)
+    async with fleet.powered(package):
+        view = await fleet.until(package, lambda view: view.online)
+    assert (view.rotation_state, view.secret_generation) == ("OK", 2)
+
+
+async def test_an_offer_that_was_lost_with_the_power_is_repeated_when_the_device_is_back(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, cut_at="publish.rotation.request:before") as power:
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+    async with fleet.powered(package):
+        await fleet.seen(package, "rotation/completed")
+    assert (await fleet.show(package)).secret_generation == 2
+
+
+async def test_a_device_disabled_in_the_middle_does_not_stop_the_others(fleet: Fleet) -> None:
+    disabled, other = await fleet.device(), await fleet.device()
+    async with RawDevice(disabled) as device:
+        await fleet.ask(admin.ROTATION_START, device=disabled.client_id)
+        await device.receive(topics.ROTATION_OFFER)
+        await fleet.ask(admin.DEVICE_UPDATE, device=disabled.client_id, enabled=False)
+    async with fleet.powered(other):
+        await fleet.ask(admin.ROTATION_START, device=other.client_id)
+        await fleet.seen(disabled, "rotation/timed_out")
+        await fleet.seen(other, "rotation/completed")
 
 
 async def test_a_device_that_is_back_before_the_deadline_completes_its_rotation(fleet: Fleet) -> None:

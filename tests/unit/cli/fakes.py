@@ -57,6 +57,7 @@ def device(**facts: object) -> admin.DeviceView:
         "tags": ["attic", "left"],
         "enabled": True,
         "online": True,
+        "health": "healthy",
         "last_seen_at": NOW,
         "firmware_version": None,
         "config_version": 3,

@@ -75,7 +75,7 @@ def test_a_bad_argument_is_named(change: dict[str, object], field: str) -> None:
         (0, b"\x00", "0xE9"),
         (12, b"\xff\xff", "chip id"),
         (32, b"\x00", "descriptor"),
-        (48, b" ", "version"),
+        (48, b"\x00", "version"),
         (80, b"\n", "project"),
     ],
 )

@@ -77,6 +77,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
     for field in (extra for extra in extras if isinstance(extra, FieldInfo)):
         for rule in field.metadata:
             rules |= limits(rule)
+    if typing.get_origin(base) is list:
+        return values(base)
     if base is int:
         return st.integers(**rules)
     if base is bytes:

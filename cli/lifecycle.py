@@ -1,0 +1,100 @@
+"""`mdm device ...`: what becomes of a device after it was added, up to its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cli import output, session
+from cli.devices import Device, print_device
+from shared import admin
+from shared.errors import ConflictError, InvalidInputError
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def rename(ctx: typer.Context, device: Device, name: Annotated[str, typer.Argument(help="For people.")]) -> None:
+    """Give a device another name for people; its client id stays."""
+    _update(ctx, device, name=name)
+
+
+def tag(
+    ctx: typer.Context,
+    device: Device,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG...", help="None removes all.")] = None,
+) -> None:
+    """Replace the tags of a device."""
+    _update(ctx, device, tags=tags or [])
+
+
+def enable(ctx: typer.Context, device: Device) -> None:
+    """Let a disabled device in again."""
+    _update(ctx, device, enabled=True)
+
+
+def disable(ctx: typer.Context, device: Device) -> None:
+    """Have Keycloak and the broker refuse a device, at once; it keeps its secret for when it is enabled."""
+    _update(ctx, device, enabled=False)
+
+
+def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
+    """Remove a device for good: its record, its identity and its broker account."""
+    _sure(f"remove {device} for good?", yes=yes)
+    here = session.of(ctx)
+    removed = here.ask(admin.DEVICE_REMOVE, device=device)
+    if here.as_json:
+        output.print_json(removed)
+    else:
+        output.print_facts({"removed": removed.removed})
+
+
+def reissue(
+    ctx: typer.Context,
+    device: Device,
+    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where the new package goes.")],
+    *,
+    yes: Yes = False,
+) -> None:
+    """Make a new secret and package for a device whose package was lost; the old secret dies at once.
+
+    A device that is in use is locked out until it gets the new package: to renew its secret, use `mdm rotate`.
+    """
+    if target.exists():
+        raise ConflictError(f"output: {target} exists; name another file")
+    _sure(f"the present secret of {device} dies at once; reissue?", yes=yes)
+    here = session.of(ctx)
+    package = here.ask(admin.DEVICE_REISSUE, device=device)
+    output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
+    if here.as_json:
+        output.print_json({"client_id": package.client_id, "output": str(target)})
+    else:
+        output.print_facts({"device": package.client_id, "package": str(target)})
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to those of `mdm device`."""
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+
+
+COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "rename": rename,
+    "tag": tag,
+    "enable": enable,
+    "disable": disable,
+    "remove": remove,
+    "reissue": reissue,
+}
+
+
+def _update(ctx: typer.Context, device: str, **wanted: object) -> None:
+    here = session.of(ctx)
+    print_device(here.ask(admin.DEVICE_UPDATE, device=device, **wanted), as_json=here.as_json)
+
+
+def _sure(question: str, *, yes: bool) -> None:
+    if not yes and not typer.confirm(question, err=True):
+        raise InvalidInputError("nothing was done")

@@ -1,0 +1,24 @@
+"""The audit log, as an admin reads it; it is written by `Caller.audit`, in the transaction of each change."""
+
+from __future__ import annotations
+
+from services.registry import db
+from shared import admin
+from shared.requests import Caller
+
+
+async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:
+    """Return the newest entries that fit."""
+    return admin.Audit(
+        entries=[
+            admin.AuditView(
+                at=entry.at,
+                actor=entry.actor,
+                action=entry.action,
+                subject=entry.subject,
+                before=entry.before,
+                after=entry.after,
+            )
+            for entry in await db.audit(caller.session, request)
+        ]
+    )
