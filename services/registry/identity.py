@@ -1,7 +1,7 @@
 """The making and unmaking of identities, as a saga: row CREATING, Keycloak client, broker account, row ACTIVE.
 
 A failure undoes what was done. A crash leaves a row CREATING: the same request sent again goes on with it,
-and `undo_unfinished` removes it when nobody does. Who works on a saga holds the lock of its request's origin.
+and `end_unfinished` removes it when nobody does. Who works on a saga holds the lock of its request's origin.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Identities:
                 activation = update(Device).where(Device.id == device_id)
                 await caller.session.execute(activation.values(lifecycle="ACTIVE", secret_created_at=func.now()))
         except (FleetError, SQLAlchemyError):
-            await self._undo_or_leave(device_id, client_id)
+            await self._unmake_or_leave(device_id, client_id)
             raise
         return client_id
 
@@ -89,18 +89,18 @@ class Identities:
         await self._unmake(client_id)
         await caller.session.execute(delete(Device).where(Device.id == device_id))
 
-    async def undo_unfinished(self) -> int:
+    async def end_unfinished(self) -> int:
         """End the making or removal of each device that was cut off and is worked on by nobody."""
         async with self.database.transaction() as session:
             unfinished = await db.unfinished(session)
-        undone = 0
+        ended = 0
         for device_id, client_id, origin in unfinished:
             async with self.database.transaction() as session:
                 free = await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin))))
                 # Asked again under the lock: its request may have been repeated and have finished it.
                 if free and await db.is_unfinished(session, device_id):
-                    undone += await self._undo_or_leave(device_id, client_id)
-        return undone
+                    ended += await self._unmake_or_leave(device_id, client_id)
+        return ended
 
     async def _intend(self, caller: Caller, request: DeviceAdd) -> tuple[int, str]:
         """Commit the intent, or find the one that the same request left before a crash."""
@@ -121,17 +121,16 @@ class Identities:
             await self.keycloak.set_secret(client_id, secret, FIRST_GENERATION)
         await self.accounts.put(client_id, secret)
 
-    async def _undo_or_leave(self, device_id: int, client_id: str) -> bool:
+    async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
         """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
         try:
-            await self.accounts.delete(client_id)
-            await self.keycloak.delete(client_id)
+            await self._unmake(client_id)
             async with self.database.transaction() as session:
-                await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle == "CREATING"))
+                await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle != "ACTIVE"))
         except FleetError as error:
-            log.warning("identity.undo_later", client_id=client_id, reason=error.message)
+            log.warning("identity.unmade_later", client_id=client_id, reason=error.message)
             return False
-        log.info("identity.undone", client_id=client_id)
+        log.info("identity.unmade", client_id=client_id)
         return True
 
     async def _unmake(self, client_id: str) -> None:

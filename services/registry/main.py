@@ -46,7 +46,7 @@ async def keep_house(database: Database, identities: Identities) -> None:
     while True:
         await identities.ready()
         try:
-            ended = await identities.undo_unfinished()
+            ended = await identities.end_unfinished()
             if ended:
                 log.info("identity.unfinished_ended", devices=ended)
             await forget_answers(database, before=datetime.now(UTC) - ANSWERS_KEPT)
