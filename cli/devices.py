@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import documents, nvs, output, session
+from cli import nvs, output, session
 from shared import admin
 from shared.errors import ConflictError, InvalidInputError
 
@@ -147,40 +147,6 @@ def provision(
         output.print_json({"client_id": package.client_id, "output": str(target)})
     else:
         output.print_facts({"device": package.client_id, "package": str(target)})
-
-
-@config.command("set")
-def set_config(
-    ctx: typer.Context,
-    device: Device,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Values are JSON, else strings; dots nest: led.on=true"),
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="All as one file.")
-    ] = None,
-) -> None:
-    """Change what is special about a device's configuration; its model's defaults fill in the rest.
-
-    KEY=VALUE changes only what it names, and KEY=null goes back to the model's default; a file replaces all.
-    """
-    if bool(assignments) == (file is not None):
-        raise InvalidInputError("overrides: expected either KEY=VALUE... or --file FILE.json")
-    overrides = documents.read(file, field="file") if file else documents.assign(assignments or [])
-    here = session.of(ctx)
-    result = here.ask(admin.CONFIG_SET, device=device, overrides=overrides, replace=file is not None)
-    if here.as_json:
-        output.print_json(result)
-    else:
-        state = "new" if result.changed else "unchanged"
-        output.print_facts(
-            {
-                "device": result.client_id,
-                "version": f"{result.version} ({state})",
-                "document": result.document,
-            }
-        )
 
 
 def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:

@@ -15,7 +15,20 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli import audit, client, devices, events, firmware, imports, lifecycle, models, output, rotation
+from cli import (
+    audit,
+    client,
+    config,
+    devices,
+    doctor,
+    events,
+    firmware,
+    imports,
+    lifecycle,
+    models,
+    output,
+    rotation,
+)
 from cli.session import Session
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -56,10 +69,13 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="model")
 app.add_typer(devices.app, name="device")
+app.add_typer(config.app, name="config")
+devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
 app.command("rotate")(rotation.rotate)
 app.command("events")(events.events)
 app.command("audit")(audit.show)
+app.command("doctor")(doctor.doctor)
 lifecycle.add_to(devices.app)
 imports.add_to(devices.app)
 

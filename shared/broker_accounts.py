@@ -70,6 +70,15 @@ class BrokerAccounts:
         with contextlib.suppress(NotFoundError):
             await self._command("deleteClient", username=client_id)
 
+    async def devices(self) -> dict[str, bool]:
+        """Return the devices' accounts, each with whether it is let in."""
+        data = await self._command("listClients", verbose=True)
+        return {
+            client["username"]: not client.get("disabled", False)
+            for client in data["clients"]
+            if client["username"].startswith("iotdevice-")
+        }
+
     async def exists(self, client_id: str) -> bool:
         """Say whether there is an account of this name."""
         try:

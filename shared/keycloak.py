@@ -20,7 +20,9 @@ from keycloak.exceptions import (
     KeycloakAuthenticationError,
     KeycloakConnectionError,
     KeycloakError,
+    KeycloakGetError,
     KeycloakOperationError,
+    raise_error_from_response,
 )
 from pydantic import SecretStr
 
@@ -31,6 +33,7 @@ from shared.settings import IdentitySettings
 AUDIENCE: Final = "mdm"
 _INSTANCE: Final = "mdm.instance"
 _TIMEOUT_S: Final = 10
+_PAGE: Final = 100
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _REFUSED: Final = (400, 401)
@@ -134,14 +137,27 @@ class Keycloak:
 
     async def get(self, client_id: str) -> Identity:
         """Return a device's client with its secret, or raise NotFoundError."""
-        found = await self._find(client_id)
-        return Identity(
-            client_id=client_id,
-            secret=SecretStr(found.get("secret", "")),
-            generation=_generation(found),
-            enabled=found.get("enabled", False),
-            ours=self._is_ours(found),
-        )
+        return self._identity(await self._find(client_id))
+
+    async def ours(self) -> list[Identity]:
+        """Return all clients of our instance; read in pages, since Keycloak takes a minute for 2,000 at once."""
+        found: list[dict[str, Any]] = []
+        page: list[dict[str, Any]] = []
+        while not found or len(page) == _PAGE:
+            with _translated("list", "all"):
+                response = await self._connection.a_raw_get(
+                    f"admin/realms/{self._realm}/clients",
+                    first=len(found),
+                    max=_PAGE,
+                    clientId="iotdevice-",
+                    search="true",
+                )
+                answer = raise_error_from_response(response, KeycloakGetError)
+                page = answer if isinstance(answer, list) else []
+            found += page
+            if not page:
+                break
+        return [self._identity(client) for client in found if self._is_ours(client)]
 
     async def delete(self, client_id: str) -> None:
         """Remove a device's client; one that is gone already, or is not of our instance, is left alone."""
@@ -183,6 +199,15 @@ class Keycloak:
         await self._connection.aclose()
         await self._connection.keycloak_openid.connection.aclose()
         await self._http.aclose()
+
+    def _identity(self, client: Mapping[str, Any]) -> Identity:
+        return Identity(
+            client_id=client["clientId"],
+            secret=SecretStr(client.get("secret", "")),
+            generation=_generation(client),
+            enabled=client.get("enabled", False),
+            ours=self._is_ours(client),
+        )
 
     def _is_ours(self, found: Mapping[str, Any]) -> bool:
         return bool(found.get("attributes", {}).get(_INSTANCE) == self._instance)

@@ -50,6 +50,7 @@ Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7
 """As an ESP32 image names it; images built by Arduino have spaces in it."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
+TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -87,12 +88,15 @@ class Config(Message):
 
     `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
     device's secret: a device that logged in with it may promote its second slot.
+    With `trial_seconds` the device applies the document, must reconnect and report within that time, and
+    else goes back to the last good one and reports `reverted`.
     """
 
     request_id: RequestId | None = None
     version: Count
     unchanged: bool = False
     document: Document | None = None
+    trial_seconds: TrialSeconds | None = None
     secret_generation: Count
 
 

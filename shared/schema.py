@@ -159,9 +159,17 @@ class Presence(Base):
 
 
 class DeviceConfig(Base):
-    """One version of a device's desired configuration: what is special about it, and the merged document."""
+    """One version of a device's desired configuration: what is special about it, and the merged document.
+
+    `outcome` is what the device last reported of it; with `trial_seconds` it must do so within that time.
+    """
 
     __tablename__ = "device_configs"
+    __table_args__ = (
+        CheckConstraint("trial_seconds > 0", name="trial_seconds"),
+        CheckConstraint("outcome IN ('applied', 'rejected', 'reverted')", name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (reported_at IS NULL)", name="reported"),
+    )
 
     device_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
@@ -171,6 +179,21 @@ class DeviceConfig(Base):
     document: Mapped[dict[str, Any]]
     author: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    trial_seconds: Mapped[int | None] = mapped_column(Integer)
+    outcome: Mapped[str | None]
+    reported_at: Mapped[datetime | None]
+
+
+class ConfigLayer(Base):
+    """What the configurations of all devices with a tag have in common."""
+
+    __tablename__ = "config_layers"
+
+    tag: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    document: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Rotation(Base):

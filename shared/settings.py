@@ -45,6 +45,7 @@ class RegistrySettings(IdentitySettings):
     device_mqtt_port: int = Field(8883, ge=1, le=65535)
     device_mqtt_tls: bool = True
     device_ca_file: Path | None = None
+    reconcile_s: float = Field(300, gt=0, description="between two comparisons of database, Keycloak and broker")
     health_warning_s: float = Field(24 * 3600, gt=0, description="offline and without a word for longer: warning")
     health_critical_s: float = Field(7 * 24 * 3600, gt=0, description="... for longer: critical")
     health_inactive_s: float = Field(30 * 24 * 3600, gt=0, description="... for longer, or never seen: inactive")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import aiomqtt
@@ -83,3 +85,17 @@ async def broker_accounts(endpoints: Endpoints) -> list[str]:
                 if response.get("correlationData") == correlation:
                     return list(response["data"]["clients"])
     raise AssertionError
+
+
+@asynccontextmanager
+async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
+    """Open Keycloak's admin interface, to look at clients or to change them behind the product's back."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "mdm-registry",
+        "client_secret": endpoints.keycloak_clients["mdm-registry"],
+    }
+    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=20) as client:
+        answer = await client.post(f"/realms/{endpoints.realm}/protocol/openid-connect/token", data=form)
+        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+        yield client

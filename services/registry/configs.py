@@ -1,15 +1,17 @@
-"""Configurations: merged, checked, numbered, pushed and asked for."""
+"""Configurations: set, compared, taken back, asked for by devices and reported."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from services.registry import configuration, db, domain
+from services.registry import db, domain, versions
 from services.registry.service import Registry
-from shared import admin, messages, names, topics
+from shared import admin, messages, names
+from shared.messages import ConfigOutcome
 from shared.requests import Caller
-from shared.schema import Device, DeviceConfig
+from shared.schema import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,39 +22,73 @@ class Configs:
 
     async def set(self, caller: Caller, request: admin.ConfigSet) -> admin.ConfigSetResult:
         """Make a new version of a device's configuration and push it, unless nothing changes."""
-        device, model, _ = await db.device(caller.session, request.device, lock=True)
-        client_id = names.client_id(model.code, device.key)
-        old = await db.config(caller.session, device)
-        overrides = request.overrides if request.replace else domain.merge(old.overrides, request.overrides)
-        document = domain.merge(model.config_defaults, overrides)
-        configuration.check(document, model.config_schema, field="configuration")
-        changed = document != old.document or overrides != old.overrides
-        if changed:
-            device.config_version += 1
-            new = DeviceConfig(
-                device_id=device.id,
-                version=device.config_version,
-                overrides=overrides,
-                document=document,
-                author=caller.account,
-            )
-            caller.session.add(new)
-            caller.audit("config.set", client_id, before=old.overrides, after=overrides)
-            self.registry.outbox.put(
-                caller.session, topics.CONFIG, _config(device, new, request_id=None), client_id=client_id
-            )
-            self.registry.outbox.tell(
-                caller.session, "config/changed", client_id, {"version": device.config_version}
-            )
-        return admin.ConfigSetResult(
-            client_id=client_id, version=device.config_version, changed=changed, document=document
+        await db.lock_layers(caller.session)
+        row = await db.device(caller.session, request.device, lock=True)
+        old = await db.config(caller.session, row[0])
+        overrides, trial_seconds = request.overrides, request.trial_seconds
+        if not request.replace:
+            overrides = domain.merge(old.overrides, request.overrides)
+            trial_seconds = trial_seconds or versions.open_trial(old)
+        return await self._write(caller, row, overrides, action="config.set", trial_seconds=trial_seconds)
+
+    async def rollback(self, caller: Caller, request: admin.ConfigRollback) -> admin.ConfigSetResult:
+        """Make what was special in an old version a new version, and push it."""
+        await db.lock_layers(caller.session)
+        row = await db.device(caller.session, request.device, lock=True)
+        old = await db.config_version(caller.session, row[0], request.version)
+        return await self._write(caller, row, old.overrides, action="config.rollback")
+
+    async def get(self, caller: Caller, request: admin.ConfigGet) -> admin.ConfigView:
+        """Return one version of a device's configuration."""
+        device, model, presence = await db.device(caller.session, request.device)
+        version = request.version or device.config_version
+        config = await db.config_version(caller.session, device, version)
+        return admin.ConfigView(
+            client_id=names.client_id(model.code, device.key),
+            overrides=config.overrides,
+            document=config.document,
+            desired=device.config_version,
+            reported=presence.config_version,
+            reported_outcome=presence.config_outcome,
+            **_entry(config).model_dump(),
+        )
+
+    async def history(self, caller: Caller, request: admin.ConfigHistory) -> admin.ConfigVersions:
+        """Return a page of the versions of a device's configuration."""
+        device, model, _ = await db.device(caller.session, request.device)
+        found = await db.config_versions(caller.session, device, request)
+        return admin.ConfigVersions(
+            client_id=names.client_id(model.code, device.key),
+            desired=device.config_version,
+            versions=[_entry(config) for config in found],
+            next=found[-1].version if len(found) == request.limit else None,
+        )
+
+    async def diff(self, caller: Caller, request: admin.ConfigDiff) -> admin.ConfigChanges:
+        """Return what differs between two versions of a device's configuration."""
+        device, model, _ = await db.device(caller.session, request.device)
+
+        async def document(version: int) -> dict[str, object]:
+            return (await db.config_version(caller.session, device, version)).document if version else {}
+
+        target = device.config_version if request.to_version is None else request.to_version
+        start = max(target - 1, 0) if request.from_version is None else request.from_version
+        changes = domain.diff(await document(start), await document(target))
+        return admin.ConfigChanges(
+            client_id=names.client_id(model.code, device.key),
+            from_version=start,
+            to_version=target,
+            changes=[
+                admin.ConfigChange(path=list(it.path), kind=it.kind, before=it.before, after=it.after)
+                for it in changes
+            ],
         )
 
     async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
         """Return the device's configuration, without the document if it has it already."""
         async with self.registry.database.transaction() as session:
             device, _, _ = await db.device(session, client_id)
-            return _config(
+            return versions.message(
                 device,
                 await db.config(session, device),
                 request_id=request.request_id,
@@ -60,24 +96,74 @@ class Configs:
             )
 
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
-        """Store what a device did with a configuration."""
+        """Store what a device did with a configuration; one that did not stand its trial is replaced."""
         async with self.registry.database.transaction() as session:
+            if report.outcome is ConfigOutcome.REVERTED:
+                await db.lock_layers(session)
+            row = await db.device(session, client_id, lock=True)
+            now = datetime.now(UTC)
+            config = await session.get(DeviceConfig, (row[0].id, report.version))
+            if config is not None:
+                config.outcome, config.reported_at = report.outcome.value, now
             presence = await db.presence(session, client_id)
             presence.config_version = report.version
             presence.config_outcome = report.outcome
             presence.config_error = report.error
-            presence.last_seen_at = datetime.now(UTC)
+            presence.last_seen_at = now
             self.registry.outbox.tell(session, "config/reported", client_id, report.model_dump(mode="json"))
+            if config is None or config.trial_seconds is None or config.version != row[0].config_version:
+                return
+            if report.outcome is ConfigOutcome.REVERTED:
+                good = await versions.restore(session, self.registry.outbox, row, config)
+                facts = {"reverted": report.version, "restored": good, "version": row[0].config_version}
+                session.add(
+                    AuditEntry(
+                        actor=client_id,
+                        action="config.restore",
+                        subject=client_id,
+                        before=config.overrides,
+                        after=facts,
+                    )
+                )
+                self.registry.outbox.tell(session, "config/restored", client_id, facts)
+
+    async def _write(
+        self,
+        caller: Caller,
+        row: tuple[Device, DeviceModel, Presence],
+        overrides: dict[str, Any],
+        *,
+        action: str,
+        trial_seconds: int | None = None,
+    ) -> admin.ConfigSetResult:
+        device, model, _ = row
+        client_id = names.client_id(model.code, device.key)
+        before = (await db.config(caller.session, device)).overrides
+        layers = await db.layers(caller.session)
+        document = versions.document_of(model, device.tags, overrides, layers=layers)
+        changed = await versions.write(
+            caller.session,
+            self.registry.outbox,
+            device,
+            client_id,
+            overrides=overrides,
+            document=document,
+            author=caller.account,
+            trial_seconds=trial_seconds,
+        )
+        if changed:
+            caller.audit(action, client_id, before=before, after=overrides)
+        return admin.ConfigSetResult(
+            client_id=client_id, version=device.config_version, changed=changed, document=document
+        )
 
 
-def _config(
-    device: Device, config: DeviceConfig, *, request_id: str | None, have: int | None = None
-) -> messages.Config:
-    unchanged = have == config.version
-    return messages.Config(
-        request_id=request_id,
+def _entry(config: DeviceConfig) -> admin.ConfigEntry:
+    return admin.ConfigEntry(
         version=config.version,
-        unchanged=unchanged,
-        document=None if unchanged else config.document,
-        secret_generation=device.secret_generation,
+        author=config.author,
+        created_at=config.created_at,
+        trial_seconds=config.trial_seconds,
+        outcome=config.outcome,
+        reported_at=config.reported_at,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Select, and_, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin, names
 from shared.errors import NotFoundError
-from shared.schema import AuditEntry, Device, DeviceConfig, DeviceModel, FirmwareImage, Presence
+from shared.schema import AuditEntry, ConfigLayer, Device, DeviceConfig, DeviceModel, FirmwareImage, Presence
 
 
 def _devices() -> Select[Device, DeviceModel, Presence]:
@@ -89,6 +91,68 @@ async def config(session: AsyncSession, device: Device) -> DeviceConfig:
     return found
 
 
+async def config_version(session: AsyncSession, device: Device, version: int) -> DeviceConfig:
+    """Return a version of the device's configuration, or raise NotFoundError."""
+    found = await session.get(DeviceConfig, (device.id, version))
+    if found is None:
+        raise NotFoundError(f"version: there is no version {version} of {device.key}", version=version)
+    return found
+
+
+async def config_versions(
+    session: AsyncSession, device: Device, wanted: admin.ConfigHistory
+) -> list[DeviceConfig]:
+    """Return up to `limit` versions below `before`, newest first."""
+    query = select(DeviceConfig).where(DeviceConfig.device_id == device.id)
+    if wanted.before is not None:
+        query = query.where(DeviceConfig.version < wanted.before)
+    return list(await session.scalars(query.order_by(DeviceConfig.version.desc()).limit(wanted.limit)))
+
+
+async def last_good_config(session: AsyncSession, config: DeviceConfig) -> DeviceConfig | None:
+    """Return the newest version before this one that the device applied, else one of which no harm is known."""
+    applied = DeviceConfig.outcome == "applied"
+    query = (
+        select(DeviceConfig)
+        .where(DeviceConfig.device_id == config.device_id, DeviceConfig.version < config.version)
+        .where(applied | DeviceConfig.outcome.is_(None))
+        .order_by(func.coalesce(applied, false()).desc(), DeviceConfig.version.desc())
+        .limit(1)
+    )
+    found: DeviceConfig | None = await session.scalar(query)
+    return found
+
+
+async def lock_layers(session: AsyncSession, *, exclusive: bool = False) -> None:
+    """Keep the layers as they are, or all others from reading them, until the transaction ends.
+
+    To be called before a device is locked: a change of a layer locks devices after it.
+    """
+    lock = func.pg_advisory_xact_lock if exclusive else func.pg_advisory_xact_lock_shared
+    await session.execute(select(lock(func.hashtext("mdm:config_layers"))))
+
+
+async def layers(session: AsyncSession) -> list[ConfigLayer]:
+    """Return all layers in the order in which they apply."""
+    # Compared byte by byte, whatever the database's own language is.
+    order = (ConfigLayer.priority, ConfigLayer.tag.collate("C"))
+    return list(await session.scalars(select(ConfigLayer).order_by(*order)))
+
+
+async def layer(session: AsyncSession, tag: str) -> ConfigLayer:
+    """Return the layer of a tag, or raise NotFoundError."""
+    found = await session.get(ConfigLayer, tag)
+    if found is None:
+        raise NotFoundError(f"tag: there is no layer {tag}", tag=tag)
+    return found
+
+
+async def lock_tagged(session: AsyncSession, tag: str) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return and lock all devices with a tag."""
+    query = _devices().where(Device.tags.any_() == tag).order_by(Device.id).with_for_update(of=Device)
+    return list(await session.execute(query.execution_options(populate_existing=True)))
+
+
 async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
     """Say whether the making or the removal of a device has still not ended."""
     query = select(Device.id).where(Device.id == device_id, Device.lifecycle != "ACTIVE")
@@ -103,6 +167,34 @@ async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
         .where(Device.lifecycle != "ACTIVE")
     )
     return [(row[0], names.client_id(row[1], row[2]), row[3]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the reconciler needs to know of a device."""
+
+    lifecycle: str
+    enabled: bool
+    rotation_state: str
+    secret_generation: int
+
+
+async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
+    """Return every device, whatever its state, by client id."""
+    rows = await session.execute(
+        select(
+            DeviceModel.code,
+            Device.key,
+            Device.lifecycle,
+            Device.enabled,
+            Device.rotation_state,
+            Device.secret_generation,
+        ).join(DeviceModel, DeviceModel.id == Device.model_id)
+    )
+    return {
+        names.client_id(code, key): Compared(lifecycle, enabled, rotation_state, generation)
+        for code, key, lifecycle, enabled, rotation_state, generation in rows
+    }
 
 
 async def images_of(session: AsyncSession, model: DeviceModel) -> int:

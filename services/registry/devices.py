@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.registry import db, domain, provisioning
+from services.registry import db, domain, provisioning, versions
 from services.registry.service import Registry
 from shared import admin, crypto, names
 from shared.errors import ConflictError
@@ -22,8 +22,21 @@ class Devices:
 
     async def add(self, caller: Caller, request: admin.DeviceAdd) -> admin.DeviceView:
         """Add a device with its identity, or leave nothing behind."""
+        # Asked before anything is made: a layer that does not fit this model is no reason to undo an identity.
+        model = await db.model(caller.session, request.model)
+        layers = await db.layers(caller.session)
+        versions.document_of(model, request.tags, {}, layers=layers)
         client_id = await self.registry.identities.create(caller, request)
-        view = self._view(await db.device(caller.session, client_id))
+        await db.lock_layers(caller.session)
+        row = await db.device(caller.session, client_id, lock=True)
+        await versions.refresh(
+            caller.session,
+            self.registry.outbox,
+            row,
+            layers=await db.layers(caller.session),
+            author=caller.account,
+        )
+        view = self._view(row)
         caller.audit("device.add", client_id, after=view.model_dump(mode="json"))
         self.registry.outbox.tell(caller.session, "device/added", client_id)
         return view
@@ -42,6 +55,7 @@ class Devices:
         """Change a device; what it is to be is stored before Keycloak and the broker are told."""
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
+            await db.lock_layers(session)
             row = await db.device(session, request.device, lock=True)
             device, model, _ = row
             client_id = names.client_id(model.code, device.key)
@@ -52,6 +66,9 @@ class Devices:
             if before != wanted:
                 caller.on(session).audit("device.update", client_id, before=before, after=wanted)
                 self.registry.outbox.tell(session, "device/updated", client_id, wanted)
+            if before.get("tags") != wanted.get("tags"):
+                layers = await db.layers(session)
+                await versions.refresh(session, self.registry.outbox, row, layers=layers, author=caller.account)
             view = self._view(row)
         if request.enabled is not None:
             await identities.enable(client_id, enabled=request.enabled)

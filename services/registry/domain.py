@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -28,6 +29,47 @@ def merge(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]
         else:
             merged[name] = value
     return merged
+
+
+def layered(
+    defaults: Mapping[str, Any], layers: Iterable[Mapping[str, Any]], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the model's defaults changed by each layer in turn, and last by the device's own overrides."""
+    document = dict(defaults)
+    for layer in layers:
+        document = merge(document, layer)
+    return merge(document, overrides)
+
+
+def same(left: object, right: object) -> bool:
+    """Say whether two documents are the same JSON; unlike `==`, which takes true for 1."""
+    return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What differs between two documents at a path."""
+
+    path: tuple[str, ...]
+    kind: Literal["added", "removed", "changed"]
+    before: object = None
+    after: object = None
+
+
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return what differs, by path; objects are compared name by name, all else as a whole."""
+    changes: list[Change] = []
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            changes.append(Change((name,), "removed", before=before[name]))
+        elif name not in before:
+            changes.append(Change((name,), "added", after=after[name]))
+        elif isinstance(before[name], Mapping) and isinstance(after[name], Mapping):
+            inner = diff(before[name], after[name])
+            changes += [replace(change, path=(name, *change.path)) for change in inner]
+        elif not same(before[name], after[name]):
+            changes.append(Change((name,), "changed", before=before[name], after=after[name]))
+    return changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from functools import partial
 from services.registry import audit
 from services.registry.configs import Configs
 from services.registry.devices import Devices
+from services.registry.layers import Layers
 from services.registry.models import Models
 from services.registry.presence import Presences
+from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
 from shared import admin, messages, topics
 from shared.mqtt import Connection, Route, device_route
@@ -24,6 +26,7 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
     """
     connection = desk.connection
     models, devices, configs = Models(registry), Devices(registry), Configs(registry)
+    layers = Layers(registry)
     return [
         device_route(topics.STATUS, partial(on_status, Presences(registry))),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
@@ -37,10 +40,19 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
+        desk.route(admin.DOCTOR, Reconciler(registry).on_doctor, group=GROUP),
         desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
         desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
         desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
         desk.route(admin.CONFIG_SET, configs.set, group=GROUP),
+        desk.route(admin.CONFIG_GET, configs.get, group=GROUP),
+        desk.route(admin.CONFIG_HISTORY, configs.history, group=GROUP),
+        desk.route(admin.CONFIG_DIFF, configs.diff, group=GROUP),
+        desk.route(admin.CONFIG_ROLLBACK, configs.rollback, group=GROUP),
+        desk.route(admin.LAYER_SET, layers.set, group=GROUP),
+        desk.route(admin.LAYER_SHOW, layers.show, group=GROUP),
+        desk.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
+        desk.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
     ]
 
 

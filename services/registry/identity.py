@@ -86,7 +86,7 @@ class Identities:
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
         await caller.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
-        await self._unmake(client_id)
+        await self.unmake(client_id)
         await caller.session.execute(delete(Device).where(Device.id == device_id))
 
     async def end_unfinished(self) -> int:
@@ -124,7 +124,7 @@ class Identities:
     async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
         """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
         try:
-            await self._unmake(client_id)
+            await self.unmake(client_id)
             async with self.database.transaction() as session:
                 await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle != "ACTIVE"))
         except FleetError as error:
@@ -133,7 +133,7 @@ class Identities:
         log.info("identity.unmade", client_id=client_id)
         return True
 
-    async def _unmake(self, client_id: str) -> None:
+    async def unmake(self, client_id: str) -> None:
         """Remove account, client and retained status; what is gone already is no error."""
         await self.accounts.delete(client_id)
         await self.keycloak.delete(client_id)

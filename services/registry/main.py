@@ -9,6 +9,7 @@ import structlog
 
 from services.registry import handlers
 from services.registry.identity import Identities
+from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
 from shared import broker_accounts, keycloak, lifecycle, postgres
 from shared.errors import FleetError
@@ -38,7 +39,20 @@ async def main(settings: RegistrySettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
+            tasks.create_task(reconcile(registry), name="reconcile")
             tasks.create_task(keep_house(database, identities), name="house")
+
+
+async def reconcile(registry: Registry) -> None:
+    """Compare and mend at the start and from time to time."""
+    while True:
+        await registry.identities.ready()
+        try:
+            diagnosis = await Reconciler(registry).run(repair=True)
+            log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
+        except FleetError as error:
+            log.warning("registry.not_reconciled", reason=error.message)
+        await asyncio.sleep(registry.settings.reconcile_s)
 
 
 async def keep_house(database: Database, identities: Identities) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -33,18 +32,10 @@ async def sql(stack: Stack, statement: str, **values: object) -> list[tuple[obje
 
 async def keycloak_clients(stack: Stack, model: str) -> list[str]:
     endpoints = stack.endpoints
-    realm = endpoints.realm
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": "mdm-registry",
-        "client_secret": endpoints.keycloak_clients["mdm-registry"],
-    }
-    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=20) as client:
-        token = (await client.post(f"/realms/{realm}/protocol/openid-connect/token", data=form)).json()
+    async with credentials.keycloak_admin(endpoints) as client:
         response = await client.get(
-            f"/admin/realms/{realm}/clients",
-            params={"clientId": f"iotdevice-{model}-", "search": "true", "max": "50"},
-            headers={"Authorization": f"Bearer {token['access_token']}"},
+            f"/admin/realms/{endpoints.realm}/clients",
+            params={"clientId": f"iotdevice-{model}-", "search": "true", "max": "1000"},
         )
     return [found["clientId"] for found in response.raise_for_status().json()]
 

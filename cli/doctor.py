@@ -1,0 +1,33 @@
+"""`mdm doctor`: whether database, Keycloak and broker agree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import output, session
+from shared import admin
+
+
+def doctor(
+    ctx: typer.Context,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Mend what can be mended; without it nothing changes.")
+    ] = False,
+) -> None:
+    """Compare database, Keycloak and broker; the status is 1 when something is left that does not agree."""
+    here = session.of(ctx)
+    found = here.ask(admin.DOCTOR, repair=repair)
+    if here.as_json:
+        output.print_json(found)
+    elif found.findings:
+        output.print_table(
+            ("DEVICE", "PROBLEM", "REMEDY", "REPAIRED"),
+            ((one.client_id, one.problem, one.remedy, one.repaired) for one in found.findings),
+        )
+    else:
+        output.print_facts({"devices": found.devices, "problems": 0})
+    if any(not one.repaired for one in found.findings):
+        raise typer.Exit(1)

@@ -1,0 +1,121 @@
+"""The reconciler: compares database, Keycloak and broker, and mends what no longer agrees.
+
+The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
+accounts follow from both. Only clients of our instance are touched, no device in a rotation is, and each thing is
+looked at once more right before it is mended, under the lock of whoever could be changing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from services.registry import db
+from services.registry.service import Registry
+from shared import admin
+from shared.errors import FleetError, NotFoundError
+from shared.keycloak import Identity
+from shared.requests import Caller
+
+log = structlog.get_logger()
+Remedy = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What does not agree, and how it is mended: None when only a person can."""
+
+    client_id: str
+    text: str
+    remedy: str
+    mend: Remedy | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Finds and mends."""
+
+    registry: Registry
+
+    async def on_doctor(self, caller: Caller, request: admin.Doctor) -> admin.Diagnosis:
+        """Answer an admin who asks what does not agree."""
+        diagnosis = await self.run(repair=request.repair)
+        if any(finding.repaired for finding in diagnosis.findings):
+            caller.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
+        return diagnosis
+
+    async def run(self, *, repair: bool) -> admin.Diagnosis:
+        """Compare everything, and mend it if asked."""
+        identities = self.registry.identities
+        if repair:
+            await identities.end_unfinished()
+        clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
+        accounts = await identities.accounts.devices()
+        # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
+        async with self.registry.database.transaction() as session:
+            rows = await db.all_for_comparison(session)
+        problems = self._compare(rows, clients, accounts)
+        findings = [await self._settle(problem, repair=repair) for problem in problems]
+        return admin.Diagnosis(devices=len(rows), findings=findings)
+
+    def _compare(
+        self, rows: dict[str, db.Compared], clients: dict[str, Identity], accounts: dict[str, bool]
+    ) -> Iterator[Problem]:
+        for client_id in sorted((clients.keys() | accounts.keys()) - rows.keys()):
+            mend = partial(self._remove, client_id)
+            yield Problem(client_id, "is not in the database", "remove client and account", mend)
+        for client_id, row in rows.items():
+            if row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
+                continue
+            client, let_in = clients.get(client_id), accounts.get(client_id)
+            if client is None:
+                yield Problem(client_id, "has no client in Keycloak", "mdm device reissue", None)
+                continue
+            if client.generation != row.secret_generation:
+                text = f"secret generation: Keycloak {client.generation}, database {row.secret_generation}"
+                yield Problem(client_id, text, "mdm device reissue, if it can not log in", None)
+            if let_in is None:
+                mend = partial(self._mend_account, client_id, anew=True)
+                yield Problem(client_id, "has no account in the broker", "make it anew", mend)
+            elif (client.enabled, let_in) != (row.enabled, row.enabled):
+                mend = partial(self._mend_account, client_id, anew=False)
+                text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
+                yield Problem(client_id, text, "as the database says", mend)
+
+    async def _settle(self, problem: Problem, *, repair: bool) -> admin.Finding:
+        repaired = False
+        if repair and problem.mend is not None:
+            try:
+                repaired = await problem.mend()
+            except FleetError as error:
+                log.warning("reconciler.not_mended", client_id=problem.client_id, reason=error.message)
+        log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
+        return admin.Finding(
+            client_id=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired
+        )
+
+    async def _remove(self, client_id: str) -> bool:
+        async with self.registry.database.transaction() as session:
+            if client_id in await db.all_for_comparison(session):
+                return False
+        await self.registry.identities.unmake(client_id)
+        return True
+
+    async def _mend_account(self, client_id: str, *, anew: bool) -> bool:
+        """Make the broker and Keycloak agree with the row, which is locked meanwhile."""
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            try:
+                device, _, _ = await db.device(session, client_id, lock=True)
+            except NotFoundError:
+                return False
+            if device.rotation_state == "PENDING":
+                return False
+            if anew:
+                identity = await identities.keycloak.get(client_id)
+                await identities.accounts.put(client_id, identity.secret)
+            await identities.enable(client_id, enabled=device.enabled)
+        return True

@@ -1,0 +1,125 @@
+"""Versions of a configuration: merged, checked, numbered and pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import configuration, db, domain
+from shared import messages, names, topics
+from shared.errors import InvalidInputError
+from shared.outbox import Outbox
+from shared.schema import ConfigLayer, Device, DeviceConfig, DeviceModel, Presence
+
+Row = tuple[Device, DeviceModel, Presence]
+
+
+def document_of(
+    model: DeviceModel,
+    tags: Iterable[str],
+    overrides: dict[str, Any],
+    *,
+    layers: Iterable[ConfigLayer],
+    field: str = "configuration",
+) -> dict[str, Any]:
+    """Return the merged document; raise InvalidInputError naming `field` and the path if it breaks the schema."""
+    tags = set(tags)
+    document = domain.layered(
+        model.config_defaults, (layer.document for layer in layers if layer.tag in tags), overrides
+    )
+    configuration.check(document, model.config_schema, field=field)
+    return document
+
+
+async def write(
+    session: AsyncSession,
+    outbox: Outbox,
+    device: Device,
+    client_id: str,
+    *,
+    overrides: dict[str, Any],
+    document: dict[str, Any],
+    author: str,
+    trial_seconds: int | None = None,
+    anew: bool = False,
+) -> bool:
+    """Make a new version of a locked device's configuration and push it; return whether it was made.
+
+    Unless `anew`, it is not when the desired version is the same.
+    """
+    old = await db.config(session, device)
+    if not anew and domain.same(document, old.document) and domain.same(overrides, old.overrides):
+        return False
+    device.config_version += 1
+    new = DeviceConfig(
+        device_id=device.id,
+        version=device.config_version,
+        overrides=overrides,
+        document=document,
+        author=author,
+        trial_seconds=trial_seconds,
+    )
+    session.add(new)
+    outbox.put(session, topics.CONFIG, message(device, new, request_id=None), client_id=client_id)
+    outbox.tell(session, "config/changed", client_id, {"version": device.config_version})
+    return True
+
+
+async def refresh(
+    session: AsyncSession, outbox: Outbox, row: Row, *, layers: Iterable[ConfigLayer], author: str
+) -> str | None:
+    """Merge a locked device's document anew; return its client id if that made a new version."""
+    device, model, _ = row
+    client_id = names.client_id(model.code, device.key)
+    old = await db.config(session, device)
+    document = document_of(model, device.tags, old.overrides, layers=layers, field=f"{client_id}: configuration")
+    made = await write(
+        session,
+        outbox,
+        device,
+        client_id,
+        overrides=old.overrides,
+        document=document,
+        author=author,
+        trial_seconds=open_trial(old),
+    )
+    return client_id if made else None
+
+
+async def restore(session: AsyncSession, outbox: Outbox, row: Row, bad: DeviceConfig) -> int | None:
+    """Make a locked device's last good configuration the desired one again; return which version that was.
+
+    It is not refused by a schema that is newer than it: it is what the device runs now.
+    """
+    device, model, _ = row
+    client_id = names.client_id(model.code, device.key)
+    good = await db.last_good_config(session, bad)
+    overrides = good.overrides if good is not None else {}
+    try:
+        document = document_of(model, device.tags, overrides, layers=await db.layers(session))
+    except InvalidInputError:
+        document = good.document if good is not None else model.config_defaults
+    await write(session, outbox, device, client_id, overrides=overrides, document=document, author=client_id)
+    return good.version if good is not None else None
+
+
+def open_trial(config: DeviceConfig) -> int | None:
+    """Return the trial's seconds if the device has not reported yet: a version on top of it is on trial too."""
+    return config.trial_seconds if config.outcome is None else None
+
+
+def message(
+    device: Device, config: DeviceConfig, *, request_id: str | None, have: int | None = None
+) -> messages.Config:
+    """Return what the device is sent; without the document if it has this version already."""
+    unchanged = have == config.version
+    return messages.Config(
+        request_id=request_id,
+        version=config.version,
+        unchanged=unchanged,
+        document=None if unchanged else config.document,
+        trial_seconds=None if unchanged or config.outcome == "applied" else config.trial_seconds,
+        secret_generation=device.secret_generation,
+    )

@@ -1,0 +1,123 @@
+"""`mdm doctor` on the real three: what was changed behind our back is found, and mended where that is safe."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from shared import admin
+from shared.admin import Finding, Package
+from tests import credentials
+from tests.credentials import CONTROL, account_client
+from tests.fleet import Fleet
+from tests.integration.test_registry import keycloak_clients, sql
+from tests.stack import Stack
+
+
+async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
+    body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}
+    async with account_client(stack.endpoints, "svc-accounts") as client:
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps(body), qos=1)
+        await anext(client.messages)
+
+
+async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:
+    diagnosis = await fleet.ask(admin.DOCTOR, repair=repair)
+    return [finding for finding in diagnosis.findings if finding.client_id == package.client_id]
+
+
+async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    await behind_our_back(stack, "deleteClient", package.client_id)
+    assert not await credentials.broker_accepts(package)
+    (found,) = await examined(fleet, package, repair=False)
+    assert (found.problem, found.repaired) == ("has no account in the broker", False)
+    assert not await credentials.broker_accepts(package)
+    (mended,) = await examined(fleet, package, repair=True)
+    assert mended.repaired
+    assert await credentials.broker_accepts(package)
+    assert await examined(fleet, package, repair=False) == []
+
+
+async def test_a_lost_account_of_a_disabled_device_is_made_anew_but_lets_nobody_in(
+    fleet: Fleet, stack: Stack
+) -> None:
+    package = await fleet.device()
+    await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+    await behind_our_back(stack, "deleteClient", package.client_id)
+    (mended,) = await examined(fleet, package, repair=True)
+    assert mended.repaired
+    assert not await credentials.broker_accepts(package)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_device_that_the_broker_treats_otherwise_than_the_database_says_is_mended(
+    fleet: Fleet, stack: Stack, enabled: bool
+) -> None:
+    package = await fleet.device()
+    await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=enabled)
+    await behind_our_back(stack, "disableClient" if enabled else "enableClient", package.client_id)
+    (mended,) = await examined(fleet, package, repair=True)
+    assert mended.repaired
+    assert await credentials.broker_accepts(package) == enabled
+    assert await credentials.keycloak_accepts(package) == enabled
+
+
+async def test_an_account_without_a_row_is_removed_by_a_repair_only(fleet: Fleet, stack: Stack) -> None:
+    name = f"iotdevice-ghost-{uuid4().hex[:8]}"
+    ghost = (await fleet.device()).model_copy(update={"client_id": name})
+    await behind_our_back(stack, "createClient", name, password=ghost.secret)
+    (found,) = await examined(fleet, ghost, repair=False)
+    assert found.problem == "is not in the database"
+    assert name in await credentials.broker_accounts(stack.endpoints)
+    (removed,) = await examined(fleet, ghost, repair=True)
+    assert removed.repaired
+    assert name not in await credentials.broker_accounts(stack.endpoints)
+
+
+async def test_a_client_without_a_row_is_removed_and_one_of_another_instance_is_left_alone(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    ours, foreign = await fleet.device(model), await fleet.device(model)
+    await mark_as_foreign(stack, foreign)
+    for package in (ours, foreign):
+        await behind_our_back(stack, "deleteClient", package.client_id)
+    await sql(stack, "DELETE FROM mdm.devices WHERE key = ANY(:keys)", keys=[ours.device_key, foreign.device_key])
+    await fleet.ask(admin.DOCTOR, repair=True)
+    assert await keycloak_clients(stack, model) == [foreign.client_id]
+
+
+async def test_a_device_in_a_rotation_is_left_to_the_rotator(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.seen(package, "rotation/offered")
+    await behind_our_back(stack, "disableClient", package.client_id)
+    assert await examined(fleet, package, repair=True) == []
+    await fleet.seen(package, "rotation/timed_out")
+    assert [finding.repaired for finding in await examined(fleet, package, repair=True)] == [True]
+
+
+async def test_a_generation_that_differs_is_told_and_left_to_a_person(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    await sql(
+        stack,
+        "UPDATE mdm.devices SET secret_generation = 2, last_generation = 2 WHERE key = :key",
+        key=package.device_key,
+    )
+    (found,) = await examined(fleet, package, repair=True)
+    assert (found.problem, found.repaired) == ("secret generation: Keycloak 1, database 2", False)
+    assert await credentials.broker_accepts(package)
+    await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
+
+
+async def mark_as_foreign(stack: Stack, package: Package) -> None:
+    endpoints = stack.endpoints
+    async with credentials.keycloak_admin(endpoints) as client:
+        path = f"/admin/realms/{endpoints.realm}/clients"
+        (found,) = (await client.get(path, params={"clientId": package.client_id})).json()
+        changed = await client.put(f"{path}/{found['id']}", json={"attributes": {"mdm.instance": "another"}})
+        changed.raise_for_status()

@@ -1,0 +1,138 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from shared import admin
+from tests.unit.cli import fakes
+from tests.unit.cli.conftest import Run
+
+ENTRY = admin.ConfigEntry(
+    version=3, author="alice", created_at=fakes.NOW, trial_seconds=60, outcome="applied", reported_at=fakes.NOW
+)
+VIEW = admin.ConfigView(
+    client_id="x",
+    overrides={"a": 1},
+    document={"a": 1, "b": 2},
+    desired=3,
+    reported=2,
+    reported_outcome="applied",
+    **ENTRY.model_dump(),
+)
+VERSIONS = admin.ConfigVersions(client_id="x", desired=3, versions=[ENTRY], next=None)
+CHANGES = admin.ConfigChanges(
+    client_id="x",
+    from_version=2,
+    to_version=3,
+    changes=[admin.ConfigChange(path=["led", "on"], kind="changed", before=1, after=None)],
+)
+SET = admin.ConfigSetResult(client_id="x", version=4, changed=True, document={"a": 1})
+LAYER = admin.LayerView(tag="attic", priority=5, document={"a": 1}, author="alice", updated_at=fakes.NOW)
+LAYER_SET = admin.LayerResult(tag="attic", layer=LAYER, devices=["x", "y"])
+LAYER_REMOVED = admin.LayerResult(tag="attic", layer=None, devices=["x"])
+COMMANDS: list[tuple[tuple[str, ...], str, admin.Result, dict[str, object], str]] = [
+    (("get", "x"), "config.get", VIEW, {"device": "x"}, "2 applied"),
+    (("get", "x", "--version", "3"), "config.get", VIEW, {"device": "x", "version": 3}, '{"a": 1, "b": 2}'),
+    (("history", "x"), "config.history", VERSIONS, {"device": "x", "limit": 100}, "3 *"),
+    (("diff", "x"), "config.diff", CHANGES, {"device": "x"}, "led.on  changed  1"),
+    (("diff", "x", "0"), "config.diff", CHANGES, {"device": "x", "from_version": 0}, "VERSION 2  VERSION 3"),
+    (
+        ("diff", "x", "1", "2"),
+        "config.diff",
+        CHANGES,
+        {"device": "x", "from_version": 1, "to_version": 2},
+        "null",
+    ),
+    (("rollback", "x", "2"), "config.rollback", SET, {"device": "x", "version": 2}, "4 (new)"),
+    (
+        ("set", "x", "a=1", "--trial-seconds", "30"),
+        "config.set",
+        SET,
+        {"device": "x", "overrides": {"a": 1}, "replace": False, "trial_seconds": 30},
+        "4 (new)",
+    ),
+    (
+        ("layer", "set", "attic", "a=1"),
+        "layer.set",
+        LAYER_SET,
+        {"tag": "attic", "document": {"a": 1}, "replace": False},
+        "x, y",
+    ),
+    (
+        ("layer", "set", "attic", "--priority", "5"),
+        "layer.set",
+        LAYER_SET,
+        {"tag": "attic", "document": {}, "replace": False, "priority": 5},
+        "attic",
+    ),
+    (("layer", "show", "attic"), "layer.show", LAYER, {"tag": "attic"}, '{"a": 1}'),
+    (("layer", "list"), "layer.list", admin.Layers(layers=[LAYER]), {}, "attic  5"),
+    (("layer", "remove", "attic"), "layer.remove", LAYER_REMOVED, {"tag": "attic"}, "(removed)"),
+]
+
+
+@pytest.mark.parametrize(("words", "operation", "answer", "sent", "shown"), COMMANDS)
+def test_a_command_sends_what_is_given_and_shows_the_answer(
+    fake: fakes.FakeAdmin,
+    mdm: Run,
+    words: tuple[str, ...],
+    operation: str,
+    answer: admin.Result,
+    sent: dict[str, object],
+    shown: str,
+) -> None:
+    fake.answers[f"registry.{operation}"] = answer
+
+    result = mdm("config", *words)
+
+    ((_, request),) = fake.requests
+    assert request.model_dump(exclude={"request_id"}, exclude_unset=True) == sent
+    assert (result.exit_code, shown in result.stdout) == (0, True), result.output
+    assert json.loads(mdm("config", *words, "--json").stdout) == answer.model_dump(mode="json")
+
+
+def test_history_asks_for_the_next_page_until_it_has_enough(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    def page(request: admin.ConfigHistory) -> admin.ConfigVersions:
+        newest = 999 if request.before is None else request.before - 1
+        entries = [ENTRY.model_copy(update={"version": newest - n}) for n in range(request.limit)]
+        return VERSIONS.model_copy(update={"versions": entries, "next": entries[-1].version})
+
+    fake.answers["registry.config.history"] = page
+
+    shown = json.loads(mdm("--json", "config", "history", "x", "--limit", "700").stdout)
+
+    assert [entry["version"] for entry in shown["versions"]] == list(range(999, 299, -1))
+
+
+def test_a_diff_of_nothing_and_an_empty_list_of_layers_say_so(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.config.diff"] = CHANGES.model_copy(update={"changes": []})
+    fake.answers["registry.layer.list"] = admin.Layers(layers=[])
+
+    assert "no difference between versions 2 and 3" in mdm("config", "diff", "x").stderr
+    assert "no layers yet" in mdm("config", "layer", "list").stderr
+
+
+def test_a_file_replaces_a_layer(fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path) -> None:
+    fake.answers["registry.layer.set"] = LAYER_SET
+    (tmp_path / "layer.json").write_text('{"a": null}')
+
+    assert mdm("config", "layer", "set", "attic", "--file", str(tmp_path / "layer.json")).exit_code == 0
+
+    ((_, request),) = fake.requests
+    assert request.model_dump(include={"document", "replace"}) == {"document": {"a": None}, "replace": True}
+
+
+@pytest.mark.parametrize(
+    "words", [("set", "x"), ("layer", "set", "attic"), ("set", "x", "a=1", "--trial-seconds", "0")]
+)
+def test_a_change_that_says_nothing_or_has_no_time_is_not_sent(
+    fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]
+) -> None:
+    assert mdm("config", *words).exit_code == 2
+    assert fake.requests == []
+
+
+def test_the_command_has_its_old_name_too(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.config.set"] = SET
+
+    assert mdm("device", "config", "set", "x", "a=1").stdout == mdm("config", "set", "x", "a=1").stdout

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.registry import domain, versions
+from shared.errors import InvalidInputError
+from shared.schema import ConfigLayer, DeviceModel
+
+NAMES = st.sampled_from("abcd")
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from([0.0, 1.0]) | st.text(max_size=2),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(NAMES, below, max_size=4),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
+
+
+def apply(document: dict[str, Any], changes: Iterable[domain.Change]) -> dict[str, Any]:
+    result = copy.deepcopy(document)
+    for change in changes:
+        place = result
+        for name in change.path[:-1]:
+            place = place[name]
+        if change.kind == "removed":
+            del place[change.path[-1]]
+        else:
+            place[change.path[-1]] = change.after
+    return result
+
+
+@given(before=DOCUMENTS, after=DOCUMENTS)
+def test_the_changes_of_a_diff_make_one_document_of_the_other(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert domain.same(apply(before, domain.diff(before, after)), after)
+
+
+@given(before=DOCUMENTS, after=DOCUMENTS)
+def test_there_is_no_difference_exactly_between_the_same_documents(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert domain.diff(before, before) == []
+    assert (domain.diff(before, after) == []) == domain.same(before, after)
+
+
+@given(before=DOCUMENTS, after=DOCUMENTS)
+def test_a_diff_the_other_way_round_is_its_mirror(before: dict[str, Any], after: dict[str, Any]) -> None:
+    mirror = {"added": "removed", "removed": "added", "changed": "changed"}
+    there, back = domain.diff(before, after), domain.diff(after, before)
+
+    assert [(it.path, mirror[it.kind], it.after, it.before) for it in there] == [
+        (it.path, it.kind, it.before, it.after) for it in back
+    ]
+
+
+def test_a_diff_names_the_innermost_path_and_tells_true_from_one() -> None:
+    before = {"led": {"on": 1, "color": "red"}, "list": [1, {"a": 1}]}
+    after = {"led": {"on": True, "pin": 3}, "list": [1, {"a": 2}]}
+
+    assert domain.diff(before, after) == [
+        domain.Change(("led", "color"), "removed", before="red"),
+        domain.Change(("led", "on"), "changed", before=1, after=True),
+        domain.Change(("led", "pin"), "added", after=3),
+        domain.Change(("list",), "changed", before=[1, {"a": 1}], after=[1, {"a": 2}]),
+    ]
+
+
+def test_a_later_layer_wins_over_an_earlier_one_and_the_device_over_all() -> None:
+    merged = domain.layered(
+        {"a": 0, "b": 0, "c": 0, "d": 0}, [{"a": 1, "b": 1, "c": 1}, {"b": 2, "c": 2, "d": None}], {"c": 3}
+    )
+
+    assert merged == {"a": 1, "b": 2, "c": 3}
+
+
+@given(defaults=DOCUMENTS, overrides=DOCUMENTS)
+def test_without_layers_the_overrides_are_merged_into_the_defaults(
+    defaults: dict[str, Any], overrides: dict[str, Any]
+) -> None:
+    assert domain.layered(defaults, [], overrides) == domain.merge(defaults, overrides)
+
+
+def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_named_with_its_path() -> None:
+    model = DeviceModel(config_defaults={"level": 1}, config_schema={"properties": {"level": {"maximum": 5}}})
+    layers = [ConfigLayer(tag="attic", document={"level": 9}), ConfigLayer(tag="cellar", document={"level": 4})]
+
+    assert versions.document_of(model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
+    with pytest.raises(InvalidInputError, match=r"^lamp: configuration\.level: 9 is greater"):
+        versions.document_of(model, ["attic"], {}, layers=layers, field="lamp: configuration")
