@@ -40,6 +40,8 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
+# At a status, the rotator only looks for an open rotation: it is the registry that misses the device.
+KNOWING_TOPICS = [pair for pair in DEVICE_TOPICS if pair != ("rotator", topics.STATUS)]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "{account}" in topic.template]
 IDS = [f"{service} {topic.template.removeprefix(topics.PREFIX)}" for service, topic in TOPICS]
 BAD = {
@@ -98,7 +100,7 @@ async def refused(client: aiomqtt.Client, topic: str, payload: bytes, reply: str
 
 
 @pytest.mark.parametrize(
-    ("service", "topic"), DEVICE_TOPICS, ids=[f"{service} {topic.template}" for service, topic in DEVICE_TOPICS]
+    ("service", "topic"), KNOWING_TOPICS, ids=[f"{service} {topic.template}" for service, topic in KNOWING_TOPICS]
 )
 async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
     system: System, stranger: Package, service: str, topic: Topic[Any]
