@@ -184,14 +184,16 @@ class Agent:
         self._uplink.note("link.closed", reason=str(self._uplink.ending))
 
     async def _wait(self, *futures: asyncio.Future[Any], until: float | None = None) -> None:
-        """Wait for a future, a time, `stop` or the end of an image's trial; the last two set the ending."""
+        """Wait for a future, a time, `stop`, or the end of an image's or a configuration's trial."""
         if self._stopping is None or self._board is None:
             return
-        verify_by = self._board.firmware.verify_by
-        times = [time for time in (until, verify_by) if time is not None]
+        verify_by, trial_by = self._board.firmware.verify_by, self._board.configuration.trial_by
+        times = [time for time in (until, verify_by, trial_by) if time is not None]
         timeout_s = max(0.0, min(times) - self._hooks.clock()) if times else None
         await asyncio.wait({*futures, self._stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._stopping.done():
             self._uplink.end(Ending.STOP)
         elif verify_by is not None and self._hooks.clock() >= verify_by:
             self._board.firmware.on_verify_timeout()
+        elif trial_by is not None and self._hooks.clock() >= trial_by:
+            self._board.configuration.on_trial_timeout()

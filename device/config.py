@@ -1,9 +1,13 @@
-"""The device's configuration: stored durably, applied once a version, reported as often as it comes."""
+"""The device's configuration: stored durably, applied once a version, reported as often as it comes.
+
+A version on trial must be followed by a new connection and a report on it within its time. If it is not, or if
+the device restarts before, the last good version is in force again, and `reverted` is reported until the next one.
+"""
 
 from __future__ import annotations
 
-import json
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,28 +16,39 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from device import durable
 from device.options import Options
 from device.slots import StateUnreadableError
-from device.uplink import Saying, Uplink, one_line
+from device.uplink import Ending, Saying, Uplink, one_line
 from shared import messages, topics
 from shared.messages import ConfigOutcome
 from shared.topics import explain
 
 FILE_NAME: Final = "config.json"
 _KEY: Final = "config"
+_TRIAL_KEY: Final = "config.trial"
 
 
-class _Stored(BaseModel):
-    version: int
+class _Good(BaseModel):
+    version: int | None
     document: dict[str, JsonValue]
 
 
+class _Stored(_Good):
+    good: _Good | None = None
+    """What to go back to while `version` is on trial."""
+    refused: int | None = None
+    """The version that did not stand its trial, until the next one is applied."""
+
+
 class ConfigStore:
-    """The applied configuration in `folder`; fault points `config.apply:before`, `:written` and `:after`."""
+    """The applied configuration in `folder`; fault points `config.apply:before`, `:written`, `:after`.
+
+    The same three of `config.confirm` and `config.revert` are around the two ends of a trial.
+    """
 
     def __init__(self, folder: Path, *, fault: durable.Fault = durable.no_fault) -> None:
         """Open the store; raise StateUnreadableError when its file is not what the device wrote."""
         self._path = folder / FILE_NAME
         self._fault = fault
-        self._stored: _Stored | None = None
+        self._stored = _Stored(version=None, document={})
         durable.make_folder(folder)
         if self._path.exists():
             try:
@@ -44,18 +59,44 @@ class ConfigStore:
     @property
     def version(self) -> int | None:
         """The applied version, or None before the first one."""
-        return None if self._stored is None else self._stored.version
+        return self._stored.version
 
     @property
     def document(self) -> dict[str, JsonValue]:
         """The applied document; empty before the first one."""
-        return {} if self._stored is None else self._stored.document
+        return self._stored.document
 
-    def apply(self, version: int, document: dict[str, JsonValue]) -> None:
-        """Make `document` the applied configuration, durably."""
-        data = json.dumps({"version": version, "document": document}).encode()
-        durable.write(self._path, data, name="config.apply", fault=self._fault)
-        self._stored = _Stored(version=version, document=document)
+    @property
+    def on_trial(self) -> bool:
+        """Whether the applied version must still prove itself."""
+        return self._stored.good is not None
+
+    @property
+    def refused(self) -> int | None:
+        """The version that was reverted, until the next one is applied."""
+        return self._stored.refused
+
+    def apply(self, version: int, document: dict[str, JsonValue], *, on_trial: bool = False) -> None:
+        """Make `document` the applied configuration, durably; on trial, what was good before is kept."""
+        before = self._stored
+        good = before.good or _Good(version=before.version, document=before.document)
+        stored = _Stored(version=version, document=document, good=good if on_trial else None)
+        self._write(stored, name="config.apply")
+
+    def confirm(self) -> None:
+        """Keep the version on trial."""
+        self._write(self._stored.model_copy(update={"good": None}), name="config.confirm")
+
+    def revert(self) -> None:
+        """Go back from the version on trial to the last good one."""
+        good = self._stored.good or _Good(version=None, document={})
+        stored = _Stored(version=good.version, document=good.document, refused=self._stored.version)
+        self._write(stored, name="config.revert")
+
+    def _write(self, stored: _Stored, *, name: str) -> None:
+        data = stored.model_dump_json().encode()
+        durable.write(self._path, data, name=name, fault=self._fault)
+        self._stored = stored
 
 
 class Configuration:
@@ -66,6 +107,10 @@ class Configuration:
         self._uplink = uplink
         self._options = options
         self._asked: str | None = None
+        self.trial_by: float | None = None
+        """When a version on trial is reverted, on the hooks' clock in seconds."""
+        if store.on_trial:
+            self._revert("the device restarted during the trial")
 
     @property
     def version(self) -> int | None:
@@ -73,11 +118,23 @@ class Configuration:
         return self._store.version
 
     def on_connected(self) -> None:
-        """Ask, until answered."""
+        """Prove or revert a version on trial, say again that one was reverted, and ask, until answered."""
+        if self.trial_by is not None:
+            self._prove(self.trial_by)
+        elif self._store.refused is not None:
+            self._report(self._store.refused, ConfigOutcome.REVERTED)
         self._ask()
 
+    def on_trial_timeout(self) -> None:
+        """Go back to the last good version: the one on trial was not proved in time."""
+        if self.trial_by is not None:
+            self._revert("was not connected and reported in time")
+
     def on_config(self, config: messages.Config) -> bool:
-        """Apply or reject a version and report it; return whether this answers our own question."""
+        """Apply or reject a version and report it; return whether this answers our own question.
+
+        A version on trial ends the connection: it is reported on the next one.
+        """
         answers = config.request_id is not None and config.request_id == self._asked
         if answers:
             self._asked = None
@@ -85,27 +142,72 @@ class Configuration:
             self._uplink.repeat(_KEY, self._sweep, every_s=sweep_s, first_in_s=sweep_s)
         applied = self._store.version
         if applied is not None and config.version == applied:
-            self._report(config.version, ConfigOutcome.APPLIED)
+            # One on trial is reported on each connection already.
+            if self.trial_by is None:
+                self._report(config.version, ConfigOutcome.APPLIED)
+        elif config.version == self._store.refused:
+            self._report(config.version, ConfigOutcome.REVERTED)
         elif config.document is None:
             self._uplink.note("config.contradiction", version=config.version, applied=applied)
         elif applied is not None and config.version < applied and not answers:
             self._uplink.note("config.stale", version=config.version, applied=applied)
         else:
-            self._take(config.version, config.document)
+            self._take(config.version, config.document, config.trial_seconds)
             if self._asked is not None:
                 # An answer that is still under way may be older than this push; only a new one will do.
                 self._ask()
         return answers
 
-    def _take(self, version: int, document: dict[str, JsonValue]) -> None:
+    def _take(self, version: int, document: dict[str, JsonValue], trial_seconds: int | None) -> None:
         fault = self._uplink.hooks.check_config(document)
         if fault is not None:
             self._uplink.note("config.rejected", version=version, error=fault)
             self._report(version, ConfigOutcome.REJECTED, one_line(fault))
             return
-        self._store.apply(version, document)
+        self._store.apply(version, document, on_trial=trial_seconds is not None)
+        self._uplink.stop(_TRIAL_KEY)
+        if trial_seconds is not None:
+            self.trial_by = self._uplink.hooks.clock() + trial_seconds
+            self._uplink.note("config.on_trial", version=version, trial_seconds=trial_seconds)
+            self._uplink.end(Ending.SWITCH)
+            return
+        self.trial_by = None
         self._uplink.note("config.applied", version=version)
         self._report(version, ConfigOutcome.APPLIED)
+
+    def _prove(self, trial_by: float) -> None:
+        """Report the version on trial; it is kept once the broker has the report."""
+        version, left_s = self._store.version, trial_by - self._uplink.hooks.clock()
+        if version is None or left_s <= 0:
+            self.on_trial_timeout()
+            return
+        self._uplink.repeat(_TRIAL_KEY, self._end_trial, every_s=left_s, first_in_s=left_s)
+        report = messages.ConfigReport(version=version, outcome=ConfigOutcome.APPLIED)
+        self._uplink.say(topics.CONFIG_REPORT, report, then=partial(self._on_reported, version))
+
+    def _on_reported(self, version: int) -> None:
+        if self.trial_by is None or version != self._store.version:
+            return
+        if self._uplink.hooks.clock() >= self.trial_by:
+            self.on_trial_timeout()
+            return
+        self._uplink.stop(_TRIAL_KEY)
+        self.trial_by = None
+        self._store.confirm()
+        self._uplink.note("config.applied", version=version)
+
+    def _end_trial(self) -> Saying | None:
+        self.on_trial_timeout()
+        return None
+
+    def _revert(self, error: str) -> None:
+        self.trial_by = None
+        self._uplink.stop(_TRIAL_KEY)
+        self._store.revert()
+        refused = self._store.refused
+        self._uplink.note("config.reverted", version=refused, applied=self._store.version, error=error)
+        if refused is not None:
+            self._report(refused, ConfigOutcome.REVERTED, one_line(error))
 
     def _report(self, version: int, outcome: ConfigOutcome, error: str | None = None) -> None:
         report = messages.ConfigReport(version=version, outcome=outcome, error=error)

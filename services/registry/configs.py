@@ -98,9 +98,10 @@ class Configs:
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
         """Store what a device did with a configuration; one that did not stand its trial is replaced."""
         async with self.registry.database.transaction() as session:
-            if report.outcome is ConfigOutcome.REVERTED:
+            is_reverted = report.outcome is ConfigOutcome.REVERTED
+            if is_reverted:
                 await db.lock_layers(session)
-            row = await db.device(session, client_id, lock=True)
+            row = await db.device(session, client_id, lock=is_reverted)
             now = datetime.now(UTC)
             config = await session.get(DeviceConfig, (row[0].id, report.version))
             if config is not None:
@@ -113,7 +114,7 @@ class Configs:
             self.registry.outbox.tell(session, "config/reported", client_id, report.model_dump(mode="json"))
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return
-            if report.outcome is ConfigOutcome.REVERTED:
+            if is_reverted:
                 good = await versions.restore(session, self.registry.outbox, row, config)
                 facts = {"reverted": report.version, "restored": good, "version": row[0].config_version}
                 session.add(

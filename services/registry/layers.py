@@ -42,6 +42,8 @@ class Layers:
             await session.flush()
             caller.audit("layer.set", request.tag, before=before, after=_facts(layer))
         devices = await self._refresh(caller, request.tag)
+        if not domain.same(before, _facts(layer)):
+            self._tell(caller, "layer/changed", request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
 
     async def remove(self, caller: Caller, request: admin.LayerRef) -> admin.LayerResult:
@@ -53,6 +55,7 @@ class Layers:
         await session.delete(layer)
         await session.flush()
         devices = await self._refresh(caller, request.tag)
+        self._tell(caller, "layer/removed", request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=None, devices=devices)
 
     async def show(self, caller: Caller, request: admin.LayerRef) -> admin.LayerView:
@@ -63,6 +66,9 @@ class Layers:
         """Return all layers in the order in which they apply."""
         return admin.Layers(layers=[view_of(layer) for layer in await db.layers(caller.session)])
 
+    def _tell(self, caller: Caller, event: str, tag: str, devices: list[str]) -> None:
+        self.registry.outbox.tell(caller.session, event, data={"tag": tag, "devices": len(devices)})
+
     async def _refresh(self, caller: Caller, tag: str) -> list[str]:
         """Make new versions where documents change; raise InvalidInputError naming the first that would break."""
         session, outbox = caller.session, self.registry.outbox
@@ -72,7 +78,6 @@ class Layers:
             client_id = await versions.refresh(session, outbox, row, layers=layers, author=caller.account)
             if client_id is not None:
                 changed.append(client_id)
-        outbox.tell(session, "layer/changed", data={"tag": tag, "devices": len(changed)})
         return changed
 
 

@@ -230,3 +230,26 @@ async def test_a_reverted_version_that_was_not_on_trial_or_is_wanted_no_longer_c
             await reports(device, version, ConfigOutcome.REVERTED)
             await fleet.seen(package, "config/reported", version=version)
     assert (await get_config(fleet, package)).version == 3
+
+
+async def test_a_device_reconnects_and_keeps_a_version_that_stands_its_trial(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_version_reported == 1)
+        await set_config(fleet, package, overrides={"a": 1}, trial_seconds=40)
+        view = await fleet.until(package, lambda view: view.config_version_reported == 2)
+    assert (view.config_version, view.config_outcome) == (2, "applied")
+
+
+async def test_a_device_that_dies_in_a_trial_comes_back_with_the_last_good_version(fleet: Fleet) -> None:
+    package = await fleet.device(await fleet.model(config_defaults=DEFAULTS))
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_version_reported == 1)
+    await set_config(fleet, package, overrides={"level": 2}, trial_seconds=40)
+    async with fleet.powered(package, cut_at="config.apply:after") as power:
+        await power.failed()
+    async with fleet.powered(package):
+        await fleet.seen(package, "config/restored", reverted=2, restored=1, version=3)
+        view = await fleet.until(package, lambda view: view.config_version_reported == 3)
+    assert (view.config_version, view.config_outcome) == (3, "applied")
+    assert (await get_config(fleet, package)).document == DEFAULTS

@@ -30,7 +30,8 @@ SET = admin.ConfigSetResult(client_id="x", version=4, changed=True, document={"a
 LAYER = admin.LayerView(tag="attic", priority=5, document={"a": 1}, author="alice", updated_at=fakes.NOW)
 LAYER_SET = admin.LayerResult(tag="attic", layer=LAYER, devices=["x", "y"])
 LAYER_REMOVED = admin.LayerResult(tag="attic", layer=None, devices=["x"])
-COMMANDS: list[tuple[tuple[str, ...], str, admin.Result, dict[str, object], str]] = [
+Case = tuple[tuple[str, ...], str, admin.Result, dict[str, object], str]
+COMMANDS: list[Case] = [
     (("get", "x"), "config.get", VIEW, {"device": "x"}, "2 applied"),
     (("get", "x", "--version", "3"), "config.get", VIEW, {"device": "x", "version": 3}, '{"a": 1, "b": 2}'),
     (("history", "x"), "config.history", VERSIONS, {"device": "x", "limit": 100}, "3 *"),
@@ -71,16 +72,9 @@ COMMANDS: list[tuple[tuple[str, ...], str, admin.Result, dict[str, object], str]
 ]
 
 
-@pytest.mark.parametrize(("words", "operation", "answer", "sent", "shown"), COMMANDS)
-def test_a_command_sends_what_is_given_and_shows_the_answer(
-    fake: fakes.FakeAdmin,
-    mdm: Run,
-    words: tuple[str, ...],
-    operation: str,
-    answer: admin.Result,
-    sent: dict[str, object],
-    shown: str,
-) -> None:
+@pytest.mark.parametrize("case", COMMANDS, ids=lambda case: " ".join(case[0]))
+def test_a_command_sends_what_is_given_and_shows_the_answer(fake: fakes.FakeAdmin, mdm: Run, case: Case) -> None:
+    words, operation, answer, sent, shown = case
     fake.answers[f"registry.{operation}"] = answer
 
     result = mdm("config", *words)

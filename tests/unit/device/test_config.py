@@ -7,6 +7,7 @@ import pytest
 from device.config import FILE_NAME, ConfigStore, Configuration
 from device.options import Options
 from device.slots import StateUnreadableError
+from device.uplink import Ending
 from shared import messages, topics
 from shared.messages import ConfigOutcome
 from tests.unit.device.kit import Killed, Surroundings
@@ -123,6 +124,167 @@ def test_a_device_killed_while_applying_has_one_whole_configuration(tmp_path: Pa
         configuration.on_config(push(2))
 
     assert ConfigStore(tmp_path).document == {"is": 2 if at == "after" else 1}
+
+
+def on_trial(version: int, trial_seconds: int = 30) -> messages.Config:
+    return push(version).model_copy(update={"trial_seconds": trial_seconds})
+
+
+def reconnect(configuration: Configuration, around: Surroundings) -> None:
+    around.uplink.reset()
+    configuration.on_connected()
+
+
+def trial(folder: Path, around: Surroundings) -> Configuration:
+    """A device with version 1 that has version 2 on trial, and has not reconnected yet."""
+    configuration = boot(folder, around)
+    configuration.on_config(push(1))
+    around.take(topics.CONFIG_REPORT)
+    configuration.on_config(on_trial(2))
+    return configuration
+
+
+def reverted(around: Surroundings, after_s: float = 0.0) -> list[int]:
+    reports = around.take(topics.CONFIG_REPORT, after_s=after_s)
+    assert {report.outcome for report in reports} <= {ConfigOutcome.REVERTED}
+    return [report.version for report in reports]
+
+
+def test_a_version_on_trial_is_reported_and_kept_on_the_next_connection_only(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+
+    assert around.uplink.ending is Ending.SWITCH
+    assert around.take(topics.CONFIG_REPORT) == []
+    assert (configuration.version, ConfigStore(tmp_path).on_trial) == (2, True)
+    reconnect(configuration, around)
+    assert around.take(topics.CONFIG_REPORT, after_s=29) == [report(2)]
+    assert (configuration.trial_by, ConfigStore(tmp_path).on_trial) == (None, False)
+    around.flush(after_s=100)
+    configuration.on_config(unchanged(2))
+    assert around.take(topics.CONFIG_REPORT) == [report(2)]
+    assert configuration.version == 2
+
+
+def test_a_version_that_is_not_proved_in_time_is_reverted_and_never_applied_again(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+    around.time_s += 30
+
+    reconnect(configuration, around)
+    assert reverted(around) == [2]
+    assert (configuration.version, ConfigStore(tmp_path).document) == (1, {"is": 1})
+    for again in (on_trial(2), push(2)):
+        configuration.on_config(again)
+        assert reverted(around) == [2]
+    reconnect(configuration, around)
+    assert reverted(around) == [2]
+
+    configuration.on_config(push(3))
+    assert around.take(topics.CONFIG_REPORT) == [report(3)]
+    reconnect(configuration, around)
+    assert around.take(topics.CONFIG_REPORT) == []
+
+
+def test_a_trial_that_runs_out_without_a_connection_is_reverted_when_its_time_comes(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+
+    assert configuration.trial_by == 30
+    configuration.on_trial_timeout()
+    assert configuration.version == 1
+    configuration.on_trial_timeout()
+    assert around.points.count("config.revert:after") == 1
+
+
+def test_a_report_that_the_broker_takes_too_late_does_not_save_a_version(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+    reconnect(configuration, around)
+    around.time_s += 30
+
+    assert [it.outcome for it in around.take(topics.CONFIG_REPORT)] == [
+        ConfigOutcome.APPLIED,
+        ConfigOutcome.REVERTED,
+    ]
+    assert configuration.version == 1
+
+
+def test_a_restart_ends_a_trial(tmp_path: Path) -> None:
+    around = Surroundings()
+    trial(tmp_path, around)
+
+    around = Surroundings()
+    configuration = boot(tmp_path, around)
+    assert set(reverted(around)) == {2}
+    assert (configuration.version, ConfigStore(tmp_path).refused) == (1, 2)
+    around = Surroundings()
+    boot(tmp_path, around)
+    assert reverted(around) == [2]
+
+
+def test_the_first_version_of_all_is_reverted_to_none(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = boot(tmp_path, around)
+    configuration.on_config(on_trial(1))
+
+    configuration.on_trial_timeout()
+
+    assert (configuration.version, ConfigStore(tmp_path).document) == (None, {})
+
+
+def test_a_second_trial_before_the_end_of_the_first_goes_back_to_what_was_good(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+    reconnect(configuration, around)
+    configuration.on_config(on_trial(3))
+    around.time_s += 30
+
+    reconnect(configuration, around)
+
+    assert reverted(around) == [3]
+    assert ConfigStore(tmp_path).document == {"is": 1}
+
+
+def test_a_version_without_a_trial_ends_the_trial_before_it(tmp_path: Path) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+    reconnect(configuration, around)
+
+    configuration.on_config(push(3))
+
+    assert report(3) in around.take(topics.CONFIG_REPORT, after_s=100)
+    assert (configuration.version, configuration.trial_by) == (3, None)
+
+
+@pytest.mark.parametrize("at", ["before", "written", "after"])
+@pytest.mark.parametrize("point", ["confirm", "revert"])
+def test_a_device_killed_at_the_end_of_a_trial_has_one_whole_configuration(
+    tmp_path: Path, point: str, at: str
+) -> None:
+    around = Surroundings()
+    configuration = trial(tmp_path, around)
+    around.kill_at = f"config.{point}:{at}"
+    around.time_s += 0 if point == "confirm" else 30
+
+    def end() -> None:
+        reconnect(configuration, around)
+        around.flush()
+
+    with pytest.raises(Killed):
+        end()
+
+    around = Surroundings()
+    is_kept = (point, at) == ("confirm", "after")
+    assert boot(tmp_path, around).version == (2 if is_kept else 1)
+
+
+def test_a_file_of_the_firmware_before_trials_is_read(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('{"version": 4, "document": {"a": null}}')
+
+    store = ConfigStore(tmp_path)
+
+    assert (store.version, store.document, store.on_trial, store.refused) == (4, {"a": None}, False, None)
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
