@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import httpx
 from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
@@ -30,6 +31,7 @@ from shared import metrics
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.settings import IdentitySettings
 
+T = TypeVar("T")
 AUDIENCE: Final = "mdm"
 _INSTANCE: Final = "mdm.instance"
 _TIMEOUT_S: Final = 10
@@ -119,7 +121,7 @@ class Keycloak:
             "protocolMappers": _mappers(generation),
         }
         with _translated("create", client_id):
-            await self._admin.a_create_client(payload)
+            await _twice(lambda: self._admin.a_create_client(payload))
 
     async def set_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put secret and generation in force, both in one update; doing it again changes nothing."""
@@ -133,7 +135,7 @@ class Keycloak:
         """Give the device tokens, or refuse them from the next request on."""
         found = await self._find(client_id)
         with _translated("enable", client_id):
-            await self._admin.a_update_client(found["id"], {"enabled": enabled})
+            await _twice(lambda: self._admin.a_update_client(found["id"], {"enabled": enabled}))
 
     async def get(self, client_id: str) -> Identity:
         """Return a device's client with its secret, or raise NotFoundError."""
@@ -145,13 +147,9 @@ class Keycloak:
         page: list[dict[str, Any]] = []
         while not found or len(page) == _PAGE:
             with _translated("list", "all"):
-                response = await self._connection.a_raw_get(
-                    f"admin/realms/{self._realm}/clients",
-                    first=len(found),
-                    max=_PAGE,
-                    clientId="iotdevice-",
-                    search="true",
-                )
+                wanted = {"first": len(found), "max": _PAGE, "clientId": "iotdevice-", "search": "true"}
+                path = f"admin/realms/{self._realm}/clients"
+                response = await _twice(partial(self._connection.a_raw_get, path, **wanted))
                 answer = raise_error_from_response(response, KeycloakGetError)
                 page = answer if isinstance(answer, list) else []
             found += page
@@ -182,7 +180,7 @@ class Keycloak:
         }
         status = "unavailable"
         try:
-            response = await self._http.post(self.token_url, data=form)
+            response = await _twice(lambda: self._http.post(self.token_url, data=form))
             status = "ok" if response.is_success else "refused"
         except httpx.HTTPError as error:
             raise UnavailableError("Keycloak does not answer (token); try again") from error
@@ -214,10 +212,21 @@ class Keycloak:
 
     async def _find(self, client_id: str) -> dict[str, Any]:
         with _translated("find", client_id):
-            uuid = await self._admin.a_get_client_id(client_id)
+            uuid = await _twice(lambda: self._admin.a_get_client_id(client_id))
             if uuid is None:
                 raise NotFoundError(f"Keycloak knows no client {client_id}", client_id=client_id)
-            return await self._admin.a_get_client(uuid)
+            return await _twice(lambda: self._admin.a_get_client(uuid))
+
+
+async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask once more when no answer came: after a restart of Keycloak, a connection that was kept is dead.
+
+    Every request here may be made twice.
+    """
+    try:
+        return await ask()
+    except (KeycloakConnectionError, httpx.TransportError):
+        return await ask()
 
 
 def unverified_claims(token: str) -> dict[str, Any]:

@@ -114,6 +114,15 @@ async def test_keycloak_away_while_a_device_is_added_is_a_clear_error_and_leaves
             await fleet.ask(admin.MODEL_LIST)
 
 
+async def test_the_first_request_after_a_restart_of_keycloak_is_answered(fleet: Fleet, stack: Stack) -> None:
+    model = await fleet.model()
+    # As many connections are kept as were needed at a time; all of them are dead afterwards.
+    await asyncio.gather(*(fleet.device(model) for _ in range(4)))
+    await asyncio.to_thread(stack.keycloak.kill)
+    await asyncio.to_thread(stack.keycloak.start)
+    await asyncio.gather(*(fleet.device(model) for _ in range(4)))
+
+
 @pytest.mark.parametrize(
     "rule",
     ["name <> 'refuse-me'", "NOT (name = 'refuse-me' AND lifecycle = 'ACTIVE')"],

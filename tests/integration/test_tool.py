@@ -49,6 +49,7 @@ async def test_a_device_from_its_model_to_its_package(environment: dict[str, str
     code = f"t{uuid4().hex[:10]}"
     assert (await mdm("model", "add", code, "--chip", "esp32c3", **environment)).status == 0
     added = await mdm("--json", "device", "add", "--model", code, "--name", "hall", "--tag", "up", **environment)
+    assert added.status == 0, added.errors
     client_id = json.loads(added.output)["client_id"]
     listed = await mdm("device", "list", **environment)
     assert [line for line in listed.output.splitlines() if client_id in line and "hall" in line]
