@@ -79,14 +79,6 @@ class BrokerAccounts:
             if client["username"].startswith("iotdevice-")
         }
 
-    async def exists(self, client_id: str) -> bool:
-        """Say whether there is an account of this name."""
-        try:
-            await self._command("getClient", username=client_id)
-        except NotFoundError:
-            return False
-        return True
-
     async def _command(self, command: str, **arguments: object) -> dict[str, Any]:
         correlation = uuid4().hex
         answer = self._waiting[correlation] = asyncio.get_running_loop().create_future()
