@@ -19,10 +19,10 @@ def show(
 ) -> None:
     """Show the newest entries of the audit log."""
     here = session.of(ctx)
-    found = here.ask(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit)
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(here.ask(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit), _print)
+
+
+def _print(found: admin.Audit) -> None:
     output.print_table(
         ("AT", "WHO", "WHAT", "ON", "BEFORE", "AFTER"),
         (

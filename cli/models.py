@@ -30,7 +30,7 @@ def add(
 ) -> None:
     """Add a device model, with the JSON Schema and the defaults of its configuration."""
     here = session.of(ctx)
-    model = here.ask(
+    added = here.ask(
         admin.MODEL_ADD,
         code=code,
         chip=chip,
@@ -39,7 +39,7 @@ def add(
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
     )
-    _print(model, as_json=here.as_json)
+    here.show(added, _print)
 
 
 @app.command("show")
@@ -49,7 +49,7 @@ def show(ctx: typer.Context, code: Code) -> None:
     found = [model for model in here.ask(admin.MODEL_LIST).models if model.code == code]
     if not found:
         raise NotFoundError(f"model: there is no model {code}")
-    _print(found[0], as_json=here.as_json)
+    here.show(found[0], _print)
 
 
 @app.command("change")
@@ -63,29 +63,24 @@ def change(
 ) -> None:
     """Change a model; its code stays."""
     here = session.of(ctx)
-    model = here.ask(admin.MODEL_UPDATE, code=code, chip=chip, name=name, slot_size_bytes=slot_size)
-    _print(model, as_json=here.as_json)
+    here.show(here.ask(admin.MODEL_UPDATE, code=code, chip=chip, name=name, slot_size_bytes=slot_size), _print)
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, code: Code) -> None:
     """Remove a model that has neither devices nor images."""
     here = session.of(ctx)
-    removed = here.ask(admin.MODEL_REMOVE, code=code)
-    if here.as_json:
-        output.print_json(removed)
-    else:
-        output.print_facts({"removed": removed.removed})
+    here.show(here.ask(admin.MODEL_REMOVE, code=code), output.print_result)
 
 
 @app.command("list")
 def show_all(ctx: typer.Context) -> None:
     """List the device models."""
     here = session.of(ctx)
-    found = here.ask(admin.MODEL_LIST)
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(here.ask(admin.MODEL_LIST), _print_all)
+
+
+def _print_all(found: admin.Models) -> None:
     if not found.models:
         output.print_note("no models yet; `mdm model add CODE --chip CHIP` adds one")
         return
@@ -98,10 +93,7 @@ def show_all(ctx: typer.Context) -> None:
     )
 
 
-def _print(model: admin.ModelView, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(model)
-        return
+def _print(model: admin.ModelView) -> None:
     output.print_facts(
         {
             "code": model.code,

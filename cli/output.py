@@ -69,6 +69,11 @@ def print_facts(facts: dict[str, object]) -> None:
     _print(table)
 
 
+def print_result(result: BaseModel) -> None:
+    """Print a result's own fields."""
+    print_facts(result.model_dump())
+
+
 def cell(value: object) -> str:
     """Return a value as people read it: times in UTC, nothing as a dash, a document as JSON."""
     if value is None or value in ("", [], {}):

@@ -12,7 +12,7 @@ from uuid import uuid4
 import typer
 from pydantic import ValidationError
 
-from cli import client, profile
+from cli import client, output, profile
 from shared import admin
 from shared.errors import InvalidInputError
 from shared.topics import explain
@@ -35,6 +35,13 @@ class Session:
         """Connect, send one request and return its result; fields that are None are left out."""
         request = build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
+
+    def show(self, result: A, as_text: Callable[[A], None]) -> None:
+        """Print a result as JSON if that was asked for, else as `as_text` prints it for people."""
+        if self.as_json:
+            output.print_json(result)
+        else:
+            as_text(result)
 
     def run(self, work: Callable[[client.Admin], Awaitable[T]]) -> T:
         """Connect and do `work`."""

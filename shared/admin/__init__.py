@@ -1,0 +1,10 @@
+"""The admin's operations: what a command line may ask of which service, declared once, a module for each noun."""
+
+from shared.admin.care import *
+from shared.admin.configuration import *
+from shared.admin.devices import *
+from shared.admin.firmware import *
+from shared.admin.models import *
+from shared.admin.names import *
+from shared.admin.operation import *
+from shared.admin.rotation import *

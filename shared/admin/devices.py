@@ -1,0 +1,106 @@
+"""Operations on devices, and their provisioning packages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.admin.names import DeviceName, ModelCode, Tag, Tags
+from shared.admin.operation import Operation, Removed, Request, Result
+from shared.messages import Count, Line
+
+Health = Literal["healthy", "warning", "critical", "inactive"]
+RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
+
+
+class DeviceAdd(Request):
+    """Add a device: its row, its Keycloak client and its broker account, or nothing at all."""
+
+    model: ModelCode
+    name: Line = ""
+    tags: Tags = []
+
+
+class DeviceRef(Request):
+    """Name one device."""
+
+    device: DeviceName
+
+
+class DeviceView(Result):
+    """A device: what is wanted of it and what it last said."""
+
+    client_id: str
+    key: str
+    model: str
+    name: str
+    tags: list[str]
+    enabled: bool
+    online: bool
+    health: Health
+    last_seen_at: AwareDatetime | None
+    firmware_version: str | None
+    config_version: int
+    config_version_reported: int | None
+    config_outcome: str | None
+    config_error: str | None
+    secret_generation: int
+    secret_created_at: AwareDatetime
+    rotation_state: str
+
+
+class DeviceList(Request):
+    """Ask for a page of the devices that fit all that is given, in the order of their making.
+
+    `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
+    the page before.
+    """
+
+    model: ModelCode | None = None
+    tag: Tag | None = None
+    online: bool | None = None
+    drift: bool | None = None
+    rotation_state: RotationState | None = None
+    after: Count = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+
+
+class Devices(Result):
+    """A page of devices; `next` is None on the last."""
+
+    devices: list[DeviceView]
+    next: int | None = None
+
+
+class DeviceUpdate(Request):
+    """Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once."""
+
+    device: DeviceName
+    name: Line | None = None
+    tags: Tags | None = None
+    enabled: bool | None = None
+
+
+class Package(Result):
+    """All that a new device needs to come online; whoever holds it is the device."""
+
+    format: Literal["mdm-package/1"] = "mdm-package/1"
+    client_id: str
+    device_key: str
+    secret: str = Field(repr=False)
+    secret_generation: int
+    token_url: str
+    mqtt_host: str
+    mqtt_port: int
+    mqtt_tls: bool
+    ca_certificate: str | None
+
+
+DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView)
+DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False)
+DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False)
+DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView)
+DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
+DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, once=False)
+DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)

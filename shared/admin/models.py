@@ -1,0 +1,65 @@
+"""Operations on device models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.admin.names import ModelCode
+from shared.admin.operation import Nothing, Operation, Removed, Request, Result
+from shared.messages import Document, Line
+
+Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
+MAX_IMAGE_BYTES = 16 * 1024 * 1024
+SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
+
+
+class ModelAdd(Request):
+    """Add a device model; its code can not be changed later."""
+
+    code: ModelCode
+    name: Line = ""
+    chip: Chip
+    slot_size_bytes: SlotSize = 1536 * 1024
+    config_schema: Document | None = None
+    config_defaults: Document = {}
+
+
+class ModelView(Result):
+    """A device model."""
+
+    code: str
+    name: str
+    chip: str
+    slot_size_bytes: int
+    config_schema: dict[str, Any] | None
+    config_defaults: dict[str, Any]
+    devices: int
+
+
+class ModelUpdate(Request):
+    """Change what is given of a model; its code can not be changed."""
+
+    code: ModelCode
+    name: Line | None = None
+    chip: Chip | None = None
+    slot_size_bytes: SlotSize | None = None
+
+
+class ModelRef(Request):
+    """Name one model."""
+
+    code: ModelCode
+
+
+class Models(Result):
+    """All device models."""
+
+    models: list[ModelView]
+
+
+MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
+MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
+MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelView)
+MODEL_REMOVE = Operation("registry", "model", "remove", ModelRef, Removed)
