@@ -51,7 +51,7 @@ def set_config(
         replace=file is not None,
         trial_seconds=trial_seconds,
     )
-    _print_set(result, as_json=here.as_json)
+    here.show(result, _print_set)
 
 
 @app.command("get")
@@ -62,10 +62,10 @@ def get(
 ) -> None:
     """Show the desired configuration of a device, or an old version of it."""
     here = session.of(ctx)
-    found = here.ask(admin.CONFIG_GET, device=device, version=version)
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(here.ask(admin.CONFIG_GET, device=device, version=version), _print_version)
+
+
+def _print_version(found: admin.ConfigView) -> None:
     reported = None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
     output.print_facts(
         {
@@ -96,10 +96,10 @@ def history(
         following = min(limit - len(versions), 500)
         found = here.ask(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
         versions += found.versions
-    found = found.model_copy(update={"versions": versions})
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(found.model_copy(update={"versions": versions}), _print_history)
+
+
+def _print_history(found: admin.ConfigVersions) -> None:
     output.print_table(
         ("VERSION", "BY", "AT", "TRIAL", "DEVICE SAID", "WHEN"),
         (
@@ -111,7 +111,7 @@ def history(
                 entry.outcome,
                 entry.reported_at,
             )
-            for entry in versions
+            for entry in found.versions
         ),
     )
 
@@ -129,10 +129,10 @@ def diff(
 ) -> None:
     """Show what differs between two versions of a device's configuration."""
     here = session.of(ctx)
-    found = here.ask(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end)
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(here.ask(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
+
+
+def _print_changes(found: admin.ConfigChanges) -> None:
     if not found.changes:
         output.print_note(f"no difference between versions {found.from_version} and {found.to_version}")
         return
@@ -158,7 +158,7 @@ def rollback(
 ) -> None:
     """Make what was special in an old version the newest version, and push it."""
     here = session.of(ctx)
-    _print_set(here.ask(admin.CONFIG_ROLLBACK, device=device, version=version), as_json=here.as_json)
+    here.show(here.ask(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
 
 
 @layers.command("set")
@@ -180,36 +180,37 @@ def set_layer(
     document = {} if only_priority else _given(assignments, file, field="document")
     here = session.of(ctx)
     result = here.ask(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
-    _print_layer_result(result, as_json=here.as_json)
+    here.show(result, _print_layer_result)
 
 
 @layers.command("show")
 def show_layer(ctx: typer.Context, tag: Tag) -> None:
     """Show one layer."""
     here = session.of(ctx)
-    found = here.ask(admin.LAYER_SHOW, tag=tag)
-    if here.as_json:
-        output.print_json(found)
-    else:
-        output.print_facts(
-            {
-                "tag": found.tag,
-                "priority": found.priority,
-                "document": found.document,
-                "by": found.author,
-                "at": found.updated_at,
-            }
-        )
+    here.show(here.ask(admin.LAYER_SHOW, tag=tag), _print_layer)
+
+
+def _print_layer(found: admin.LayerView) -> None:
+    output.print_facts(
+        {
+            "tag": found.tag,
+            "priority": found.priority,
+            "document": found.document,
+            "by": found.author,
+            "at": found.updated_at,
+        }
+    )
 
 
 @layers.command("list")
 def list_layers(ctx: typer.Context) -> None:
     """List the layers in the order in which they apply."""
     here = session.of(ctx)
-    found = here.ask(admin.LAYER_LIST)
-    if here.as_json:
-        output.print_json(found)
-    elif not found.layers:
+    here.show(here.ask(admin.LAYER_LIST), _print_layers)
+
+
+def _print_layers(found: admin.Layers) -> None:
+    if not found.layers:
         output.print_note("no layers yet; `mdm config layer set TAG KEY=VALUE` makes one")
     else:
         output.print_table(
@@ -222,7 +223,7 @@ def list_layers(ctx: typer.Context) -> None:
 def remove_layer(ctx: typer.Context, tag: Tag) -> None:
     """Remove a layer, and what it says from all devices with its tag."""
     here = session.of(ctx)
-    _print_layer_result(here.ask(admin.LAYER_REMOVE, tag=tag), as_json=here.as_json)
+    here.show(here.ask(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
 
 
 def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> dict[str, Any]:
@@ -231,20 +232,14 @@ def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> d
     return documents.read(file, field="file") if file else documents.assign(assignments or [])
 
 
-def _print_set(result: admin.ConfigSetResult, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(result)
-        return
+def _print_set(result: admin.ConfigSetResult) -> None:
     state = "new" if result.changed else "unchanged"
     output.print_facts(
         {"device": result.client_id, "version": f"{result.version} ({state})", "document": result.document}
     )
 
 
-def _print_layer_result(result: admin.LayerResult, *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(result)
-        return
+def _print_layer_result(result: admin.LayerResult) -> None:
     layer = result.layer
     output.print_facts(
         {

@@ -41,8 +41,7 @@ def add(
 ) -> None:
     """Add a device: its record, its identity and its broker account, or nothing at all."""
     here = session.of(ctx)
-    device = here.ask(admin.DEVICE_ADD, model=model, name=name, tags=tag)
-    print_device(device, as_json=here.as_json)
+    here.show(here.ask(admin.DEVICE_ADD, model=model, name=name, tags=tag), print_device)
 
 
 @app.command("list")
@@ -66,10 +65,10 @@ def show_all(
     while found.next is not None:
         found = here.ask(admin.DEVICE_LIST, **wanted, after=found.next)
         devices += found.devices
-    found = admin.Devices(devices=devices)
-    if here.as_json:
-        output.print_json(found)
-        return
+    here.show(admin.Devices(devices=devices), _print_all)
+
+
+def _print_all(found: admin.Devices) -> None:
     if not found.devices:
         output.print_note("no devices yet; `mdm device add --model MODEL` adds one")
         return
@@ -95,7 +94,7 @@ def show_all(
 def show(ctx: typer.Context, device: Device) -> None:
     """Show one device."""
     here = session.of(ctx)
-    print_device(here.ask(admin.DEVICE_SHOW, device=device), as_json=here.as_json)
+    here.show(here.ask(admin.DEVICE_SHOW, device=device), print_device)
 
 
 @app.command("provision")
@@ -143,10 +142,7 @@ def provision(
         _print_package(content)
         return
     output.write_private(target, content, replace=force)
-    if here.as_json:
-        output.print_json({"client_id": package.client_id, "output": str(target)})
-    else:
-        output.print_facts({"device": package.client_id, "package": str(target)})
+    print_written(here, package, target)
 
 
 def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:
@@ -188,11 +184,16 @@ def _print_package(content: str | bytes) -> None:
     sys.stdout.flush()
 
 
-def print_device(device: admin.DeviceView, *, as_json: bool) -> None:
-    """Print a device as JSON or as facts."""
-    if as_json:
-        output.print_json(device)
-        return
+def print_written(here: session.Session, package: admin.Package, target: Path) -> None:
+    """Say where a package went, and nothing of what is in it."""
+    if here.as_json:
+        output.print_json({"client_id": package.client_id, "output": str(target)})
+    else:
+        output.print_facts({"device": package.client_id, "package": str(target)})
+
+
+def print_device(device: admin.DeviceView) -> None:
+    """Print a device as facts."""
     output.print_facts(
         {
             "device": device.client_id,

@@ -58,10 +58,7 @@ def upload(
             )
 
         image = here.run(work)
-    if here.as_json:
-        output.print_json(image)
-    else:
-        _print([image])
+    here.show(image, lambda one: _print([one]))
 
 
 async def send(
@@ -110,13 +107,7 @@ async def send(
 def show_all(ctx: typer.Context) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.IMAGE_LIST)
-    if here.as_json:
-        output.print_json(found)
-    elif found.images:
-        _print(found.images)
-    else:
-        output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
+    here.show(here.ask(admin.IMAGE_LIST), lambda found: _print(found.images))
 
 
 def _read(file: Path) -> bytes:
@@ -130,6 +121,9 @@ def _read(file: Path) -> bytes:
 
 
 def _print(images: list[admin.ImageView]) -> None:
+    if not images:
+        output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
+        return
     output.print_table(
         ("MODEL", "VERSION", "CURRENT", "PROJECT", "CHIP", "SIZE", "IDF", "UPLOADED", "SHA256"),
         (

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import output, session
-from cli.devices import Device, print_device
+from cli.devices import Device, print_device, print_written
 from shared import admin
 from shared.errors import ConflictError, InvalidInputError
 
@@ -44,11 +44,7 @@ def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
     """Remove a device for good: its record, its identity and its broker account."""
     _sure(f"remove {device} for good?", yes=yes)
     here = session.of(ctx)
-    removed = here.ask(admin.DEVICE_REMOVE, device=device)
-    if here.as_json:
-        output.print_json(removed)
-    else:
-        output.print_facts({"removed": removed.removed})
+    here.show(here.ask(admin.DEVICE_REMOVE, device=device), output.print_result)
 
 
 def reissue(
@@ -68,10 +64,7 @@ def reissue(
     here = session.of(ctx)
     package = here.ask(admin.DEVICE_REISSUE, device=device)
     output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
-    if here.as_json:
-        output.print_json({"client_id": package.client_id, "output": str(target)})
-    else:
-        output.print_facts({"device": package.client_id, "package": str(target)})
+    print_written(here, package, target)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -92,7 +85,7 @@ COMMANDS: Final[dict[str, Callable[..., None]]] = {
 
 def _update(ctx: typer.Context, device: str, **wanted: object) -> None:
     here = session.of(ctx)
-    print_device(here.ask(admin.DEVICE_UPDATE, device=device, **wanted), as_json=here.as_json)
+    here.show(here.ask(admin.DEVICE_UPDATE, device=device, **wanted), print_device)
 
 
 def _sure(question: str, *, yes: bool) -> None:
