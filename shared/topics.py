@@ -87,6 +87,8 @@ class Topic(Generic[M]):
 _UP = f"{PREFIX}/d/{{client_id}}/up"
 _DOWN = f"{PREFIX}/d/{{client_id}}/down"
 
+DEVICE_UP = Topic(f"{_UP}/#", bytes)
+"""All that a device may say, and so all that it may have left behind as a retained message."""
 STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
 
 CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)

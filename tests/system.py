@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from cli.profile import Profile
 from shared import migrate
+from tests.mortal import FOLDER, Fate
 from tests.servers.base import HOST, Leash, Process, free_port
 from tests.stack import Stack
 
@@ -58,8 +59,13 @@ class System:
             "MDM_KEYCLOAK_CLIENT_SECRET": endpoints.keycloak_clients[keycloak_client],
         }
 
-    def start(self, service: str, *, name: str | None = None, **settings: str) -> Process:
-        """Start a service, or one more of it under another name; return when it takes messages."""
+    def start(
+        self, service: str, *, name: str | None = None, fate: Fate | None = None, **settings: str
+    ) -> Process:
+        """Start a service, or one more of it under another name; return when it takes messages.
+
+        With a `fate` it is mortal, as tests.mortal says.
+        """
         name = name or service
         port = self.metrics_ports.setdefault(name, free_port())
         log_file = self.stack.folder / "logs" / f"{name}.log"
@@ -73,12 +79,13 @@ class System:
             name,
             log_file,
             is_ready,
-            [sys.executable, "-m", f"services.{service}.main"],
+            [sys.executable, "-m", *(["tests.mortal"] if fate else []), f"services.{service}.main"],
             leash=self.leash,
             environment={
                 **self.environment(service),
                 "MDM_METRICS_PORT": str(port),
                 "PYTHONPATH": str(_ROOT),
+                **({FOLDER: str(fate.folder)} if fate else {}),
                 **settings,
             },
         )

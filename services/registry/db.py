@@ -159,6 +159,12 @@ async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
     return await session.scalar(query) is not None
 
 
+async def is_known(session: AsyncSession, client_id: str) -> bool:
+    """Say whether there is a device of this client id, whatever its state."""
+    query = select(Device.id).join(DeviceModel, DeviceModel.id == Device.model_id).where(names.named(client_id))
+    return await session.scalar(query) is not None
+
+
 async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
     """Return (device id, client id, origin) of each device whose making or removal has not ended."""
     rows = await session.execute(

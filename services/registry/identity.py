@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import configuration, db, domain
-from shared import crypto, messages, names, topics
+from shared import crypto, messages, names, retained, topics
 from shared.admin import DeviceAdd
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import ConflictError, FleetError
@@ -134,10 +134,11 @@ class Identities:
         return True
 
     async def unmake(self, client_id: str) -> None:
-        """Remove account, client and retained status; what is gone already is no error."""
+        """Remove account, client and retained messages; what is gone already is no error."""
         await self.accounts.delete(client_id)
         await self.keycloak.delete(client_id)
-        await self.connection.publish(topics.STATUS.of(client_id=client_id), b"", retain=True)
+        for topic in await retained.topics(self.connection, topics.DEVICE_UP.of(client_id=client_id)):
+            await self.connection.publish(topic, b"", retain=True)
 
     async def _say_offline(self, client_id: str) -> None:
         """Say it for the device: when it is dropped for a change of its account, no will is published."""

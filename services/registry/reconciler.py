@@ -7,7 +7,7 @@ looked at once more right before it is mended, under the lock of whoever could b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ import structlog
 
 from services.registry import db
 from services.registry.service import Registry
-from shared import admin
+from shared import admin, retained, topics
 from shared.errors import FleetError, NotFoundError
 from shared.keycloak import Identity
 from shared.requests import Caller
@@ -54,19 +54,30 @@ class Reconciler:
             await identities.end_unfinished()
         clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
         accounts = await identities.accounts.devices()
+        left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
         # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
         async with self.registry.database.transaction() as session:
             rows = await db.all_for_comparison(session)
-        problems = self._compare(rows, clients, accounts)
+        problems = self._compare(rows, clients, accounts, {_client_id(topic) for topic in left})
         findings = [await self._settle(problem, repair=repair) for problem in problems]
         return admin.Diagnosis(devices=len(rows), findings=findings)
 
     def _compare(
-        self, rows: dict[str, db.Compared], clients: dict[str, Identity], accounts: dict[str, bool]
+        self,
+        rows: dict[str, db.Compared],
+        clients: dict[str, Identity],
+        accounts: dict[str, bool],
+        talkers: set[str],
     ) -> Iterator[Problem]:
-        for client_id in sorted((clients.keys() | accounts.keys()) - rows.keys()):
-            mend = partial(self._remove, client_id)
-            yield Problem(client_id, "is not in the database", "remove client and account", mend)
+        for client_id in sorted((clients.keys() | accounts.keys() | talkers) - rows.keys()):
+            places: dict[str, Container[str]] = {
+                "a client": clients,
+                "an account": accounts,
+                "retained messages": talkers,
+            }
+            has = ", ".join(what for what, holders in places.items() if client_id in holders)
+            text = f"is not in the database but has {has}"
+            yield Problem(client_id, text, "remove all that it has", partial(self._remove, client_id))
         for client_id, row in rows.items():
             if row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
@@ -99,7 +110,7 @@ class Reconciler:
 
     async def _remove(self, client_id: str) -> bool:
         async with self.registry.database.transaction() as session:
-            if client_id in await db.all_for_comparison(session):
+            if await db.is_known(session, client_id):
                 return False
         await self.registry.identities.unmake(client_id)
         return True
@@ -119,3 +130,7 @@ class Reconciler:
                 await identities.accounts.put(client_id, identity.secret)
             await identities.enable(client_id, enabled=device.enabled)
         return True
+
+
+def _client_id(topic: str) -> str:
+    return topic.removeprefix(f"{topics.PREFIX}/d/").partition("/")[0]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from uuid import uuid4
 
 import pytest
 
-from shared import admin
+from deploy import broker
+from shared import admin, topics
 from shared.admin import Finding, Package
 from tests import credentials
 from tests.credentials import CONTROL, account_client
 from tests.fleet import Fleet
 from tests.integration.test_registry import keycloak_clients, sql
+from tests.raw import RawDevice
 from tests.stack import Stack
 
 
@@ -71,7 +74,7 @@ async def test_an_account_without_a_row_is_removed_by_a_repair_only(fleet: Fleet
     ghost = (await fleet.device()).model_copy(update={"client_id": name})
     await behind_our_back(stack, "createClient", name, password=ghost.secret)
     (found,) = await examined(fleet, ghost, repair=False)
-    assert found.problem == "is not in the database"
+    assert found.problem == "is not in the database but has an account"
     assert name in await credentials.broker_accounts(stack.endpoints)
     (removed,) = await examined(fleet, ghost, repair=True)
     assert removed.repaired
@@ -121,3 +124,32 @@ async def mark_as_foreign(stack: Stack, package: Package) -> None:
         (found,) = (await client.get(path, params={"clientId": package.client_id})).json()
         changed = await client.put(f"{path}/{found['id']}", json={"attributes": {"mdm.instance": "another"}})
         changed.raise_for_status()
+
+
+async def test_what_a_device_that_is_gone_left_retained_is_cleared_by_a_repair_only(
+    fleet: Fleet, stack: Stack
+) -> None:
+    package = await fleet.device()
+    topic = f"{topics.PREFIX}/d/{package.client_id}/up/diary"
+    async with RawDevice(package) as device:
+        await device.client.publish(topic, b"I was here", qos=1, retain=True)
+    await behind_our_back(stack, "deleteClient", package.client_id)
+    await sql(stack, "DELETE FROM mdm.devices WHERE key = :key", key=package.device_key)
+    (found,) = await examined(fleet, package, repair=False)
+    assert found.problem == "is not in the database but has a client, retained messages"
+    await examined(fleet, package, repair=True)
+    assert await examined(fleet, package, repair=False) == []
+
+
+async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: Fleet, stack: Stack) -> None:
+    model = await fleet.model()
+    packages = await asyncio.gather(*(fleet.device(model) for _ in range(5)))
+    await asyncio.to_thread(stack.broker.stop)
+    (file,) = stack.folder.rglob("dynamic-security.json")
+    file.write_text(broker.render_accounts(stack.endpoints.accounts))
+    await asyncio.to_thread(stack.broker.start)
+    assert not await credentials.broker_accepts(packages[0])
+    await fleet.ask(admin.DOCTOR, repair=True)
+    for package in packages:
+        assert await credentials.broker_accepts(package)
+    assert (await fleet.ask(admin.DOCTOR)).findings == []
