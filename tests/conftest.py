@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.client import Admin
+from tests import matrix
 from tests import stack as stack_module
 from tests import system as system_module
 from tests.fleet import Fleet
@@ -17,6 +18,12 @@ from tests.system import System
 from tests.witness import watching
 
 DEADLINE_S = 5
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the size and the result of each matrix of faults."""
+    for report in matrix.reports:
+        terminalreporter.write_line(report)
 
 
 @pytest.fixture(scope="session")

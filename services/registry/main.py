@@ -14,7 +14,6 @@ from services.registry.service import Registry
 from shared import broker_accounts, keycloak, lifecycle, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
-from shared.postgres import Database
 from shared.requests import Desk, forget_answers
 from shared.service import Health
 from shared.settings import RegistrySettings
@@ -39,34 +38,26 @@ async def main(settings: RegistrySettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(reconcile(registry), name="reconcile")
-            tasks.create_task(keep_house(database, identities), name="house")
+            tasks.create_task(keep_house(registry), name="house")
 
 
-async def reconcile(registry: Registry) -> None:
-    """Compare and mend at the start and from time to time."""
+async def keep_house(registry: Registry) -> None:
+    """End what was cut off, forget old answers, and now and then compare and mend all, for as long as it runs."""
+    loop = asyncio.get_running_loop()
+    compare_at = loop.time()
     while True:
         await registry.identities.ready()
         try:
-            diagnosis = await Reconciler(registry).run(repair=True)
-            log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
-        except FleetError as error:
-            log.warning("registry.not_reconciled", reason=error.message)
-        await asyncio.sleep(registry.settings.reconcile_s)
-
-
-async def keep_house(database: Database, identities: Identities) -> None:
-    """Remove what cut-off makings left, and old answers, at the start and from time to time."""
-    while True:
-        await identities.ready()
-        try:
-            ended = await identities.end_unfinished()
-            if ended:
-                log.info("identity.unfinished_ended", devices=ended)
-            await forget_answers(database, before=datetime.now(UTC) - ANSWERS_KEPT)
+            await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
+            if loop.time() >= compare_at:
+                diagnosis = await Reconciler(registry).run(repair=True)
+                log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
+                compare_at = loop.time() + registry.settings.reconcile_s
+            else:
+                await registry.identities.end_unfinished()
         except FleetError as error:
             log.warning("registry.house_not_kept", reason=error.message)
-        await asyncio.sleep(HOUSEKEEPING_S)
+        await asyncio.sleep(min(HOUSEKEEPING_S, registry.settings.reconcile_s))
 
 
 if __name__ == "__main__":

@@ -140,6 +140,11 @@ class Process(Server):
             )
         self._leash.hold(self._process.pid)
 
+    def wait(self) -> None:
+        """Return when the process has ended by itself, or by another's hand."""
+        if self._process is not None:
+            self._process.wait()
+
     def stop(self) -> None:
         if self._process is not None:
             if self._process.poll() is None:
