@@ -60,10 +60,24 @@ def change(
     chip: Annotated[str | None, typer.Option(help="Another chip.")] = None,
     name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Another slot size.")] = None,
+    schema: Annotated[Path | None, _File] = None,
+    defaults: Annotated[Path | None, _File] = None,
 ) -> None:
-    """Change a model; its code stays."""
+    """Change a model; its code stays.
+
+    Devices whose configuration changes by it get a new version; if one would break the schema, nothing changes.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_UPDATE, code=code, chip=chip, name=name, slot_size_bytes=slot_size), _print)
+    changed = here.ask(
+        admin.MODEL_UPDATE,
+        code=code,
+        chip=chip,
+        name=name,
+        slot_size_bytes=slot_size,
+        config_schema=documents.read(schema, field="schema") if schema else None,
+        config_defaults=documents.read(defaults, field="defaults") if defaults else None,
+    )
+    here.show(changed, _print)
 
 
 @app.command("remove")
@@ -103,5 +117,6 @@ def _print(model: admin.ModelView) -> None:
             "schema": model.config_schema,
             "defaults": model.config_defaults,
             "devices": model.devices,
+            **({"changed": model.changed} if isinstance(model, admin.ModelChanged) else {}),
         }
     )

@@ -42,11 +42,21 @@ class Power:
 
 @asynccontextmanager
 async def powered(
-    package: Package, state: Path, *, options: Options = OPTIONS, cut_at: str | None = None
+    package: Package,
+    state: Path,
+    *,
+    options: Options = OPTIONS,
+    cut_at: str | None = None,
+    steps: list[str] | None = None,
 ) -> AsyncIterator[Power]:
-    """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`."""
+    """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`.
+
+    All points that it comes to are added to `steps`.
+    """
 
     def fault(point: str) -> None:
+        if steps is not None:
+            steps.append(point)
         if point == cut_at:
             raise PowerCutError
 
@@ -89,10 +99,16 @@ class Fleet:
         return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
 
     def powered(
-        self, package: Package, *, options: Options = OPTIONS, cut_at: str | None = None
+        self,
+        package: Package,
+        *,
+        options: Options = OPTIONS,
+        cut_at: str | None = None,
+        steps: list[str] | None = None,
     ) -> AbstractAsyncContextManager[Power]:
         """Run a device until the block ends or its power is cut; its flash stays."""
-        return powered(package, self.folder / package.client_id, options=options, cut_at=cut_at)
+        state = self.folder / package.client_id
+        return powered(package, state, options=options, cut_at=cut_at, steps=steps)
 
     async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
         """Wait until a fact holds for what the registry knows of a device."""

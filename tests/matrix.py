@@ -10,6 +10,8 @@ from typing import Final
 
 reports: Final[list[str]] = []
 """What the summary at the end of all tests prints, see conftest.py."""
+ENOUGH: Final = 5
+"""So many failures end a matrix: each may have waited long."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class Matrix:
             yield case
         except Exception as error:  # noqa: BLE001 - raised again by `end`, with all others
             self._failures.append(f"{case.name}: {type(error).__name__}: {error}")
+            if len(self._failures) == ENOUGH:
+                self.end()
         else:
             self._outcomes[case.outcome] += 1
 

@@ -173,7 +173,10 @@ def _publication(topic: str) -> str | None:
 
 
 def _request(request: httpx.Request) -> str:
-    return f"keycloak {request.method} {_UUID.sub('...', request.url.path)}"
+    path = _UUID.sub("...", request.url.path)
+    if path.endswith("/token"):
+        return f"keycloak token of a {'device' if b'client_id=iotdevice-' in request.content else 'service'}"
+    return f"keycloak {request.method} {path}"
 
 
 if __name__ == "__main__":

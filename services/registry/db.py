@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, and_, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin, names
@@ -45,7 +45,8 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
     """Return a device by key or client id, locked if asked, or raise NotFoundError."""
     query = _devices().where(names.named(name))
     if lock:
-        query = query.with_for_update(of=Device)
+        # What the session knows of the row and of its model may be older than the lock.
+        query = query.with_for_update(of=Device).execution_options(populate_existing=True)
     row = (await session.execute(query)).one_or_none()
     if row is None:
         raise names.unknown(name)
@@ -149,7 +150,18 @@ async def layer(session: AsyncSession, tag: str) -> ConfigLayer:
 
 async def lock_tagged(session: AsyncSession, tag: str) -> list[tuple[Device, DeviceModel, Presence]]:
     """Return and lock all devices with a tag."""
-    query = _devices().where(Device.tags.any_() == tag).order_by(Device.id).with_for_update(of=Device)
+    return await _lock(session, Device.tags.any_() == tag)
+
+
+async def lock_of_model(session: AsyncSession, model: DeviceModel) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return and lock all devices of a model."""
+    return await _lock(session, Device.model_id == model.id)
+
+
+async def _lock(
+    session: AsyncSession, condition: ColumnElement[bool]
+) -> list[tuple[Device, DeviceModel, Presence]]:
+    query = _devices().where(condition).order_by(Device.id).with_for_update(of=Device)
     return list(await session.execute(query.execution_options(populate_existing=True)))
 
 

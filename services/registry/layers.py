@@ -70,15 +70,8 @@ class Layers:
         self.registry.outbox.tell(caller.session, event, data={"tag": tag, "devices": len(devices)})
 
     async def _refresh(self, caller: Caller, tag: str) -> list[str]:
-        """Make new versions where documents change; raise InvalidInputError naming the first that would break."""
-        session, outbox = caller.session, self.registry.outbox
-        layers = await db.layers(session)
-        changed = []
-        for row in await db.lock_tagged(session, tag):
-            client_id = await versions.refresh(session, outbox, row, layers=layers, author=caller.account)
-            if client_id is not None:
-                changed.append(client_id)
-        return changed
+        rows = await db.lock_tagged(caller.session, tag)
+        return await versions.refresh_all(caller.session, self.registry.outbox, rows, author=caller.account)
 
 
 def view_of(layer: ConfigLayer) -> admin.LayerView:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from services.registry import configuration, db
+from services.registry import configuration, db, domain, versions
 from services.registry.service import Registry
 from shared import admin
 from shared.errors import ConflictError, NotFoundError
@@ -20,9 +21,7 @@ class Models:
 
     async def add(self, caller: Caller, request: admin.ModelAdd) -> admin.ModelView:
         """Add a model, or raise ConflictError if its code is taken."""
-        if request.config_schema is not None:
-            configuration.check_schema(request.config_schema)
-        configuration.check(request.config_defaults, request.config_schema, field="config_defaults")
+        _check(request.config_schema, request.config_defaults)
         try:
             await db.model(caller.session, request.code)
         except NotFoundError:
@@ -37,17 +36,23 @@ class Models:
         self.registry.outbox.tell(caller.session, "model/added", data={"code": model.code})
         return view
 
-    async def update(self, caller: Caller, request: admin.ModelUpdate) -> admin.ModelView:
-        """Change what is given of a model."""
+    async def update(self, caller: Caller, request: admin.ModelUpdate) -> admin.ModelChanged:
+        """Change what is given of a model, and with it the configurations of all its devices, or nothing."""
+        configures = request.config_schema is not None or request.config_defaults is not None
+        if configures:
+            await db.lock_layers(caller.session, exclusive=True)
         model = await db.model(caller.session, request.code)
         wanted = request.model_dump(exclude={"request_id", "code"}, exclude_none=True)
         before = {name: getattr(model, name) for name in wanted}
         for name, value in wanted.items():
             setattr(model, name, value)
-        if before != wanted:
+        changed = await self._refresh(caller, model) if configures else []
+        if not domain.same(before, wanted):
             caller.audit("model.update", model.code, before=before, after=wanted)
-            self.registry.outbox.tell(caller.session, "model/updated", data={"code": model.code})
-        return view_of(model, devices=await db.devices_of(caller.session, model))
+            facts = {"code": model.code, "devices": len(changed)}
+            self.registry.outbox.tell(caller.session, "model/updated", data=facts)
+        view = view_of(model, devices=await db.devices_of(caller.session, model))
+        return admin.ModelChanged(**view.model_dump(), changed=changed)
 
     async def remove(self, caller: Caller, request: admin.ModelRef) -> admin.Removed:
         """Remove a model that has no devices and no images, or raise ConflictError with their numbers."""
@@ -64,10 +69,21 @@ class Models:
         await caller.session.delete(model)
         return admin.Removed(removed=model.code)
 
+    async def _refresh(self, caller: Caller, model: DeviceModel) -> list[str]:
+        _check(model.config_schema, model.config_defaults)
+        rows = await db.lock_of_model(caller.session, model)
+        return await versions.refresh_all(caller.session, self.registry.outbox, rows, author=caller.account)
+
     async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
         """Return all models."""
         rows = await db.models(caller.session)
         return admin.Models(models=[view_of(model, devices=count) for model, count in rows])
+
+
+def _check(schema: dict[str, Any] | None, defaults: dict[str, Any]) -> None:
+    if schema is not None:
+        configuration.check_schema(schema)
+    configuration.check(defaults, schema, field="config_defaults")
 
 
 def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:

@@ -88,6 +88,16 @@ async def refresh(
     return client_id if made else None
 
 
+async def refresh_all(session: AsyncSession, outbox: Outbox, rows: Iterable[Row], *, author: str) -> list[str]:
+    """Merge locked devices' documents anew; return the client ids of those that got a new version.
+
+    Raise InvalidInputError naming the first device whose document would break its schema.
+    """
+    layers = await db.layers(session)
+    made = [await refresh(session, outbox, row, layers=layers, author=author) for row in rows]
+    return [client_id for client_id in made if client_id is not None]
+
+
 async def restore(session: AsyncSession, outbox: Outbox, row: Row, bad: DeviceConfig) -> int | None:
     """Make a locked device's last good configuration the desired one again; return which version that was.
 

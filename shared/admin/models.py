@@ -39,12 +39,24 @@ class ModelView(Result):
 
 
 class ModelUpdate(Request):
-    """Change what is given of a model; its code can not be changed."""
+    """Change what is given of a model; its code can not be changed.
+
+    Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
+    document changes by it gets a new version, and if one device's document would break the schema nothing changes.
+    """
 
     code: ModelCode
     name: Line | None = None
     chip: Chip | None = None
     slot_size_bytes: SlotSize | None = None
+    config_schema: Document | None = None
+    config_defaults: Document | None = None
+
+
+class ModelChanged(ModelView):
+    """A model as it is now, and the devices that got a new version of their configuration."""
+
+    changed: list[str]
 
 
 class ModelRef(Request):
@@ -61,5 +73,5 @@ class Models(Result):
 
 MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
 MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
-MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelView)
+MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelChanged)
 MODEL_REMOVE = Operation("registry", "model", "remove", ModelRef, Removed)

@@ -253,3 +253,46 @@ async def test_a_device_that_dies_in_a_trial_comes_back_with_the_last_good_versi
         view = await fleet.until(package, lambda view: view.config_version_reported == 3)
     assert (view.config_version, view.config_outcome) == (3, "applied")
     assert (await get_config(fleet, package)).document == DEFAULTS
+
+
+async def test_new_defaults_of_a_model_reach_each_of_its_devices_whose_document_changes(fleet: Fleet) -> None:
+    model = await fleet.model(config_schema=SCHEMA, config_defaults=DEFAULTS)
+    plain, special = await fleet.device(model), await fleet.device(model)
+    await set_config(fleet, special, overrides={"level": 5})
+    async with RawDevice(plain) as device:
+        changed = await fleet.ask(admin.MODEL_UPDATE, code=model, config_defaults={**DEFAULTS, "level": 2})
+        pushed = await device.receive(topics.CONFIG)
+    again = await fleet.ask(admin.MODEL_UPDATE, code=model, config_defaults={**DEFAULTS, "level": 2})
+
+    assert changed.changed == [plain.client_id]
+    assert (pushed.version, pushed.document) == (2, {**DEFAULTS, "level": 2})
+    assert (await get_config(fleet, special)).document["level"] == 5
+    assert again.changed == []
+
+
+async def test_a_new_schema_that_one_device_would_break_changes_nothing_and_names_the_device(fleet: Fleet) -> None:
+    model = await fleet.model(config_schema=SCHEMA, config_defaults=DEFAULTS)
+    good, bad = await fleet.device(model), await fleet.device(model)
+    await set_config(fleet, bad, overrides={"level": 8})
+    stricter = {"properties": {"level": {"type": "integer", "maximum": 7}}}
+    with pytest.raises(AnswerError, match=rf"{bad.client_id}: configuration\.level: 8 is greater than"):
+        await fleet.ask(
+            admin.MODEL_UPDATE, code=model, config_schema=stricter, config_defaults={**DEFAULTS, "level": 7}
+        )
+    with pytest.raises(AnswerError, match=r"config_defaults\.level: 1 is less than"):
+        await fleet.ask(admin.MODEL_UPDATE, code=model, config_schema={"properties": {"level": {"minimum": 2}}})
+    with pytest.raises(AnswerError, match="config_schema"):
+        await fleet.ask(admin.MODEL_UPDATE, code=model, config_schema={"type": "no such type"})
+    (view,) = [it for it in (await fleet.ask(admin.MODEL_LIST)).models if it.code == model]
+    assert (view.config_schema, view.config_defaults) == (SCHEMA, DEFAULTS)
+    assert (await get_config(fleet, good)).version == 1
+    await set_config(fleet, bad, overrides={"level": 9})
+
+
+async def test_devices_added_while_the_defaults_change_all_have_the_new_ones(fleet: Fleet) -> None:
+    model = await fleet.model(config_defaults={"level": 0})
+    adding = [asyncio.ensure_future(fleet.device(model)) for _ in range(8)]
+    for level in range(1, 4):
+        await fleet.ask(admin.MODEL_UPDATE, code=model, config_defaults={"level": level})
+    packages = await asyncio.gather(*adding)
+    assert [(await get_config(fleet, package)).document for package in packages] == [{"level": 3}] * 8

@@ -1,0 +1,60 @@
+"""The promise, as it can be looked at from outside: the device can log in, and nothing is left half done."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from shared import admin
+from shared.admin import DeviceView, Package
+from tests import credentials
+from tests.fleet import Fleet
+from tests.integration.test_registry import sql
+from tests.stack import Stack
+
+ENDED = ("OK", "TIMEOUT")
+
+
+async def expire(stack: Stack, package: Package) -> None:
+    """Let the deadline of a device's rotation be now, instead of waiting for it."""
+    await sql(
+        stack,
+        "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND device_id = "
+        "(SELECT id FROM mdm.devices WHERE key = :key)",
+        key=package.device_key,
+    )
+
+
+async def open_rotations(stack: Stack) -> list[UUID]:
+    return [UUID(str(row[0])) for row in await sql(stack, "SELECT id FROM mdm.rotations WHERE outcome IS NULL")]
+
+
+async def ended(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
+    """Wait until no rotation of a device is queued or under way."""
+    async with asyncio.timeout(60):
+        while True:
+            view = await fleet.show(package)
+            if view.rotation_state in ENDED and not await open_rotations(stack):
+                return view
+
+
+async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
+    """Check the promise for a device whose rotation has ended; it must be running, and is online at the end.
+
+    Keycloak and broker hold the same secret, the database no secret at all, and the device itself gets in again
+    with what its flash holds.
+    """
+    view = await ended(fleet, stack, package)
+    left = await sql(
+        stack,
+        "SELECT count(*) FROM mdm.rotations WHERE new_secret IS NOT NULL OR old_secret IS NOT NULL",
+    )
+    assert left == [(0,)], "a secret is left in the database"
+    assert await sql(stack, "SELECT count(*) FROM mdm.devices WHERE rotation_slot IS NOT NULL") == [(0,)]
+    valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+    assert valid.secret_generation == view.secret_generation, (valid.secret_generation, view)
+    assert await credentials.keycloak_accepts(valid), "Keycloak refuses its own secret"
+    # The broker gives the session to this client, and so drops the device, which must get in again by itself.
+    assert await credentials.broker_accepts(valid), "the broker wants another secret than Keycloak"
+    await fleet.until(package, lambda view: not view.online)
+    return await fleet.until(package, lambda view: view.online)

@@ -1,0 +1,97 @@
+"""A device's power is cut at each of its steps, and each message of a rotation is lost, doubled and late.
+
+The steps are those that a run takes, the messages those that the protocol names. A deadline is not waited for: it
+is set to now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from shared import admin, topics
+from shared.admin import Package
+from shared.topics import Topic
+from tests.faults.promise import ended, expire, kept
+from tests.faults.weather import Fault, Weather
+from tests.fleet import Fleet
+from tests.matrix import Matrix
+from tests.system import System
+
+ROTATION = [
+    topic
+    for topic in vars(topics).values()
+    if isinstance(topic, Topic) and ("/rotation/" in topic.template or topic is topics.STATUS)
+]
+
+
+@pytest.fixture
+async def patient(system: System) -> AsyncIterator[System]:
+    """Run the rotator with a deadline that never comes by itself."""
+    system.stop("rotator")
+    system.start("rotator", MDM_ROTATION_DEADLINE_S="120", MDM_SWEEP_S="0.2")
+    yield system
+    system.stop("rotator")
+    system.start("rotator")
+
+
+async def offered(fleet: Fleet, package: Package) -> None:
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.seen(package, "rotation/offered")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["and is back at once", "and is back after the deadline"])
+async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
+    fleet: Fleet, patient: System, request: pytest.FixtureRequest, late: bool
+) -> None:
+    package = await fleet.device()
+    await offered(fleet, package)
+    steps: list[str] = []
+    async with fleet.powered(package, steps=steps):
+        await fleet.seen(package, "rotation/completed")
+        await kept(fleet, patient.stack, package)
+    matrix = Matrix(f"a device's power is cut at each step, {request.node.callspec.id}")
+    for step in dict.fromkeys(steps):
+        async with matrix.case(step) as case:
+            await offered(fleet, package)
+            async with fleet.powered(package, cut_at=step) as power:
+                await power.failed()
+            if late:
+                await expire(patient.stack, package)
+                await ended(fleet, patient.stack, package)
+            async with fleet.powered(package):
+                case.outcome = (await kept(fleet, patient.stack, package)).rotation_state
+    matrix.end()
+
+
+async def test_each_message_of_a_rotation_may_be_lost_doubled_or_late(
+    fleet: Fleet, patient: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = Matrix("each message of a rotation is lost once, lost, doubled, late")
+    for topic in ROTATION:
+        for fault in Fault:
+            async with matrix.case(f"{topic.template} {fault}") as case:
+                case.outcome = await rotated_in(fleet, patient, monkeypatch, topic, fault)
+    matrix.end()
+
+
+async def rotated_in(
+    fleet: Fleet, patient: System, monkeypatch: pytest.MonkeyPatch, topic: Topic[Any], fault: Fault
+) -> str:
+    """Rotate a device's secret in a weather, and return how it ended."""
+    # Only a device that is silent until the deadline hears that its rotation is cancelled.
+    silent = topics.ROTATION_REQUEST if topic is topics.ROTATION_CANCELLED else None
+    weather = Weather(topic, fault, also_lost=silent)
+    package = await fleet.device()
+    with monkeypatch.context() as patched:
+        weather.begin(patched)
+        async with fleet.powered(package):
+            await offered(fleet, package)
+            if weather.outlasts_the_deadline:
+                await weather.holds()
+                await expire(patient.stack, package)
+            await ended(fleet, patient.stack, package)
+            assert await weather.clear_up(), "no such message"
+            return (await kept(fleet, patient.stack, package)).rotation_state

@@ -1,0 +1,186 @@
+"""The leader is killed at each step of a rotation, and a standby takes over: no device is locked out.
+
+The steps are those that one run takes, and each is a case: before and after every commit, every request to
+Keycloak, every command to the broker and every publication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from shared import admin
+from tests.faults.promise import ended, expire, kept
+from tests.fleet import Fleet
+from tests.matrix import Matrix, reports
+from tests.mortal import Death, Fate, deaths
+from tests.servers.base import Process
+from tests.system import System
+
+AFTERWARDS_S = 3
+"""For a step that is taken after the deed, such as the last publication."""
+LEADS = b"rotator.leads"
+SETTINGS = {"MDM_ROTATION_DEADLINE_S": "120", "MDM_LEADER_POLL_S": "0.1", "MDM_SWEEP_S": "0.2"}
+
+
+class Pair:
+    """A leader that can be killed at a step, and a standby; who has died comes back as the standby."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self._system = system
+        self._folder = folder
+        self._number = 0
+        self.failovers_s: list[float] = []
+
+    async def begin(self) -> None:
+        """Start the two."""
+        self.leader, self.fate = await self._start()
+        await self._leads(self.leader)
+        self._standby = asyncio.ensure_future(self._start())
+        await self._standby
+
+    async def end(self) -> None:
+        """Stop both."""
+        standby, _ = await self._standby
+        for process in (self.leader, standby):
+            await asyncio.to_thread(self._system.stop, process.name)
+
+    async def dies(self, death: Death, deed: Callable[[], Awaitable[object]]) -> None:
+        """Do a deed, and return when the leader has died of it and the standby has done it to its end.
+
+        A step that a leader takes only the first time, its login to Keycloak, is looked for in a fresh one too.
+        """
+        if not await self._died(death, deed):
+            self.leader.kill()
+            await self._succeed()
+            assert await self._died(death, deed), f"never came to {death}"
+
+    async def _died(self, death: Death, deed: Callable[[], Awaitable[object]]) -> bool:
+        await self._standby
+        self.fate.condemn(death)
+        doing = asyncio.ensure_future(deed())
+        dying = asyncio.ensure_future(asyncio.to_thread(self.leader.wait))
+        await asyncio.wait([doing, dying], timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([dying], timeout=AFTERWARDS_S)
+        self.fate.pardon()
+        if dying.done():
+            await self._succeed()
+        await doing
+        return dying.done()
+
+    async def _succeed(self) -> None:
+        """Let the standby lead in place of the dead leader, and start the next standby meanwhile."""
+        begun = time.monotonic()
+        self._system.services.pop(self.leader.name).kill()
+        self.leader, self.fate = await self._standby
+        await self._leads(self.leader)
+        self.failovers_s.append(time.monotonic() - begun)
+        self._standby = asyncio.ensure_future(self._start())
+
+    def report(self) -> None:
+        """Print how long the standbys took."""
+        middle, longest = median(self.failovers_s), max(self.failovers_s)
+        reports.append(f"from a leader's death to the next one: median {middle:.2f} s, longest {longest:.2f} s")
+
+    async def _start(self) -> tuple[Process, Fate]:
+        self._number += 1
+        name = f"rotator-{self._number}"
+        folder = self._folder / name
+        folder.mkdir()
+        fate = Fate(folder)
+        return await asyncio.to_thread(
+            lambda: self._system.start("rotator", name=name, fate=fate, **SETTINGS)
+        ), fate
+
+    async def _leads(self, process: Process) -> None:
+        async with asyncio.timeout(30):
+            while LEADS not in await asyncio.to_thread(process.log_file.read_bytes):
+                pass
+
+
+@pytest.fixture
+async def pair(system: System, tmp_path: Path) -> AsyncIterator[Pair]:
+    system.stop("rotator")
+    running = Pair(system, tmp_path)
+    await running.begin()
+    yield running
+    await running.end()
+    await asyncio.to_thread(system.start, "rotator")
+
+
+async def steps_of(pair: Pair, deed: Callable[[], Awaitable[object]]) -> list[str]:
+    """Return the steps that the leader takes while a deed is done."""
+    begun = len(pair.fate.steps())
+    await deed()
+    return pair.fate.steps()[begun:]
+
+
+async def idle_steps(pair: Pair) -> set[str]:
+    """Return the steps that a leader takes when there is nothing to do."""
+    begun = len(pair.fate.steps())
+    async with asyncio.timeout(30):
+        while (seen := pair.fate.steps()[begun:]).count("commit Outbox._drain_batch:after") < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return set(seen)
+
+
+async def test_a_leader_killed_at_each_step_of_a_rotation_leaves_a_device_that_can_log_in(
+    fleet: Fleet, pair: Pair, system: System
+) -> None:
+    package = await fleet.device()
+
+    async def rotate() -> None:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await ended(fleet, system.stack, package)
+
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        noise = await idle_steps(pair)
+        matrix = Matrix("kill -9 of the leader at each step of a rotation")
+        for death in deaths(await steps_of(pair, rotate), noise=noise):
+            async with matrix.case(death) as case:
+                await pair.dies(death, rotate)
+                case.outcome = (await kept(fleet, system.stack, package)).rotation_state
+    pair.report()
+    matrix.end()
+
+
+async def test_a_leader_killed_at_each_step_of_giving_up_puts_the_old_secret_back(
+    fleet: Fleet, pair: Pair, system: System
+) -> None:
+    package = await fleet.device()
+
+    async def switch() -> None:
+        """Bring a rotation to where Keycloak and the broker want the new secret, and the device is gone."""
+        async with fleet.powered(package, cut_at="publish.rotation.stored:after") as power:
+            await fleet.until(package, lambda view: view.online)
+            await fleet.ask(admin.ROTATION_START, device=package.client_id)
+            await power.failed()
+        await fleet.seen(package, "rotation/switched")
+
+    async def give_up() -> None:
+        await expire(system.stack, package)
+        await ended(fleet, system.stack, package)
+
+    async def come_back() -> str:
+        async with fleet.powered(package):
+            await fleet.until(package, lambda view: view.online)
+            return (await kept(fleet, system.stack, package)).rotation_state
+
+    noise = await idle_steps(pair)
+    await switch()
+    steps = await steps_of(pair, give_up)
+    await come_back()
+    matrix = Matrix("kill -9 of the leader at each step of putting the old secret back")
+    for death in deaths(steps, noise=noise):
+        async with matrix.case(death) as case:
+            await switch()
+            await pair.dies(death, give_up)
+            case.outcome = await come_back()
+    pair.report()
+    matrix.end()

@@ -1,0 +1,113 @@
+"""Weather between the reference device and the broker: the messages of one topic are lost, doubled or late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from device.link import Link
+from shared.topics import Topic
+from tests.witness import PATIENCE_S
+
+Receive = Callable[[Link], Awaitable[tuple[str, bytes]]]
+
+
+class Fault(StrEnum):
+    """What becomes of the messages of a topic."""
+
+    LOST_ONCE = "lost once"
+    LOST = "lost until the deadline"
+    DOUBLED = "doubled"
+    LATE = "later than the deadline"
+
+
+class Weather:
+    """Holds for all devices of this process, until it clears up; `also_lost` never arrives before that."""
+
+    def __init__(self, topic: Topic[Any], fault: Fault, *, also_lost: Topic[Any] | None = None) -> None:
+        self._topic = topic
+        self._fault = fault
+        self._also_lost = also_lost
+        self._met = 0
+        self._begun = asyncio.Event()
+        self._late: list[tuple[str, bytes]] = []
+        self._arriving: deque[tuple[str, bytes]] = deque()
+        self._clear = asyncio.Event()
+        self._link: Link | None = None
+
+    @property
+    def outlasts_the_deadline(self) -> bool:
+        """Whether a rotation that needs this topic can not go on before it clears up."""
+        return self._also_lost is not None or self._fault in {Fault.LOST, Fault.LATE}
+
+    def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Come between the devices and the broker."""
+        publish, receive = Link.publish, Link.receive
+
+        async def publish_through(link: Link, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+            self._link = link
+            for _ in range(self._copies(topic, payload)):
+                await publish(link, topic, payload, qos=qos, retain=retain)
+
+        async def receive_through(link: Link) -> tuple[str, bytes]:
+            while not self._arriving:
+                message = await self._received(link, receive)
+                if message is not None:
+                    self._arriving.extend([message] * self._copies(*message))
+            return self._arriving.popleft()
+
+        monkeypatch.setattr(Link, "publish", publish_through)
+        monkeypatch.setattr(Link, "receive", receive_through)
+
+    async def holds(self) -> None:
+        """Wait until something was lost, doubled or held back."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._begun.wait()
+
+    async def clear_up(self) -> bool:
+        """Let everything through from now on, first of all what is late; return whether it met any."""
+        late, self._late = self._late, []
+        if "/down/" in self._topic.template:
+            self._arriving.extend(late)
+        self._clear.set()
+        if "/up/" in self._topic.template and self._link is not None:
+            for topic, payload in late:
+                await self._link.publish(topic, payload, qos=1, retain=self._topic.retain)
+        return self._met > 0
+
+    def _copies(self, topic: str, payload: bytes) -> int:
+        """Return how often a message arrives that is sent now."""
+        if self._clear.is_set():
+            return 1
+        if self._also_lost is not None and self._also_lost.match(topic) is not None:
+            self._begun.set()
+            return 0
+        if self._topic.match(topic) is None:
+            return 1
+        self._met += 1
+        self._begun.set()
+        match self._fault:
+            case Fault.LOST_ONCE:
+                return int(self._met > 1)
+            case Fault.DOUBLED:
+                return 2
+            case Fault.LATE:
+                self._late.append((topic, payload))
+        return 0
+
+    async def _received(self, link: Link, receive: Receive) -> tuple[str, bytes] | None:
+        """Return what the broker sends, or None when it has cleared up before there was anything."""
+        receiving = asyncio.ensure_future(receive(link))
+        clearing = asyncio.ensure_future(self._clear.wait())
+        waits = {receiving} if self._clear.is_set() else {receiving, clearing}
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return receiving.result() if receiving.done() else None
+        finally:
+            receiving.cancel()
+            clearing.cancel()
