@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from tests.witness import PATIENCE_S, Witness
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 OPTIONS = Options(retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
+HOOKS = Hooks()
 
 
 class PowerCutError(Exception):
@@ -42,7 +43,7 @@ class Power:
 
 @asynccontextmanager
 async def powered(
-    package: Package, state: Path, *, options: Options = OPTIONS, cut_at: str | None = None
+    package: Package, state: Path, *, options: Options = OPTIONS, hooks: Hooks = HOOKS, cut_at: str | None = None
 ) -> AsyncIterator[Power]:
     """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`."""
 
@@ -50,7 +51,7 @@ async def powered(
         if point == cut_at:
             raise PowerCutError
 
-    agent = Agent(package, state, options=options, hooks=Hooks(fault=fault))
+    agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault))
     task = asyncio.create_task(agent.run(), name=package.client_id)
     try:
         yield Power(task)
@@ -79,9 +80,9 @@ class Fleet:
         await self.ask(admin.MODEL_ADD, code=code, chip="esp32", **fields)
         return code
 
-    async def device(self, model: str | None = None) -> Package:
+    async def device(self, model: str | None = None, *, tags: Sequence[str] = ()) -> Package:
         """Add a device and return its package."""
-        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model())
+        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model(), tags=list(tags))
         return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
 
     async def show(self, package: Package) -> DeviceView:
@@ -89,10 +90,10 @@ class Fleet:
         return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
 
     def powered(
-        self, package: Package, *, options: Options = OPTIONS, cut_at: str | None = None
+        self, package: Package, *, options: Options = OPTIONS, hooks: Hooks = HOOKS, cut_at: str | None = None
     ) -> AbstractAsyncContextManager[Power]:
         """Run a device until the block ends or its power is cut; its flash stays."""
-        return powered(package, self.folder / package.client_id, options=options, cut_at=cut_at)
+        return powered(package, self.folder / package.client_id, options=options, hooks=hooks, cut_at=cut_at)
 
     async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
         """Wait until a fact holds for what the registry knows of a device."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.registry import handlers
+from services.registry import commands, handlers
 from services.registry.identity import Identities
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
@@ -22,6 +22,7 @@ from shared.settings import RegistrySettings
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
 ANSWERS_KEPT = timedelta(days=1)
+COMMANDS_KEPT = timedelta(days=30)
 
 
 async def main(settings: RegistrySettings) -> None:
@@ -56,7 +57,7 @@ async def reconcile(registry: Registry) -> None:
 
 
 async def keep_house(database: Database, identities: Identities) -> None:
-    """Remove what cut-off makings left, and old answers, at the start and from time to time."""
+    """Remove what cut-off makings left, old answers and old commands, at the start and from time to time."""
     while True:
         await identities.ready()
         try:
@@ -64,6 +65,7 @@ async def keep_house(database: Database, identities: Identities) -> None:
             if ended:
                 log.info("identity.unfinished_ended", devices=ended)
             await forget_answers(database, before=datetime.now(UTC) - ANSWERS_KEPT)
+            await commands.forget(database, before=datetime.now(UTC) - COMMANDS_KEPT)
         except FleetError as error:
             log.warning("registry.house_not_kept", reason=error.message)
         await asyncio.sleep(HOUSEKEEPING_S)
