@@ -9,11 +9,12 @@ import typer
 
 from cli import documents, output, session
 from shared import admin
-from shared.errors import NotFoundError
+from shared.errors import InvalidInputError, NotFoundError
 
 app = typer.Typer(help="What kinds of devices there are.")
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The model's code.")]
+_COMMAND_HELP = "A command of its devices, beside reboot and identify; may be repeated."
 _File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
 
 
@@ -27,6 +28,7 @@ def add(
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="The size of its app partitions.")] = None,
     schema: Annotated[Path | None, _File] = None,
     defaults: Annotated[Path | None, _File] = None,
+    command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
 ) -> None:
     """Add a device model, with the JSON Schema and the defaults of its configuration."""
     here = session.of(ctx)
@@ -38,6 +40,7 @@ def add(
         slot_size_bytes=slot_size,
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
+        commands=command,
     )
     here.show(added, _print)
 
@@ -60,10 +63,24 @@ def change(
     chip: Annotated[str | None, typer.Option(help="Another chip.")] = None,
     name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Another slot size.")] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"{_COMMAND_HELP} Replaces all that it has.")
+    ] = None,
+    no_commands: Annotated[bool, typer.Option("--no-commands", help="It has only reboot and identify.")] = False,
 ) -> None:
     """Change a model; its code stays."""
+    if command and no_commands:
+        raise InvalidInputError("command: expected either --command NAME... or --no-commands")
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_UPDATE, code=code, chip=chip, name=name, slot_size_bytes=slot_size), _print)
+    changed = here.ask(
+        admin.MODEL_UPDATE,
+        code=code,
+        chip=chip,
+        name=name,
+        slot_size_bytes=slot_size,
+        commands=[] if no_commands else command,
+    )
+    here.show(changed, _print)
 
 
 @app.command("remove")
@@ -102,6 +119,7 @@ def _print(model: admin.ModelView) -> None:
             "slot size": output.size(model.slot_size_bytes),
             "schema": model.config_schema,
             "defaults": model.config_defaults,
+            "commands": model.commands,
             "devices": model.devices,
         }
     )
