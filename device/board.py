@@ -58,8 +58,7 @@ class Board:
         store = SlotStore(state, provisioned, fault=fault)
         self.credentials = Credentials(store, provisioned, uplink, options)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
-        commands = CommandStore(state, kept=options.commands_kept, fault=fault)
-        self.commands = Commands(commands, uplink)
+        self.commands = Commands(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
         self._flash = Flash(
             state / "flash",
             first_image=lambda: _first_image(package, options) if image is None else image,

@@ -302,7 +302,7 @@ class FirmwareDelivery(Base):
 
 
 class Command(Base):
-    """What one device was told to do, and its answer; what it has no answer to by `expires_at` is not done."""
+    """What one device was told to do until `expires_at`, and its answer, which may be late."""
 
     __tablename__ = "commands"
     __table_args__ = (

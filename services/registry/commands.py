@@ -57,11 +57,11 @@ class Commands:
                 caller.session, topics.COMMAND, message, expires_at=expires_at, client_id=client_id
             )
         await command_db.add(caller.session, rows)
-        facts = {"batch_id": str(batch_id), "name": request.name, "devices": len(sent)}
+        facts = {"batch_id": str(batch_id), "name": request.name, "devices": len(sent), "skipped": len(skipped)}
         self.registry.outbox.tell(caller.session, "command/sent", data=facts)
         asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
         subject = sent[0].client_id if request.device is not None else str(batch_id)
-        caller.audit("command.send", subject, after={**asked, **facts, "skipped": skipped})
+        caller.audit("command.send", subject, after={**asked, **facts})
         return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
 
     async def show(self, caller: Caller, request: admin.CommandShow) -> admin.CommandBatch:

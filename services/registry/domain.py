@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from shared.admin import CommandOutcome
+
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
 
@@ -97,7 +99,6 @@ def health(*, online: bool, last_seen_at: datetime | None, now: datetime, thresh
 
 
 BUILT_IN_COMMANDS: Final = ("identify", "reboot")
-CommandOutcome = Literal["waiting", "ok", "failed", "expired"]
 
 
 def known_commands(listed: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from shared.messages import Count, Document
 
 MAX_BATCH: Final = 10_000
 """To so many devices a command can go at once: the answer, which names each, is one message."""
-Outcome = Literal["waiting", "ok", "failed", "expired"]
+CommandOutcome = Literal["waiting", "ok", "failed", "expired"]
 PageSize = Annotated[int, Field(ge=1, le=500)]
 
 
@@ -66,7 +66,7 @@ class CommandView(Result):
     author: str
     created_at: AwareDatetime
     expires_at: AwareDatetime
-    outcome: Outcome
+    outcome: CommandOutcome
     answered_at: AwareDatetime | None
     result: dict[str, Any] | None
     error: str | None

@@ -11,12 +11,17 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from cli.client import AnswerError
 from device.options import Done, Hooks, Protocol
+from services.registry import commands
 from services.registry.main import COMMANDS_KEPT
 from shared import admin, messages, topics
 from shared.admin import Package
+from shared.errors import InvalidInputError
+from shared.postgres import connected
+from shared.requests import Caller
 from tests.credentials import account_client
 from tests.fleet import OPTIONS, Fleet
 from tests.raw import RawDevice
@@ -257,7 +262,7 @@ async def test_a_command_to_many_goes_to_those_that_fit_and_are_enabled(fleet: F
     (entry,) = (await fleet.ask(admin.AUDIT_LIST, subject=str(sent.batch_id))).entries
     assert entry.action == "command.send"
     assert entry.after is not None
-    facts = {"tag": tag, "devices": 2, "skipped": [off.client_id], "expires_in_s": 60}
+    facts = {"tag": tag, "devices": 2, "skipped": 1, "expires_in_s": 60}
     assert facts == {name: entry.after[name] for name in facts}
 
     everybody = await fleet.ask(admin.COMMAND_SEND, all=True, name="identify", expires_in_s=1)
@@ -277,6 +282,19 @@ async def test_a_command_that_can_go_to_nobody_is_refused(fleet: Fleet) -> None:
         await fleet.ask(admin.COMMAND_SEND, device="zzzzzzzz", name="identify")
     with pytest.raises(AnswerError, match="batch_id: there is no batch"):
         await fleet.ask(admin.COMMAND_SHOW, batch_id=uuid4())
+
+
+async def test_a_command_to_more_devices_than_one_answer_can_name_is_refused(
+    fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await fleet.model()
+    for _ in range(3):
+        await fleet.device(model)
+    monkeypatch.setattr(admin, "MAX_BATCH", 2)
+    request = admin.CommandSend(request_id="r", model=model, name="identify")
+    async with connected(SecretStr(stack.endpoints.database_url)) as database, database.transaction() as session:
+        with pytest.raises(InvalidInputError, match="more than 2 devices fit; choose by tag or model"):
+            await commands._targets(Caller("admin", "r", session), request)
 
 
 async def test_results_that_are_too_much_for_one_answer_come_in_pages(fleet: Fleet, stack: Stack) -> None:
@@ -339,6 +357,6 @@ async def test_old_commands_are_forgotten(fleet: Fleet, stack: Stack, system: Sy
         await asyncio.to_thread(system.stop, "registry")
     await asyncio.to_thread(system.start, "registry")  # it keeps house when it starts
     async with asyncio.timeout(30):
-        while len(commands := await newest(fleet, package)) > 1:
+        while len(kept := await newest(fleet, package)) > 1:
             pass
-    assert [it.command_id for it in commands] == [young]
+    assert [it.command_id for it in kept] == [young]

@@ -30,7 +30,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "POLL_S", 0)
 
 
-def view(client_id: str, outcome: admin.Outcome, **facts: object) -> admin.CommandView:
+def view(client_id: str, outcome: admin.CommandOutcome, **facts: object) -> admin.CommandView:
     usual: dict[str, object] = {
         "command_id": UUID(int=ord(client_id)),
         "batch_id": BATCH,
