@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from cli import (
     audit,
     client,
+    commands,
     config,
     devices,
     doctor,
@@ -72,6 +73,7 @@ app.add_typer(devices.app, name="device")
 app.add_typer(config.app, name="config")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
+app.add_typer(commands.app, name="command")
 app.command("rotate")(rotation.rotate)
 app.command("events")(events.events)
 app.command("audit")(audit.show)

@@ -9,11 +9,12 @@ import typer
 
 from cli import documents, output, session
 from shared import admin
-from shared.errors import NotFoundError
+from shared.errors import InvalidInputError, NotFoundError
 
 app = typer.Typer(help="What kinds of devices there are.")
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The model's code.")]
+_COMMAND_HELP = "A command of its devices, beside reboot and identify; may be repeated."
 _File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
 
 
@@ -27,6 +28,7 @@ def add(
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="The size of its app partitions.")] = None,
     schema: Annotated[Path | None, _File] = None,
     defaults: Annotated[Path | None, _File] = None,
+    command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
 ) -> None:
     """Add a device model, with the JSON Schema and the defaults of its configuration."""
     here = session.of(ctx)
@@ -38,6 +40,7 @@ def add(
         slot_size_bytes=slot_size,
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
+        commands=command,
     )
     here.show(added, _print)
 
@@ -62,11 +65,17 @@ def change(
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Another slot size.")] = None,
     schema: Annotated[Path | None, _File] = None,
     defaults: Annotated[Path | None, _File] = None,
+    command: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"{_COMMAND_HELP} Replaces all that it has.")
+    ] = None,
+    no_commands: Annotated[bool, typer.Option("--no-commands", help="It has only reboot and identify.")] = False,
 ) -> None:
     """Change a model; its code stays.
 
     Devices whose configuration changes by it get a new version; if one would break the schema, nothing changes.
     """
+    if command and no_commands:
+        raise InvalidInputError("command: expected either --command NAME... or --no-commands")
     here = session.of(ctx)
     changed = here.ask(
         admin.MODEL_UPDATE,
@@ -76,6 +85,7 @@ def change(
         slot_size_bytes=slot_size,
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
+        commands=[] if no_commands else command,
     )
     here.show(changed, _print)
 
@@ -116,6 +126,7 @@ def _print(model: admin.ModelView) -> None:
             "slot size": output.size(model.slot_size_bytes),
             "schema": model.config_schema,
             "defaults": model.config_defaults,
+            "commands": model.commands,
             "devices": model.devices,
             **({"changed": model.changed} if isinstance(model, admin.ModelChanged) else {}),
         }

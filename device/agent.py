@@ -159,6 +159,7 @@ class Agent:
                 if receiving.done() and self._uplink.ending is None:
                     message, receiving = receiving.result(), None
                     board.on_message(*message)
+                    link.acknowledge()
             await self._leave(link)
         except LinkLostError as error:
             self._uplink.note("link.lost", error=error.message)

@@ -9,6 +9,7 @@ from typing import Any
 
 from device import image_builder
 from device import package as packages
+from device.commands import Commands, CommandStore
 from device.config import ConfigStore, Configuration
 from device.credentials import Credentials
 from device.firmware import Firmware
@@ -57,6 +58,7 @@ class Board:
         store = SlotStore(state, provisioned, fault=fault)
         self.credentials = Credentials(store, provisioned, uplink, options)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
+        self.commands = Commands(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
         self._flash = Flash(
             state / "flash",
             first_image=lambda: _first_image(package, options) if image is None else image,
@@ -75,7 +77,7 @@ class Board:
                 _Route(topics.ROTATION_CANCELLED, self.credentials.on_cancelled),
                 _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
                 _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
-                _Route(topics.COMMAND, self._on_command),
+                _Route(topics.COMMAND, self.commands.on_command),
             )
         }
 
@@ -101,6 +103,7 @@ class Board:
         self.tell_status()
         self.configuration.on_connected()
         self.firmware.on_connected()
+        self.commands.on_connected()
 
     def tell_status(self) -> None:
         """Publish the status when it differs from the one published last on this connection."""
@@ -134,14 +137,6 @@ class Board:
         offset = names["offset"]
         if offset.isascii() and offset.isdigit():
             self.firmware.on_chunk(names["sha256"], int(offset), data)
-
-    def _on_command(self, command: messages.Command) -> None:
-        if command.expires_at <= self._uplink.hooks.now():
-            return
-        result = messages.CommandResult(
-            command_id=command.command_id, ok=False, error="this firmware knows no commands"
-        )
-        self._uplink.say(topics.COMMAND_RESULT, result)
 
 
 def _first_image(package: Package, options: Options) -> bytes:

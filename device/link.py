@@ -53,7 +53,9 @@ class Link:
 
     def __init__(self, client: aiomqtt.Client, answer_timeout_s: float) -> None:
         self._client = client
+        self._client._client.manual_ack_set(on=True)  # noqa: SLF001 - aiomqtt has no way to say when
         self._answer_timeout_s = answer_timeout_s
+        self._received: aiomqtt.Message | None = None
 
     @classmethod
     async def connect(cls, package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Self:
@@ -102,13 +104,22 @@ class Link:
             raise LinkLostError(f"the broker did not take {topic}: {error}") from error
 
     async def receive(self) -> tuple[str, bytes]:
-        """Return the next message as topic and payload, or raise LinkLostError."""
+        """Return the next message as topic and payload, or raise LinkLostError.
+
+        Until `acknowledge` the broker may deliver it again, on another connection.
+        """
         try:
             message = await anext(self._client.messages)
         except aiomqtt.MqttError as error:
             raise LinkLostError(f"the connection broke: {error}") from error
+        self._received = message
         payload = message.payload
         return message.topic.value, payload if isinstance(payload, bytes) else str(payload or "").encode()
+
+    def acknowledge(self) -> None:
+        """Tell the broker that the message received last is dealt with."""
+        if self._received is not None:
+            self._client._client.ack(self._received.mid, self._received.qos)  # noqa: SLF001
 
     async def close(self) -> None:
         """Say goodbye to the broker, which then publishes no will; raise LinkLostError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -45,6 +45,24 @@ class Options:
     """A new image may be interrupted so often before it is rolled back."""
     download_restarts: int = 2
     """How often an image with a wrong sha256 is fetched again."""
+    commands_kept: int = 32
+    """Of so many commands the device remembers what it answered, so that it does none of them twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of a command: a result if there is one, an error if it failed.
+
+    With `restart` the device restarts once the broker has the answer.
+    """
+
+    result: dict[str, JsonValue] | None = None
+    error: str | None = None
+    restart: bool = False
+
+
+CommandHandler = Callable[[dict[str, JsonValue]], Done]
+"""Does a command with these arguments."""
 
 
 def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
@@ -66,12 +84,14 @@ class Hooks:
 
     `on_event` sees each event and its facts, such as `rotation.stored`. `fault` is called at named points around
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
-    both return None, or in one line what is wrong.
+    both return None, or in one line what is wrong. `commands` are what the device can be told to do, by
+    name, beside `reboot` and `identify`.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore
     fault: durable.Fault = durable.no_fault
     check_config: Callable[[dict[str, JsonValue]], str | None] = _accept
     self_test: Callable[[str], str | None] = _accept
+    commands: Mapping[str, CommandHandler] = field(default_factory=dict)
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

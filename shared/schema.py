@@ -73,6 +73,7 @@ class DeviceModel(Base):
     slot_size_bytes: Mapped[int] = mapped_column(BigInteger)
     config_schema: Mapped[dict[str, Any] | None]
     config_defaults: Mapped[dict[str, Any]]
+    commands: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     image_sha256: Mapped[str | None] = mapped_column(
         ForeignKey("firmware_images.sha256", use_alter=True, name="device_models_image_sha256_fkey")
     )
@@ -298,6 +299,30 @@ class FirmwareDelivery(Base):
     percent: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Command(Base):
+    """What one device was told to do until `expires_at`, and its answer, which may be late."""
+
+    __tablename__ = "commands"
+    __table_args__ = (
+        CheckConstraint("(ok IS NULL) = (answered_at IS NULL)", name="answered"),
+        UniqueConstraint("batch_id", "device_id"),
+        Index("commands_device_id_created_at_idx", "device_id", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batch_id: Mapped[UUID]
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    arguments: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    expires_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    ok: Mapped[bool | None]
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
 
 
 class OutboxMessage(Base):

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import aiomqtt
 import httpx
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from shared.admin import Package
 from tests.stack import Endpoints
@@ -47,8 +49,13 @@ async def broker_accepts(package: Package, secret: str | None = None) -> bool:
         raise
 
 
-def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client:
-    """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave."""
+def device_client(package: Package, secret: str | None = None, *, session_s: int = 0) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave.
+
+    With `session_s` the broker keeps its session so long, and what is sent to it meanwhile.
+    """
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = session_s
     return aiomqtt.Client(
         package.mqtt_host,
         package.mqtt_port,
@@ -56,6 +63,8 @@ def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client
         password=secret or package.secret,
         identifier=package.client_id,
         protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=session_s == 0,
+        properties=properties,
         tls_context=ssl.create_default_context(cadata=package.ca_certificate),
     )
 

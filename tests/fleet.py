@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,7 @@ from tests.witness import PATIENCE_S, Witness
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 OPTIONS = Options(retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
+HOOKS = Hooks()
 
 
 class PowerCutError(Exception):
@@ -46,6 +47,7 @@ async def powered(
     state: Path,
     *,
     options: Options = OPTIONS,
+    hooks: Hooks = HOOKS,
     cut_at: str | None = None,
     steps: list[str] | None = None,
 ) -> AsyncIterator[Power]:
@@ -60,7 +62,7 @@ async def powered(
         if point == cut_at:
             raise PowerCutError
 
-    agent = Agent(package, state, options=options, hooks=Hooks(fault=fault))
+    agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault))
     task = asyncio.create_task(agent.run(), name=package.client_id)
     try:
         yield Power(task)
@@ -89,9 +91,9 @@ class Fleet:
         await self.ask(admin.MODEL_ADD, code=code, chip="esp32", **fields)
         return code
 
-    async def device(self, model: str | None = None) -> Package:
+    async def device(self, model: str | None = None, *, tags: Sequence[str] = ()) -> Package:
         """Add a device and return its package."""
-        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model())
+        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model(), tags=list(tags))
         return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
 
     async def show(self, package: Package) -> DeviceView:
@@ -103,12 +105,13 @@ class Fleet:
         package: Package,
         *,
         options: Options = OPTIONS,
+        hooks: Hooks = HOOKS,
         cut_at: str | None = None,
         steps: list[str] | None = None,
     ) -> AbstractAsyncContextManager[Power]:
         """Run a device until the block ends or its power is cut; its flash stays."""
         state = self.folder / package.client_id
-        return powered(package, state, options=options, cut_at=cut_at, steps=steps)
+        return powered(package, state, options=options, hooks=hooks, cut_at=cut_at, steps=steps)
 
     async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
         """Wait until a fact holds for what the registry knows of a device."""

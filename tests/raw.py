@@ -24,9 +24,9 @@ RESEND_S = 0.5
 class RawDevice:
     """A bare connection with a device's credentials, subscribed to all that it may read."""
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, *, session_s: int = 0) -> None:
         self.client_id = package.client_id
-        self.client = device_client(package)
+        self.client = device_client(package, session_s=session_s)
         self._messages: list[tuple[str, bytes]] = []
         self._news = asyncio.Condition()
         self._stack = AsyncExitStack()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from shared.admin import CommandOutcome
+
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
 
@@ -94,3 +96,18 @@ def health(*, online: bool, last_seen_at: datetime | None, now: datetime, thresh
     if silent_for > thresholds.critical:
         return "critical"
     return "warning" if silent_for > thresholds.warning else "healthy"
+
+
+BUILT_IN_COMMANDS: Final = ("identify", "reboot")
+
+
+def known_commands(listed: Iterable[str]) -> list[str]:
+    """Return the names of all commands of a model that lists these."""
+    return sorted({*BUILT_IN_COMMANDS, *listed})
+
+
+def command_outcome(*, ok: bool | None, expires_at: datetime, now: datetime) -> CommandOutcome:
+    """Return what became of a command: an answer counts also when it was late."""
+    if ok is not None:
+        return "ok" if ok else "failed"
+    return "expired" if expires_at <= now else "waiting"

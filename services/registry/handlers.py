@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from services.registry import audit
+from services.registry.commands import Commands
 from services.registry.configs import Configs
 from services.registry.devices import Devices
 from services.registry.layers import Layers
@@ -26,11 +27,12 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
     """
     connection = desk.connection
     models, devices, configs = Models(registry), Devices(registry), Configs(registry)
-    layers = Layers(registry)
+    layers, commands = Layers(registry), Commands(registry)
     return [
         device_route(topics.STATUS, partial(on_status, Presences(registry))),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
+        device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
         desk.route(admin.MODEL_ADD, models.add, group=GROUP),
         desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
         desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
@@ -53,6 +55,9 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.LAYER_SHOW, layers.show, group=GROUP),
         desk.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
         desk.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
+        desk.route(admin.COMMAND_SEND, commands.send, group=GROUP),
+        desk.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
+        desk.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
     ]
 
 
@@ -72,3 +77,8 @@ async def on_config_get(
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:
     """Take what a device did with a configuration."""
     await configs.record_report(client_id, report)
+
+
+async def on_command_result(commands: Commands, client_id: str, result: messages.CommandResult) -> None:
+    """Take what a device answers to a command."""
+    await commands.record_result(client_id, result)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.registry import handlers
+from services.registry import commands, handlers
 from services.registry.identity import Identities
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
@@ -21,6 +21,7 @@ from shared.settings import RegistrySettings
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
 ANSWERS_KEPT = timedelta(days=1)
+COMMANDS_KEPT = timedelta(days=30)
 
 
 async def main(settings: RegistrySettings) -> None:
@@ -49,6 +50,7 @@ async def keep_house(registry: Registry) -> None:
         await registry.identities.ready()
         try:
             await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
+            await commands.forget(registry.database, before=datetime.now(UTC) - COMMANDS_KEPT)
             if loop.time() >= compare_at:
                 diagnosis = await Reconciler(registry).run(repair=True)
                 log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))

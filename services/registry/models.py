@@ -95,5 +95,6 @@ def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:
         slot_size_bytes=model.slot_size_bytes,
         config_schema=model.config_schema,
         config_defaults=model.config_defaults,
+        commands=model.commands,
         devices=devices,
     )

@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from shared.admin.names import ModelCode
+from shared.admin.names import CommandName, ModelCode
 from shared.admin.operation import Nothing, Operation, Removed, Request, Result
 from shared.messages import Document, Line
 
 Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
+CommandNames = Annotated[list[CommandName], Field(max_length=100)]
+"""What devices of a model can be told to do, beside `reboot` and `identify`."""
 
 
 class ModelAdd(Request):
@@ -24,6 +26,7 @@ class ModelAdd(Request):
     slot_size_bytes: SlotSize = 1536 * 1024
     config_schema: Document | None = None
     config_defaults: Document = {}
+    commands: CommandNames = []
 
 
 class ModelView(Result):
@@ -35,6 +38,7 @@ class ModelView(Result):
     slot_size_bytes: int
     config_schema: dict[str, Any] | None
     config_defaults: dict[str, Any]
+    commands: list[str]
     devices: int
 
 
@@ -51,6 +55,7 @@ class ModelUpdate(Request):
     slot_size_bytes: SlotSize | None = None
     config_schema: Document | None = None
     config_defaults: Document | None = None
+    commands: CommandNames | None = None
 
 
 class ModelChanged(ModelView):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 ModelCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
+CommandName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,49}$")]
 Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:-]{1,50}$")]
 Tags = Annotated[list[Tag], Field(max_length=50)]
 DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,80}$")]

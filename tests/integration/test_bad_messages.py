@@ -120,6 +120,8 @@ async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
         "offset": 0,
         "length": 1,
         "stage": "confirmed",
+        "command_id": str(uuid4()),
+        "ok": True,
     }
     if topic is topics.FIRMWARE_CHECK:
         good["version"] = "1.0.0"

@@ -44,6 +44,10 @@ ENDED_ROTATION = """
     INSERT INTO mdm.rotations (id, device_id, generation, old_generation, step, outcome, started_at, deadline_at,
         ended_at) VALUES ($1, $2, $3, 1, 'SWITCHED', 'DONE', now(), now(), now())
 """
+COMMAND = """
+    INSERT INTO mdm.commands (id, batch_id, device_id, name, arguments, author, created_at, expires_at)
+    VALUES ($1, $1, $2, 'reboot', '{}', 'test', now(), now())
+"""
 
 
 def dsn(url: str) -> str:
@@ -415,9 +419,10 @@ async def test_a_device_that_is_removed_takes_its_rows_with_it(rows: Rows) -> No
     device_id = await rows.device(await rows.model())
     await rows.run(OPEN_ROTATION, uuid4(), device_id, 2)
     await rows.run("INSERT INTO mdm.device_presence (device_id) VALUES ($1)", device_id)
+    await rows.run(COMMAND, uuid4(), device_id)
     await rows.run("DELETE FROM mdm.devices WHERE id = $1", device_id)
     await rows.run("SET CONSTRAINTS ALL IMMEDIATE")
 
-    for table in ("rotations", "device_presence", "device_configs"):
+    for table in ("rotations", "device_presence", "device_configs", "commands"):
         query = f"SELECT count(*) FROM mdm.{table} WHERE device_id = $1"  # noqa: S608
         assert await rows.connection.fetchval(query, device_id) == 0

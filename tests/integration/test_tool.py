@@ -91,3 +91,19 @@ async def test_events_are_printed_as_they_happen(fleet: Fleet, environment: dict
             added.append(await fleet.model())
         assert await process.wait() == 0
     assert json.loads(reading.result())["data"]["code"] in added
+
+
+async def test_a_command_is_waited_for_until_it_is_answered_or_expired(
+    fleet: Fleet, environment: dict[str, str]
+) -> None:
+    package = await fleet.device()
+    words = ("command", "send", "identify", "--device", package.device_key)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        done = await mdm(*words, **environment)
+    await fleet.until(package, lambda view: not view.online)
+    expired = await mdm(*words, "--expires", "1s", **environment)
+    assert (done.status, done.output.split()[3:]) == (0, [package.client_id, "ok", "-"]), done.errors
+    assert (expired.status, expired.output.split()[3:]) == (1, [package.client_id, "expired", "-"]), expired.errors
+    listed = json.loads((await mdm("command", "list", package.device_key, "--json", **environment)).output)
+    assert [it["outcome"] for it in listed["commands"]] == ["expired", "ok"]

@@ -80,6 +80,7 @@ def model() -> admin.ModelView:
         slot_size_bytes=1536 * 1024,
         config_schema=None,
         config_defaults={"on": True},
+        commands=["blink"],
         devices=2,
     )
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import structlog
@@ -16,7 +15,7 @@ from device.options import Options
 from device.rotation import Slot
 from shared import messages, topics
 from shared.errors import InvalidInputError
-from tests.unit.device.kit import CLIENT_ID, EPOCH, Killed, Surroundings, finish, package, same
+from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings, finish, package, same
 
 
 def board(folder: Path, around: Surroundings, *, image: bytes | None = None) -> Board:
@@ -80,19 +79,6 @@ def test_a_message_that_breaks_the_protocol_is_dropped(tmp_path: Path, topic: st
     device.on_message(f"mdm/v1/d/{CLIENT_ID}/down/{topic}", payload)
 
     assert around.flush().sent == []
-
-
-def test_a_command_is_answered_unless_it_has_expired(tmp_path: Path) -> None:
-    around = Surroundings()
-    device = board(tmp_path, around)
-    command = messages.Command(command_id=uuid4(), name="blink", expires_at=EPOCH)
-
-    deliver(device, "command", command)
-    assert around.take(topics.COMMAND_RESULT) == []
-    around.time_s = -1.0
-    deliver(device, "command", command)
-    (result,) = around.take(topics.COMMAND_RESULT)
-    assert same(result, command_id=command.command_id, ok=False)
 
 
 def test_an_image_fills_an_empty_flash(tmp_path: Path) -> None:

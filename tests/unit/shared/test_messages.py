@@ -132,9 +132,10 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         )
         nothing = st.fixed_dictionaries({"up_to_date": st.just(value=True), "request_id": fields["request_id"]})
         return (whole | nothing).map(lambda facts: model(**facts))
-    if model is admin.RotationStart:
-        one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])})
-        every = st.fixed_dictionaries({**required, "all": st.just(value=True)})
+    if model in {admin.RotationStart, admin.CommandSend}:
+        others = {name: fields[name] for name in optional - {"device", "all", "tag", "model"}}
+        one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])}, optional=others)
+        every = st.fixed_dictionaries({**required, "all": st.just(value=True)}, optional=others)
         return (one | every).map(lambda facts: model(**facts))
     drawn = st.fixed_dictionaries(required, optional={name: fields[name] for name in optional})
     return drawn.map(lambda facts: model(**facts))

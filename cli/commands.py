@@ -1,0 +1,160 @@
+"""`mdm command`: tell devices to do something once, and see what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from cli import documents, output, session
+from cli.client import Admin
+from shared import admin
+from shared.errors import InvalidInputError
+
+app = typer.Typer(help="Tell devices to do something once, and see what became of it.")
+
+POLL_S: Final = 0.5
+"""Between two looks at a batch that is not answered yet."""
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
+_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+
+
+@app.command("send")
+def send(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="reboot, identify, or what the device's model lists.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Its arguments: JSON, else strings; dots nest."),
+    ] = None,
+    *,
+    device: Annotated[str | None, typer.Option(help="One device: its key or its whole client id.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All devices, or all that fit --tag and --model.")
+    ] = False,
+    tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
+    model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
+    expires: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="A device that gets it later does not do it: 60s, 5m, 2h, up to 7d."),
+    ] = "60s",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the devices' answers.")] = False,
+) -> None:
+    """Send a command, and wait until each device has answered or the command has expired.
+
+    The status is 1 if a device failed or did not answer; `mdm command show` shows it again, with late answers.
+    """
+    request = session.build(
+        admin.COMMAND_SEND,
+        device=device,
+        all=everything,
+        tag=tag,
+        model=model,
+        name=name,
+        arguments=documents.assign(assignments or []),
+        expires_in_s=_seconds(expires),
+    )
+    here = session.of(ctx)
+
+    async def work(connection: Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
+        sent = await connection.call(admin.COMMAND_SEND, request, timeout_s=here.timeout_s)
+        if sent.skipped:
+            output.print_note(f"skipped, as they are disabled: {', '.join(sent.skipped)}")
+        if no_wait:
+            return sent, None
+        output.print_note(f"batch {sent.batch_id} expires at {output.cell(sent.expires_at)}")
+        await _wait(connection, sent, timeout_s=here.timeout_s)
+        return sent, await _whole(connection, sent.batch_id, timeout_s=here.timeout_s)
+
+    sent, batch = here.run(work)
+    if batch is None:
+        here.show(sent, _print_sent)
+        return
+    here.show(batch, _print_batch)
+    if batch.counts.ok < len(sent.commands):
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show(
+    ctx: typer.Context,
+    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="As `mdm command send` and `list` name it.")],
+) -> None:
+    """Show what became of a command on each of its devices."""
+    here = session.of(ctx)
+    here.show(here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)), _print_batch)
+
+
+@app.command("list")
+def show_newest(
+    ctx: typer.Context,
+    device: Annotated[
+        str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+) -> None:
+    """List the newest commands, of all devices or of one."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.COMMAND_LIST, device=device, limit=limit), _print_newest)
+
+
+async def _wait(connection: Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
+    """Look until no device of a batch is waited for: at the latest when the service says that it has expired."""
+    with output.progress(in_bytes=False) as progress:
+        bar = progress.add_task("answers", total=len(sent.commands))
+        while True:
+            look = session.build(admin.COMMAND_SHOW, batch_id=sent.batch_id, limit=1)
+            counts = (await connection.call(admin.COMMAND_SHOW, look, timeout_s=timeout_s)).counts
+            progress.update(bar, completed=counts.ok + counts.failed)
+            if not counts.waiting:
+                return
+            await asyncio.sleep(POLL_S)
+
+
+async def _whole(connection: Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
+    """Return a batch with all of its devices."""
+    commands: list[admin.CommandView] = []
+    after: int | None = 0
+    while after is not None:
+        request = session.build(admin.COMMAND_SHOW, batch_id=batch_id, after=after)
+        page = await connection.call(admin.COMMAND_SHOW, request, timeout_s=timeout_s)
+        commands += page.commands
+        after = page.next
+    return page.model_copy(update={"commands": commands})
+
+
+def _seconds(text: str) -> int:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise InvalidInputError(f"expires: expected a time as in 60s, 5m, 2h or 7d, found {text!r}")
+    return int(found[1]) * _UNITS_S[found[2]]
+
+
+def _print_sent(sent: admin.CommandSent) -> None:
+    output.print_facts({"batch": sent.batch_id, "devices": len(sent.commands), "expires": sent.expires_at})
+
+
+def _print_batch(batch: admin.CommandBatch) -> None:
+    output.print_table(
+        ("DEVICE", "OUTCOME", "RESULT"), ((it.client_id, it.outcome, _answer(it)) for it in batch.commands)
+    )
+
+
+def _print_newest(found: admin.Commands) -> None:
+    if not found.commands:
+        output.print_note("no commands yet; `mdm command send NAME --device DEVICE` sends one")
+        return
+    output.print_table(
+        ("DEVICE", "COMMAND", "ARGUMENTS", "BY", "AT", "OUTCOME", "RESULT", "BATCH"),
+        (
+            (it.client_id, it.name, it.arguments, it.author, it.created_at, it.outcome, _answer(it), it.batch_id)
+            for it in found.commands
+        ),
+    )
+
+
+def _answer(command: admin.CommandView) -> object:
+    return command.result if command.error is None else command.error

@@ -1,0 +1,119 @@
+"""Operations on commands: things that devices are told to do once, now."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from shared.admin.names import CommandName, DeviceName, ModelCode, Tag
+from shared.admin.operation import Operation, Request, Result
+from shared.messages import Count, Document
+
+MAX_BATCH: Final = 10_000
+"""To so many devices a command can go at once: the answer, which names each, is one message."""
+CommandOutcome = Literal["waiting", "ok", "failed", "expired"]
+PageSize = Annotated[int, Field(ge=1, le=500)]
+
+
+class CommandSend(Request):
+    """Tell one device, or all that fit `tag` and `model`, to do something once, before it expires.
+
+    The devices' models must list `name`, unless it is `reboot` or `identify`; else none of them is told.
+    """
+
+    device: DeviceName | None = None
+    all: bool = False
+    tag: Tag | None = None
+    model: ModelCode | None = None
+    name: CommandName
+    arguments: Document = {}
+    expires_in_s: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 60
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        many = self.all or self.tag is not None or self.model is not None
+        if (self.device is not None) == many:
+            raise ValueError("either device, or at least one of all, tag and model must be given")
+        return self
+
+
+class CommandRef(Result):
+    """The command of one device."""
+
+    client_id: str
+    command_id: UUID
+
+
+class CommandSent(Result):
+    """The batch that was sent; `skipped` are devices that fit, but are disabled."""
+
+    batch_id: UUID
+    expires_at: AwareDatetime
+    commands: list[CommandRef]
+    skipped: list[str]
+
+
+class CommandView(Result):
+    """A command of one device and what became of it: `result` and `error` are the device's own words."""
+
+    command_id: UUID
+    batch_id: UUID
+    client_id: str
+    name: str
+    arguments: dict[str, Any]
+    author: str
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    outcome: CommandOutcome
+    answered_at: AwareDatetime | None
+    result: dict[str, Any] | None
+    error: str | None
+
+
+class CommandShow(Request):
+    """Ask for a page of a batch, in the order of the devices' making; `after` is the `next` of the page before."""
+
+    batch_id: UUID
+    after: Count = 0
+    limit: PageSize = 500
+
+
+class CommandCounts(Result):
+    """How many devices of a batch stand how."""
+
+    waiting: int = 0
+    ok: int = 0
+    failed: int = 0
+    expired: int = 0
+
+
+class CommandBatch(Result):
+    """How a batch stands, and a page of its devices; `next` is None on the last.
+
+    A page may be shorter than was asked for: it holds as many results as one message can carry.
+    """
+
+    batch_id: UUID
+    counts: CommandCounts
+    commands: list[CommandView]
+    next: int | None = None
+
+
+class CommandList(Request):
+    """Ask for the newest commands, of one device if given."""
+
+    device: DeviceName | None = None
+    limit: PageSize = 100
+
+
+class Commands(Result):
+    """Commands, newest first; as many as one message can carry."""
+
+    commands: list[CommandView]
+
+
+COMMAND_SEND = Operation("registry", "command", "send", CommandSend, CommandSent)
+COMMAND_SHOW = Operation("registry", "command", "show", CommandShow, CommandBatch, once=False)
+COMMAND_LIST = Operation("registry", "command", "list", CommandList, Commands, once=False)
