@@ -12,7 +12,7 @@ from uuid import uuid4
 import aiomqtt
 import httpx
 
-from shared.admin import Package
+from shared.admin import ClaimPackage, Package
 from tests.stack import Endpoints
 
 CONTROL = "$CONTROL/dynamic-security/v1"
@@ -57,6 +57,19 @@ def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client
         identifier=package.client_id,
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )
+
+
+def claim_client(claim: ClaimPackage, identifier: str) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a claim's account, under any client id."""
+    return aiomqtt.Client(
+        claim.mqtt_host,
+        claim.mqtt_port,
+        username=claim.account,
+        password=claim.password,
+        identifier=identifier,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cadata=claim.ca_certificate),
     )
 
 

@@ -1,8 +1,9 @@
 """The reconciler: compares database, Keycloak and broker, and mends what no longer agrees.
 
 The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
-accounts follow from both. Only clients of our instance are touched, no device in a rotation is, and each thing is
-looked at once more right before it is mended, under the lock of whoever could be changing it.
+accounts follow from both, and those of claims from the database alone. Only clients of our instance are touched,
+no device in a rotation is, and each thing is looked at once more right before it is mended, under the lock of
+whoever could be changing it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from services.registry import db
+from services.registry import claims_db, db
 from services.registry.service import Registry
 from shared import admin
 from shared.errors import FleetError, NotFoundError
@@ -54,10 +55,12 @@ class Reconciler:
             await identities.end_unfinished()
         clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
         accounts = await identities.accounts.devices()
+        claim_accounts = await identities.accounts.claims()
         # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
         async with self.registry.database.transaction() as session:
             rows = await db.all_for_comparison(session)
-        problems = self._compare(rows, clients, accounts)
+            claims = await claims_db.reachable(session, window=self.registry.claim_window)
+        problems = [*self._compare(rows, clients, accounts), *self._compare_claims(claims, claim_accounts)]
         findings = [await self._settle(problem, repair=repair) for problem in problems]
         return admin.Diagnosis(devices=len(rows), findings=findings)
 
@@ -85,6 +88,15 @@ class Reconciler:
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "as the database says", mend)
 
+    def _compare_claims(self, reachable: set[str], accounts: set[str]) -> Iterator[Problem]:
+        for claim_id in sorted(accounts - reachable):
+            mend = partial(self._remove_claim_account, claim_id)
+            yield Problem(claim_id, "is no claim that is in force", "remove the account", mend)
+        for claim_id in sorted(reachable - accounts):
+            # Its password is kept nowhere.
+            text = "mdm claim revoke, and mdm claim create for another"
+            yield Problem(claim_id, "has no account in the broker", text, None)
+
     async def _settle(self, problem: Problem, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.mend is not None:
@@ -102,6 +114,13 @@ class Reconciler:
             if client_id in await db.all_for_comparison(session):
                 return False
         await self.registry.identities.unmake(client_id)
+        return True
+
+    async def _remove_claim_account(self, claim_id: str) -> bool:
+        async with self.registry.database.transaction() as session:
+            if claim_id in await claims_db.reachable(session, window=self.registry.claim_window):
+                return False
+        await self.registry.identities.accounts.delete(claim_id)
         return True
 
     async def _mend_account(self, client_id: str, *, anew: bool) -> bool:

@@ -132,6 +132,15 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         )
         nothing = st.fixed_dictionaries({"up_to_date": st.just(value=True), "request_id": fields["request_id"]})
         return (whole | nothing).map(lambda facts: model(**facts))
+    if model is messages.ClaimAnswer:
+        granted = st.fixed_dictionaries(
+            {"uid": fields["uid"], "outcome": st.just("granted"), "jwe": given_value(fields["jwe"])}
+        )
+        others = st.fixed_dictionaries(
+            {"uid": fields["uid"], "outcome": st.sampled_from(["pending", "refused"])},
+            optional={"reason": fields["reason"]},
+        )
+        return (granted | others).map(lambda facts: model(**facts))
     if model is admin.RotationStart:
         one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])})
         every = st.fixed_dictionaries({**required, "all": st.just(value=True)})
@@ -234,6 +243,8 @@ def test_an_offer_is_whole_or_says_up_to_date() -> None:
         messages.RotationSecret(rotation_id=ID, generation=1, secret=SECRET),
         messages.RotationSecret(rotation_id=ID, generation=1, jwe=SECRET),
         messages.RotationAck(rotation_id=ID, proof=SHA256, token=SECRET),
+        messages.ClaimAnswer(uid="a0b1c2d3e4f5", outcome=messages.ClaimOutcome.GRANTED, jwe=SECRET),
+        admin.ClaimAdd(request_id="r", model="lamp", password=SECRET),
         admin.Package(
             client_id="iotdevice-a-abcdefgh",
             device_key="abcdefgh",
@@ -246,7 +257,7 @@ def test_an_offer_is_whole_or_says_up_to_date() -> None:
             ca_certificate=None,
         ),
     ],
-    ids=["secret", "jwe", "ack", "package"],
+    ids=["secret", "jwe", "ack", "claim answer", "claim add", "package"],
 )
 def test_what_is_printed_of_a_message_does_not_show_the_secret_in_it(message: BaseModel) -> None:
     assert SECRET in message.model_dump_json()
