@@ -304,6 +304,24 @@ async def test_a_registry_killed_while_it_makes_a_claimed_device_makes_one(
     assert await credentials.broker_accepts(package)
 
 
+@pytest.mark.parametrize("who", ["the machine", "the admin"])
+async def test_an_approval_that_was_cut_off_is_finished_by_who_asks_next(
+    fleet: Fleet, stack: Stack, who: str
+) -> None:
+    claim, uid = await new_claim(fleet, needs_approval=True), new_uid()
+    async with RawMachine(claim, uid) as machine:
+        await machine.claim()
+        # What a registry that was killed after its decision has left.
+        await sql(stack, "UPDATE mdm.claim_requests SET state = 'granted' WHERE uid = :uid", uid=uid)
+        if who == "the admin":
+            await fleet.ask(admin.CLAIM_APPROVE, uid=uid)
+            package = machine.opened(await machine.receive(topics.CLAIM_ANSWER))
+        else:
+            package = await machine.granted()
+    assert await credentials.broker_accepts(package)
+    assert (await show(fleet, claim)).used == 1
+
+
 async def test_keycloak_away_delays_a_claim_and_costs_no_use(fleet: Fleet, stack: Stack) -> None:
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
@@ -81,6 +83,19 @@ def test_a_sealed_secret_is_a_compact_jwe_that_only_its_key_opens(key: OKPKey) -
     assert crypto.unseal(token, key) == SECRET
     with pytest.raises(crypto.SecretUnreadableError, match="jwe: can not be opened"):
         crypto.unseal(token, OKPKey.generate_key("X25519"))
+
+
+def test_a_sealed_secret_opens_by_the_steps_that_the_protocol_gives(key: OKPKey) -> None:
+    def decoded(text: str) -> bytes:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    header, empty, vector, ciphertext, tag = crypto.seal(SECRET, crypto.public_half(key)).split(".")
+    sender = X25519PublicKey.from_public_bytes(decoded(json.loads(decoded(header))["epk"]["x"]))
+    own = X25519PrivateKey.from_private_bytes(decoded(str(key.as_dict(private=True)["d"])))
+    parts = ("00000001", own.exchange(sender).hex(), "00000007", b"A256GCM".hex(), "0000000000000000", "00000100")
+    content_key = hashlib.sha256(bytes.fromhex("".join(parts))).digest()
+    opened = AESGCM(content_key).decrypt(decoded(vector), decoded(ciphertext) + decoded(tag), header.encode())
+    assert (empty, opened.decode()) == ("", SECRET.get_secret_value())
 
 
 def test_the_same_secret_is_never_sealed_the_same(key: OKPKey) -> None:

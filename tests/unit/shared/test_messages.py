@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from shared import admin, messages
 from shared.topics import Topic
 
-SECRET = "a-secret-that-nobody-may-see-in-any-log-file"
+SECRET = "secret-that-nobody-may-see-in-any-log-files"
 ID = UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1")
 SHA256 = "ab" * 32
 CHARACTERS = st.characters(codec="utf-8")
