@@ -60,14 +60,15 @@ def device_client(package: Package, secret: str | None = None) -> aiomqtt.Client
     )
 
 
-def claim_client(claim: ClaimPackage, identifier: str) -> aiomqtt.Client:
-    """Return a bare MQTT 5 client with a claim's account, under any client id."""
+def claim_client(claim: ClaimPackage, identifier: str, *, clean: bool = True) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a claim's account, under any client id, in a new session if `clean`."""
     return aiomqtt.Client(
         claim.mqtt_host,
         claim.mqtt_port,
         username=claim.account,
         password=claim.password,
         identifier=identifier,
+        clean_start=clean,
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=ssl.create_default_context(cadata=claim.ca_certificate),
     )

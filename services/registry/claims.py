@@ -24,7 +24,7 @@ from shared import admin, crypto, messages, topics
 from shared.errors import ConflictError, FleetError, UnavailableError
 from shared.messages import ClaimOutcome
 from shared.requests import Caller, lock_key
-from shared.schema import Claim, ClaimRequest, Device, DeviceModel
+from shared.schema import Claim, ClaimRequest, DeviceModel
 
 log = structlog.get_logger()
 
@@ -205,7 +205,7 @@ class Claims:
             facts = {"claim": claim.id, "uid": uid}
             caller.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
             self.registry.outbox.tell(session, "claim/granted", added.client_id, facts)
-        device = await session.get_one(Device, known.device_id)
+        device = await claims_db.device(session, known)
         package = await devices.provision(caller, admin.DeviceRef(request_id=uid, device=device.key))
         sealed = crypto.seal(SecretStr(package.model_dump_json()), known.public_key)
         return messages.ClaimAnswer(uid=uid, outcome=ClaimOutcome.GRANTED, jwe=sealed)
@@ -215,7 +215,7 @@ class Claims:
         await claims_db.lock_uid(session, uid)
         known = await claims_db.request(session, uid)
         if known.device_id is not None:
-            device = await session.get_one(Device, known.device_id)
+            device = await claims_db.device(session, known)
             raise ConflictError(f"uid: {uid} is device {device.key}; `mdm device remove` forgets both", uid=uid)
         return known
 

@@ -75,6 +75,14 @@ async def request(session: AsyncSession, uid: str) -> ClaimRequest:
     return found
 
 
+async def device(session: AsyncSession, request: ClaimRequest) -> Device:
+    """Return the device that a machine became, or raise NotFoundError if it has just been removed."""
+    found = await session.get(Device, request.device_id)
+    if found is None:
+        raise NotFoundError(f"uid: the device of {request.uid} is gone", uid=request.uid)
+    return found
+
+
 async def request_views(session: AsyncSession, wanted: admin.ClaimRequests) -> list[admin.ClaimRequestView]:
     """Return up to `limit` machines behind `after` that fit, in the order of their uids."""
     query = _views().order_by(ClaimRequest.uid).limit(wanted.limit)

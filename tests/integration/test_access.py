@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from uuid import uuid4
 
+import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -118,6 +120,34 @@ async def test_a_machine_of_a_claim_writes_only_its_requests(fleet: Fleet, stack
         seen = machine.addresses | second.addresses | device.addresses | registry.addresses | watcher.addresses
     assert not forged & seen
     assert name not in await broker_accounts(stack.endpoints)
+
+
+async def test_a_machine_that_names_itself_like_a_device_takes_nothing_from_it(fleet: Fleet) -> None:
+    package, claim = await fleet.device(), await new_claim(fleet)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_outcome == "applied")
+    await fleet.until(package, lambda view: not view.online)
+    # It waits in the device's session, which the broker gives to whoever has the client id.
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"secret": "of the device"})
+    async with claim_client(claim, package.client_id, clean=False) as thief:
+        await thief.subscribe(f"{PREFIX}/d/{package.client_id}/#", qos=1)
+        await thief.unsubscribe("nothing")
+        assert len(thief.messages) == 0
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_version_reported == 2)
+
+
+async def test_a_device_comes_back_after_its_client_id_was_taken(fleet: Fleet) -> None:
+    package, claim = await fleet.device(), await new_claim(fleet)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        with suppress(aiomqtt.MqttError):
+            async with claim_client(claim, package.client_id) as thief:
+                await anext(thief.messages)
+        # The device has taken it back.
+        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
+        view = await fleet.until(package, lambda view: view.config_version_reported == 2)
+        assert view.online
 
 
 @pytest.mark.parametrize("group", ["registry", "other"])

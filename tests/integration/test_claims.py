@@ -213,6 +213,19 @@ async def test_the_reference_device_waits_for_its_approval(fleet: Fleet) -> None
     assert package.client_id == approved.client_id
 
 
+async def test_a_machine_that_waits_survives_an_outage_of_the_broker(fleet: Fleet, stack: Stack) -> None:
+    claim, uid = await new_claim(fleet, needs_approval=True), new_uid()
+    waiting = asyncio.ensure_future(switched_on(claim, uid, fleet.folder / uid))
+    await fleet.witness.until(lambda: show(fleet, claim), lambda view: view.waiting == 1)
+    await asyncio.to_thread(stack.broker.kill)
+    await asyncio.to_thread(stack.broker.start)
+    approved = await fleet.ask(admin.CLAIM_APPROVE, uid=uid)
+    package = await waiting
+    assert package is not None
+    assert package.client_id == approved.client_id
+    assert await credentials.broker_accepts(package)
+
+
 async def test_a_denied_machine_is_refused_until_it_is_forgotten_or_approved(fleet: Fleet) -> None:
     claim, uid = await new_claim(fleet, needs_approval=True), new_uid()
     async with RawMachine(claim, uid) as machine:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,20 @@ def test_claim_and_uid_belong_together(capsys: pytest.CaptureFixture[str], words
     finally:
         structlog.reset_defaults()
     assert "--uid: belongs to --claim" in capsys.readouterr().err
+
+
+async def test_a_machine_that_waits_for_its_identity_ends_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "claim.json"
+    path.write_text(CLAIM.model_dump_json())
+    arguments = ("--claim", str(path), "--uid", UID, "--state", str(tmp_path / "state"), "--json")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "device", *arguments), stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while b"claim.lost" not in await process.stderr.readline():
+            assert process.returncode is None
+        process.terminate()
+        assert await process.wait() == 0
+    assert (tmp_path / "state" / claim.KEY_FILE).exists()
+    assert not (tmp_path / "state" / claim.PACKAGE_FILE).exists()
