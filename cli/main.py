@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from cli import (
     audit,
+    claims,
     client,
     commands,
     config,
@@ -71,6 +72,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="model")
 app.add_typer(devices.app, name="device")
 app.add_typer(config.app, name="config")
+app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(commands.app, name="command")

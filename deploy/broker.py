@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 ACCOUNTS: Final = ("svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin")
 DEVICE_GROUP: Final = "devices"
 DEVICE_ROLE: Final = "device"
+CLAIM_GROUP: Final = "claims"
+CLAIM_ROLE: Final = "claim"
 # As the plugin makes them (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
 HASH_ITERATIONS: Final = 101
 SALT_BYTES: Final = 12
@@ -38,6 +40,8 @@ class Settings:
     services_address: str = ""
     devices_port: int = 8883
     devices_address: str = ""
+    claims_port: int = 8884
+    claims_address: str = ""
     user: str = ""
 
     @property
@@ -57,6 +61,7 @@ def render_configuration(settings: Settings) -> str:
         key_file=settings.key_file,
         services_listener=f"{settings.services_port} {settings.services_address}".rstrip(),
         devices_listener=f"{settings.devices_port} {settings.devices_address}".rstrip(),
+        claims_listener=f"{settings.claims_port} {settings.claims_address}".rstrip(),
         user_line=f"user {settings.user}" if settings.user else "",
     )
 
@@ -69,9 +74,14 @@ def render_acl() -> str:
 def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -> str:
     """Return the text of dynamic-security.json in which these accounts have these passwords.
 
-    Other accounts in the `existing` text, the devices', stay as they are.
+    Other accounts in the `existing` text, those of devices and claims, stay as they are; groups and roles that it
+    lacks are added.
     """
-    document: dict[str, Any] = json.loads(existing) if existing else _empty_document()
+    fresh = _empty_document()
+    document: dict[str, Any] = json.loads(existing) if existing else fresh
+    for kind, name in (("groups", "groupname"), ("roles", "rolename")):
+        there = {found[name] for found in document[kind]}
+        document[kind] += [wanted for wanted in fresh[kind] if wanted[name] not in there]
     old = {client["username"]: client for client in document["clients"]}
     ours = [
         old[name] if name in old and _has_password(old[name], password) else _client(name, password)
@@ -100,15 +110,17 @@ def write_files(config_folder: Path, data_folder: Path, settings: Settings, pass
 def _empty_document() -> dict[str, Any]:
     return {
         "clients": [],
-        "groups": [
-            {"groupname": DEVICE_GROUP, "roles": [{"rolename": DEVICE_ROLE, "priority": 0}], "clients": []}
-        ],
+        "groups": [_group(DEVICE_GROUP, DEVICE_ROLE), _group(CLAIM_GROUP, CLAIM_ROLE)],
         "roles": [
+            # In a shared subscription it would take others' messages away from the services.
+            {"rolename": DEVICE_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
+            # What the ACL file's patterns give to a device of its own name is not for a claim.
             {
-                "rolename": DEVICE_ROLE,
-                # A device in a shared subscription would take other devices' messages away from the services.
+                "rolename": CLAIM_ROLE,
                 "acls": [
-                    {"acltype": "subscribePattern", "topic": "$share/#", "priority": 10, "allow": False},
+                    _denial("subscribePattern", "$share/#"),
+                    _denial("publishClientSend", "mdm/v1/d/#"),
+                    _denial("publishClientReceive", "mdm/v1/d/#"),
                 ],
             },
         ],
@@ -121,6 +133,14 @@ def _empty_document() -> dict[str, Any]:
             "unsubscribe": False,
         },
     }
+
+
+def _group(name: str, role: str) -> dict[str, Any]:
+    return {"groupname": name, "roles": [{"rolename": role, "priority": 0}], "clients": []}
+
+
+def _denial(kind: str, topic: str) -> dict[str, Any]:
+    return {"acltype": kind, "topic": topic, "priority": 10, "allow": False}
 
 
 def _hash(password: str, salt: bytes, iterations: int) -> bytes:

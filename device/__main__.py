@@ -14,6 +14,7 @@ import structlog
 from device import image as images
 from device import package as packages
 from device.agent import Agent
+from device.claim import Machine
 from device.options import Options
 from shared.errors import FleetError, InvalidInputError
 from shared.esp32 import CHIP_IDS
@@ -23,25 +24,32 @@ _DEFAULTS = Options()
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Run the reference ESP32 device.")
-    parser.add_argument("--package", type=Path, required=True, help="provisioning package, JSON")
-    parser.add_argument("--state", type=Path, help="folder of flash and credentials [state/CLIENT_ID]")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--package", type=Path, help="provisioning package, JSON")
+    start.add_argument("--claim", type=Path, help="claim package, JSON: ask for an identity first; needs --uid")
+    parser.add_argument("--uid", help="MAC address or chip id, 12 or 16 hexadecimal digits in lower case")
+    parser.add_argument("--state", type=Path, help="folder of flash and credentials [state/CLIENT_ID, state/UID]")
     parser.add_argument("--protocol", choices=("3.1.1", "5"), default=_DEFAULTS.protocol, help="MQTT version")
     parser.add_argument("--image", type=Path, help="first image for an empty flash")
     parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
     parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
     parser.add_argument("--seal", action="store_true", help="ask for new secrets sealed for this device")
     parser.add_argument("--retry-s", type=float, default=_DEFAULTS.retry_s)
+    parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
 
 
-def _agent(given: argparse.Namespace) -> Agent:
-    for name in ("slot_size_bytes", "retry_s", "verify_timeout_s", "backoff_max_s"):
+async def _agent(given: argparse.Namespace) -> Agent:
+    """Return the device, which may have to ask for its identity first."""
+    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s"):
         if getattr(given, name) <= 0:
             raise InvalidInputError(f"--{name.replace('_', '-')}: must be more than 0")
-    package = packages.load(given.package)
+    if (given.claim is None) != (given.uid is None):
+        raise InvalidInputError("--uid: belongs to --claim, and must be given with it")
+    package = packages.load(given.package) if given.claim is None else None
     image = None
     if given.image is not None:
         image = given.image.read_bytes()
@@ -54,20 +62,28 @@ def _agent(given: argparse.Namespace) -> Agent:
         chip=given.chip,
         slot_size_bytes=given.slot_size_bytes,
         retry_s=given.retry_s,
+        claim_retry_s=given.claim_retry_s,
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
     )
-    state = given.state or Path("state") / package.client_id
+    state = given.state or Path("state") / (package.client_id if package else given.uid)
+    if package is None:
+        package = await Machine(packages.load_claim(given.claim), given.uid, state, options).package()
     return Agent(package, state, options=options, image=image)
 
 
 async def _run(given: argparse.Namespace) -> int:
+    loop = asyncio.get_running_loop()
+    making = asyncio.ensure_future(_agent(given))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, making.cancel)
     try:
-        agent = _agent(given)
+        agent = await making
+    except asyncio.CancelledError:
+        return 0
     except (FleetError, OSError) as error:
         sys.stderr.write(f"device: {error}\n")
         return 2
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
     try:

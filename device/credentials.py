@@ -146,8 +146,8 @@ class Credentials:
             return messages.RotationRequest(rotation_id=wanted.rotation_id)
         if self._private_key is None:
             self._private_key = OKPKey.generate_key("X25519")
-        public_key = self._private_key.as_dict(private=False)["x"]
-        return messages.RotationRequest(rotation_id=wanted.rotation_id, public_key=str(public_key))
+        public_key = crypto.public_half(self._private_key)
+        return messages.RotationRequest(rotation_id=wanted.rotation_id, public_key=public_key)
 
     def _open(self, message: messages.RotationSecret) -> SecretStr | None:
         if message.secret is not None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import math
 import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import aiomqtt
@@ -13,11 +15,12 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import SecretStr
 
 from device.options import Options
 from device.rotation import Slot
 from shared import messages, topics
-from shared.admin import Package
+from shared.admin import ClaimPackage, Package
 from shared.errors import FleetError, InvalidInputError, UnavailableError
 from shared.mqtt_client import TCP_NODELAY
 
@@ -38,7 +41,7 @@ class LinkLostError(UnavailableError):
     """The broker can not be reached, or the connection broke."""
 
 
-def tls_context(package: Package) -> ssl.SSLContext | None:
+def tls_context(package: Package | ClaimPackage) -> ssl.SSLContext | None:
     """Return the trust in the package's own authority, or None without TLS; raise InvalidInputError."""
     if not package.mqtt_tls:
         return None
@@ -46,6 +49,50 @@ def tls_context(package: Package) -> ssl.SSLContext | None:
         return ssl.create_default_context(cadata=package.ca_certificate)
     except (ssl.SSLError, ValueError) as error:
         raise InvalidInputError(f"ca_certificate: must be certificates in PEM: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where and as whom to connect; `session` is what MQTT versions name differently."""
+
+    host: str
+    port: int
+    username: str
+    password: SecretStr
+    client_id: str
+    will: aiomqtt.Will | None = None
+    session: Mapping[str, Any] = field(default_factory=dict)
+
+
+def device_login(package: Package, slot: Slot, options: Options) -> Login:
+    """Return how a device logs in: with a will, and a session that outlives the connection."""
+    offline = topics.STATUS.encode(messages.Status(online=False))
+    session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+    if options.protocol == "5":
+        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        expiry.SessionExpiryInterval = options.session_expiry_s
+        session = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": expiry}
+    return Login(
+        package.mqtt_host,
+        package.mqtt_port,
+        username=package.client_id,
+        password=slot.secret,
+        client_id=package.client_id,
+        will=aiomqtt.Will(topics.STATUS.of(client_id=package.client_id), offline, topics.STATUS.qos, retain=True),
+        session=session,
+    )
+
+
+def claim_login(package: ClaimPackage, uid: str) -> Login:
+    """Return how a machine without an identity logs in: many share an account, each with its own client id."""
+    return Login(
+        package.mqtt_host,
+        package.mqtt_port,
+        username=package.account,
+        password=SecretStr(package.password),
+        client_id=uid,
+        session={"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": True},
+    )
 
 
 class Link:
@@ -58,9 +105,9 @@ class Link:
         self._received: aiomqtt.Message | None = None
 
     @classmethod
-    async def connect(cls, package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Self:
-        """Log in with the secret in `slot`, or raise LoginRefusedError or LinkLostError."""
-        link = cls(_client(package, slot, options, tls), options.answer_timeout_s)
+    async def connect(cls, login: Login, options: Options, *, tls: ssl.SSLContext | None) -> Self:
+        """Log in, or raise LoginRefusedError or LinkLostError."""
+        link = cls(_client(login, options, tls), options.answer_timeout_s)
         entering = asyncio.ensure_future(link._client.__aenter__())
         try:
             async with asyncio.timeout(options.answer_timeout_s):
@@ -140,24 +187,18 @@ class Link:
         self.drop()
 
 
-def _client(package: Package, slot: Slot, options: Options, tls: ssl.SSLContext | None) -> aiomqtt.Client:
-    will = topics.STATUS.encode(messages.Status(online=False))
-    session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
-    if options.protocol == "5":
-        expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        expiry.SessionExpiryInterval = options.session_expiry_s
-        session = {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": expiry}
+def _client(login: Login, options: Options, tls: ssl.SSLContext | None) -> aiomqtt.Client:
     return aiomqtt.Client(
-        package.mqtt_host,
-        package.mqtt_port,
-        identifier=package.client_id,
-        username=package.client_id,
-        password=slot.secret.get_secret_value(),
-        will=aiomqtt.Will(topics.STATUS.of(client_id=package.client_id), will, topics.STATUS.qos, retain=True),
+        login.host,
+        login.port,
+        identifier=login.client_id,
+        username=login.username,
+        password=login.password.get_secret_value(),
+        will=login.will,
         keepalive=options.keepalive_s,
         timeout=math.inf,  # bounded here instead: see shared.mqtt_client.entered
         tls_context=tls,
         socket_options=[TCP_NODELAY],
         logger=_LOGGER,
-        **session,
+        **login.session,
     )

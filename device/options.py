@@ -27,6 +27,8 @@ class Options:
     slot_size_bytes: int = 1536 * 1024
     retry_s: float = 5.0
     """Between two attempts to be answered."""
+    claim_retry_s: float = 60.0
+    """Between two requests for an identity that waits for an admin or was refused."""
     chunk_timeout_s: float = 5.0
     sweep_s: float = 3600.0
     """Between two questions for configuration and firmware on one connection, in case a push was lost."""

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import SecretStr, ValidationError
 
 from device.rotation import Slot
-from shared.admin import Package
+from shared.admin import ClaimPackage, Package
 from shared.errors import InvalidInputError
 from shared.topics import explain
 
+P = TypeVar("P", Package, ClaimPackage)
 _PORT_MAX: Final = 65535
 _PREFIX: Final = "iotdevice-"
 
 
 def load(path: Path) -> Package:
     """Return the package in `path`, or raise InvalidInputError that names each field and the broken rule."""
+    package = _read(path, Package)
+    check(package)
+    return package
+
+
+def load_claim(path: Path) -> ClaimPackage:
+    """Return the claim package in `path`, or raise InvalidInputError that names each field and the broken rule."""
+    return _read(path, ClaimPackage)
+
+
+def _read(path: Path, kind: type[P]) -> P:
     try:
-        package = Package.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InvalidInputError(f"{path}: can not be read: {error.strerror}") from error
     except ValidationError as error:
         # Without the cause, which would show the input and with it the secret.
         raise InvalidInputError(f"{path}: {explain(error)}") from None
-    check(package)
-    return package
 
 
 def check(package: Package) -> None:

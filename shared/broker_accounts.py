@@ -1,4 +1,4 @@
-"""Devices' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
+"""Devices' and claims' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
 
 This is the whole of what the services know of the broker's own administration: another broker needs another
 module like this one. Commands go to `$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers
@@ -25,12 +25,11 @@ from shared.topics import Topic
 USERNAME: Final = "svc-accounts"
 _CONTROL: Final = "$CONTROL/dynamic-security/v1"
 _RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
-_GROUP: Final = {"groupname": "devices"}
 _TIMEOUT_S: Final = 10.0
 
 
 class BrokerAccounts:
-    """Makes, changes and removes devices' accounts; a change of its password or its end drops the device."""
+    """Makes, changes and removes accounts; a change of its password or its end drops whoever is connected."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -45,17 +44,12 @@ class BrokerAccounts:
         await self._connection.ready()
 
     async def put(self, client_id: str, password: SecretStr) -> None:
-        """Make the account with this password, or set the password of the one that is there."""
-        try:
-            await self._command(
-                "createClient",
-                username=client_id,
-                clientid=client_id,
-                password=password.get_secret_value(),
-                groups=[_GROUP],
-            )
-        except ConflictError:
-            await self.set_password(client_id, password)
+        """Make a device's account with this password, or set the password of the one that is there."""
+        await self._put(client_id, password, group="devices", clientid=client_id)
+
+    async def put_claim(self, claim_id: str, password: SecretStr) -> None:
+        """Make a claim's account, which many machines share, or set the password of the one that is there."""
+        await self._put(claim_id, password, group="claims")
 
     async def set_password(self, client_id: str, password: SecretStr) -> None:
         """Put a password in force and drop the device's connection, or raise NotFoundError."""
@@ -78,6 +72,23 @@ class BrokerAccounts:
             for client in data["clients"]
             if client["username"].startswith("iotdevice-")
         }
+
+    async def claims(self) -> set[str]:
+        """Return the names of the claims' accounts."""
+        data = await self._command("listClients")
+        return {name for name in data["clients"] if name.startswith("claim-")}
+
+    async def _put(self, name: str, password: SecretStr, *, group: str, **binding: str) -> None:
+        try:
+            await self._command(
+                "createClient",
+                username=name,
+                password=password.get_secret_value(),
+                groups=[{"groupname": group}],
+                **binding,
+            )
+        except ConflictError:
+            await self.set_password(name, password)
 
     async def _command(self, command: str, **arguments: object) -> dict[str, Any]:
         correlation = uuid4().hex

@@ -43,8 +43,18 @@ def proves(given: str, secret: SecretStr, purpose: Literal["stored", "ack"], rot
     return hmac.compare_digest(given, proof(secret, purpose, rotation_id))
 
 
+def public_half(key: OKPKey) -> str:
+    """Return the public key of an X25519 key pair, 43 characters of base64url."""
+    return str(key.as_dict(private=False)["x"])
+
+
+def check_public_key(public_key: str) -> None:
+    """Raise InvalidInputError unless a secret can be sealed for this X25519 key in base64url."""
+    seal(SecretStr("a trial"), public_key)
+
+
 def seal(secret: SecretStr, public_key: str) -> str:
-    """Return the secret as a compact JWE (RFC 7516: ECDH-ES, A256GCM) for an X25519 key in base64url."""
+    """Return a secret text as a compact JWE (RFC 7516: ECDH-ES, A256GCM) for an X25519 key in base64url."""
     try:
         key = OKPKey.import_key({"kty": "OKP", "crv": "X25519", "x": public_key})
         return jwe.encrypt_compact(_SEAL, secret.get_secret_value(), key, algorithms=list(_SEAL.values()))
@@ -53,7 +63,7 @@ def seal(secret: SecretStr, public_key: str) -> str:
 
 
 def unseal(token: str, private_key: OKPKey) -> SecretStr:
-    """Return the secret in a compact JWE made by `seal`, or raise SecretUnreadableError."""
+    """Return the text in a compact JWE made by `seal`, or raise SecretUnreadableError."""
     try:
         opened = jwe.decrypt_compact(token, private_key, algorithms=list(_SEAL.values()))
         return SecretStr((opened.plaintext or b"").decode())

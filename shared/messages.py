@@ -52,6 +52,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""X25519, in base64url."""
+Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
+"""A machine's MAC address or the id of its chip."""
 
 
 class Message(BaseModel):
@@ -133,7 +137,7 @@ class RotationRequest(Message):
     """`up/rotation/request`: send the new secret, as a JWE when `public_key` (X25519, base64url) is given."""
 
     rotation_id: UUID
-    public_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")] | None = None
+    public_key: PublicKey | None = None
 
 
 class RotationSecret(Message):
@@ -276,6 +280,36 @@ class LogLine(Message):
     level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")]
     tag: Line | None = None
     text: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+class ClaimRequest(Message):
+    """`claim/{claim_id}/request`: a machine without an identity asks for one, sealed for its key."""
+
+    uid: Uid
+    public_key: PublicKey
+
+
+class ClaimOutcome(StrEnum):
+    """What a machine's request for an identity led to."""
+
+    GRANTED = "granted"
+    PENDING = "pending"
+    REFUSED = "refused"
+
+
+class ClaimAnswer(Message):
+    """`claim/{claim_id}/answer/{uid}`, never retained: the sealed provisioning package, or why there is none."""
+
+    uid: Uid
+    outcome: ClaimOutcome
+    jwe: Annotated[str, Field(max_length=32 * 1024)] | None = Field(None, repr=False)
+    reason: Line | None = None
+
+    @model_validator(mode="after")
+    def _package_when_granted(self) -> Self:
+        if (self.outcome is ClaimOutcome.GRANTED) != (self.jwe is not None):
+            raise ValueError("jwe must be given exactly when the outcome is granted")
+        return self
 
 
 class Event(Message):

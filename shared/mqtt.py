@@ -74,12 +74,19 @@ class Account:
 
 
 def device_route(
-    topic: Topic[M], handler: Callable[[str, M], Awaitable[None]], *, group: str | None = None
+    topic: Topic[M],
+    handler: Callable[[str, M], Awaitable[None]],
+    *,
+    group: str | None = None,
+    sender: str = "client_id",
 ) -> Route:
-    """Return a route that decodes a device's message and calls `handler(client_id, message)`."""
+    """Return a route that decodes a device's message and calls `handler(client_id, message)`.
+
+    `sender` is the name in the topic that says who speaks.
+    """
 
     async def handle(delivery: Delivery) -> None:
-        await handler(delivery.names["client_id"], topic.decode(delivery.payload))
+        await handler(delivery.names[sender], topic.decode(delivery.payload))
 
     return Route(topic, handle, group)
 

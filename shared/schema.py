@@ -197,6 +197,51 @@ class ConfigLayer(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class Claim(Base):
+    """What lets machines without an identity ask for one; its id is also the name of its broker account."""
+
+    __tablename__ = "claims"
+    __table_args__ = (
+        CheckConstraint("id ~ '^claim-[a-z0-9]{8}$'", name="id"),
+        CheckConstraint("uses > 0", name="uses"),
+        CheckConstraint("expires_at > created_at", name="expires"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
+    tags: Mapped[list[str]]
+    uses: Mapped[int] = mapped_column(Integer)
+    needs_approval: Mapped[bool]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    request_id: Mapped[str] = mapped_column(unique=True)
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ClaimRequest(Base):
+    """A machine that asked for an identity, once over all claims; without a device, it goes with its claim.
+
+    A granted one has its use of the claim; `device_id` and `granted_at` follow when the device is made.
+    """
+
+    __tablename__ = "claim_requests"
+    __table_args__ = (
+        CheckConstraint("uid ~ '^([0-9a-f]{12}|[0-9a-f]{16})$'", name="uid"),
+        CheckConstraint("state IN ('pending', 'granted', 'denied')", name="state"),
+        CheckConstraint("state = 'granted' OR device_id IS NULL", name="device_when_granted"),
+        CheckConstraint("(device_id IS NULL) = (granted_at IS NULL)", name="granted_at"),
+    )
+
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"), index=True)
+    public_key: Mapped[str]
+    state: Mapped[str]
+    device_id: Mapped[int | None] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"), unique=True)
+    granted_at: Mapped[datetime | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Rotation(Base):
     """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome."""
 

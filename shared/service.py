@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 from datetime import UTC, datetime
 from typing import Final
@@ -20,7 +21,8 @@ INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
 def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Connection:
     """Return a connection with the service's own account, not yet up."""
     account = Account(settings.mqtt_host, settings.mqtt_port, f"svc-{service}", settings.mqtt_password)
-    return Connection(account, f"{service}-{INSTANCE}{suffix}")
+    # Random: who can name the MQTT client id of another connection can end it.
+    return Connection(account, f"{service}-{INSTANCE}{suffix}-{secrets.token_hex(8)}")
 
 
 class Health:

@@ -45,6 +45,10 @@ class RegistrySettings(IdentitySettings):
     device_mqtt_port: int = Field(8883, ge=1, le=65535)
     device_mqtt_tls: bool = True
     device_ca_file: Path | None = None
+    claim_mqtt_port: int = Field(8884, ge=1, le=65535, description="where machines without an identity connect")
+    claim_window_s: float = Field(
+        24 * 3600, gt=0, description="how long a claimed identity is given to the same machine again"
+    )
     reconcile_s: float = Field(300, gt=0, description="between two comparisons of database, Keycloak and broker")
     health_warning_s: float = Field(24 * 3600, gt=0, description="offline and without a word for longer: warning")
     health_critical_s: float = Field(7 * 24 * 3600, gt=0, description="... for longer: critical")

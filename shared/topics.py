@@ -116,5 +116,8 @@ COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
 LOG = Topic(f"{_UP}/log", messages.LogLine)
 COREDUMP_CHUNK = Topic(f"{_UP}/coredump/{{elf_sha256}}/{{total_bytes}}/{{offset}}", bytes)
 
+CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
+CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)
+
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)

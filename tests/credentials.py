@@ -14,7 +14,7 @@ import httpx
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from shared.admin import Package
+from shared.admin import ClaimPackage, Package
 from tests.stack import Endpoints
 
 CONTROL = "$CONTROL/dynamic-security/v1"
@@ -66,6 +66,20 @@ def device_client(package: Package, secret: str | None = None, *, session_s: int
         clean_start=session_s == 0,
         properties=properties,
         tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )
+
+
+def claim_client(claim: ClaimPackage, identifier: str, *, clean: bool = True) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a claim's account, under any client id, in a new session if `clean`."""
+    return aiomqtt.Client(
+        claim.mqtt_host,
+        claim.mqtt_port,
+        username=claim.account,
+        password=claim.password,
+        identifier=identifier,
+        clean_start=clean,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cadata=claim.ca_certificate),
     )
 
 

@@ -21,7 +21,7 @@ from tests.witness import PATIENCE_S, Witness
 
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
-OPTIONS = Options(retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
+OPTIONS = Options(retry_s=0.5, claim_retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
 HOOKS = Hooks()
 
 

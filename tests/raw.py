@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import aiomqtt
+from joserfc.jwk import OKPKey
 from pydantic import BaseModel
 
-from shared import topics
-from shared.admin import Package
+from shared import crypto, topics
+from shared.admin import ClaimPackage, Package
+from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest
 from shared.topics import Topic
-from tests.credentials import device_client
+from tests.credentials import claim_client, device_client
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
@@ -21,21 +23,22 @@ PATIENCE_S = 30.0
 RESEND_S = 0.5
 
 
-class RawDevice:
-    """A bare connection with a device's credentials, subscribed to all that it may read."""
+class RawClient:
+    """A bare connection that has subscribed to `wanted`; `names` stand in the topics of what it sends."""
 
-    def __init__(self, package: Package, *, session_s: int = 0) -> None:
-        self.client_id = package.client_id
-        self.client = device_client(package, session_s=session_s)
+    def __init__(self, client: aiomqtt.Client, wanted: str, **names: str) -> None:
+        self.client = client
+        self._wanted = wanted
+        self._names = names
         self._messages: list[tuple[str, bytes]] = []
         self._news = asyncio.Condition()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.client)
-        await self.client.subscribe(f"{topics.PREFIX}/d/{self.client_id}/down/#", qos=1)
-        task = asyncio.create_task(self._read(), name=self.client_id)
-        self._stack.callback(task.cancel)
+        await self.client.subscribe(self._wanted, qos=1)
+        self.reading = asyncio.create_task(self._read(), name=self._wanted)
+        self._stack.callback(self.reading.cancel)
         return self
 
     async def __aexit__(
@@ -45,7 +48,7 @@ class RawDevice:
 
     async def send(self, topic: Topic[M], message: M) -> None:
         """Publish a message of the protocol."""
-        await self.client.publish(topic.of(client_id=self.client_id), topic.encode(message), qos=1)
+        await self.client.publish(topic.of(**self._names), topic.encode(message), qos=1)
 
     async def receive(self, topic: Topic[M]) -> M:
         """Wait for the next message of a topic."""
@@ -65,6 +68,11 @@ class RawDevice:
             await asyncio.wait([receiving], timeout=RESEND_S)
         return receiving.result()
 
+    @property
+    def addresses(self) -> set[str]:
+        """The topics of all that has come and was not asked for."""
+        return {address for address, _ in self._messages}
+
     def received(self, topic: Topic[M]) -> bool:
         """Say whether a message of a topic has come that nobody asked for."""
         return any(topic.match(address) is not None for address, _ in self._messages)
@@ -78,3 +86,37 @@ class RawDevice:
                     self._news.notify_all()
         except aiomqtt.MqttError:
             return  # dropped by the broker, as a switch does
+
+
+class RawDevice(RawClient):
+    """A bare connection with a device's credentials, subscribed to all that it may read."""
+
+    def __init__(self, package: Package, *, session_s: int = 0) -> None:
+        self.client_id = package.client_id
+        wanted = f"{topics.PREFIX}/d/{package.client_id}/down/#"
+        super().__init__(device_client(package, session_s=session_s), wanted, client_id=package.client_id)
+
+
+class RawMachine(RawClient):
+    """A bare connection of a machine with a claim's account and a key of its own."""
+
+    def __init__(self, claim: ClaimPackage, uid: str, *, key: OKPKey | None = None) -> None:
+        self.key = key or OKPKey.generate_key("X25519")
+        self.request = ClaimRequest(uid=uid, public_key=crypto.public_half(self.key))
+        names = {"claim_id": claim.account, "uid": uid}
+        super().__init__(claim_client(claim, uid), topics.CLAIM_ANSWER.of(**names), **names)
+
+    async def claim(self) -> ClaimAnswer:
+        """Ask once for an identity and return the answer."""
+        await self.send(topics.CLAIM_REQUEST, self.request)
+        return await self.receive(topics.CLAIM_ANSWER)
+
+    async def granted(self) -> Package:
+        """Ask once for an identity and return it."""
+        return self.opened(await self.claim())
+
+    def opened(self, answer: ClaimAnswer) -> Package:
+        """Return the identity in an answer."""
+        assert answer.outcome is ClaimOutcome.GRANTED, answer.reason
+        assert answer.jwe is not None
+        return Package.model_validate_json(crypto.unseal(answer.jwe, self.key).get_secret_value())

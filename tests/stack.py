@@ -36,6 +36,7 @@ class Endpoints:
     mqtt_host: str
     mqtt_port: int
     device_mqtt_port: int
+    claim_mqtt_port: int
     ca_file: Path
     accounts: Mapping[str, str]
 
@@ -76,7 +77,9 @@ def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bo
 def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, *, durable: bool) -> Stack:
     accounts = {name: secrets.token_urlsafe(24) for name in broker.ACCOUNTS}
     database_password = secrets.token_urlsafe(24)
-    database_port, mqtt_port, device_mqtt_port, keycloak_port = (base.free_port() for _ in range(4))
+    database_port, keycloak_port = base.free_port(), base.free_port()
+    mqtt_ports = base.free_port(), base.free_port(), base.free_port()
+    mqtt_port, device_mqtt_port, claim_mqtt_port = mqtt_ports
     endpoints = Endpoints(
         database_url=postgres.url(database_port, database_password),
         keycloak_url=f"http://{base.HOST}:{keycloak_port}",
@@ -85,6 +88,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         mqtt_host=base.HOST,
         mqtt_port=mqtt_port,
         device_mqtt_port=device_mqtt_port,
+        claim_mqtt_port=claim_mqtt_port,
         ca_file=folder / "certificates/ca.crt",
         accounts=accounts,
     )
@@ -92,7 +96,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         progress("stack: starting containers")
         made = (
             containers.postgres(folder, database_port, database_password, durable=durable),
-            containers.mosquitto(folder, mqtt_port, device_mqtt_port, accounts),
+            containers.mosquitto(folder, *mqtt_ports, accounts),
             containers.keycloak(folder, keycloak_port),
         )
         for container in made:
@@ -106,7 +110,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         endpoints,
         folder,
         postgres.Postgres(folder, database_port, database_password, leash=leash, durable=durable),
-        mosquitto.Mosquitto(folder, mqtt_port, device_mqtt_port, accounts, leash=leash),
+        mosquitto.Mosquitto(folder, *mqtt_ports, accounts, leash=leash),
         keycloak.Keycloak(folder, keycloak_port, leash=leash),
     )
 

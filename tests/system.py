@@ -137,6 +137,7 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
         "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
         "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),
+        "MDM_CLAIM_MQTT_PORT": str(endpoints.claim_mqtt_port),
         "MDM_DEVICE_CA_FILE": str(endpoints.ca_file),
         **settings,
     }

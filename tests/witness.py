@@ -34,8 +34,8 @@ class Witness:
                 self._events.append((f"{noun}/{verb}", event))
                 self._news.notify_all()
 
-    async def seen(self, client_id: str, name: str, **data: object) -> Event:
-        """Wait for an event of a device, now or before; it counts once. Raise NotSeenError."""
+    async def seen(self, client_id: str | None, name: str, **data: object) -> Event:
+        """Wait for an event of a device, or of none, now or before; it counts once. Raise NotSeenError."""
 
         def place() -> int | None:
             for number, (event_name, event) in enumerate(self._events):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from services.registry import audit
+from services.registry.claims import Claims
 from services.registry.commands import Commands
 from services.registry.configs import Configs
 from services.registry.devices import Devices
@@ -28,11 +29,15 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
     connection = desk.connection
     models, devices, configs = Models(registry), Devices(registry), Configs(registry)
     layers, commands = Layers(registry), Commands(registry)
+    claims = Claims(registry, desk.gate)
     return [
         device_route(topics.STATUS, partial(on_status, Presences(registry))),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
         device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
+        device_route(
+            topics.CLAIM_REQUEST, partial(on_claim_request, claims, connection), group=GROUP, sender="claim_id"
+        ),
         desk.route(admin.MODEL_ADD, models.add, group=GROUP),
         desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
         desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
@@ -58,6 +63,13 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.COMMAND_SEND, commands.send, group=GROUP),
         desk.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
         desk.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
+        desk.route(admin.CLAIM_ADD, claims.add, group=GROUP),
+        desk.route(admin.CLAIM_LIST, claims.list_newest, group=GROUP),
+        desk.route(admin.CLAIM_REVOKE, claims.revoke, group=GROUP),
+        desk.route(admin.CLAIM_REQUESTS, claims.list_requests, group=GROUP),
+        desk.route(admin.CLAIM_APPROVE, claims.approve, group=GROUP),
+        desk.route(admin.CLAIM_DENY, claims.deny, group=GROUP),
+        desk.route(admin.CLAIM_FORGET, claims.forget, group=GROUP),
     ]
 
 
@@ -82,3 +94,11 @@ async def on_config_report(configs: Configs, client_id: str, report: messages.Co
 async def on_command_result(commands: Commands, client_id: str, result: messages.CommandResult) -> None:
     """Take what a device answers to a command."""
     await commands.record_result(client_id, result)
+
+
+async def on_claim_request(
+    claims: Claims, connection: Connection, claim_id: str, request: messages.ClaimRequest
+) -> None:
+    """Answer a machine that asks for an identity."""
+    answer = await claims.answer(claim_id, request)
+    await connection.send(topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=request.uid)

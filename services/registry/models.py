@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from services.registry import configuration, db, domain, versions
+from services.registry import claim_db, configuration, db, domain, versions
 from services.registry.service import Registry
 from shared import admin
 from shared.errors import ConflictError, NotFoundError
@@ -55,7 +56,7 @@ class Models:
         return admin.ModelChanged(**view.model_dump(), changed=changed)
 
     async def remove(self, caller: Caller, request: admin.ModelRef) -> admin.Removed:
-        """Remove a model that has no devices and no images, or raise ConflictError with their numbers."""
+        """Remove a model without devices, images and live claims, or raise ConflictError with their numbers."""
         model = await db.model(caller.session, request.code)
         devices, images = await db.devices_of(caller.session, model), await db.images_of(caller.session, model)
         if devices or images:
@@ -64,6 +65,9 @@ class Models:
                 devices=devices,
                 images=images,
             )
+        claims = await claim_db.live_of(caller.session, model, now=datetime.now(UTC))
+        if claims:
+            raise ConflictError(f"code: {model.code} has {claims} live claims; revoke them first", claims=claims)
         caller.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
         self.registry.outbox.tell(caller.session, "model/removed", data={"code": model.code})
         await caller.session.delete(model)

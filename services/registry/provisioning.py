@@ -9,7 +9,6 @@ from shared.settings import RegistrySettings
 
 def package(identity: Identity, *, device_key: str, token_url: str, settings: RegistrySettings) -> Package:
     """Return the package of a device; it holds the secret, so it must be neither logged nor stored."""
-    ca = settings.device_ca_file
     return Package(
         client_id=identity.client_id,
         device_key=device_key,
@@ -19,5 +18,10 @@ def package(identity: Identity, *, device_key: str, token_url: str, settings: Re
         mqtt_host=settings.device_mqtt_host,
         mqtt_port=settings.device_mqtt_port,
         mqtt_tls=settings.device_mqtt_tls,
-        ca_certificate=ca.read_text() if ca else None,
+        ca_certificate=ca_certificate(settings),
     )
+
+
+def ca_certificate(settings: RegistrySettings) -> str | None:
+    """Return the authority that devices are to trust, as PEM, or None."""
+    return settings.device_ca_file.read_text() if settings.device_ca_file else None

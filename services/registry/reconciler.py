@@ -1,8 +1,9 @@
 """The reconciler: compares database, Keycloak and broker, and mends what no longer agrees.
 
 The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
-accounts follow from both. Only clients of our instance are touched, no device in a rotation is, and each thing is
-looked at once more right before it is mended, under the lock of whoever could be changing it.
+accounts follow from both, and those of claims from the database alone. Only clients of our instance are touched,
+no device in a rotation is, and each thing is looked at once more right before it is mended, under the lock of
+whoever could be changing it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from services.registry import db
+from services.registry import claim_db, db
 from services.registry.service import Registry
 from shared import admin, retained, topics
 from shared.errors import FleetError, NotFoundError
@@ -54,11 +55,17 @@ class Reconciler:
             await identities.end_unfinished()
         clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
         accounts = await identities.accounts.devices()
+        claim_accounts = await identities.accounts.claims()
         left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
         # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
         async with self.registry.database.transaction() as session:
             rows = await db.all_for_comparison(session)
-        problems = self._compare(rows, clients, accounts, {_client_id(topic) for topic in left})
+            claims = await claim_db.reachable(session, window=self.registry.claim_window)
+        talkers = {_client_id(topic) for topic in left}
+        problems = [
+            *self._compare(rows, clients, accounts, talkers),
+            *self._compare_claims(claims, claim_accounts),
+        ]
         findings = [await self._settle(problem, repair=repair) for problem in problems]
         return admin.Diagnosis(devices=len(rows), findings=findings)
 
@@ -96,6 +103,15 @@ class Reconciler:
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "as the database says", mend)
 
+    def _compare_claims(self, reachable: set[str], accounts: set[str]) -> Iterator[Problem]:
+        for claim_id in sorted(accounts - reachable):
+            mend = partial(self._remove_claim_account, claim_id)
+            yield Problem(claim_id, "is no claim that is in force", "remove the account", mend)
+        for claim_id in sorted(reachable - accounts):
+            # Its password is kept nowhere.
+            text = "mdm claim revoke, and mdm claim create for another"
+            yield Problem(claim_id, "has no account in the broker", text, None)
+
     async def _settle(self, problem: Problem, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.mend is not None:
@@ -113,6 +129,13 @@ class Reconciler:
             if await db.is_known(session, client_id):
                 return False
         await self.registry.identities.unmake(client_id)
+        return True
+
+    async def _remove_claim_account(self, claim_id: str) -> bool:
+        async with self.registry.database.transaction() as session:
+            if claim_id in await claim_db.reachable(session, window=self.registry.claim_window):
+                return False
+        await self.registry.identities.accounts.delete(claim_id)
         return True
 
     async def _mend_account(self, client_id: str, *, anew: bool) -> bool:

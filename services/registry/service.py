@@ -22,6 +22,11 @@ class Registry:
     outbox: Outbox
 
     @property
+    def claim_window(self) -> timedelta:
+        """How long a claimed identity is given to the same machine again."""
+        return timedelta(seconds=self.settings.claim_window_s)
+
+    @property
     def thresholds(self) -> domain.Thresholds:
         """How long a device may be silent."""
         return domain.Thresholds(

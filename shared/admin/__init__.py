@@ -1,6 +1,7 @@
 """The admin's operations: what a command line may ask of which service, declared once, a module for each noun."""
 
 from shared.admin.care import *
+from shared.admin.claims import *
 from shared.admin.commands import *
 from shared.admin.configuration import *
 from shared.admin.devices import *

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from uuid import uuid4
 
+import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from shared import admin, messages, topics
 from shared.topics import PREFIX
-from tests.credentials import CONTROL, account_client, broker_accounts
+from tests.claims import new_claim, new_uid
+from tests.credentials import CONTROL, account_client, broker_accounts, claim_client
 from tests.fleet import Fleet
-from tests.raw import RawDevice
+from tests.raw import RawClient, RawDevice, RawMachine
 from tests.stack import Stack
 from tests.system import System
 
@@ -53,6 +56,120 @@ async def test_a_device_writes_only_its_own_topics(fleet: Fleet) -> None:
         await fleet.until(thief, lambda view: view.firmware_version == "6.6.6")
         assert (await fleet.show(victim)).firmware_version is None
         assert not device.received(topics.ROTATION_CANCELLED)
+
+
+async def test_a_machine_of_a_claim_reads_only_its_own_answers(fleet: Fleet) -> None:
+    claim, other = await new_claim(fleet, uses=5), await new_claim(fleet)
+    async with (
+        RawMachine(claim, new_uid()) as machine,
+        RawMachine(other, new_uid()) as stranger,
+        RawMachine(claim, new_uid()) as thief,
+        claim_client(claim, "+") as joker,
+        claim_client(claim, "#") as other_joker,
+    ):
+        for client in (thief.client, joker, other_joker):
+            for wanted in (f"{PREFIX}/claim/{claim.account}/#", f"{PREFIX}/claim/+/answer/+", f"{PREFIX}/#", "#"):
+                await client.subscribe(wanted, qos=1)
+        await machine.claim()
+        await stranger.claim()
+        package = await fleet.device()
+        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
+        # What it may read comes behind all that it must not.
+        await thief.claim()
+        own = topics.CLAIM_ANSWER.of(claim_id=claim.account, uid=thief.request.uid)
+        assert thief.addresses <= {own}
+        for client in (joker, other_joker):
+            await client.unsubscribe("#")
+            assert len(client.messages) == 0
+
+
+async def test_a_machine_of_a_claim_writes_only_its_requests(fleet: Fleet, stack: Stack) -> None:
+    claim, other = await new_claim(fleet, uses=5), await new_claim(fleet)
+    package, name = await fleet.device(), f"forged-{uuid4().hex}"
+    async with (
+        RawMachine(claim, new_uid()) as machine,
+        RawMachine(claim, new_uid()) as second,
+        RawDevice(package) as device,
+        RawClient(account_client(stack.endpoints, "svc-registry"), f"{PREFIX}/#") as registry,
+        RawClient(account_client(stack.endpoints, "admin"), f"{PREFIX}/#") as watcher,
+    ):
+        forged = {
+            topics.STATUS.of(client_id=claim.account),
+            topics.CONFIG_GET.of(client_id=claim.account),
+            topics.STATUS.of(client_id=package.client_id),
+            topics.CONFIG.of(client_id=package.client_id),
+            topics.CLAIM_REQUEST.of(claim_id=other.account),
+            f"{topics.CLAIM_REQUEST.of(claim_id=claim.account)}/more",
+            topics.CLAIM_ANSWER.of(claim_id=claim.account, uid=second.request.uid),
+            topics.EVENT.of(noun="forged", verb="it"),
+            topics.SERVICE_STATUS.of(name="registry", instance="forged"),
+            admin.CLAIM_LIST.topic.of(account="admin"),
+            admin.CLAIM_LIST.topic.of(account=claim.account),
+            admin.REPLY.of(account="admin", client_id="x"),
+            CONTROL,
+        }
+        for topic in forged:
+            await machine.client.publish(topic, create_client(name), qos=1)
+        # What it may write comes behind all that it must not; the event is told to all at last.
+        await machine.claim()
+        await second.claim()
+        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
+        assert (await device.receive(topics.CONFIG)).document == {"x": 1}
+        await registry.receive(topics.CLAIM_REQUEST)
+        await watcher.receive(topics.EVENT)
+        seen = machine.addresses | second.addresses | device.addresses | registry.addresses | watcher.addresses
+    assert not forged & seen
+    assert name not in await broker_accounts(stack.endpoints)
+
+
+async def test_a_machine_that_names_itself_like_a_device_takes_nothing_from_it(fleet: Fleet) -> None:
+    package, claim = await fleet.device(), await new_claim(fleet)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_outcome == "applied")
+    await fleet.until(package, lambda view: not view.online)
+    # It waits in the device's session, which the broker gives to whoever has the client id.
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"secret": "of the device"})
+    async with claim_client(claim, package.client_id, clean=False) as thief:
+        await thief.subscribe(f"{PREFIX}/d/{package.client_id}/#", qos=1)
+        await thief.unsubscribe("nothing")
+        assert len(thief.messages) == 0
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.config_version_reported == 2)
+
+
+async def test_a_device_comes_back_after_its_client_id_was_taken(fleet: Fleet) -> None:
+    package, claim = await fleet.device(), await new_claim(fleet)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        with suppress(aiomqtt.MqttError):
+            async with claim_client(claim, package.client_id) as thief:
+                await anext(thief.messages)
+        # The device has taken it back.
+        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
+        view = await fleet.until(package, lambda view: view.config_version_reported == 2)
+        assert view.online
+
+
+@pytest.mark.parametrize("group", ["registry", "other"])
+async def test_a_machine_of_a_claim_can_not_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
+    claim = await new_claim(fleet)
+    async with RawMachine(claim, new_uid()) as machine:
+        for topic in (topics.CLAIM_REQUEST.filter, f"{PREFIX}/claim/{claim.account}/answer/#", "#"):
+            (code,) = await machine.client.subscribe(f"$share/{group}/{topic}", qos=1)
+            assert getattr(code, "is_failure", False), topic
+
+
+async def test_a_machine_of_a_claim_has_nothing_below_the_topics_of_devices(fleet: Fleet, stack: Stack) -> None:
+    claim = await new_claim(fleet)
+    topic = topics.CONFIG.of(client_id=claim.account)
+    async with (
+        RawMachine(claim, new_uid()) as machine,
+        account_client(stack.endpoints, "svc-registry") as registry,
+    ):
+        await machine.client.subscribe(topic, qos=1)
+        await registry.publish(topic, b"{}", qos=1)
+        await machine.claim()
+        assert topic not in machine.addresses
 
 
 @pytest.mark.parametrize("group", ["registry", "firmware", "other"])

@@ -80,9 +80,10 @@ async def test_bad_messages_are_refused_counted_and_logged(
         assert log.count(b"request.refused") >= len(BAD)
     else:
         package = await fleet.device()
+        address = topic.of(client_id=package.client_id, claim_id=package.client_id)
         async with device_client(package) as client:
             for payload in BAD.values():
-                await client.publish(topic.of(client_id=package.client_id), payload, qos=1)
+                await client.publish(address, payload, qos=1)
             await system.takes(service, topic.template, "refused", beyond=before["refused"] + len(BAD) - 1)
         log = process.log_file.read_bytes()[logged:]
         assert log.count(b"message.refused") >= len(BAD)

@@ -382,6 +382,65 @@ async def test_an_open_rotation_can_end(rows: Rows) -> None:
     )
 
 
+CLAIM = """
+    INSERT INTO mdm.claims (id, model_id, tags, uses, needs_approval, expires_at, request_id, author)
+    VALUES ('claim-aaaaaaaa', $1, '{}', 1, false, now() + interval '1 day', 'request', 'somebody')
+"""
+CLAIM_REQUEST = """
+    INSERT INTO mdm.claim_requests (uid, claim_id, public_key, state)
+    VALUES ('a0b1c2d3e4f5', 'claim-aaaaaaaa', 'key', 'pending')
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("id = 'claim-AAAAAAAA'", "claims_id_check"),
+        ("id = 'iotdevice-a-aaaaaaaa'", "claims_id_check"),
+        ("uses = 0", "claims_uses_check"),
+        ("expires_at = created_at", "claims_expires_check"),
+    ],
+)
+async def test_a_claim_that_can_not_be_is_refused(rows: Rows, change: str, rule: str) -> None:
+    await rows.run(CLAIM, await rows.model())
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.claims SET {change}")  # noqa: S608
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("uid = 'A0B1C2D3E4F5'", "claim_requests_uid_check"),
+        ("uid = 'a0b1c2d3e4f5a'", "claim_requests_uid_check"),
+        ("state = 'lost'", "claim_requests_state_check"),
+        ("device_id = $1, granted_at = now()", "claim_requests_device_when_granted_check"),
+        ("state = 'granted', device_id = $1", "claim_requests_granted_at_check"),
+        ("state = 'granted', granted_at = now()", "claim_requests_granted_at_check"),
+    ],
+)
+async def test_a_claim_request_that_contradicts_itself_is_refused(rows: Rows, change: str, rule: str) -> None:
+    model_id = await rows.model()
+    device_id = await rows.device(model_id)
+    await rows.run(CLAIM, model_id)
+    await rows.run(CLAIM_REQUEST)
+    async with refused(rule):
+        values = [device_id] if "$1" in change else []
+        await rows.run(f"UPDATE mdm.claim_requests SET {change}", *values)  # noqa: S608
+
+
+async def test_a_machine_asks_once_over_all_claims_and_goes_with_its_device(rows: Rows) -> None:
+    model_id = await rows.model()
+    device_id = await rows.device(model_id)
+    await rows.run(CLAIM, model_id)
+    await rows.run(CLAIM_REQUEST)
+    granted = "UPDATE mdm.claim_requests SET state = 'granted', device_id = $1, granted_at = now()"
+    await rows.run(granted, device_id)
+    async with refused("claim_requests_pkey", asyncpg.UniqueViolationError), rows.connection.transaction():
+        await rows.run(CLAIM_REQUEST)
+    await rows.run("DELETE FROM mdm.devices WHERE id = $1", device_id)
+    assert await rows.connection.fetchval("SELECT count(*) FROM mdm.claim_requests") == 0
+
+
 @pytest.mark.parametrize(
     "statement",
     [

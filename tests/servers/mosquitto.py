@@ -33,7 +33,14 @@ class Mosquitto(base.Process):
     """A broker with its data below `folder`; `accounts` maps each account to its password."""
 
     def __init__(
-        self, folder: Path, port: int, devices_port: int, accounts: Mapping[str, str], *, leash: base.Leash
+        self,
+        folder: Path,
+        port: int,
+        devices_port: int,
+        claims_port: int,
+        accounts: Mapping[str, str],
+        *,
+        leash: base.Leash,
     ) -> None:
         mosquitto = tools.find_mosquitto()
         if mosquitto.version < tools.MOSQUITTO_WANTED:
@@ -57,6 +64,8 @@ class Mosquitto(base.Process):
                 services_address=base.HOST,
                 devices_port=devices_port,
                 devices_address=base.HOST,
+                claims_port=claims_port,
+                claims_address=base.HOST,
                 user=getpass.getuser(),
             ),
             accounts,

@@ -26,12 +26,18 @@ def options(text: str) -> list[str]:
 
 def test_devices_are_heard_over_tls_and_named_by_their_account() -> None:
     lines = options(broker.render_configuration(SETTINGS))
-    devices = lines[lines.index("listener 8883") :]
+    devices = lines[lines.index("listener 8883") : lines.index("listener 8884")]
     assert devices[1:] == [
         "certfile /certificates/server.crt",
         "keyfile /certificates/server.key",
         "use_username_as_clientid true",
     ]
+
+
+def test_machines_of_a_claim_are_heard_over_tls_under_client_ids_of_their_own() -> None:
+    lines = options(broker.render_configuration(SETTINGS))
+    claims = lines[lines.index("listener 8884") :]
+    assert claims[1:] == ["certfile /certificates/server.crt", "keyfile /certificates/server.key"]
 
 
 def test_services_are_heard_without_tls_where_told() -> None:
@@ -96,6 +102,16 @@ def test_new_passwords_leave_the_devices_as_they_are() -> None:
     assert after["clients"][0]["password"] != document["clients"][0]["password"]
     assert after["clients"][1] == device
     assert after["groups"] == document["groups"]
+
+
+def test_an_accounts_file_of_an_older_version_gets_the_groups_and_roles_that_it_lacks() -> None:
+    fresh = json.loads(broker.render_accounts({"admin": "secret"}))
+    old = {**fresh, "groups": fresh["groups"][:1], "roles": fresh["roles"][:1]}
+    old["groups"][0]["clients"].append({"username": "iotdevice-m-1"})
+    after = json.loads(broker.render_accounts({"admin": "secret"}, json.dumps(old)))
+    assert after["groups"] == old["groups"] + fresh["groups"][1:]
+    assert after["roles"] == fresh["roles"]
+    assert [group["groupname"] for group in after["groups"]] == ["devices", "claims"]
 
 
 def test_written_secrets_are_for_the_owner_only(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwe
@@ -29,10 +31,6 @@ TEXTS = st.text(st.characters(codec="utf-8"))
 @pytest.fixture(scope="module")
 def key() -> OKPKey:
     return OKPKey.generate_key("X25519")
-
-
-def public(key: OKPKey) -> str:
-    return str(key.as_dict(private=False)["x"])
 
 
 def vault(*keys: bytes) -> crypto.Vault:
@@ -76,7 +74,7 @@ def test_a_proof_is_good_for_one_purpose_one_rotation_and_one_secret() -> None:
 
 
 def test_a_sealed_secret_is_a_compact_jwe_that_only_its_key_opens(key: OKPKey) -> None:
-    token = crypto.seal(SECRET, public(key))
+    token = crypto.seal(SECRET, crypto.public_half(key))
 
     assert SECRET.get_secret_value() not in token
     assert token.count(".") == 4
@@ -87,8 +85,21 @@ def test_a_sealed_secret_is_a_compact_jwe_that_only_its_key_opens(key: OKPKey) -
         crypto.unseal(token, OKPKey.generate_key("X25519"))
 
 
+def test_a_sealed_secret_opens_by_the_steps_that_the_protocol_gives(key: OKPKey) -> None:
+    def decoded(text: str) -> bytes:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    header, empty, vector, ciphertext, tag = crypto.seal(SECRET, crypto.public_half(key)).split(".")
+    sender = X25519PublicKey.from_public_bytes(decoded(json.loads(decoded(header))["epk"]["x"]))
+    own = X25519PrivateKey.from_private_bytes(decoded(str(key.as_dict(private=True)["d"])))
+    parts = ("00000001", own.exchange(sender).hex(), "00000007", b"A256GCM".hex(), "0000000000000000", "00000100")
+    content_key = hashlib.sha256(bytes.fromhex("".join(parts))).digest()
+    opened = AESGCM(content_key).decrypt(decoded(vector), decoded(ciphertext) + decoded(tag), header.encode())
+    assert (empty, opened.decode()) == ("", SECRET.get_secret_value())
+
+
 def test_the_same_secret_is_never_sealed_the_same(key: OKPKey) -> None:
-    assert crypto.seal(SECRET, public(key)) != crypto.seal(SECRET, public(key))
+    assert crypto.seal(SECRET, crypto.public_half(key)) != crypto.seal(SECRET, crypto.public_half(key))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +130,7 @@ def test_what_is_no_jwe_can_not_be_opened(token: str, key: OKPKey) -> None:
 
 @pytest.mark.parametrize("part", range(5))
 def test_a_jwe_changed_in_any_part_can_not_be_opened(part: int, key: OKPKey) -> None:
-    parts = crypto.seal(SECRET, public(key)).split(".")
+    parts = crypto.seal(SECRET, crypto.public_half(key)).split(".")
     parts[part] = ("A" if not parts[part].startswith("A") else "B") + parts[part][1:]
 
     with pytest.raises(crypto.SecretUnreadableError):

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from shared import admin, messages
 from shared.topics import Topic
 
-SECRET = "a-secret-that-nobody-may-see-in-any-log-file"
+SECRET = "secret-that-nobody-may-see-in-any-log-files"
 ID = UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1")
 SHA256 = "ab" * 32
 CHARACTERS = st.characters(codec="utf-8")
@@ -132,6 +132,15 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         )
         nothing = st.fixed_dictionaries({"up_to_date": st.just(value=True), "request_id": fields["request_id"]})
         return (whole | nothing).map(lambda facts: model(**facts))
+    if model is messages.ClaimAnswer:
+        granted = st.fixed_dictionaries(
+            {"uid": fields["uid"], "outcome": st.just("granted"), "jwe": given_value(fields["jwe"])}
+        )
+        withheld = st.fixed_dictionaries(
+            {"uid": fields["uid"], "outcome": st.sampled_from(["pending", "refused"])},
+            optional={"reason": fields["reason"]},
+        )
+        return (granted | withheld).map(lambda facts: model(**facts))
     if model in {admin.RotationStart, admin.CommandSend}:
         others = {name: fields[name] for name in optional - {"device", "all", "tag", "model"}}
         one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])}, optional=others)
@@ -235,6 +244,8 @@ def test_an_offer_is_whole_or_says_up_to_date() -> None:
         messages.RotationSecret(rotation_id=ID, generation=1, secret=SECRET),
         messages.RotationSecret(rotation_id=ID, generation=1, jwe=SECRET),
         messages.RotationAck(rotation_id=ID, proof=SHA256, token=SECRET),
+        messages.ClaimAnswer(uid="a0b1c2d3e4f5", outcome=messages.ClaimOutcome.GRANTED, jwe=SECRET),
+        admin.ClaimAdd(request_id="r", model="lamp", password=SECRET),
         admin.Package(
             client_id="iotdevice-a-abcdefgh",
             device_key="abcdefgh",
@@ -247,7 +258,7 @@ def test_an_offer_is_whole_or_says_up_to_date() -> None:
             ca_certificate=None,
         ),
     ],
-    ids=["secret", "jwe", "ack", "package"],
+    ids=["secret", "jwe", "ack", "claim answer", "claim add", "package"],
 )
 def test_what_is_printed_of_a_message_does_not_show_the_secret_in_it(message: BaseModel) -> None:
     assert SECRET in message.model_dump_json()
