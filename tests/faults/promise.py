@@ -29,6 +29,13 @@ async def open_rotations(stack: Stack) -> list[UUID]:
     return [UUID(str(row[0])) for row in await sql(stack, "SELECT id FROM mdm.rotations WHERE outcome IS NULL")]
 
 
+async def all_said(stack: Stack) -> None:
+    """Wait until nothing is left in the outbox."""
+    async with asyncio.timeout(30):
+        while await sql(stack, "SELECT count(*) FROM mdm.outbox") != [(0,)]:
+            pass
+
+
 async def ended(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     """Wait until no rotation of a device is queued or under way."""
     async with asyncio.timeout(60):
@@ -54,7 +61,7 @@ async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
     assert valid.secret_generation == view.secret_generation, (valid.secret_generation, view)
     assert await credentials.keycloak_accepts(valid), "Keycloak refuses its own secret"
+    before = (await fleet.until(package, lambda view: view.online)).last_seen_at
     # The broker gives the session to this client, and so drops the device, which must get in again by itself.
     assert await credentials.broker_accepts(valid), "the broker wants another secret than Keycloak"
-    await fleet.until(package, lambda view: not view.online)
-    return await fleet.until(package, lambda view: view.online)
+    return await fleet.until(package, lambda view: view.online and view.last_seen_at != before)

@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from shared import admin
-from tests.faults.promise import ended, expire, kept
+from tests.faults.promise import all_said, ended, expire, kept
 from tests.fleet import Fleet
 from tests.matrix import Matrix, reports
 from tests.mortal import Death, Fate, deaths
@@ -162,6 +162,7 @@ async def test_a_leader_killed_at_each_step_of_giving_up_puts_the_old_secret_bac
             await fleet.ask(admin.ROTATION_START, device=package.client_id)
             await power.failed()
         await fleet.seen(package, "rotation/switched")
+        await all_said(system.stack)
 
     async def give_up() -> None:
         await expire(system.stack, package)

