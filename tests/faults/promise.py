@@ -61,7 +61,7 @@ async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
     assert valid.secret_generation == view.secret_generation, (valid.secret_generation, view)
     assert await credentials.keycloak_accepts(valid), "Keycloak refuses its own secret"
-    before = (await fleet.until(package, lambda view: view.online)).last_seen_at
+    before = (await fleet.show(package)).last_seen_at
     # The broker gives the session to this client, and so drops the device, which must get in again by itself.
     assert await credentials.broker_accepts(valid), "the broker wants another secret than Keycloak"
     return await fleet.until(package, lambda view: view.online and view.last_seen_at != before)

@@ -55,6 +55,7 @@ async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
     matrix = Matrix(f"a device's power is cut at each step, {request.node.callspec.id}")
     for step in dict.fromkeys(steps):
         async with matrix.case(step) as case:
+            package = await fleet.device()
             await offered(fleet, package)
             async with fleet.powered(package, cut_at=step) as power:
                 await power.failed()
@@ -85,12 +86,14 @@ async def rotated_in(
     silent = topics.ROTATION_REQUEST if topic is topics.ROTATION_CANCELLED else None
     weather = Weather(topic, fault, also_lost=silent)
     package = await fleet.device()
+    # An offer is not repeated while the device stays connected: the next attempt makes another.
+    stands_still = weather.outlasts_the_deadline or (topic, fault) == (topics.ROTATION_OFFER, Fault.LOST_ONCE)
     with monkeypatch.context() as patched:
         weather.begin(patched)
         async with fleet.powered(package):
             await offered(fleet, package)
-            if weather.outlasts_the_deadline:
-                await weather.holds()
+            await weather.holds()
+            if stands_still:
                 await expire(patient.stack, package)
             await ended(fleet, patient.stack, package)
             assert await weather.clear_up(), "no such message"
