@@ -134,6 +134,8 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
         "MDM_KEYCLOAK_REALM": endpoints.realm,
         "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+        # A fire would queue the devices of all tests.
+        "MDM_ROTATION_SCHEDULE": "",
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
         "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
         "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),

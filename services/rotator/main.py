@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from services.rotator import handlers, leader
+from services.rotator.clock import Clock
 from services.rotator.leader import Leadership
 from services.rotator.service import Rotator
 from services.rotator.sweep import Sweep
@@ -63,12 +64,15 @@ async def lead(
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
     sweep = Sweep(settings, rotator, identity_provider, accounts, connection)
-    await connection.listen(*handlers.routes(rotator, Desk(leadership, connection)))
+    clock = Clock(settings, rotator)
+    await clock.begin()
+    await connection.listen(*handlers.routes(rotator, clock, Desk(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")
         tasks.create_task(outbox.drain(database, connection), name="outbox")
         tasks.create_task(sweep.run(), name="sweep")
+        tasks.create_task(clock.run(), name="clock")
 
 
 if __name__ == "__main__":
