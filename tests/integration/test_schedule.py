@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import pairwise
 
-import asyncpg
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
@@ -23,6 +22,7 @@ from shared.outbox import Outbox
 from shared.postgres import Database
 from shared.schema import AuditEntry, RotationSchedule
 from shared.settings import RotatorSettings
+from tests.database import run
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
@@ -33,15 +33,6 @@ PATIENCE_S = 30
 NEW_YEAR = "0 0 1 1 *"
 """It never fires in the midst of a test."""
 EACH_SECOND = "* * * * * *"
-
-
-async def run(stack: Stack, statement: str) -> None:
-    """Run a statement behind the services' backs."""
-    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def test_every_missing_variable_is_named_at_once(
         ("ROTATION_TIME_ZONE", "Europe/Bonn"),
         ("ROTATION_TIME_ZONE", "../etc/passwd"),
         ("ROTATION_GRACE_S", "-1"),
+        ("ROTATION_MAX_PARALLEL", "0"),
         ("SWEEP_S", "0"),
         ("LEADER_POLL_S", "0"),
         ("LEADER_LEASE_S", "0"),
