@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count, islice
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, or_, select, true
+from sqlalchemy import and_, delete, exists, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import names
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceModel, Presence, Rotation, RotationSlot
+
+STATES: Final = ("OK", "QUEUED", "PENDING", "TIMEOUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,16 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None
         )
     ).one_or_none()
     return None if row is None else Candidate(row.id, names.client_id(row.code, row.key), slot)
+
+
+async def count_states(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices are in each state of rotation, those without devices included."""
+    rows = await session.execute(
+        select(Device.rotation_state, func.count())
+        .where(Device.lifecycle == "ACTIVE")
+        .group_by(Device.rotation_state)
+    )
+    return dict.fromkeys(STATES, 0) | dict(rows.tuples().all())
 
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:

@@ -11,7 +11,7 @@ from services.rotator.clock import Clock
 from services.rotator.leader import Leadership
 from services.rotator.service import Rotator
 from services.rotator.sweep import Sweep
-from shared import broker_accounts, crypto, keycloak, lifecycle, postgres
+from shared import broker_accounts, crypto, keycloak, lifecycle, metrics, postgres
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import LeadershipLostError, UnavailableError
 from shared.keycloak import Keycloak
@@ -73,6 +73,7 @@ async def lead(
         tasks.create_task(outbox.drain(database, connection), name="outbox")
         tasks.create_task(sweep.run(), name="sweep")
         tasks.create_task(clock.run(), name="clock")
+        tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")
 
 
 if __name__ == "__main__":

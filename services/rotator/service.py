@@ -103,6 +103,11 @@ class Rotator:
         self.rung.set()
         return None
 
+    async def count_states(self) -> dict[str, int]:
+        """Return how many devices are in each state of rotation."""
+        async with self.database.transaction() as session:
+            return await db.count_states(session)
+
     async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
         """Queue one device, or all that are enabled."""
         rows = await db.rotatable(caller.session, request.device)
