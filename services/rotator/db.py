@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count, islice
-from typing import Final
+from typing import get_args
 from uuid import UUID
 
 from sqlalchemy import and_, delete, exists, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import names
+from shared import admin, names
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceModel, Presence, Rotation, RotationSlot
-
-STATES: Final = ("OK", "QUEUED", "PENDING", "TIMEOUT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ async def count_states(session: AsyncSession) -> dict[str, int]:
         .where(Device.lifecycle == "ACTIVE")
         .group_by(Device.rotation_state)
     )
-    return dict.fromkeys(STATES, 0) | dict(rows.tuples().all())
+    return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.tuples().all())
 
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:
