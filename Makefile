@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format standins clean
+.PHONY: help setup run test check format docs standins clean
 UV := scripts/uv
 
 help:  ## Show what make can do
@@ -23,6 +23,9 @@ check: setup  ## Style, types and import contracts only
 format:  ## Format the code and mend what can be mended
 	@$(UV) run --frozen ruff check --fix .
 	@$(UV) run --frozen ruff format .
+
+docs: setup  ## Draw the state diagram in docs/rotation.md anew
+	@$(UV) run --frozen python -m services.rotator.diagram
 
 standins: setup  ## The integration tests on containers made from Debian packages (root, starts its own engine)
 	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)

@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram, start_http_server
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import REGISTRY, Counter, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from shared.errors import UnavailableError
+
+REFRESH_S: Final = 5.0
+
+
+class Counts(Collector):
+    """A gauge of counts in the database, by one label; what is not known is not served."""
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._label = label
+        self._counts: Mapping[str, int] = {}
+        REGISTRY.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the counts as they were found last, all from one look."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
+        for value, count in self._counts.items():
+            family.add_metric([value], count)
+        yield family
+
+    async def refresh(self, look: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+        """Look every few seconds until cancelled; afterwards, and while the database is away, serve nothing."""
+        try:
+            while True:
+                try:
+                    self._counts = await look()
+                except UnavailableError:
+                    self._counts = {}
+                await asyncio.sleep(REFRESH_S)
+        finally:
+            self._counts = {}
+
 
 MESSAGES = Counter(
     "mdm_messages_total",
@@ -20,6 +61,8 @@ ROTATION_DURATION = Histogram(
     ["outcome"],
     buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600),
 )
+ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
+DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
 
 
 def serve(port: int) -> None:

@@ -6,7 +6,7 @@ Invariants that a table can hold by itself are in the migration too: slots, open
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -275,6 +275,20 @@ class Rotation(Base):
     stored_at: Mapped[datetime | None]
     switched_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class RotationSchedule(Base):
+    """The schedule in force, in one row; it counts from `since`, or from its last fire."""
+
+    __tablename__ = "rotation_schedule"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    ONLY: ClassVar = 1
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default=text("1"))
+    expression: Mapped[str]
+    zone: Mapped[str]
+    since: Mapped[datetime]
+    last_fire_at: Mapped[datetime | None]
 
 
 class FirmwareImage(Base):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Final, Self, TypeVar
+from zoneinfo import available_timezones
 
+from croniter import CroniterError, croniter
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import crypto
 from shared.errors import InvalidInputError
+
+_CRON_FIELDS: Final = 5
 
 
 class Settings(BaseSettings):
@@ -63,6 +67,10 @@ class RotatorSettings(IdentitySettings):
     )
     rotation_deadline_s: float = Field(300, gt=0)
     rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
+    rotation_schedule: str = Field("0 8 * * 6#1", description="cron expression of five fields; empty: none")
+    rotation_time_zone: str = Field("UTC", description="IANA name of the zone that the schedule is in")
+    rotation_grace_s: float = Field(24 * 3600, ge=0, description="how late a missed fire is still made up for")
+    rotation_max_parallel: int = Field(1, ge=1, description="how many devices rotate at a time")
     sweep_s: float = Field(1, gt=0, description="how often the leader looks without being rung for")
     leader_poll_s: float = Field(0.5, gt=0)
     leader_lease_s: float = Field(2, gt=0, description="a leader silent for longer loses the lock")
@@ -72,6 +80,28 @@ class RotatorSettings(IdentitySettings):
         if self.leader_poll_s >= self.leader_lease_s:
             raise ValueError("MDM_LEADER_POLL_S: must be less than MDM_LEADER_LEASE_S")
         return self
+
+    @field_validator("rotation_schedule")
+    @classmethod
+    def _cron(cls, expression: str) -> str:
+        fields = expression.split()
+        if not fields:
+            return ""
+        # A field of croniter's that begins with R or H means another time for each process.
+        if len(fields) != _CRON_FIELDS or any(field[0] in "RrHh" for field in fields):
+            raise ValueError("must be five fields of cron (minute, hour, day, month, weekday), or empty for none")
+        try:
+            croniter(expression, start_time=0).get_next()
+        except CroniterError as error:
+            raise ValueError(f"must be an expression of cron that has a next time: {error}") from None
+        return " ".join(fields)
+
+    @field_validator("rotation_time_zone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
+        return name
 
     @field_validator("master_keys", mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from typing import Final
 import httpx
 from cryptography.fernet import Fernet
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from pydantic import SecretStr
 
 from cli.profile import Profile
@@ -95,15 +96,19 @@ class System:
 
     def counted(self, name: str, topic: str) -> Counter[str]:
         """Return how many messages of a topic's template a service has taken, by outcome."""
-        text = httpx.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
         return Counter(
             {
                 sample.labels["outcome"]: int(sample.value)
-                for family in text_string_to_metric_families(text)
-                for sample in family.samples
-                if sample.name == "mdm_messages_total" and sample.labels["topic"] == topic
+                for sample in self.samples(name, "mdm_messages_total")
+                if sample.labels["topic"] == topic
             }
         )
+
+    def samples(self, name: str, metric: str) -> list[Sample]:
+        """Return what a service serves of a metric."""
+        text = httpx.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples if sample.name == metric]
 
     async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
         """Wait until a service has taken more than so many messages with this outcome."""
@@ -134,6 +139,8 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
         "MDM_KEYCLOAK_REALM": endpoints.realm,
         "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+        # A fire would queue the devices of all tests.
+        "MDM_ROTATION_SCHEDULE": "",
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
         "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
         "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),

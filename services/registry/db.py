@@ -29,6 +29,16 @@ async def model(session: AsyncSession, code: str) -> DeviceModel:
     return found
 
 
+async def count_devices(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices each model has, by its code."""
+    rows = await session.execute(
+        select(DeviceModel.code, func.count(Device.id))
+        .outerjoin(Device, and_(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE"))
+        .group_by(DeviceModel.code)
+    )
+    return dict(rows.tuples().all())
+
+
 async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:
     """Return all models by code, each with the number of its devices."""
     count = (

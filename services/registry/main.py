@@ -11,7 +11,7 @@ from services.registry import commands, handlers
 from services.registry.identity import Identities
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
-from shared import broker_accounts, keycloak, lifecycle, postgres
+from shared import broker_accounts, keycloak, lifecycle, metrics, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
 from shared.requests import Desk, forget_answers
@@ -40,6 +40,7 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(keep_house(registry), name="house")
+            tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
 
 
 async def keep_house(registry: Registry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.registry import domain
+from services.registry import db, domain
 from services.registry.identity import Identities
 from shared.outbox import Outbox
 from shared.postgres import Database
@@ -20,6 +20,11 @@ class Registry:
     database: Database
     identities: Identities
     outbox: Outbox
+
+    async def count_devices(self) -> dict[str, int]:
+        """Return how many devices each model has, by its code."""
+        async with self.database.transaction() as session:
+            return await db.count_devices(session)
 
     @property
     def claim_window(self) -> timedelta:

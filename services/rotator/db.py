@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count, islice
+from typing import get_args
 from uuid import UUID
 
-from sqlalchemy import and_, exists, or_, select, true
+from sqlalchemy import and_, delete, exists, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import names
+from shared import admin, names
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceModel, Presence, Rotation, RotationSlot
 
@@ -21,6 +23,23 @@ class Candidate:
     device_id: int
     client_id: str
     slot: int
+
+
+async def fit_slots(session: AsyncSession, wanted: int) -> None:
+    """Make so many slots; one that is in use and too many is taken away as soon as it is free."""
+    rows = await session.execute(
+        select(RotationSlot.slot, Device.id)
+        .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
+        .order_by(RotationSlot.slot)
+    )
+    users = dict(rows.tuples().all())
+    surplus = len(users) - wanted
+    if surplus > 0:
+        free = [slot for slot, device_id in users.items() if device_id is None]
+        await session.execute(delete(RotationSlot).where(RotationSlot.slot.in_(free[-surplus:])))
+    elif surplus < 0:
+        missing = islice((slot for slot in count() if slot not in users), -surplus)
+        session.add_all(RotationSlot(slot=slot) for slot in missing)
 
 
 async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None:
@@ -55,6 +74,16 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None
         )
     ).one_or_none()
     return None if row is None else Candidate(row.id, names.client_id(row.code, row.key), slot)
+
+
+async def count_states(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices are in each state of rotation, those without devices included."""
+    rows = await session.execute(
+        select(Device.rotation_state, func.count())
+        .where(Device.lifecycle == "ACTIVE")
+        .group_by(Device.rotation_state)
+    )
+    return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.tuples().all())
 
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:

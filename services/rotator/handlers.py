@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 
+from services.rotator.clock import Clock
 from services.rotator.service import Rotator
 from shared import admin, messages, topics
 from shared.mqtt import Connection, Route, device_route
@@ -13,7 +14,7 @@ from shared.requests import Desk
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
-def routes(rotator: Rotator, desk: Desk) -> list[Route]:
+def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
     """Return the routes of all messages that the leader takes."""
     connection = desk.connection
     return [
@@ -22,6 +23,7 @@ def routes(rotator: Rotator, desk: Desk) -> list[Route]:
         device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
         desk.route(admin.ROTATION_START, rotator.start, group=None),
+        desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
     ]
 
 

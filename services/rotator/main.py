@@ -7,10 +7,11 @@ import asyncio
 import structlog
 
 from services.rotator import handlers, leader
+from services.rotator.clock import Clock
 from services.rotator.leader import Leadership
 from services.rotator.service import Rotator
 from services.rotator.sweep import Sweep
-from shared import broker_accounts, crypto, keycloak, lifecycle, postgres
+from shared import broker_accounts, crypto, keycloak, lifecycle, metrics, postgres
 from shared.broker_accounts import BrokerAccounts
 from shared.errors import LeadershipLostError, UnavailableError
 from shared.keycloak import Keycloak
@@ -63,12 +64,16 @@ async def lead(
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
     sweep = Sweep(settings, rotator, identity_provider, accounts, connection)
-    await connection.listen(*handlers.routes(rotator, Desk(leadership, connection)))
+    clock = Clock(settings, rotator)
+    await clock.begin()
+    await connection.listen(*handlers.routes(rotator, clock, Desk(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")
         tasks.create_task(outbox.drain(database, connection), name="outbox")
         tasks.create_task(sweep.run(), name="sweep")
+        tasks.create_task(clock.run(), name="clock")
+        tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ class Sweep:
         """Offer the next device a new secret; return whether there may be another to claim."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
+            await db.fit_slots(session, self.settings.rotation_max_parallel)
             candidate = await db.claim_due(session, now=now)
         if candidate is None:
             return False

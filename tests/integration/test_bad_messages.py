@@ -34,8 +34,12 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     """Return every (service, topic) that a service subscribes to, as its own handlers list them."""
     tools: Any = Anything()
     desk = Desk(tools, tools)
-    handlers = {"registry": registry_handlers, "rotator": rotator_handlers, "firmware": firmware_handlers}
-    return [(service, route.topic) for service, module in handlers.items() for route in module.routes(tools, desk)]
+    routes = {
+        "registry": registry_handlers.routes(tools, desk),
+        "rotator": rotator_handlers.routes(tools, tools, desk),
+        "firmware": firmware_handlers.routes(tools, desk),
+    }
+    return [(service, route.topic) for service, listed in routes.items() for route in listed]
 
 
 TOPICS = subscribed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -12,26 +11,10 @@ from sqlalchemy import text
 
 from services.rotator import leader
 from services.rotator.leader import Leadership
-from shared import migrate, postgres
 from shared.errors import LeadershipLostError
 from shared.postgres import Database
-from tests.stack import Stack
 
 POLL_S = 0.05
-
-
-@pytest.fixture
-async def database(stack: Stack) -> AsyncIterator[Database]:
-    """A database without a rotator, so that the lock is free."""
-    base = stack.endpoints.database_url
-    async with postgres.connected(SecretStr(base)) as present, present.engine.connect() as connection:
-        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await autocommit.execute(text("DROP DATABASE IF EXISTS leader WITH (FORCE)"))
-        await autocommit.execute(text("CREATE DATABASE leader"))
-    url = base.rpartition("/")[0] + "/leader"
-    await asyncio.to_thread(migrate.upgrade, url)
-    async with postgres.connected(SecretStr(url)) as connected:
-        yield connected
 
 
 def elected(database: Database, *, lease_s: float = 30) -> AbstractAsyncContextManager[Leadership]:

@@ -87,6 +87,19 @@ def test_every_missing_variable_is_named_at_once(
         ("ROTATION_DEADLINE_S", "0"),
         ("ROTATION_DEADLINE_S", "nan"),
         ("ROTATION_RETRY_S", "-1"),
+        ("ROTATION_SCHEDULE", "0 8 * *"),
+        ("ROTATION_SCHEDULE", "0 8 * * 6#1 0"),
+        ("ROTATION_SCHEDULE", "@daily"),
+        ("ROTATION_SCHEDULE", "60 8 * * *"),
+        ("ROTATION_SCHEDULE", "0 8 30 2 *"),
+        ("ROTATION_SCHEDULE", "r 8 * * *"),
+        ("ROTATION_SCHEDULE", "H 8 * * *"),
+        ("ROTATION_TIME_ZONE", ""),
+        ("ROTATION_TIME_ZONE", "Europe"),
+        ("ROTATION_TIME_ZONE", "Europe/Bonn"),
+        ("ROTATION_TIME_ZONE", "../etc/passwd"),
+        ("ROTATION_GRACE_S", "-1"),
+        ("ROTATION_MAX_PARALLEL", "0"),
         ("SWEEP_S", "0"),
         ("LEADER_POLL_S", "0"),
         ("LEADER_LEASE_S", "0"),
@@ -133,6 +146,31 @@ def test_a_wrong_master_key_says_how_to_make_a_good_one(monkeypatch: pytest.Monk
     assert "each key must be 32 bytes in base64url, as Fernet.generate_key() makes it" in refusal(
         settings.RotatorSettings
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("ROTATION_SCHEDULE", "0 8 * *", "must be five fields of cron"),
+        ("ROTATION_SCHEDULE", "0 8 30 2 *", "must be an expression of cron that has a next time"),
+        ("ROTATION_TIME_ZONE", "Europe/Bonn", "must be the IANA name of a time zone"),
+    ],
+)
+def test_a_wrong_schedule_says_what_a_right_one_is(
+    name: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, ROTATOR | {name: value})
+    assert rule in refusal(settings.RotatorSettings)
+
+
+@pytest.mark.parametrize(
+    ("given", "expression"), [(None, "0 8 * * 6#1"), ("", ""), (" ", ""), (" 0  8 * * mon ", "0 8 * * mon")]
+)
+def test_a_schedule_is_the_first_saturday_unless_it_is_said_otherwise(
+    given: str | None, expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, ROTATOR if given is None else ROTATOR | {"ROTATION_SCHEDULE": given})
+    assert settings.load(settings.RotatorSettings).rotation_schedule == expression
 
 
 def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,32 @@
+"""`mdm rotation schedule`: when the rotator queues all devices."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import typer
+
+from cli import output, session
+from shared import admin
+
+_SHOWN: Final = "%Y-%m-%d %H:%M %Z"
+
+
+def show_schedule(ctx: typer.Context) -> None:
+    """Show when all devices are queued next, by the schedule's own clock and in UTC."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.ROTATION_SCHEDULE), _print)
+
+
+def _print(view: admin.RotationScheduleView) -> None:
+    if not view.expression:
+        output.print_line("no schedule is set")
+        return
+    output.print_facts({"schedule": view.expression, "zone": view.zone, "last fire": view.last_fire_at})
+    output.print_table(("NEXT", "UTC"), [(_local(at, view.zone), at) for at in view.next])
+
+
+def _local(at: datetime, zone: str) -> str:
+    return at.astimezone(ZoneInfo(zone)).strftime(_SHOWN)

@@ -1,0 +1,88 @@
+"""When the schedule fires, without I/O.
+
+Croniter computes on local times without a zone, and the zone is applied here: given aware times, it fires an hour
+early or twice on the days around a change of the clocks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A cron expression of five fields, in the local time of an IANA zone; all instants in and out are UTC.
+
+    A local time that does not exist fires at the next instant that does, one that occurs twice fires once.
+    """
+
+    expression: str
+    zone: str
+
+    def fires(self, after: datetime) -> Iterator[datetime]:
+        """Return all fires after this instant, strictly rising."""
+        passed = after
+        times = croniter(self.expression, _local(after, self._info), ret_type=datetime)
+        while True:
+            fire = _instant(times.get_next(), self._info)
+            if fire > passed:
+                passed = fire
+                yield fire
+
+    def upcoming(self, count: int, after: datetime) -> list[datetime]:
+        """Return the next `count` fires after this instant."""
+        return list(islice(self.fires(after), count))
+
+    def latest(self, now: datetime) -> datetime:
+        """Return the last fire that is not later than `now`."""
+        # While an hour occurs for the second time, all of it has fired, also what is later on the clock.
+        start = _local(now, self._info) + _overlap(now, self._info) + timedelta(seconds=1)
+        times = croniter(self.expression, start, ret_type=datetime)
+        while (fire := _instant(times.get_prev(), self._info)) > now:
+            pass
+        return fire
+
+    def due(self, last: datetime, now: datetime, grace: timedelta) -> datetime | None:
+        """Return the fire to make up for at `now` when all up to `last` are done; of many, only the latest."""
+        fire = self.latest(now)
+        return fire if last < fire and now - fire <= grace else None
+
+    @property
+    def _info(self) -> ZoneInfo:
+        return ZoneInfo(self.zone)
+
+
+def _local(instant: datetime, zone: ZoneInfo) -> datetime:
+    """Return what the clock on the wall shows, in whole seconds."""
+    return instant.astimezone(zone).replace(tzinfo=None, microsecond=0)
+
+
+def _overlap(instant: datetime, zone: ZoneInfo) -> timedelta:
+    """Return by how much the clock was put back, if it shows the local time of this instant twice."""
+    local = instant.astimezone(zone)
+    return max(_offset(local.replace(fold=0)) - _offset(local.replace(fold=1)), timedelta())
+
+
+def _instant(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first instant at which the clock shows this local time or, if it never does, is beyond it."""
+    first, second = local.replace(tzinfo=zone, fold=0), local.replace(tzinfo=zone, fold=1)
+    if _offset(first) >= _offset(second):
+        return first.astimezone(UTC)
+    # In a gap: by the offset before the change it is after it, and by the one after the change before it.
+    seconds = range(int(second.timestamp()), int(first.timestamp()))
+    changed = bisect_left(seconds, _offset(second), key=lambda at: _offset(datetime.fromtimestamp(at, zone)))
+    return datetime.fromtimestamp(seconds.start + changed, UTC)
+
+
+def _offset(local: datetime) -> timedelta:
+    offset = local.utcoffset()
+    if offset is None:
+        raise ValueError("a local time without a zone has no offset")
+    return offset

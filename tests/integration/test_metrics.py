@@ -1,0 +1,90 @@
+"""The metrics, as Prometheus scrapes them from the real services."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+from shared import admin
+from tests.database import run
+from tests.fleet import Fleet
+from tests.stack import Stack
+from tests.system import System
+
+PATIENCE_S = 30
+
+
+def by(system: System, name: str, metric: str, label: str, **labels: str) -> Counter[str]:
+    """What a service serves of a metric, by the values of one label."""
+    found: Counter[str] = Counter()
+    for sample in system.samples(name, metric):
+        if labels.items() <= sample.labels.items():
+            found[sample.labels[label]] += int(sample.value)
+    return found
+
+
+async def until(look: Callable[[], Counter[str]], holds: Callable[[Counter[str]], object]) -> None:
+    """Scrape until it holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds(await asyncio.to_thread(look)):
+            pass
+
+
+async def test_the_registry_counts_devices_by_model(fleet: Fleet, system: System) -> None:
+    def served() -> Counter[str]:
+        return by(system, "registry", "iot_device_count", "model_code")
+
+    model = await fleet.model()
+    await until(served, lambda counts: model in counts and counts[model] == 0)
+    packages = [await fleet.device(model) for _ in range(2)]
+    await until(served, lambda counts: counts[model] == 2)
+    for package in packages:
+        await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
+    await fleet.ask(admin.MODEL_REMOVE, code=model)
+    await until(served, lambda counts: model not in counts)
+    assert not by(system, "rotator", "iot_device_count", "model_code")
+
+
+async def test_the_leader_alone_counts_devices_by_state(fleet: Fleet, system: System, stack: Stack) -> None:
+    def served(name: str) -> Counter[str]:
+        return by(system, name, "iot_rotation_state_count", "state")
+
+    package = await fleet.device()
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.seen(package, "rotation/timed_out")
+    statement = "SELECT rotation_state, count(*) FROM mdm.devices WHERE lifecycle = 'ACTIVE' GROUP BY 1"
+    expected = Counter({row["rotation_state"]: row["count"] for row in await run(stack, statement)})
+    assert expected["TIMEOUT"] >= 1
+    await until(lambda: served("rotator"), lambda counts: counts == expected)
+    assert set(served("rotator")) == {"OK", "QUEUED", "PENDING", "TIMEOUT"}
+
+    await asyncio.to_thread(lambda: system.start("rotator", name="standby"))
+    frozen = system.services["rotator"]
+    try:
+        assert not served("standby")
+        frozen.send_signal(signal.SIGSTOP)
+        await until(lambda: served("standby"), lambda counts: counts == expected)
+        frozen.send_signal(signal.SIGCONT)
+        await until(lambda: served("rotator"), lambda counts: not counts)
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(system.stop, "standby")
+
+
+async def test_requests_to_keycloak_and_rotations_are_counted(fleet: Fleet, system: System) -> None:
+    def created() -> int:
+        return by(system, "registry", "iot_keycloak_operations_total", "operation", status="ok")["create"]
+
+    def ended() -> int:
+        return by(system, "rotator", "iot_rotation_duration_seconds_count", "outcome")["TIMEOUT"]
+
+    before, ended_before = created(), ended()
+    package = await fleet.device()
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.seen(package, "rotation/timed_out")
+    assert created() == before + 1
+    assert ended() == ended_before + 1
+    sample = system.samples("registry", "iot_keycloak_operations_total")[0]
+    assert set(sample.labels) == {"operation", "status"}

@@ -1,0 +1,197 @@
+"""The schedule on the real stack: each fire queues the fleet once, also when all rotators were down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from sqlalchemy import select, text
+
+from services.rotator import leader
+from services.rotator.clock import Clock
+from services.rotator.service import Rotator
+from shared import admin, crypto, topics
+from shared.admin import AuditView
+from shared.outbox import Outbox
+from shared.postgres import Database
+from shared.schema import AuditEntry, RotationSchedule
+from shared.settings import RotatorSettings
+from tests.database import run
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+from tests.system import System
+
+GRACE_S = 400 * 24 * 3600
+PATIENCE_S = 30
+NEW_YEAR = "0 0 1 1 *"
+"""It never fires in the midst of a test."""
+EACH_SECOND = "* * * * * *"
+
+
+@pytest.fixture
+def usual(system: System) -> Iterator[None]:
+    """Have the usual rotator back after a test."""
+    yield
+    system.stop("rotator")
+    system.start("rotator")
+
+
+async def restart(system: System, *, zone: str = "Europe/Berlin", grace_s: int = GRACE_S) -> None:
+    """Restart the rotator with a schedule."""
+    await asyncio.to_thread(system.stop, "rotator")
+    await asyncio.to_thread(
+        lambda: system.start(
+            "rotator",
+            MDM_ROTATION_SCHEDULE=NEW_YEAR,
+            MDM_ROTATION_TIME_ZONE=zone,
+            MDM_ROTATION_GRACE_S=str(grace_s),
+            MDM_ROTATION_DEADLINE_S="300",
+        )
+    )
+
+
+@asynccontextmanager
+async def leading(database: Database, expression: str) -> AsyncIterator[Clock]:
+    """Lead on a database of one's own, with this schedule; here it may have a sixth field, of seconds."""
+    url = SecretStr(database.engine.url.render_as_string(hide_password=False))
+    settings = RotatorSettings.model_construct(
+        rotation_schedule=expression, rotation_time_zone="UTC", rotation_grace_s=GRACE_S
+    )
+    async with leader.elected(url, database, poll_s=0.05, lease_s=30) as leadership:
+        vault = crypto.Vault([SecretStr(Fernet.generate_key().decode())])
+        yield Clock(settings, Rotator(leadership, database, Outbox("rotator"), vault))
+
+
+async def done(database: Database) -> list[str]:
+    """The fires in the audit log, in the order in which they were done."""
+    async with database.transaction() as session:
+        rows = await session.scalars(
+            select(AuditEntry.after).where(AuditEntry.actor == "schedule").order_by(AuditEntry.id)
+        )
+        return [row["fire_at"] for row in rows if row]
+
+
+async def fires(fleet: Fleet) -> list[AuditView]:
+    return (await fleet.ask(admin.AUDIT_LIST, actor="schedule")).entries
+
+
+async def shown(fleet: Fleet) -> admin.RotationScheduleView:
+    """What the leader says of its schedule; it answers only after it has made up for what was missed."""
+    return await fleet.ask(admin.ROTATION_SCHEDULE)
+
+
+@pytest.mark.usefixtures("usual")
+async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system: System, stack: Stack) -> None:
+    holder, device, disabled = await fleet.device(), await fleet.device(), await fleet.device()
+    await fleet.ask(admin.DEVICE_UPDATE, device=disabled.client_id, enabled=False)
+    await restart(system)
+    try:
+        async with RawDevice(holder) as raw:
+            # It holds the only slot, so that no other device is offered anything meanwhile.
+            await fleet.ask(admin.ROTATION_START, device=holder.client_id)
+            await raw.receive(topics.ROTATION_OFFER)
+        first = await shown(fleet)
+        assert first.last_fire_at is None
+        assert await fires(fleet) == []
+
+        await run(stack, "UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
+        await restart(system)
+        event = await fleet.witness.seen(None, "rotation/scheduled")
+        await fleet.seen(device, "rotation/queued")
+        made_up = await shown(fleet)
+        await restart(system)
+        assert await shown(fleet) == made_up
+
+        [fire] = await fires(fleet)
+        assert fire.after == event.data
+        assert datetime.fromisoformat(event.data["fire_at"]) == made_up.last_fire_at
+        assert event.data["queued"] >= 1
+        assert event.data["already"] == 1
+        states = [(await fleet.show(one)).rotation_state for one in (holder, device, disabled)]
+        assert states == ["PENDING", "QUEUED", "OK"]
+
+        # Another zone is another schedule.
+        await run(stack, "UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
+        await restart(system, zone="Asia/Tokyo")
+        anew = await shown(fleet)
+        assert (anew.zone, anew.last_fire_at) == ("Asia/Tokyo", None)
+        assert len(await fires(fleet)) == 1
+    finally:
+        await run(stack, "UPDATE mdm.devices SET rotation_state = 'OK' WHERE rotation_state = 'QUEUED'")
+        await run(stack, "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL")
+        await fleet.seen(holder, "rotation/timed_out")
+
+
+@pytest.mark.usefixtures("usual")
+async def test_what_was_missed_for_longer_than_the_grace_is_not_made_up_for(
+    fleet: Fleet, system: System, stack: Stack
+) -> None:
+    before = await fires(fleet)
+    await restart(system, grace_s=0)
+    await run(stack, "UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
+    await restart(system, grace_s=0)
+    assert len((await shown(fleet)).next) == 5
+    assert await fires(fleet) == before
+
+
+async def test_a_leader_fires_by_itself_and_each_fire_is_done_once(database: Database) -> None:
+    async with leading(database, EACH_SECOND) as clock:
+        await clock.begin()
+        assert await done(database) == []
+        running = asyncio.create_task(clock.run())
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await done(database)) < 3:
+                pass
+        running.cancel()
+    fired = await done(database)
+    assert all(earlier < later for earlier, later in pairwise(fired))
+    async with database.transaction() as session:
+        assert (await session.get_one(RotationSchedule, 1)).last_fire_at == datetime.fromisoformat(fired[-1])
+
+
+async def test_a_fire_that_is_cut_off_before_its_commit_is_made_up_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with leading(database, NEW_YEAR) as clock:
+        await clock.begin()
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'"))
+
+    class CutError(Exception):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise CutError
+
+    async with leading(database, NEW_YEAR) as clock:
+        with monkeypatch.context() as patch:
+            patch.setattr(Outbox, "tell", cut)
+            with pytest.raises(CutError):
+                await clock.begin()
+        assert await done(database) == []
+        await clock.begin()
+        await clock.begin()
+    assert len(await done(database)) == 1
+
+
+async def test_a_schedule_that_was_off_meanwhile_makes_up_for_nothing(database: Database) -> None:
+    for expression in (NEW_YEAR, "", NEW_YEAR):
+        async with leading(database, expression) as clock:
+            await clock.begin()
+        async with database.transaction() as session:
+            await session.execute(
+                text("UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
+            )
+    assert await done(database) == []
+
+
+async def test_no_schedule_is_shown_as_empty(fleet: Fleet) -> None:
+    view = await shown(fleet)
+    assert (view.expression, view.zone, view.last_fire_at, view.next) == ("", "UTC", None, [])
