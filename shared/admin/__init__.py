@@ -10,3 +10,4 @@ from shared.admin.models import *
 from shared.admin.names import *
 from shared.admin.operation import *
 from shared.admin.rotation import *
+from shared.admin.secrets import *
