@@ -30,6 +30,7 @@ from cli import (
     models,
     output,
     rotation,
+    secrets,
 )
 from cli.session import Session
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
@@ -76,6 +77,8 @@ app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(commands.app, name="command")
+app.add_typer(secrets.app, name="secrets")
+app.add_typer(rotation.app, name="rotation")
 app.command("rotate")(rotation.rotate)
 app.command("events")(events.events)
 app.command("audit")(audit.show)

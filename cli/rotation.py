@@ -1,4 +1,4 @@
-"""`mdm rotate`: new secrets for devices."""
+"""`mdm rotate` and `mdm rotation`: new secrets for devices."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
+from cli import output, schedule, session
 from shared import admin
 from shared.errors import InvalidInputError
 
 
+app = typer.Typer(help="New secrets for devices: now, or when the schedule says so.")
+app.command("schedule")(schedule.show_schedule)
+
+
+@app.command("start")
 def rotate(
     ctx: typer.Context,
     device: Annotated[

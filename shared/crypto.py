@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+_UNREADABLE = "no master key opens a stored secret; is one missing in MDM_MASTER_KEYS or MDM_MASTER_KEYS_FILE?"
 _SEAL = {"alg": "ECDH-ES", "enc": "A256GCM"}
 
 
@@ -86,4 +87,11 @@ class Vault:
         try:
             return SecretStr(self._fernet.decrypt(token).decode())
         except InvalidToken:
-            raise SecretUnreadableError("no master key opens a stored secret; is one missing?") from None
+            raise SecretUnreadableError(_UNREADABLE) from None
+
+    def reencrypt(self, token: bytes) -> bytes:
+        """Return a Fernet token of the same secret and the first key, or raise SecretUnreadableError."""
+        try:
+            return self._fernet.rotate(token)
+        except InvalidToken:
+            raise SecretUnreadableError(_UNREADABLE) from None

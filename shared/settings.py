@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self, TypeVar
 from zoneinfo import available_timezones
 
 from croniter import CroniterError, croniter
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import crypto
@@ -62,8 +62,13 @@ class RegistrySettings(IdentitySettings):
 class RotatorSettings(IdentitySettings):
     """Settings of the rotator; times in seconds."""
 
+    master_keys_file: Path | None = Field(
+        None, description="a file with the master keys, one on a line or comma separated, instead of master_keys"
+    )
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        description="Fernet keys, comma separated; the first encrypts, all decrypt"
+        (),
+        validate_default=True,
+        description="Fernet keys, comma separated; the first encrypts, all decrypt",
     )
     rotation_deadline_s: float = Field(300, gt=0)
     rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
@@ -105,16 +110,20 @@ class RotatorSettings(IdentitySettings):
 
     @field_validator("master_keys", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(value.split(",")) if isinstance(value, str) else value
-
-    @field_validator("master_keys")
-    @classmethod
-    def _fernet_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _given_or_from_the_file(cls, given: object, info: ValidationInfo) -> object:
+        file: Path | None = info.data.get("master_keys_file")
+        if bool(given) == (file is not None):
+            raise ValueError("exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given")
+        source = "MDM_MASTER_KEYS" if file is None else "MDM_MASTER_KEYS_FILE"
         try:
-            crypto.Vault(keys)
+            keys = str(given).split(",") if file is None else file.read_text().replace(",", " ").split()
+            crypto.Vault([SecretStr(key) for key in keys])
+        except OSError as error:
+            raise ValueError(f"{source} can not be read: {error.strerror}") from None
         except ValueError:
-            raise ValueError("each key must be 32 bytes in base64url, as Fernet.generate_key() makes it") from None
+            raise ValueError(
+                f"{source}: each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
+            ) from None
         return keys
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from services.rotator.clock import Clock
+from services.rotator.keys import Keys
 from services.rotator.service import Rotator
 from shared import admin, messages, topics
 from shared.mqtt import Connection, Route, device_route
@@ -17,6 +18,8 @@ Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDon
 def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
     """Return the routes of all messages that the leader takes."""
     connection = desk.connection
+    # What would hold up the leader's own connection is answered beside it.
+    beside = Desk(rotator.database, connection)
     return [
         device_route(topics.STATUS, partial(on_status, rotator, connection)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
@@ -24,6 +27,7 @@ def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
         device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
         desk.route(admin.ROTATION_START, rotator.start, group=None),
         desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),
     ]
 
 

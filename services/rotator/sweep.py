@@ -73,6 +73,9 @@ class Sweep:
     async def _further(self, work: Work) -> None:
         """Bring one rotation a deed further; when a neighbour is away, its step stays for the next sweep."""
         try:
+            # Before anything else: what this leader can not read it must neither move nor end.
+            for ciphertext in (work.new_secret, work.old_secret):
+                self.rotator.vault.decrypt(ciphertext)
             if work.step == Step.RESTORING or (work.expired and work.step in (Step.SWITCHING, Step.SWITCHED)):
                 await self._restore(work)
             elif work.expired:
@@ -85,7 +88,13 @@ class Sweep:
             raise
         except FleetError as error:
             # What is wrong with one device must not hold up the others; it needs a person.
-            log.exception("rotation.stuck", client_id=work.client_id, step=work.step, reason=error.message)
+            log.exception(
+                "rotation.stuck",
+                rotation_id=str(work.rotation_id),
+                client_id=work.client_id,
+                step=work.step,
+                reason=error.message,
+            )
 
     async def _claim(self) -> bool:
         """Offer the next device a new secret; return whether there may be another to claim."""

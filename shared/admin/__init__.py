@@ -11,3 +11,4 @@ from shared.admin.names import *
 from shared.admin.operation import *
 from shared.admin.rotation import *
 from shared.admin.schedule import *
+from shared.admin.secrets import *

@@ -178,6 +178,16 @@ def test_master_keys_are_exchanged_by_putting_the_new_one_first() -> None:
         vault(new).decrypt(written_before)
 
 
+def test_a_ciphertext_that_is_encrypted_anew_needs_the_first_key_only() -> None:
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    token = vault(new, old).reencrypt(vault(old).encrypt(SECRET))
+
+    assert vault(new).decrypt(token) == SECRET
+    assert vault(new).decrypt(vault(new).reencrypt(token)) == SECRET
+    with pytest.raises(crypto.SecretUnreadableError, match="MDM_MASTER_KEYS"):
+        vault(old).reencrypt(token)
+
+
 @pytest.mark.parametrize("token", [b"", b"no ciphertext", Fernet(Fernet.generate_key()).encrypt(b"x")])
 def test_a_foreign_ciphertext_is_refused(token: bytes) -> None:
     with pytest.raises(crypto.SecretUnreadableError):

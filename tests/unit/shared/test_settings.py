@@ -66,7 +66,8 @@ def test_settings_are_read_from_the_environment(
 def test_every_missing_variable_is_named_at_once(
     kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(re.findall(r"(MDM_\w+): Field required", refusal(kind))) == {f"MDM_{name}" for name in variables}
+    missing = re.findall(r"(MDM_\w+): (?:Field required|Value error, exactly one of)", refusal(kind))
+    assert set(missing) == {f"MDM_{name}" for name in variables}
 
     put(monkeypatch, variables)
     monkeypatch.delenv("MDM_DATABASE_URL")
@@ -171,6 +172,47 @@ def test_a_schedule_is_the_first_saturday_unless_it_is_said_otherwise(
 ) -> None:
     put(monkeypatch, ROTATOR if given is None else ROTATOR | {"ROTATION_SCHEDULE": given})
     assert settings.load(settings.RotatorSettings).rotation_schedule == expression
+
+
+@pytest.mark.parametrize("text", [f"{KEY}\n{OLD_KEY}\n", f"{KEY},{OLD_KEY}", f"\n {KEY} , {OLD_KEY}\r\n\n"])
+def test_master_keys_are_read_from_a_file(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(text)
+    put(monkeypatch, IDENTITY | {"MASTER_KEYS_FILE": str(tmp_path / "keys")})
+    loaded = settings.load(settings.RotatorSettings)
+
+    assert [key.get_secret_value() for key in loaded.master_keys] == [KEY, OLD_KEY]
+    assert KEY not in repr(loaded)
+
+
+@pytest.mark.parametrize("keys", [{}, {"MASTER_KEYS": KEY, "MASTER_KEYS_FILE": "/keys"}])
+def test_master_keys_are_given_in_exactly_one_way(keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, IDENTITY | keys)
+    message = refusal(settings.RotatorSettings)
+
+    assert "exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given" in message
+    assert KEY not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (None, "MDM_MASTER_KEYS_FILE can not be read: No such file or directory"),
+        (b"", "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
+        (f"{KEY}\n{OLD_KEY[:-3]}".encode(), "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
+        (b"\xff\xfe" + KEY.encode(), "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
+    ],
+)
+def test_a_wrong_file_of_master_keys_is_refused_without_showing_it(
+    content: bytes | None, rule: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "keys").write_bytes(content)
+    put(monkeypatch, IDENTITY | {"MASTER_KEYS_FILE": str(tmp_path / "keys")})
+    message = refusal(settings.RotatorSettings)
+
+    assert rule in message
+    assert KEY[:20] not in message
+    assert OLD_KEY[:20] not in message
 
 
 def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,16 @@
+"""Operations on the secrets that are encrypted at rest."""
+
+from __future__ import annotations
+
+from shared.admin.names import Named
+from shared.admin.operation import Nothing, Operation, Result
+
+
+class SecretsRekeyed(Result):
+    """How many rotations under way are encrypted with the first master key now, and those that no key opens."""
+
+    reencrypted: int
+    unreadable: Named
+
+
+SECRETS_REKEY = Operation("rotator", "secrets", "rekey", Nothing, SecretsRekeyed)

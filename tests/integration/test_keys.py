@@ -1,0 +1,189 @@
+"""Master keys on the real stack: changed without losing a secret, and what a rotator does that lacks one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from shared import admin, crypto, messages, topics
+from shared.admin import Package
+from tests import credentials
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+from tests.system import System
+
+Restart = Callable[..., Coroutine[Any, Any, None]]
+SLOT: Final = 900
+OPEN: Final = """
+    SELECT r.* FROM mdm.rotations r JOIN mdm.devices d ON d.id = r.device_id
+    WHERE d.key = $1 AND r.outcome IS NULL"""
+
+
+@asynccontextmanager
+async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def open_rotation(stack: Stack, package: Package) -> asyncpg.Record:
+    async with database(stack) as connection:
+        row = await connection.fetchrow(OPEN, package.device_key)
+    assert row is not None
+    return row
+
+
+@pytest.fixture
+async def restart(system: System) -> AsyncIterator[Restart]:
+    """Restart the rotator with these keys and a long deadline; at the end it is as it was."""
+
+    async def again(keys: str = "", *, file: str = "") -> None:
+        await asyncio.to_thread(system.stop, "rotator")
+        if file:
+            start = partial(system.start, MDM_MASTER_KEYS="", MDM_MASTER_KEYS_FILE=file)
+        else:
+            start = partial(system.start, MDM_MASTER_KEYS=keys)
+        await asyncio.to_thread(partial(start, MDM_ROTATION_DEADLINE_S="120"), "rotator")
+
+    yield again
+    await asyncio.to_thread(system.stop, "rotator")
+    await asyncio.to_thread(system.start, "rotator")
+
+
+@pytest.fixture
+async def second_slot(stack: Stack) -> AsyncIterator[None]:
+    async with database(stack) as connection:
+        await connection.execute("INSERT INTO mdm.rotation_slots VALUES ($1)", SLOT)
+        yield
+        await connection.execute("DELETE FROM mdm.rotation_slots WHERE slot = $1", SLOT)
+
+
+async def logged(stack: Stack, *words: str, after: int) -> None:
+    """Wait until the rotator has logged a line with these words behind so many bytes."""
+    file = stack.folder / "logs" / "rotator.log"
+
+    def found() -> bool:
+        lines = file.read_bytes()[after:].splitlines()
+        return any(all(word.encode() in line for word in words) for line in lines)
+
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(found):
+            pass
+
+
+def written(stack: Stack) -> int:
+    return (stack.folder / "logs" / "rotator.log").stat().st_size
+
+
+async def offered(fleet: Fleet, package: Package) -> None:
+    """Begin a rotation whose offer the device loses with its power."""
+    async with fleet.powered(package, cut_at="publish.rotation.request:before") as power:
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+
+
+async def switched(fleet: Fleet, package: Package) -> None:
+    """Begin a rotation that goes on until its new secret is in force, and leave it there."""
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        rotation_id = (await device.receive(topics.ROTATION_OFFER)).rotation_id
+        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=rotation_id))
+        secret = SecretStr((await device.receive(topics.ROTATION_SECRET)).secret or "")
+        proof = crypto.proof(secret, "stored", rotation_id)
+        await device.send(topics.ROTATION_STORED, messages.RotationStored(rotation_id=rotation_id, proof=proof))
+        await fleet.seen(package, "rotation/switched")
+
+
+@pytest.mark.usefixtures("second_slot")
+async def test_a_rotator_that_lacks_a_key_says_so_goes_on_with_others_and_completes_once_it_has_it(
+    fleet: Fleet, stack: Stack, system: System, restart: Restart
+) -> None:
+    package, other = await fleet.device(), await fleet.device()
+    old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
+    await restart(old)
+    await offered(fleet, package)
+    before = await open_rotation(stack, package)
+
+    end_of_log = written(stack)
+    await restart(new)
+    await logged(stack, "rotation.stuck", str(before["id"]), "MDM_MASTER_KEYS", after=end_of_log)
+    rekeyed = await fleet.ask(admin.SECRETS_REKEY)
+    assert package.client_id in rekeyed.unreadable.names
+    async with fleet.powered(other), fleet.powered(package):
+        await fleet.until(other, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=other.client_id)
+        await fleet.seen(other, "rotation/completed")
+        assert await open_rotation(stack, package) == before
+
+        await restart(f"{new},{old}")
+        await fleet.seen(package, "rotation/completed")
+    assert (await fleet.show(package)).secret_generation == 2
+
+
+@pytest.mark.parametrize("begin", [offered, switched])
+async def test_a_rotator_that_lacks_a_key_does_not_end_a_rotation_though_its_time_is_up(
+    fleet: Fleet,
+    stack: Stack,
+    system: System,
+    restart: Restart,
+    begin: Callable[[Fleet, Package], Coroutine[Any, Any, None]],
+) -> None:
+    package = await fleet.device()
+    await restart(system.settings["MDM_MASTER_KEYS"])
+    await begin(fleet, package)
+    await restart(Fernet.generate_key().decode())
+    async with database(stack) as connection:
+        statement = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND id = $1"
+        await connection.execute(statement, (await open_rotation(stack, package))["id"])
+    before = await open_rotation(stack, package)
+
+    end_of_log = written(stack)
+    await logged(stack, "rotation.stuck", str(before["id"]), after=end_of_log)
+    assert await open_rotation(stack, package) == before
+
+    await restart(system.settings["MDM_MASTER_KEYS"])
+    await fleet.seen(package, "rotation/timed_out")
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+
+
+async def test_after_a_rekey_the_new_key_alone_completes_what_the_old_one_began(
+    fleet: Fleet, stack: Stack, system: System, restart: Restart, tmp_path: Path
+) -> None:
+    package = await fleet.device()
+    old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
+    await restart(old)
+    await offered(fleet, package)
+
+    file = tmp_path / "master-keys"
+    file.write_text(f"{new}\n{old}\n")
+    await restart(file=str(file))
+    request = admin.SECRETS_REKEY.request(request_id=f"rekey-{package.device_key}")
+    first = await fleet.admin.call(admin.SECRETS_REKEY, request)
+    stored = await open_rotation(stack, package)
+    again = await fleet.admin.call(admin.SECRETS_REKEY, request)
+    assert (first.reencrypted, first.unreadable) == (1, admin.Named(count=0, names=[]))
+    assert again == first
+    assert await open_rotation(stack, package) == stored  # the same request is answered, not done again
+    anew = await fleet.ask(admin.SECRETS_REKEY)
+    assert (anew.reencrypted, anew.unreadable.count) == (1, 0)
+
+    file.write_text(new)
+    await restart(file=str(file))
+    async with fleet.powered(package):
+        await fleet.seen(package, "rotation/completed")
+    view = await fleet.show(package)
+    assert (view.rotation_state, view.secret_generation) == ("OK", 2)
