@@ -10,7 +10,6 @@ from cli import output, schedule, session
 from shared import admin
 from shared.errors import InvalidInputError
 
-
 app = typer.Typer(help="New secrets for devices: now, or when the schedule says so.")
 app.command("schedule")(schedule.show_schedule)
 

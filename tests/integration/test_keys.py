@@ -23,7 +23,6 @@ from tests.stack import Stack
 from tests.system import System
 
 Restart = Callable[..., Coroutine[Any, Any, None]]
-SLOT: Final = 900
 OPEN: Final = """
     SELECT r.* FROM mdm.rotations r JOIN mdm.devices d ON d.id = r.device_id
     WHERE d.key = $1 AND r.outcome IS NULL"""
@@ -47,7 +46,7 @@ async def open_rotation(stack: Stack, package: Package) -> asyncpg.Record:
 
 @pytest.fixture
 async def restart(system: System) -> AsyncIterator[Restart]:
-    """Restart the rotator with these keys and a long deadline; at the end it is as it was."""
+    """Restart the rotator with these keys, a long deadline and two slots; at the end it is as it was."""
 
     async def again(keys: str = "", *, file: str = "") -> None:
         await asyncio.to_thread(system.stop, "rotator")
@@ -55,19 +54,13 @@ async def restart(system: System) -> AsyncIterator[Restart]:
             start = partial(system.start, MDM_MASTER_KEYS="", MDM_MASTER_KEYS_FILE=file)
         else:
             start = partial(system.start, MDM_MASTER_KEYS=keys)
-        await asyncio.to_thread(partial(start, MDM_ROTATION_DEADLINE_S="120"), "rotator")
+        await asyncio.to_thread(
+            partial(start, MDM_ROTATION_DEADLINE_S="120", MDM_ROTATION_MAX_PARALLEL="2"), "rotator"
+        )
 
     yield again
     await asyncio.to_thread(system.stop, "rotator")
     await asyncio.to_thread(system.start, "rotator")
-
-
-@pytest.fixture
-async def second_slot(stack: Stack) -> AsyncIterator[None]:
-    async with database(stack) as connection:
-        await connection.execute("INSERT INTO mdm.rotation_slots VALUES ($1)", SLOT)
-        yield
-        await connection.execute("DELETE FROM mdm.rotation_slots WHERE slot = $1", SLOT)
 
 
 async def logged(stack: Stack, *words: str, after: int) -> None:
@@ -107,7 +100,6 @@ async def switched(fleet: Fleet, package: Package) -> None:
         await fleet.seen(package, "rotation/switched")
 
 
-@pytest.mark.usefixtures("second_slot")
 async def test_a_rotator_that_lacks_a_key_says_so_goes_on_with_others_and_completes_once_it_has_it(
     fleet: Fleet, stack: Stack, system: System, restart: Restart
 ) -> None:
