@@ -74,7 +74,9 @@ class RotatorSettings(IdentitySettings):
     rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
     rotation_schedule: str = Field("0 8 * * 6#1", description="cron expression of five fields; empty: none")
     rotation_time_zone: str = Field("UTC", description="IANA name of the zone that the schedule is in")
-    rotation_grace_s: float = Field(24 * 3600, ge=0, description="how late a missed fire is still made up for")
+    rotation_grace_s: float = Field(
+        24 * 3600, ge=60, description="how late a fire still counts; a leader is never quite on time"
+    )
     rotation_max_parallel: int = Field(1, ge=1, description="how many devices rotate at a time")
     sweep_s: float = Field(1, gt=0, description="how often the leader looks without being rung for")
     leader_poll_s: float = Field(0.5, gt=0)

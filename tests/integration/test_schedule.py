@@ -134,9 +134,9 @@ async def test_what_was_missed_for_longer_than_the_grace_is_not_made_up_for(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
     before = await fires(fleet)
-    await restart(system, grace_s=0)
+    await restart(system, grace_s=60)
     await run(stack, "UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
-    await restart(system, grace_s=0)
+    await restart(system, grace_s=60)
     assert len((await shown(fleet)).next) == 5
     assert await fires(fleet) == before
 

@@ -99,7 +99,7 @@ def test_every_missing_variable_is_named_at_once(
         ("ROTATION_TIME_ZONE", "Europe"),
         ("ROTATION_TIME_ZONE", "Europe/Bonn"),
         ("ROTATION_TIME_ZONE", "../etc/passwd"),
-        ("ROTATION_GRACE_S", "-1"),
+        ("ROTATION_GRACE_S", "59.9"),
         ("ROTATION_MAX_PARALLEL", "0"),
         ("SWEEP_S", "0"),
         ("LEADER_POLL_S", "0"),
