@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +11,13 @@ from typing import Any, Final
 import asyncpg
 import pytest
 from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
-from shared import admin, crypto, messages, topics
+from shared import admin
 from shared.admin import Package
 from tests import credentials
 from tests.fleet import Fleet
 from tests.raw import RawDevice
+from tests.sql import database
 from tests.stack import Stack
 from tests.system import System
 
@@ -27,15 +26,6 @@ SLOT: Final = 900
 OPEN: Final = """
     SELECT r.* FROM mdm.rotations r JOIN mdm.devices d ON d.id = r.device_id
     WHERE d.key = $1 AND r.outcome IS NULL"""
-
-
-@asynccontextmanager
-async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def open_rotation(stack: Stack, package: Package) -> asyncpg.Record:
@@ -99,11 +89,7 @@ async def switched(fleet: Fleet, package: Package) -> None:
     """Begin a rotation that goes on until its new secret is in force, and leave it there."""
     async with RawDevice(package) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        rotation_id = (await device.receive(topics.ROTATION_OFFER)).rotation_id
-        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=rotation_id))
-        secret = SecretStr((await device.receive(topics.ROTATION_SECRET)).secret or "")
-        proof = crypto.proof(secret, "stored", rotation_id)
-        await device.send(topics.ROTATION_STORED, messages.RotationStored(rotation_id=rotation_id, proof=proof))
+        await device.store_secret()
         await fleet.seen(package, "rotation/switched")
 
 
