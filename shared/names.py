@@ -30,6 +30,18 @@ def named(name: str) -> ColumnElement[bool]:
     return and_(Device.key == found["key"], DeviceModel.code == model_code if model_code else true())
 
 
+def selected(name: str | None, *, tag: str | None = None, model: str | None = None) -> ColumnElement[bool]:
+    """Return the condition on Device and DeviceModel that all of these hold; None asks nothing.
+
+    Raise NotFoundError when no device can have this name.
+    """
+    return and_(
+        true() if name is None else named(name),
+        true() if tag is None else Device.tags.any_() == tag,
+        true() if model is None else DeviceModel.code == model,
+    )
+
+
 def unknown(name: str) -> NotFoundError:
     """Return the error that says that there is no such device."""
     return NotFoundError(f"there is no device {name}", device=name)

@@ -6,14 +6,15 @@ import asyncio
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
+from uuid import UUID
 
 import aiomqtt
 from joserfc.jwk import OKPKey
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from shared import crypto, topics
 from shared.admin import ClaimPackage, Package
-from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest
+from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest, RotationRequest, RotationStored
 from shared.topics import Topic
 from tests.credentials import claim_client, device_client
 
@@ -95,6 +96,19 @@ class RawDevice(RawClient):
         self.client_id = package.client_id
         wanted = f"{topics.PREFIX}/d/{package.client_id}/down/#"
         super().__init__(device_client(package, session_s=session_s), wanted, client_id=package.client_id)
+
+    async def fetch_secret(self) -> tuple[UUID, SecretStr]:
+        """Wait for an offer, ask for its secret, and return both."""
+        rotation_id = (await self.receive(topics.ROTATION_OFFER)).rotation_id
+        await self.send(topics.ROTATION_REQUEST, RotationRequest(rotation_id=rotation_id))
+        return rotation_id, SecretStr((await self.receive(topics.ROTATION_SECRET)).secret or "")
+
+    async def store_secret(self) -> SecretStr:
+        """Go on until it is proven that the new secret is stored, and return it."""
+        rotation_id, secret = await self.fetch_secret()
+        proof = crypto.proof(secret, "stored", rotation_id)
+        await self.send(topics.ROTATION_STORED, RotationStored(rotation_id=rotation_id, proof=proof))
+        return secret
 
 
 class RawMachine(RawClient):

@@ -30,17 +30,11 @@ async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: in
     query = (
         select(Device.id, Device.key, Device.enabled, DeviceModel.code, DeviceModel.commands)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.lifecycle == "ACTIVE")
+        .where(Device.lifecycle == "ACTIVE", names.selected(wanted.device, tag=wanted.tag, model=wanted.model))
         .order_by(Device.id)
         .limit(limit)
         .with_for_update(of=Device, read=True, key_share=True)
     )
-    if wanted.device is not None:
-        query = query.where(names.named(wanted.device))
-    if wanted.tag is not None:
-        query = query.where(Device.tags.any_() == wanted.tag)
-    if wanted.model is not None:
-        query = query.where(DeviceModel.code == wanted.model)
     return [Target(*row) for row in await session.execute(query)]
 
 

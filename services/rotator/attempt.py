@@ -28,6 +28,11 @@ def offer_of(rotation: Rotation) -> messages.RotationOffer:
     )
 
 
+def is_cancelled(rotation: Rotation) -> bool:
+    """Say whether an admin has called it off, which leaves it no time at all: it is not tried again."""
+    return rotation.deadline_at <= rotation.started_at
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A rotation that is locked in a transaction, with its device."""
@@ -87,15 +92,16 @@ class Attempt:
         self.tell("rotation/completed")
 
     def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
-        """Let the attempt end with the old secret in force."""
+        """Let the attempt end with the old secret in force, to be tried again unless it is cancelled."""
         at_step = self.rotation.step
+        cancelled_by_admin = is_cancelled(self.rotation)
         self.advance(event)
-        self.device.rotation_state = "TIMEOUT"
-        self.device.rotation_retry_at = now + retry_in
+        self.device.rotation_state = "OK" if cancelled_by_admin else "TIMEOUT"
+        self.device.rotation_retry_at = None if cancelled_by_admin else now + retry_in
         self._close(now)
         cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
         self.outbox.put(self.session, topics.ROTATION_CANCELLED, cancelled, client_id=self.client_id)
-        self.tell("rotation/timed_out", at_step=at_step)
+        self.tell("rotation/timed_out", at_step=at_step, cancelled=cancelled_by_admin)
 
     def tell(self, event: str, **facts: object) -> None:
         """Tell an event of this attempt once the transaction has committed."""

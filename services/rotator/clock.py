@@ -11,13 +11,13 @@ import structlog
 from sqlalchemy import delete, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.rotator import db
+from services.rotator import campaign_db
 from services.rotator.schedule import Schedule
 from services.rotator.service import Rotator
 from shared import admin
 from shared.errors import UnavailableError
 from shared.requests import Caller
-from shared.schema import AuditEntry, RotationSchedule
+from shared.schema import AuditEntry, Device, RotationSchedule
 from shared.settings import RotatorSettings
 
 log = structlog.get_logger()
@@ -97,8 +97,9 @@ class Clock:
             self.rotator.rung.set()
 
     async def _fire(self, session: AsyncSession, fire: datetime) -> None:
-        done = self.rotator.queue(session, await db.rotatable(session, None))
-        facts = {"fire_at": fire.isoformat(), "queued": len(done.queued), "already": len(done.already)}
+        enabled = await campaign_db.targets(session, Device.enabled.is_(True))
+        queued = await campaign_db.queue(session, enabled)
+        facts = {"fire_at": fire.isoformat(), "queued": len(queued), "already": len(enabled) - len(queued)}
         session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts))
         self.rotator.outbox.tell(session, "rotation/scheduled", data=facts)
         log.info("rotation.scheduled", **facts)

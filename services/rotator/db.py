@@ -128,15 +128,3 @@ async def waiting(session: AsyncSession, client_id: str) -> Rotation | None:
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .where(names.named(client_id), Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
     )
-
-
-async def rotatable(session: AsyncSession, name: str | None) -> list[tuple[Device, str]]:
-    """Return and lock the enabled devices, all or the one of this name, each with its client id."""
-    rows = await session.execute(
-        select(Device, DeviceModel.code)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.lifecycle == "ACTIVE", Device.enabled, names.named(name) if name else true())
-        .order_by(Device.secret_created_at)
-        .with_for_update(of=Device)
-    )
-    return [(device, names.client_id(code, device.key)) for device, code in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 
+from services.rotator.campaigns import Campaigns
 from services.rotator.clock import Clock
 from services.rotator.keys import Keys
 from services.rotator.service import Rotator
@@ -20,13 +21,17 @@ def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
     connection = desk.connection
     # What would hold up the leader's own connection is answered beside it.
     beside = Desk(rotator.database, connection)
+    campaigns = Campaigns(rotator)
     return [
         device_route(topics.STATUS, partial(on_status, rotator, connection)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
-        desk.route(admin.ROTATION_START, rotator.start, group=None),
+        desk.route(admin.ROTATION_START, campaigns.start, group=None),
+        desk.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
         desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
+        beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
         beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),
     ]
 

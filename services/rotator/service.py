@@ -1,4 +1,4 @@
-"""What the leader does at a message: it takes the device's word, and queues devices at an admin's.
+"""What the leader does at a message: it takes the device's word.
 
 Each change of state is one transaction on the leader's connection, with what must be said of it in the outbox.
 The secret itself is never stored for sending: it is answered straight, and a device that misses it asks again.
@@ -13,17 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from services.rotator import db
 from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.leader import Leadership
-from shared import admin, crypto, messages, names
+from shared import crypto, messages
 from shared.outbox import Outbox
 from shared.postgres import Database
-from shared.requests import Caller
-from shared.schema import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +103,3 @@ class Rotator:
         """Return how many devices are in each state of rotation."""
         async with self.database.transaction() as session:
             return await db.count_states(session)
-
-    async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
-        """Queue one device, or all that are enabled."""
-        rows = await db.rotatable(caller.session, request.device)
-        if request.device is not None and not rows:
-            raise names.unknown(request.device)
-        done = self.queue(caller.session, rows)
-        for client_id in done.queued:
-            caller.audit("rotation.start", client_id)
-        self.rung.set()
-        return done
-
-    def queue(self, session: AsyncSession, rows: list[tuple[Device, str]]) -> admin.RotationQueued:
-        """Queue devices, locked and each with its client id, that are not queued or under way."""
-        queued, already = [], []
-        for device, client_id in rows:
-            if device.rotation_state in ("QUEUED", "PENDING"):
-                already.append(client_id)
-                continue
-            device.rotation_state = "QUEUED"
-            device.rotation_retry_at = None
-            queued.append(client_id)
-            self.outbox.tell(session, "rotation/queued", client_id)
-        return admin.RotationQueued(queued=queued, already=already)

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field
 
-from shared.admin.names import CommandName, DeviceName, ModelCode, Tag
+from shared.admin.names import CommandName, DeviceName, PageSize, Selection
 from shared.admin.operation import Operation, Request, Result
 from shared.messages import Count, Document
 
 MAX_BATCH: Final = 10_000
 """To so many devices a command can go at once: the answer, which names each, is one message."""
 CommandOutcome = Literal["waiting", "ok", "failed", "expired"]
-PageSize = Annotated[int, Field(ge=1, le=500)]
 
 
-class CommandSend(Request):
+class CommandSend(Selection):
     """Tell one device, or all that fit `tag` and `model`, to do something once, before it expires.
 
     The devices' models must list `name`, unless it is `reboot` or `identify`; else none of them is told.
     """
 
-    device: DeviceName | None = None
-    all: bool = False
-    tag: Tag | None = None
-    model: ModelCode | None = None
     name: CommandName
     arguments: Document = {}
     expires_in_s: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 60
-
-    @model_validator(mode="after")
-    def _one_or_many(self) -> Self:
-        many = self.all or self.tag is not None or self.model is not None
-        if (self.device is not None) == many:
-            raise ValueError("either device, or at least one of all, tag and model must be given")
-        return self
 
 
 class CommandRef(Result):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,11 @@ from typing import Any, Final
 import asyncpg
 import pytest
 from cryptography.fernet import Fernet
-from pydantic import SecretStr
 
-from shared import admin, crypto, messages, topics
+from shared import admin
 from shared.admin import Package
 from tests import credentials
+from tests.database import run
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
@@ -28,19 +27,8 @@ OPEN: Final = """
     WHERE d.key = $1 AND r.outcome IS NULL"""
 
 
-@asynccontextmanager
-async def database(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
 async def open_rotation(stack: Stack, package: Package) -> asyncpg.Record:
-    async with database(stack) as connection:
-        row = await connection.fetchrow(OPEN, package.device_key)
-    assert row is not None
+    [row] = await run(stack, OPEN, package.device_key)
     return row
 
 
@@ -92,11 +80,7 @@ async def switched(fleet: Fleet, package: Package) -> None:
     """Begin a rotation that goes on until its new secret is in force, and leave it there."""
     async with RawDevice(package) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        rotation_id = (await device.receive(topics.ROTATION_OFFER)).rotation_id
-        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=rotation_id))
-        secret = SecretStr((await device.receive(topics.ROTATION_SECRET)).secret or "")
-        proof = crypto.proof(secret, "stored", rotation_id)
-        await device.send(topics.ROTATION_STORED, messages.RotationStored(rotation_id=rotation_id, proof=proof))
+        await device.store_secret()
         await fleet.seen(package, "rotation/switched")
 
 
@@ -137,9 +121,8 @@ async def test_a_rotator_that_lacks_a_key_does_not_end_a_rotation_though_its_tim
     await restart(system.settings["MDM_MASTER_KEYS"])
     await begin(fleet, package)
     await restart(Fernet.generate_key().decode())
-    async with database(stack) as connection:
-        statement = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND id = $1"
-        await connection.execute(statement, (await open_rotation(stack, package))["id"])
+    statement = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND id = $1"
+    await run(stack, statement, (await open_rotation(stack, package))["id"])
     before = await open_rotation(stack, package)
 
     end_of_log = written(stack)

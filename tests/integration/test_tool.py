@@ -107,3 +107,23 @@ async def test_a_command_is_waited_for_until_it_is_answered_or_expired(
     assert (expired.status, expired.output.split()[3:]) == (1, [package.client_id, "expired", "-"]), expired.errors
     listed = json.loads((await mdm("command", "list", package.device_key, "--json", **environment)).output)
     assert [it["outcome"] for it in listed["commands"]] == ["expired", "ok"]
+
+
+async def test_a_rotation_is_started_watched_looked_up_and_called_off(
+    fleet: Fleet, environment: dict[str, str]
+) -> None:
+    package = await fleet.device()
+    assert (await mdm("rotation", "cancel", "--all", **environment)).status == 0
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        started = await mdm("rotation", "start", package.device_key, **environment)
+        watched = await mdm("rotation", "status", "--watch", "--json", **environment)
+    assert (started.status, started.output.split()[2:]) == (0, [package.client_id, "queued"]), started.errors
+    counts = json.loads(watched.output)["counts"]
+    assert (counts["queued"], counts["pending"]) == (0, 0)
+    assert watched.status == (1 if counts["timeout"] else 0)
+    history = json.loads((await mdm("rotation", "history", package.device_key, "--json", **environment)).output)
+    assert [(it["generation"], it["outcome"]) for it in history["rotations"]] == [(2, "DONE")]
+    again = await mdm("rotation", "cancel", package.device_key, **environment)
+    assert (again.status, again.errors) == (0, "nothing to cancel\n")
+    assert (await mdm("rotation", "schedule", **environment)).output == "no schedule is set\n"

@@ -109,7 +109,6 @@ def test_json_may_be_asked_for_before_and_after_the_command(
         (("model", "add", "a", "--chip", "esp32"), "registry.model.add", fakes.model()),
         (("device", "list"), "registry.device.list", admin.Devices(devices=[fakes.device()])),
         (("firmware", "list"), "firmware.image.list", admin.Images(images=[fakes.image()])),
-        (("rotate", "--all"), "rotator.rotation.start", admin.RotationQueued(queued=["a"], already=[])),
         (
             ("device", "config", "set", "x", "a=1"),
             "registry.config.set",
@@ -156,16 +155,6 @@ def test_provision_prints_the_package_where_asked_to(fake: fakes.FakeAdmin, mdm:
     fake.answers["registry.device.provision"] = fakes.package()
     shown = mdm("device", "provision", "x", "--output", "-").stdout
     assert admin.Package.model_validate_json(shown) == fakes.package()
-
-
-def test_rotate_takes_one_device_or_all(fake: fakes.FakeAdmin, mdm: Run) -> None:
-    fake.answers["rotator.rotation.start"] = admin.RotationQueued(queued=["a"], already=["b"])
-    shown = mdm("rotate", "abcd1234").stdout
-    assert shown.splitlines()[1:] == ["a       queued", "b       already queued or under way"]
-    fake.answers["rotator.rotation.start"] = admin.RotationQueued(queued=[], already=[])
-    assert mdm("rotate", "--all").stderr == "no device is enabled: nothing to rotate\n"
-    sent = [request.model_dump(exclude={"request_id"}) for _, request in fake.requests]
-    assert sent == [{"device": "abcd1234", "all": False}, {"device": None, "all": True}]
 
 
 @pytest.mark.parametrize("arrived", [0, 5, 13])

@@ -1,0 +1,137 @@
+"""Rotations as an admin sees them: started and called off for one device or many, looked at, and looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.rotator import attempt, campaign_db, db
+from services.rotator.campaign_db import Target
+from services.rotator.service import Rotator
+from shared import admin, names
+from shared.errors import ConflictError, NotFoundError
+from shared.requests import Caller
+from shared.schema import Device, Rotation
+
+
+@dataclass(frozen=True, slots=True)
+class Campaigns:
+    """What an admin wants of rotations."""
+
+    rotator: Rotator
+
+    async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
+        """Queue the devices that are meant and enabled; raise if there is none."""
+        meant = names.selected(request.device, tag=request.tag, model=request.model)
+        found = await campaign_db.targets(caller.session, meant)
+        if not found:
+            raise names.unknown(request.device) if request.device else NotFoundError("no device fits")
+        enabled = [target for target in found if target.enabled]
+        skipped = _named(target for target in found if not target.enabled)
+        if not enabled:
+            raise ConflictError("every device that fits is disabled", skipped=skipped.names)
+        queued = await campaign_db.queue(caller.session, enabled)
+        if queued:
+            self._note(caller, request, "rotation.start", "rotation/queued", queued)
+        self.rotator.rung.set()
+        return admin.RotationQueued(
+            queued=_named(queued),
+            already=_named(
+                target for target in enabled if target.state in ("QUEUED", "PENDING") and not target.cancelled
+            ),
+            ending=_named(target for target in enabled if target.cancelled),
+            skipped=skipped,
+        )
+
+    async def cancel(self, caller: Caller, request: admin.RotationCancel) -> admin.RotationCancelled:
+        """Call off what has not begun or would be tried again, and let what is under way end by its own rules."""
+        meant = Device.rotation_state != "OK" if request.all else names.selected(request.device)
+        found = await campaign_db.targets(caller.session, meant)
+        if request.device is not None and not found:
+            raise names.unknown(request.device)
+        dequeued, not_retried, ending = (
+            [target for target in found if target.state == state] for state in ("QUEUED", "TIMEOUT", "PENDING")
+        )
+        await campaign_db.set_state(caller.session, dequeued + not_retried, "OK")
+        await campaign_db.cancel(caller.session, ending)
+        cancelled = dequeued + not_retried + ending
+        if cancelled:
+            self._note(caller, request, "rotation.cancel", "rotation/cancelled", cancelled)
+        self.rotator.rung.set()
+        return admin.RotationCancelled(
+            dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
+        )
+
+    async def status(self, caller: Caller, request: admin.RotationStatus) -> admin.RotationOverview:
+        """Return how the devices stand, and a page of the rotations under way."""
+        counts = await db.count_states(caller.session)
+        rows = await campaign_db.under_way(caller.session, request)
+        now = datetime.now(UTC)
+        return admin.RotationOverview(
+            counts=admin.RotationCounts(**{state.lower(): count for state, count in counts.items()}),
+            under_way=[_under_way(rotation, slot, client_id, now) for rotation, slot, client_id in rows],
+            next=rows[-1][1] if len(rows) == request.limit else None,
+        )
+
+    async def history(self, caller: Caller, request: admin.RotationHistory) -> admin.Rotations:
+        """Return a page of a device's rotations."""
+        client_id = await campaign_db.client_id(caller.session, request.device)
+        found = await campaign_db.history(caller.session, request)
+        return admin.Rotations(
+            client_id=client_id,
+            rotations=[_entry(rotation) for rotation in found],
+            next=found[-1].generation if len(found) == request.limit else None,
+        )
+
+    def _note(
+        self,
+        caller: Caller,
+        request: admin.RotationStart | admin.RotationCancel,
+        action: str,
+        event: str,
+        devices: list[Target],
+    ) -> None:
+        """Note what was done: one entry and one event, however many devices there are."""
+        if request.device is not None:
+            client_id = devices[0].client_id
+            caller.audit(action, client_id)
+            self.rotator.outbox.tell(caller.session, event, client_id)
+            return
+        asked = request.model_dump(exclude={"request_id"}, exclude_defaults=True)
+        caller.audit(action, "rotation", after={**asked, "devices": len(devices)})
+        self.rotator.outbox.tell(caller.session, event, data={"devices": len(devices)})
+
+
+def _named(targets: Iterable[Target]) -> admin.Named:
+    return admin.Named.of([target.client_id for target in targets])
+
+
+def _under_way(rotation: Rotation, slot: int, client_id: str, now: datetime) -> admin.RotationUnderWay:
+    return admin.RotationUnderWay(
+        client_id=client_id,
+        rotation_id=rotation.id,
+        generation=rotation.generation,
+        step=rotation.step,
+        slot=slot,
+        started_at=rotation.started_at,
+        left_s=max(0, int((rotation.deadline_at - now).total_seconds())),
+        cancelled=attempt.is_cancelled(rotation),
+    )
+
+
+def _entry(rotation: Rotation) -> admin.RotationEntry:
+    ended = rotation.ended_at
+    return admin.RotationEntry(
+        rotation_id=rotation.id,
+        generation=rotation.generation,
+        step=rotation.step,
+        outcome=rotation.outcome,
+        started_at=rotation.started_at,
+        delivered_at=rotation.delivered_at,
+        stored_at=rotation.stored_at,
+        switched_at=rotation.switched_at,
+        ended_at=ended,
+        duration_s=None if ended is None else (ended - rotation.started_at).total_seconds(),
+        refused_proofs=rotation.refused_proofs,
+    )
