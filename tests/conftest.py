@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cli.client import Admin
 from tests import matrix
@@ -18,6 +19,10 @@ from tests.system import System
 from tests.witness import watching
 
 DEADLINE_S = 5
+
+# How long an example takes says nothing on a machine that does other work too.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

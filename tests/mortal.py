@@ -90,10 +90,18 @@ def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[Death]:
     found = []
     often = set(noise)
     for step in steps:
+        if _began_earlier(step, seen):
+            continue
         seen[step] += 1
         if seen[step] == 1 or step not in often:
             found.append(Death(step, seen[step]))
     return found
+
+
+def _began_earlier(step: str, counts: Counter[str]) -> bool:
+    """Whether a step ends something that began before the counting did: an answer is read before its PUBACK."""
+    deed, _, moment = step.rpartition(":")
+    return moment == "after" and counts[step] == counts[f"{deed}:before"]
 
 
 class _Mortal:
@@ -108,6 +116,8 @@ class _Mortal:
         death = self._fate.sentence()
         if death is None:
             self._counts.clear()
+            return
+        if _began_earlier(step, self._counts):
             return
         self._counts[step] += 1
         if (step, self._counts[step]) == (death.step, death.nth):

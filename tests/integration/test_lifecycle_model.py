@@ -91,7 +91,7 @@ async def check(fleet: Fleet, model: Model) -> None:
         assert not await credentials.broker_accepts(dead)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(deeds=st.lists(st.sampled_from(Deed), min_size=4, max_size=12))
 async def test_a_device_is_what_was_done_with_it_in_any_order(
     fleet: Fleet, stack: Stack, deeds: list[Deed]

@@ -32,7 +32,7 @@ BASE: dict[str, nvs_reader.Value] = {
 }
 AWKWARD = ['a,b"\nc', "=1+1", "#home", "a\n=b", '"', '""', " a ", "a\tb", "Küche 🙂", "\n", "'", ",", "\u2028"]
 # Files are written for each example, and a fresh checkout first makes Hypothesis's table of Unicode.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
 characters = st.characters(codec="utf-8", exclude_characters="\0\r")
 ssids = st.text(characters, min_size=1, max_size=32).filter(
     lambda text: len(text.encode()) <= 32 and "\n#" not in text
@@ -79,7 +79,7 @@ def test_keys_are_short_enough_for_nvs() -> None:
     assert max(len(row.key) for row in entries) <= 15
 
 
-@unhurried
+@patient
 @given(ssid=ssids, password=passwords)
 def test_each_name_and_password_comes_back_by_image_and_by_csv(ssid: str, password: str) -> None:
     entries = nvs.rows(package(), nvs.Wifi(ssid, password))
@@ -94,7 +94,7 @@ def test_an_awkward_name_is_a_value_and_nothing_else(ssid: str) -> None:
     assert nvs_reader.read(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": '=,"12345'}}
 
 
-@unhurried
+@patient
 @given(
     generation=st.integers(0, 2**32 - 1),
     port=st.integers(0, 2**16 - 1),
@@ -181,7 +181,7 @@ def test_a_network_does_not_show_its_password() -> None:
 IMAGE = nvs.image(nvs.rows(package(ca_certificate=certificate(3900)), nvs.Wifi("home")), size_bytes=0x4000)
 
 
-@unhurried
+@patient
 @given(place=st.integers(0, len(IMAGE) * 8 - 1))
 def test_the_reader_sees_each_flipped_bit_that_changes_a_value(place: int) -> None:
     broken = bytearray(IMAGE)

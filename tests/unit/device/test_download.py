@@ -78,7 +78,7 @@ def test_another_image_or_slot_starts_from_zero(tmp_path: Path, other: Wish) -> 
     assert begin(tmp_path, other).percent == 0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     before=st.integers(1, 1100),
     after=st.integers(1, 1100),

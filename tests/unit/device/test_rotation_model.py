@@ -221,7 +221,6 @@ def _pick(bag: list[BaseModel], pick: int, *, keep: bool) -> BaseModel:
 Fleet.TestCase.settings = settings(
     max_examples=100,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 TestEveryInterleaving = Fleet.TestCase
