@@ -200,7 +200,7 @@ async def test_the_protocol_s_ways_are_open(broker: Broker, sender: str, topic: 
         ("svc-registry", "mdm/v1/replies/other/one", "admin"),
         # A service speaks for itself.
         ("svc-firmware", "mdm/v1/d/{first}/up/status", "svc-registry"),
-        ("svc-registry", "mdm/v1/d/{first}/up/config/get", "svc-rotator"),
+        ("svc-rotator", "mdm/v1/d/{first}/up/config/get", "svc-registry"),
         ("svc-rotator", "mdm/v1/services/registry/1/status", "admin"),
         # The account that manages accounts does nothing else.
         ("svc-accounts", "mdm/v1/d/{first}/down/config", "first"),

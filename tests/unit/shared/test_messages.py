@@ -43,6 +43,7 @@ JSON = st.recursive(
 )
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
     UUID: st.uuids(),
     AwareDatetime: st.datetimes(timezones=ZONES),
     type(None): st.none(),
@@ -141,11 +142,16 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
             optional={"reason": fields["reason"]},
         )
         return (granted | withheld).map(lambda facts: model(**facts))
-    if model in {admin.RotationStart, admin.CommandSend}:
-        others = {name: fields[name] for name in optional - {"device", "all", "tag", "model"}}
+    if model is admin.RotationCancel or issubclass(model, admin.Selection):
+        chosen = optional & {"device", "all", "tag", "model"}
+        others = {name: fields[name] for name in optional - chosen}
+        by_group = {name: given_value(fields[name]) for name in chosen & {"tag", "model"}}
         one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])}, optional=others)
-        every = st.fixed_dictionaries({**required, "all": st.just(value=True)}, optional=others)
-        return (one | every).map(lambda facts: model(**facts))
+        every = st.fixed_dictionaries({**required, "all": st.just(value=True)}, optional=others | by_group)
+        some = [
+            st.fixed_dictionaries({**required, name: by_group[name]}, optional=others) for name in sorted(by_group)
+        ]
+        return st.one_of(one, every, *some).map(lambda facts: model(**facts))
     drawn = st.fixed_dictionaries(required, optional={name: fields[name] for name in optional})
     return drawn.map(lambda facts: model(**facts))
 
