@@ -1,0 +1,175 @@
+"""No secret is left in the clear: not in the database, in no log, in no retained message, in no event and answer.
+
+What is looked through is what the whole run of tests has left so far, not only what this module did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from cli.client import Admin, AnswerError
+from shared import admin, crypto, messages, topics
+from tests import credentials
+from tests.fleet import Fleet
+from tests.integration.test_registry import sql
+from tests.raw import RawDevice
+from tests.servers.mosquitto import Mosquitto
+from tests.stack import Stack
+from tests.system import System
+
+PAGE = 100
+
+
+class Heard:
+    """All events, as they came."""
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    async def listen(self, admin: Admin) -> None:
+        async for noun, verb, event in admin.events():
+            self.text += f"{noun}/{verb} {event.model_dump_json()}\n".encode()
+
+
+@pytest.fixture
+async def heard(system: System) -> AsyncIterator[Heard]:
+    events = Heard()
+    async with Admin(system.profile) as listener:
+        task = asyncio.create_task(events.listen(listener), name="events")
+        yield events
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def spellings(secret: str) -> Iterable[bytes]:
+    """Yield a secret as text, as PostgreSQL writes bytes, and in base64 wherever it may begin."""
+    plain = secret.encode()
+    yield plain
+    yield plain.hex().encode()
+    for shift in range(3):
+        yield base64.b64encode(b"\0" * shift + plain)[4 : len(plain)]
+
+
+def leaks(secrets: Mapping[str, str], places: Mapping[str, bytes]) -> list[str]:
+    """Say which secret stands in which place, without saying the secret."""
+    return [
+        f"{whose}: in {place}"
+        for whose, secret in secrets.items()
+        for place, text in places.items()
+        if any(spelling in text for spelling in spellings(secret))
+    ]
+
+
+async def database(stack: Stack) -> bytes:
+    """Return every row of every table of ours."""
+    tables = await sql(stack, "SELECT tablename FROM pg_tables WHERE schemaname = 'mdm' ORDER BY 1")
+    assert tables
+    rows = [row for (table,) in tables for row in await sql(stack, f"SELECT t::text FROM mdm.{table} t")]  # noqa: S608
+    return "\n".join(str(row[0]) for row in rows).encode()
+
+
+async def memory_of_broker(stack: Stack) -> bytes:
+    """Return what the broker keeps on disk: retained messages, and what waits for clients that are away."""
+    file = stack.folder / "mosquitto/data/mosquitto.db"
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    stack.broker.send_signal(signal.SIGUSR1)
+    async with asyncio.timeout(30):
+        while not file.exists() or file.stat().st_mtime_ns == before:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return file.read_bytes()
+
+
+async def secrets_of_keycloak(stack: Stack) -> dict[str, str]:
+    """Return the secrets in force of all clients, those of devices of other tests too."""
+    endpoints = stack.endpoints
+    found: dict[str, str] = {}
+    async with credentials.keycloak_admin(endpoints) as client:
+        while True:
+            page = await client.get(
+                f"/admin/realms/{endpoints.realm}/clients", params={"first": len(found), "max": PAGE}
+            )
+            clients = page.raise_for_status().json()
+            found |= {one["clientId"]: one.get("secret", "") for one in clients}
+            if len(clients) < PAGE:
+                return {name: secret for name, secret in found.items() if secret}
+
+
+async def test_no_secret_of_the_whole_run_is_found_anywhere(
+    fleet: Fleet, stack: Stack, system: System, heard: Heard
+) -> None:
+    if not isinstance(stack.broker, Mosquitto):
+        pytest.skip("what a broker in a container keeps is not looked at")
+    answers: list[str] = []
+    first = await fleet.device()
+    secrets = {"a secret that a rotation replaced": first.secret}
+    async with fleet.powered(first):
+        await fleet.until(first, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=first.client_id)
+        await fleet.seen(first, "rotation/completed")
+        secrets["a secret of a rotation"] = (
+            await fleet.ask(admin.DEVICE_PROVISION, device=first.client_id)
+        ).secret
+        answers.append((await fleet.ask(admin.ROTATION_HISTORY, device=first.client_id)).model_dump_json())
+
+    second = await fleet.device()
+    async with RawDevice(second) as device:
+        await fleet.ask(admin.ROTATION_START, device=second.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
+        delivered = await device.receive(topics.ROTATION_SECRET)
+        assert delivered.secret is not None
+        secrets["a secret that was delivered and given up"] = delivered.secret
+        under_way = {"the database while a rotation is under way": await database(stack)}
+        answers.append((await fleet.ask(admin.ROTATION_STATUS)).model_dump_json())
+        await fleet.seen(second, "rotation/timed_out")
+    reissued = await fleet.ask(admin.DEVICE_REISSUE, device=second.client_id)
+    secrets["a secret that was issued again"] = reissued.secret
+    secrets["a claim's password"] = crypto.new_secret().get_secret_value()
+    await fleet.ask(admin.CLAIM_ADD, model=await fleet.model(), password=secrets["a claim's password"])
+    with pytest.raises(AnswerError) as refused:
+        await fleet.ask(admin.DEVICE_SHOW, device="iotdevice-nobody-00000000")
+    answers.append(refused.value.message)
+
+    endpoints = stack.endpoints
+    database_password = make_url(endpoints.database_url).password
+    assert database_password
+    secrets |= {
+        "the database's password": database_password,
+        "the master key": system.settings["MDM_MASTER_KEYS"],
+        **{f"the password of {account}": password for account, password in endpoints.accounts.items()},
+        **{f"{name} in Keycloak": secret for name, secret in (await secrets_of_keycloak(stack)).items()},
+    }
+    places = {
+        "the database": await database(stack),
+        "the broker's memory": await memory_of_broker(stack),
+        "the events": heard.text,
+        "answers": "\n".join(answers).encode(),
+        **under_way,
+        **{log.name: log.read_bytes() for log in (stack.folder / "logs").iterdir()},
+    }
+    # What is no secret is found in all of them: it is the right places that are looked through.
+    for place in ("the database", "the broker's memory", "the events", "answers", "broker.log"):
+        assert first.client_id.encode() in places[place] or first.device_key.encode() in places[place], place
+    assert leaks({"what is no secret": first.device_key}, places)
+    assert leaks(secrets, places) == []
+
+
+def test_a_secret_is_found_in_each_of_its_spellings() -> None:
+    secret = "zbhQ3q_vK0-secretZZ9"
+    for text in (
+        secret.encode(),
+        b"\\x00" + secret.encode().hex().encode(),
+        base64.b64encode(secret.encode()),
+        base64.b64encode(b"a" + secret.encode()),
+        base64.b64encode(b"ab" + secret.encode() + b"c"),
+    ):
+        assert leaks({"it": secret}, {"there": b"before " + text + b" after"}) == ["it: in there"]
+    assert leaks({"it": secret}, {"there": b"another"}) == []
