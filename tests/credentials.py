@@ -25,6 +25,11 @@ _TAKEN_OVER_V5 = 0x8E
 
 async def keycloak_accepts(package: Package, secret: str | None = None) -> bool:
     """Say whether Keycloak gives a token for this secret, by default the package's."""
+    return await keycloak_token(package, secret) is not None
+
+
+async def keycloak_token(package: Package, secret: str | None = None) -> str | None:
+    """Return the token that Keycloak gives for this secret, by default the package's; None: it refuses."""
     form = {
         "grant_type": "client_credentials",
         "client_id": package.client_id,
@@ -33,9 +38,8 @@ async def keycloak_accepts(package: Package, secret: str | None = None) -> bool:
     async with httpx.AsyncClient(timeout=10) as client:
         response = await client.post(package.token_url, data=form)
     if response.status_code in _REFUSED_HTTP:
-        return False
-    response.raise_for_status()
-    return True
+        return None
+    return str(response.raise_for_status().json()["access_token"])
 
 
 async def broker_accepts(package: Package, secret: str | None = None) -> bool:

@@ -191,6 +191,34 @@ async def test_a_late_ack_after_a_timeout_is_refused_and_said_so(fleet: Fleet) -
     assert await credentials.keycloak_accepts(package)
 
 
+async def test_what_is_from_before_the_switch_completes_nothing(fleet: Fleet, system: System) -> None:
+    package = await fleet.device()
+    token = await credentials.keycloak_token(package)
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
+        new = SecretStr((await device.receive(topics.ROTATION_SECRET)).secret or "")
+        before = system.counted("rotator", topics.ROTATION_ACK.template)
+        early = messages.RotationAck(
+            rotation_id=offer.rotation_id, proof=crypto.proof(new, "ack", offer.rotation_id), token=token
+        )
+        await device.send(topics.ROTATION_ACK, early)
+        await system.takes("rotator", topics.ROTATION_ACK.template, "failed", beyond=before["failed"])
+        stored = messages.RotationStored(
+            rotation_id=offer.rotation_id, proof=crypto.proof(new, "stored", offer.rotation_id)
+        )
+        await device.send(topics.ROTATION_STORED, stored)
+        await fleet.seen(package, "rotation/switched")
+    async with RawDevice(package.model_copy(update={"secret": new.get_secret_value()})) as device:
+        replayed = messages.RotationAck(rotation_id=offer.rotation_id, proof=stored.proof, token=token)
+        await device.send(topics.ROTATION_ACK, replayed)
+        await fleet.seen(package, "rotation/proof_refused", purpose="ack")
+        await fleet.seen(package, "rotation/timed_out", at_step="RESTORING")
+    assert await credentials.keycloak_accepts(package)
+    assert await credentials.broker_accepts(package)
+
+
 async def test_a_standby_takes_over_and_ends_what_a_killed_leader_began(fleet: Fleet, system: System) -> None:
     system.start("rotator", name="standby")
     package = await fleet.device()
