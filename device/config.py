@@ -216,7 +216,7 @@ class Configuration:
     def _ask(self, *, first_in_s: float = 0.0) -> None:
         self._asked = uuid.uuid4().hex
         retry_s = self._options.retry_s
-        self._uplink.repeat(_KEY, self._question, every_s=retry_s, first_in_s=first_in_s)
+        self._uplink.repeat(_KEY, self._question, every_s=retry_s, first_in_s=first_in_s, slowing=True)
 
     def _question(self) -> Saying | None:
         if self._asked is None:

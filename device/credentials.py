@@ -125,7 +125,7 @@ class Credentials:
             self._uplink.end(Ending.SWITCH)
 
     def _speak(self) -> None:
-        self._uplink.repeat(_KEY, self._say, every_s=self._options.retry_s)
+        self._uplink.repeat(_KEY, self._say, every_s=self._options.retry_s, slowing=True)
 
     def _say(self) -> Saying | None:
         slots, wanted = self._store.slots, self._wanted

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from pydantic import BaseModel
@@ -16,6 +16,8 @@ from shared.topics import Topic
 
 Saying = tuple[Topic[Any], BaseModel]
 Say = Callable[[], Saying | None]
+SLOWEST: Final = 12
+"""So many times longer than its first pause a slowing pause gets at most: a minute after 5 s."""
 
 
 def one_line(text: str) -> str:
@@ -42,6 +44,7 @@ class Publishes(Protocol):
 class _Repeat:
     say: Say
     every_s: float
+    longest_s: float
     due_at: float
 
 
@@ -80,9 +83,16 @@ class Uplink:
         """Send once; `then` is called when the broker has it."""
         self._once.append(((topic, message), then))
 
-    def repeat(self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0) -> None:
-        """Send what `say` returns now and every so often, until it returns None or `stop`; replaces `key`."""
-        self._repeats[key] = _Repeat(say, every_s, self.hooks.clock() + first_in_s)
+    def repeat(
+        self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
+    ) -> None:
+        """Send what `say` returns now and every so often, until it returns None or `stop`; replaces `key`.
+
+        With `slowing` each pause is twice as long as the one before, up to SLOWEST times the first: who waits for
+        a busy service must not keep it busy.
+        """
+        longest_s = every_s * (SLOWEST if slowing else 1)
+        self._repeats[key] = _Repeat(say, every_s, longest_s, self.hooks.clock() + first_in_s)
 
     def stop(self, key: str) -> None:
         """Repeat no longer."""
@@ -111,6 +121,7 @@ class Uplink:
                 self.stop(key)
                 continue
             repeat.due_at = now + repeat.every_s
+            repeat.every_s = min(repeat.every_s * 2, repeat.longest_s)
             await self._publish(link, *saying)
 
     async def _publish(self, link: Publishes, topic: Topic[Any], message: BaseModel) -> None:

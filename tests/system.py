@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -93,6 +93,15 @@ class System:
         process.start()
         self.services[name] = process
         return process
+
+    @asynccontextmanager
+    async def altered(self, service: str, **settings: str) -> AsyncIterator[None]:
+        """Run a service with other settings until the block ends."""
+        await asyncio.to_thread(self.stop, service)
+        await asyncio.to_thread(lambda: self.start(service, name=None, fate=None, **settings))
+        yield
+        await asyncio.to_thread(self.stop, service)
+        await asyncio.to_thread(self.start, service)
 
     def counted(self, name: str, topic: str) -> Counter[str]:
         """Return how many messages of a topic's template a service has taken, by outcome."""

@@ -8,9 +8,11 @@ whoever could be changing it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -23,6 +25,8 @@ from shared.requests import Caller
 
 log = structlog.get_logger()
 Remedy = Callable[[], Awaitable[bool]]
+_AT_ONCE: Final = 8
+"""So many things are mended at a time; each may hold a connection to the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,10 @@ class Reconciler:
             *self._compare(rows, clients, accounts, talkers),
             *self._compare_claims(claims, claim_accounts),
         ]
-        findings = [await self._settle(problem, repair=repair) for problem in problems]
-        return admin.Diagnosis(devices=len(rows), findings=findings)
+        turn = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            settling = [tasks.create_task(self._settle(problem, turn, repair=repair)) for problem in problems]
+        return admin.Diagnosis(devices=len(rows), findings=[task.result() for task in settling])
 
     def _compare(
         self,
@@ -112,11 +118,12 @@ class Reconciler:
             text = "mdm claim revoke, and mdm claim create for another"
             yield Problem(claim_id, "has no account in the broker", text, None)
 
-    async def _settle(self, problem: Problem, *, repair: bool) -> admin.Finding:
+    async def _settle(self, problem: Problem, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.mend is not None:
             try:
-                repaired = await problem.mend()
+                async with turn:
+                    repaired = await problem.mend()
             except FleetError as error:
                 log.warning("reconciler.not_mended", client_id=problem.client_id, reason=error.message)
         log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
@@ -151,6 +158,8 @@ class Reconciler:
             if anew:
                 identity = await identities.keycloak.get(client_id)
                 await identities.accounts.put(client_id, identity.secret)
+                if identity.enabled and device.enabled:
+                    return True
             await identities.enable(client_id, enabled=device.enabled)
         return True
 

@@ -112,7 +112,7 @@ class Sweep:
         async with self.rotator.leadership.transaction() as session:
             # Asked again: meanwhile the device may have been disabled, or another have come online.
             if await db.claim_due(session, now=now) == candidate:
-                await self._offer(session, candidate, old, now)
+                await self._offer(session, candidate, old, datetime.now(UTC))
         return True
 
     async def _offer(self, session: AsyncSession, candidate: db.Candidate, old: Identity, now: datetime) -> None:

@@ -30,11 +30,8 @@ ROTATION = [
 @pytest.fixture
 async def patient(system: System) -> AsyncIterator[System]:
     """Run the rotator with a deadline that never comes by itself."""
-    system.stop("rotator")
-    system.start("rotator", MDM_ROTATION_DEADLINE_S="120", MDM_SWEEP_S="0.2")
-    yield system
-    system.stop("rotator")
-    system.start("rotator")
+    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="120", MDM_SWEEP_S="0.2"):
+        yield system
 
 
 async def offered(fleet: Fleet, package: Package) -> None:

@@ -21,11 +21,8 @@ from tests.system import System
 @pytest.fixture
 async def patient(system: System) -> AsyncIterator[System]:
     """Run the rotator with a deadline that outlasts an outage."""
-    system.stop("rotator")
-    await asyncio.to_thread(lambda: system.start("rotator", MDM_ROTATION_DEADLINE_S="60"))
-    yield system
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(system.start, "rotator")
+    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="60"):
+        yield system
 
 
 def neighbour(stack: Stack, name: str) -> Server:

@@ -48,6 +48,16 @@ def test_the_device_asks_until_it_is_answered_and_again_after_a_sweep(tmp_path: 
     assert around.take(topics.CONFIG_GET, after_s=1) == [later]
 
 
+def test_a_device_that_waits_for_an_answer_asks_ever_less_often_up_to_a_limit(tmp_path: Path) -> None:
+    around = Surroundings()
+    boot(tmp_path, around)
+    (first,) = around.take(topics.CONFIG_GET)
+
+    for pause_s in (5, 10, 20, 40, 60, 60):
+        assert around.take(topics.CONFIG_GET, after_s=pause_s - 1) == []
+        assert around.take(topics.CONFIG_GET, after_s=1) == [first]
+
+
 def test_a_version_is_applied_once_and_reported_each_time(tmp_path: Path) -> None:
     around = Surroundings()
     configuration = boot(tmp_path, around)
