@@ -6,17 +6,16 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from cli import output, session
+from cli import image_files, output, session
 from cli.client import Admin
 from shared import admin
-from shared.errors import InvalidInputError
 
 app = typer.Typer(help="Firmware images.")
+image_files.add_to(app)
 
 WINDOW: Final = 8
 """How many pieces are under way at once."""
@@ -25,7 +24,7 @@ WINDOW: Final = 8
 @app.command("upload")
 def upload(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")],
+    file: image_files.ImageFile,
     model: Annotated[str, typer.Option(help="The code of the model that it is for.")],
     version: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Refuse the image unless this is its version.")
@@ -36,7 +35,7 @@ def upload(
 ) -> None:
     """Upload an image; one that was interrupted goes on where it stopped."""
     here = session.of(ctx)
-    data = _read(file)
+    data = image_files.read(file)
     begin = session.build(
         admin.UPLOAD_BEGIN,
         model=model,
@@ -108,16 +107,6 @@ def show_all(ctx: typer.Context) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_LIST), lambda found: _print(found.images))
-
-
-def _read(file: Path) -> bytes:
-    size_bytes = file.stat().st_size
-    if size_bytes > admin.MAX_IMAGE_BYTES:
-        raise InvalidInputError(f"file: must be at most {admin.MAX_IMAGE_BYTES} bytes, has {size_bytes}")
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
 
 
 def _print(images: list[admin.ImageView]) -> None:

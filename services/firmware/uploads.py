@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from services.firmware import db, domain, image
+from services.firmware import db, domain
 from services.firmware.service import Firmware
-from shared import admin
+from shared import admin, esp32_image
 from shared.errors import ConflictError, InvalidInputError
 from shared.requests import Caller
 from shared.schema import DeviceModel, FirmwareImage, FirmwareUpload
@@ -91,8 +91,8 @@ class Uploads:
             raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
         if hashlib.sha256(data).hexdigest() != upload.sha256:
             raise InvalidInputError("sha256: the pieces make another file than the one announced")
-        parsed = await asyncio.to_thread(image.parse, data)
-        image.check_for(
+        parsed = await asyncio.to_thread(esp32_image.parse, data)
+        esp32_image.check_for(
             parsed,
             chip=model.chip,
             slot_size_bytes=model.slot_size_bytes,
