@@ -1,4 +1,4 @@
-"""`mdm firmware`: images, and their upload in pieces."""
+"""`mdm firmware`: images: their upload in pieces, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import output, session
+from cli import firmware_keys, image_files, output, session
 from cli.client import Admin
 from shared import admin
-from shared.errors import InvalidInputError
 
 app = typer.Typer(help="Firmware images.")
+app.add_typer(firmware_keys.app, name="key")
+image_files.add_to(app)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's code.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The image's version.")]
 
 WINDOW: Final = 8
 """How many pieces are under way at once."""
@@ -25,7 +29,8 @@ WINDOW: Final = 8
 @app.command("upload")
 def upload(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")],
+    file: image_files.ImageFile,
+    *,
     model: Annotated[str, typer.Option(help="The code of the model that it is for.")],
     version: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Refuse the image unless this is its version.")
@@ -33,10 +38,15 @@ def upload(
     release: Annotated[
         bool, typer.Option("--release/--no-release", help="Make it the model's image, and tell its devices.")
     ] = True,
+    signature: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The signature, of `mdm firmware sign`."),
+    ] = None,
 ) -> None:
     """Upload an image; one that was interrupted goes on where it stopped."""
     here = session.of(ctx)
-    data = _read(file)
+    data = image_files.read(file)
+    signed = None if signature is None else image_files.read_signature(signature)
     begin = session.build(
         admin.UPLOAD_BEGIN,
         model=model,
@@ -53,12 +63,13 @@ def upload(
                 begin,
                 data,
                 release=release,
+                signature=signed,
                 timeout_s=here.timeout_s,
                 on_progress=lambda sent_bytes: progress.update(bar, completed=sent_bytes),
             )
 
         image = here.run(work)
-    here.show(image, lambda one: _print([one]))
+    here.show(image, _print)
 
 
 async def send(
@@ -67,6 +78,7 @@ async def send(
     data: bytes,
     *,
     release: bool,
+    signature: bytes | None,
     timeout_s: float,
     on_progress: Callable[[int], object],
 ) -> admin.ImageView:
@@ -99,38 +111,100 @@ async def send(
                 tasks.create_task(take_turns(), name=f"upload-{number}")
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    finish = session.build(admin.UPLOAD_FINISH, upload_id=begun.upload_id, release=release)
+    finish = session.build(
+        admin.UPLOAD_FINISH,
+        upload_id=begun.upload_id,
+        release=release,
+        signature=None if signature is None else base64.b64encode(signature),
+    )
     return await connection.call(admin.UPLOAD_FINISH, finish, timeout_s=timeout_s)
 
 
 @app.command("list")
-def show_all(ctx: typer.Context) -> None:
+def show_all(
+    ctx: typer.Context, model: Annotated[str | None, typer.Option(help="Only the images of this model.")] = None
+) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_LIST), lambda found: _print(found.images))
+    found = here.ask(admin.IMAGE_LIST, model=model)
+    images = list(found.images)
+    while found.next is not None:
+        found = here.ask(admin.IMAGE_LIST, model=model, after=found.next)
+        images += found.images
+    here.show(admin.Images(images=images), lambda all_of_them: _print_table(all_of_them.images))
 
 
-def _read(file: Path) -> bytes:
-    size_bytes = file.stat().st_size
-    if size_bytes > admin.MAX_IMAGE_BYTES:
-        raise InvalidInputError(f"file: must be at most {admin.MAX_IMAGE_BYTES} bytes, has {size_bytes}")
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
+@app.command("show")
+def show(ctx: typer.Context, model: Model, version: Version) -> None:
+    """Show an image, how many devices run it, and how many are fetching it."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), output.print_result)
 
 
-def _print(images: list[admin.ImageView]) -> None:
+@app.command("release")
+def release(ctx: typer.Context, model: Model, version: Version) -> None:
+    """Make a stored image its model's image, and tell the devices; also the way back to an older one."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_RELEASE, model=model, version=version), _print)
+
+
+@app.command("withdraw")
+def withdraw(ctx: typer.Context, model: Model) -> None:
+    """Leave a model without an image: devices stay with what they run, and its images can be deleted."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), output.print_result)
+
+
+@app.command("pin")
+def pin(ctx: typer.Context, model: Model, version: Version) -> None:
+    """Keep an image however old it gets."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_PIN, model=model, version=version), _print)
+
+
+@app.command("unpin")
+def unpin(ctx: typer.Context, model: Model, version: Version) -> None:
+    """Let an image go when it is old and not used."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_UNPIN, model=model, version=version), _print)
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, model: Model, version: Version) -> None:
+    """Delete an image, unless it is its model's, runs on a device, or is being delivered."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), output.print_result)
+
+
+def _print(image: admin.ImageView) -> None:
+    _print_table([image])
+
+
+def _print_table(images: list[admin.ImageView]) -> None:
     if not images:
         output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
         return
     output.print_table(
-        ("MODEL", "VERSION", "CURRENT", "PROJECT", "CHIP", "SIZE", "IDF", "UPLOADED", "SHA256"),
+        (
+            "MODEL",
+            "VERSION",
+            "CURRENT",
+            "PINNED",
+            "SIGNED",
+            "PROJECT",
+            "CHIP",
+            "SIZE",
+            "IDF",
+            "UPLOADED",
+            "SHA256",
+        ),
         (
             (
                 image.model,
                 image.version,
                 image.current,
+                image.pinned,
+                _signed(image),
                 image.project,
                 image.chip,
                 output.size(image.size_bytes),
@@ -141,3 +215,10 @@ def _print(images: list[admin.ImageView]) -> None:
             for image in images
         ),
     )
+
+
+def _signed(image: admin.ImageView) -> str:
+    """Say whether a trusted key has signed an image."""
+    if image.signed_by is not None:
+        return image.signed_by[:12]
+    return "no" if image.signature is None else "untrusted"

@@ -297,6 +297,7 @@ class FirmwareImage(Base):
     __tablename__ = "firmware_images"
     __table_args__ = (
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("octet_length(signature) = 64", name="signature"),
         UniqueConstraint("model_id", "version"),
     )
 
@@ -311,6 +312,32 @@ class FirmwareImage(Base):
     elf_sha256: Mapped[str]
     uploaded_by: Mapped[str]
     uploaded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    pinned: Mapped[bool] = mapped_column(server_default=text("false"))
+    signature: Mapped[bytes | None]
+
+
+class FirmwareKey(Base):
+    """A public Ed25519 key (raw) that a model trusts; a model with a key takes no image without a signature."""
+
+    __tablename__ = "firmware_keys"
+    __table_args__ = (CheckConstraint("octet_length(public_key) = 32", name="public_key"),)
+
+    model_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("device_models.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    public_key: Mapped[bytes]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareLeftover(Base):
+    """Bytes in the store that are no image's, or not yet; whoever works on them has the row locked."""
+
+    __tablename__ = "firmware_leftovers"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class FirmwareUpload(Base):
@@ -340,7 +367,7 @@ class FirmwareUploadChunk(Base):
 
 
 class FirmwareDelivery(Base):
-    """How far a device has come with an image, by its own word."""
+    """How far a device has come with an image, by its own word; what it could not run outlives the image."""
 
     __tablename__ = "firmware_deliveries"
     __table_args__ = (
@@ -353,7 +380,7 @@ class FirmwareDelivery(Base):
     device_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    sha256: Mapped[str] = mapped_column(ForeignKey("firmware_images.sha256"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
     stage: Mapped[str]
     percent: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]

@@ -133,6 +133,9 @@ class FirmwareSettings(Settings):
     """Settings of the firmware service."""
 
     assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
+    assets_dir: Path | None = Field(None, description="where each model's image lies as firmware-{code}.bin")
+    firmware_keep: int = Field(5, ge=0, description="so many newest images of a model are kept; 0 keeps all")
+    firmware_house_s: float = Field(60, gt=0, description="how often images are looked after without a change")
     chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
 

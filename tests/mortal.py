@@ -1,7 +1,8 @@
 """Runs a service that notes each step it takes outside itself, and dies by SIGKILL at the one it is told to.
 
 `python -m tests.mortal services.registry.main`, with the folder of the notes in MORTAL_FOLDER. A step is a commit,
-a request to Keycloak, a command to the broker, or a publication; each is noted before it and after it.
+a request to Keycloak, a command to the broker, a change of the image store, or a publication; each is noted before
+it and after it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.firmware.store import Store
 from services.rotator.leader import Leadership
 from shared.broker_accounts import BrokerAccounts
 from shared.mqtt import Connection
@@ -128,6 +130,8 @@ class _Mortal:
         self._commits(Leadership)
         self._calls(BrokerAccounts, "_command", lambda arguments: f"broker {arguments[0]}")
         self._calls(Connection, "publish", lambda arguments: _publication(arguments[0]))
+        self._calls(Store, "put", lambda _: "store put")
+        self._calls(Store, "delete", lambda _: "store delete")
         self._calls(httpx.AsyncClient, "send", lambda arguments: _request(arguments[0]))
 
     def _commits(self, kind: Any) -> None:  # noqa: ANN401 - two classes that only look alike

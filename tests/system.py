@@ -151,6 +151,7 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         # A fire would queue the devices of all tests.
         "MDM_ROTATION_SCHEDULE": "",
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
+        "MDM_ASSETS_DIR": f"{stack.folder}/shelf",
         "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
         "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),
         "MDM_CLAIM_MQTT_PORT": str(endpoints.claim_mqtt_port),

@@ -36,20 +36,23 @@ class Witness:
 
     async def seen(self, client_id: str | None, name: str, **data: object) -> Event:
         """Wait for an event of a device, or of none, now or before; it counts once. Raise NotSeenError."""
-
-        def place() -> int | None:
-            for number, (event_name, event) in enumerate(self._events):
-                if (event_name, event.client_id) == (name, client_id) and data.items() <= event.data.items():
-                    return number
-            return None
-
         try:
             async with asyncio.timeout(PATIENCE_S), self._news:
-                while (found := place()) is None:
+                while (found := self._place(client_id, name, data)) is None:
                     await self._news.wait()
                 return self._events.pop(found)[1]
         except TimeoutError:
             raise NotSeenError(f"no {name} {data or ''} of {client_id} in {PATIENCE_S:g} s") from None
+
+    def remembers(self, client_id: str | None, name: str, **data: object) -> bool:
+        """Say whether there was such an event that nobody has asked for yet."""
+        return self._place(client_id, name, data) is not None
+
+    def _place(self, client_id: str | None, name: str, data: dict[str, object]) -> int | None:
+        for number, (event_name, event) in enumerate(self._events):
+            if (event_name, event.client_id) == (name, client_id) and data.items() <= event.data.items():
+                return number
+        return None
 
     async def until(self, look: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
         """Look again after each event until what is looked at holds. Raise NotSeenError with the last look."""

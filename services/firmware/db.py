@@ -15,7 +15,6 @@ from shared.schema import (
     Device,
     DeviceModel,
     FirmwareDelivery,
-    FirmwareImage,
     FirmwareUpload,
     FirmwareUploadChunk,
     Presence,
@@ -59,24 +58,6 @@ async def devices_online(
         .where(Device.model_id == model_id, Device.enabled, Device.lifecycle == "ACTIVE", Presence.online)
     )
     return [(names.client_id(code, key), presence, stage) for code, key, presence, stage in rows]
-
-
-async def images(session: AsyncSession) -> list[tuple[FirmwareImage, DeviceModel]]:
-    """Return all images with their models, newest first."""
-    return list(
-        await session.execute(
-            select(FirmwareImage, DeviceModel)
-            .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
-            .order_by(FirmwareImage.uploaded_at.desc())
-        )
-    )
-
-
-async def image_of_version(session: AsyncSession, model_id: int, version: str) -> FirmwareImage | None:
-    """Return the model's image of this version, if there is one."""
-    return await session.scalar(
-        select(FirmwareImage).where(FirmwareImage.model_id == model_id, FirmwareImage.version == version)
-    )
 
 
 async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:

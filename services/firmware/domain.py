@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,44 @@ class Running:
     chip: str | None
     project: str | None
     slot_size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Who needs an image: its model, devices that run it, devices that are fetching it."""
+
+    current: bool = False
+    running: int = 0
+    delivering: int = 0
+
+    def reasons(self) -> list[str]:
+        """Return why the image must stay, as sentences; empty if it is not in use."""
+        reasons = ["it is its model's image"] if self.current else []
+        if self.running:
+            reasons.append(f"{_devices(self.running)} run{'s' * (self.running == 1)} it")
+        if self.delivering:
+            reasons.append(f"it is being delivered to {_devices(self.delivering)}")
+        return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An image as far as keeping it goes."""
+
+    sha256: str
+    pinned: bool
+
+
+def superfluous(newest_first: Iterable[Kept], used: Container[str], *, keep: int) -> list[str]:
+    """Return which of a model's images may go: not among the `keep` newest, not pinned, not used; 0 keeps all."""
+    if keep == 0:
+        return []
+    older = list(newest_first)[keep:]
+    return [image.sha256 for image in older if not image.pinned and image.sha256 not in used]
+
+
+def _devices(count: int) -> str:
+    return f"{count} device{'s' * (count != 1)}"
 
 
 def wants(candidate: Candidate, running: Running) -> bool:

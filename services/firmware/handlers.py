@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.firmware.images import Images
 from services.firmware.service import Firmware, ImageNotForDeviceError
+from services.firmware.trust import Trust
 from services.firmware.uploads import Uploads
 from shared import admin, messages, topics
 from shared.mqtt import Connection, Route, device_route
@@ -16,6 +18,7 @@ GROUP = "firmware"
 def routes(firmware: Firmware, desk: Desk) -> list[Route]:
     """Return the routes of all messages that the firmware service takes."""
     connection, uploads = desk.connection, Uploads(firmware)
+    images, trust = Images(firmware), Trust(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
         device_route(topics.FIRMWARE_CHUNK, partial(on_chunk, firmware, connection), group=GROUP),
@@ -23,7 +26,16 @@ def routes(firmware: Firmware, desk: Desk) -> list[Route]:
         desk.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         desk.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
         desk.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
-        desk.route(admin.IMAGE_LIST, uploads.list_images, group=GROUP),
+        desk.route(admin.IMAGE_LIST, images.list_page, group=GROUP),
+        desk.route(admin.IMAGE_SHOW, images.show, group=GROUP),
+        desk.route(admin.IMAGE_RELEASE, images.release, group=GROUP),
+        desk.route(admin.IMAGE_WITHDRAW, images.withdraw, group=GROUP),
+        desk.route(admin.IMAGE_PIN, images.pin, group=GROUP),
+        desk.route(admin.IMAGE_UNPIN, images.unpin, group=GROUP),
+        desk.route(admin.IMAGE_DELETE, images.delete, group=GROUP),
+        desk.route(admin.KEY_ADD, trust.add, group=GROUP),
+        desk.route(admin.KEY_LIST, trust.list_all, group=GROUP),
+        desk.route(admin.KEY_REMOVE, trust.remove, group=GROUP),
     ]
 
 

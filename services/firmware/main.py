@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from services.firmware import handlers
+from services.firmware.house import House
 from services.firmware.service import Firmware
+from services.firmware.shelf import Shelf
 from services.firmware.store import Store
 from shared import lifecycle, postgres
 from shared.outbox import Outbox
@@ -18,6 +20,7 @@ async def main(settings: FirmwareSettings) -> None:
     """Serve until cancelled."""
     connection = Health("firmware", settings).connection
     store = Store(settings.assets_url)
+    shelf = None if settings.assets_dir is None else Shelf(settings.assets_dir)
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database:
         firmware = Firmware(settings, database, store, outbox)
@@ -25,6 +28,7 @@ async def main(settings: FirmwareSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
+            tasks.create_task(House(firmware, shelf).keep(), name="house")
 
 
 if __name__ == "__main__":

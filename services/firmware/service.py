@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 import structlog
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db, domain
+from services.firmware import db, domain, library
 from services.firmware.store import Store
 from shared import messages, topics
 from shared.errors import ConflictError, FleetError, NotFoundError
@@ -28,12 +31,17 @@ class ImageNotForDeviceError(FleetError):
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """The service's tools, and what it does with them."""
+    """The service's tools, and what it does with them; `changed` is set when it is time to keep house."""
 
     settings: FirmwareSettings
     database: Database
     store: Store
     outbox: Outbox
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def rouse(self, session: AsyncSession) -> None:
+        """Have the house kept once the session's transaction has committed."""
+        event.listen(session.sync_session, "after_commit", lambda _: self.changed.set(), once=True)
 
     async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
         """Return the image that a device should fetch, or that it is up to date."""
@@ -97,9 +105,11 @@ class Firmware:
 
     async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
         """Make an image its model's image and notify the devices online; the others ask when they come."""
+        await library.check_release(caller.session, model, image)
         if model.image_sha256 == image.sha256:
             return
         model.image_sha256 = image.sha256
+        self.rouse(caller.session)
         caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
         self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
         for client_id, presence, stage in await db.devices_online(caller.session, model.id, image.sha256):

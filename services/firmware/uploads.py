@@ -9,9 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from services.firmware import db, domain, image
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import db, domain, image_db, library
 from services.firmware.service import Firmware
-from shared import admin
+from shared import admin, esp32_image
 from shared.errors import ConflictError, InvalidInputError
 from shared.requests import Caller
 from shared.schema import DeviceModel, FirmwareImage, FirmwareUpload
@@ -22,7 +24,7 @@ FORGOTTEN_AFTER: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """What an admin does with images."""
+    """What an admin does to bring an image in."""
 
     firmware: Firmware
 
@@ -70,37 +72,53 @@ class Uploads:
         model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
         stored = await session.get(FirmwareImage, upload.sha256)
         if stored is None:
-            stored = await self._store(caller, upload, model)
+            await library.check_signature(session, model, upload.sha256, request.signature)
+            stored = await self._store(caller, upload, model, request.signature)
         elif stored.model_id != model.id:
             raise ConflictError("sha256: this image is stored for another model already")
         elif upload.version not in (None, stored.version):
             raise InvalidInputError(f"version: the image says {stored.version}, the label {upload.version}")
+        else:
+            await self._sign(caller, model, stored, request.signature)
         await session.delete(upload)
         if request.release:
             await self.firmware.release(caller, model, stored)
-        return image_view(stored, model)
+        await library.prune(session, self.firmware.outbox, model, keep=self.firmware.settings.firmware_keep)
+        self.firmware.rouse(session)
+        return await library.view(session, stored, model)
 
-    async def list_images(self, caller: Caller, _: admin.Nothing) -> admin.Images:
-        """Return all images."""
-        return admin.Images(images=[image_view(*row) for row in await db.images(caller.session)])
+    async def _sign(
+        self, caller: Caller, model: DeviceModel, stored: FirmwareImage, signature: bytes | None
+    ) -> None:
+        """Give a stored image a signature, or another one, as after a change of keys."""
+        wanted = stored.signature if signature is None else signature
+        await library.check_signature(caller.session, model, stored.sha256, wanted)
+        if wanted != stored.signature:
+            stored.signature = wanted
+            facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
+            caller.audit("firmware.sign", model.code, after=facts)
+            self.firmware.outbox.tell(caller.session, "firmware/signed", data=facts)
 
-    async def _store(self, caller: Caller, upload: FirmwareUpload, model: DeviceModel) -> FirmwareImage:
+    async def _store(
+        self, caller: Caller, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
+    ) -> FirmwareImage:
         session = caller.session
         data = await db.assembled(session, upload.id)
         if len(data) != upload.size_bytes:
             raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
         if hashlib.sha256(data).hexdigest() != upload.sha256:
             raise InvalidInputError("sha256: the pieces make another file than the one announced")
-        parsed = await asyncio.to_thread(image.parse, data)
-        image.check_for(
+        parsed = await asyncio.to_thread(esp32_image.parse, data)
+        esp32_image.check_for(
             parsed,
             chip=model.chip,
             slot_size_bytes=model.slot_size_bytes,
             version_label=upload.version,
             model_code=model.code,
         )
-        if await db.image_of_version(session, model.id, parsed.version) is not None:
+        if await image_db.image_of_version(session, model, parsed.version) is not None:
             raise ConflictError(f"version: {model.code} has another image {parsed.version} already")
+        await self._announce(session, parsed.sha256)
         await self.firmware.store.put(parsed.sha256, data)
         stored = FirmwareImage(
             sha256=parsed.sha256,
@@ -113,6 +131,7 @@ class Uploads:
             idf_version=parsed.idf_version,
             elf_sha256=parsed.elf_sha256,
             uploaded_by=caller.account,
+            signature=signature,
         )
         session.add(stored)
         await session.flush()
@@ -121,22 +140,14 @@ class Uploads:
         self.firmware.outbox.tell(session, "firmware/uploaded", data=facts)
         return stored
 
+    async def _announce(self, session: AsyncSession, sha256: str) -> None:
+        """Note, for good, that bytes may be left over, and take the note back in the image's own transaction.
 
-def image_view(stored: FirmwareImage, model: DeviceModel) -> admin.ImageView:
-    """Return an image as an admin sees it."""
-    return admin.ImageView(
-        sha256=stored.sha256,
-        model=model.code,
-        version=stored.version,
-        project=stored.project,
-        chip=stored.chip,
-        size_bytes=stored.size_bytes,
-        idf_version=stored.idf_version,
-        secure_version=stored.secure_version,
-        elf_sha256=stored.elf_sha256,
-        uploaded_at=stored.uploaded_at,
-        current=model.image_sha256 == stored.sha256,
-    )
+        A crash from here on leaves the note, and so the bytes are removed; until then nobody else may do so.
+        """
+        while not await image_db.take_leftover(session, sha256):
+            async with self.firmware.database.transaction() as other:
+                await image_db.note_leftover(other, sha256)
 
 
 def _check_size(size_bytes: int, model: DeviceModel) -> None:

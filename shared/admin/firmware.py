@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, Base64Bytes, Field
+from pydantic import AwareDatetime, EncodedBytes, EncoderProtocol, Field
 
 from shared.admin.models import MAX_IMAGE_BYTES
-from shared.admin.names import ModelCode
-from shared.admin.operation import Nothing, Operation, Request, Result
+from shared.admin.names import ModelCode, PageSize
+from shared.admin.operation import Operation, Removed, Request, Result
+from shared.image_signature import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from shared.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
+
+
+class StrictBase64(EncoderProtocol):
+    """Base64 as RFC 4648 has it; pydantic's own drops every character that does not belong to it."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        """Return the bytes, or raise ValueError."""
+        try:
+            decoded = base64.b64decode(data, validate=True)
+        except binascii.Error:
+            decoded = None
+        if decoded is None or base64.b64encode(decoded) != data:
+            raise ValueError("must be base64 with its padding and nothing else")
+        return decoded
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        """Return it as base64."""
+        return base64.b64encode(value)
+
+    @classmethod
+    def get_json_format(cls) -> str:
+        """Return the name of the format in a JSON Schema."""
+        return "base64"
+
+
+Base64 = Annotated[bytes, EncodedBytes(encoder=StrictBase64)]
 
 
 class UploadBegin(Request):
@@ -35,18 +66,35 @@ class UploadChunk(Request):
 
     upload_id: UUID
     offset: Count
-    data: Annotated[Base64Bytes, Field(max_length=MAX_CHUNK_BYTES, repr=False)]
+    data: Annotated[Base64, Field(max_length=MAX_CHUNK_BYTES, repr=False)]
+
+
+Signature = Annotated[Base64, Field(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
 
 
 class UploadFinish(Request):
-    """Check the whole image and store it; `release` makes it the model's image and tells the devices."""
+    """Check the whole image and store it; `release` makes it the model's image and tells the devices.
+
+    `signature` must be right if the model trusts a key; it replaces that of an image that is stored already.
+    """
 
     upload_id: UUID
     release: bool = True
+    signature: Signature | None = None
+
+
+class ImageRef(Request):
+    """Name one image: a model has one of each version."""
+
+    model: ModelCode
+    version: Version
 
 
 class ImageView(Result):
-    """A stored image, as its own descriptor describes it."""
+    """A stored image, as its own descriptor describes it; `signature` is base64.
+
+    `signed_by` is the fingerprint of the trusted key that made the signature; None if it is none of those.
+    """
 
     sha256: str
     model: str
@@ -59,12 +107,38 @@ class ImageView(Result):
     elf_sha256: str
     uploaded_at: AwareDatetime
     current: bool
+    pinned: bool
+    signature: str | None
+    signed_by: str | None
+
+
+class ImageDetails(ImageView):
+    """A stored image, by whom it was uploaded, and how many devices run it or are fetching it."""
+
+    uploaded_by: str
+    running: int
+    delivering: int
+
+
+class ImageList(Request):
+    """Ask for a page of the images of a model, or of all; `after` is the `next` of the page before."""
+
+    model: ModelCode | None = None
+    after: Sha256 | None = None
+    limit: PageSize = 500
 
 
 class Images(Result):
-    """Stored images, newest first."""
+    """Stored images, newest first; `next` is None on the last page."""
 
     images: list[ImageView]
+    next: str | None = None
+
+
+class Withdraw(Request):
+    """Leave a model without an image: its devices stay with what they run."""
+
+    model: ModelCode
 
 
 class Received(Result):
@@ -73,7 +147,52 @@ class Received(Result):
     received: bool = True
 
 
+class KeyAdd(Request):
+    """Trust a public Ed25519 key, 32 bytes as in RFC 8032, for the images of a model."""
+
+    model: ModelCode
+    public_key: Annotated[Base64, Field(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
+
+
+class KeyRef(Request):
+    """Name one key of a model by its fingerprint: the SHA-256 of its DER."""
+
+    model: ModelCode
+    fingerprint: Sha256
+
+
+class KeyList(Request):
+    """Ask for the keys that a model trusts."""
+
+    model: ModelCode
+
+
+class KeyView(Result):
+    """A key that a model trusts; `public_key` is base64."""
+
+    fingerprint: str
+    public_key: str
+    author: str
+    created_at: AwareDatetime
+
+
+class Keys(Result):
+    """The keys that a model trusts, oldest first; with none, it takes images without a signature."""
+
+    model: str
+    keys: list[KeyView]
+
+
 UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload, once=False)
 UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False)
 UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView)
-IMAGE_LIST = Operation("firmware", "image", "list", Nothing, Images, once=False)
+IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False)
+IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False)
+IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView)
+IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed)
+IMAGE_PIN = Operation("firmware", "image", "pin", ImageRef, ImageView)
+IMAGE_UNPIN = Operation("firmware", "image", "unpin", ImageRef, ImageView)
+IMAGE_DELETE = Operation("firmware", "image", "delete", ImageRef, Removed)
+KEY_ADD = Operation("firmware", "key", "add", KeyAdd, Keys)
+KEY_LIST = Operation("firmware", "key", "list", KeyList, Keys, once=False)
+KEY_REMOVE = Operation("firmware", "key", "remove", KeyRef, Keys)

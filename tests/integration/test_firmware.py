@@ -13,26 +13,12 @@ import pytest
 from cli.client import AnswerError
 from device import image_builder
 from shared import admin, messages, topics
-from shared.admin import ImageView
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.system import System
+from tests.uploads import upload
 
 CHUNK = 16 * 1024
-
-
-async def upload(fleet: Fleet, model: str, image: bytes, *, version: str | None = None) -> ImageView:
-    begun = await fleet.ask(
-        admin.UPLOAD_BEGIN,
-        model=model,
-        sha256=hashlib.sha256(image).hexdigest(),
-        size_bytes=len(image),
-        version=version,
-    )
-    for offset in begun.missing:
-        piece = base64.b64encode(image[offset : offset + begun.chunk_size_bytes])
-        await fleet.ask(admin.UPLOAD_CHUNK, upload_id=begun.upload_id, offset=offset, data=piece)
-    return await fleet.ask(admin.UPLOAD_FINISH, upload_id=begun.upload_id)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +149,53 @@ async def test_an_image_that_a_device_rolled_back_is_not_offered_to_it_again(fle
     async with RawDevice(package) as device:
         await device.send(topics.FIRMWARE_CHECK, check)
         assert (await device.receive(topics.FIRMWARE_OFFER)).up_to_date
+
+
+async def test_an_image_is_offered_once_whatever_version_a_device_says_that_it_runs(fleet: Fleet) -> None:
+    model = await fleet.model()
+    stored = await upload(fleet, model, image_builder.build(version="1.1.0", project=model), version="1.1.0")
+    package = await fleet.device(model)
+
+    def check(version: str, sha256: str) -> messages.FirmwareCheck:
+        return messages.FirmwareCheck(
+            request_id=uuid4().hex,
+            version=version,
+            sha256=sha256,
+            chip="esp32",
+            project=model,
+            slot_size_bytes=1024 * 1024,
+        )
+
+    async with RawDevice(package) as device:
+
+        async def offered(version: str, sha256: str) -> messages.FirmwareOffer:
+            return await device.ask(topics.FIRMWARE_CHECK, check(version, sha256), topics.FIRMWARE_OFFER)
+
+        assert (await offered("1.0.0", "1" * 64)).sha256 == stored.sha256
+        report = messages.FirmwareReport(sha256=stored.sha256, stage=messages.FirmwareStage.CONFIRMED)
+        await device.send(topics.FIRMWARE_REPORT, report)
+        await fleet.seen(package, "firmware/reported", stage="confirmed")
+        for version in ("1.1.0", "1.0.0", "9.9.9"):
+            assert (await offered(version, stored.sha256)).up_to_date
+
+
+async def test_a_device_that_has_updated_is_not_offered_the_image_again(fleet: Fleet) -> None:
+    model = await fleet.model()
+    package = await fleet.device(model)
+    stored = await upload(fleet, model, image_builder.build(version="1.1.0", project=model))
+    async with fleet.powered(package):
+        await fleet.seen(package, "firmware/offered", version="1.1.0")
+        await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
+        await fleet.seen(package, "firmware/reported", stage="confirmed")
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+    # The release of another image comes after all that the second start could have led to.
+    other = await upload(fleet, model, image_builder.build(version="1.2.0", project=model))
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.firmware_version == "1.2.0")
+        await fleet.seen(package, "firmware/reported", sha256=other.sha256, stage="confirmed")
+    assert not fleet.witness.remembers(package.client_id, "firmware/offered", version="1.1.0")
+    assert stored.sha256 != other.sha256
 
 
 def test_the_store_holds_only_whole_images(system: System) -> None:

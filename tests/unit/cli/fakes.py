@@ -99,6 +99,9 @@ def image(**facts: object) -> admin.ImageView:
         "elf_sha256": SHA256,
         "uploaded_at": NOW,
         "current": True,
+        "pinned": False,
+        "signature": None,
+        "signed_by": None,
     }
     return admin.ImageView.model_validate({**usual, **facts})
 

@@ -189,7 +189,11 @@ def test_upload_sends_what_is_missing_and_finishes(
         "size_bytes": len(data),
         "version": "1.2.3",
     }
-    assert finish.model_dump(exclude={"request_id"}) == {"upload_id": UPLOAD_ID, "release": True}
+    assert finish.model_dump(exclude={"request_id"}) == {
+        "upload_id": UPLOAD_ID,
+        "release": True,
+        "signature": None,
+    }
     assert "lamp   1.2.3    yes" in result.stdout
     assert len({request.request_id for _, request in fake.requests}) == len(fake.requests)
 

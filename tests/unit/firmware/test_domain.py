@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.firmware import domain
-from services.firmware.domain import Candidate, Running
+from services.firmware.domain import Candidate, Kept, Running, Uses
 from shared.errors import ConflictError
 from shared.messages import FirmwareStage
 
@@ -97,3 +97,39 @@ def test_the_pieces_together_are_the_image(data: bytes, chunk_size_bytes: int) -
 
     assert b"".join(pieces) == data
     assert all(pieces)
+
+
+@pytest.mark.parametrize(
+    ("keep", "used", "going"),
+    [
+        (0, "", ""),
+        (1, "", "ce"),
+        (2, "", "ce"),
+        (3, "", "e"),
+        (4, "", "e"),
+        (5, "", ""),
+        (9, "", ""),
+        (1, "c", "e"),
+        (1, "ce", ""),
+        (1, "a", "ce"),
+    ],
+)
+def test_what_is_neither_new_nor_pinned_nor_used_goes(keep: int, used: str, going: str) -> None:
+    images = [Kept("a", pinned=False), Kept("b", pinned=True), Kept("c", pinned=False)]
+    images += [Kept("d", pinned=True), Kept("e", pinned=False)]
+
+    assert domain.superfluous(images, used, keep=keep) == list(going)
+
+
+@pytest.mark.parametrize(
+    ("uses", "reasons"),
+    [
+        (Uses(), []),
+        (Uses(current=True), ["it is its model's image"]),
+        (Uses(running=1), ["1 device runs it"]),
+        (Uses(running=2, delivering=1), ["2 devices run it", "it is being delivered to 1 device"]),
+        (Uses(delivering=7), ["it is being delivered to 7 devices"]),
+    ],
+)
+def test_who_uses_an_image_is_said_with_numbers(uses: Uses, reasons: list[str]) -> None:
+    assert uses.reasons() == reasons

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware import image
 from shared import admin
+from shared import esp32_image as image
 from shared.errors import InvalidInputError
 from shared.esp32 import CHIP_IDS
 from tests.unit.firmware import images
@@ -213,3 +213,23 @@ def test_an_image_that_does_not_suit_its_model_is_refused(
             model_code="lamp",
         )
     assert caught.value.message == message
+
+
+@given(
+    st.integers(0, len(GOOD)),
+    st.integers(0, 64),
+    st.binary(max_size=64),
+    st.lists(st.tuples(st.integers(0, 36), st.integers(0, 255)), max_size=3),
+)
+def test_a_fuzzed_image_is_read_or_refused_with_a_clear_error(
+    at: int, removed: int, inserted: bytes, headers: list[tuple[int, int]]
+) -> None:
+    data = bytearray(GOOD[:at] + inserted + GOOD[at + removed :])
+    for offset, value in headers:
+        if offset < len(data):
+            data[offset] = value
+    try:
+        image.parse(bytes(data))
+    except image.ImageError as error:
+        assert error.message.isprintable()  # noqa: PT017 - either end is right
+        assert all(str(error.details[part]) for part in ("field", "found", "expected"))  # noqa: PT017 - as above

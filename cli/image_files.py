@@ -1,0 +1,102 @@
+"""`mdm firmware inspect` and `sign`: what is done with files, without a connection."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output, session
+from shared import admin, esp32_image, image_signature
+from shared.errors import ConflictError, InvalidInputError
+
+ImageFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")]
+
+
+class Signed(admin.Result):
+    """A signature's file, the image that it is for, and the key that made it."""
+
+    signature: str
+    sha256: str
+    version: str
+    fingerprint: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to those of `mdm firmware`."""
+    app.command("inspect")(inspect)
+    app.command("sign")(sign)
+
+
+def read(file: Path) -> bytes:
+    """Return a file that may be an image by its size, or raise InvalidInputError."""
+    size_bytes = file.stat().st_size
+    if size_bytes > admin.MAX_IMAGE_BYTES:
+        raise InvalidInputError(f"file: must be at most {admin.MAX_IMAGE_BYTES} bytes, has {size_bytes}")
+    return _bytes_of(file, field="file")
+
+
+def read_signature(file: Path) -> bytes:
+    """Return the signature in a file, or raise InvalidInputError."""
+    signature = _bytes_of(file, field="signature")
+    if len(signature) != image_signature.SIGNATURE_BYTES:
+        expected = f"{image_signature.SIGNATURE_BYTES} bytes, as `mdm firmware sign` writes them"
+        raise InvalidInputError(f"signature: expected {expected}, found {len(signature)}")
+    return signature
+
+
+def read_pem(file: Path) -> bytes:
+    """Return what is in the file of a key, or raise InvalidInputError."""
+    return _bytes_of(file, field="key")
+
+
+def inspect(ctx: typer.Context, file: ImageFile) -> None:
+    """Check an image as the upload does, and show what it says of itself; needs no connection."""
+    image = esp32_image.parse(read(file))
+    facts = asdict(image)
+    if session.of(ctx).as_json:
+        output.print_json(facts)
+        return
+    output.print_facts(
+        {
+            **{name.replace("_", " "): value for name, value in facts.items()},
+            "size bytes": f"{image.size_bytes} ({output.size(image.size_bytes)})",
+            "entry point": f"0x{image.entry_point:08x}",
+            "segments": [f"{one.size_bytes} bytes to 0x{one.load_address:08x}" for one in image.segments],
+        }
+    )
+
+
+def sign(
+    ctx: typer.Context,
+    file: ImageFile,
+    *,
+    key: Annotated[Path, typer.Option(metavar="PEM", exists=True, dir_okay=False, help="An Ed25519 private key.")],
+    target: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to write it; FILE.sig if not given.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Sign an image for `mdm firmware upload --signature`; needs no connection."""
+    image = esp32_image.parse(read(file))
+    private_key = image_signature.private_key_of(read_pem(key))
+    written = target or file.with_name(f"{file.name}.sig")
+    if written.exists() and not force:
+        raise ConflictError(f"output: {written} exists; --force replaces it")
+    output.write_private(written, image_signature.sign(private_key, image.sha256), replace=force)
+    signed = Signed(
+        signature=str(written),
+        sha256=image.sha256,
+        version=image.version,
+        fingerprint=image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
+    )
+    session.of(ctx).show(signed, output.print_result)
+
+
+def _bytes_of(file: Path, *, field: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{field}: {file} can not be read: {error.strerror}") from error

@@ -1,0 +1,102 @@
+"""Stored images: listed, shown, released, withdrawn, pinned and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.firmware import db, image_db, library
+from services.firmware.domain import Uses
+from services.firmware.service import Firmware
+from shared import admin
+from shared.errors import ConflictError, NotFoundError
+from shared.requests import Caller
+from shared.schema import DeviceModel, FirmwareImage
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What an admin does with images that are stored."""
+
+    firmware: Firmware
+
+    async def list_page(self, caller: Caller, request: admin.ImageList) -> admin.Images:
+        """Return a page of images."""
+        if request.model is not None:
+            await db.model(caller.session, request.model)
+        rows = await image_db.page(caller.session, request)
+        following = rows[-1][0].sha256 if len(rows) == request.limit else None
+        return admin.Images(images=await library.views(caller.session, rows), next=following)
+
+    async def show(self, caller: Caller, request: admin.ImageRef) -> admin.ImageDetails:
+        """Return one image and who uses it."""
+        model, image = await _find(caller, request)
+        view = await library.view(caller.session, image, model)
+        uses = (await image_db.uses(caller.session, model)).get(image.sha256, Uses())
+        return admin.ImageDetails(
+            **view.model_dump(),
+            uploaded_by=image.uploaded_by,
+            running=uses.running,
+            delivering=uses.delivering,
+        )
+
+    async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Make an image its model's image, also an older one than now."""
+        model, image = await _find(caller, request)
+        await self.firmware.release(caller, model, image)
+        return await library.view(caller.session, image, model)
+
+    async def withdraw(self, caller: Caller, request: admin.Withdraw) -> admin.Removed:
+        """Leave the model without an image, or raise ConflictError if it has none."""
+        model = await db.model(caller.session, request.model)
+        if model.image_sha256 is None:
+            raise ConflictError(f"model: {model.code} has no image to withdraw")
+        image = await caller.session.get_one(FirmwareImage, model.image_sha256)
+        model.image_sha256 = None
+        facts = {"version": image.version, "sha256": image.sha256}
+        caller.audit("firmware.withdraw", model.code, before=facts)
+        data = {"model": model.code, "version": image.version}
+        self.firmware.outbox.tell(caller.session, "firmware/withdrawn", data=data)
+        self.firmware.rouse(caller.session)
+        return admin.Removed(removed=image.version)
+
+    async def pin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Spare an image from retention."""
+        return await self._set_pinned(caller, request, pinned=True)
+
+    async def unpin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Spare it no more."""
+        return await self._set_pinned(caller, request, pinned=False)
+
+    async def delete(self, caller: Caller, request: admin.ImageRef) -> admin.Removed:
+        """Delete an image, or raise ConflictError with who uses it."""
+        model, image = await _find(caller, request)
+        uses = (await image_db.uses(caller.session, model)).get(image.sha256, Uses())
+        if uses.reasons():
+            raise ConflictError(
+                f"version: {model.code} {image.version} is in use: {'; '.join(uses.reasons())}",
+                current=uses.current,
+                running=uses.running,
+                delivering=uses.delivering,
+            )
+        await library.delete(caller.session, self.firmware.outbox, model, image, actor=caller.account)
+        self.firmware.rouse(caller.session)
+        return admin.Removed(removed=image.version)
+
+    async def _set_pinned(self, caller: Caller, request: admin.ImageRef, *, pinned: bool) -> admin.ImageView:
+        model, image = await _find(caller, request)
+        if image.pinned != pinned:
+            image.pinned = pinned
+            deed = "pin" if pinned else "unpin"
+            facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
+            caller.audit(f"firmware.{deed}", model.code, after=facts)
+            self.firmware.outbox.tell(caller.session, f"firmware/{deed}ned", data=facts)
+        return await library.view(caller.session, image, model)
+
+
+async def _find(caller: Caller, request: admin.ImageRef) -> tuple[DeviceModel, FirmwareImage]:
+    """Return the model, locked so that none of its images changes, and its image of this version."""
+    model = await db.model(caller.session, request.model)
+    image = await image_db.image_of_version(caller.session, model, request.version)
+    if image is None:
+        raise NotFoundError(f"version: {model.code} has no image {request.version}", model=model.code)
+    return model, image

@@ -1,0 +1,224 @@
+"""`mdm firmware inspect` and `sign`: what works on files alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cli.client import AnswerError
+from shared import admin, image_signature
+from shared.esp32 import CHIP_IDS
+from tests.unit.cli import fakes
+from tests.unit.cli.conftest import Run
+from tests.unit.firmware import images
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+PUBLIC = KEY.public_key().public_bytes_raw()
+
+
+@pytest.fixture
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the tool nothing to connect with."""
+    for name in ("MDM_HOST", "MDM_ACCOUNT", "MDM_PASSWORD"):
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    file = tmp_path / "app.bin"
+    file.write_bytes(images.build())
+    return file
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    file = tmp_path / "key.pem"
+    file.write_bytes(
+        KEY.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return file
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    file = tmp_path / "public.pem"
+    file.write_bytes(
+        KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return file
+
+
+@pytest.mark.usefixtures("no_connection")
+@pytest.mark.parametrize("chip", CHIP_IDS)
+def test_inspect_shows_what_an_image_says_of_itself(mdm: Run, tmp_path: Path, chip: str) -> None:
+    file = tmp_path / "app.bin"
+    file.write_bytes(images.build(chip_id=CHIP_IDS[chip]))
+    shown = mdm("firmware", "inspect", str(file))
+    assert shown.exit_code == 0
+    facts = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
+    assert {name: value.strip() for name, value in facts.items()}.items() >= {
+        "chip": chip,
+        "version": "1.2.3",
+        "project": "sensor",
+        "entry point": "0x40081234",
+        "segments": "296 bytes to 0x3f400020, 36 bytes to 0x3f410020",
+    }.items()
+
+
+def test_inspect_as_json_has_all_facts(mdm: Run, image: Path) -> None:
+    facts = json.loads(mdm("--json", "firmware", "inspect", str(image)).stdout)
+    assert (facts["chip"], facts["secure_version"], facts["hash_appended"]) == ("esp32", 7, True)
+    assert facts["size_bytes"] == image.stat().st_size
+    assert facts["segments"][0] == {"offset": 32, "size_bytes": 296, "load_address": 0x3F400020}
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"", "error: size_bytes: expected at least 288, found 0\n"),
+        (images.build(magic=0x7F), "error: magic: expected 0xE9, an ESP32 image, found 0x7F\n"),
+        (images.build(chip_id=4711), "error: chip_id: expected one of 0 (esp32), 2 (esp32s2), "),
+        (images.build(checksum=0), "error: checksum: expected 0x"),
+    ],
+)
+def test_inspect_names_the_field_what_was_found_and_what_was_expected(
+    mdm: Run, tmp_path: Path, data: bytes, line: str
+) -> None:
+    file = tmp_path / "app.bin"
+    file.write_bytes(data)
+    shown = mdm("firmware", "inspect", str(file))
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert shown.stderr.startswith(line)
+    assert ", found " in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("no_connection")
+def test_sign_writes_the_signature_beside_the_image(mdm: Run, image: Path, private: Path) -> None:
+    shown = mdm("--json", "firmware", "sign", str(image), "--key", str(private))
+    assert shown.exit_code == 0
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert json.loads(shown.stdout) == {
+        "signature": f"{image}.sig",
+        "sha256": sha256,
+        "version": "1.2.3",
+        "fingerprint": image_signature.fingerprint(PUBLIC),
+    }
+    signature = image.with_name("app.bin.sig").read_bytes()
+    assert image_signature.verifies(PUBLIC, sha256, signature)
+
+
+def test_sign_replaces_a_file_only_if_it_must(mdm: Run, image: Path, private: Path, tmp_path: Path) -> None:
+    target = tmp_path / "mine.sig"
+    target.write_bytes(b"precious")
+    words = ("firmware", "sign", str(image), "--key", str(private), "--output", str(target))
+    refused = mdm(*words)
+    assert (refused.exit_code, target.read_bytes()) == (1, b"precious")
+    assert refused.stderr == f"error: output: {target} exists; --force replaces it\n"
+    assert mdm(*words, "--force").exit_code == 0
+    assert len(target.read_bytes()) == image_signature.SIGNATURE_BYTES
+
+
+def test_sign_refuses_what_is_no_image_or_no_key(mdm: Run, image: Path, public: Path, private: Path) -> None:
+    no_key = mdm("firmware", "sign", str(image), "--key", str(public))
+    assert (no_key.exit_code, no_key.stderr) == (2, "error: key: must be an Ed25519 private key in PEM\n")
+    image.write_bytes(images.build(checksum=0))
+    no_image = mdm("firmware", "sign", str(image), "--key", str(private))
+    assert (no_image.exit_code, no_image.stderr[:16]) == (2, "error: checksum:")
+    assert not image.with_name("app.bin.sig").exists()
+
+
+def test_upload_sends_the_signature(fake: fakes.FakeAdmin, mdm: Run, image: Path, private: Path) -> None:
+    mdm("firmware", "sign", str(image), "--key", str(private))
+    signature = image.with_name("app.bin.sig")
+    fake.answers = {
+        "firmware.upload.begin": admin.Upload(upload_id=UUID(int=1), chunk_size_bytes=1024, missing=[]),
+        "firmware.upload.finish": fakes.image(signed_by="ab" * 32),
+    }
+    shown = mdm("firmware", "upload", str(image), "--model", "lamp", "--signature", str(signature))
+    assert "abababababab" in shown.stdout
+    finish = fake.requests[-1][1]
+    assert isinstance(finish, admin.UploadFinish)
+    assert finish.signature == signature.read_bytes()
+    signature.write_bytes(b"short")
+    refused = mdm("firmware", "upload", str(image), "--model", "lamp", "--signature", str(signature))
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: signature: expected 64 bytes, as `mdm firmware sign` writes them")
+
+
+def test_a_public_key_is_sent_and_a_private_one_never(
+    fake: fakes.FakeAdmin, mdm: Run, public: Path, private: Path
+) -> None:
+    view = admin.KeyView(fingerprint="cd" * 32, public_key="A" * 44, author="alice", created_at=fakes.NOW)
+    fake.answers["firmware.key.add"] = admin.Keys(model="lamp", keys=[view])
+    refused = mdm("firmware", "key", "add", "lamp", str(private))
+    assert (refused.exit_code, fake.requests) == (2, [])
+    assert refused.stderr.startswith("error: key: is a private key")
+    shown = mdm("firmware", "key", "add", "lamp", str(public))
+    assert "cd" * 32 in shown.stdout
+    added = fake.requests[0][1]
+    assert isinstance(added, admin.KeyAdd)
+    assert added.public_key == PUBLIC
+
+
+def test_keys_are_listed_and_removed(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    none = admin.Keys(model="lamp", keys=[])
+    fake.answers = {"firmware.key.list": none, "firmware.key.remove": none}
+    for words in (("list", "lamp"), ("remove", "lamp", "cd" * 32)):
+        shown = mdm("firmware", "key", *words)
+        assert (shown.exit_code, shown.stdout) == (0, "")
+        assert shown.stderr == "lamp trusts no key and takes images without a signature\n"
+
+
+@pytest.mark.parametrize("deed", ["release", "pin", "unpin"])
+def test_an_image_is_named_by_model_and_version(fake: fakes.FakeAdmin, mdm: Run, deed: str) -> None:
+    fake.answers[f"firmware.image.{deed}"] = fakes.image(pinned=True)
+    shown = mdm("firmware", deed, "lamp", "1.2.3")
+    assert fake.requests[0][1].model_dump(exclude={"request_id"}) == {"model": "lamp", "version": "1.2.3"}
+    assert shown.stdout.splitlines()[1].split()[:5] == ["lamp", "1.2.3", "yes", "yes", "no"]
+
+
+def test_what_is_deleted_or_withdrawn_is_named(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    removed = admin.Removed(removed="1.2.3")
+    fake.answers = {"firmware.image.delete": removed, "firmware.image.withdraw": removed}
+    assert mdm("firmware", "delete", "lamp", "1.2.3").stdout == "removed  1.2.3\n"
+    assert mdm("firmware", "withdraw", "lamp").stdout == "removed  1.2.3\n"
+
+
+def test_a_refused_deletion_is_one_line_with_the_reasons(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    reason = "version: lamp 1.2.3 is in use: 2 devices run it"
+    fake.answers["firmware.image.delete"] = AnswerError("conflict", reason, {})
+    refused = mdm("firmware", "delete", "lamp", "1.2.3")
+    assert (refused.exit_code, refused.stderr) == (1, f"error: {reason}\n")
+
+
+def test_show_has_all_facts_of_an_image(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    facts = fakes.image().model_dump()
+    details = admin.ImageDetails(**facts, uploaded_by="alice", running=3, delivering=1)
+    fake.answers["firmware.image.show"] = details
+    shown = mdm("firmware", "show", "lamp", "1.2.3").stdout
+    assert {("running", "3"), ("delivering", "1"), ("uploaded_by", "alice")} <= {
+        tuple(line.split()) for line in shown.splitlines()
+    }
+    assert json.loads(mdm("--json", "firmware", "show", "lamp", "1.2.3").stdout) == details.model_dump(mode="json")
+
+
+def test_list_asks_for_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    def page(request: admin.ImageList) -> admin.Images:
+        if request.after is None:
+            return admin.Images(images=[fakes.image(version="2")], next="ab" * 32)
+        return admin.Images(images=[fakes.image(version="1", signature="A" * 88)])
+
+    fake.answers["firmware.image.list"] = page
+    shown = mdm("firmware", "list", "--model", "lamp").stdout.splitlines()
+    assert [line.split()[1] for line in shown] == ["VERSION", "2", "1"]
+    assert "untrusted" in shown[2]
+    assert [request.model_dump()["model"] for _, request in fake.requests] == ["lamp", "lamp"]
