@@ -135,6 +135,8 @@ class FirmwareSettings(Settings):
     assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
     chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
+    firmware_inflight: int = Field(32, ge=1, le=1000, description="pieces that the service has under way")
+    firmware_bytes_per_s: int = Field(0, ge=0, description="for all devices together; 0 sets no limit")
 
 
 S = TypeVar("S", bound=Settings)
