@@ -51,6 +51,8 @@ class Download:
         self._fault = fault
         self.chunks = -(-wish.size_bytes // wish.chunk_size_bytes)
         self.restarts = 0
+        self.unsaved = 0
+        """How many chunks are there that a power cut would take."""
         self._done = 0
         if not self._resume():
             self._begin()
@@ -85,12 +87,14 @@ class Download:
             file.seek(offset)
             file.write(data)
         self._done |= 1 << chunk
+        self.unsaved += 1
         return True
 
     def save(self) -> None:
         """Make what is there durable."""
         self._sync_bytes()
         self._write("download.save")
+        self.unsaved = 0
 
     def is_genuine(self) -> bool:
         """Say whether the bytes have the sha256 that was announced."""
@@ -113,7 +117,7 @@ class Download:
 
     def _begin(self) -> None:
         # The record first: a bitmap must never vouch for bytes of another image.
-        self._done = 0
+        self._done = self.unsaved = 0
         self._write("download.begin")
         with self._path.open("wb") as file:
             file.truncate(self.wish.size_bytes)

@@ -91,14 +91,17 @@ class Firmware:
         self._pump()
 
     def on_chunk(self, sha256: str, offset: int, data: bytes) -> None:
-        """Take a piece of the image that is being fetched; ignore any other."""
+        """Take a piece that was asked for; ignore any other. A window of pieces is made durable at once."""
         download = self._download
-        if download is None or sha256 != download.wish.sha256 or not download.put(offset, data):
+        if download is None or sha256 != download.wish.sha256 or offset not in self._under_way:
+            return
+        if not download.put(offset, data):
             return
         self._under_way.discard(offset)
         self._uplink.stop(_chunk_key(offset))
-        if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
+        if download.unsaved >= self._window or download.is_complete:
             download.save()
+        if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
             self._report_percent(download)
         self._pump()
 

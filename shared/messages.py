@@ -222,11 +222,14 @@ class FirmwareOffer(Message):
 
 
 class FirmwareChunkRequest(Message):
-    """`up/firmware/chunk`: send `length` bytes of the image from `offset`."""
+    """`up/firmware/chunk`: send `length` bytes of the image from `offset`.
+
+    A piece that the image does not have is refused with `FirmwareCancelled`, and so it must be readable.
+    """
 
     sha256: Sha256
     offset: Count
-    length: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)]
+    length: Count
 
 
 class FirmwareStage(StrEnum):

@@ -50,6 +50,16 @@ MESSAGES = Counter(
     "Messages taken from the broker, by what became of them (handled, refused, failed, crashed).",
     ["topic", "outcome"],
 )
+FIRMWARE_REQUESTS = Counter(
+    "iot_firmware_requests_total",
+    "Requests for pieces of images, by what became of them (waits, repeated, displaced).",
+    ["outcome"],
+)
+FIRMWARE_ANSWERS = Counter(
+    "iot_firmware_answers_total",
+    "Answers to requests for pieces of images (sent, refused, failed, crashed).",
+    ["outcome"],
+)
 KEYCLOAK_OPERATIONS = Counter(
     "iot_keycloak_operations_total",
     "Requests to Keycloak, by operation and outcome.",

@@ -138,6 +138,8 @@ class FirmwareSettings(Settings):
     firmware_house_s: float = Field(60, gt=0, description="how often images are looked after without a change")
     chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
+    firmware_inflight: int = Field(32, ge=1, le=1000, description="pieces that the service has under way")
+    firmware_bytes_per_s: int = Field(0, ge=0, description="for all devices together; 0 sets no limit")
 
 
 S = TypeVar("S", bound=Settings)

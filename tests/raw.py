@@ -18,8 +18,8 @@ from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest, RotationReq
 from shared.topics import Topic
 from tests.credentials import claim_client, device_client
 
-M = TypeVar("M", bound=BaseModel)
-N = TypeVar("N", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel | bytes)
+N = TypeVar("N", bound=BaseModel | bytes)
 PATIENCE_S = 30.0
 RESEND_S = 0.5
 

@@ -43,21 +43,34 @@ async def device(session: AsyncSession, client_id: str) -> tuple[int, DeviceMode
     return row
 
 
-async def devices_online(
-    session: AsyncSession, model_id: int, sha256: str
-) -> list[tuple[str, Presence, str | None]]:
-    """Return the model's devices that are online, each with its presence and its delivery's stage."""
+async def models_with_image(session: AsyncSession) -> list[str]:
+    """Return the codes of the models that have an image for their devices."""
+    return list(
+        await session.scalars(
+            select(DeviceModel.code).where(DeviceModel.image_sha256.is_not(None)).order_by(DeviceModel.code)
+        )
+    )
+
+
+async def online_after(
+    session: AsyncSession, model_code: str, after: int, *, limit: int
+) -> list[tuple[str, Presence]]:
+    """Return the client ids and presences of the model's next devices online, behind the device id `after`."""
     rows = await session.execute(
-        select(DeviceModel.code, Device.key, Presence, FirmwareDelivery.stage)
+        select(Device.key, Presence)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .join(Presence, Presence.device_id == Device.id)
-        .outerjoin(
-            FirmwareDelivery,
-            (FirmwareDelivery.device_id == Device.id) & (FirmwareDelivery.sha256 == sha256),
+        .where(
+            DeviceModel.code == model_code,
+            Device.enabled,
+            Device.lifecycle == "ACTIVE",
+            Presence.online,
+            Device.id > after,
         )
-        .where(Device.model_id == model_id, Device.enabled, Device.lifecycle == "ACTIVE", Presence.online)
+        .order_by(Device.id)
+        .limit(limit)
     )
-    return [(names.client_id(code, key), presence, stage) for code, key, presence, stage in rows]
+    return [(names.client_id(model_code, key), presence) for key, presence in rows]
 
 
 async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import ConflictError
+from shared.messages import MAX_CHUNK_BYTES
 
 OFFERED: Final = "offered"
-ENDS: Final = frozenset({"confirmed", "failed", "rolled_back"})
-REFUSED_BY_DEVICE: Final = frozenset({"failed", "rolled_back"})
+REBOOTING: Final = "rebooting"
+CONFIRMED: Final = "confirmed"
+ROLLED_BACK: Final = "rolled_back"
+ENDS: Final = frozenset({CONFIRMED, "failed", ROLLED_BACK})
+REFUSED_BY_DEVICE: Final = frozenset({"failed", ROLLED_BACK})
+UNTOLD: Final = frozenset({None, OFFERED, CONFIRMED})
+"""The stages at which a device is told of an image: it has not begun to fetch it, as far as is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Candidate:
     chip: str
     project: str
     stage: str | None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,12 @@ class Running:
     chip: str | None
     project: str | None
     slot_size_bytes: int | None
+    version: str | None = None
+
+
+def came_back(candidate: Candidate, running: Running) -> bool:
+    """Say whether a device that was about to start the image runs another one: it did not keep it."""
+    return candidate.stage == REBOOTING and running.sha256 not in (None, candidate.sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,9 @@ def wants(candidate: Candidate, running: Running) -> bool:
         return False
     if candidate.stage in REFUSED_BY_DEVICE:
         raise ConflictError(f"the device has had this image before: {candidate.stage}")
+    if candidate.stage == CONFIRMED and candidate.version is not None and candidate.version == running.version:
+        # Offered again, it would be fetched, confirmed and not recognised for ever.
+        raise ConflictError("sha256: the device has confirmed this image and says its version with another sha256")
     if running.chip is not None and candidate.chip != running.chip:
         raise ConflictError(f"chip: the image is for {candidate.chip}, the device has {running.chip}")
     if running.project is not None and candidate.project != running.project:
@@ -97,3 +113,20 @@ def counts(present: str | None, reported: str) -> bool:
 def offsets(size_bytes: int, chunk_size_bytes: int) -> list[int]:
     """Return where the pieces of an image begin."""
     return list(range(0, size_bytes, chunk_size_bytes))
+
+
+def piece_fault(offset: int, length: int, size_bytes: int) -> str | None:
+    """Return the rule that a piece of an image of `size_bytes` breaks, or None.
+
+    A piece begins at a multiple of its length, or ends the image. So the length that a device was told holds until
+    it has the whole image, also when the service has another setting meanwhile.
+    """
+    if not 1 <= length <= MAX_CHUNK_BYTES:
+        return f"length: must be 1 to {MAX_CHUNK_BYTES}, is {length}"
+    if offset >= size_bytes:
+        return f"offset: must be less than the image's {size_bytes} bytes, is {offset}"
+    if offset + length > size_bytes:
+        return f"length: must be at most {size_bytes - offset} at {offset}, where the image ends, is {length}"
+    if offset % length and offset + length != size_bytes:
+        return f"offset: must be a multiple of the length {length}, is {offset}"
+    return None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.firmware.chunks import Chunks
 from services.firmware.images import Images
-from services.firmware.service import Firmware, ImageNotForDeviceError
+from services.firmware.notices import RELEASED, Notices
+from services.firmware.service import Firmware
 from services.firmware.trust import Trust
 from services.firmware.uploads import Uploads
 from shared import admin, messages, topics
@@ -15,14 +17,15 @@ from shared.requests import Desk
 GROUP = "firmware"
 
 
-def routes(firmware: Firmware, desk: Desk) -> list[Route]:
+def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> list[Route]:
     """Return the routes of all messages that the firmware service takes."""
     connection, uploads = desk.connection, Uploads(firmware)
     images, trust = Images(firmware), Trust(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
-        device_route(topics.FIRMWARE_CHUNK, partial(on_chunk, firmware, connection), group=GROUP),
+        device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
         device_route(topics.FIRMWARE_REPORT, partial(on_report, firmware), group=GROUP),
+        Route(RELEASED, notices.on_released, GROUP),
         desk.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         desk.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
         desk.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
@@ -45,22 +48,6 @@ async def on_check(
     """Answer a device that asks for an image."""
     offer = await firmware.answer_check(client_id, check)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
-
-
-async def on_chunk(
-    firmware: Firmware, connection: Connection, client_id: str, request: messages.FirmwareChunkRequest
-) -> None:
-    """Send a device a piece of an image, or the reason why it will never get it."""
-    try:
-        data = await firmware.read_chunk(client_id, request)
-    except ImageNotForDeviceError as error:
-        cancelled = messages.FirmwareCancelled(sha256=request.sha256, reason=error.message)
-        await connection.send(topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id)
-        return
-    topic = topics.FIRMWARE_CHUNK_DATA
-    await connection.publish(
-        topic.of(client_id=client_id, sha256=request.sha256, offset=request.offset), data, qos=topic.qos
-    )
 
 
 async def on_report(firmware: Firmware, client_id: str, report: messages.FirmwareReport) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from services.firmware import handlers
+from services.firmware.chunks import Chunks
 from services.firmware.house import House
+from services.firmware.notices import Notices
 from services.firmware.service import Firmware
 from services.firmware.shelf import Shelf
 from services.firmware.store import Store
@@ -24,11 +26,14 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database:
         firmware = Firmware(settings, database, store, outbox)
-        await connection.listen(*handlers.routes(firmware, Desk(database, connection)))
+        chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
+        await connection.listen(*handlers.routes(firmware, Desk(database, connection), chunks, notices))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(House(firmware, shelf).keep(), name="house")
+            tasks.create_task(chunks.run(), name="chunks")
+            tasks.create_task(notices.run(), name="notices")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Delivery: which image a device is offered, its pieces, and what it reports."""
+"""Delivery: which image a device is offered, may fetch, and what it reports of it."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 from sqlalchemy import event
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import db, domain, library
 from services.firmware.store import Store
-from shared import messages, topics
+from shared import messages
 from shared.errors import ConflictError, FleetError, NotFoundError
 from shared.messages import FirmwareStage
 from shared.outbox import Outbox
@@ -30,6 +30,23 @@ class ImageNotForDeviceError(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
+class _Prospect:
+    """A device, the image that it should have, and how it stands with it."""
+
+    client_id: str
+    device_id: int
+    image: FirmwareImage
+    stage: str | None
+
+    @property
+    def candidate(self) -> domain.Candidate:
+        image = self.image
+        return domain.Candidate(
+            image.sha256, image.size_bytes, image.chip, image.project, self.stage, image.version
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Firmware:
     """The service's tools, and what it does with them; `changed` is set when it is time to keep house."""
 
@@ -45,41 +62,40 @@ class Firmware:
 
     async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
         """Return the image that a device should fetch, or that it is up to date."""
-        running = domain.Running(check.sha256, check.chip, check.project, check.slot_size_bytes)
+        running = domain.Running(check.sha256, check.chip, check.project, check.slot_size_bytes, check.version)
         async with self.database.transaction() as session:
-            device_id, model = await db.device(session, client_id)
-            if model.image_sha256 is None:
-                return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
-            image = await session.get_one(FirmwareImage, model.image_sha256)
-            delivery = await db.delivery(session, device_id, image.sha256)
-            stage = delivery.stage if delivery else None
-            try:
-                wanted = domain.wants(_candidate(image, stage), running)
-            except ConflictError as error:
-                log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-                wanted = False
-            if not wanted:
-                return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
-            if stage is None or stage in domain.ENDS:
-                await db.set_delivery(session, device_id, image.sha256, stage=domain.OFFERED)
-                self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
-            return self._offer(image, check.request_id)
+            prospect = await _prospect(session, client_id)
+            if prospect is not None and domain.came_back(prospect.candidate, running):
+                prospect = await self._count_out(session, prospect, check.version)
+            if prospect is not None and await self._offers(session, prospect, running):
+                return self._offer(prospect.image, check.request_id)
+        return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
 
-    async def read_chunk(self, client_id: str, request: messages.FirmwareChunkRequest) -> bytes:
-        """Return a piece of an image, or raise ImageNotForDeviceError."""
+    async def notice(self, client_id: str, running: domain.Running) -> messages.FirmwareOffer | None:
+        """Return what to tell a device of its image, unless it has it, has begun with it or must not have it."""
         async with self.database.transaction() as session:
-            device_id, model = await db.device(session, client_id)
-            image = await session.get(FirmwareImage, request.sha256)
+            prospect = await _prospect(session, client_id)
+            if prospect is None or prospect.stage not in domain.UNTOLD:
+                return None
+            return self._offer(prospect.image, None) if await self._offers(session, prospect, running) else None
+
+    async def admit(self, client_id: str, sha256: str) -> int:
+        """Return the size in bytes of an image that a device may fetch, or raise ImageNotForDeviceError."""
+        async with self.database.transaction() as session:
+            try:
+                device_id, model = await db.device(session, client_id)
+            except NotFoundError as error:
+                raise ImageNotForDeviceError("there is no such device, or it is disabled") from error
+            image = await session.get(FirmwareImage, sha256)
             if image is None or image.model_id != model.id:
                 raise ImageNotForDeviceError("there is no such image for this device")
-            if image.sha256 != model.image_sha256:
-                delivery = await db.delivery(session, device_id, image.sha256)
-                if delivery is None or delivery.stage in domain.REFUSED_BY_DEVICE:
+            delivery = await db.delivery(session, device_id, sha256)
+            if delivery is None:
+                if sha256 != model.image_sha256:
                     raise ImageNotForDeviceError("this image was not offered to this device")
-        try:
-            return await self.store.read(request.sha256, request.offset, request.length)
-        except NotFoundError as error:
-            raise ImageNotForDeviceError("the image is gone") from error
+            elif delivery.stage in domain.REFUSED_BY_DEVICE:
+                raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+            return image.size_bytes
 
     async def record_report(self, client_id: str, report: messages.FirmwareReport) -> None:
         """Store how far a device has come with an image."""
@@ -104,7 +120,7 @@ class Firmware:
                 self.outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
 
     async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
-        """Make an image its model's image and notify the devices online; the others ask when they come."""
+        """Make an image its model's image; the event lets Notices tell the devices online."""
         await library.check_release(caller.session, model, image)
         if model.image_sha256 == image.sha256:
             return
@@ -112,21 +128,28 @@ class Firmware:
         self.rouse(caller.session)
         caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
         self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
-        for client_id, presence, stage in await db.devices_online(caller.session, model.id, image.sha256):
-            status = presence.status or {}
-            running = domain.Running(
-                presence.firmware_sha256,
-                status.get("chip"),
-                status.get("project"),
-                status.get("slot_size_bytes"),
-            )
-            try:
-                if domain.wants(_candidate(image, stage), running):
-                    self.outbox.put(
-                        caller.session, topics.FIRMWARE_OFFER, self._offer(image, None), client_id=client_id
-                    )
-            except ConflictError as error:
-                log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
+
+    async def _offers(self, session: AsyncSession, prospect: _Prospect, running: domain.Running) -> bool:
+        """Say whether a device is to fetch its image, and note that it is offered."""
+        client_id, image = prospect.client_id, prospect.image
+        try:
+            wanted = domain.wants(prospect.candidate, running)
+        except ConflictError as error:
+            log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
+            return False
+        if wanted and (prospect.stage is None or prospect.stage in domain.ENDS):
+            await db.set_delivery(session, prospect.device_id, image.sha256, stage=domain.OFFERED)
+            self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
+        return wanted
+
+    async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:
+        """Take an image as rolled back: the device was to start it, and asks for one from another version."""
+        stage, sha256 = FirmwareStage.ROLLED_BACK, prospect.image.sha256
+        error = f"the device did not keep it, and runs {version}"
+        await db.set_delivery(session, prospect.device_id, sha256, stage=stage, error=error)
+        report = messages.FirmwareReport(sha256=sha256, stage=stage, error=error)
+        self.outbox.tell(session, "firmware/reported", prospect.client_id, report.model_dump(mode="json"))
+        return replace(prospect, stage=stage)
 
     def _offer(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
         return messages.FirmwareOffer(
@@ -139,5 +162,15 @@ class Firmware:
         )
 
 
-def _candidate(image: FirmwareImage, stage: str | None) -> domain.Candidate:
-    return domain.Candidate(image.sha256, image.size_bytes, image.chip, image.project, stage)
+async def image_for(session: AsyncSession, model: DeviceModel) -> FirmwareImage | None:
+    """Return the image that a device of this model should have; the only place that decides it."""
+    return await session.get(FirmwareImage, model.image_sha256) if model.image_sha256 else None
+
+
+async def _prospect(session: AsyncSession, client_id: str) -> _Prospect | None:
+    device_id, model = await db.device(session, client_id)
+    image = await image_for(session, model)
+    if image is None:
+        return None
+    delivery = await db.delivery(session, device_id, image.sha256)
+    return _Prospect(client_id, device_id, image, delivery.stage if delivery else None)

@@ -37,15 +37,18 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     routes = {
         "registry": registry_handlers.routes(tools, desk),
         "rotator": rotator_handlers.routes(tools, tools, desk),
-        "firmware": firmware_handlers.routes(tools, desk),
+        "firmware": firmware_handlers.routes(tools, desk, tools, tools),
     }
     return [(service, route.topic) for service, listed in routes.items() for route in listed]
 
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
-# At a status, the rotator only looks for an open rotation: it is the registry that misses the device.
-KNOWING_TOPICS = [pair for pair in DEVICE_TOPICS if pair != ("rotator", topics.STATUS)]
+# At a status, the rotator only looks for an open rotation: it is the registry that misses the device. A request
+# for a piece of an image is answered with the reason why there is none.
+KNOWING_TOPICS = [
+    pair for pair in DEVICE_TOPICS if pair not in (("rotator", topics.STATUS), ("firmware", topics.FIRMWARE_CHUNK))
+]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "{account}" in topic.template]
 IDS = [f"{service} {topic.template.removeprefix(topics.PREFIX)}" for service, topic in TOPICS]
 BAD = {
@@ -85,7 +88,9 @@ async def test_bad_messages_are_refused_counted_and_logged(
     else:
         package = await fleet.device()
         address = topic.of(client_id=package.client_id, claim_id=package.client_id)
-        async with device_client(package) as client:
+        is_event = topic.template.startswith(f"{topics.PREFIX}/events/")
+        sender = account_client(system.stack.endpoints, f"svc-{service}") if is_event else device_client(package)
+        async with sender as client:
             for payload in BAD.values():
                 await client.publish(address, payload, qos=1)
             await system.takes(service, topic.template, "refused", beyond=before["refused"] + len(BAD) - 1)

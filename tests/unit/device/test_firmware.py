@@ -82,7 +82,7 @@ def device(tmp_path: Path) -> Device:
     return device
 
 
-@pytest.mark.parametrize("chunk", [256, 1000, 4096, 5000])
+@pytest.mark.parametrize("chunk", [64, 241, 256, 1000, 1365, 2048, 4095, 4096, 4097, 5000])
 def test_an_image_is_fetched_verified_booted_and_confirmed(device: Device, chunk: int) -> None:
     device.firmware.on_offer(offer(chunk=chunk))
 
@@ -119,6 +119,36 @@ def test_a_chunk_twice_or_of_the_wrong_length_or_image_changes_nothing(device: D
     device.firmware.on_chunk(sha256(NEW), 0, NEW[:256])
     device.firmware.on_chunk(sha256(NEW), 0, NEW[:256])
     assert [request.offset for request in device.requests()] == [1024]
+
+
+def test_a_chunk_that_was_not_asked_for_does_not_get_into_the_file(device: Device) -> None:
+    device.firmware.on_offer(offer())
+
+    device.firmware.on_chunk(sha256(NEW), 4096 - 256, bytes(256))
+
+    assert device.serve() == 16
+    assert device.stages()[-1] is FirmwareStage.REBOOTING
+
+
+def test_chunks_in_any_order_make_the_image(device: Device) -> None:
+    device.firmware.on_offer(offer())
+    while requests := device.requests():
+        for request in reversed(requests):
+            piece = NEW[request.offset : request.offset + request.length]
+            device.firmware.on_chunk(request.sha256, request.offset, piece)
+    assert device.stages()[-1] is FirmwareStage.REBOOTING
+
+
+@pytest.mark.parametrize("had", [1, 3, 4, 5, 15])
+def test_a_power_cut_costs_less_than_a_window_of_the_chunks_that_were_there(device: Device, had: int) -> None:
+    device.firmware.on_offer(offer())
+    for offset in range(0, had * CHUNK, CHUNK):
+        device.requests()
+        device.firmware.on_chunk(sha256(NEW), offset, NEW[offset : offset + CHUNK])
+
+    device.boot()
+    device.firmware.on_offer(offer())
+    assert device.serve() == 16 - had // 4 * 4
 
 
 def test_a_restart_resumes(device: Device) -> None:

@@ -133,3 +133,50 @@ def test_what_is_neither_new_nor_pinned_nor_used_goes(keep: int, used: str, goin
 )
 def test_who_uses_an_image_is_said_with_numbers(uses: Uses, reasons: list[str]) -> None:
     assert uses.reasons() == reasons
+
+
+@pytest.mark.parametrize(
+    ("stage", "running", "came_back"),
+    [
+        ("rebooting", OLD, True),
+        ("rebooting", NEW, False),
+        ("rebooting", None, False),
+        ("verifying", OLD, False),
+        ("confirmed", OLD, False),
+        (None, OLD, False),
+    ],
+)
+def test_a_device_that_was_to_start_an_image_and_runs_another_one_did_not_keep_it(
+    stage: str | None, running: str | None, *, came_back: bool
+) -> None:
+    assert domain.came_back(replace(CANDIDATE, stage=stage), replace(RUNNING, sha256=running)) is came_back
+
+
+def test_a_confirmed_image_is_not_offered_to_a_device_that_says_its_version_and_another_sha256() -> None:
+    confirmed = replace(CANDIDATE, stage="confirmed", version="1.1.0")
+
+    assert "another sha256" in refusal(confirmed, replace(RUNNING, version="1.1.0"))
+    assert domain.wants(confirmed, replace(RUNNING, version="1.0.0")) is True
+    assert domain.wants(replace(confirmed, stage="offered"), replace(RUNNING, version="1.1.0")) is True
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "rule"),
+    [
+        (0, 0, "length: must be 1 to 65536"),
+        (0, 65537, "length: must be 1 to 65536"),
+        (1000, 100, "offset: must be less than the image's 1000 bytes"),
+        (2**63 - 1, 100, "offset: must be less than the image's 1000 bytes"),
+        (900, 101, "length: must be at most 100 at 900"),
+        (0, 1001, "length: must be at most 1000 at 0"),
+        (50, 100, "offset: must be a multiple of the length 100"),
+    ],
+)
+def test_a_piece_that_an_image_does_not_have_is_refused_with_the_rule(offset: int, length: int, rule: str) -> None:
+    assert (domain.piece_fault(offset, length, 1000) or "").startswith(rule)
+
+
+@given(size_bytes=st.integers(1, 300_000), chunk_size_bytes=st.integers(1, 65536))
+def test_every_piece_of_an_image_is_given_for_any_length(size_bytes: int, chunk_size_bytes: int) -> None:
+    for offset in domain.offsets(size_bytes, chunk_size_bytes)[-2:]:
+        assert domain.piece_fault(offset, min(chunk_size_bytes, size_bytes - offset), size_bytes) is None
