@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import obstore
 from obstore.exceptions import BaseError
+from obstore.store import LocalStore
 
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -43,7 +47,7 @@ class Store:
             ) from error
 
     async def put(self, sha256: str, data: bytes) -> None:
-        """Store `data` whole or not at all; again is harmless, and mends a damaged copy.
+        """Store `data` whole or not at all, also if the power fails; again is harmless, and mends a damaged copy.
 
         Raise InvalidInputError when its SHA-256 is another one.
         """
@@ -55,6 +59,8 @@ class Store:
             )
         try:
             await obstore.put_async(self._objects, key, data)
+            if isinstance(self._objects, LocalStore):
+                await asyncio.to_thread(_flush, Path(self._objects.prefix or "/") / key)
         except _FAULTS as error:
             raise _translated(error, sha256) from error
 
@@ -116,6 +122,16 @@ def _key(sha256: str) -> str:
             f"sha256: expected {expected}, found {sha256!r}", field="sha256", found=sha256, expected=expected
         )
     return f"images/{sha256}.bin"
+
+
+def _flush(file: Path) -> None:
+    """Have a file, and its name in its folder, on the disk: obstore leaves that to the system."""
+    for path in (file, file.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _translated(error: Exception, sha256: str) -> FleetError:

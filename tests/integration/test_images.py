@@ -284,10 +284,10 @@ async def test_the_models_image_lies_at_a_stable_path(fleet: Fleet, system: Syst
     await until(lambda: not shelf.exists())
 
 
-@pytest.fixture
-async def fate(system: System, tmp_path: Path) -> AsyncIterator[Fate]:
-    """The one firmware service is mortal for a test."""
-    fate = Fate(tmp_path)
+@pytest.fixture(scope="module")
+async def fate(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fate]:
+    """The one firmware service is mortal from here on, until the last of these tests."""
+    fate = Fate(tmp_path_factory.mktemp("fate"))
     await asyncio.to_thread(system.stop, "firmware")
     await asyncio.to_thread(lambda: system.start("firmware", fate=fate))
     yield fate

@@ -382,6 +382,45 @@ async def test_an_open_rotation_can_end(rows: Rows) -> None:
     )
 
 
+IMAGE = """
+    INSERT INTO mdm.firmware_images (sha256, model_id, version, project, chip, size_bytes, secure_version,
+        idf_version, elf_sha256, uploaded_by)
+    VALUES (repeat('a', 64), $1, '1.0', 'p', 'esp32', 1024, 0, 'v5', repeat('b', 64), 'somebody')
+"""
+IMAGE_KEY = """
+    INSERT INTO mdm.firmware_keys (model_id, fingerprint, public_key, author) VALUES ($1, $2, $3, 'somebody')
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("sha256 = repeat('A', 64)", "firmware_images_sha256_check"),
+        (r"signature = '\x00'", "firmware_images_signature_check"),
+        (r"signature = ''", "firmware_images_signature_check"),
+    ],
+)
+async def test_an_image_that_can_not_be_is_refused(rows: Rows, change: str, rule: str) -> None:
+    await rows.run(IMAGE, await rows.model())
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.firmware_images SET {change}")  # noqa: S608
+
+
+@pytest.mark.parametrize("length", [31, 33])
+async def test_a_key_that_can_not_be_is_refused(rows: Rows, length: int) -> None:
+    async with refused("firmware_keys_public_key_check"):
+        await rows.run(IMAGE_KEY, await rows.model(), "f", bytes(length))
+
+
+async def test_a_model_trusts_a_key_once_and_its_keys_go_with_it(rows: Rows) -> None:
+    model_id, other_id = await rows.model(), await rows.model("other")
+    for one in (model_id, other_id):
+        await rows.run(IMAGE_KEY, one, "f", bytes(32))
+    await rows.run("DELETE FROM mdm.device_models WHERE id = $1", other_id)
+    async with refused("firmware_keys_pkey", asyncpg.UniqueViolationError):
+        await rows.run(IMAGE_KEY, model_id, "f", bytes(32))
+
+
 CLAIM = """
     INSERT INTO mdm.claims (id, model_id, tags, uses, needs_approval, expires_at, request_id, author)
     VALUES ('claim-aaaaaaaa', $1, '{}', 1, false, now() + interval '1 day', 'request', 'somebody')

@@ -11,7 +11,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from device import image_builder
 from shared.admin import Package
 from tests.fleet import Fleet
 from tests.system import System
@@ -127,3 +130,40 @@ async def test_a_rotation_is_started_watched_looked_up_and_called_off(
     again = await mdm("rotation", "cancel", package.device_key, **environment)
     assert (again.status, again.errors) == (0, "nothing to cancel\n")
     assert (await mdm("rotation", "schedule", **environment)).output == "no schedule is set\n"
+
+
+async def test_an_image_is_signed_uploaded_replaced_and_deleted(
+    fleet: Fleet, environment: dict[str, str], tmp_path: Path
+) -> None:
+    model = await fleet.model()
+    key = Ed25519PrivateKey.generate()
+    pem, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    assert (await mdm("firmware", "key", "add", model, public, **environment)).status == 0
+    for version in ("1.1.0", "1.2.0"):
+        file = tmp_path / f"{version}.bin"
+        file.write_bytes(image_builder.build(version=version, project=model))
+        unsigned = await mdm("firmware", "upload", file, "--model", model, **environment)
+        assert (unsigned.status, unsigned.errors[:17]) == (1, "error: signature:")
+        assert (await mdm("firmware", "sign", file, "--key", pem)).status == 0
+        signature = f"{file}.sig"
+        signed = await mdm(
+            *("firmware", "upload", file, "--model", model, "--signature", signature), **environment
+        )
+        assert signed.status == 0, signed.errors
+    refused = await mdm("firmware", "delete", model, "1.2.0", **environment)
+    assert (refused.status, refused.errors) == (
+        1,
+        f"error: version: {model} 1.2.0 is in use: it is its model's image\n",
+    )
+    assert (await mdm("firmware", "release", model, "1.1.0", **environment)).status == 0
+    assert (await mdm("firmware", "delete", model, "1.2.0", **environment)).output == "removed  1.2.0\n"
+    listed = json.loads((await mdm("firmware", "list", "--model", model, "--json", **environment)).output)
+    assert [(image["version"], image["current"]) for image in listed["images"]] == [("1.1.0", True)]

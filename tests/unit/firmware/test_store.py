@@ -81,6 +81,19 @@ async def test_a_file_store_keeps_one_file_an_image_and_survives_a_restart(tmp_p
     assert await Store(tmp_path.as_uri()).read(SHA256, 0, len(DATA)) == DATA
 
 
+async def test_an_image_is_on_the_disk_before_the_put_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 - as the kernel has it
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await Store(tmp_path.as_uri()).put(SHA256, DATA)
+    assert flushed == [str(tmp_path / "images" / f"{SHA256}.bin"), str(tmp_path / "images")]
+
+
 async def test_putting_again_mends_a_damaged_copy(tmp_path: Path) -> None:
     store = Store(tmp_path.as_uri())
     await store.put(SHA256, DATA)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from shared import admin
 from shared.errors import MessageRefusedError
-from shared.messages import MAX_CHUNK_BYTES
 
 FIELDS: dict[str, Any] = {"request_id": "a" * 32, "upload_id": str(UUID(int=1)), "offset": 0}
 
@@ -34,10 +33,3 @@ def test_what_is_not_quite_base64_is_refused_and_never_repaired(data: str) -> No
         payload = payload.replace(b"\n", rb"\n")
     with pytest.raises(MessageRefusedError, match=r"data: .*must be base64"):
         topic.decode(payload)
-
-
-def test_a_piece_is_at_most_so_long() -> None:
-    whole = base64.b64encode(bytes(MAX_CHUNK_BYTES))
-    assert len(admin.UploadChunk(**FIELDS, data=whole).data) == MAX_CHUNK_BYTES
-    with pytest.raises(ValueError, match="data"):
-        admin.UploadChunk(**FIELDS, data=base64.b64encode(bytes(MAX_CHUNK_BYTES + 1)))

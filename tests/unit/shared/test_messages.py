@@ -83,7 +83,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
     if base is int:
         return st.integers(**rules)
     if base is bytes:
-        return st.binary(max_size=100).map(base64.b64encode)
+        least, most = rules.get("min_size", 0), min(100, rules.get("max_size", 100))
+        return st.binary(min_size=least, max_size=most).map(base64.b64encode)
     if base is str and "pattern" in rules:
         exact = rules["pattern"].replace("$", r"\Z")
         limit = rules.get("max_size", 100)
