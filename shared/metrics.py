@@ -50,6 +50,9 @@ MESSAGES = Counter(
     "Messages taken from the broker, by what became of them (handled, refused, failed, crashed).",
     ["topic", "outcome"],
 )
+FIRMWARE_BYTES = Counter(
+    "mdm_firmware_bytes_total", "Bytes of images sent to devices, by road (mqtt, http).", ["road"]
+)
 KEYCLOAK_OPERATIONS = Counter(
     "iot_keycloak_operations_total",
     "Requests to Keycloak, by operation and outcome.",

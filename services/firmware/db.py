@@ -19,6 +19,7 @@ from shared.schema import (
     FirmwareUpload,
     FirmwareUploadChunk,
     Presence,
+    Rotation,
 )
 
 
@@ -42,6 +43,23 @@ async def device(session: AsyncSession, client_id: str) -> tuple[int, DeviceMode
     if row is None:
         raise names.unknown(client_id)
     return row
+
+
+async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
+    """Return the generations of the secrets that may be in force for a device.
+
+    While its rotation is open these are both: at SWITCHING and RESTORING either is, and after the switch the
+    device still holds tokens of the old one. A token of the new one exists only once Keycloak wants it.
+    """
+    row = (
+        await session.execute(
+            # One statement: the end of a rotation must not fall between two looks.
+            select(Device.secret_generation, Rotation.old_generation, Rotation.generation)
+            .outerjoin(Rotation, (Rotation.device_id == Device.id) & Rotation.outcome.is_(None))
+            .where(Device.id == device_id)
+        )
+    ).one()
+    return {generation for generation in row if generation is not None}
 
 
 async def devices_online(

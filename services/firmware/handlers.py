@@ -6,7 +6,7 @@ from functools import partial
 
 from services.firmware.service import Firmware, ImageNotForDeviceError
 from services.firmware.uploads import Uploads
-from shared import admin, messages, topics
+from shared import admin, messages, metrics, topics
 from shared.mqtt import Connection, Route, device_route
 from shared.requests import Desk
 
@@ -49,6 +49,7 @@ async def on_chunk(
     await connection.publish(
         topic.of(client_id=client_id, sha256=request.sha256, offset=request.offset), data, qos=topic.qos
     )
+    metrics.FIRMWARE_BYTES.labels("mqtt").inc(len(data))
 
 
 async def on_report(firmware: Firmware, client_id: str, report: messages.FirmwareReport) -> None:

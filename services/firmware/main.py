@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.firmware import handlers
+from services.firmware import handlers, http
 from services.firmware.service import Firmware
 from services.firmware.store import Store
 from shared import lifecycle, postgres
@@ -21,10 +21,13 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database:
         firmware = Firmware(settings, database, store, outbox)
+        server = http.Server(settings, firmware) if settings.http_port else None
         await connection.listen(*handlers.routes(firmware, Desk(database, connection)))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
+            if server is not None:
+                tasks.create_task(server.run(), name="http")
 
 
 if __name__ == "__main__":

@@ -13,26 +13,12 @@ import pytest
 from cli.client import AnswerError
 from device import image_builder
 from shared import admin, messages, topics
-from shared.admin import ImageView
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.system import System
+from tests.uploads import upload
 
 CHUNK = 16 * 1024
-
-
-async def upload(fleet: Fleet, model: str, image: bytes, *, version: str | None = None) -> ImageView:
-    begun = await fleet.ask(
-        admin.UPLOAD_BEGIN,
-        model=model,
-        sha256=hashlib.sha256(image).hexdigest(),
-        size_bytes=len(image),
-        version=version,
-    )
-    for offset in begun.missing:
-        piece = base64.b64encode(image[offset : offset + begun.chunk_size_bytes])
-        await fleet.ask(admin.UPLOAD_CHUNK, upload_id=begun.upload_id, offset=offset, data=piece)
-    return await fleet.ask(admin.UPLOAD_FINISH, upload_id=begun.upload_id)
 
 
 @pytest.mark.parametrize(
