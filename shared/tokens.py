@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+import structlog
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
 
+from shared import metrics
 from shared.errors import FleetError, UnavailableError
+
+log = structlog.get_logger()
 
 AUDIENCE: Final = "mdm"
 ALGORITHMS: Final = frozenset(
@@ -75,11 +79,16 @@ class SigningKeys:
 
     async def _fetch(self) -> None:
         """Replace the keys; leave them as they are when Keycloak does not answer."""
+        status = "unavailable"
         try:
             async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
                 found = (await client.get(self._url)).raise_for_status().json()["keys"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            status = "ok"
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            log.warning("keys.not_fetched", url=self._url, error=f"{type(error).__name__}: {error}")
             return
+        finally:
+            metrics.KEYCLOAK_OPERATIONS.labels("certs", status).inc()
         self._keys = _signing_keys(found)
         self._fetched_at = self._tried_at
 

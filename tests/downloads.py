@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
@@ -41,3 +43,17 @@ async def visiting(system: System, token: str = "", *, name: str = "firmware") -
     headers = bearer(token) if token else {}
     async with httpx.AsyncClient(base_url=url, headers=headers, verify=trust, timeout=PATIENCE_S) as client:
         yield client
+
+
+async def served(system: System, package: Package, *, least: int) -> list[dict[str, Any]]:
+    """Wait for so many lines in the log about a device's requests, and return all there are."""
+
+    def found() -> list[dict[str, Any]]:
+        log = system.services["firmware"].log_file.read_bytes().splitlines()
+        lines = [json.loads(line) for line in log if b'"http.answered"' in line]
+        return [line for line in lines if line.get("client_id") == package.client_id]
+
+    async with asyncio.timeout(PATIENCE_S):
+        while len(lines := await asyncio.to_thread(found)) < least:
+            pass
+    return lines

@@ -141,6 +141,7 @@ class Bench:
             publisher = await stack.enter_async_context(
                 account_client(self.system.stack.endpoints, "svc-firmware")
             )
+            publisher.pending_calls_threshold = 10_000
 
             async def all_received() -> None:
                 async with asyncio.TaskGroup() as tasks:
