@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs standins clean
+.PHONY: help setup run test check format docs bench standins clean
 UV := scripts/uv
 
 help:  ## Show what make can do
@@ -26,6 +26,9 @@ format:  ## Format the code and mend what can be mended
 
 docs: setup  ## Draw the state diagram in docs/rotation.md anew
 	@$(UV) run --frozen python -m services.rotator.diagram
+
+bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
+	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
 standins: setup  ## The integration tests on containers made from Debian packages (root, starts its own engine)
 	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)

@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
     parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
     parser.add_argument("--seal", action="store_true", help="ask for new secrets sealed for this device")
+    parser.add_argument(
+        "--prefer-http", action="store_true", help="fetch firmware over HTTP(S) where the offer has a URL"
+    )
     parser.add_argument("--retry-s", type=float, default=_DEFAULTS.retry_s)
     parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
@@ -59,6 +62,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
     options = Options(
         protocol=given.protocol,
         seal=given.seal,
+        prefer_http=given.prefer_http,
         chip=given.chip,
         slot_size_bytes=given.slot_size_bytes,
         retry_s=given.retry_s,

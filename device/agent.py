@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from device import package as packages
 from device.board import Board
+from device.fetcher import Failure, Piece
 from device.link import Link, LinkLostError, LoginRefusedError, device_login, tls_context
 from device.options import Hooks, Options
 from device.rotation import Slot
@@ -34,6 +35,16 @@ def _drop(connecting: asyncio.Future[Link]) -> None:
     """Close a connection that nobody waits for any more."""
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().drop()
+
+
+async def _abandon(*futures: asyncio.Future[Any] | None) -> None:
+    """Wait for nothing any more."""
+    for future in futures:
+        if future is not None:
+            future.cancel()
+            await asyncio.wait({future})
+            if not future.cancelled():
+                future.exception()
 
 
 class Agent:
@@ -148,29 +159,31 @@ class Agent:
         """Talk over `link` until it breaks or the uplink has an ending."""
         self._uplink.note("login.accepted", generation=slot.generation)
         receiving: asyncio.Future[tuple[str, bytes]] | None = None
+        fetching: asyncio.Future[Piece | Failure] | None = None
         try:
             await link.subscribe(f"{topics.PREFIX}/d/{self._package.client_id}/down/#")
             board.on_connected(slot)
             while True:
                 receiving = receiving or asyncio.ensure_future(link.receive())
+                fetching = fetching or asyncio.ensure_future(board.fetcher.receive())
                 await self._uplink.flush(link)
                 if self._uplink.ending is not None:
                     break
-                await self._wait(receiving, until=self._uplink.next_due())
+                await self._wait(receiving, fetching, until=self._uplink.next_due())
                 if receiving.done() and self._uplink.ending is None:
                     message, receiving = receiving.result(), None
                     board.on_message(*message)
                     link.acknowledge()
+                if fetching.done() and self._uplink.ending is None:
+                    board.on_fetched(fetching.result())
+                    fetching = None
             await self._leave(link)
         except LinkLostError as error:
             self._uplink.note("link.lost", error=error.message)
         finally:
             link.drop()
-            if receiving is not None:
-                receiving.cancel()
-                await asyncio.wait({receiving})
-                if not receiving.cancelled():
-                    receiving.exception()
+            board.fetcher.stop()
+            await _abandon(receiving, fetching)
 
     async def _leave(self, link: Link) -> None:
         """Say goodbye; only a device that stays away tells that it is offline."""

@@ -12,6 +12,7 @@ from device import package as packages
 from device.commands import Commands, CommandStore
 from device.config import ConfigStore, Configuration
 from device.credentials import Credentials
+from device.fetcher import Failure, Fetcher, Piece
 from device.firmware import Firmware
 from device.flash import Flash
 from device.options import Options
@@ -65,7 +66,8 @@ class Board:
             boots_max=options.boots_max,
             fault=fault,
         )
-        self.firmware = Firmware(self._flash, uplink, options)
+        self.fetcher = Fetcher(package, options, self.credentials.secret)
+        self.firmware = Firmware(self._flash, uplink, options, self.fetcher if options.prefer_http else None)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
             for route in (
@@ -126,6 +128,13 @@ class Board:
         except MessageRefusedError as error:
             self._uplink.note("message.refused", topic=topic, error=error.message)
         self.tell_status()
+
+    def on_fetched(self, fetched: Piece | Failure) -> None:
+        """Take what came over HTTP, or that nothing will."""
+        if isinstance(fetched, Piece):
+            self.firmware.on_chunk(fetched.sha256, fetched.offset, fetched.data)
+        else:
+            self.firmware.on_fetch_failed(fetched.sha256, fetched.reason)
 
     def _on_config(self, config: messages.Config) -> None:
         answered = self.configuration.on_config(config)

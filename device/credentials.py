@@ -37,6 +37,11 @@ class Credentials:
         spare = rotation.spare(slots, self._provisioned)
         return rotation.login_order(slots) if spare is None else (*rotation.login_order(slots), spare)
 
+    def secret(self) -> SecretStr:
+        """Return the secret that the device is logged in with, else the best one."""
+        order = self.login_order()
+        return next((slot.secret for slot in order if slot.generation == self.login), order[0].secret)
+
     def on_refused(self, slot: Slot) -> None:
         """Remember when the broker last refused a secret."""
         self._refused_until = self._uplink.hooks.clock() + self._options.retry_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from device import image
 from device.download import Download, Wish
@@ -18,11 +18,27 @@ _KEY: Final = "firmware"
 _STEP_PERCENT: Final = 5
 
 
+class Fetches(Protocol):
+    """The other road: what brings an image over HTTP."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an image is being fetched."""
+
+    def start(self, url: str, wish: Wish, offset: int) -> None:
+        """Fetch an image from `offset` on."""
+
+    def stop(self) -> None:
+        """Drop what is under way."""
+
+
 class Firmware:
     """Fetches what the server offers into the inactive slot, with a window of chunks under way."""
 
-    def __init__(self, flash: Flash, uplink: Uplink, options: Options) -> None:
+    def __init__(self, flash: Flash, uplink: Uplink, options: Options, fetcher: Fetches | None = None) -> None:
         """Start the running image; one on trial must pass its self-test first."""
+        self._fetcher = fetcher
+        self._url: str | None = None
         self._flash = flash
         self._uplink = uplink
         self._options = options
@@ -88,6 +104,7 @@ class Firmware:
         wish = Wish(sha256, size_bytes, chunk_size_bytes, self._flash.inactive)
         if self._download is None or self._download.wish != wish:
             self._begin(wish)
+            self._url = offer.url if self._fetcher else None
         self._pump()
 
     def on_chunk(self, sha256: str, offset: int, data: bytes) -> None:
@@ -104,6 +121,14 @@ class Firmware:
         if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
             self._report_percent(download)
         self._pump()
+
+    def on_fetch_failed(self, sha256: str, reason: str) -> None:
+        """Go on in chunks."""
+        if self._download is not None and self._download.wish.sha256 == sha256:
+            self._uplink.note("firmware.http_failed", sha256=sha256, reason=reason)
+            self._url = None
+            self._stop_chunks()
+            self._pump()
 
     def on_cancelled(self, message: messages.FirmwareCancelled) -> None:
         """Stop fetching this image and forget it."""
@@ -125,6 +150,10 @@ class Firmware:
         if download.is_complete:
             self._finish(download)
             return
+        if self._fetcher is not None and self._url is not None:
+            if not self._fetcher.is_busy:
+                self._fetcher.start(self._url, download.wish, next(download.missing(())))
+            return
         for offset in download.missing(self._under_way):
             if len(self._under_way) >= self._window:
                 break
@@ -144,6 +173,7 @@ class Firmware:
         if not download.is_genuine():
             if download.restarts < self._options.download_restarts:
                 self._uplink.note("firmware.corrupt", sha256=sha256, restarts=download.restarts)
+                self._stop_chunks()
                 download.restart()
                 self._report_percent(download)
                 self._pump()
@@ -176,6 +206,8 @@ class Firmware:
         for offset in self._under_way:
             self._uplink.stop(_chunk_key(offset))
         self._under_way.clear()
+        if self._fetcher is not None:
+            self._fetcher.stop()
 
     def _roll_back(self, error: str) -> None:
         self.verify_by = None

@@ -43,8 +43,11 @@ class LinkLostError(UnavailableError):
 
 def tls_context(package: Package | ClaimPackage) -> ssl.SSLContext | None:
     """Return the trust in the package's own authority, or None without TLS; raise InvalidInputError."""
-    if not package.mqtt_tls:
-        return None
+    return trust_of(package) if package.mqtt_tls else None
+
+
+def trust_of(package: Package | ClaimPackage) -> ssl.SSLContext:
+    """Return the trust in the package's own authority, without one in the usual ones; raise InvalidInputError."""
     try:
         return ssl.create_default_context(cadata=package.ca_certificate)
     except (ssl.SSLError, ValueError) as error:

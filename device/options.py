@@ -30,6 +30,10 @@ class Options:
     claim_retry_s: float = 60.0
     """Between two requests for an identity that waits for an admin or was refused."""
     chunk_timeout_s: float = 5.0
+    prefer_http: bool = False
+    """Fetch an image from the URL in its offer, and in chunks over MQTT only when that fails."""
+    http_attempts: int = 3
+    """So many requests without a new byte before that."""
     sweep_s: float = 3600.0
     """Between two questions for configuration and firmware on one connection, in case a push was lost."""
     backoff_min_s: float = 1.0

@@ -30,9 +30,9 @@ from pydantic import SecretStr
 from shared import metrics
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.settings import IdentitySettings
+from shared.tokens import AUDIENCE
 
 T = TypeVar("T")
-AUDIENCE: Final = "mdm"
 _INSTANCE: Final = "mdm.instance"
 _TIMEOUT_S: Final = 10
 _PAGE: Final = 100

@@ -17,7 +17,10 @@ S = TypeVar("S", bound=Settings)
 
 
 def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> None:
-    """Run `main(settings)` until a signal ends it; a wrong setting ends the process with its name."""
+    """Run `main(settings)` until a signal ends it.
+
+    A wrong setting ends the process with its name, also one that shows only in use, as a port that is taken.
+    """
     try:
         settings = load(kind)
     except FleetError as error:
@@ -33,4 +36,7 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
-    asyncio.run(until_signal())
+    try:
+        asyncio.run(until_signal())
+    except FleetError as error:
+        sys.exit(f"{service}: {error.message}")

@@ -51,6 +51,7 @@ Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
+Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """X25519, in base64url."""
@@ -203,7 +204,10 @@ class FirmwareCheck(Message):
 
 
 class FirmwareOffer(Message):
-    """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice."""
+    """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice.
+
+    `url` is where the same bytes can be had over HTTP; the device may use it, or ask for chunks.
+    """
 
     request_id: RequestId | None = None
     up_to_date: bool = False
@@ -212,6 +216,7 @@ class FirmwareOffer(Message):
     version: Version | None = None
     chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)] | None = None
     window: Annotated[int, Field(ge=1, le=64)] | None = None
+    url: Url | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

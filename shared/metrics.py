@@ -60,6 +60,9 @@ FIRMWARE_ANSWERS = Counter(
     "Answers to requests for pieces of images (sent, refused, failed, crashed).",
     ["outcome"],
 )
+FIRMWARE_BYTES = Counter(
+    "mdm_firmware_bytes_total", "Bytes of images sent to devices, by road (mqtt, http).", ["road"]
+)
 KEYCLOAK_OPERATIONS = Counter(
     "iot_keycloak_operations_total",
     "Requests to Keycloak, by operation and outcome.",

@@ -18,6 +18,12 @@ def client_id(model_code: str, key: str) -> str:
     return f"iotdevice-{model_code}-{key}"
 
 
+def is_client_id(name: str) -> bool:
+    """Say whether a device can have this client id; a key alone is none."""
+    found = _NAME.fullmatch(name)
+    return found is not None and found["model"] is not None
+
+
 def named(name: str) -> ColumnElement[bool]:
     """Return the condition on Device and DeviceModel that a key or a client id stands for.
 

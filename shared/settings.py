@@ -140,6 +140,30 @@ class FirmwareSettings(Settings):
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
     firmware_inflight: int = Field(32, ge=1, le=1000, description="pieces that the service has under way")
     firmware_bytes_per_s: int = Field(0, ge=0, description="for all devices together; 0 sets no limit")
+    http_host: str = Field("127.0.0.1", description="address to serve images on over HTTP")
+    http_port: int = Field(0, ge=0, le=65535, description="its port; 0 serves none")
+    http_certificate_file: Path | None = Field(None, description="PEM, with its chain: serves HTTPS")
+    http_key_file: Path | None = None
+    http_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        max_length=400,
+        description="where devices reach it; offers name it",
+    )
+    http_max_parallel: int = Field(256, ge=1, description="requests at a time; more are told to come again")
+    http_stall_s: float = Field(
+        60, gt=0, le=3600, description="a client that takes nothing for so long is cut off"
+    )
+    keycloak_url: str | None = Field(None, description="whose tokens open images over HTTP")
+    keycloak_realm: str = "iot"
+
+    @model_validator(mode="after")
+    def _http_is_whole(self) -> Self:
+        if self.http_port and not self.keycloak_url:
+            raise ValueError("MDM_HTTP_PORT: needs MDM_KEYCLOAK_URL too")
+        if (self.http_certificate_file is None) != (self.http_key_file is None):
+            raise ValueError("MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: must be given together")
+        return self
 
 
 S = TypeVar("S", bound=Settings)

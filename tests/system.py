@@ -37,6 +37,8 @@ class System:
     leash: Leash
     services: dict[str, Process] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
+    http_ports: dict[str, int] = field(default_factory=dict)
+    """Where firmware services serve images, by their names."""
 
     @property
     def profile(self) -> Profile:
@@ -85,6 +87,7 @@ class System:
             environment={
                 **self.environment(service),
                 "MDM_METRICS_PORT": str(port),
+                **(self.http(name) if service == "firmware" else {}),
                 "PYTHONPATH": str(_ROOT),
                 **({FOLDER: str(fate.folder)} if fate else {}),
                 **settings,
@@ -102,6 +105,17 @@ class System:
         yield
         await asyncio.to_thread(self.stop, service)
         await asyncio.to_thread(self.start, service)
+
+    def http(self, name: str) -> dict[str, str]:
+        """Return the settings by which a firmware service serves images with the broker's certificate."""
+        port = self.http_ports.setdefault(name, free_port())
+        certificates = self.stack.endpoints.ca_file.parent
+        return {
+            "MDM_HTTP_PORT": str(port),
+            "MDM_HTTP_URL": f"https://{HOST}:{port}",
+            "MDM_HTTP_CERTIFICATE_FILE": str(certificates / "server.crt"),
+            "MDM_HTTP_KEY_FILE": str(certificates / "server.key"),
+        }
 
     def counted(self, name: str, topic: str) -> Counter[str]:
         """Return how many messages of a topic's template a service has taken, by outcome."""

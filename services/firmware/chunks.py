@@ -13,7 +13,7 @@ from services.firmware import domain
 from services.firmware.service import Firmware, ImageNotForDeviceError
 from services.firmware.turns import Turns
 from shared import messages, metrics, topics
-from shared.errors import FleetError, NotFoundError
+from shared.errors import FleetError
 from shared.mqtt import Connection
 
 log = structlog.get_logger()
@@ -80,16 +80,14 @@ class Chunks:
         address = topic.of(client_id=client_id, sha256=request.sha256, offset=request.offset)
         await self._connection.publish(address, data, qos=topic.qos, expires_in_s=EXPIRES_S)
         metrics.FIRMWARE_ANSWERS.labels("sent").inc()
+        metrics.FIRMWARE_BYTES.labels("mqtt").inc(len(data))
 
     async def _read(self, client_id: str, request: messages.FirmwareChunkRequest) -> bytes:
         size_bytes = await self._admit(client_id, request.sha256)
         fault = domain.piece_fault(request.offset, request.length, size_bytes)
         if fault is not None:
             raise ImageNotForDeviceError(fault)
-        try:
-            data = await self._firmware.store.read(request.sha256, request.offset, request.length)
-        except NotFoundError as error:
-            raise ImageNotForDeviceError("the image is gone") from error
+        data = await self._firmware.read(request.sha256, request.offset, request.length)
         if len(data) != request.length:
             log.error("firmware.damaged", sha256=request.sha256, expected=size_bytes)
             raise ImageNotForDeviceError("the stored image is damaged")

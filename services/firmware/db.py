@@ -18,6 +18,7 @@ from shared.schema import (
     FirmwareUpload,
     FirmwareUploadChunk,
     Presence,
+    Rotation,
 )
 
 
@@ -50,6 +51,23 @@ async def models_with_image(session: AsyncSession) -> list[str]:
             select(DeviceModel.code).where(DeviceModel.image_sha256.is_not(None)).order_by(DeviceModel.code)
         )
     )
+
+
+async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
+    """Return the generations of the secrets that may be in force for a device.
+
+    While its rotation is open these are both: at SWITCHING and RESTORING either is, and after the switch the
+    device still holds tokens of the old one. A token of the new one exists only once Keycloak wants it.
+    """
+    row = (
+        await session.execute(
+            # One statement: the end of a rotation must not fall between two looks.
+            select(Device.secret_generation, Rotation.old_generation, Rotation.generation)
+            .outerjoin(Rotation, (Rotation.device_id == Device.id) & Rotation.outcome.is_(None))
+            .where(Device.id == device_id)
+        )
+    ).one()
+    return {generation for generation in row if generation is not None}
 
 
 async def online_after(

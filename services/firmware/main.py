@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.firmware import handlers
+from services.firmware import handlers, http
 from services.firmware.chunks import Chunks
 from services.firmware.house import House
 from services.firmware.notices import Notices
@@ -26,6 +26,7 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database:
         firmware = Firmware(settings, database, store, outbox)
+        server = http.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
         await connection.listen(*handlers.routes(firmware, Desk(database, connection), chunks, notices))
         async with asyncio.TaskGroup() as tasks:
@@ -34,6 +35,8 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(House(firmware, shelf).keep(), name="house")
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
+            if server is not None:
+                tasks.create_task(server.run(), name="http")
 
 
 if __name__ == "__main__":

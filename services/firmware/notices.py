@@ -10,12 +10,11 @@ from typing import Final, TypeVar
 import structlog
 from aiolimiter import AsyncLimiter
 
-from services.firmware import db, domain
-from services.firmware.service import Firmware
+from services.firmware import db
+from services.firmware.service import Firmware, running_of
 from shared import messages, topics
 from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt import Connection, Delivery
-from shared.schema import Presence
 from shared.topics import Topic
 
 log = structlog.get_logger()
@@ -78,7 +77,7 @@ class Notices:
             page = await db.online_after(session, model, after, limit=PAGE)
         for client_id, presence in page:
             try:
-                offer = await self._firmware.notice(client_id, _running(presence))
+                offer = await self._firmware.notice(client_id, running_of(presence))
             except NotFoundError:
                 continue  # removed or disabled meanwhile
             if offer is not None:
@@ -96,14 +95,3 @@ class Notices:
             except UnavailableError as error:
                 log.warning("firmware.notices_wait", reason=error.message)
                 await asyncio.sleep(RETRY_S)
-
-
-def _running(presence: Presence) -> domain.Running:
-    status = presence.status or {}
-    return domain.Running(
-        presence.firmware_sha256,
-        status.get("chip"),
-        status.get("project"),
-        status.get("slot_size_bytes"),
-        presence.firmware_version,
-    )

@@ -17,7 +17,7 @@ from shared.messages import FirmwareStage
 from shared.outbox import Outbox
 from shared.postgres import Database
 from shared.requests import Caller
-from shared.schema import DeviceModel, FirmwareImage
+from shared.schema import DeviceModel, FirmwareImage, Presence
 from shared.settings import FirmwareSettings
 
 log = structlog.get_logger()
@@ -27,6 +27,12 @@ class ImageNotForDeviceError(FleetError):
     """A device may not have this image, and asking again will not help."""
 
     code = "image_not_for_device"
+
+
+class ImageUnknownError(ImageNotForDeviceError):
+    """There is no such image, or none at all."""
+
+    code = "image_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +92,46 @@ class Firmware:
                 device_id, model = await db.device(session, client_id)
             except NotFoundError as error:
                 raise ImageNotForDeviceError("there is no such device, or it is disabled") from error
-            image = await session.get(FirmwareImage, sha256)
-            if image is None or image.model_id != model.id:
-                raise ImageNotForDeviceError("there is no such image for this device")
-            delivery = await db.delivery(session, device_id, sha256)
-            if delivery is None:
-                if sha256 != model.image_sha256:
-                    raise ImageNotForDeviceError("this image was not offered to this device")
-            elif delivery.stage in domain.REFUSED_BY_DEVICE:
-                raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
-            return image.size_bytes
+            return (await self.permitted_image(session, device_id, model, sha256)).size_bytes
+
+    async def permitted_image(
+        self, session: AsyncSession, device_id: int, model: DeviceModel, sha256: str
+    ) -> FirmwareImage:
+        """Return the image if this device may fetch it, by whichever road, or raise ImageNotForDeviceError."""
+        image = await session.get(FirmwareImage, sha256)
+        if image is None:
+            raise ImageUnknownError("there is no such image for this device")
+        if image.model_id != model.id:
+            raise ImageNotForDeviceError("there is no such image for this device")
+        delivery = await db.delivery(session, device_id, sha256)
+        if delivery is None:
+            if sha256 != model.image_sha256:
+                raise ImageNotForDeviceError("this image was not offered to this device")
+        elif delivery.stage in domain.REFUSED_BY_DEVICE:
+            raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+        return image
+
+    async def current_image(self, session: AsyncSession, client_id: str) -> FirmwareImage:
+        """Return the image that this device should have, or raise ImageNotForDeviceError.
+
+        What it must not have because of what it said of itself last is refused, as it is not offered either.
+        """
+        prospect = await _prospect(session, client_id)
+        if prospect is None:
+            raise ImageUnknownError("the model has no image")
+        running = running_of(await session.get(Presence, prospect.device_id))
+        try:
+            domain.wants(prospect.candidate, running)
+        except ConflictError as error:
+            raise ImageNotForDeviceError(error.message) from error
+        return prospect.image
+
+    async def read(self, sha256: str, offset: int, length: int) -> bytes:
+        """Return a piece of an image that is permitted, or raise ImageUnknownError if it is gone."""
+        try:
+            return await self.store.read(sha256, offset, length)
+        except NotFoundError as error:
+            raise ImageUnknownError("the image is gone") from error
 
     async def record_report(self, client_id: str, report: messages.FirmwareReport) -> None:
         """Store how far a device has come with an image."""
@@ -159,7 +195,22 @@ class Firmware:
             version=image.version,
             chunk_size_bytes=self.settings.chunk_size_bytes,
             window=self.settings.window,
+            url=self.settings.http_url and f"{self.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
         )
+
+
+def running_of(presence: Presence | None) -> domain.Running:
+    """Return what a device said of itself last."""
+    if presence is None:
+        return domain.Running(None, None, None, None)
+    status = presence.status or {}
+    return domain.Running(
+        presence.firmware_sha256,
+        status.get("chip"),
+        status.get("project"),
+        status.get("slot_size_bytes"),
+        presence.firmware_version,
+    )
 
 
 async def image_for(session: AsyncSession, model: DeviceModel) -> FirmwareImage | None:

@@ -204,3 +204,14 @@ def test_neither_log_nor_event_shows_a_secret(tmp_path: Path, capsys: pytest.Cap
     assert "rotation.stored" in shown
     assert NEW.get_secret_value() not in shown
     assert FIRST.secret.get_secret_value() not in shown
+
+
+def test_tokens_are_asked_for_with_the_secret_of_the_login(tmp_path: Path) -> None:
+    credentials, _ = boot(tmp_path, Surroundings())
+    assert credentials.secret() == FIRST.secret
+    credentials.on_login(FIRST)
+    credentials.on_offer(offer())
+    credentials.on_secret(secret())
+    assert credentials.secret() == FIRST.secret
+    credentials.on_login(credentials.login_order()[0])
+    assert credentials.secret() == NEW

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from device import image_builder
+from device.download import Wish
 from device.firmware import Firmware
 from device.flash import Flash
 from device.options import Options
@@ -24,7 +25,9 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def offer(data: bytes = NEW, *, chunk: int = CHUNK, request_id: str | None = None) -> messages.FirmwareOffer:
+def offer(
+    data: bytes = NEW, *, chunk: int = CHUNK, request_id: str | None = None, url: str | None = None
+) -> messages.FirmwareOffer:
     return messages.FirmwareOffer(
         request_id=request_id,
         sha256=sha256(data),
@@ -32,7 +35,23 @@ def offer(data: bytes = NEW, *, chunk: int = CHUNK, request_id: str | None = Non
         version="1.1.0",
         chunk_size_bytes=chunk,
         window=4,
+        url=url,
     )
+
+
+class Fetcher:
+    """Remembers what is to be fetched over HTTP."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, int]] = []
+        self.is_busy = False
+
+    def start(self, url: str, _wish: Wish, offset: int) -> None:
+        self.begun.append((url, offset))
+        self.is_busy = True
+
+    def stop(self) -> None:
+        self.is_busy = False
 
 
 class Device:
@@ -42,12 +61,13 @@ class Device:
         self.folder = folder
         self.around = Surroundings()
         self.reports: list[messages.FirmwareReport] = []
+        self.fetcher: Fetcher | None = None
 
     def boot(self, *, connected: bool = True) -> Firmware:
         self.around.uplink.reset()
         self.flash = Flash(self.folder, first_image=lambda: OLD, fault=self.around.hooks.fault)
         options = Options(slot_size_bytes=8192, chunk_timeout_s=3, verify_timeout_s=60, sweep_s=1000)
-        self.firmware = Firmware(self.flash, self.around.uplink, options)
+        self.firmware = Firmware(self.flash, self.around.uplink, options, self.fetcher)
         if connected:
             self.firmware.on_connected()
         return self.firmware
@@ -301,3 +321,76 @@ def test_the_check_is_repeated_until_answered_and_again_after_a_sweep(device: De
     device.firmware.on_offer(messages.FirmwareOffer(request_id=check.request_id, up_to_date=True))
     assert device.around.take(topics.FIRMWARE_CHECK, after_s=999) == []
     assert len(device.around.take(topics.FIRMWARE_CHECK, after_s=1)) == 1
+
+
+URL = "https://images.example/firmware/1"
+
+
+@pytest.fixture
+def fetcher(device: Device) -> Fetcher:
+    """The device's other road."""
+    fetcher = device.fetcher = Fetcher()
+    device.boot()
+    return fetcher
+
+
+def pieces(device: Device, data: bytes, first: int, end: int) -> None:
+    for offset in range(first, end, CHUNK):
+        device.firmware.on_chunk(sha256(NEW), offset, data[offset : offset + CHUNK])
+
+
+def test_an_image_with_a_url_is_fetched_from_there_and_not_in_chunks(device: Device, fetcher: Fetcher) -> None:
+    device.firmware.on_offer(offer(url=URL))
+    device.firmware.on_offer(offer(url=URL))
+    assert device.requests() == []
+    assert fetcher.begun == [(URL, 0)]
+
+    pieces(device, NEW, 0, len(NEW))
+    assert fetcher.begun == [(URL, 0)]
+    assert not fetcher.is_busy
+    assert device.stages()[-2:] == [FirmwareStage.VERIFYING, FirmwareStage.REBOOTING]
+
+
+def test_an_offer_without_a_url_is_fetched_in_chunks(device: Device, fetcher: Fetcher) -> None:
+    device.firmware.on_offer(offer())
+    assert len(device.requests()) == 4
+    assert fetcher.begun == []
+
+
+def test_what_http_did_not_bring_comes_in_chunks_and_stays_so_until_a_restart(
+    device: Device, fetcher: Fetcher
+) -> None:
+    device.firmware.on_offer(offer(url=URL))
+    pieces(device, NEW, 0, 2048)
+    device.firmware.on_fetch_failed("f" * 64, "of another image")
+    assert device.requests() == []
+    device.firmware.on_fetch_failed(sha256(NEW), "no way")
+    device.firmware.on_offer(offer(url=URL))
+    assert [request.offset for request in device.requests()] == [2048, 2304, 2560, 2816]
+
+    device.boot()
+    device.firmware.on_offer(offer(url=URL))
+    assert fetcher.begun == [(URL, 0), (URL, 2048)]
+
+
+def test_a_new_connection_asks_http_for_the_rest(device: Device, fetcher: Fetcher) -> None:
+    device.firmware.on_offer(offer(url=URL))
+    pieces(device, NEW, 0, 1024)
+    fetcher.stop()  # as the agent does when the link is lost
+    device.firmware.on_connected()
+    assert fetcher.begun == [(URL, 0), (URL, 1024)]
+
+
+def test_wrong_bytes_are_fetched_again_from_the_start(device: Device, fetcher: Fetcher) -> None:
+    device.firmware.on_offer(offer(url=URL))
+    for _ in range(3):
+        pieces(device, NEW[:-1] + bytes([NEW[-1] ^ 1]), 0, len(NEW))
+    assert fetcher.begun == 3 * [(URL, 0)]
+    assert device.stages()[-1] is FirmwareStage.FAILED
+    assert not fetcher.is_busy
+
+
+def test_cancelled_stops_http_too(device: Device, fetcher: Fetcher) -> None:
+    device.firmware.on_offer(offer(url=URL))
+    device.firmware.on_cancelled(messages.FirmwareCancelled(sha256=sha256(NEW), reason="aborted"))
+    assert not fetcher.is_busy

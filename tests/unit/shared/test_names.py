@@ -63,3 +63,16 @@ def test_a_name_that_no_device_can_have_is_not_found(name: str) -> None:
         names.named(name)
     assert caught.value.message == f"there is no device {name}"
     assert caught.value.details == {"device": name}
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("iotdevice-lamp-abcdefgh", True),
+        ("abcdefgh", False),
+        ("iotdevice-abcdefgh", False),
+        ("mdm-registry", False),
+    ],
+)
+def test_a_key_alone_is_no_client_id(name: str, *, holds: bool) -> None:
+    assert names.is_client_id(name) == holds

@@ -131,6 +131,12 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
         (settings.FirmwareSettings, "WINDOW", "0"),
         (settings.FirmwareSettings, "WINDOW", "65"),
+        (settings.FirmwareSettings, "HTTP_PORT", "65536"),
+        (settings.FirmwareSettings, "HTTP_URL", "ftp://images"),
+        (settings.FirmwareSettings, "HTTP_URL", "https://"),
+        (settings.FirmwareSettings, "HTTP_URL", "https://images/?x"),
+        (settings.FirmwareSettings, "HTTP_MAX_PARALLEL", "0"),
+        (settings.FirmwareSettings, "HTTP_STALL_S", "0"),
     ],
 )
 def test_each_service_checks_its_own_variables(
@@ -172,6 +178,21 @@ def test_a_schedule_is_the_first_saturday_unless_it_is_said_otherwise(
 ) -> None:
     put(monkeypatch, ROTATOR if given is None else ROTATOR | {"ROTATION_SCHEDULE": given})
     assert settings.load(settings.RotatorSettings).rotation_schedule == expression
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"HTTP_PORT": "8443"}, "MDM_HTTP_PORT: needs MDM_KEYCLOAK_URL too"),
+        ({"HTTP_CERTIFICATE_FILE": "/c"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: must be given together"),
+        ({"HTTP_KEY_FILE": "/k"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: must be given together"),
+    ],
+)
+def test_images_over_http_need_all_that_belongs_to_it(
+    given: dict[str, str], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, FIRMWARE | given)
+    assert refusal(settings.FirmwareSettings) == rule
 
 
 @pytest.mark.parametrize("text", [f"{KEY}\n{OLD_KEY}\n", f"{KEY},{OLD_KEY}", f"\n {KEY} , {OLD_KEY}\r\n\n"])

@@ -1,0 +1,146 @@
+"""An image over HTTP(S): fetched beside the connection to the broker, and handed over in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import httpx
+from pydantic import SecretStr
+
+from device.download import Wish
+from device.link import trust_of
+from device.options import Options
+from shared.admin import Package
+from shared.errors import FleetError
+
+_QUEUE_LENGTH: Final = 2
+# All that may be over soon; any other status will be the same the next time.
+_PASSING: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk of an image, as over MQTT."""
+
+    sha256: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """This image will not come over HTTP now."""
+
+    sha256: str
+    reason: str
+
+
+class FetchRefusedError(FleetError):
+    """The server will say the same again."""
+
+    code = "fetch_refused"
+
+
+class Fetcher:
+    """Fetches one image at a time; a broken connection is followed by a request for the rest.
+
+    `secret` returns the secret that Keycloak should want now.
+    """
+
+    def __init__(self, package: Package, options: Options, secret: Callable[[], SecretStr]) -> None:
+        self._package = package
+        self._options = options
+        self._secret = secret
+        self._fetched: asyncio.Queue[Piece | Failure] = asyncio.Queue(_QUEUE_LENGTH)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an image is being fetched."""
+        return self._task is not None
+
+    def start(self, url: str, wish: Wish, offset: int) -> None:
+        """Fetch an image from `offset`, where a chunk begins, to its end; what was under way is dropped.
+
+        Raise InvalidInputError if the package's authority can not be read.
+        """
+        self.stop()
+        run = self._run(trust_of(self._package), url, wish, offset)
+        self._task = asyncio.create_task(run, name=f"fetch:{self._package.client_id}")
+
+    def stop(self) -> None:
+        """Drop what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        while not self._fetched.empty():
+            self._fetched.get_nowait()
+
+    async def receive(self) -> Piece | Failure:
+        """Wait for the next piece, or for the word that there will be none."""
+        return await self._fetched.get()
+
+    async def _run(self, trust: ssl.SSLContext, url: str, wish: Wish, offset: int) -> None:
+        try:
+            async with httpx.AsyncClient(verify=trust, timeout=self._options.answer_timeout_s) as client:
+                await self._fetch(client, url, wish, offset)
+        except Exception as error:  # noqa: BLE001 - whatever a URL leads to, there is the other road
+            await self._fetched.put(Failure(wish.sha256, f"{type(error).__name__}: {error}"))
+
+    async def _fetch(self, client: httpx.AsyncClient, url: str, wish: Wish, offset: int) -> None:
+        """Fetch to the end, with as many requests as it takes, unless too many in a row bring nothing."""
+        failures, token = 0, None
+        while True:
+            begun_at = offset
+            try:
+                token = token or await self._token(client)
+                async with aclosing(self._pieces(client, token, url, wish, offset)) as pieces:
+                    async for piece in pieces:
+                        await self._fetched.put(piece)
+                        offset = piece.offset + len(piece.data)
+            except httpx.HTTPError:
+                failures = 0 if offset > begun_at else failures + 1
+                if failures >= self._options.http_attempts:
+                    raise
+            else:
+                if offset != wish.size_bytes:
+                    raise FetchRefusedError(f"the server's image ends at {offset}")
+                return
+            # It may be over, or of a secret that is no longer in force.
+            token = None
+            await asyncio.sleep(self._options.backoff_min_s * 2.0**failures)
+
+    async def _token(self, client: httpx.AsyncClient) -> str:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self._package.client_id,
+            "client_secret": self._secret().get_secret_value(),
+        }
+        answer = await client.post(self._package.token_url, data=form)
+        try:
+            return str(answer.raise_for_status().json()["access_token"])
+        except (ValueError, KeyError, TypeError):
+            raise FetchRefusedError("Keycloak's answer holds no token") from None
+
+    async def _pieces(
+        self, client: httpx.AsyncClient, token: str, url: str, wish: Wish, offset: int
+    ) -> AsyncGenerator[Piece, None]:
+        headers = {"Authorization": f"Bearer {token}"}
+        if offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": f'"{wish.sha256}"'}
+        async with client.stream("GET", url, headers=headers) as answer:
+            if answer.status_code == HTTPStatus.OK:
+                offset = 0
+            elif answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+                if answer.status_code in _PASSING or answer.is_server_error:
+                    answer.raise_for_status()
+                raise FetchRefusedError(f"the server answers {answer.status_code}")
+            async for data in answer.aiter_raw(wish.chunk_size_bytes):
+                yield Piece(wish.sha256, offset, data)
+                offset += len(data)

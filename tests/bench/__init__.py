@@ -1,0 +1,1 @@
+"""How fast it is, and what it costs, against a baseline of the same run: `make bench`."""
