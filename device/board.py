@@ -11,6 +11,7 @@ from device import image_builder
 from device import package as packages
 from device.commands import Commands, CommandStore
 from device.config import ConfigStore, Configuration
+from device.coredump import CoreDump
 from device.credentials import Credentials
 from device.firmware import Firmware
 from device.flash import Flash
@@ -66,6 +67,7 @@ class Board:
             fault=fault,
         )
         self.firmware = Firmware(self._flash, uplink, options)
+        self.core_dump = CoreDump(self._flash, uplink, options)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
             for route in (
@@ -78,6 +80,9 @@ class Board:
                 _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
                 _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
                 _Route(topics.COMMAND, self.commands.on_command),
+                _Route(topics.COREDUMP_WANTED, self.core_dump.on_wanted),
+                _Route(topics.COREDUMP_STORED, self.core_dump.on_stored),
+                _Route(topics.COREDUMP_REFUSED, self.core_dump.on_refused),
             )
         }
 
@@ -104,6 +109,7 @@ class Board:
         self.configuration.on_connected()
         self.firmware.on_connected()
         self.commands.on_connected()
+        self.core_dump.on_connected()
 
     def tell_status(self) -> None:
         """Publish the status when it differs from the one published last on this connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, InvalidInputError
 
 OFFERED: Final = "offered"
 ENDS: Final = frozenset({"confirmed", "failed", "rolled_back"})
@@ -58,3 +58,14 @@ def counts(present: str | None, reported: str) -> bool:
 def offsets(size_bytes: int, chunk_size_bytes: int) -> list[int]:
     """Return where the pieces of an image begin."""
     return list(range(0, size_bytes, chunk_size_bytes))
+
+
+def check_piece(offset: int, length: int, *, size_bytes: int, chunk_size_bytes: int) -> None:
+    """Raise InvalidInputError unless a piece of this length belongs at this offset."""
+    if offset % chunk_size_bytes or offset >= size_bytes:
+        raise InvalidInputError(
+            f"offset: must be a multiple of {chunk_size_bytes} below {size_bytes}, is {offset}"
+        )
+    expected = min(chunk_size_bytes, size_bytes - offset)
+    if length != expected:
+        raise InvalidInputError(f"data: must be {expected} bytes at {offset}, is {length}")

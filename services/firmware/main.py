@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-from services.firmware import handlers
+import structlog
+
+from services.firmware import diagnostics, handlers
+from services.firmware.coredumps import CoreDumps
+from services.firmware.logs import Logs
 from services.firmware.service import Firmware
 from services.firmware.store import Store
-from shared import lifecycle, postgres
+from shared import crypto, lifecycle, postgres
+from shared.errors import UnavailableError
+from shared.mqtt import Connection
 from shared.outbox import Outbox
 from shared.requests import Desk
-from shared.service import Health
+from shared.service import Health, connection_of
 from shared.settings import FirmwareSettings
+
+log = structlog.get_logger()
+HOUSEKEEPING_S = 60.0
 
 
 async def main(settings: FirmwareSettings) -> None:
@@ -21,10 +30,34 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database:
         firmware = Firmware(settings, database, store, outbox)
-        await connection.listen(*handlers.routes(firmware, Desk(database, connection)))
+        dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
+        desk = Desk(database, connection)
+        await connection.listen(*handlers.routes(firmware, desk), *diagnostics.routes(dumps, logs, desk))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
+            tasks.create_task(take_lines(settings, connection, logs), name="lines")
+            tasks.create_task(logs.run(), name="logs")
+            tasks.create_task(keep_house(dumps, logs), name="house")
+
+
+async def take_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
+    """Take devices' lines over a connection of their own, so that a flood of them holds up nothing else."""
+    of_lines = connection_of("firmware", settings, suffix="-logs")
+    await of_lines.listen(diagnostics.log_route(logs))
+    await connection.ready()
+    await of_lines.run()
+
+
+async def keep_house(dumps: CoreDumps, logs: Logs) -> None:
+    """Forget now and then what has been kept long enough, for as long as it runs."""
+    while True:
+        try:
+            await dumps.forget_unfinished()
+            await logs.forget()
+        except UnavailableError as error:
+            log.warning("firmware.house_not_kept", reason=error.message)
+        await asyncio.sleep(HOUSEKEEPING_S)
 
 
 if __name__ == "__main__":

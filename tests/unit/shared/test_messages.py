@@ -46,6 +46,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     UUID: st.uuids(),
     AwareDatetime: st.datetimes(timezones=ZONES),
+    messages.LogTime: st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=ZONES),  # noqa: DTZ001 - as st.datetimes wants it
     type(None): st.none(),
     messages.Sha256: st.binary(min_size=32, max_size=32).map(bytes.hex),
     messages.Line: st.text(
@@ -79,7 +80,7 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
         for rule in field.metadata:
             rules |= limits(rule)
     if typing.get_origin(base) is list:
-        return values(base)
+        return st.lists(values(typing.get_args(base)[0]), min_size=rules.get("min_size", 0), max_size=3)
     if base is int:
         return st.integers(**rules)
     if base is bytes:

@@ -21,7 +21,7 @@ IDENTITY = {
     "KEYCLOAK_CLIENT_SECRET": "hidden-4",
 }
 ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
-FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images"}
+FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images", "MASTER_KEYS": KEY}
 KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
     (settings.Settings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
