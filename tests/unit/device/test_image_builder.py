@@ -90,7 +90,7 @@ def test_what_is_no_image_is_refused(offset: int, value: bytes, rule: str) -> No
 
 
 def test_a_stump_is_refused() -> None:
-    with pytest.raises(ImageInvalidError, match="at least 112 bytes"):
+    with pytest.raises(ImageInvalidError, match="at least 208 bytes"):
         image.read(b"\xe9")
 
 

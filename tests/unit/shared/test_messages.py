@@ -289,3 +289,11 @@ def test_a_piece_of_an_image_has_a_limit_that_counts_its_own_bytes() -> None:
 def test_a_time_without_a_zone_is_refused(at: Any) -> None:  # noqa: ANN401
     with pytest.raises(ValidationError, match="should have timezone info"):
         messages.Event(event_id=ID, at=at)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"]
+)
+def test_a_line_of_a_time_that_can_not_be_stored_is_refused(time: str) -> None:
+    with pytest.raises(ValidationError, match="time"):
+        messages.LogLine.model_validate({"level": "info", "message": "late", "time": time})
