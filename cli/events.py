@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Final
 
@@ -45,7 +44,7 @@ def line(noun: str, verb: str, event: Event, *, as_json: bool) -> str:
     """Return one event as one line."""
     if as_json:
         facts = {"noun": noun, "verb": verb, **event.model_dump(mode="json")}
-        return json.dumps(facts, ensure_ascii=False)
+        return output.as_json(facts)
     data = output.cell(event.data) if event.data else ""
     parts = (output.cell(event.at), f"{noun}.{verb}", output.cell(event.client_id), data)
     return output.clean("  ".join(parts)) if data else output.clean("  ".join(parts[:3]))

@@ -21,12 +21,14 @@ from cli import (
     client,
     commands,
     config,
+    coredump,
     devices,
     doctor,
     events,
     firmware,
     imports,
     lifecycle,
+    logs,
     models,
     output,
     rotation,
@@ -77,6 +79,8 @@ app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(commands.app, name="command")
+app.add_typer(coredump.app, name="coredump")
+app.add_typer(logs.app, name="log")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(rotation.app, name="rotation")
 app.command("rotate")(rotation.start)

@@ -33,7 +33,13 @@ class CannotWriteError(FleetError):
 def print_json(value: BaseModel | dict[str, Any], *, indent: int | None = 2) -> None:
     """Print a result as JSON on stdout."""
     data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    print_line(json.dumps(data, indent=indent, ensure_ascii=False))
+    print_line(as_json(data, indent=indent))
+
+
+def as_json(data: dict[str, Any], *, indent: int | None = None) -> str:
+    """Return JSON in which all that could drive the reader's terminal is escaped, as C1 controls too."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return "".join(it if it.isprintable() or it == "\n" else json.dumps(it)[1:-1] for it in text)
 
 
 def print_line(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`mdm secrets`: the secrets that the rotator keeps encrypted."""
+"""`mdm secrets`: what the rotator and the firmware service keep encrypted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from cli import output, session
 from shared import admin
 
-app = typer.Typer(help="The secrets that are encrypted at rest, while rotations are under way.")
+app = typer.Typer(help="What is encrypted at rest: secrets while rotations are under way, and core dumps.")
 
 
 @app.callback()
@@ -19,16 +19,28 @@ def secrets() -> None:
 def rekey(ctx: typer.Context) -> None:
     """Encrypt them with the first master key, so that the other keys may be removed; again changes nothing.
 
-    The status is 1 if there are some that none of the rotator's keys opens: do not remove a key then.
+    The status is 1 if there are some that none of the keys opens: do not remove a key then.
     """
     here = session.of(ctx)
-    result = here.ask(admin.SECRETS_REKEY)
-    here.show(result, _print)
-    if result.unreadable.count:
+    found = Rekeyed(rotations=here.ask(admin.SECRETS_REKEY), coredumps=here.ask(admin.COREDUMP_REKEY))
+    here.show(found, _print)
+    if found.rotations.unreadable.count or found.coredumps.unreadable.count:
         raise typer.Exit(1)
 
 
-def _print(result: admin.SecretsRekeyed) -> None:
-    output.print_facts({"encrypted anew": result.reencrypted, "no key opens": result.unreadable.count})
-    if result.unreadable.count:
-        output.print_note(f"a master key is missing for: {output.cell(result.unreadable.names)}")
+class Rekeyed(admin.Result):
+    """What the rotator and the firmware service have encrypted with their first master keys."""
+
+    rotations: admin.SecretsRekeyed
+    coredumps: admin.SecretsRekeyed
+
+
+def _print(found: Rekeyed) -> None:
+    kinds = {"rotations under way": found.rotations, "core dumps": found.coredumps}
+    output.print_table(
+        ("WHAT", "ENCRYPTED ANEW", "NO KEY OPENS"),
+        ((kind, result.reencrypted, result.unreadable.count) for kind, result in kinds.items()),
+    )
+    for kind, result in kinds.items():
+        if result.unreadable.count:
+            output.print_note(f"a master key is missing for {kind} of: {output.cell(result.unreadable.names)}")

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
+    parser.add_argument("--panic-bytes", type=int, default=0, help="find a core dump of so many bytes in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
 
@@ -69,6 +70,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
         claim_retry_s=given.claim_retry_s,
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
+        panic_bytes=given.panic_bytes,
     )
     state = given.state or Path("state") / (package.client_id if package else given.uid)
     if package is None:

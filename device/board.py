@@ -11,6 +11,7 @@ from device import image_builder
 from device import package as packages
 from device.commands import Commands, CommandStore
 from device.config import ConfigStore, Configuration
+from device.coredump import CoreDump
 from device.credentials import Credentials
 from device.fetcher import Failure, Fetcher, Piece
 from device.firmware import Firmware
@@ -68,6 +69,7 @@ class Board:
         )
         self.fetcher = Fetcher(package, options, self.credentials.secret)
         self.firmware = Firmware(self._flash, uplink, options, self.fetcher if options.prefer_http else None)
+        self.core_dump = CoreDump(self._flash, uplink, options)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
             for route in (
@@ -80,6 +82,9 @@ class Board:
                 _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
                 _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
                 _Route(topics.COMMAND, self.commands.on_command),
+                _Route(topics.COREDUMP_WANTED, self.core_dump.on_wanted),
+                _Route(topics.COREDUMP_STORED, self.core_dump.on_stored),
+                _Route(topics.COREDUMP_REFUSED, self.core_dump.on_refused),
             )
         }
 
@@ -106,6 +111,7 @@ class Board:
         self.configuration.on_connected()
         self.firmware.on_connected()
         self.commands.on_connected()
+        self.core_dump.on_connected()
 
     def tell_status(self) -> None:
         """Publish the status when it differs from the one published last on this connection."""

@@ -13,7 +13,7 @@ from shared.errors import FleetError
 from shared.esp32 import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
 DESCRIPTOR_OFFSET: Final = 32
-HEADER_BYTES: Final = 112
+HEADER_BYTES: Final = 208
 """As many bytes of a file `read` needs."""
 
 
@@ -31,6 +31,8 @@ class Image:
     project: str
     chip: str
     secure_version: int
+    elf_sha256: str
+    """In hexadecimal digits; the name of the program that the image was made from."""
 
 
 def read(data: bytes) -> Image:
@@ -48,7 +50,7 @@ def read(data: bytes) -> Image:
     version = _text(data[48:80], "version")
     if not version:
         raise ImageInvalidError("image: version must be 1 to 32 printable characters")
-    return Image(version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version)
+    return Image(version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version, data[176:208].hex())
 
 
 def _text(field: bytes, name: str) -> str:

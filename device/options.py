@@ -51,6 +51,8 @@ class Options:
     """A new image may be interrupted so often before it is rolled back."""
     download_restarts: int = 2
     """How often an image with a wrong sha256 is fetched again."""
+    panic_bytes: int = 0
+    """At each start, find a core dump of so many bytes in flash, as if the run before had ended in a panic."""
     commands_kept: int = 32
     """Of so many commands the device remembers what it answered, so that it does none of them twice."""
 

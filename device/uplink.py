@@ -11,7 +11,9 @@ from typing import Any, Final, Protocol
 import structlog
 from pydantic import BaseModel
 
+from device.journal import Journal
 from device.options import Hooks
+from shared import topics
 from shared.topics import Topic
 
 Saying = tuple[Topic[Any], BaseModel]
@@ -40,6 +42,14 @@ class Publishes(Protocol):
         """Publish and wait for the acknowledgement."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Once:
+    topic: Topic[Any]
+    message: BaseModel | bytes
+    names: dict[str, object]
+    then: Callable[[], None] | None
+
+
 @dataclass(slots=True)
 class _Repeat:
     say: Say
@@ -59,13 +69,15 @@ class Uplink:
         self.client_id = client_id
         self.hooks = hooks
         self.ending: Ending | None = None
-        self._once: deque[tuple[Saying, Callable[[], None] | None]] = deque()
+        self.journal = Journal(hooks)
+        self._once: deque[_Once] = deque()
         self._repeats: dict[str, _Repeat] = {}
         self._log = structlog.get_logger("device").bind(client_id=client_id)
 
     def note(self, event: str, **facts: object) -> None:
         """Tell the log and the hook what has happened; facts must hold no secret."""
         self._log.info(event, **facts)
+        self.journal.add(event, facts)
         self.hooks.on_event(event, facts)
 
     def end(self, ending: Ending) -> None:
@@ -79,9 +91,16 @@ class Uplink:
         self._once.clear()
         self._repeats.clear()
 
-    def say(self, topic: Topic[Any], message: BaseModel, *, then: Callable[[], None] | None = None) -> None:
-        """Send once; `then` is called when the broker has it."""
-        self._once.append(((topic, message), then))
+    def say(
+        self,
+        topic: Topic[Any],
+        message: BaseModel | bytes,
+        *,
+        then: Callable[[], None] | None = None,
+        **names: object,
+    ) -> None:
+        """Send once; `then` is called when the broker has it. `names` stand in the topic."""
+        self._once.append(_Once(topic, message, names, then))
 
     def repeat(
         self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
@@ -100,18 +119,18 @@ class Uplink:
 
     def next_due(self) -> float | None:
         """Return when `flush` has something to do, on the hooks' clock in seconds, or None."""
-        if self._once:
+        if self._once or self.journal.waiting():
             return self.hooks.clock()
         return min((repeat.due_at for repeat in self._repeats.values()), default=None)
 
     async def flush(self, link: Publishes) -> None:
         """Send all that is due, or raise what the connection raises."""
         while self._once:
-            (topic, message), then = self._once[0]
-            await self._publish(link, topic, message)
+            once = self._once[0]
+            await self._publish(link, once.topic, once.message, **once.names)
             self._once.popleft()
-            if then is not None:
-                then()
+            if once.then is not None:
+                once.then()
         now = self.hooks.clock()
         for key, repeat in list(self._repeats.items()):
             if repeat.due_at > now:
@@ -123,10 +142,16 @@ class Uplink:
             repeat.due_at = now + repeat.every_s
             repeat.every_s = min(repeat.every_s * 2, repeat.longest_s)
             await self._publish(link, *saying)
+        lines = self.journal.waiting()
+        if lines is not None:
+            await self._publish(link, topics.LOG, lines)
+            self.journal.forget(lines)
 
-    async def _publish(self, link: Publishes, topic: Topic[Any], message: BaseModel) -> None:
+    async def _publish(
+        self, link: Publishes, topic: Topic[Any], message: BaseModel | bytes, **names: object
+    ) -> None:
         name = "publish." + topic.template.partition("/up/")[2].replace("/", ".")
         self.hooks.fault(f"{name}:before")
-        address = topic.of(client_id=self.client_id)
+        address = topic.of(client_id=self.client_id, **names)
         await link.publish(address, topic.encode(message), qos=topic.qos, retain=topic.retain)
         self.hooks.fault(f"{name}:after")

@@ -72,6 +72,26 @@ def unseal(token: str, private_key: OKPKey) -> SecretStr:
         raise SecretUnreadableError("jwe: can not be opened with this key") from error
 
 
+def new_data_key() -> SecretStr:
+    """Return a key for one thing that is too large for the vault; the vault encrypts the key."""
+    return SecretStr(Fernet.generate_key().decode())
+
+
+def encrypt_data(key: SecretStr, data: bytes) -> bytes:
+    """Return the data as a Fernet token."""
+    return Fernet(key.get_secret_value()).encrypt(data)
+
+
+def decrypt_data(key: SecretStr, token: bytes) -> bytes:
+    """Return the data in a Fernet token, or raise SecretUnreadableError."""
+    try:
+        return Fernet(key.get_secret_value()).decrypt(token)
+    except InvalidToken:
+        raise SecretUnreadableError(
+            "the stored data can not be opened with their own key: they are damaged"
+        ) from None
+
+
 class Vault:
     """Encrypts secrets at rest with the first of the master keys, and reads with any of them."""
 

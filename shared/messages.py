@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
@@ -19,6 +20,7 @@ MAX_DOCUMENT_DEPTH = 64
 """Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
 MAX_CHUNK_BYTES = 64 * 1024
 _BIGINT_MAX = 2**63 - 1
+_LINES_MAX = 2**53
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -282,12 +284,76 @@ class CommandResult(Message):
     error: Line | None = None
 
 
-class LogLine(Message):
-    """`up/log`: one line of a device's log."""
+class LogLevel(StrEnum):
+    """How much a line of a log matters, in rising order."""
 
-    level: Annotated[str, Field(pattern=r"^(debug|info|warning|error)$")]
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LogTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+"""By a clock that may never have been set, but within what can be stored."""
+
+
+class LogLine(Message):
+    """One line of a device's log; `tag` is the part of the firmware that speaks."""
+
+    level: LogLevel
+    message: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
     tag: Line | None = None
-    text: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+    time: LogTime | None = None
+    uptime_ms: Count | None = None
+
+
+class Log(Message):
+    """`up/log`: lines that follow each other.
+
+    `boot` is a number that the device picks at each start, at random; `first` is the number of the first line,
+    counted since then. A line is known by both, so that it counts once however often it comes.
+    """
+
+    boot: Count
+    first: Annotated[int, Field(ge=0, le=_LINES_MAX)]
+    lines: Annotated[list[LogLine], Field(min_length=1, max_length=50)]
+
+
+class CoreDumpOffer(Message):
+    """`up/coredump/offer`: a core dump is in flash; said again until it is `stored` or `refused`.
+
+    `sha256` is of the dump and names it; `elf_sha256` stands in the descriptor of the image that crashed.
+    """
+
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=1, le=_BIGINT_MAX)]
+    elf_sha256: Sha256
+    reason: Line | None = None
+    firmware_version: Version | None = None
+
+
+class CoreDumpWanted(Message):
+    """`down/coredump/wanted`: send the pieces at these offsets, then offer the dump again.
+
+    All pieces are `chunk_size_bytes` long but the last.
+    """
+
+    sha256: Sha256
+    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)]
+    missing: Annotated[list[Count], Field(min_length=1, max_length=64)]
+
+
+class CoreDumpStored(Message):
+    """`down/coredump/stored`: the whole dump is kept; it may be erased from flash."""
+
+    sha256: Sha256
+
+
+class CoreDumpRefused(Message):
+    """`down/coredump/refused`: the dump is not taken; do not offer it again before the next start."""
+
+    sha256: Sha256
+    reason: Line
 
 
 class ClaimRequest(Message):

@@ -411,6 +411,67 @@ class Command(Base):
     error: Mapped[str | None]
 
 
+class CoreDump(Base):
+    """A core dump of a device, by the SHA-256 of its plain bytes; under way until it is stored or refused.
+
+    `data_key` encrypts its pieces, and is itself encrypted with a master key.
+    """
+
+    __tablename__ = "core_dumps"
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("size_bytes > 0", name="size_bytes"),
+        CheckConstraint("stored_at IS NULL OR refused IS NULL", name="stored_or_refused"),
+        UniqueConstraint("device_id", "sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    elf_sha256: Mapped[str]
+    reason: Mapped[str | None]
+    firmware_version: Mapped[str | None]
+    data_key: Mapped[bytes]
+    begun_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    stored_at: Mapped[datetime | None]
+    refused: Mapped[str | None]
+
+
+class CoreDumpChunk(Base):
+    """A piece of a core dump, encrypted with the dump's own key."""
+
+    __tablename__ = "core_dump_chunks"
+
+    dump_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("core_dumps.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    data: Mapped[bytes]
+
+
+class DeviceLogLine(Base):
+    """A line of a device's log, in the order in which lines were kept; `time` and `uptime_ms` are its own word."""
+
+    __tablename__ = "device_log"
+    __table_args__ = (
+        CheckConstraint("level IN ('debug', 'info', 'warning', 'error')", name="level"),
+        UniqueConstraint("device_id", "boot", "number"),
+        Index("device_log_device_id_id_idx", "device_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    boot: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+    level: Mapped[str]
+    tag: Mapped[str | None]
+    message: Mapped[str]
+    time: Mapped[datetime | None]
+    uptime_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class OutboxMessage(Base):
     """A message to publish once its transaction has committed, in the order of `id`."""
 

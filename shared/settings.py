@@ -42,6 +42,37 @@ class IdentitySettings(Settings):
     keycloak_client_secret: SecretStr
 
 
+class KeySettings(Settings):
+    """What a service needs that encrypts what it keeps."""
+
+    master_keys_file: Path | None = Field(
+        None, description="a file with the master keys, one on a line or comma separated, instead of master_keys"
+    )
+    master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        validate_default=True,
+        description="Fernet keys, comma separated; the first encrypts, all decrypt",
+    )
+
+    @field_validator("master_keys", mode="before")
+    @classmethod
+    def _given_or_from_the_file(cls, given: object, info: ValidationInfo) -> object:
+        file: Path | None = info.data.get("master_keys_file")
+        if bool(given) == (file is not None):
+            raise ValueError("exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given")
+        source = "MDM_MASTER_KEYS" if file is None else "MDM_MASTER_KEYS_FILE"
+        try:
+            keys = str(given).split(",") if file is None else file.read_text().replace(",", " ").split()
+            crypto.Vault([SecretStr(key) for key in keys])
+        except OSError as error:
+            raise ValueError(f"{source} can not be read: {error.strerror}") from None
+        except ValueError:
+            raise ValueError(
+                f"{source}: each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
+            ) from None
+        return keys
+
+
 class RegistrySettings(IdentitySettings):
     """Settings of the registry; the device_* ones go into provisioning packages."""
 
@@ -59,17 +90,9 @@ class RegistrySettings(IdentitySettings):
     health_inactive_s: float = Field(30 * 24 * 3600, gt=0, description="... for longer, or never seen: inactive")
 
 
-class RotatorSettings(IdentitySettings):
+class RotatorSettings(IdentitySettings, KeySettings):
     """Settings of the rotator; times in seconds."""
 
-    master_keys_file: Path | None = Field(
-        None, description="a file with the master keys, one on a line or comma separated, instead of master_keys"
-    )
-    master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (),
-        validate_default=True,
-        description="Fernet keys, comma separated; the first encrypts, all decrypt",
-    )
     rotation_deadline_s: float = Field(300, gt=0)
     rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
     rotation_schedule: str = Field("0 8 * * 6#1", description="cron expression of five fields; empty: none")
@@ -110,26 +133,8 @@ class RotatorSettings(IdentitySettings):
             raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
         return name
 
-    @field_validator("master_keys", mode="before")
-    @classmethod
-    def _given_or_from_the_file(cls, given: object, info: ValidationInfo) -> object:
-        file: Path | None = info.data.get("master_keys_file")
-        if bool(given) == (file is not None):
-            raise ValueError("exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given")
-        source = "MDM_MASTER_KEYS" if file is None else "MDM_MASTER_KEYS_FILE"
-        try:
-            keys = str(given).split(",") if file is None else file.read_text().replace(",", " ").split()
-            crypto.Vault([SecretStr(key) for key in keys])
-        except OSError as error:
-            raise ValueError(f"{source} can not be read: {error.strerror}") from None
-        except ValueError:
-            raise ValueError(
-                f"{source}: each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
-            ) from None
-        return keys
 
-
-class FirmwareSettings(Settings):
+class FirmwareSettings(KeySettings):
     """Settings of the firmware service."""
 
     assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
@@ -157,12 +162,26 @@ class FirmwareSettings(Settings):
     keycloak_url: str | None = Field(None, description="whose tokens open images over HTTP")
     keycloak_realm: str = "iot"
 
+    coredumps_kept: int = Field(20, ge=1, description="core dumps of one device; older ones are removed")
+    coredumps_per_hour: int = Field(
+        10, ge=1, description="core dumps that one device may begin to send in an hour"
+    )
+    log_keep_days: float = Field(7, gt=0, description="how long lines of devices' logs are kept")
+    log_lines_kept: int = Field(10_000, ge=1, description="lines of one device's log; older ones are removed")
+
     @model_validator(mode="after")
     def _http_is_whole(self) -> Self:
         if self.http_port and not self.keycloak_url:
             raise ValueError("MDM_HTTP_PORT: needs MDM_KEYCLOAK_URL too")
         if (self.http_certificate_file is None) != (self.http_key_file is None):
             raise ValueError("MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: must be given together")
+        return self
+
+    @model_validator(mode="after")
+    def _an_hours_dumps_are_kept(self) -> Self:
+        # What was begun within the hour is counted in the rows that are kept.
+        if self.coredumps_kept < self.coredumps_per_hour:
+            raise ValueError("MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR")
         return self
 
 

@@ -113,8 +113,13 @@ FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCance
 
 COMMAND = Topic(f"{_DOWN}/command", messages.Command)
 COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
-LOG = Topic(f"{_UP}/log", messages.LogLine)
-COREDUMP_CHUNK = Topic(f"{_UP}/coredump/{{elf_sha256}}/{{total_bytes}}/{{offset}}", bytes)
+
+LOG = Topic(f"{_UP}/log", messages.Log)
+COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer)
+COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk/{{sha256}}/{{offset}}", bytes)
+COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)
+COREDUMP_STORED = Topic(f"{_DOWN}/coredump/stored", messages.CoreDumpStored)
+COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)
 
 CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
 CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)

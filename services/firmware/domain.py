@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, InvalidInputError
 from shared.messages import MAX_CHUNK_BYTES
 
 OFFERED: Final = "offered"
@@ -130,3 +130,14 @@ def piece_fault(offset: int, length: int, size_bytes: int) -> str | None:
     if offset % length and offset + length != size_bytes:
         return f"offset: must be a multiple of the length {length}, is {offset}"
     return None
+
+
+def check_piece(offset: int, length: int, *, size_bytes: int, chunk_size_bytes: int) -> None:
+    """Raise InvalidInputError unless a piece of this length belongs at this offset."""
+    if offset % chunk_size_bytes or offset >= size_bytes:
+        raise InvalidInputError(
+            f"offset: must be a multiple of {chunk_size_bytes} below {size_bytes}, is {offset}"
+        )
+    expected = min(chunk_size_bytes, size_bytes - offset)
+    if length != expected:
+        raise InvalidInputError(f"data: must be {expected} bytes at {offset}, is {length}")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 
-from services.firmware import handlers, http
+import structlog
+
+from services.firmware import diagnostics, handlers, http
 from services.firmware.chunks import Chunks
+from services.firmware.coredumps import CoreDumps
 from services.firmware.house import House
+from services.firmware.logs import Logs
 from services.firmware.notices import Notices
 from services.firmware.service import Firmware
 from services.firmware.shelf import Shelf
 from services.firmware.store import Store
-from shared import lifecycle, postgres
+from shared import crypto, lifecycle, postgres
+from shared.errors import UnavailableError
+from shared.mqtt import Connection
 from shared.outbox import Outbox
 from shared.requests import Desk
-from shared.service import Health
+from shared.service import Health, connection_of
 from shared.settings import FirmwareSettings
+
+log = structlog.get_logger()
+HOUSEKEEPING_S = 60.0
 
 
 async def main(settings: FirmwareSettings) -> None:
@@ -28,15 +37,41 @@ async def main(settings: FirmwareSettings) -> None:
         firmware = Firmware(settings, database, store, outbox)
         server = http.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
-        await connection.listen(*handlers.routes(firmware, Desk(database, connection), chunks, notices))
+        dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
+        desk = Desk(database, connection)
+        await connection.listen(
+            *handlers.routes(firmware, desk, chunks, notices), *diagnostics.routes(dumps, logs, desk)
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(House(firmware, shelf).keep(), name="house")
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
+            tasks.create_task(take_lines(settings, connection, logs), name="lines")
+            tasks.create_task(logs.run(), name="logs")
+            tasks.create_task(keep_house(dumps, logs), name="diagnostics")
             if server is not None:
                 tasks.create_task(server.run(), name="http")
+
+
+async def take_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
+    """Take devices' lines over a connection of their own, so that a flood of them holds up nothing else."""
+    of_lines = connection_of("firmware", settings, suffix="-logs")
+    await of_lines.listen(diagnostics.log_route(logs))
+    await connection.ready()
+    await of_lines.run()
+
+
+async def keep_house(dumps: CoreDumps, logs: Logs) -> None:
+    """Forget now and then what has been kept long enough, for as long as it runs."""
+    while True:
+        try:
+            await dumps.forget_unfinished()
+            await logs.forget()
+        except UnavailableError as error:
+            log.warning("diagnostics.house_not_kept", reason=error.message)
+        await asyncio.sleep(HOUSEKEEPING_S)
 
 
 if __name__ == "__main__":

@@ -55,13 +55,9 @@ class Uploads:
     async def keep_chunk(self, caller: Caller, request: admin.UploadChunk) -> admin.Received:
         """Store a piece."""
         upload = await db.upload_by_id(caller.session, request.upload_id, lock=False)
-        if request.offset % CHUNK_SIZE_BYTES or request.offset >= upload.size_bytes:
-            raise InvalidInputError(
-                f"offset: must be a multiple of {CHUNK_SIZE_BYTES} below {upload.size_bytes}, is {request.offset}"
-            )
-        expected = min(CHUNK_SIZE_BYTES, upload.size_bytes - request.offset)
-        if len(request.data) != expected:
-            raise InvalidInputError(f"data: must be {expected} bytes at {request.offset}, is {len(request.data)}")
+        domain.check_piece(
+            request.offset, len(request.data), size_bytes=upload.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
+        )
         await db.keep_chunk(caller.session, upload.id, request.offset, request.data)
         return admin.Received()
 

@@ -5,6 +5,7 @@ from shared.admin.claims import *
 from shared.admin.commands import *
 from shared.admin.configuration import *
 from shared.admin.devices import *
+from shared.admin.diagnostics import *
 from shared.admin.firmware import *
 from shared.admin.models import *
 from shared.admin.names import *

@@ -7,7 +7,7 @@ from shared.admin.operation import Nothing, Operation, Result
 
 
 class SecretsRekeyed(Result):
-    """How many rotations under way are encrypted with the first master key now, and those that no key opens."""
+    """How many are encrypted with the first master key now, and the devices of those that no key opens."""
 
     reencrypted: int
     unreadable: Named

@@ -11,6 +11,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from services.firmware import diagnostics
 from services.firmware import handlers as firmware_handlers
 from services.registry import handlers as registry_handlers
 from services.rotator import handlers as rotator_handlers
@@ -37,7 +38,11 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     routes = {
         "registry": registry_handlers.routes(tools, desk),
         "rotator": rotator_handlers.routes(tools, tools, desk),
-        "firmware": firmware_handlers.routes(tools, desk, tools, tools),
+        "firmware": [
+            *firmware_handlers.routes(tools, desk, tools, tools),
+            *diagnostics.routes(tools, tools, desk),
+            diagnostics.log_route(tools),
+        ],
     }
     return [(service, route.topic) for service, listed in routes.items() for route in listed]
 
@@ -87,7 +92,7 @@ async def test_bad_messages_are_refused_counted_and_logged(
         assert log.count(b"request.refused") >= len(BAD)
     else:
         package = await fleet.device()
-        address = topic.of(client_id=package.client_id, claim_id=package.client_id)
+        address = topic.of(client_id=package.client_id, claim_id=package.client_id, sha256="0" * 64, offset="none")
         is_event = topic.template.startswith(f"{topics.PREFIX}/events/")
         sender = account_client(system.stack.endpoints, f"svc-{service}") if is_event else device_client(package)
         async with sender as client:
@@ -132,11 +137,17 @@ async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
         "stage": "confirmed",
         "command_id": str(uuid4()),
         "ok": True,
+        "size_bytes": 1,
+        "elf_sha256": "0" * 64,
+        "boot": 1,
+        "first": 0,
+        "lines": [{"level": "info", "message": "hello"}],
     }
     if topic is topics.FIRMWARE_CHECK:
         good["version"] = "1.0.0"
     async with device_client(stranger) as client:
-        await client.publish(topic.of(client_id=stranger.client_id), json.dumps(good), qos=1)
+        address = topic.of(client_id=stranger.client_id, sha256="0" * 64, offset=0)
+        await client.publish(address, json.dumps(good), qos=1)
         await system.takes(service, topic.template, "failed", beyond=before["failed"])
     assert system.counted(service, topic.template)["crashed"] == before["crashed"]
 

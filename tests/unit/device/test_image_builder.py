@@ -16,9 +16,11 @@ from shared.esp32 import CHIP_IDS
 
 @pytest.mark.parametrize("chip", CHIP_IDS)
 def test_an_image_says_what_it_was_built_from(chip: str) -> None:
-    built = image_builder.build(version="1.2.3", project="blink", chip=chip, secure_version=4)
+    built = image_builder.build(
+        version="1.2.3", project="blink", chip=chip, secure_version=4, elf_sha256=b"e" * 32
+    )
 
-    assert image.read(built) == image.Image("1.2.3", "blink", chip, 4)
+    assert image.read(built) == image.Image("1.2.3", "blink", chip, 4, "65" * 32)
 
 
 @pytest.mark.parametrize("payload", [0, 1, 15, 16, 4095, b"abc"])
@@ -88,7 +90,7 @@ def test_what_is_no_image_is_refused(offset: int, value: bytes, rule: str) -> No
 
 
 def test_a_stump_is_refused() -> None:
-    with pytest.raises(ImageInvalidError, match="at least 112 bytes"):
+    with pytest.raises(ImageInvalidError, match="at least 208 bytes"):
         image.read(b"\xe9")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.firmware import domain
 from services.firmware.domain import Candidate, Kept, Running, Uses
-from shared.errors import ConflictError
+from shared.errors import ConflictError, InvalidInputError
 from shared.messages import FirmwareStage
 
 NEW, OLD = "a" * 64, "b" * 64
@@ -180,3 +180,24 @@ def test_a_piece_that_an_image_does_not_have_is_refused_with_the_rule(offset: in
 def test_every_piece_of_an_image_is_given_for_any_length(size_bytes: int, chunk_size_bytes: int) -> None:
     for offset in domain.offsets(size_bytes, chunk_size_bytes)[-2:]:
         assert domain.piece_fault(offset, min(chunk_size_bytes, size_bytes - offset), size_bytes) is None
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 100), (100, 100), (200, 50)])
+def test_a_piece_is_where_it_belongs(offset: int, length: int) -> None:
+    domain.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "field"),
+    [
+        (50, 100, "offset"),
+        (300, 1, "offset"),
+        (0, 99, "data"),
+        (0, 101, "data"),
+        (200, 100, "data"),
+        (100, 0, "data"),
+    ],
+)
+def test_a_piece_of_another_place_or_length_is_refused(offset: int, length: int, field: str) -> None:
+    with pytest.raises(InvalidInputError, match=field):
+        domain.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)

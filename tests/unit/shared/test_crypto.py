@@ -207,3 +207,13 @@ def test_a_ciphertext_changed_in_one_byte_is_refused() -> None:
 def test_a_vault_without_good_keys_can_not_be_made(keys: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r"."):
         vault(*keys)
+
+
+def test_data_are_read_with_their_own_key_only() -> None:
+    key, data = crypto.new_data_key(), bytes(range(256))
+    token = crypto.encrypt_data(key, data)
+    assert data not in token
+    assert crypto.decrypt_data(key, token) == data
+    for wrong_key, wrong_token in ((crypto.new_data_key(), token), (key, token[:-4] + b"AAA=")):
+        with pytest.raises(crypto.SecretUnreadableError, match="damaged"):
+            crypto.decrypt_data(wrong_key, wrong_token)

@@ -46,6 +46,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     UUID: st.uuids(),
     AwareDatetime: st.datetimes(timezones=ZONES),
+    messages.LogTime: st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=ZONES),  # noqa: DTZ001 - as st.datetimes wants it
     type(None): st.none(),
     messages.Sha256: st.binary(min_size=32, max_size=32).map(bytes.hex),
     messages.Line: st.text(
@@ -79,7 +80,7 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
         for rule in field.metadata:
             rules |= limits(rule)
     if typing.get_origin(base) is list:
-        return values(base)
+        return st.lists(values(typing.get_args(base)[0]), min_size=rules.get("min_size", 0), max_size=3)
     if base is int:
         return st.integers(**rules)
     if base is bytes:
@@ -289,3 +290,11 @@ def test_a_piece_of_an_image_has_a_limit_that_counts_its_own_bytes() -> None:
 def test_a_time_without_a_zone_is_refused(at: Any) -> None:  # noqa: ANN401
     with pytest.raises(ValidationError, match="should have timezone info"):
         messages.Event(event_id=ID, at=at)
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"]
+)
+def test_a_line_of_a_time_that_can_not_be_stored_is_refused(time: str) -> None:
+    with pytest.raises(ValidationError, match="time"):
+        messages.LogLine.model_validate({"level": "info", "message": "late", "time": time})

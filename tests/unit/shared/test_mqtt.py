@@ -15,19 +15,23 @@ from pydantic import SecretStr
 
 from shared import topics
 from shared.errors import ConflictError, UnavailableError
-from shared.messages import LogLine
+from shared.messages import Log, LogLevel, LogLine
 from shared.mqtt import LANE_LENGTH, LANES, Account, Connection, Delivery, Route, device_route
 
 PATIENCE_S = 5
-Handler = Callable[[str, LogLine], Awaitable[None]]
+Handler = Callable[[str, Log], Awaitable[None]]
 
 
 def connection() -> Connection:
     return Connection(Account("127.0.0.1", 1, "svc-test", SecretStr("x")), "test")
 
 
+def said(text: str) -> Log:
+    return Log(boot=1, first=0, lines=[LogLine(level=LogLevel.INFO, message=text)])
+
+
 def message(client_id: str, text: str, properties: Properties | None = None) -> aiomqtt.Message:
-    payload = topics.LOG.encode(LogLine(level="info", text=text))
+    payload = topics.LOG.encode(said(text))
     return aiomqtt.Message(topics.LOG.of(client_id=client_id), payload, 1, False, 1, properties)  # noqa: FBT003
 
 
@@ -78,15 +82,15 @@ def test_replicas_of_a_group_share_a_subscription() -> None:
 
 
 async def test_a_device_route_hands_over_the_device_and_its_message() -> None:
-    seen: list[tuple[str, LogLine]] = []
+    seen: list[tuple[str, Log]] = []
 
-    async def on_log(client_id: str, line: LogLine) -> None:
+    async def on_log(client_id: str, line: Log) -> None:
         seen.append((client_id, line))
 
     route = device_route(topics.LOG, on_log, group="registry")
-    await route.handle(Delivery({"client_id": "one"}, b'{"level": "info", "text": "hello"}'))
+    await route.handle(Delivery({"client_id": "one"}, topics.LOG.encode(said("hello"))))
 
-    assert seen == [("one", LogLine(level="info", text="hello"))]
+    assert seen == [("one", said("hello"))]
     assert route.group == "registry"
 
 
@@ -95,12 +99,12 @@ async def test_messages_of_one_device_are_handled_one_by_one_in_their_order() ->
     seen: dict[str, list[int]] = {"one": [], "two": [], "three": []}
     done = asyncio.Event()
 
-    async def on_log(client_id: str, line: LogLine) -> None:
+    async def on_log(client_id: str, line: Log) -> None:
         assert client_id not in busy
         busy.add(client_id)
         await asyncio.sleep(0)
         busy.remove(client_id)
-        seen[client_id].append(int(line.text))
+        seen[client_id].append(int(line.lines[0].message))
         if sum(map(len, seen.values())) == 3 * 20:
             done.set()
 
@@ -117,7 +121,7 @@ async def test_a_slow_device_does_not_hold_up_another() -> None:
     slow, fast = "slow", in_other_lanes("slow")
     fast_is_done, slow_is_done = asyncio.Event(), asyncio.Event()
 
-    async def on_log(client_id: str, _: LogLine) -> None:
+    async def on_log(client_id: str, _: Log) -> None:
         if client_id == slow:
             await fast_is_done.wait()
             slow_is_done.set()
@@ -152,8 +156,8 @@ async def test_a_handler_that_fails_is_counted_and_the_next_message_is_handled(
 ) -> None:
     done = asyncio.Event()
 
-    async def on_log(_: str, line: LogLine) -> None:
-        if line.text == "bad":
+    async def on_log(_: str, line: Log) -> None:
+        if line.lines[0].message == "bad":
             raise error
         done.set()
 
@@ -169,8 +173,8 @@ async def test_a_handler_that_fails_is_counted_and_the_next_message_is_handled(
 async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled() -> None:
     done = asyncio.Event()
 
-    async def on_log(_: str, line: LogLine) -> None:
-        assert line.text == "good"
+    async def on_log(_: str, line: Log) -> None:
+        assert line.lines[0].message == "good"
         done.set()
 
     one, before = connection(), handled("refused")
@@ -209,4 +213,4 @@ async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
 
 async def test_nothing_is_published_without_a_broker() -> None:
     with pytest.raises(UnavailableError, match="the broker can not be reached"):
-        await connection().send(topics.LOG, LogLine(level="info", text="hello"), client_id="one")
+        await connection().send(topics.LOG, said("hello"), client_id="one")

@@ -21,7 +21,7 @@ IDENTITY = {
     "KEYCLOAK_CLIENT_SECRET": "hidden-4",
 }
 ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
-FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images"}
+FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images", "MASTER_KEYS": KEY}
 KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
     (settings.Settings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
@@ -260,3 +260,10 @@ def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch) -
     put(monkeypatch, IDENTITY | {"DEVICE_CA_FILE": "/etc/ca.crt"})
 
     assert settings.load(settings.RegistrySettings).device_ca_file == Path("/etc/ca.crt")
+
+
+def test_as_many_core_dumps_are_kept_as_may_come_in_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, FIRMWARE | {"COREDUMPS_KEPT": "9", "COREDUMPS_PER_HOUR": "10"})
+    assert refusal(settings.FirmwareSettings) == "MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR"
+    put(monkeypatch, {"COREDUMPS_KEPT": "10"})
+    assert settings.load(settings.FirmwareSettings).coredumps_kept == 10

@@ -1,0 +1,107 @@
+"""`mdm coredump`: what devices have left of their memory when they crashed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import output, session
+from cli.client import Admin, AnswerError
+from shared import admin
+from shared.errors import ConflictError
+
+app = typer.Typer(help="Core dumps of devices that crashed; they may hold secrets.")
+
+_Id = Annotated[int, typer.Argument(metavar="ID", help="As `mdm coredump list` shows it.")]
+
+
+@app.command("list")
+def show_newest(
+    ctx: typer.Context,
+    device: Annotated[
+        str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+) -> None:
+    """List the newest core dumps, of all devices or of one, with the images that crashed."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.COREDUMP_LIST, device=device, limit=limit), _print)
+
+
+@app.command("get")
+def get(
+    ctx: typer.Context,
+    dump: _Id,
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+) -> None:
+    """Fetch a core dump; the file is written, for its owner only, once its hash is right."""
+    if file.exists() and not force:
+        raise ConflictError(f"output: {file} exists; --force replaces it")
+    here = session.of(ctx)
+    wanted = session.build(admin.COREDUMP_SHOW, id=dump)
+    with output.progress() as progress:
+
+        async def work(connection: Admin) -> tuple[admin.CoreDumpView, bytes]:
+            view = await connection.call(admin.COREDUMP_SHOW, wanted, timeout_s=here.timeout_s)
+            bar = progress.add_task(output.clean(file.name), total=view.size_bytes)
+            data = await fetch(
+                connection,
+                view,
+                timeout_s=here.timeout_s,
+                on_progress=lambda size_bytes: progress.update(bar, completed=size_bytes),
+            )
+            return view, data
+
+        view, data = here.run(work)
+    output.write_private(file, data, replace=force)
+    here.show(view, lambda one: _print(admin.CoreDumps(dumps=[one])))
+
+
+async def fetch(
+    connection: Admin, view: admin.CoreDumpView, *, timeout_s: float, on_progress: Callable[[int], object]
+) -> bytes:
+    """Return the bytes of a core dump; raise AnswerError when they have another hash."""
+    data = b""
+    while len(data) < view.size_bytes:
+        request = session.build(admin.COREDUMP_READ, id=view.id, offset=len(data))
+        data += (await connection.call(admin.COREDUMP_READ, request, timeout_s=timeout_s)).data
+        on_progress(len(data))
+    found = hashlib.sha256(data).hexdigest()
+    if found != view.sha256:
+        raise AnswerError("damaged", f"sha256: expected {view.sha256}, found {found}", {})
+    return data
+
+
+@app.command("delete")
+def delete(ctx: typer.Context, dump: _Id) -> None:
+    """Delete a core dump."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.COREDUMP_DELETE, id=dump), output.print_result)
+
+
+def _print(found: admin.CoreDumps) -> None:
+    if not found.dumps:
+        output.print_note("no core dumps yet; devices send them when they are back from a crash")
+        return
+    output.print_table(
+        ("ID", "DEVICE", "STORED", "SIZE", "MODEL", "IMAGE", "REASON", "ELF SHA256"),
+        (
+            (
+                dump.id,
+                dump.client_id,
+                dump.stored_at,
+                output.size(dump.size_bytes),
+                dump.image_model,
+                dump.image_version or "unknown image",
+                dump.reason,
+                dump.elf_sha256[:12],
+            )
+            for dump in found.dumps
+        ),
+    )

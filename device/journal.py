@@ -1,0 +1,46 @@
+"""The last lines of the device's log, for `up/log`: what it says of its connections, rotations and crashes."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from device.options import Hooks
+from shared.messages import Log, LogLevel, LogLine
+
+_TOLD: Final = ("device.", "login.", "link.", "rotation.", "coredump.")
+_BAD_ENDS: Final = ("failed", "lost", "refused")
+_LINES_MAX: Final = 50
+
+
+class Journal:
+    """Lines that the broker does not have yet; of more than a message holds, the oldest are lost."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._boot = secrets.randbits(32)
+        self._lines: deque[LogLine] = deque(maxlen=_LINES_MAX)
+        self._next = 0
+
+    def add(self, event: str, facts: Mapping[str, object]) -> None:
+        """Take a line, if it is of a kind that is told; facts must hold no secret."""
+        if not event.startswith(_TOLD):
+            return
+        level = LogLevel.WARNING if event.endswith(_BAD_ENDS) else LogLevel.INFO
+        words = [event, *(f"{name}={value}" for name, value in facts.items())]
+        text = " ".join(words).replace("\0", "")[:1000]
+        self._lines.append(LogLine(level=level, message=text, tag="device", time=self._hooks.now()))
+        self._next += 1
+
+    def waiting(self) -> Log | None:
+        """Return the lines that are to be said, or None."""
+        if not self._lines:
+            return None
+        return Log(boot=self._boot, first=self._next - len(self._lines), lines=list(self._lines))
+
+    def forget(self, said: Log) -> None:
+        """Drop the lines that the broker has now."""
+        while self._lines and self._next - len(self._lines) < said.first + len(said.lines):
+            self._lines.popleft()

@@ -1,0 +1,59 @@
+"""Which message reaches which deed of core dumps and logs."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Final
+
+from services.firmware.coredumps import CoreDumps
+from services.firmware.handlers import GROUP
+from services.firmware.logs import Logs
+from shared import admin, messages, topics
+from shared.errors import MessageRefusedError
+from shared.mqtt import Connection, Delivery, Route, device_route
+from shared.requests import Desk
+
+_OFFSET: Final = re.compile(r"[0-9]{1,10}")
+
+
+def routes(dumps: CoreDumps, logs: Logs, desk: Desk) -> list[Route]:
+    """Return the routes of all messages but the devices' lines, which have a connection of their own."""
+    return [
+        device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, desk.connection), group=GROUP),
+        Route(topics.COREDUMP_CHUNK, partial(on_chunk, dumps), GROUP),
+        desk.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
+        desk.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
+        desk.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
+        desk.route(admin.COREDUMP_DELETE, dumps.delete, group=GROUP),
+        desk.route(admin.COREDUMP_REKEY, dumps.rekey, group=GROUP),
+        desk.route(admin.LOG_LIST, logs.list_lines, group=GROUP),
+    ]
+
+
+def log_route(logs: Logs) -> Route:
+    """Return the route of the devices' lines."""
+    return device_route(topics.LOG, logs.keep, group=GROUP)
+
+
+async def on_offer(
+    dumps: CoreDumps, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
+) -> None:
+    """Answer a device that has a core dump."""
+    answer = await dumps.answer_offer(client_id, offer)
+    match answer:
+        case messages.CoreDumpWanted():
+            await connection.send(topics.COREDUMP_WANTED, answer, client_id=client_id)
+        case messages.CoreDumpStored():
+            await connection.send(topics.COREDUMP_STORED, answer, client_id=client_id)
+        case messages.CoreDumpRefused():
+            await connection.send(topics.COREDUMP_REFUSED, answer, client_id=client_id)
+
+
+async def on_chunk(dumps: CoreDumps, delivery: Delivery) -> None:
+    """Take a piece of a core dump."""
+    names = delivery.names
+    if not _OFFSET.fullmatch(names["offset"]):
+        raise MessageRefusedError("offset: must be a number of up to ten digits")
+    data = topics.COREDUMP_CHUNK.decode(delivery.payload)
+    await dumps.keep_piece(names["client_id"], names["sha256"], int(names["offset"]), data)
