@@ -1,4 +1,4 @@
-"""`mdm firmware`: images: their upload in pieces, and what becomes of them."""
+"""`mdm firmware`: images, their upload in pieces, and what becomes of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ app = typer.Typer(help="Firmware images.")
 app.add_typer(firmware_keys.app, name="key")
 image_files.add_to(app)
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's code.")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="The image's version.")]
 
 WINDOW: Final = 8
@@ -135,42 +134,42 @@ def show_all(
 
 
 @app.command("show")
-def show(ctx: typer.Context, model: Model, version: Version) -> None:
+def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Show an image, how many devices run it, and how many are fetching it."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), output.print_result)
 
 
 @app.command("release")
-def release(ctx: typer.Context, model: Model, version: Version) -> None:
+def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Make a stored image its model's image, and tell the devices; also the way back to an older one."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_RELEASE, model=model, version=version), _print)
 
 
 @app.command("withdraw")
-def withdraw(ctx: typer.Context, model: Model) -> None:
+def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
     """Leave a model without an image: devices stay with what they run, and its images can be deleted."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), output.print_result)
 
 
 @app.command("pin")
-def pin(ctx: typer.Context, model: Model, version: Version) -> None:
+def pin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Keep an image however old it gets."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_PIN, model=model, version=version), _print)
 
 
 @app.command("unpin")
-def unpin(ctx: typer.Context, model: Model, version: Version) -> None:
+def unpin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Let an image go when it is old and not used."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_UNPIN, model=model, version=version), _print)
 
 
 @app.command("delete")
-def delete(ctx: typer.Context, model: Model, version: Version) -> None:
+def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Delete an image, unless it is its model's, runs on a device, or is being delivered."""
     here = session.of(ctx)
     here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), output.print_result)

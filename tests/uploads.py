@@ -44,3 +44,8 @@ async def begin(fleet: Fleet, model: str, image: bytes, *, version: str | None =
 def build(model: str, version: str, *, size_bytes: int = 1024) -> bytes:
     """Return an image for an ESP32 of a model, whose project is called like it."""
     return image_builder.build(version=version, project=model, size_bytes=size_bytes)
+
+
+async def versions(fleet: Fleet, model: str) -> list[str]:
+    """Return the versions of a model's images, newest first."""
+    return [image.version for image in (await fleet.ask(admin.IMAGE_LIST, model=model)).images]

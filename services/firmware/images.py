@@ -86,10 +86,10 @@ class Images:
         model, image = await _find(caller, request)
         if image.pinned != pinned:
             image.pinned = pinned
-            deed = "pin" if pinned else "unpin"
+            action, event = ("pin", "pinned") if pinned else ("unpin", "unpinned")
             facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
-            caller.audit(f"firmware.{deed}", model.code, after=facts)
-            self.firmware.outbox.tell(caller.session, f"firmware/{deed}ned", data=facts)
+            caller.audit(f"firmware.{action}", model.code, after=facts)
+            self.firmware.outbox.tell(caller.session, f"firmware/{event}", data=facts)
         return await library.view(caller.session, image, model)
 
 

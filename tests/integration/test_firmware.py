@@ -16,7 +16,7 @@ from shared import admin, messages, topics
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.system import System
-from tests.uploads import upload
+from tests.uploads import upload, versions
 
 CHUNK = 16 * 1024
 
@@ -69,7 +69,7 @@ async def test_a_label_that_is_not_the_embedded_version_is_refused(fleet: Fleet)
     model = await fleet.model()
     with pytest.raises(AnswerError, match=r"version: expected the version embedded in the image, 1\.1\.0"):
         await upload(fleet, model, image_builder.build(version="1.1.0", project=model), version="1.2.0")
-    assert not [image for image in (await fleet.ask(admin.IMAGE_LIST)).images if image.model == model]
+    assert await versions(fleet, model) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.fleet import Fleet
 from tests.mortal import Death, Fate
 from tests.raw import RawDevice
 from tests.system import System
-from tests.uploads import begin, build, upload
+from tests.uploads import begin, build, upload, versions
 from tests.witness import PATIENCE_S
 
 
@@ -37,10 +37,6 @@ def stored_at(system: System, image: bytes) -> Path:
 
 def shelf_of(system: System, model: str) -> Path:
     return system.stack.folder / "shelf" / f"firmware-{model}.bin"
-
-
-async def versions(fleet: Fleet, model: str) -> list[str]:
-    return [image.version for image in (await fleet.ask(admin.IMAGE_LIST, model=model)).images]
 
 
 def check(model: str, sha256: str = "1" * 64) -> messages.FirmwareCheck:

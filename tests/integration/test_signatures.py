@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cli.client import AnswerError
 from shared import admin, image_signature
 from tests.fleet import Fleet
-from tests.uploads import build, upload
+from tests.uploads import build, upload, versions
 
 
 def raw(key: Ed25519PrivateKey) -> bytes:
@@ -37,10 +37,6 @@ async def trust(fleet: Fleet, model: str, key: Ed25519PrivateKey) -> admin.Keys:
 
 async def distrust(fleet: Fleet, model: str, key: Ed25519PrivateKey) -> admin.Keys:
     return await fleet.ask(admin.KEY_REMOVE, model=model, fingerprint=fingerprint(key))
-
-
-async def versions(fleet: Fleet, model: str) -> list[str]:
-    return [image.version for image in (await fleet.ask(admin.IMAGE_LIST, model=model)).images]
 
 
 @pytest.fixture

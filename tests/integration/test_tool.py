@@ -11,12 +11,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device import image_builder
 from shared.admin import Package
 from tests.fleet import Fleet
+from tests.signing import private_pem, public_pem
 from tests.system import System
 
 MDM = str(Path(sys.executable).with_name("mdm"))
@@ -138,14 +138,8 @@ async def test_an_image_is_signed_uploaded_replaced_and_deleted(
     model = await fleet.model()
     key = Ed25519PrivateKey.generate()
     pem, public = tmp_path / "key.pem", tmp_path / "public.pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    pem.write_bytes(private_pem(key))
+    public.write_bytes(public_pem(key))
     assert (await mdm("firmware", "key", "add", model, public, **environment)).status == 0
     for version in ("1.1.0", "1.2.0"):
         file = tmp_path / f"{version}.bin"

@@ -8,12 +8,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.client import AnswerError
 from shared import admin, image_signature
 from shared.esp32 import CHIP_IDS
+from tests.signing import private_pem, public_pem
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 from tests.unit.firmware import images
@@ -39,20 +39,14 @@ def image(tmp_path: Path) -> Path:
 @pytest.fixture
 def private(tmp_path: Path) -> Path:
     file = tmp_path / "key.pem"
-    file.write_bytes(
-        KEY.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    file.write_bytes(private_pem(KEY))
     return file
 
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
     file = tmp_path / "public.pem"
-    file.write_bytes(
-        KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    file.write_bytes(public_pem(KEY))
     return file
 
 

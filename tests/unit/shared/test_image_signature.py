@@ -12,22 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared import image_signature
 from shared.errors import InvalidInputError
+from tests.signing import private_pem, public_pem
 
 SHA256 = hashlib.sha256(b"image").hexdigest()
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes_raw()
 OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-
-
-def private_pem(password: bytes | None = None) -> bytes:
-    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    return KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-def public_pem() -> bytes:
-    return KEY.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
 
 def rsa_pem() -> tuple[bytes, bytes]:
@@ -59,23 +49,23 @@ def test_a_signature_of_the_bare_hash_or_file_does_not_count(signed: bytes) -> N
 
 
 def test_keys_are_read_from_pem() -> None:
-    assert image_signature.private_key_of(private_pem()).private_bytes_raw() == bytes(range(32))
-    assert image_signature.public_key_of(public_pem()) == PUBLIC
+    assert image_signature.private_key_of(private_pem(KEY)).private_bytes_raw() == bytes(range(32))
+    assert image_signature.public_key_of(public_pem(KEY)) == PUBLIC
 
 
 def test_what_is_no_key_is_refused_with_the_reason() -> None:
     rsa_private, rsa_public = rsa_pem()
     for pem, rule in [
         (b"", "must be an Ed25519 private key in PEM"),
-        (public_pem(), "must be an Ed25519 private key in PEM"),
-        (private_pem(b"password"), "is encrypted"),
+        (public_pem(KEY), "must be an Ed25519 private key in PEM"),
+        (private_pem(KEY, serialization.BestAvailableEncryption(b"password")), "is encrypted"),
         (rsa_private, "is of another kind"),
     ]:
         with pytest.raises(InvalidInputError, match=rule):
             image_signature.private_key_of(pem)
     for pem, rule in [
         (b"", "must be an Ed25519 public key in PEM"),
-        (private_pem(), "is a private key"),
+        (private_pem(KEY), "is a private key"),
         (rsa_public, "is of another kind"),
     ]:
         with pytest.raises(InvalidInputError, match=rule):
