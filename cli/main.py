@@ -29,6 +29,7 @@ from cli import (
     lifecycle,
     models,
     output,
+    rollouts,
     rotation,
     secrets,
 )
@@ -76,6 +77,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
+app.add_typer(rollouts.app, name="rollout")
 app.add_typer(commands.app, name="command")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(rotation.app, name="rotation")

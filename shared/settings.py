@@ -135,6 +135,7 @@ class FirmwareSettings(Settings):
     assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
     chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
+    rollout_sweep_s: float = Field(1, gt=0, description="between two looks at the open rollouts")
 
 
 S = TypeVar("S", bound=Settings)

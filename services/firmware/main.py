@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from services.firmware import handlers
+from services.firmware.conductor import Conductor
 from services.firmware.service import Firmware
 from services.firmware.store import Store
-from shared import lifecycle, postgres
+from shared import lifecycle, metrics, postgres
 from shared.outbox import Outbox
 from shared.requests import Desk
 from shared.service import Health
@@ -25,6 +26,8 @@ async def main(settings: FirmwareSettings) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
+            tasks.create_task(Conductor(firmware).run(), name="conductor")
+            tasks.create_task(metrics.ROLLOUT_STATES.refresh(firmware.count_stands), name="metrics")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
-from services.firmware import db, domain
+from services.firmware import db, domain, rollout_db
+from services.firmware.rollout_domain import Fact
 from services.firmware.store import Store
 from shared import messages, topics
 from shared.errors import ConflictError, FleetError, NotFoundError
@@ -18,6 +20,13 @@ from shared.schema import DeviceModel, FirmwareImage
 from shared.settings import FirmwareSettings
 
 log = structlog.get_logger()
+
+_FACTS: Final = {
+    FirmwareStage.CONFIRMED: Fact.CONFIRMED,
+    FirmwareStage.FAILED: Fact.FAILED,
+    FirmwareStage.ROLLED_BACK: Fact.ROLLED_BACK,
+}
+"""What a report says to a rollout; any other stage says that the device has begun."""
 
 
 class ImageNotForDeviceError(FleetError):
@@ -40,22 +49,26 @@ class Firmware:
         running = domain.Running(check.sha256, check.chip, check.project, check.slot_size_bytes)
         async with self.database.transaction() as session:
             device_id, model = await db.device(session, client_id)
-            if model.image_sha256 is None:
+            sha256 = await rollout_db.image_of(session, device_id, check.sha256) or model.image_sha256
+            if sha256 is None:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
-            image = await session.get_one(FirmwareImage, model.image_sha256)
+            image = await session.get_one(FirmwareImage, sha256)
             delivery = await db.delivery(session, device_id, image.sha256)
             stage = delivery.stage if delivery else None
             try:
-                wanted = domain.wants(_candidate(image, stage), running)
+                wanted = domain.wants(candidate_of(image, stage), running)
             except ConflictError as error:
                 log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
+                await rollout_db.note(session, device_id, sha256, Fact.FAILED, reason=error.message)
                 wanted = False
+            if check.sha256 == sha256:
+                await rollout_db.note(session, device_id, sha256, Fact.RUNS_IT)
             if not wanted:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
             if stage is None or stage in domain.ENDS:
                 await db.set_delivery(session, device_id, image.sha256, stage=domain.OFFERED)
                 self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
-            return self._offer(image, check.request_id)
+            return self.offer_of(image, check.request_id)
 
     async def read_chunk(self, client_id: str, request: messages.FirmwareChunkRequest) -> bytes:
         """Return a piece of an image, or raise ImageNotForDeviceError."""
@@ -66,7 +79,8 @@ class Firmware:
                 raise ImageNotForDeviceError("there is no such image for this device")
             if image.sha256 != model.image_sha256:
                 delivery = await db.delivery(session, device_id, image.sha256)
-                if delivery is None or delivery.stage in domain.REFUSED_BY_DEVICE:
+                refused = delivery is None or delivery.stage in domain.REFUSED_BY_DEVICE
+                if refused or await rollout_db.was_skipped(session, device_id, image.sha256):
                     raise ImageNotForDeviceError("this image was not offered to this device")
         try:
             return await self.store.read(request.sha256, request.offset, request.length)
@@ -80,6 +94,8 @@ class Firmware:
             image = await session.get(FirmwareImage, report.sha256)
             if image is None or image.model_id != model.id:
                 raise NotFoundError(f"sha256: {model.code} has no image {report.sha256}")
+            fact = _FACTS.get(report.stage, Fact.BEGUN)
+            await rollout_db.note(session, device_id, report.sha256, fact, reason=report.error)
             present = await db.delivery(session, device_id, report.sha256)
             if not domain.counts(present.stage if present else None, report.stage):
                 return
@@ -97,7 +113,8 @@ class Firmware:
 
     async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
         """Make an image its model's image and notify the devices online; the others ask when they come."""
-        if model.image_sha256 == image.sha256:
+        had_rollouts = await rollout_db.give_way(caller.session, model)
+        if model.image_sha256 == image.sha256 and not had_rollouts:
             return
         model.image_sha256 = image.sha256
         caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
@@ -111,14 +128,20 @@ class Firmware:
                 status.get("slot_size_bytes"),
             )
             try:
-                if domain.wants(_candidate(image, stage), running):
+                if domain.wants(candidate_of(image, stage), running):
                     self.outbox.put(
-                        caller.session, topics.FIRMWARE_OFFER, self._offer(image, None), client_id=client_id
+                        caller.session, topics.FIRMWARE_OFFER, self.offer_of(image, None), client_id=client_id
                     )
             except ConflictError as error:
                 log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
 
-    def _offer(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
+    async def count_stands(self) -> dict[str, int]:
+        """Return how many devices of the open rollouts stand how."""
+        async with self.database.transaction() as session:
+            return await rollout_db.count_stands(session)
+
+    def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
+        """Return the offer of an image; without a request it is a notice."""
         return messages.FirmwareOffer(
             request_id=request_id,
             sha256=image.sha256,
@@ -129,5 +152,6 @@ class Firmware:
         )
 
 
-def _candidate(image: FirmwareImage, stage: str | None) -> domain.Candidate:
+def candidate_of(image: FirmwareImage, stage: str | None) -> domain.Candidate:
+    """Return an image as the rules look at it, with how an earlier delivery of it stands."""
     return domain.Candidate(image.sha256, image.size_bytes, image.chip, image.project, stage)

@@ -21,7 +21,9 @@ from tests.system import System
 CHUNK = 16 * 1024
 
 
-async def upload(fleet: Fleet, model: str, image: bytes, *, version: str | None = None) -> ImageView:
+async def upload(
+    fleet: Fleet, model: str, image: bytes, *, version: str | None = None, release: bool = True
+) -> ImageView:
     begun = await fleet.ask(
         admin.UPLOAD_BEGIN,
         model=model,
@@ -32,7 +34,7 @@ async def upload(fleet: Fleet, model: str, image: bytes, *, version: str | None 
     for offset in begun.missing:
         piece = base64.b64encode(image[offset : offset + begun.chunk_size_bytes])
         await fleet.ask(admin.UPLOAD_CHUNK, upload_id=begun.upload_id, offset=offset, data=piece)
-    return await fleet.ask(admin.UPLOAD_FINISH, upload_id=begun.upload_id)
+    return await fleet.ask(admin.UPLOAD_FINISH, upload_id=begun.upload_id, release=release)
 
 
 @pytest.mark.parametrize(
