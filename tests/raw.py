@@ -20,6 +20,7 @@ from tests.credentials import claim_client, device_client
 
 M = TypeVar("M", bound=BaseModel)
 N = TypeVar("N", bound=BaseModel)
+P = TypeVar("P")
 PATIENCE_S = 30.0
 RESEND_S = 0.5
 
@@ -56,7 +57,7 @@ class RawClient:
         async with asyncio.timeout(PATIENCE_S):
             return await self.wait(topic)
 
-    async def wait(self, topic: Topic[M]) -> M:
+    async def wait(self, topic: Topic[P]) -> P:
         """Wait for the next message of a topic, as long as it takes."""
         async with self._news:
             while True:

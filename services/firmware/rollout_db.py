@@ -287,9 +287,14 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
         .where(RolloutDevice.device_id == device_id, Rollout.in_force, Rollout.sha256.is_not(None))
         .order_by(Rollout.id.desc())
     )
+    decided = set()
     for sha256, state, stand in rows:
-        if rollout_domain.binds(State(state), Stand(stand), runs_it=sha256 == running_sha256):
+        # Of rollouts of one image, the newest decides, as it does in `note`.
+        if sha256 not in decided and rollout_domain.binds(
+            State(state), Stand(stand), runs_it=sha256 == running_sha256
+        ):
             return str(sha256)
+        decided.add(sha256)
     return None
 
 

@@ -118,7 +118,7 @@ def test_a_wave_with_as_many_failures_as_are_allowed_can_still_be_met(total: int
 
 
 @given(plan=PLANS, tally=st.builds(Tally, *[st.integers(0, 50)] * 4), met=st.booleans())
-def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: Tally, met: bool) -> None:  # noqa: FBT001
+def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: Tally, met: bool) -> None:
     verdict = domain.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
     assert (verdict.do is Do.HALT) is (tally.failed > domain.allowed(tally.total, plan))
 
@@ -203,7 +203,7 @@ def test_a_rollout_without_devices_left_is_complete() -> None:
         ("02:00-03:30", "Europe/Berlin", "2026-03-29T01:15Z", True),
     ],
 )
-def test_offers_are_made_in_the_window_only(window: str | None, zone: str, at: str, is_open: bool) -> None:  # noqa: FBT001
+def test_offers_are_made_in_the_window_only(window: str | None, zone: str, at: str, is_open: bool) -> None:
     assert domain.is_open(RolloutPlan(window=window, zone=zone), datetime.fromisoformat(at)) is is_open
 
 
