@@ -53,6 +53,7 @@ class Swarm:
     model: str
     fates: dict[str, Fate] = field(default_factory=dict)
     offers: Counter[str] = field(default_factory=Counter)
+    done: set[str] = field(default_factory=set)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     devices: dict[str, RawDevice] = field(default_factory=dict)
 
@@ -64,6 +65,7 @@ class Swarm:
             await self.go.wait()
             if offer.sha256 is not None:
                 await self._take(device, offer.sha256, self.fates.get(device.client_id, "confirms"))
+                self.done.add(device.client_id)
 
     async def _take(self, device: RawDevice, sha256: str, fate: Fate) -> None:
         async def report(stage: FirmwareStage, error: str | None = None) -> None:

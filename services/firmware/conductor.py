@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import ColumnElement, and_, exists, or_, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import domain, rollout_db, rollout_domain, service
+from services.firmware import domain, reach_db, rollout_db, rollout_domain, service, standing_db
 from services.firmware.rollout_domain import Do, Event, Fact, Stand, State
 from services.firmware.service import Firmware
 from services.firmware.transitions import ITSELF, Change
@@ -73,14 +73,21 @@ class Conductor:
     async def _let_go(
         self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime, *, may_offer: bool
     ) -> None:
-        """Drop devices that are gone, withdraw offers whose time is over, and give up on silent devices."""
-        await rollout_db.apply(
+        """Drop devices that are gone, withdraw offers whose time is over, and give up on silent devices.
+
+        One that is online with the image when its time is over is not silent.
+        """
+        await standing_db.apply(
             session, rollout, Fact.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
         )
         late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
-        await rollout_db.apply(session, rollout, Fact.WITHDRAWN, withdrawn)
-        await rollout_db.apply(
+        await standing_db.apply(session, rollout, Fact.WITHDRAWN, withdrawn)
+        # Its report may have been lost with a service; a trial would be over by now.
+        kept = await standing_db.apply(session, rollout, Fact.KEPT, and_(late, _runs(rollout)))
+        if kept and rollout.sha256 is not None:
+            await standing_db.keep(session, kept, rollout.sha256)
+        await standing_db.apply(
             session,
             rollout,
             Fact.TIMED_OUT,
@@ -92,7 +99,7 @@ class Conductor:
         self, session: AsyncSession, rollout: Rollout, model: DeviceModel, plan: RolloutPlan, now: datetime
     ) -> None:
         """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt."""
-        tallies = await rollout_db.tallies(session, rollout)
+        tallies = await standing_db.tallies(session, rollout)
         verdict = rollout_domain.judge(
             tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
         )
@@ -125,27 +132,27 @@ class Conductor:
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
         """Offer the image to devices that wait, are online and want it, as many as may be under way."""
-        room = min(BATCH, await rollout_db.room(session, rollout, plan, now))
+        room = min(BATCH, await standing_db.room(session, rollout, plan, now))
         if room <= 0:
             return
         image = await session.get_one(FirmwareImage, rollout.sha256)
         wanting = []
-        for known in await rollout_db.candidates(session, rollout, image.sha256, room):
+        for known in await reach_db.candidates(session, rollout, image.sha256, room):
             try:
                 wants = domain.wants(service.candidate_of(image, known.stage), known.running)
             except ConflictError as error:
                 one = RolloutDevice.device_id == known.device_id
-                await rollout_db.apply(session, rollout, Fact.FAILED, one, reason=error.message)
+                await standing_db.apply(session, rollout, Fact.UNFIT, one, reason=error.message)
                 continue
             if wants:
                 wanting.append(known)
             else:
-                await rollout_db.apply(session, rollout, Fact.RUNS_IT, RolloutDevice.device_id == known.device_id)
+                await standing_db.apply(session, rollout, Fact.RUNS_IT, RolloutDevice.device_id == known.device_id)
         if not wanting:
             return
         ids = [known.device_id for known in wanting]
-        await rollout_db.apply(session, rollout, Fact.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now)
-        await rollout_db.offer(session, ids, image.sha256)
+        await standing_db.apply(session, rollout, Fact.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now)
+        await standing_db.offer(session, ids, image.sha256)
         offer = self.firmware.offer_of(image, None)
         for known in wanting:
             self.firmware.outbox.put(
@@ -155,3 +162,12 @@ class Conductor:
                 expires_at=now + timedelta(seconds=plan.silence_s),
                 client_id=known.client_id,
             )
+
+
+def _runs(rollout: Rollout) -> ColumnElement[bool]:
+    """Return the condition that a device is online with the rollout's image."""
+    return exists().where(
+        Presence.device_id == RolloutDevice.device_id,
+        Presence.online,
+        Presence.firmware_sha256 == rollout.sha256,
+    )

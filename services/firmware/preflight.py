@@ -9,8 +9,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db, domain, rollout_db, rollout_domain, service
-from services.firmware.rollout_db import Known
+from services.firmware import db, domain, reach_db, rollout_db, rollout_domain, service
+from services.firmware.reach_db import Known
 from shared import admin
 from shared.errors import ConflictError, NotFoundError
 from shared.schema import DeviceModel, FirmwareImage
@@ -49,7 +49,7 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
     """Look at each device that is selected; its model is locked. Raise NotFoundError if no device is."""
     model = await db.model(session, asked.model)
     image = await rollout_db.image(session, model, asked.version)
-    found = await rollout_db.selected(session, model, asked.tags, image)
+    found = await reach_db.selected(session, model, asked.tags, image)
     found = found[: -(-len(found) * asked.percent // 100)]
     if not found:
         raise NotFoundError("no device fits")

@@ -68,6 +68,8 @@ class Fact(StrEnum):
     WITHDRAWN = "withdrawn"
     BEGUN = "begun"
     RUNS_IT = "runs_it"
+    KEPT = "kept"
+    UNFIT = "unfit"
     CONFIRMED = "confirmed"
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"
@@ -87,12 +89,17 @@ STANDS: Final[dict[tuple[Stand, Fact], Stand]] = {
     (Stand.WAITING, Fact.OFFERED): Stand.OFFERED,
     (Stand.WAITING, Fact.BEGUN): Stand.TAKEN,
     (Stand.WAITING, Fact.RUNS_IT): Stand.CONFIRMED,
+    (Stand.WAITING, Fact.UNFIT): Stand.FAILED,
     (Stand.WAITING, Fact.DROPPED): Stand.SKIPPED,
     (Stand.OFFERED, Fact.WITHDRAWN): Stand.WAITING,
     (Stand.OFFERED, Fact.BEGUN): Stand.TAKEN,
     (Stand.OFFERED, Fact.RUNS_IT): Stand.CONFIRMED,
+    (Stand.OFFERED, Fact.KEPT): Stand.CONFIRMED,
+    (Stand.OFFERED, Fact.UNFIT): Stand.FAILED,
     (Stand.OFFERED, Fact.TIMED_OUT): Stand.SILENT,
     (Stand.OFFERED, Fact.DROPPED): Stand.SKIPPED,
+    (Stand.TAKEN, Fact.KEPT): Stand.CONFIRMED,
+    (Stand.TAKEN, Fact.UNFIT): Stand.FAILED,
     (Stand.TAKEN, Fact.TIMED_OUT): Stand.SILENT,
     (Stand.TAKEN, Fact.DROPPED): Stand.SKIPPED,
     # What a device says of an end counts, also late and after another end; that it was skipped does not end that

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.firmware import preflight, rollout_db, rollout_domain
+from services.firmware import preflight, rollout_db, rollout_domain, standing_db
 from services.firmware.preflight import Survey
 from services.firmware.rollout_domain import FAILURES, Event, Fact, Stand, State
 from services.firmware.service import Firmware
@@ -104,7 +104,7 @@ class Rollouts:
         model = await session.get_one(DeviceModel, rollout.model_id)
         facts: dict[str, object] = {}
         if event is Event.RESUMED and rollout.state == State.HALTED:
-            facts["forgiven"] = await rollout_db.forgive(session, rollout)
+            facts["forgiven"] = await standing_db.forgive(session, rollout)
         change = Change(session, self.firmware.outbox, caller.account, rollout, model.code)
         await change.move(event, facts)
         if event is Event.ABORTED:
@@ -116,14 +116,14 @@ class Rollouts:
         reason = "the rollout was aborted"
         taken = RolloutDevice.state == Stand.TAKEN
         if hard and rollout.sha256 is not None:
-            stopped = await rollout_db.apply(caller.session, rollout, Fact.DROPPED, taken, reason=reason)
+            stopped = await standing_db.apply(caller.session, rollout, Fact.DROPPED, taken, reason=reason)
             cancelled = messages.FirmwareCancelled(sha256=rollout.sha256, reason=reason)
-            for client_id in await rollout_db.client_ids(caller.session, stopped):
+            for client_id in await standing_db.client_ids(caller.session, stopped):
                 self.firmware.outbox.put(caller.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id)
-        await rollout_db.apply(caller.session, rollout, Fact.DROPPED, ~taken, reason=reason)
+        await standing_db.apply(caller.session, rollout, Fact.DROPPED, ~taken, reason=reason)
 
     async def _status(self, caller: Caller, rollout: Rollout, code: str) -> admin.RolloutStatus:
-        counts = await rollout_db.counts(caller.session, rollout)
+        counts = await standing_db.counts(caller.session, rollout)
         total: Counter[str] = Counter()
         for wave in counts.values():
             total.update(wave)
@@ -137,7 +137,7 @@ class Rollouts:
                 for wave, found in counts.items()
             ],
             failure_count=sum(total[stand.lower()] for stand in (*FAILURES, Stand.SKIPPED)),
-            failures=await rollout_db.failures(caller.session, rollout),
+            failures=await standing_db.failures(caller.session, rollout),
         )
 
 
@@ -146,7 +146,7 @@ async def _doing(caller: Caller, rollout: Rollout, plan: admin.RolloutPlan) -> s
     if rollout.state != State.RUNNING:
         return rollout.reason or rollout.state.lower()
     now = datetime.now(UTC)
-    tallies = await rollout_db.tallies(caller.session, rollout)
+    tallies = await standing_db.tallies(caller.session, rollout)
     verdict = rollout_domain.judge(
         tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
     )

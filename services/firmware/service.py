@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from services.firmware import db, domain, rollout_db
+from services.firmware import db, domain, rollout_db, standing_db
 from services.firmware.rollout_domain import Fact
 from services.firmware.store import Store
 from shared import messages, topics
@@ -49,7 +49,7 @@ class Firmware:
         running = domain.Running(check.sha256, check.chip, check.project, check.slot_size_bytes)
         async with self.database.transaction() as session:
             device_id, model = await db.device(session, client_id)
-            sha256 = await rollout_db.image_of(session, device_id, check.sha256) or model.image_sha256
+            sha256 = await standing_db.image_of(session, device_id, check.sha256) or model.image_sha256
             if sha256 is None:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
             image = await session.get_one(FirmwareImage, sha256)
@@ -59,10 +59,10 @@ class Firmware:
                 wanted = domain.wants(candidate_of(image, stage), running)
             except ConflictError as error:
                 log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-                await rollout_db.note(session, device_id, sha256, Fact.FAILED, reason=error.message)
+                await standing_db.note(session, device_id, sha256, Fact.UNFIT, reason=error.message)
                 wanted = False
             if check.sha256 == sha256:
-                await rollout_db.note(session, device_id, sha256, Fact.RUNS_IT)
+                await standing_db.note(session, device_id, sha256, Fact.RUNS_IT)
             if not wanted:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
             if stage is None or stage in domain.ENDS:
@@ -80,7 +80,7 @@ class Firmware:
             if image.sha256 != model.image_sha256:
                 delivery = await db.delivery(session, device_id, image.sha256)
                 refused = delivery is None or delivery.stage in domain.REFUSED_BY_DEVICE
-                if refused or await rollout_db.was_skipped(session, device_id, image.sha256):
+                if refused or await standing_db.was_skipped(session, device_id, image.sha256):
                     raise ImageNotForDeviceError("this image was not offered to this device")
         try:
             return await self.store.read(request.sha256, request.offset, request.length)
@@ -95,7 +95,7 @@ class Firmware:
             if image is None or image.model_id != model.id:
                 raise NotFoundError(f"sha256: {model.code} has no image {report.sha256}")
             fact = _FACTS.get(report.stage, Fact.BEGUN)
-            await rollout_db.note(session, device_id, report.sha256, fact, reason=report.error)
+            await standing_db.note(session, device_id, report.sha256, fact, reason=report.error)
             present = await db.delivery(session, device_id, report.sha256)
             if not domain.counts(present.stage if present else None, report.stage):
                 return
@@ -138,7 +138,7 @@ class Firmware:
     async def count_stands(self) -> dict[str, int]:
         """Return how many devices of the open rollouts stand how."""
         async with self.database.transaction() as session:
-            return await rollout_db.count_stands(session)
+            return await standing_db.count_stands(session)
 
     def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
         """Return the offer of an image; without a request it is a notice."""

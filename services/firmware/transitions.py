@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import rollout_db, rollout_domain
+from services.firmware import rollout_domain, standing_db
 from services.firmware.rollout_domain import ENDS, Event, State
 from shared.outbox import Outbox
 from shared.schema import AuditEntry, Rollout
@@ -43,6 +43,6 @@ class Change:
         rollout.reason = reason
         if rollout.state in ENDS:
             rollout.ended_at = datetime.now(UTC)
-            await rollout_db.end(self.session, rollout)
+            await standing_db.end(self.session, rollout)
         said = {} if reason is None else {"reason": reason}
         self.tell(event, {"wave": rollout.wave, **said, **facts})

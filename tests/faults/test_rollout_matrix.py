@@ -1,4 +1,4 @@
-"""The firmware service is killed at each step of a rollout: it goes on, and nobody is offered the image twice.
+"""The firmware service is killed at each step of a rollout: it goes on where it was, and does nothing twice.
 
 The steps are those that one run takes, and each is a case.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,6 @@ from typing import Final
 import pytest
 
 from shared import admin
-from shared.admin import Package
 from tests.database import run
 from tests.fleet import Fleet
 from tests.integration.test_rollouts import AT_ONCE, fit, stored
@@ -25,37 +23,97 @@ from tests.stack import Stack
 from tests.swarm import packages, swarming
 from tests.system import System
 
-LAST: Final = "publish events/rollout/completed:after"
-NOISE: Final = [
-    f"commit {what}:{moment}"
-    for what in ("Conductor.run", "Conductor._further", "Outbox._drain_batch", "Firmware.count_stands")
-    for moment in ("before", "after")
-]
-NOTED: Final = """
-    SELECT state, count(*) FILTER (WHERE offered_at IS NOT NULL) AS offered, count(*) AS devices,
-        (SELECT count(*) FROM mdm.outbox) AS unsaid FROM mdm.rollout_devices WHERE rollout_id = $1 GROUP BY state
+SWEEPS: Final = (1, 2, 4)
+"""At which looks at the rollout the service dies: there are many, and most change nothing."""
+TOLD: Final = ("rollout/wave_opened", "down/firmware/offer", "Firmware.record_report", "Desk._once")
+ENDED: Final = """
+    SELECT count(*) AS devices, count(*) FILTER (WHERE state = 'CONFIRMED' AND wave > 0) AS confirmed,
+        (SELECT count(*) FROM mdm.audit_log WHERE subject = 'rollout/' || $1::bigint) AS entries
+    FROM mdm.rollout_devices WHERE rollout_id = $1::bigint
 """
+EXPIRE: Final = """
+    UPDATE mdm.rollout_devices r SET changed_at = now() - interval '1 day'
+    FROM mdm.devices d, mdm.device_presence p, mdm.rollouts o
+    WHERE r.rollout_id = $1 AND o.id = r.rollout_id AND d.id = r.device_id AND d.key = ANY($2::text[])
+        AND p.device_id = d.id AND p.firmware_sha256 = o.sha256 AND r.state IN ('OFFERED', 'TAKEN')
+"""
+"""Lets the patience with devices be over that have done all, and whose reports may have died with the service."""
+ENTRIES: Final = 6
+"""Started, two waves opened, two met, completed: each once."""
+
+
+class Service:
+    """A firmware service that can be killed at a step, and the one that takes its place."""
+
+    def __init__(self, system: System, fate: Fate) -> None:
+        self.system = system
+        self.fate = fate
+
+    async def start(self) -> None:
+        await asyncio.to_thread(partial(self.system.start, "firmware", fate=self.fate, MDM_ROLLOUT_SWEEP_S="0.1"))
+
+    async def replaced(self) -> None:
+        """Wait until the service has died, and start another."""
+        await asyncio.to_thread(self.system.services["firmware"].wait)
+        self.fate.pardon()
+        await self.start()
 
 
 @pytest.fixture
-async def fate(system: System, tmp_path: Path) -> AsyncIterator[Fate]:
-    """A firmware service that can be killed at a step."""
-    fate = Fate(tmp_path)
+async def service(system: System, tmp_path: Path) -> AsyncIterator[Service]:
     await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(partial(system.start, "firmware", fate=fate, MDM_ROLLOUT_SWEEP_S="0.1"))
-    yield fate
+    mortal = Service(system, Fate(tmp_path))
+    await mortal.start()
+    yield mortal
     await asyncio.to_thread(system.stop, "firmware")
     await asyncio.to_thread(system.start, "firmware")
 
 
-async def rolled_out(fleet: Fleet, model: str, wanted: list[Package], version: str) -> int:
-    """Roll an image out to devices in two waves, and return the rollout."""
-    async with swarming(model, wanted) as swarm:
-        swarm.go.set()
-        await stored(fleet, model, version)
-        await fit(fleet, model, len(wanted), version)
-        plan = {**AT_ONCE, "waves": ["1", "100%"]}
-        begun = await fleet.ask(admin.ROLLOUT_START, model=model, version=version, plan=plan)
-        await fleet.witness.seen(None, "rollout/completed", rollout=begun.rollout)
-        assert all(count <= 2 for count in swarm.offers.values()), "said twice at most, as a message may be"
-    return begun.rollout
+async def begin(fleet: Fleet, model: str, version: str) -> int:
+    """Begin a rollout in two waves."""
+    plan = {**AT_ONCE, "waves": ["1", "100%"]}
+    return (await fleet.ask(admin.ROLLOUT_START, model=model, version=version, plan=plan)).rollout
+
+
+async def test_a_firmware_service_killed_at_each_step_of_a_rollout_loses_nothing(
+    fleet: Fleet, service: Service, stack: Stack
+) -> None:
+    model = await fleet.model()
+    wanted = await packages(fleet, model, 2)
+    fate = service.fate
+    matrix = Matrix("kill -9 of the firmware service in a rollout")
+    cases: list[Death | None] = [None]
+    for number, death in enumerate(cases, 1):
+        async with matrix.case(death or "not killed") as case, swarming(model, wanted) as swarm:
+            version = f"1.{number}.0"
+            await stored(fleet, model, version)
+            await fit(fleet, model, len(wanted), version)
+            known = len(fate.steps())
+            dying = asyncio.create_task(service.replaced())
+            if death is not None:
+                fate.condemn(death)
+            swarm.go.set()
+            rollout = await begin(fleet, model, version)
+            async with asyncio.timeout(60):
+                while (await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)).state != "COMPLETED":
+                    await run(stack, EXPIRE, rollout, [client_id[-8:] for client_id in swarm.done])
+            if death is None:
+                told = [step for step in fate.steps()[known:] if any(word in step for word in TOLD)]
+                cases += deaths(told)
+                cases += [
+                    Death(f"commit Conductor._further:{moment}", nth)
+                    for nth in SWEEPS
+                    for moment in ("before", "after")
+                ]
+            if death is not None and fate.sentence() is None:
+                await dying
+                case.outcome = "killed"
+            else:
+                dying.cancel()
+                case.outcome = "not reached" if death else "not killed"
+            fate.pardon()
+            [ended] = await run(stack, ENDED, rollout)
+            assert (ended["devices"], ended["confirmed"], ended["entries"]) == (2, 2, ENTRIES)
+            # As every message of the outbox an offer may be said again after a death, but it is not made again.
+            assert all(count <= 1 + (case.outcome == "killed") for count in swarm.offers.values()), swarm.offers
+    matrix.end()

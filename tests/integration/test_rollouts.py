@@ -11,10 +11,12 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from cli.client import AnswerError
 from device import image_builder
-from shared import admin, messages, topics
+from services.firmware import rollout_db
+from shared import admin, messages, postgres, topics
 from shared.admin import RolloutStatus
 from shared.messages import FirmwareStage
 from tests.database import run
@@ -98,6 +100,15 @@ async def waves_of(stack: Stack, rollout: int) -> dict[int, list[str]]:
     for row in rows:
         found.setdefault(row["wave"], []).append(row["name"])
     return found
+
+
+async def needed_by(stack: Stack, sha256: str) -> int | None:
+    """The rollout for which an image must not be deleted."""
+    async with (
+        postgres.connected(SecretStr(stack.endpoints.database_url)) as database,
+        database.transaction() as session,
+    ):
+        return await rollout_db.in_rollout(session, sha256)
 
 
 def check(model: str, sha256: str = OLD) -> messages.FirmwareCheck:
@@ -240,7 +251,9 @@ async def test_a_preflight_names_each_device_that_would_fail_and_why(fleet: Flee
     await fleet.ask(admin.ROLLOUT_ABORT, rollout=forced.rollout)
 
 
-async def test_a_device_that_has_a_rollouts_image_is_not_called_back_by_its_models_older_one(fleet: Fleet) -> None:
+async def test_a_device_that_has_a_rollouts_image_is_not_called_back_by_its_models_older_one(
+    fleet: Fleet, stack: Stack
+) -> None:
     model = await fleet.model()
     old, new = await stored(fleet, model, "1.0.0", release=True), await stored(fleet, model)
     [first, second] = await packages(fleet, model, 2)
@@ -264,7 +277,9 @@ async def test_a_device_that_has_a_rollouts_image_is_not_called_back_by_its_mode
             assert await asked(updated, model, new) is None
             assert await asked(updated, model) == new
             assert await asked(other, model) == old
+        assert await needed_by(stack, new) == begun.rollout
         newest = await stored(fleet, model, "1.2.0", release=True)
+        assert await needed_by(stack, new) is None
         assert await asked(updated, model, new) == newest
         assert await asked(other, model, old) == newest
     with pytest.raises(AnswerError, match="the rollout is ABORTED and can not be resumed"):
