@@ -91,7 +91,7 @@ class Conductor:
             session,
             rollout,
             Fact.TIMED_OUT,
-            and_(late, or_(RolloutDevice.state == Stand.TAKEN, _ONLINE)),
+            and_(late, ~_runs(rollout), or_(RolloutDevice.state == Stand.TAKEN, _ONLINE)),
             reason=f"has not confirmed the image within {plan.silence_s} s",
         )
 
@@ -119,16 +119,20 @@ class Conductor:
             rollout.met_at = None
             change.tell("wave_opened", {"wave": rollout.wave})
         elif verdict.do is Do.COMPLETE:
-            await change.move(Event.COMPLETED, {})
-            await self._make_the_models(session, rollout, model)
+            await self._complete(change, model)
 
-    async def _make_the_models(self, session: AsyncSession, rollout: Rollout, model: DeviceModel) -> None:
-        """Let an image that went to the whole model be the model's."""
-        if rollout.tags or rollout.percent < 100:  # noqa: PLR2004 - all of it
-            return
-        await session.refresh(model, with_for_update=True)
-        image = await session.get_one(FirmwareImage, rollout.sha256)
-        await self.firmware.release(Caller(ITSELF, str(rollout.id), session), model, image)
+    async def _complete(self, change: Change, model: DeviceModel) -> None:
+        """End a rollout; an image that went to the whole model becomes the model's, once no other one is open."""
+        session, rollout = change.session, change.rollout
+        is_whole = not rollout.tags and rollout.percent == 100  # noqa: PLR2004 - all of it
+        if is_whole:
+            await session.refresh(model, with_for_update=True)
+            if await rollout_db.open_of(session, model.id, but=rollout.id) is not None:
+                return
+        await change.move(Event.COMPLETED, {})
+        if is_whole:
+            image = await session.get_one(FirmwareImage, rollout.sha256)
+            await self.firmware.release(Caller(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
         """Offer the image to devices that wait, are online and want it, as many as may be under way."""

@@ -100,12 +100,19 @@ async def in_rollout(session: AsyncSession, sha256: str) -> int | None:
     )
 
 
+async def open_of(session: AsyncSession, model_id: int, *, but: int | None = None) -> int | None:
+    """Return the newest open rollout of a model, but for one."""
+    return await session.scalar(
+        select(func.max(Rollout.id)).where(Rollout.model_id == model_id, _OPEN, Rollout.id.is_distinct_from(but))
+    )
+
+
 async def give_way(session: AsyncSession, model: DeviceModel) -> bool:
     """End the say of a model's rollouts, as it gets an image, and return whether there was one.
 
     Raise ConflictError while one is open.
     """
-    opened = await session.scalar(select(func.max(Rollout.id)).where(Rollout.model_id == model.id, _OPEN))
+    opened = await open_of(session, model.id)
     if opened is not None:
         raise ConflictError(
             f"rollout {opened} of {model.code} is open: abort it first, or upload with --no-release",

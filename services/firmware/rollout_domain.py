@@ -214,7 +214,11 @@ def judge(
         soaked_at = (met_at or now) + timedelta(seconds=plan.soak_s)
         if met_at is None or now < soaked_at:
             return Verdict(Do.SOAK, f"wave {wave} is met and soaks until {soaked_at:%Y-%m-%d %H:%M:%SZ}")
-    return Verdict(Do.COMPLETE, "done") if wave == last else Verdict(Do.OPEN, f"wave {wave + 1} begins")
+    return (
+        Verdict(Do.COMPLETE, "all waves are done; waits for the model's other rollouts, if there are any")
+        if wave == last
+        else Verdict(Do.OPEN, f"wave {wave + 1} begins")
+    )
 
 
 def wave_sizes(total: int, waves: Iterable[str]) -> list[int]:

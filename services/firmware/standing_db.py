@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -110,14 +110,7 @@ async def note(
     session: AsyncSession, device_id: int, sha256: str, fact: Fact, *, reason: str | None = None
 ) -> None:
     """Let a fact happen to a device in the newest rollout that meant this image for it, if there is one."""
-    row = await session.scalar(
-        select(RolloutDevice)
-        .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
-        .where(RolloutDevice.device_id == device_id, Rollout.sha256 == sha256)
-        .order_by(RolloutDevice.rollout_id.desc())
-        .limit(1)
-        .with_for_update(of=RolloutDevice)
-    )
+    row = await session.scalar(_newest(device_id, sha256).with_for_update(of=RolloutDevice))
     if row is None:
         return
     after = rollout_domain.stand_after(Stand(row.state), fact)
@@ -146,14 +139,18 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
 
 async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> bool:
     """Say whether the newest rollout of an image left a device out: it may not go on fetching it."""
-    stand = await session.scalar(
-        select(RolloutDevice.state)
+    row = await session.scalar(_newest(device_id, sha256))
+    return row is not None and row.state == Stand.SKIPPED
+
+
+def _newest(device_id: int, sha256: str) -> Select[RolloutDevice]:
+    return (
+        select(RolloutDevice)
         .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
         .where(RolloutDevice.device_id == device_id, Rollout.sha256 == sha256)
         .order_by(RolloutDevice.rollout_id.desc())
         .limit(1)
     )
-    return stand == Stand.SKIPPED
 
 
 async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:

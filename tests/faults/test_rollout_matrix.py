@@ -20,7 +20,7 @@ from tests.integration.test_rollouts import AT_ONCE, fit, stored
 from tests.matrix import Matrix
 from tests.mortal import Death, Fate, deaths
 from tests.stack import Stack
-from tests.swarm import packages, swarming
+from tests.swarm import Swarm, packages, swarming
 from tests.system import System
 
 SWEEPS: Final = (1, 2, 4)
@@ -69,51 +69,48 @@ async def service(system: System, tmp_path: Path) -> AsyncIterator[Service]:
     await asyncio.to_thread(system.start, "firmware")
 
 
-async def begin(fleet: Fleet, model: str, version: str) -> int:
-    """Begin a rollout in two waves."""
+async def roll_out(fleet: Fleet, stack: Stack, model: str, swarm: Swarm) -> int:
+    """Bring an image to all devices of a model in two waves."""
+    await stored(fleet, model)
+    await fit(fleet, model, len(swarm.devices))
+    swarm.go.set()
     plan = {**AT_ONCE, "waves": ["1", "100%"]}
-    return (await fleet.ask(admin.ROLLOUT_START, model=model, version=version, plan=plan)).rollout
+    rollout = (await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", plan=plan)).rollout
+    async with asyncio.timeout(60):
+        while (await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)).state != "COMPLETED":
+            await run(stack, EXPIRE, rollout, [client_id[-8:] for client_id in swarm.done])
+    return rollout
+
+
+async def steps_of(fleet: Fleet, service: Service, stack: Stack) -> list[Death]:
+    """Return a death for each step of a rollout."""
+    model = await fleet.model()
+    known = len(service.fate.steps())
+    async with swarming(model, await packages(fleet, model, 2)) as swarm:
+        await roll_out(fleet, stack, model, swarm)
+    told = [step for step in service.fate.steps()[known:] if any(word in step for word in TOLD)]
+    sweeps = [f"commit Conductor._further:{moment}" for moment in ("before", "after")]
+    return [*deaths(told, noise=told), *(Death(step, nth) for step in sweeps for nth in SWEEPS)]
 
 
 async def test_a_firmware_service_killed_at_each_step_of_a_rollout_loses_nothing(
     fleet: Fleet, service: Service, stack: Stack
 ) -> None:
-    model = await fleet.model()
-    wanted = await packages(fleet, model, 2)
-    fate = service.fate
     matrix = Matrix("kill -9 of the firmware service in a rollout")
-    cases: list[Death | None] = [None]
-    for number, death in enumerate(cases, 1):
-        async with matrix.case(death or "not killed") as case, swarming(model, wanted) as swarm:
-            version = f"1.{number}.0"
-            await stored(fleet, model, version)
-            await fit(fleet, model, len(wanted), version)
-            known = len(fate.steps())
-            dying = asyncio.create_task(service.replaced())
-            if death is not None:
-                fate.condemn(death)
-            swarm.go.set()
-            rollout = await begin(fleet, model, version)
-            async with asyncio.timeout(60):
-                while (await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)).state != "COMPLETED":
-                    await run(stack, EXPIRE, rollout, [client_id[-8:] for client_id in swarm.done])
-            if death is None:
-                told = [step for step in fate.steps()[known:] if any(word in step for word in TOLD)]
-                cases += deaths(told)
-                cases += [
-                    Death(f"commit Conductor._further:{moment}", nth)
-                    for nth in SWEEPS
-                    for moment in ("before", "after")
-                ]
-            if death is not None and fate.sentence() is None:
-                await dying
-                case.outcome = "killed"
-            else:
-                dying.cancel()
-                case.outcome = "not reached" if death else "not killed"
-            fate.pardon()
+    for death in await steps_of(fleet, service, stack):
+        model = await fleet.model()
+        wanted = await packages(fleet, model, 2)
+        async with matrix.case(death) as case, swarming(model, wanted) as swarm:
+            replaced = asyncio.create_task(service.replaced())
+            service.fate.condemn(death)
+            try:
+                rollout = await roll_out(fleet, stack, model, swarm)
+            finally:
+                async with asyncio.timeout(60):
+                    await replaced
+            case.outcome = "killed"
             [ended] = await run(stack, ENDED, rollout)
             assert (ended["devices"], ended["confirmed"], ended["entries"]) == (2, 2, ENTRIES)
             # As every message of the outbox an offer may be said again after a death, but it is not made again.
-            assert all(count <= 1 + (case.outcome == "killed") for count in swarm.offers.values()), swarm.offers
+            assert all(count <= 2 for count in swarm.offers.values()), swarm.offers
     matrix.end()

@@ -22,6 +22,8 @@ from shared.messages import FirmwareStage
 from tests.database import run
 from tests.fleet import Fleet
 from tests.integration.test_firmware import upload
+from tests.integration.test_metrics import by
+from tests.integration.test_metrics import until as counted
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
 from tests.stack import Stack
@@ -328,7 +330,7 @@ async def test_an_aborted_rollout_lets_devices_that_have_begun_finish_unless_it_
 
 
 async def test_offers_are_limited_withdrawn_by_a_pause_and_made_in_the_window_only(
-    fleet: Fleet, stack: Stack
+    fleet: Fleet, stack: Stack, system: System
 ) -> None:
     model = await fleet.model()
     await stored(fleet, model)
@@ -366,6 +368,9 @@ async def test_offers_are_limited_withdrawn_by_a_pause_and_made_in_the_window_on
         found = await until(fleet, rollout, lambda it: stands(it).get("skipped"))
         assert stands(found) == {"waiting": 3, "skipped": 1}
         assert swarm.offers.total() == 3
+        await counted(
+            lambda: by(system, "firmware", "iot_rollout_device_count", "state"), lambda it: it["WAITING"] >= 3
+        )
         widened = '{"window": null, "max_under_way": 9, "offers_per_minute": 9}'
         await run(stack, "UPDATE mdm.rollouts SET plan = plan || $2::jsonb WHERE id = $1", rollout, widened)
         swarm.go.set()
