@@ -31,6 +31,7 @@ from cli import (
     logs,
     models,
     output,
+    rollouts,
     rotation,
     secrets,
 )
@@ -78,6 +79,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)
 app.add_typer(firmware.app, name="firmware")
+app.add_typer(rollouts.app, name="rollout")
 app.add_typer(commands.app, name="command")
 app.add_typer(coredump.app, name="coredump")
 app.add_typer(logs.app, name="log")

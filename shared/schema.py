@@ -387,6 +387,87 @@ class FirmwareDelivery(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class Rollout(Base):
+    """An image on its way to a selection of a model's devices, in waves; `plan` is an admin.RolloutPlan.
+
+    `wave` is the last one that was opened, of `waves`; `met_at` is when it met its threshold. One that is not
+    `in_force` any more, as its model got another image since, says nothing of what its devices should have.
+    """
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        CheckConstraint("state IN ('RUNNING', 'PAUSED', 'HALTED', 'ABORTED', 'COMPLETED')", name="state"),
+        CheckConstraint("(state IN ('ABORTED', 'COMPLETED')) = (ended_at IS NOT NULL)", name="ended"),
+        CheckConstraint("state <> 'HALTED' OR reason IS NOT NULL", name="reason_when_halted"),
+        CheckConstraint("sha256 IS NOT NULL OR ended_at IS NOT NULL", name="image_while_open"),
+        CheckConstraint("in_force OR ended_at IS NOT NULL", name="in_force_while_open"),
+        CheckConstraint("0 <= wave AND wave <= waves", name="wave"),
+        CheckConstraint("percent BETWEEN 1 AND 100", name="percent"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str | None] = mapped_column(
+        ForeignKey("firmware_images.sha256", ondelete="SET NULL"), index=True
+    )
+    version: Mapped[str]
+    tags: Mapped[list[str]]
+    percent: Mapped[int] = mapped_column(Integer)
+    plan: Mapped[dict[str, Any]]
+    waves: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    wave: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    met_at: Mapped[datetime | None]
+    in_force: Mapped[bool] = mapped_column(server_default=text("true"))
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    ended_at: Mapped[datetime | None]
+
+
+class RolloutDevice(Base):
+    """How a device stands in a rollout; wave 0 had the image before it began.
+
+    It is `live` in one rollout at most: one that is open and has not skipped it. A failure that was `forgiven`,
+    when its rollout was resumed, does not count any more.
+    """
+
+    __tablename__ = "rollout_devices"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('WAITING', 'OFFERED', 'TAKEN', 'CONFIRMED', 'FAILED', 'ROLLED_BACK', 'SILENT', 'SKIPPED')",
+            name="state",
+        ),
+        CheckConstraint("wave >= 0", name="wave"),
+        Index("rollout_devices_live_key", "device_id", unique=True, postgresql_where=text("live")),
+        Index("rollout_devices_rollout_id_wave_state_idx", "rollout_id", "wave", "state"),
+        Index("rollout_devices_rollout_id_offered_at_idx", "rollout_id", "offered_at"),
+        Index(
+            "rollout_devices_under_way_idx",
+            "rollout_id",
+            postgresql_where=text("state IN ('OFFERED', 'TAKEN')"),
+        ),
+    )
+
+    rollout_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    device_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("devices.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        index=True,
+    )
+    wave: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    live: Mapped[bool]
+    forgiven: Mapped[bool] = mapped_column(server_default=text("false"))
+    offered_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class Command(Base):
     """What one device was told to do until `expires_at`, and its answer, which may be late."""
 

@@ -184,6 +184,8 @@ class FirmwareSettings(KeySettings):
             raise ValueError("MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR")
         return self
 
+    rollout_sweep_s: float = Field(1, gt=0, description="between two looks at the open rollouts")
+
 
 S = TypeVar("S", bound=Settings)
 

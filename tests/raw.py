@@ -20,6 +20,7 @@ from tests.credentials import claim_client, device_client
 
 M = TypeVar("M", bound=BaseModel | bytes)
 N = TypeVar("N", bound=BaseModel | bytes)
+P = TypeVar("P")
 PATIENCE_S = 30.0
 RESEND_S = 0.5
 
@@ -53,7 +54,12 @@ class RawClient:
 
     async def receive(self, topic: Topic[M]) -> M:
         """Wait for the next message of a topic."""
-        async with asyncio.timeout(PATIENCE_S), self._news:
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.wait(topic)
+
+    async def wait(self, topic: Topic[P]) -> P:
+        """Wait for the next message of a topic, as long as it takes."""
+        async with self._news:
             while True:
                 for number, (address, payload) in enumerate(self._messages):
                     if topic.match(address) is not None:

@@ -146,6 +146,22 @@ async def delivery(session: AsyncSession, device_id: int, sha256: str) -> Firmwa
     return await session.get(FirmwareDelivery, (device_id, sha256), with_for_update=True)
 
 
+async def rebooted_for(session: AsyncSession, client_id: str, *, without: str) -> list[str]:
+    """Return the images for which a device has said that it reboots, and nothing since, except `without`."""
+    return list(
+        await session.scalars(
+            select(FirmwareDelivery.sha256)
+            .join(Device, Device.id == FirmwareDelivery.device_id)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .where(
+                names.named(client_id),
+                FirmwareDelivery.stage == "rebooting",
+                FirmwareDelivery.sha256 != without,
+            )
+        )
+    )
+
+
 async def set_delivery(
     session: AsyncSession,
     device_id: int,

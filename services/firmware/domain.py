@@ -49,11 +49,12 @@ def came_back(candidate: Candidate, running: Running) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Who needs an image: its model, devices that run it, devices that are fetching it."""
+    """Who needs an image: its model, devices that run it, devices that are fetching it, and which rollout."""
 
     current: bool = False
     running: int = 0
     delivering: int = 0
+    rollout: int | None = None
 
     def reasons(self) -> list[str]:
         """Return why the image must stay, as sentences; empty if it is not in use."""
@@ -62,6 +63,8 @@ class Uses:
             reasons.append(f"{_devices(self.running)} run{'s' * (self.running == 1)} it")
         if self.delivering:
             reasons.append(f"it is being delivered to {_devices(self.delivering)}")
+        if self.rollout is not None:
+            reasons.append(f"rollout {self.rollout} needs it")
         return reasons
 
 

@@ -7,7 +7,9 @@ from functools import partial
 from services.firmware.chunks import Chunks
 from services.firmware.images import Images
 from services.firmware.notices import RELEASED, Notices
+from services.firmware.rollouts import Rollouts
 from services.firmware.service import Firmware
+from services.firmware.trials import Trials
 from services.firmware.trust import Trust
 from services.firmware.uploads import Uploads
 from shared import admin, messages, topics
@@ -19,12 +21,13 @@ GROUP = "firmware"
 
 def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> list[Route]:
     """Return the routes of all messages that the firmware service takes."""
-    connection, uploads = desk.connection, Uploads(firmware)
+    connection, uploads, rollouts = desk.connection, Uploads(firmware), Rollouts(firmware)
     images, trust = Images(firmware), Trust(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
         device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
         device_route(topics.FIRMWARE_REPORT, partial(on_report, firmware), group=GROUP),
+        device_route(topics.STATUS, partial(on_status, Trials(firmware)), group=GROUP),
         Route(RELEASED, notices.on_released, GROUP),
         desk.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         desk.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
@@ -39,6 +42,13 @@ def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> 
         desk.route(admin.KEY_ADD, trust.add, group=GROUP),
         desk.route(admin.KEY_LIST, trust.list_all, group=GROUP),
         desk.route(admin.KEY_REMOVE, trust.remove, group=GROUP),
+        desk.route(admin.ROLLOUT_PREFLIGHT, rollouts.look_ahead, group=GROUP),
+        desk.route(admin.ROLLOUT_START, rollouts.start, group=GROUP),
+        desk.route(admin.ROLLOUT_STATUS, rollouts.status, group=GROUP),
+        desk.route(admin.ROLLOUT_LIST, rollouts.list_newest, group=GROUP),
+        desk.route(admin.ROLLOUT_PAUSE, rollouts.pause, group=GROUP),
+        desk.route(admin.ROLLOUT_RESUME, rollouts.resume, group=GROUP),
+        desk.route(admin.ROLLOUT_ABORT, rollouts.abort, group=GROUP),
     ]
 
 
@@ -53,3 +63,8 @@ async def on_check(
 async def on_report(firmware: Firmware, client_id: str, report: messages.FirmwareReport) -> None:
     """Take a device's progress."""
     await firmware.record_report(client_id, report)
+
+
+async def on_status(trials: Trials, client_id: str, status: messages.Status) -> None:
+    """Take what a device says of itself when it connects."""
+    await trials.look(client_id, status)

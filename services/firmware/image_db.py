@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -84,8 +84,11 @@ async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:
     return dict(rows.tuples().all())
 
 
-async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, Uses]:
-    """Return who uses which of a model's images, by SHA-256; what is not named is not in use."""
+async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str, int]) -> dict[str, Uses]:
+    """Return who uses which of a model's images, by SHA-256; what is not named is not in use.
+
+    `rollouts` are those that need an image.
+    """
     running = await session.execute(
         select(Presence.firmware_sha256, func.count())
         .join(Device, Device.id == Presence.device_id)
@@ -111,9 +114,15 @@ async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, Uses]:
     )
     runs: dict[str, int] = {sha256: count for sha256, count in running if sha256 is not None}
     fetched: dict[str, int] = dict(delivering.tuples().all())
-    named = {*runs, *fetched, *([model.image_sha256] if model.image_sha256 else [])}
+    named = {*runs, *fetched, *rollouts, *([model.image_sha256] if model.image_sha256 else [])}
     return {
-        sha256: Uses(sha256 == model.image_sha256, runs.get(sha256, 0), fetched.get(sha256, 0)) for sha256 in named
+        sha256: Uses(
+            current=sha256 == model.image_sha256,
+            running=runs.get(sha256, 0),
+            delivering=fetched.get(sha256, 0),
+            rollout=rollouts.get(sha256),
+        )
+        for sha256 in named
     }
 
 

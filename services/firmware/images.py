@@ -31,12 +31,13 @@ class Images:
         """Return one image and who uses it."""
         model, image = await _find(caller, request)
         view = await library.view(caller.session, image, model)
-        uses = (await image_db.uses(caller.session, model)).get(image.sha256, Uses())
+        uses = (await library.uses(caller.session, model)).get(image.sha256, Uses())
         return admin.ImageDetails(
             **view.model_dump(),
             uploaded_by=image.uploaded_by,
             running=uses.running,
             delivering=uses.delivering,
+            rollout=uses.rollout,
         )
 
     async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
@@ -70,13 +71,14 @@ class Images:
     async def delete(self, caller: Caller, request: admin.ImageRef) -> admin.Removed:
         """Delete an image, or raise ConflictError with who uses it."""
         model, image = await _find(caller, request)
-        uses = (await image_db.uses(caller.session, model)).get(image.sha256, Uses())
+        uses = (await library.uses(caller.session, model)).get(image.sha256, Uses())
         if uses.reasons():
             raise ConflictError(
                 f"version: {model.code} {image.version} is in use: {'; '.join(uses.reasons())}",
                 current=uses.current,
                 running=uses.running,
                 delivering=uses.delivering,
+                rollout=uses.rollout,
             )
         await library.delete(caller.session, self.firmware.outbox, model, image, actor=caller.account)
         self.firmware.rouse(caller.session)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import domain, image_db
+from services.firmware import domain, image_db, rollout_db
 from shared import admin, image_signature
 from shared.errors import ConflictError, InvalidInputError
 from shared.outbox import Outbox
@@ -81,10 +81,15 @@ async def delete(
     outbox.tell(session, "firmware/deleted", data={**facts, "by": actor})
 
 
+async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, domain.Uses]:
+    """Return who uses which of a model's images, by SHA-256; what is not named is not in use."""
+    return await image_db.uses(session, model, await rollout_db.needed(session, model.id))
+
+
 async def prune(session: AsyncSession, outbox: Outbox, model: DeviceModel, *, keep: int) -> list[str]:
     """Delete the images of a locked model that are not to be kept, and return their versions."""
     images = await image_db.of_model(session, model)
-    used = await image_db.uses(session, model)
+    used = await uses(session, model)
     kept = [domain.Kept(image.sha256, image.pinned) for image in images]
     going = set(domain.superfluous(kept, used, keep=keep))
     for image in images:

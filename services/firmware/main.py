@@ -8,6 +8,7 @@ import structlog
 
 from services.firmware import diagnostics, handlers, http
 from services.firmware.chunks import Chunks
+from services.firmware.conductor import Conductor
 from services.firmware.coredumps import CoreDumps
 from services.firmware.house import House
 from services.firmware.logs import Logs
@@ -15,7 +16,7 @@ from services.firmware.notices import Notices
 from services.firmware.service import Firmware
 from services.firmware.shelf import Shelf
 from services.firmware.store import Store
-from shared import crypto, lifecycle, postgres
+from shared import crypto, lifecycle, metrics, postgres
 from shared.errors import UnavailableError
 from shared.mqtt import Connection
 from shared.outbox import Outbox
@@ -51,6 +52,8 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(take_lines(settings, connection, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
             tasks.create_task(keep_house(dumps, logs), name="diagnostics")
+            tasks.create_task(Conductor(firmware).run(), name="conductor")
+            tasks.create_task(metrics.ROLLOUT_STATES.refresh(firmware.count_stands), name="metrics")
             if server is not None:
                 tasks.create_task(server.run(), name="http")
 

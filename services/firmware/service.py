@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import structlog
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db, domain, library
+from services.firmware import db, domain, library, rollout_db, standing_db
+from services.firmware.rollout_domain import Fact
 from services.firmware.store import Store
 from shared import messages
 from shared.errors import ConflictError, FleetError, NotFoundError
@@ -21,6 +23,13 @@ from shared.schema import DeviceModel, FirmwareImage, Presence
 from shared.settings import FirmwareSettings
 
 log = structlog.get_logger()
+
+_FACTS: Final = {
+    FirmwareStage.CONFIRMED: Fact.CONFIRMED,
+    FirmwareStage.FAILED: Fact.FAILED,
+    FirmwareStage.ROLLED_BACK: Fact.ROLLED_BACK,
+}
+"""What a report says to a rollout; any other stage says that the device has begun."""
 
 
 class ImageNotForDeviceError(FleetError):
@@ -46,10 +55,7 @@ class _Prospect:
 
     @property
     def candidate(self) -> domain.Candidate:
-        image = self.image
-        return domain.Candidate(
-            image.sha256, image.size_bytes, image.chip, image.project, self.stage, image.version
-        )
+        return candidate_of(self.image, self.stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +76,24 @@ class Firmware:
         """Return the image that a device should fetch, or that it is up to date."""
         running = domain.Running(check.sha256, check.chip, check.project, check.slot_size_bytes, check.version)
         async with self.database.transaction() as session:
-            prospect = await _prospect(session, client_id)
-            if prospect is not None and domain.came_back(prospect.candidate, running):
+            prospect = await _prospect(session, client_id, running)
+            if prospect is None:
+                return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
+            if domain.came_back(prospect.candidate, running):
                 prospect = await self._count_out(session, prospect, check.version)
-            if prospect is not None and await self._offers(session, prospect, running):
-                return self._offer(prospect.image, check.request_id)
+            if running.sha256 == prospect.image.sha256:
+                await standing_db.note(session, prospect.device_id, prospect.image.sha256, Fact.RUNS_IT)
+            if await self._offers(session, prospect, running):
+                return self.offer_of(prospect.image, check.request_id)
         return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
 
     async def notice(self, client_id: str, running: domain.Running) -> messages.FirmwareOffer | None:
         """Return what to tell a device of its image, unless it has it, has begun with it or must not have it."""
         async with self.database.transaction() as session:
-            prospect = await _prospect(session, client_id)
+            prospect = await _prospect(session, client_id, running)
             if prospect is None or prospect.stage not in domain.UNTOLD:
                 return None
-            return self._offer(prospect.image, None) if await self._offers(session, prospect, running) else None
+            return self.offer_of(prospect.image, None) if await self._offers(session, prospect, running) else None
 
     async def admit(self, client_id: str, sha256: str) -> int:
         """Return the size in bytes of an image that a device may fetch, or raise ImageNotForDeviceError."""
@@ -109,6 +119,8 @@ class Firmware:
                 raise ImageNotForDeviceError("this image was not offered to this device")
         elif delivery.stage in domain.REFUSED_BY_DEVICE:
             raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+        if sha256 != model.image_sha256 and await standing_db.was_skipped(session, device_id, sha256):
+            raise ImageNotForDeviceError("a rollout has left this device out")
         return image
 
     async def current_image(self, session: AsyncSession, client_id: str) -> FirmwareImage:
@@ -116,10 +128,11 @@ class Firmware:
 
         What it must not have because of what it said of itself last is refused, as it is not offered either.
         """
-        prospect = await _prospect(session, client_id)
+        device_id, _ = await db.device(session, client_id)
+        running = running_of(await session.get(Presence, device_id))
+        prospect = await _prospect(session, client_id, running)
         if prospect is None:
             raise ImageUnknownError("the model has no image")
-        running = running_of(await session.get(Presence, prospect.device_id))
         try:
             domain.wants(prospect.candidate, running)
         except ConflictError as error:
@@ -140,30 +153,33 @@ class Firmware:
             image = await session.get(FirmwareImage, report.sha256)
             if image is None or image.model_id != model.id:
                 raise NotFoundError(f"sha256: {model.code} has no image {report.sha256}")
-            present = await db.delivery(session, device_id, report.sha256)
-            if not domain.counts(present.stage if present else None, report.stage):
-                return
-            await db.set_delivery(
-                session,
-                device_id,
-                report.sha256,
-                stage=report.stage,
-                percent=report.percent,
-                error=report.error,
-            )
-            changed = present is None or present.stage != report.stage
-            if changed or report.stage == FirmwareStage.DOWNLOADING:
-                self.outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
+            await self._record(session, client_id, device_id, report)
 
     async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
         """Make an image its model's image; the event lets Notices tell the devices online."""
         await library.check_release(caller.session, model, image)
-        if model.image_sha256 == image.sha256:
+        had_rollouts = await rollout_db.give_way(caller.session, model)
+        if model.image_sha256 == image.sha256 and not had_rollouts:
             return
         model.image_sha256 = image.sha256
         self.rouse(caller.session)
         caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
         self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
+
+    async def _record(
+        self, session: AsyncSession, client_id: str, device_id: int, report: messages.FirmwareReport
+    ) -> None:
+        fact = _FACTS.get(report.stage, Fact.BEGUN)
+        await standing_db.note(session, device_id, report.sha256, fact, reason=report.error)
+        present = await db.delivery(session, device_id, report.sha256)
+        if not domain.counts(present.stage if present else None, report.stage):
+            return
+        await db.set_delivery(
+            session, device_id, report.sha256, stage=report.stage, percent=report.percent, error=report.error
+        )
+        changed = present is None or present.stage != report.stage
+        if changed or report.stage == FirmwareStage.DOWNLOADING:
+            self.outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
 
     async def _offers(self, session: AsyncSession, prospect: _Prospect, running: domain.Running) -> bool:
         """Say whether a device is to fetch its image, and note that it is offered."""
@@ -172,6 +188,7 @@ class Firmware:
             wanted = domain.wants(prospect.candidate, running)
         except ConflictError as error:
             log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
+            await standing_db.note(session, prospect.device_id, image.sha256, Fact.UNFIT, reason=error.message)
             return False
         if wanted and (prospect.stage is None or prospect.stage in domain.ENDS):
             await db.set_delivery(session, prospect.device_id, image.sha256, stage=domain.OFFERED)
@@ -180,14 +197,20 @@ class Firmware:
 
     async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:
         """Take an image as rolled back: the device was to start it, and asks for one from another version."""
-        stage, sha256 = FirmwareStage.ROLLED_BACK, prospect.image.sha256
         error = f"the device did not keep it, and runs {version}"
-        await db.set_delivery(session, prospect.device_id, sha256, stage=stage, error=error)
-        report = messages.FirmwareReport(sha256=sha256, stage=stage, error=error)
-        self.outbox.tell(session, "firmware/reported", prospect.client_id, report.model_dump(mode="json"))
-        return replace(prospect, stage=stage)
+        report = messages.FirmwareReport(
+            sha256=prospect.image.sha256, stage=FirmwareStage.ROLLED_BACK, error=error
+        )
+        await self._record(session, prospect.client_id, prospect.device_id, report)
+        return replace(prospect, stage=report.stage)
 
-    def _offer(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
+    async def count_stands(self) -> dict[str, int]:
+        """Return how many devices of the open rollouts stand how."""
+        async with self.database.transaction() as session:
+            return await standing_db.count_stands(session)
+
+    def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
+        """Return the offer of an image; without a request it is a notice."""
         return messages.FirmwareOffer(
             request_id=request_id,
             sha256=image.sha256,
@@ -213,15 +236,17 @@ def running_of(presence: Presence | None) -> domain.Running:
     )
 
 
-async def image_for(session: AsyncSession, model: DeviceModel) -> FirmwareImage | None:
-    """Return the image that a device of this model should have; the only place that decides it."""
-    return await session.get(FirmwareImage, model.image_sha256) if model.image_sha256 else None
-
-
-async def _prospect(session: AsyncSession, client_id: str) -> _Prospect | None:
+async def _prospect(session: AsyncSession, client_id: str, running: domain.Running) -> _Prospect | None:
+    """Return the image that a device should have, a rollout's or its model's; the only place that decides it."""
     device_id, model = await db.device(session, client_id)
-    image = await image_for(session, model)
-    if image is None:
+    sha256 = await standing_db.image_of(session, device_id, running.sha256) or model.image_sha256
+    if sha256 is None:
         return None
+    image = await session.get_one(FirmwareImage, sha256)
     delivery = await db.delivery(session, device_id, image.sha256)
     return _Prospect(client_id, device_id, image, delivery.stage if delivery else None)
+
+
+def candidate_of(image: FirmwareImage, stage: str | None) -> domain.Candidate:
+    """Return an image as the rules look at it, with how an earlier delivery of it stands."""
+    return domain.Candidate(image.sha256, image.size_bytes, image.chip, image.project, stage, image.version)

@@ -10,6 +10,7 @@ from shared.admin.firmware import *
 from shared.admin.models import *
 from shared.admin.names import *
 from shared.admin.operation import *
+from shared.admin.rollouts import *
 from shared.admin.rotation import *
 from shared.admin.schedule import *
 from shared.admin.secrets import *

@@ -118,6 +118,7 @@ class ImageDetails(ImageView):
     uploaded_by: str
     running: int
     delivering: int
+    rollout: int | None = None
 
 
 class ImageList(Request):

@@ -524,3 +524,87 @@ async def test_a_device_that_is_removed_takes_its_rows_with_it(rows: Rows) -> No
     for table in ("rotations", "device_presence", "device_configs", "commands"):
         query = f"SELECT count(*) FROM mdm.{table} WHERE device_id = $1"  # noqa: S608
         assert await rows.connection.fetchval(query, device_id) == 0
+
+
+async def rollout(rows: Rows, device_id: int, model_id: int, sha256: str) -> int:
+    """A running rollout of one device."""
+    [row] = await rows.connection.fetch(
+        """INSERT INTO mdm.rollouts (model_id, sha256, version, tags, percent, plan, waves, state, author)
+        VALUES ($1, $2, '1.0.0', '{}', 100, '{}', 1, 'RUNNING', 'test') RETURNING id""",
+        model_id,
+        sha256,
+    )
+    await rows.run(
+        "INSERT INTO mdm.rollout_devices (rollout_id, device_id, wave, state, live) "
+        "VALUES ($1, $2, 1, 'WAITING', true)",
+        row["id"],
+        device_id,
+    )
+    return int(row["id"])
+
+
+async def image_of(rows: Rows, model_id: int) -> str:
+    """An image of a model."""
+    sha256 = uuid4().hex * 2
+    await rows.run(
+        """INSERT INTO mdm.firmware_images (sha256, model_id, version, project, chip, size_bytes, secure_version,
+        idf_version, elf_sha256, uploaded_by) VALUES ($1, $2, '1.0.0', 'p', 'esp32', 1, 0, 'v', 'e', 'test')""",
+        sha256,
+        model_id,
+    )
+    return sha256
+
+
+async def test_a_device_is_in_one_open_rollout_at_most(rows: Rows) -> None:
+    model_id = await rows.model()
+    device_id, sha256 = await rows.device(model_id), await image_of(rows, model_id)
+    first = await rollout(rows, device_id, model_id, sha256)
+    async with (
+        refused("rollout_devices_live_key", asyncpg.UniqueViolationError),
+        rows.connection.transaction(),
+    ):
+        await rollout(rows, device_id, model_id, sha256)
+    await rows.run("UPDATE mdm.rollout_devices SET live = false WHERE rollout_id = $1", first)
+    await rollout(rows, device_id, model_id, sha256)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("state = 'STUCK'", "rollouts_state_check"),
+        ("state = 'ABORTED'", "rollouts_ended_check"),
+        ("ended_at = now()", "rollouts_ended_check"),
+        ("state = 'HALTED'", "rollouts_reason_when_halted_check"),
+        ("sha256 = NULL", "rollouts_image_while_open_check"),
+        ("in_force = false", "rollouts_in_force_while_open_check"),
+        ("wave = 2", "rollouts_wave_check"),
+        ("percent = 0", "rollouts_percent_check"),
+    ],
+)
+async def test_a_rollout_that_contradicts_itself_is_refused(rows: Rows, change: str, rule: str) -> None:
+    model_id = await rows.model()
+    rollout_id = await rollout(rows, await rows.device(model_id), model_id, await image_of(rows, model_id))
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.rollouts SET {change} WHERE id = $1", rollout_id)  # noqa: S608
+
+
+async def test_an_image_goes_only_when_its_rollouts_have_ended(rows: Rows) -> None:
+    model_id = await rows.model()
+    sha256 = await image_of(rows, model_id)
+    rollout_id = await rollout(rows, await rows.device(model_id), model_id, sha256)
+    async with refused("rollouts_image_while_open_check"), rows.connection.transaction():
+        await rows.run("DELETE FROM mdm.firmware_images WHERE sha256 = $1", sha256)
+    await rows.run("UPDATE mdm.rollouts SET state = 'ABORTED', ended_at = now() WHERE id = $1", rollout_id)
+    await rows.run("DELETE FROM mdm.firmware_images WHERE sha256 = $1", sha256)
+    assert await rows.connection.fetchval("SELECT version FROM mdm.rollouts WHERE id = $1", rollout_id) == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [("state = 'LOST'", "rollout_devices_state_check"), ("wave = -1", "rollout_devices_wave_check")],
+)
+async def test_a_device_in_a_rollout_stands_somehow_in_a_wave(rows: Rows, change: str, rule: str) -> None:
+    model_id = await rows.model()
+    rollout_id = await rollout(rows, await rows.device(model_id), model_id, await image_of(rows, model_id))
+    async with refused(rule):
+        await rows.run(f"UPDATE mdm.rollout_devices SET {change} WHERE rollout_id = $1", rollout_id)  # noqa: S608

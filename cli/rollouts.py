@@ -1,0 +1,283 @@
+"""`mdm rollout`: firmware for many devices in waves, looked at before, begun, watched, and called off."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+import typer
+
+from cli import audit, durations, output, session
+from cli.client import Admin
+from shared import admin
+from shared.errors import InvalidInputError
+
+app = typer.Typer(help="Firmware for many devices, in waves.")
+
+POLL_S: Final = 1.0
+"""Between two looks while a rollout is watched."""
+_NAMED: Final = 20
+_ENDS: Final = ("COMPLETED", "ABORTED", "HALTED", "PAUSED")
+Model = Annotated[str, typer.Argument(help="The code of the model.")]
+Version = Annotated[str, typer.Argument(help="The version of an image of this model.")]
+Id = Annotated[int, typer.Argument(metavar="ROLLOUT", help="The rollout's number.")]
+MaybeTags = Annotated[
+    list[str] | None, typer.Option("--tag", help="Only devices with this tag; all, if repeated.")
+]
+Percent = Annotated[int, typer.Option(metavar="N", help="Only so many percent of these devices.")]
+
+
+@app.command("preflight")
+def preflight(
+    ctx: typer.Context, model: Model, version: Version, *, tag: MaybeTags = None, percent: Percent = 100
+) -> None:
+    """Show how many devices would take an image, and which would not, and why.
+
+    The status is 1 if there are devices that would not.
+    """
+    here = session.of(ctx)
+    found = here.ask(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tag, percent=percent)
+    here.show(found, _print_findings)
+    if found.count:
+        raise typer.Exit(1)
+
+
+@app.command("start")
+def start(
+    ctx: typer.Context,
+    model: Model,
+    version: Version,
+    *,
+    tag: MaybeTags = None,
+    percent: Percent = 100,
+    waves: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Devices reached with each wave, as 1,10%,50%,100%.")
+    ] = None,
+    success: Annotated[
+        str | None, typer.Option(metavar="PERCENT", help="Of a wave that must confirm, as 95%.")
+    ] = None,
+    failure_limit: Annotated[
+        str | None, typer.Option(metavar="N", help="Failures of a wave that do not halt it yet, as 3 or 5%.")
+    ] = None,
+    soak: Annotated[str | None, typer.Option(metavar="TIME", help="From a met wave to the next, as 15m.")] = None,
+    silence: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From taking the image to its confirmation, as 30m.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(metavar="FROM-TO", help="When offers are made, as 02:00-05:00.")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(help="The window's time zone, as Europe/Berlin.")] = None,
+    at_once: Annotated[int | None, typer.Option(metavar="N", help="Devices under way at most.")] = None,
+    per_minute: Annotated[int | None, typer.Option(metavar="N", help="New offers a minute at most.")] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out the devices that would fail.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Try them all the same.")] = False,
+) -> None:
+    """Begin a rollout to a model's devices; refused if some of them would fail, see `mdm rollout preflight`."""
+    here = session.of(ctx)
+    plan = {
+        "waves": waves.split(",") if waves is not None else None,
+        "success_percent": _percent(success),
+        "failure_limit": failure_limit,
+        "soak_s": _seconds(soak, "soak"),
+        "silence_s": _seconds(silence, "silence"),
+        "window": window,
+        "zone": zone,
+        "max_under_way": at_once,
+        "offers_per_minute": per_minute,
+    }
+    _show(
+        here,
+        here.ask(
+            admin.ROLLOUT_START,
+            model=model,
+            version=version,
+            tags=tag,
+            percent=percent,
+            plan={name: value for name, value in plan.items() if value is not None},
+            skip=skip,
+            force=force,
+        ),
+    )
+
+
+@app.command("status")
+def status(
+    ctx: typer.Context,
+    rollout: Annotated[int | None, typer.Argument(metavar="[ROLLOUT]", help="By default the newest.")] = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait until it runs no more, and show how it goes.")
+    ] = False,
+) -> None:
+    """Show how a rollout stands.
+
+    With `--watch` the status is 1 if it did not complete.
+    """
+    here = session.of(ctx)
+
+    async def work(connection: Admin) -> admin.RolloutStatus:
+        request = session.build(admin.ROLLOUT_STATUS, rollout=rollout)
+        return await _wait(connection, request, timeout_s=here.timeout_s)
+
+    found = here.run(work) if watch else here.ask(admin.ROLLOUT_STATUS, rollout=rollout)
+    _show(here, found)
+    if watch and found.state != "COMPLETED":
+        raise typer.Exit(1)
+
+
+@app.command("pause")
+def pause(ctx: typer.Context, rollout: Id) -> None:
+    """Make no more offers until it is resumed; devices that have begun may finish."""
+    here = session.of(ctx)
+    _show(here, here.ask(admin.ROLLOUT_PAUSE, rollout=rollout))
+
+
+@app.command("resume")
+def resume(ctx: typer.Context, rollout: Id) -> None:
+    """Go on with a rollout that is paused or has halted; the failures that halted it count no more."""
+    here = session.of(ctx)
+    _show(here, here.ask(admin.ROLLOUT_RESUME, rollout=rollout))
+
+
+@app.command("abort")
+def abort(
+    ctx: typer.Context,
+    rollout: Id,
+    *,
+    hard: Annotated[bool, typer.Option("--hard", help="Stop also the devices that have begun.")] = False,
+) -> None:
+    """End a rollout for good; devices that have confirmed the image keep it."""
+    here = session.of(ctx)
+    _show(here, here.ask(admin.ROLLOUT_ABORT, rollout=rollout, hard=hard))
+
+
+@app.command("history")
+def history(ctx: typer.Context, rollout: Id) -> None:
+    """Show who did what with a rollout, newest first; what it did by itself is by `rollout`."""
+    audit.show(ctx, subject=f"rollout/{rollout}", limit=500)
+
+
+@app.command("list")
+def show_all(
+    ctx: typer.Context, limit: Annotated[int, typer.Option(min=1, max=500, help="The newest so many.")] = 100
+) -> None:
+    """List the rollouts, newest first."""
+    here = session.of(ctx)
+    here.show(here.ask(admin.ROLLOUT_LIST, limit=limit), _print_list)
+
+
+async def _wait(connection: Admin, request: admin.RolloutShow, *, timeout_s: float) -> admin.RolloutStatus:
+    """Look until the rollout runs no more."""
+    with output.progress(in_bytes=False) as progress:
+        bar = progress.add_task("rollout", total=None)
+        while True:
+            found = await connection.call(admin.ROLLOUT_STATUS, request, timeout_s=timeout_s)
+            waves = [wave for wave in found.counts if wave.wave]
+            total = sum(wave.devices - wave.counts.skipped for wave in waves)
+            done = sum(wave.counts.confirmed for wave in waves)
+            progress.update(bar, total=total, completed=done, description=f"wave {found.wave}/{found.waves}")
+            if found.state in _ENDS:
+                return found
+            # The newest may be another one at the next look.
+            request = session.build(admin.ROLLOUT_STATUS, rollout=found.rollout)
+            await asyncio.sleep(POLL_S)
+
+
+def _percent(text: str | None) -> int | None:
+    if text is None:
+        return None
+    number = text.removesuffix("%")
+    if not (number.isascii() and number.isdigit()):
+        raise InvalidInputError("success: must be a whole number of percent, such as 95%")
+    return int(number)
+
+
+def _seconds(text: str | None, field: str) -> int | None:
+    return None if text is None else durations.seconds(text, field=field)
+
+
+def _show(here: session.Session, found: admin.RolloutStatus) -> None:
+    here.show(found, _print_status)
+
+
+def _print_findings(found: admin.RolloutFindings) -> None:
+    output.print_facts(
+        {
+            "model": found.model,
+            "version": found.version,
+            "would take it": found.fit,
+            "run it already": found.already.count,
+            "would fail": found.count,
+            "waves by default": found.waves,
+        }
+    )
+    if found.problems:
+        output.print_table(("DEVICE", "WHY"), ((it.client_id, it.reason) for it in found.problems))
+    _note_rest(found.count, len(found.problems))
+
+
+def _print_status(found: admin.RolloutStatus) -> None:
+    output.print_facts(
+        {
+            "rollout": found.rollout,
+            "model": found.model,
+            "version": found.version,
+            "state": found.state,
+            "doing": found.doing,
+            "wave": f"{found.wave} of {found.waves}",
+            "tags": found.tags,
+            "percent": found.percent,
+            "begun": found.created_at,
+            "by": found.author,
+        }
+    )
+    output.print_table(
+        ("WAVE", "DEVICES", "WAITING", "UNDER WAY", "CONFIRMED", "FAILED", "ROLLED BACK", "SILENT", "SKIPPED"),
+        (
+            (
+                wave.wave or "before",
+                wave.devices,
+                wave.counts.waiting,
+                wave.counts.offered + wave.counts.taken,
+                wave.counts.confirmed,
+                wave.counts.failed,
+                wave.counts.rolled_back,
+                wave.counts.silent,
+                wave.counts.skipped,
+            )
+            for wave in found.counts
+        ),
+    )
+    if found.failures:
+        output.print_table(
+            ("DEVICE", "WAVE", "STATE", "AT", "WHY"),
+            ((it.client_id, it.wave, it.state, it.at, it.reason) for it in found.failures[:_NAMED]),
+        )
+    _note_rest(found.failure_count, min(_NAMED, len(found.failures)))
+
+
+def _note_rest(count: int, named: int) -> None:
+    if count > named:
+        output.print_note(f"and {count - named} more")
+
+
+def _print_list(found: admin.Rollouts) -> None:
+    if not found.rollouts:
+        output.print_note("no rollouts yet; `mdm rollout start MODEL VERSION` begins one")
+        return
+    output.print_table(
+        ("ROLLOUT", "MODEL", "VERSION", "STATE", "WAVE", "BEGUN", "BY", "ENDED"),
+        (
+            (
+                it.rollout,
+                it.model,
+                it.version,
+                it.state,
+                f"{it.wave} of {it.waves}",
+                it.created_at,
+                it.author,
+                it.ended_at,
+            )
+            for it in found.rollouts
+        ),
+    )
