@@ -34,7 +34,7 @@ class CoreDump:
         self._uplink = uplink
         self._retry_s = options.retry_s
         self._answered: tuple[list[int], float] = [], 0.0
-        if options.panic_bytes and not self._path.exists():
+        if options.panic_bytes > 0 and not self._path.exists():
             running = flash.running
             header = bytes.fromhex(running.elf_sha256) + running.version.encode().ljust(32, b"\0")
             memory = os.urandom(max(0, options.panic_bytes - _HEADER_BYTES))

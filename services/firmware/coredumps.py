@@ -106,7 +106,7 @@ class CoreDumps:
 
     async def delete(self, caller: Caller, request: admin.CoreDumpRef) -> admin.Removed:
         """Delete a stored dump."""
-        dump, client_id = await diagnostics_db.stored(caller.session, request.id)
+        dump, client_id = await diagnostics_db.stored(caller.session, request.id, lock=True)
         await caller.session.delete(dump)
         facts = {"id": dump.id, "sha256": dump.sha256}
         caller.audit("coredump.delete", client_id, before=facts)

@@ -109,9 +109,10 @@ async def _read(session: AsyncSession, query: Select[CoreDump, str, str]) -> lis
     return [(dump, names.client_id(code, key)) for dump, code, key in await session.execute(query)]
 
 
-async def stored(session: AsyncSession, dump_id: int) -> tuple[CoreDump, str]:
+async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> tuple[CoreDump, str]:
     """Return a stored dump and its device's client id, or raise NotFoundError."""
-    found = await _read(session, _dumps().where(CoreDump.id == dump_id, CoreDump.stored_at.is_not(None)))
+    query = _dumps().where(CoreDump.id == dump_id, CoreDump.stored_at.is_not(None))
+    found = await _read(session, query.with_for_update(of=CoreDump) if lock else query)
     if not found:
         raise NotFoundError(f"id: there is no core dump {dump_id}", id=dump_id)
     return found[0]

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from cli.client import AnswerError
 from device import image_builder
 from device.options import Hooks
-from shared import admin, messages, topics
+from shared import admin, topics
 from shared.admin import CoreDumpView, Package
 from shared.messages import CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
 from tests.credentials import device_client
@@ -289,6 +289,12 @@ async def test_the_hours_limit_is_refused_and_beyond_twenty_the_oldest_is_remove
     kept = await dumps_of(fleet, package)
     assert len(kept) == 20
     assert oldest.id not in {dump.id for dump in kept}
+    paged: list[CoreDumpView] = []
+    before: int | None = None
+    while before is not None or not paged:
+        page = await fleet.ask(admin.COREDUMP_LIST, device=package.client_id, limit=7, before=before)
+        paged, before = paged + page.dumps, page.next
+    assert paged == kept
     assert await read(fleet, kept[0]) == b"one more"
     with pytest.raises(AnswerError, match="there is no core dump"):
         await fleet.ask(admin.COREDUMP_READ, id=oldest.id)
@@ -368,6 +374,13 @@ async def test_dumps_follow_a_change_of_the_master_key(
     assert not (await fleet.ask(admin.COREDUMP_REKEY)).unreadable.count
 
 
-def test_the_reason_fits_where_it_is_said() -> None:
-    reason = "sha256: the bytes have " + "0" * 64
-    assert messages.CoreDumpRefused(sha256="0" * 64, reason=reason).reason == reason
+async def test_a_dump_that_is_deleted_twice_at_once_is_deleted_once(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        await sent(device, b"memory")
+    [dump] = await dumps_of(fleet, package)
+    both = (fleet.ask(admin.COREDUMP_DELETE, id=dump.id) for _ in range(2))
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    [refused] = [it for it in outcomes if isinstance(it, AnswerError)]
+    assert refused.answer_code == "not_found"
+    assert admin.Removed(removed=str(dump.id)) in outcomes
