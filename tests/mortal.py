@@ -179,7 +179,8 @@ def _publication(topic: str) -> str | None:
         case "$CONTROL":
             return None  # the command itself is the step
         case "d":
-            return f"publish {'/'.join(parts[2:])}"
+            # Without the image and the offset of a piece.
+            return f"publish {'/'.join(parts[2:5])}"
         case "replies":
             return "publish reply"
         case _:
