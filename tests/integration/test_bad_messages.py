@@ -44,8 +44,9 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
-# At a status, the rotator only looks for an open rotation: it is the registry that misses the device.
-KNOWING_TOPICS = [pair for pair in DEVICE_TOPICS if pair != ("rotator", topics.STATUS)]
+# At a status, the rotator looks for an open rotation and the firmware service for an image on trial: it is the
+# registry that misses the device.
+KNOWING_TOPICS = [pair for pair in DEVICE_TOPICS if pair[1] is not topics.STATUS or pair[0] == "registry"]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "{account}" in topic.template]
 IDS = [f"{service} {topic.template.removeprefix(topics.PREFIX)}" for service, topic in TOPICS]
 BAD = {
