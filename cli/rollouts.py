@@ -17,7 +17,6 @@ app = typer.Typer(help="Firmware for many devices, in waves.")
 POLL_S: Final = 1.0
 """Between two looks while a rollout is watched."""
 _NAMED: Final = 20
-_ENDS: Final = ("COMPLETED", "ABORTED", "HALTED", "PAUSED")
 Model = Annotated[str, typer.Argument(help="The code of the model.")]
 Version = Annotated[str, typer.Argument(help="The version of an image of this model.")]
 Id = Annotated[int, typer.Argument(metavar="ROLLOUT", help="The rollout's number.")]
@@ -176,7 +175,7 @@ async def _wait(connection: Admin, request: admin.RolloutShow, *, timeout_s: flo
             total = sum(wave.devices - wave.counts.skipped for wave in waves)
             done = sum(wave.counts.confirmed for wave in waves)
             progress.update(bar, total=total, completed=done, description=f"wave {found.wave}/{found.waves}")
-            if found.state in _ENDS:
+            if found.state != "RUNNING":
                 return found
             # The newest may be another one at the next look.
             request = session.build(admin.ROLLOUT_STATUS, rollout=found.rollout)

@@ -24,13 +24,14 @@ from shared.admin import Package
 from tests.credentials import account_client
 from tests.downloads import check
 from tests.fleet import Fleet
-from tests.integration.test_firmware import CHUNK, upload
+from tests.integration.test_firmware import CHUNK
 from tests.matrix import Matrix
 from tests.mortal import Death, Fate, deaths
 from tests.raw import RawDevice
 from tests.servers.base import Server
 from tests.stack import Stack
 from tests.system import System
+from tests.uploads import upload
 from tests.witness import PATIENCE_S
 
 PIECES = 24

@@ -49,10 +49,12 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
-# At a status, the rotator only looks for an open rotation: it is the registry that misses the device. A request
-# for a piece of an image is answered with the reason why there is none.
+# At a status, the rotator looks for an open rotation and the firmware service for an image on trial: it is the
+# registry that misses the device. A request for a piece of an image is answered with the reason why there is none.
 KNOWING_TOPICS = [
-    pair for pair in DEVICE_TOPICS if pair not in (("rotator", topics.STATUS), ("firmware", topics.FIRMWARE_CHUNK))
+    (service, topic)
+    for service, topic in DEVICE_TOPICS
+    if topic is not topics.FIRMWARE_CHUNK and (topic is not topics.STATUS or service == "registry")
 ]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "{account}" in topic.template]
 IDS = [f"{service} {topic.template.removeprefix(topics.PREFIX)}" for service, topic in TOPICS]

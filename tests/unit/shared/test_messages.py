@@ -154,6 +154,12 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
             st.fixed_dictionaries({**required, name: by_group[name]}, optional=others) for name in sorted(by_group)
         ]
         return st.one_of(one, every, *some).map(lambda facts: model(**facts))
+    if model is admin.RolloutPlan:
+        fields["waves"] = st.lists(st.sampled_from(["1", "20", "10%", "100%"]), min_size=1, max_size=3)
+        fields["window"] = st.sampled_from([None, "02:00-05:00", "22:30-00:15"])
+        fields["zone"] = st.sampled_from(["UTC", "Europe/Berlin"])
+    if model is admin.RolloutStart:
+        fields["force"] = st.just(value=False)
     drawn = st.fixed_dictionaries(required, optional={name: fields[name] for name in optional})
     return drawn.map(lambda facts: model(**facts))
 
