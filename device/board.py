@@ -138,7 +138,7 @@ class Board:
     def on_fetched(self, fetched: Piece | Failure) -> None:
         """Take what came over HTTP, or that nothing will."""
         if isinstance(fetched, Piece):
-            self.firmware.on_chunk(fetched.sha256, fetched.offset, fetched.data)
+            self.firmware.on_fetched(fetched.sha256, fetched.offset, fetched.data)
         else:
             self.firmware.on_fetch_failed(fetched.sha256, fetched.reason)
 

@@ -116,6 +116,15 @@ class Firmware:
             return
         self._under_way.discard(offset)
         self._uplink.stop(_chunk_key(offset))
+        self._go_on(download)
+
+    def on_fetched(self, sha256: str, offset: int, data: bytes) -> None:
+        """Take a piece that came over HTTP."""
+        download = self._download
+        if download is not None and sha256 == download.wish.sha256 and download.put(offset, data):
+            self._go_on(download)
+
+    def _go_on(self, download: Download) -> None:
         if download.unsaved >= self._window or download.is_complete:
             download.save()
         if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
