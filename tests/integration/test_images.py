@@ -164,7 +164,7 @@ async def test_what_a_device_runs_is_not_deleted(fleet: Fleet) -> None:
     assert (shown.running, shown.delivering, shown.uploaded_by) == (1, 0, "admin")
     with pytest.raises(AnswerError, match=r"1\.1\.0 is in use: 1 device runs it$") as caught:
         await fleet.ask(admin.IMAGE_DELETE, model=model, version="1.1.0")
-    assert caught.value.details == {"current": False, "running": 1, "delivering": 0}
+    assert caught.value.details == {"current": False, "running": 1, "delivering": 0, "rollout": None}
     async with fleet.powered(package):
         await fleet.until(package, lambda view: view.firmware_version == "1.2.0")
         await fleet.ask(admin.IMAGE_DELETE, model=model, version="1.1.0")

@@ -129,6 +129,7 @@ def test_what_is_neither_new_nor_pinned_nor_used_goes(keep: int, used: str, goin
         (Uses(running=1), ["1 device runs it"]),
         (Uses(running=2, delivering=1), ["2 devices run it", "it is being delivered to 1 device"]),
         (Uses(delivering=7), ["it is being delivered to 7 devices"]),
+        (Uses(rollout=3), ["rollout 3 needs it"]),
     ],
 )
 def test_who_uses_an_image_is_said_with_numbers(uses: Uses, reasons: list[str]) -> None:
