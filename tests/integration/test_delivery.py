@@ -257,7 +257,8 @@ async def test_a_device_that_floods_is_slowed_and_the_others_do_not_notice(
         with suppress(asyncio.CancelledError):
             await flooding
     assert min(race.half) >= max(race.half) / 3
-    assert race.others <= max(race.half) / 1024 + 2 * 4, "more than the fastest of the others, and two windows"
+    # Who always asks also gets the turns that others leave while they are busy with what has come.
+    assert race.others <= 4 * max(race.half) / 1024 + 2 * 4, "far more than the fastest of the others"
     assert sent <= narrow * (took_s + 2), "faster than allowed, with a full bucket and what was under way"
 
 
