@@ -164,6 +164,8 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
         # A fire would queue the devices of all tests.
         "MDM_ROTATION_SCHEDULE": "",
+        # What tests break is not to be mended before they have looked.
+        "MDM_RECONCILE_S": "86400",
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
         "MDM_ASSETS_DIR": f"{stack.folder}/shelf",
         "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,

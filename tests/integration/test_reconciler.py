@@ -17,6 +17,7 @@ from tests.fleet import Fleet
 from tests.integration.test_registry import keycloak_clients, sql
 from tests.raw import RawDevice
 from tests.stack import Stack
+from tests.system import System
 
 
 async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
@@ -43,6 +44,15 @@ async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fl
     assert mended.repaired
     assert await credentials.broker_accepts(package)
     assert await examined(fleet, package, repair=False) == []
+
+
+async def test_what_is_lost_is_mended_from_time_to_time(fleet: Fleet, stack: Stack, system: System) -> None:
+    package = await fleet.device()
+    async with system.altered("registry", MDM_RECONCILE_S="1"):
+        await behind_our_back(stack, "deleteClient", package.client_id)
+        async with asyncio.timeout(60):
+            while not await credentials.broker_accepts(package):
+                pass
 
 
 async def test_a_lost_account_of_a_disabled_device_is_made_anew_but_lets_nobody_in(
