@@ -328,11 +328,15 @@ async def test_a_command_that_is_committed_is_published_after_an_outage(
             if outage == "registry":
                 await asyncio.to_thread(system.services["registry"].kill)
             else:
+                # A broker that is killed forgets who has subscribed: the device must have come back.
+                before = (await fleet.show(package)).last_seen_at
                 await asyncio.to_thread(stack.broker.kill)
+                await asyncio.to_thread(stack.broker.start)
+                async with asyncio.timeout(30):
+                    while (await fleet.show(package)).last_seen_at == before:
+                        pass
         if outage == "registry":
             await asyncio.to_thread(system.services["registry"].start)
-        else:
-            await asyncio.to_thread(stack.broker.start)
         view = await fleet.witness.until(lambda: newest(fleet, package), lambda it: it[0].outcome != "waiting")
     assert [(it.command_id, it.outcome) for it in view] == [(command_id, "ok")]
 
