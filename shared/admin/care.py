@@ -56,5 +56,5 @@ class Audit(Result):
     entries: list[AuditView]
 
 
-DOCTOR = Operation("registry", "doctor", "run", Doctor, Diagnosis, once=False)
+DOCTOR = Operation("registry", "doctor", "run", Doctor, Diagnosis)
 AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False)

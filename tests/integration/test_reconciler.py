@@ -46,6 +46,16 @@ async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fl
     assert await examined(fleet, package, repair=False) == []
 
 
+async def test_a_repair_that_is_asked_for_again_and_again_is_done_once(fleet: Fleet, stack: Stack) -> None:
+    """The tool repeats its request every 2 s, and a repair may take longer."""
+    package = await fleet.device()
+    request = admin.Doctor(request_id=uuid4().hex, repair=True)
+    first = await fleet.admin.call(admin.DOCTOR, request)
+    await behind_our_back(stack, "deleteClient", package.client_id)
+    assert await fleet.admin.call(admin.DOCTOR, request) == first
+    assert not await credentials.broker_accepts(package)
+
+
 async def test_what_is_lost_is_mended_from_time_to_time(fleet: Fleet, stack: Stack, system: System) -> None:
     package = await fleet.device()
     async with system.altered("registry", MDM_RECONCILE_S="1"):
