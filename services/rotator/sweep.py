@@ -112,10 +112,11 @@ class Sweep:
         async with self.rotator.leadership.transaction() as session:
             # Asked again: meanwhile the device may have been disabled, or another have come online.
             if await db.claim_due(session, now=now) == candidate:
-                await self._offer(session, candidate, old, datetime.now(UTC))
+                await self._offer(session, candidate, old)
         return True
 
-    async def _offer(self, session: AsyncSession, candidate: db.Candidate, old: Identity, now: datetime) -> None:
+    async def _offer(self, session: AsyncSession, candidate: db.Candidate, old: Identity) -> None:
+        now = datetime.now(UTC)
         device = await session.get_one(Device, candidate.device_id)
         device.last_generation += 1
         device.rotation_state = "PENDING"

@@ -5,7 +5,7 @@ It is honest, but it can be slow, give up, die between any two deeds and begin a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -221,23 +221,24 @@ class Server:
         return True
 
     def _move(self, rotation: Rotation, event: Event) -> None:
-        self.deeds = 0
-        self._attempt(rotation).advance(event)
+        self._change(rotation, lambda attempt: attempt.advance(event))
 
     def _end(self, rotation: Rotation, event: Event) -> None:
+        now = datetime.now(UTC)
+        if event == Event.ACK_PROVEN:
+            self._change(rotation, lambda attempt: attempt.complete(now))
+        else:
+            self._change(rotation, lambda attempt: attempt.give_up(event, now, retry_in=RETRY_IN))
+
+    def _change(self, rotation: Rotation, deed: Callable[[Attempt], object]) -> None:
+        """Do a deed in a transaction of its own; the next one begins anew."""
         self.deeds = 0
 
-        async def end() -> None:
+        async def change() -> None:
             async with self.rotator.attempt(rotation.id) as attempt:
-                if event == Event.ACK_PROVEN:
-                    attempt.complete(datetime.now(UTC))
-                else:
-                    attempt.give_up(event, datetime.now(UTC), retry_in=RETRY_IN)
+                deed(attempt)
 
-        finish(end())
-
-    def _attempt(self, rotation: Rotation) -> Attempt:
-        return Attempt(AsyncSession(), self.rotator.outbox, rotation, self.rotator.device, CLIENT_ID)
+        finish(change())
 
     def _pass_on(self) -> None:
         """Let the outbox drain."""
