@@ -23,6 +23,8 @@ from shared import topics
 from shared.admin import Package
 from tests.credentials import account_client
 from tests.downloads import check
+from tests.faults.test_outages import logged
+from tests.faults.weather import Fault, Weather
 from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
 from tests.matrix import Matrix
@@ -94,6 +96,17 @@ class Ledger:
         async with self._news:
             self.asked.append(piece)
             self._news.notify_all()
+
+
+def once(act: Callable[[], object]) -> Callable[[], None]:
+    """Return what acts when it is first called, and never again."""
+    left = iter([act])
+
+    def call() -> None:
+        for action in left:
+            action()
+
+    return call
 
 
 @pytest.fixture
@@ -203,13 +216,14 @@ def neighbours(stack: Stack, system: System) -> Mapping[str, Server]:
     return {
         "the firmware service": system.services["firmware"],
         "the broker": stack.broker,
+        "the database": stack.postgres,
     }
 
 
 async def test_many_faults_in_one_transfer_cost_a_device_no_more_than_two_windows_each(
     fleet: Fleet, ledger: Ledger, system: System
 ) -> None:
-    matrix = Matrix("three faults in one transfer: power, firmware service, broker")
+    matrix = Matrix("three faults in one transfer: power, firmware service, broker, database")
     victims = neighbours(system.stack, system)
     for seed in SEEDS:
         chance = random.Random(seed)  # noqa: S311 - a test's choice
@@ -231,6 +245,36 @@ async def test_many_faults_in_one_transfer_cost_a_device_no_more_than_two_window
             case.outcome = "runs 1.1.0"
             assert ledger.again <= COST_OF_A_POWER_CUT * len(faults)
     matrix.end()
+
+
+async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
+    fleet: Fleet, ledger: Ledger, system: System
+) -> None:
+    trip, database, service = await begun(fleet, ledger), system.stack.postgres, system.services["firmware"]
+    written = service.log_file.stat().st_size
+    ledger.on_ask = once(database.kill)
+    async with fleet.powered(trip.package):
+        await logged(service, b"firmware.waits", beyond=written)
+        await asyncio.to_thread(database.start)
+        await trip.arrives()
+    assert ledger.again == 0
+
+
+async def test_a_device_that_missed_the_notice_gets_the_image_at_its_next_connect(
+    fleet: Fleet, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await fleet.model()
+    package = await fleet.device(model)
+    weather = Weather(topics.FIRMWARE_OFFER, Fault.LOST)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        weather.begin(monkeypatch)
+        await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=PIECES * CHUNK))
+        await weather.holds()
+    assert not ledger.asked
+    assert await weather.clear_up()
+    async with fleet.powered(package):
+        await Trip(fleet, package, model).arrives()
 
 
 @asynccontextmanager

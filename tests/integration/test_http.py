@@ -154,6 +154,28 @@ async def test_an_image_that_the_store_lost_is_not_found(shelf: Shelf, system: S
     assert (await shelf.client.get(shelf.path)).status_code == 200
 
 
+async def test_a_store_that_fails_in_the_middle_cuts_a_download_off_and_the_rest_comes_later(
+    system: System, large: tuple[Package, ImageView]
+) -> None:
+    package, view = large
+    path, received = f"/firmware/{view.sha256}", hashlib.sha256()
+    async with visits.visiting(system, await visits.token(package)) as client:
+        async with client.stream("GET", path) as answer:
+            pieces = answer.aiter_raw()
+            received.update(await anext(pieces))
+            with lost(system, view), pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 - what came counts
+                async for piece in pieces:
+                    received.update(piece)
+        count = answer.num_bytes_downloaded
+        assert 0 < count < LARGE
+        rest = await client.get(path, headers={"Range": f"bytes={count}-", "If-Range": f'"{view.sha256}"'})
+    assert rest.status_code == 206
+    received.update(rest.content)
+    assert received.hexdigest() == view.sha256
+    line = (await served(system, package, least=2))[0]
+    assert (line["status"], line["reason"]) == (200, "cut off: the image is gone")
+
+
 async def test_another_models_image_is_forbidden(fleet: Fleet, system: System, shelf: Shelf) -> None:
     stranger = await fleet.device()
     async with visits.visiting(system, await visits.token(stranger)) as client:
