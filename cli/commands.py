@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Annotated, Final
 from uuid import UUID
 
 import typer
 
-from cli import documents, output, session
+from cli import documents, durations, output, session
 from cli.client import Admin
 from shared import admin
-from shared.errors import InvalidInputError
 
 app = typer.Typer(help="Tell devices to do something once, and see what became of it.")
 
 POLL_S: Final = 0.5
 """Between two looks at a batch that is not answered yet."""
-_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
-_UNITS_S: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 
 @app.command("send")
@@ -55,7 +51,7 @@ def send(
         model=model,
         name=name,
         arguments=documents.assign(assignments or []),
-        expires_in_s=_seconds(expires),
+        expires_in_s=durations.seconds(expires, field="expires"),
     )
     here = session.of(ctx)
 
@@ -124,13 +120,6 @@ async def _whole(connection: Admin, batch_id: UUID, *, timeout_s: float) -> admi
         commands += page.commands
         after = page.next
     return page.model_copy(update={"commands": commands})
-
-
-def _seconds(text: str) -> int:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise InvalidInputError(f"expires: expected a time as in 60s, 5m, 2h or 7d, found {text!r}")
-    return int(found[1]) * _UNITS_S[found[2]]
 
 
 def _print_sent(sent: admin.CommandSent) -> None:

@@ -97,14 +97,19 @@ class System:
         self.services[name] = process
         return process
 
+    async def restart(self, service: str, *, fate: Fate | None = None, **settings: str) -> None:
+        """Stop a service cleanly and start it with other settings, or the usual ones."""
+        await asyncio.to_thread(self.stop, service)
+        await asyncio.to_thread(lambda: self.start(service, name=None, fate=fate, **settings))
+
     @asynccontextmanager
-    async def altered(self, service: str, **settings: str) -> AsyncIterator[None]:
+    async def altered(self, service: str, *, fate: Fate | None = None, **settings: str) -> AsyncIterator[None]:
         """Run a service with other settings until the block ends."""
-        await asyncio.to_thread(self.stop, service)
-        await asyncio.to_thread(lambda: self.start(service, name=None, fate=None, **settings))
-        yield
-        await asyncio.to_thread(self.stop, service)
-        await asyncio.to_thread(self.start, service)
+        await self.restart(service, fate=fate, **settings)
+        try:
+            yield
+        finally:
+            await self.restart(service)
 
     def http(self, name: str) -> dict[str, str]:
         """Return the settings by which a firmware service serves images with the broker's certificate."""

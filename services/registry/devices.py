@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from services.registry import db, domain, provisioning, versions
 from services.registry.service import Registry
 from shared import admin, crypto, names
-from shared.errors import ConflictError
 from shared.keycloak import Identity
 from shared.requests import Caller
 from shared.schema import Device, DeviceModel, Presence
@@ -89,13 +88,13 @@ class Devices:
         async with self.registry.database.transaction() as session:
             device, model, _ = await db.device(session, request.device, lock=True)
             client_id = names.client_id(model.code, device.key)
-            _refuse_in_rotation(device, client_id)
+            domain.refuse_in_rotation(client_id, device.rotation_state)
             # Counted first: whatever fails from here on, this generation is never given again.
             device.last_generation += 1
             generation = device.last_generation
         device, model, _ = await db.device(caller.session, client_id, lock=True)
         await caller.session.refresh(device)
-        _refuse_in_rotation(device, client_id)
+        domain.refuse_in_rotation(client_id, device.rotation_state)
         secret = crypto.new_secret()
         await identities.replace_secret(client_id, secret, generation)
         device.secret_generation = generation
@@ -109,7 +108,7 @@ class Devices:
         """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
         device, model, _ = await db.device(caller.session, request.device, lock=True)
         client_id = names.client_id(model.code, device.key)
-        _refuse_in_rotation(device, client_id)
+        domain.refuse_in_rotation(client_id, device.rotation_state)
         identity = await self.registry.identities.keycloak.get(client_id)
         caller.audit("device.provision", client_id)
         self.registry.outbox.tell(caller.session, "device/provisioned", client_id)
@@ -125,11 +124,6 @@ class Devices:
 
     def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:
         return view_of(*row, now=datetime.now(UTC), thresholds=self.registry.thresholds)
-
-
-def _refuse_in_rotation(device: Device, client_id: str) -> None:
-    if device.rotation_state == "PENDING":
-        raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
 
 
 def view_of(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from shared.admin import CommandOutcome
+from shared.errors import ConflictError
 
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
@@ -17,6 +18,12 @@ KEY_LENGTH: Final = 8
 def new_key(choose: Callable[[str], str]) -> str:
     """Return a new device key; `choose` picks a character at random."""
     return "".join(choose(KEY_ALPHABET) for _ in range(KEY_LENGTH))
+
+
+def refuse_in_rotation(client_id: str, rotation_state: str) -> None:
+    """Raise ConflictError for a device that is between two secrets."""
+    if rotation_state == "PENDING":
+        raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
 
 
 def merge(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

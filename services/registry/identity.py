@@ -81,8 +81,7 @@ class Identities:
         """
         async with self.database.transaction() as session:
             device, _, _ = await db.device(session, client_id, lock=True)
-            if device.rotation_state == "PENDING":
-                raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
+            domain.refuse_in_rotation(client_id, device.rotation_state)
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
         await caller.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))

@@ -8,8 +8,8 @@ from uuid import UUID
 from shared import admin
 from shared.admin import DeviceView, Package
 from tests import credentials
+from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_registry import sql
 from tests.stack import Stack
 
 ENDED = ("OK", "TIMEOUT")
@@ -17,22 +17,22 @@ ENDED = ("OK", "TIMEOUT")
 
 async def expire(stack: Stack, package: Package) -> None:
     """Let the deadline of a device's rotation be now, instead of waiting for it."""
-    await sql(
+    await run(
         stack,
         "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND device_id = "
-        "(SELECT id FROM mdm.devices WHERE key = :key)",
-        key=package.device_key,
+        "(SELECT id FROM mdm.devices WHERE key = $1)",
+        package.device_key,
     )
 
 
 async def open_rotations(stack: Stack) -> list[UUID]:
-    return [UUID(str(row[0])) for row in await sql(stack, "SELECT id FROM mdm.rotations WHERE outcome IS NULL")]
+    return [UUID(str(row[0])) for row in await run(stack, "SELECT id FROM mdm.rotations WHERE outcome IS NULL")]
 
 
 async def all_said(stack: Stack) -> None:
     """Wait until nothing is left in the outbox."""
     async with asyncio.timeout(30):
-        while await sql(stack, "SELECT count(*) FROM mdm.outbox") != [(0,)]:
+        while await run(stack, "SELECT id FROM mdm.outbox LIMIT 1"):
             pass
 
 
@@ -52,12 +52,9 @@ async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     with what its flash holds.
     """
     view = await ended(fleet, stack, package)
-    left = await sql(
-        stack,
-        "SELECT count(*) FROM mdm.rotations WHERE new_secret IS NOT NULL OR old_secret IS NOT NULL",
-    )
-    assert left == [(0,)], "a secret is left in the database"
-    assert await sql(stack, "SELECT count(*) FROM mdm.devices WHERE rotation_slot IS NOT NULL") == [(0,)]
+    secrets = "SELECT id FROM mdm.rotations WHERE new_secret IS NOT NULL OR old_secret IS NOT NULL"
+    assert not await run(stack, secrets), "a secret is left in the database"
+    assert not await run(stack, "SELECT id FROM mdm.devices WHERE rotation_slot IS NOT NULL")
     valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
     assert valid.secret_generation == view.secret_generation, (valid.secret_generation, view)
     assert await credentials.keycloak_accepts(valid), "Keycloak refuses its own secret"

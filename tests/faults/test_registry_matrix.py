@@ -70,8 +70,7 @@ async def registry(system: System, tmp_path: Path) -> AsyncIterator[Registry]:
     mortal = Registry(system, Fate(tmp_path))
     await mortal.start()
     yield mortal
-    await asyncio.to_thread(system.stop, "registry")
-    await asyncio.to_thread(system.start, "registry")
+    await system.restart("registry")
 
 
 async def steps_of(registry: Registry, deed: Callable[[], Awaitable[object]], last: str) -> list[Death]:

@@ -65,8 +65,7 @@ async def service(system: System, tmp_path: Path) -> AsyncIterator[Service]:
     mortal = Service(system, Fate(tmp_path))
     await mortal.start()
     yield mortal
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(system.start, "firmware")
+    await system.restart("firmware")
 
 
 async def roll_out(fleet: Fleet, stack: Stack, model: str, swarm: Swarm) -> int:

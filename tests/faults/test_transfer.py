@@ -179,12 +179,9 @@ async def test_a_device_whose_power_is_cut_at_any_step_of_a_transfer_goes_on_whe
 async def mortal(system: System, tmp_path: Path) -> AsyncIterator[Fate]:
     """Run the firmware service as one that dies at the step that it is told to."""
     fate = Fate(tmp_path)
-    system.stop("firmware")
-    await asyncio.to_thread(lambda: system.start("firmware", fate=fate))
-    yield fate
-    fate.pardon()
-    system.stop("firmware")
-    await asyncio.to_thread(system.start, "firmware")
+    async with system.altered("firmware", fate=fate):
+        yield fate
+        fate.pardon()
 
 
 async def test_a_service_killed_at_any_step_of_a_transfer_costs_a_device_no_piece_that_it_has(

@@ -27,14 +27,11 @@ SLOTS: Final = 2
 
 async def restart(system: System, keys: str | None = None) -> None:
     """Restart the rotator with two slots and a deadline that no test reaches."""
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(
-        lambda: system.start(
-            "rotator",
-            MDM_ROTATION_DEADLINE_S="300",
-            MDM_ROTATION_MAX_PARALLEL=str(SLOTS),
-            MDM_MASTER_KEYS=keys or system.settings["MDM_MASTER_KEYS"],
-        )
+    await system.restart(
+        "rotator",
+        MDM_ROTATION_DEADLINE_S="300",
+        MDM_ROTATION_MAX_PARALLEL=str(SLOTS),
+        MDM_MASTER_KEYS=keys or system.settings["MDM_MASTER_KEYS"],
     )
 
 
@@ -43,8 +40,7 @@ async def patient(system: System) -> AsyncIterator[None]:
     """Run a rotator with a long deadline: what ends here was called off, or expired by the test."""
     await restart(system)
     yield
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(system.start, "rotator")
+    await system.restart("rotator")
 
 
 async def call_off_all(fleet: Fleet) -> None:

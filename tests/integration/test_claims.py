@@ -20,9 +20,10 @@ from shared.admin import ClaimPackage
 from shared.messages import ClaimOutcome
 from tests import credentials
 from tests.claims import new_claim, new_uid, package_of, show, switched_on
+from tests.database import run
 from tests.fleet import Fleet
 from tests.integration.test_reconciler import behind_our_back
-from tests.integration.test_registry import sql, traces
+from tests.integration.test_registry import traces
 from tests.integration.test_schema import dsn
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice, RawMachine
@@ -37,12 +38,12 @@ POINTS = [
 
 
 async def expire(stack: Stack, claim: ClaimPackage, *, days_ago: int) -> None:
-    await sql(
+    await run(
         stack,
-        "UPDATE mdm.claims SET created_at = now() - :days * interval '1 day' - interval '1 hour',"
-        " expires_at = now() - :days * interval '1 day' WHERE id = :id",
-        days=days_ago,
-        id=claim.account,
+        "UPDATE mdm.claims SET created_at = now() - $1 * interval '1 day' - interval '1 hour',"
+        " expires_at = now() - $1 * interval '1 day' WHERE id = $2",
+        days_ago,
+        claim.account,
     )
 
 
@@ -124,8 +125,8 @@ async def test_a_claim_that_ends_refuses_new_machines_but_not_those_that_came_by
         await expire(stack, claim, days_ago=0)
         assert (await other.claim()).reason == "the claim has expired"
         assert await machine.granted() == package
-        await sql(
-            stack, "UPDATE mdm.claim_requests SET granted_at = now() - interval '2 days' WHERE uid = :u", u=uid
+        await run(
+            stack, "UPDATE mdm.claim_requests SET granted_at = now() - interval '2 days' WHERE uid = $1", uid
         )
         late = await machine.claim()
     assert late.outcome is ClaimOutcome.REFUSED
@@ -152,7 +153,7 @@ async def test_a_request_that_comes_after_the_revocation_is_refused(fleet: Fleet
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:
         # As if the registry had been killed between its decision and the broker.
-        await sql(stack, "UPDATE mdm.claims SET revoked_at = now() WHERE id = :id", id=claim.account)
+        await run(stack, "UPDATE mdm.claims SET revoked_at = now() WHERE id = $1", claim.account)
         assert (await machine.claim()).reason == "the claim is revoked"
 
 
@@ -325,7 +326,7 @@ async def test_an_approval_that_was_cut_off_is_finished_by_who_asks_next(
     async with RawMachine(claim, uid) as machine:
         await machine.claim()
         # What a registry that was killed after its decision has left.
-        await sql(stack, "UPDATE mdm.claim_requests SET state = 'granted' WHERE uid = :uid", uid=uid)
+        await run(stack, "UPDATE mdm.claim_requests SET state = 'granted' WHERE uid = $1", uid)
         if who == "the admin":
             await fleet.ask(admin.CLAIM_APPROVE, uid=uid)
             package = machine.opened(await machine.receive(topics.CLAIM_ANSWER))
@@ -396,14 +397,14 @@ async def test_a_claim_whose_making_was_cut_off_is_finished_by_the_same_request(
     model, password = await fleet.model(), crypto.new_secret().get_secret_value()
     request = admin.ClaimAdd(request_id=uuid4().hex, model=model, password=password)
     # What a registry that was killed has left: the row, and neither account nor answer.
-    await sql(
+    await run(
         stack,
         "INSERT INTO mdm.claims (id, model_id, tags, uses, needs_approval, expires_at, request_id, author)"
-        " SELECT :id, id, '{}', 1, false, now() + interval '1 day', :origin, 'admin'"
-        " FROM mdm.device_models WHERE code = :code",
-        id=f"claim-{request.request_id[:8]}",
-        origin=f"admin/{request.request_id}",
-        code=model,
+        " SELECT $1, id, '{}', 1, false, now() + interval '1 day', $2, 'admin'"
+        " FROM mdm.device_models WHERE code = $3",
+        f"claim-{request.request_id[:8]}",
+        f"admin/{request.request_id}",
+        model,
     )
     added = await fleet.admin.call(admin.CLAIM_ADD, request)
     assert await claims_of(stack, model) == [added.claim] == [f"claim-{request.request_id[:8]}"]
@@ -412,8 +413,8 @@ async def test_a_claim_whose_making_was_cut_off_is_finished_by_the_same_request(
 
 
 async def claims_of(stack: Stack, model: str) -> list[object]:
-    query = "SELECT c.id FROM mdm.claims c JOIN mdm.device_models m ON m.id = c.model_id WHERE code = :code"
-    return [row[0] for row in await sql(stack, query, code=model)]
+    query = "SELECT c.id FROM mdm.claims c JOIN mdm.device_models m ON m.id = c.model_id WHERE code = $1"
+    return [row[0] for row in await run(stack, query, model)]
 
 
 async def test_a_claim_that_breaks_a_rule_is_refused_and_leaves_nothing(fleet: Fleet, stack: Stack) -> None:
@@ -516,8 +517,8 @@ async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fle
     await expire(stack, expired, days_ago=0)
     assert await findings(fleet, expired, repair=True) == []
     revoked, unknown, live = [await new_claim(fleet) for _ in range(3)]
-    await sql(stack, "UPDATE mdm.claims SET revoked_at = now() WHERE id = :id", id=revoked.account)
-    await sql(stack, "DELETE FROM mdm.claims WHERE id = :id", id=unknown.account)
+    await run(stack, "UPDATE mdm.claims SET revoked_at = now() WHERE id = $1", revoked.account)
+    await run(stack, "DELETE FROM mdm.claims WHERE id = $1", unknown.account)
     await expire(stack, expired, days_ago=1)
     for claim in (revoked, expired, unknown):
         assert await findings(fleet, claim, repair=False) == [("is no claim that is in force", False)]

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -109,16 +108,11 @@ async def begun_earlier(system: System, package: Package, interval: str) -> None
     )
 
 
-async def restart(system: System, **settings: str) -> None:
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(partial(system.start, "firmware", fate=None, **settings))
-
-
 @pytest.fixture
 async def usual(system: System) -> AsyncIterator[None]:
     """Give the firmware service its usual settings back."""
     yield
-    await restart(system)
+    await system.restart("firmware")
 
 
 async def test_a_crash_reaches_a_file_of_an_admin_and_is_erased_from_flash(
@@ -275,7 +269,7 @@ async def test_the_hours_limit_is_refused_and_beyond_twenty_the_oldest_is_remove
     fleet: Fleet, system: System, usual: None
 ) -> None:
     del usual
-    await restart(system, MDM_COREDUMPS_PER_HOUR="20")
+    await system.restart("firmware", MDM_COREDUMPS_PER_HOUR="20")
     package = await fleet.device()
     async with RawDevice(package) as device:
         for number in range(20):
@@ -320,7 +314,7 @@ async def test_what_is_not_finished_in_a_day_is_forgotten(fleet: Fleet, system: 
         await sent(device, b"stored")
         await offered(device, offer_of(bytes(CHUNK)))
     await begun_earlier(system, package, "1 day")
-    await restart(system)
+    await system.restart("firmware")
     async with asyncio.timeout(PATIENCE_S):
         while len(await rows(system, package, "c.id")) > 1:
             pass
@@ -359,18 +353,18 @@ async def test_dumps_follow_a_change_of_the_master_key(
     [dump] = await dumps_of(fleet, package)
     old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
 
-    await restart(system, MDM_MASTER_KEYS=new)
+    await system.restart("firmware", MDM_MASTER_KEYS=new)
     with pytest.raises(AnswerError, match="no master key"):
         await fleet.ask(admin.COREDUMP_READ, id=dump.id)
     missing = await mdm("secrets", "rekey", **environment)
     assert (missing.status, package.client_id in missing.errors) == (1, True)
 
-    await restart(system, MDM_MASTER_KEYS=f"{new},{old}")
+    await system.restart("firmware", MDM_MASTER_KEYS=f"{new},{old}")
     assert (await mdm("secrets", "rekey", **environment)).status == 0
-    await restart(system, MDM_MASTER_KEYS=new)
+    await system.restart("firmware", MDM_MASTER_KEYS=new)
     assert await read(fleet, dump) == b"memory"
 
-    await restart(system, MDM_MASTER_KEYS=f"{old},{new}")
+    await system.restart("firmware", MDM_MASTER_KEYS=f"{old},{new}")
     assert not (await fleet.ask(admin.COREDUMP_REKEY)).unreadable.count
 
 

@@ -17,10 +17,10 @@ from device import image_builder
 from shared import messages, topics
 from shared.admin import ImageView, Package
 from tests.credentials import device_client
+from tests.database import run
 from tests.downloads import Downloader, check, downloaders
 from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
-from tests.integration.test_registry import sql
 from tests.raw import RawDevice
 from tests.system import System
 from tests.uploads import upload
@@ -84,10 +84,10 @@ async def test_a_device_that_is_disabled_in_a_download_gets_no_more_pieces(fleet
         await device.send(topics.FIRMWARE_CHUNK, request(image, 0, CHUNK))
         await device.receive(topics.FIRMWARE_CHUNK_DATA)
         # Behind the registry's back: it would also end the connection.
-        await sql(
+        await run(
             system.stack,
-            "UPDATE mdm.devices SET enabled = false WHERE key = :key RETURNING id",
-            key=package.device_key,
+            "UPDATE mdm.devices SET enabled = false WHERE key = $1 RETURNING id",
+            package.device_key,
         )
         cancelled = await device.ask(
             topics.FIRMWARE_CHUNK, request(image, CHUNK, CHUNK), topics.FIRMWARE_CANCELLED
@@ -168,13 +168,9 @@ async def many(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 async def narrow(system: System) -> AsyncIterator[int]:
     """Let the service be what limits the devices: small pieces, and few of them; return its bytes per second."""
     bytes_per_s = 200_000
-    system.stop("firmware")
-    await asyncio.to_thread(
-        lambda: system.start("firmware", MDM_CHUNK_SIZE_BYTES="1024", MDM_FIRMWARE_BYTES_PER_S=str(bytes_per_s))
-    )
-    yield bytes_per_s
-    system.stop("firmware")
-    await asyncio.to_thread(system.start, "firmware")
+    slow = {"MDM_CHUNK_SIZE_BYTES": "1024", "MDM_FIRMWARE_BYTES_PER_S": str(bytes_per_s)}
+    async with system.altered("firmware", fate=None, **slow):
+        yield bytes_per_s
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -63,20 +63,6 @@ async def test_a_device_that_loses_power_in_a_download_fetches_only_the_rest(fle
     assert start > 0
 
 
-async def restart(system: System, url: str) -> None:
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(lambda: system.start("firmware", MDM_HTTP_URL=url))
-
-
-@pytest.fixture
-def usual(system: System) -> Iterator[None]:
-    """Have the usual firmware service back afterwards."""
-    yield
-    system.stop("firmware")
-    system.start("firmware")
-
-
-@pytest.mark.usefixtures("usual")
 @pytest.mark.parametrize("fault", ["nobody listens", "not found", "no certificate"])
 async def test_when_http_fails_the_image_comes_in_chunks(fleet: Fleet, system: System, fault: str) -> None:
     port = system.http_ports["firmware"]
@@ -85,11 +71,11 @@ async def test_when_http_fails_the_image_comes_in_chunks(fleet: Fleet, system: S
         "not found": f"https://{HOST}:{port}/elsewhere",
         "no certificate": f"https://localhost.localdomain:{port}",
     }
-    await restart(system, urls[fault])
-    package = await offered(fleet)
     steps: list[str] = []
-    async with fleet.powered(package, options=OVER_HTTP, steps=steps):
-        await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
+    async with system.altered("firmware", MDM_HTTP_URL=urls[fault]):
+        package = await offered(fleet)
+        async with fleet.powered(package, options=OVER_HTTP, steps=steps):
+            await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
     assert OVER_MQTT in steps
 
 
@@ -120,16 +106,17 @@ async def frail(port: int, *, after_bytes: int) -> AsyncIterator[int]:
         server.close()
 
 
-@pytest.mark.usefixtures("usual")
 async def test_a_connection_that_breaks_again_and_again_is_followed_by_requests_for_the_rest(
     fleet: Fleet, system: System
 ) -> None:
     steps: list[str] = []
-    async with frail(system.http_ports["firmware"], after_bytes=12 * CHUNK) as port:
-        await restart(system, f"https://{HOST}:{port}")
+    async with (
+        frail(system.http_ports["firmware"], after_bytes=12 * CHUNK) as port,
+        system.altered("firmware", MDM_HTTP_URL=f"https://{HOST}:{port}"),
+    ):
         package = await offered(fleet)
         async with fleet.powered(package, options=OVER_HTTP, steps=steps):
             await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
+        lines = await served(system, package, least=3)
     assert OVER_MQTT not in steps
-    lines = await served(system, package, least=3)
     assert {line["status"] for line in lines} == {200, 206}

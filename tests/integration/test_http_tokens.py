@@ -8,7 +8,7 @@ import hmac
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -254,13 +254,10 @@ async def test_a_token_of_a_secret_that_was_given_anew_is_refused(fleet: Fleet, 
 
 
 @pytest.fixture
-def patient(system: System) -> Iterator[None]:
+async def patient(system: System) -> AsyncIterator[None]:
     """A rotator that leaves time to look at a rotation."""
-    system.stop("rotator")
-    system.start("rotator", MDM_ROTATION_DEADLINE_S="120")
-    yield
-    system.stop("rotator")
-    system.start("rotator")
+    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="120"):
+        yield
 
 
 @pytest.mark.usefixtures("patient")

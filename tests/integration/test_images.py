@@ -284,11 +284,8 @@ async def test_the_models_image_lies_at_a_stable_path(fleet: Fleet, system: Syst
 async def fate(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fate]:
     """The one firmware service is mortal from here on, until the last of these tests."""
     fate = Fate(tmp_path_factory.mktemp("fate"))
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(lambda: system.start("firmware", fate=fate))
-    yield fate
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(system.start, "firmware")
+    async with system.altered("firmware", fate=fate):
+        yield fate
 
 
 async def killed_at(system: System, fate: Fate, step: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,18 +36,18 @@ async def restart(system: System) -> AsyncIterator[Restart]:
     """Restart the rotator with these keys, a long deadline and two slots; at the end it is as it was."""
 
     async def again(keys: str = "", *, file: str = "") -> None:
-        await asyncio.to_thread(system.stop, "rotator")
-        if file:
-            start = partial(system.start, MDM_MASTER_KEYS="", MDM_MASTER_KEYS_FILE=file)
-        else:
-            start = partial(system.start, MDM_MASTER_KEYS=keys)
-        await asyncio.to_thread(
-            partial(start, MDM_ROTATION_DEADLINE_S="120", MDM_ROTATION_MAX_PARALLEL="2"), "rotator"
+        source = {"MDM_MASTER_KEYS_FILE": file} if file else {}
+        await system.restart(
+            "rotator",
+            MDM_ROTATION_DEADLINE_S="120",
+            MDM_ROTATION_MAX_PARALLEL="2",
+            MDM_MASTER_KEYS=keys,
+            fate=None,
+            **source,
         )
 
     yield again
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(system.start, "rotator")
+    await system.restart("rotator")
 
 
 async def logged(stack: Stack, *words: str, after: int) -> None:

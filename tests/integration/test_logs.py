@@ -16,7 +16,7 @@ from shared.messages import Log, LogLevel, LogLine
 from tests.credentials import device_client
 from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_coredumps import offer_of, offered, restart, usual
+from tests.integration.test_coredumps import offer_of, offered, usual
 from tests.integration.test_tool import MDM, environment, mdm
 from tests.raw import PATIENCE_S, RawDevice
 from tests.system import System
@@ -77,7 +77,7 @@ async def test_lines_that_come_twice_are_kept_once_and_in_order(fleet: Fleet) ->
 
 async def test_only_the_newest_lines_of_a_device_are_kept(fleet: Fleet, system: System, usual: None) -> None:
     del usual
-    await restart(system, MDM_LOG_LINES_KEPT="5")
+    await system.restart("firmware", MDM_LOG_LINES_KEPT="5")
     package, other = await fleet.device(), await fleet.device()
     async with RawDevice(other) as device:
         await device.send(topics.LOG, log_of("of another device"))
@@ -101,7 +101,7 @@ async def test_lines_are_forgotten_after_their_time(fleet: Fleet, system: System
         " AND device_id = (SELECT id FROM mdm.devices WHERE key = $1)",
         package.device_key,
     )
-    await restart(system)
+    await system.restart("firmware")
     await until_lines(fleet, package, lambda texts: texts == ["new"])
 
 

@@ -18,8 +18,7 @@ EXPIRE = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL"
 
 
 async def restart(system: System, max_parallel: int) -> None:
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(lambda: system.start("rotator", MDM_ROTATION_MAX_PARALLEL=str(max_parallel)))
+    await system.restart("rotator", MDM_ROTATION_MAX_PARALLEL=str(max_parallel))
 
 
 async def in_state(fleet: Fleet, state: str) -> set[str]:
@@ -37,8 +36,7 @@ async def idle(fleet: Fleet, system: System, stack: Stack) -> AsyncIterator[None
     yield
     await run(stack, "UPDATE mdm.devices SET rotation_state = 'OK' WHERE rotation_state = 'QUEUED'")
     await run(stack, EXPIRE)
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(system.start, "rotator")
+    await system.restart("rotator")
 
 
 async def test_two_slots_let_two_of_four_devices_rotate_at_once_and_never_more(

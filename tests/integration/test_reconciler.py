@@ -13,8 +13,9 @@ from shared import admin, topics
 from shared.admin import Finding, Package
 from tests import credentials
 from tests.credentials import CONTROL, account_client
+from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_registry import keycloak_clients, sql
+from tests.integration.test_registry import keycloak_clients
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
@@ -109,7 +110,7 @@ async def test_a_client_without_a_row_is_removed_and_one_of_another_instance_is_
     await mark_as_foreign(stack, foreign)
     for package in (ours, foreign):
         await behind_our_back(stack, "deleteClient", package.client_id)
-    await sql(stack, "DELETE FROM mdm.devices WHERE key = ANY(:keys)", keys=[ours.device_key, foreign.device_key])
+    await run(stack, "DELETE FROM mdm.devices WHERE key = ANY($1)", [ours.device_key, foreign.device_key])
     await fleet.ask(admin.DOCTOR, repair=True)
     assert await keycloak_clients(stack, model) == [foreign.client_id]
 
@@ -126,10 +127,10 @@ async def test_a_device_in_a_rotation_is_left_to_the_rotator(fleet: Fleet, stack
 
 async def test_a_generation_that_differs_is_told_and_left_to_a_person(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
-    await sql(
+    await run(
         stack,
-        "UPDATE mdm.devices SET secret_generation = 2, last_generation = 2 WHERE key = :key",
-        key=package.device_key,
+        "UPDATE mdm.devices SET secret_generation = 2, last_generation = 2 WHERE key = $1",
+        package.device_key,
     )
     (found,) = await examined(fleet, package, repair=True)
     assert (found.problem, found.repaired) == ("secret generation: Keycloak 1, database 2", False)
@@ -154,7 +155,7 @@ async def test_what_a_device_that_is_gone_left_retained_is_cleared_by_a_repair_o
     async with RawDevice(package) as device:
         await device.client.publish(topic, b"I was here", qos=1, retain=True)
     await behind_our_back(stack, "deleteClient", package.client_id)
-    await sql(stack, "DELETE FROM mdm.devices WHERE key = :key", key=package.device_key)
+    await run(stack, "DELETE FROM mdm.devices WHERE key = $1", package.device_key)
     (found,) = await examined(fleet, package, repair=False)
     assert found.problem == "is not in the database but has a client, retained messages"
     await examined(fleet, package, repair=True)

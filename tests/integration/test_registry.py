@@ -8,26 +8,15 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from cli.client import AnswerError
 from shared import admin, messages, topics
 from tests import credentials
+from tests.database import run
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
-
-
-async def sql(stack: Stack, statement: str, **values: object) -> list[tuple[object, ...]]:
-    engine = create_async_engine(stack.endpoints.database_url)
-    try:
-        async with engine.begin() as connection:
-            result = await connection.execute(text(statement), values)
-            return [tuple(row) for row in result] if result.returns_rows else []
-    finally:
-        await engine.dispose()
 
 
 async def keycloak_clients(stack: Stack, model: str) -> list[str]:
@@ -42,10 +31,10 @@ async def keycloak_clients(stack: Stack, model: str) -> list[str]:
 
 async def traces(stack: Stack, model: str) -> tuple[list[str], list[str], list[str]]:
     """Return what there is of a model's devices: Keycloak clients, broker accounts, rows by state."""
-    rows = await sql(
+    rows = await run(
         stack,
-        "SELECT lifecycle FROM mdm.devices d JOIN mdm.device_models m ON m.id = d.model_id WHERE code = :code",
-        code=model,
+        "SELECT lifecycle FROM mdm.devices d JOIN mdm.device_models m ON m.id = d.model_id WHERE code = $1",
+        model,
     )
     accounts = await credentials.broker_accounts(stack.endpoints)
     ours = [name for name in accounts if name.startswith(f"iotdevice-{model}-")]
@@ -59,11 +48,11 @@ async def set_config(fleet: Fleet, device: str, overrides: dict[str, object]) ->
 @asynccontextmanager
 async def refused_by_the_database(stack: Stack, rule: str) -> AsyncIterator[None]:
     name = f"refused_{uuid4().hex}"
-    await sql(stack, f"ALTER TABLE mdm.devices ADD CONSTRAINT {name} CHECK ({rule}) NOT VALID")
+    await run(stack, f"ALTER TABLE mdm.devices ADD CONSTRAINT {name} CHECK ({rule}) NOT VALID")
     try:
         yield
     finally:
-        await sql(stack, f"ALTER TABLE mdm.devices DROP CONSTRAINT {name}")
+        await run(stack, f"ALTER TABLE mdm.devices DROP CONSTRAINT {name}")
 
 
 async def test_a_device_is_added_in_database_keycloak_and_broker(fleet: Fleet) -> None:
@@ -226,9 +215,9 @@ async def test_a_status_sent_while_the_registry_was_away_is_not_lost(fleet: Flee
 
 async def test_a_hand_out_is_in_the_audit_log_and_the_log_can_not_be_changed(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
-    rows = await sql(
+    rows = await run(
         stack,
-        "SELECT actor, action FROM mdm.audit_log WHERE subject = :subject ORDER BY id",
-        subject=package.client_id,
+        "SELECT actor, action FROM mdm.audit_log WHERE subject = $1 ORDER BY id",
+        package.client_id,
     )
-    assert rows == [("admin", "device.add"), ("admin", "device.provision")]
+    assert [tuple(row) for row in rows] == [("admin", "device.add"), ("admin", "device.provision")]

@@ -35,13 +35,11 @@ PATIENCE_S: Final = 60
 @pytest.fixture(scope="module", autouse=True)
 async def quick(system: System) -> AsyncIterator[None]:
     """Run two firmware services that look at rollouts all the time."""
-    await asyncio.to_thread(system.stop, "firmware")
-    for name in ("firmware", "firmware-2"):
-        await asyncio.to_thread(partial(system.start, "firmware", name=name, MDM_ROLLOUT_SWEEP_S="0.1"))
-    yield
-    await asyncio.to_thread(system.stop, "firmware-2")
-    await asyncio.to_thread(system.stop, "firmware")
-    await asyncio.to_thread(system.start, "firmware")
+    often = {"MDM_ROLLOUT_SWEEP_S": "0.1"}
+    async with system.altered("firmware", fate=None, **often):
+        await asyncio.to_thread(partial(system.start, "firmware", name="firmware-2", fate=None, **often))
+        yield
+        await asyncio.to_thread(system.stop, "firmware-2")
 
 
 async def stored(fleet: Fleet, model: str, version: str = "1.1.0", *, release: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import pairwise
@@ -36,24 +36,20 @@ EACH_SECOND = "* * * * * *"
 
 
 @pytest.fixture
-def usual(system: System) -> Iterator[None]:
+async def usual(system: System) -> AsyncIterator[None]:
     """Have the usual rotator back after a test."""
     yield
-    system.stop("rotator")
-    system.start("rotator")
+    await system.restart("rotator")
 
 
 async def restart(system: System, *, zone: str = "Europe/Berlin", grace_s: int = GRACE_S) -> None:
     """Restart the rotator with a schedule."""
-    await asyncio.to_thread(system.stop, "rotator")
-    await asyncio.to_thread(
-        lambda: system.start(
-            "rotator",
-            MDM_ROTATION_SCHEDULE=NEW_YEAR,
-            MDM_ROTATION_TIME_ZONE=zone,
-            MDM_ROTATION_GRACE_S=str(grace_s),
-            MDM_ROTATION_DEADLINE_S="300",
-        )
+    await system.restart(
+        "rotator",
+        MDM_ROTATION_SCHEDULE=NEW_YEAR,
+        MDM_ROTATION_TIME_ZONE=zone,
+        MDM_ROTATION_GRACE_S=str(grace_s),
+        MDM_ROTATION_DEADLINE_S="300",
     )
 
 

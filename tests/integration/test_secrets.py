@@ -17,8 +17,8 @@ from sqlalchemy.engine import make_url
 from cli.client import Admin, AnswerError
 from shared import admin, crypto, messages, topics
 from tests import credentials
+from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_registry import sql
 from tests.raw import RawDevice
 from tests.servers.mosquitto import Mosquitto
 from tests.stack import Stack
@@ -70,9 +70,9 @@ def leaks(secrets: Mapping[str, str], places: Mapping[str, bytes]) -> list[str]:
 
 async def database(stack: Stack) -> bytes:
     """Return every row of every table of ours."""
-    tables = await sql(stack, "SELECT tablename FROM pg_tables WHERE schemaname = 'mdm' ORDER BY 1")
+    tables = await run(stack, "SELECT tablename FROM pg_tables WHERE schemaname = 'mdm' ORDER BY 1")
     assert tables
-    rows = [row for (table,) in tables for row in await sql(stack, f"SELECT t::text FROM mdm.{table} t")]  # noqa: S608
+    rows = [row for (table,) in tables for row in await run(stack, f"SELECT t::text FROM mdm.{table} t")]  # noqa: S608
     return "\n".join(str(row[0]) for row in rows).encode()
 
 

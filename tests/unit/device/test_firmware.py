@@ -336,7 +336,7 @@ def fetcher(device: Device) -> Fetcher:
 
 def pieces(device: Device, data: bytes, first: int, end: int) -> None:
     for offset in range(first, end, CHUNK):
-        device.firmware.on_chunk(sha256(NEW), offset, data[offset : offset + CHUNK])
+        device.firmware.on_fetched(sha256(NEW), offset, data[offset : offset + CHUNK])
 
 
 def test_an_image_with_a_url_is_fetched_from_there_and_not_in_chunks(device: Device, fetcher: Fetcher) -> None:
