@@ -56,10 +56,18 @@ async def broker_accepts(package: Package, secret: str | None = None) -> bool:
         raise
 
 
-def device_client(package: Package, secret: str | None = None, *, session_s: int = 0) -> aiomqtt.Client:
+def device_client(
+    package: Package,
+    secret: str | None = None,
+    *,
+    session_s: int = 0,
+    identifier: str | None = None,
+    will: aiomqtt.Will | None = None,
+) -> aiomqtt.Client:
     """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave.
 
-    With `session_s` the broker keeps its session so long, and what is sent to it meanwhile.
+    With `session_s` the broker keeps its session so long, and what is sent to it meanwhile. `identifier` is the
+    client id that it states, by default its own.
     """
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session_s
@@ -68,10 +76,11 @@ def device_client(package: Package, secret: str | None = None, *, session_s: int
         package.mqtt_port,
         username=package.client_id,
         password=secret or package.secret,
-        identifier=package.client_id,
+        identifier=identifier or package.client_id,
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=session_s == 0,
         properties=properties,
+        will=will,
         tls_context=ssl.create_default_context(cadata=package.ca_certificate),
     )
 

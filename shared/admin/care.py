@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field
 
 from shared.admin.operation import Operation, Request, Result
+from shared.messages import Line
 
 
 class Doctor(Request):
@@ -34,8 +35,8 @@ class Diagnosis(Result):
 class AuditList(Request):
     """Ask for the newest entries of the audit log, about one subject or by one account if given."""
 
-    subject: Annotated[str, Field(max_length=100)] | None = None
-    actor: Annotated[str, Field(max_length=100)] | None = None
+    subject: Line | None = None
+    actor: Line | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 
