@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format docs bench standins clean
 UV := scripts/uv
+WORKERS ?= 2
 
 help:  ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,8 +12,8 @@ setup:  ## Install what is missing: Python packages, PostgreSQL, Mosquitto, Keyc
 run: setup  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
 	@$(UV) run --frozen python -m tests.e2e.story $(if $(ONCE),--once)
 
-test: setup check  ## All checks and all tests
-	@$(UV) run --frozen pytest $(ARGS)
+test: setup check  ## All checks and all tests (WORKERS=2 side by side, each with servers of its own)
+	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup  ## Style, types and import contracts only
 	@$(UV) run --frozen ruff check .

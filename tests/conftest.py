@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -29,6 +30,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the size and the result of each matrix of faults."""
     for report in matrix.reports:
         terminalreporter.write_line(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the matrices of a worker to the process that prints the summary."""
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["matrices"] = matrix.reports
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - xdist's
+    """Take the matrices of a worker."""
+    matrix.reports.extend(getattr(node, "workeroutput", {}).get("matrices", []))
 
 
 @pytest.fixture(scope="session")

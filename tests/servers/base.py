@@ -223,8 +223,11 @@ def free_port() -> int:
     A port from the range of outgoing connections could be taken while its server is down: a client that
     tries again and again may even connect to itself.
     """
+    # Test runs side by side do not take the ports of each other's servers while those are down.
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     with _ports_lock:
-        for port in random.sample(range(15000, 30000), 1000):
+        for port in random.sample(range(15000 + number, 30000, count), 1000):
             if port in _taken_ports:
                 continue
             with socket.socket() as probe:
