@@ -25,8 +25,9 @@ format:  ## Format the code and mend what can be mended
 	@$(UV) run --frozen ruff check --fix .
 	@$(UV) run --frozen ruff format .
 
-docs: setup  ## Draw the state diagram in docs/rotation.md anew
+docs: setup  ## Make anew what docs/ have of the code: the diagram in rotation.md, the table in settings.md
 	@$(UV) run --frozen python -m services.rotator.diagram
+	@$(UV) run --frozen python -m shared.settings_document
 
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)

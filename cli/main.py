@@ -5,7 +5,6 @@ Exit status: 0 done, 1 refused or failed, 2 a command that breaks a rule (nothin
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -36,6 +35,7 @@ from cli import (
     secrets,
 )
 from cli.session import Session
+from shared import secret_files
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
 FAILED: Final = 1
@@ -107,7 +107,11 @@ def options(
     host: Annotated[str | None, typer.Option(envvar="MDM_HOST", help="The broker's name.")] = None,
     port: Annotated[int | None, typer.Option(envvar="MDM_PORT", help="Its port: 1883, with TLS 8883.")] = None,
     account: Annotated[
-        str | None, typer.Option(envvar="MDM_ACCOUNT", help="Whom to connect as; its password: MDM_PASSWORD.")
+        str | None,
+        typer.Option(
+            envvar="MDM_ACCOUNT",
+            help="Whom to connect as; its password: MDM_PASSWORD, or the file MDM_PASSWORD_FILE.",
+        ),
     ] = None,
     ca_file: Annotated[
         Path | None,
@@ -130,7 +134,7 @@ def options(
         "port": port,
         "account": account,
         # No option: what stands on a command line, every user of the machine can read.
-        "password": os.environ.get("MDM_PASSWORD"),
+        "password": secret_files.read("MDM_PASSWORD"),
         "ca_file": ca_file,
     }
     ctx.obj = Session(as_json=as_json, timeout_s=timeout, profile_path=profile, given=given)

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from shared import log, metrics
+from shared.environment import load
 from shared.errors import FleetError
-from shared.settings import Settings, load
+from shared.settings import Settings
 
 S = TypeVar("S", bound=Settings)
 
@@ -23,10 +24,10 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     """
     try:
         settings = load(kind)
+        log.configure(settings, service=service)
+        metrics.serve(settings.metrics_port)
     except FleetError as error:
         sys.exit(f"{service}: {error.message}")
-    log.configure(settings, service=service)
-    metrics.serve(settings.metrics_port)
 
     async def until_signal() -> None:
         task = asyncio.ensure_future(main(settings))

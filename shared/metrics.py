@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.errors import UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 
 REFRESH_S: Final = 5.0
 
@@ -80,6 +80,9 @@ DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
 
 
 def serve(port: int) -> None:
-    """Serve the metrics on this port of all interfaces; 0 serves none."""
-    if port:
-        start_http_server(port)
+    """Serve the metrics on this port of all interfaces; 0 serves none. Raise InvalidInputError if it is taken."""
+    try:
+        if port:
+            start_http_server(port)
+    except OSError as error:
+        raise InvalidInputError(f"MDM_METRICS_PORT: can not listen on {port}: {error.strerror}") from error

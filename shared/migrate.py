@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+
+from shared.environment import load
+from shared.errors import InvalidInputError
+from shared.settings import DatabaseSettings
 
 
 def config(url: str) -> Config:
@@ -24,6 +27,8 @@ def upgrade(url: str) -> None:
 
 
 if __name__ == "__main__":
-    if "MDM_DATABASE_URL" not in os.environ:
-        sys.exit("MDM_DATABASE_URL: must be set, as postgresql+asyncpg://user:password@host/database")
-    upgrade(os.environ["MDM_DATABASE_URL"])
+    try:
+        settings = load(DatabaseSettings)
+    except InvalidInputError as error:
+        sys.exit(f"migrate: {error.message}")
+    upgrade(settings.database_url.get_secret_value())

@@ -1,109 +1,158 @@
-"""Settings of the services, from `MDM_...` environment variables; a wrong one ends the start."""
+"""Settings of the services, tools and scripts: each is declared here once, docs/settings.md is made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeVar
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import available_timezones
 
 from croniter import CroniterError, croniter
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from shared import crypto
-from shared.errors import InvalidInputError
 
 _CRON_FIELDS: Final = 5
+_HOUR_S: Final = 3600
+_DAY_S: Final = 24 * _HOUR_S
+_LONGEST_S: Final = 3650 * _DAY_S
+_URL: Final = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 
 
-class Settings(BaseSettings):
-    """What every service needs to know of its neighbours."""
+def _readable(file: Path) -> Path:
+    try:
+        file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file} can not be read: {error.strerror}") from None
+    return file
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+OptionalPort = Annotated[int, Field(ge=0, le=65535)]
+Host = Annotated[str, Field(pattern=r"^[^\s/]+$")]
+Seconds = Annotated[float, Field(gt=0, le=_LONGEST_S)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+
+
+class DatabaseSettings(BaseSettings):
+    """What `python -m shared.migrate` needs to know."""
 
     model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
 
-    instance: str = Field("default", pattern=r"^[a-z0-9-]{1,50}$", description="marks what is ours in Keycloak")
-    log_format: str = Field("json", pattern=r"^(json|console)$")
-    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
-    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus metrics; 0 serves none")
+    database_url: SecretStr = Field(
+        description="the database, as `postgresql+asyncpg://user:password@host/database`"
+    )
 
-    database_url: SecretStr = Field(description="postgresql+asyncpg://user:password@host/database")
-    mqtt_host: str = "127.0.0.1"
-    mqtt_port: int = Field(1883, ge=1, le=65535)
-    mqtt_password: SecretStr = Field(description="password of the service's own broker account")
+    @field_validator("database_url")
+    @classmethod
+    def _of_asyncpg(cls, url: SecretStr) -> SecretStr:
+        try:
+            parts = make_url(url.get_secret_value())
+        except (ArgumentError, ValueError):
+            parts = None
+        if parts is None or parts.drivername != "postgresql+asyncpg" or not parts.database:
+            raise ValueError("must be postgresql+asyncpg://user:password@host/database")
+        return url
+
+
+class Settings(DatabaseSettings):
+    """What every service needs to know of its neighbours."""
+
+    instance: str = Field("default", pattern=r"^[a-z0-9-]{1,50}$", description="marks our clients in Keycloak")
+    log_format: Literal["json", "console"] = Field("json", description="JSON, or lines for people")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least to log")
+    metrics_port: OptionalPort = Field(
+        0, description="port of the Prometheus metrics, on all interfaces; 0 serves none"
+    )
+    mqtt_host: Host = Field("127.0.0.1", description="the broker")
+    mqtt_port: Port = Field(1883, description="its port for services")
+    mqtt_password: SecretStr = Field(
+        description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
+    )
 
 
 class IdentitySettings(Settings):
     """What a service needs that changes identities in Keycloak and accounts in the broker."""
 
-    accounts_password: SecretStr = Field(description="password of the broker account svc-accounts")
-    keycloak_url: str
-    keycloak_realm: str = "iot"
-    keycloak_client_id: str
-    keycloak_client_secret: SecretStr
+    accounts_password: SecretStr = Field(description="password of the broker account `svc-accounts`")
+    keycloak_url: str = Field(
+        pattern=_URL,
+        description="Keycloak's base URL; devices get `token_url` made of it; the firmware service needs it for "
+        "HTTP only, the same as the registry's",
+    )
+    keycloak_realm: str = Field("iot", min_length=1, description="the realm")
+    keycloak_client_id: str = Field(min_length=1, description="the service's client in Keycloak")
+    keycloak_client_secret: SecretStr = Field(description="its secret")
 
 
 class KeySettings(Settings):
     """What a service needs that encrypts what it keeps."""
 
-    master_keys_file: Path | None = Field(
-        None, description="a file with the master keys, one on a line or comma separated, instead of master_keys"
-    )
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (),
-        validate_default=True,
-        description="Fernet keys, comma separated; the first encrypts, all decrypt",
+        description="Fernet keys, comma separated or one on a line; the first encrypts, all decrypt"
     )
 
     @field_validator("master_keys", mode="before")
     @classmethod
-    def _given_or_from_the_file(cls, given: object, info: ValidationInfo) -> object:
-        file: Path | None = info.data.get("master_keys_file")
-        if bool(given) == (file is not None):
-            raise ValueError("exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given")
-        source = "MDM_MASTER_KEYS" if file is None else "MDM_MASTER_KEYS_FILE"
+    def _fernet_keys(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        keys = [SecretStr(key) for key in given.replace(",", " ").split()]
         try:
-            keys = str(given).split(",") if file is None else file.read_text().replace(",", " ").split()
-            crypto.Vault([SecretStr(key) for key in keys])
-        except OSError as error:
-            raise ValueError(f"{source} can not be read: {error.strerror}") from None
+            crypto.Vault(keys)
         except ValueError:
-            raise ValueError(
-                f"{source}: each key must be 32 bytes in base64url, as Fernet.generate_key() makes it"
-            ) from None
+            raise ValueError("each key must be 32 bytes in base64url, as Fernet.generate_key() makes it") from None
         return keys
 
 
 class RegistrySettings(IdentitySettings):
     """Settings of the registry; the device_* ones go into provisioning packages."""
 
-    device_mqtt_host: str = "127.0.0.1"
-    device_mqtt_port: int = Field(8883, ge=1, le=65535)
-    device_mqtt_tls: bool = True
-    device_ca_file: Path | None = None
-    claim_mqtt_port: int = Field(8884, ge=1, le=65535, description="where machines without an identity connect")
-    claim_window_s: float = Field(
-        24 * 3600, gt=0, description="how long a claimed identity is given to the same machine again"
+    device_mqtt_host: Host = Field("127.0.0.1", description="the broker as devices see it; goes into packages")
+    device_mqtt_port: Port = Field(8883, description="its port for devices; goes into packages")
+    device_mqtt_tls: bool = Field(default=True, description="whether devices use TLS; goes into packages")
+    device_ca_file: ReadableFile | None = Field(
+        None, description="PEM file of the authority that devices shall trust; goes into packages"
     )
-    reconcile_s: float = Field(300, gt=0, description="between two comparisons of database, Keycloak and broker")
-    health_warning_s: float = Field(24 * 3600, gt=0, description="offline and without a word for longer: warning")
-    health_critical_s: float = Field(7 * 24 * 3600, gt=0, description="... for longer: critical")
-    health_inactive_s: float = Field(30 * 24 * 3600, gt=0, description="... for longer, or never seen: inactive")
+    claim_mqtt_port: Port = Field(
+        8884, description="the broker's port for machines without an identity; goes into claim packages"
+    )
+    claim_window_s: Seconds = Field(
+        _DAY_S, description="how long a claimed identity is given to the same machine again"
+    )
+    reconcile_s: Seconds = Field(300, description="between two comparisons of database, Keycloak and broker")
+    health_warning_s: Seconds = Field(_DAY_S, description="offline and without a word for longer: warning")
+    health_critical_s: Seconds = Field(7 * _DAY_S, description="... for longer: critical")
+    health_inactive_s: Seconds = Field(30 * _DAY_S, description="... for longer, or never seen: inactive")
 
 
 class RotatorSettings(IdentitySettings, KeySettings):
     """Settings of the rotator; times in seconds."""
 
-    rotation_deadline_s: float = Field(300, gt=0)
-    rotation_retry_s: float = Field(3600, ge=0, description="delay before a timed out device is tried again")
-    rotation_schedule: str = Field("0 8 * * 6#1", description="cron expression of five fields; empty: none")
-    rotation_time_zone: str = Field("UTC", description="IANA name of the zone that the schedule is in")
-    rotation_grace_s: float = Field(
-        24 * 3600, ge=60, description="how late a fire still counts; a leader is never quite on time"
+    rotation_deadline_s: Seconds = Field(300, description="how long a device has from the offer to its `ack`")
+    rotation_retry_s: float = Field(
+        _HOUR_S, ge=0, le=_LONGEST_S, description="how long a device in TIMEOUT waits until it is tried again"
     )
-    rotation_max_parallel: int = Field(1, ge=1, description="how many devices rotate at a time")
-    sweep_s: float = Field(1, gt=0, description="how often the leader looks without being rung for")
-    leader_poll_s: float = Field(0.5, gt=0)
-    leader_lease_s: float = Field(2, gt=0, description="a leader silent for longer loses the lock")
+    rotation_schedule: str = Field(
+        "0 8 * * 6#1", description="when all devices are queued: cron, five fields; empty: never"
+    )
+    rotation_time_zone: str = Field(
+        "UTC", description="IANA name of the zone in which the schedule is meant, as `Europe/Berlin`"
+    )
+    rotation_grace_s: float = Field(
+        _DAY_S, ge=60, le=_LONGEST_S, description="how late a fire that all rotators missed is still made up for"
+    )
+    rotation_max_parallel: int = Field(1, ge=1, le=10_000, description="how many devices rotate at a time")
+    sweep_s: Seconds = Field(1, description="how often the leader looks without being rung for")
+    leader_poll_s: Seconds = Field(
+        0.5, description="how often one that stands by tries to lead; must be less than the lease"
+    )
+    leader_lease_s: float = Field(
+        2, gt=0, le=_HOUR_S, description="who leads and is silent for longer loses the lock"
+    )
 
     @model_validator(mode="after")
     def _polls_within_the_lease(self) -> Self:
@@ -137,37 +186,59 @@ class RotatorSettings(IdentitySettings, KeySettings):
 class FirmwareSettings(KeySettings):
     """Settings of the firmware service."""
 
-    assets_url: str = Field(description="where images are kept, as file:///path or s3://bucket/path")
-    assets_dir: Path | None = Field(None, description="where each model's image lies as firmware-{code}.bin")
-    firmware_keep: int = Field(5, ge=0, description="so many newest images of a model are kept; 0 keeps all")
-    firmware_house_s: float = Field(60, gt=0, description="how often images are looked after without a change")
-    chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024)
+    assets_url: str = Field(
+        description="where images are kept: `file:///path`, `s3://bucket/prefix` (with `AWS_...` variables); "
+        "`memory:///` for tests"
+    )
+    assets_dir: Path | None = Field(
+        None,
+        description="a folder in which the image of each model lies as `firmware-{code}.bin`, see "
+        "[images](operations.md#images)",
+    )
+    firmware_keep: int = Field(5, ge=0, description="so many newest images of each model are kept; 0 keeps all")
+    firmware_house_s: Seconds = Field(
+        60, description="how often old images, leftovers and that folder are looked after, beside at each change"
+    )
+    chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024, description="pieces of an image for devices")
     window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
-    firmware_inflight: int = Field(32, ge=1, le=1000, description="pieces that the service has under way")
-    firmware_bytes_per_s: int = Field(0, ge=0, description="for all devices together; 0 sets no limit")
-    http_host: str = Field("127.0.0.1", description="address to serve images on over HTTP")
-    http_port: int = Field(0, ge=0, le=65535, description="its port; 0 serves none")
-    http_certificate_file: Path | None = Field(None, description="PEM, with its chain: serves HTTPS")
-    http_key_file: Path | None = None
+    firmware_inflight: int = Field(
+        32, ge=1, le=1000, description="pieces that one firmware service has under way, and so in memory"
+    )
+    firmware_bytes_per_s: int = Field(
+        0,
+        ge=0,
+        description="of images that one firmware service sends, to all devices together; 0 sets no limit",
+    )
+    http_host: Host = Field("127.0.0.1", description="the address to serve images on over HTTP")
+    http_port: OptionalPort = Field(0, description="its port; 0 serves none")
+    http_certificate_file: Path | None = Field(
+        None, description="PEM file of the server's certificate, with its chain: makes it HTTPS"
+    )
+    http_key_file: Path | None = Field(None, description="PEM file of its key; both or none")
     http_url: str | None = Field(
         None,
-        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        pattern=_URL,
         max_length=400,
-        description="where devices reach it; offers name it",
+        description="where devices reach it, as `https://images.example.org`; offers carry a `url` if it is set",
     )
-    http_max_parallel: int = Field(256, ge=1, description="requests at a time; more are told to come again")
-    http_stall_s: float = Field(
-        60, gt=0, le=3600, description="a client that takes nothing for so long is cut off"
+    http_max_parallel: int = Field(
+        256, ge=1, le=100_000, description="requests at a time; others are answered with 503"
     )
-    keycloak_url: str | None = Field(None, description="whose tokens open images over HTTP")
-    keycloak_realm: str = "iot"
+    http_stall_s: float = Field(60, gt=0, le=3600, description="who takes nothing for so long is cut off")
+    keycloak_url: str | None = Field(None, pattern=_URL, description="whose tokens open images over HTTP")
+    keycloak_realm: str = Field("iot", min_length=1, description="the realm")
 
-    coredumps_kept: int = Field(20, ge=1, description="core dumps of one device; older ones are removed")
+    coredumps_kept: int = Field(
+        20, ge=1, description="core dumps of one device; older ones are removed; at least those of an hour"
+    )
     coredumps_per_hour: int = Field(
         10, ge=1, description="core dumps that one device may begin to send in an hour"
     )
-    log_keep_days: float = Field(7, gt=0, description="how long lines of devices' logs are kept")
-    log_lines_kept: int = Field(10_000, ge=1, description="lines of one device's log; older ones are removed")
+    log_keep_days: float = Field(7, gt=0, le=3650, description="how long lines of devices' logs are kept")
+    log_lines_kept: int = Field(
+        10_000, ge=1, description="lines of one device's log (a tenth more at times); older ones are removed"
+    )
+    rollout_sweep_s: Seconds = Field(1, description="between two looks at the open rollouts")
 
     @model_validator(mode="after")
     def _http_is_whole(self) -> Self:
@@ -184,21 +255,32 @@ class FirmwareSettings(KeySettings):
             raise ValueError("MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR")
         return self
 
-    rollout_sweep_s: float = Field(1, gt=0, description="between two looks at the open rollouts")
+
+class ToolSettings(BaseSettings):
+    """What the admin tool takes from the environment where neither an option gives it nor the profile must."""
+
+    host: str | None = Field(None, description="the broker's name")
+    port: Port | None = Field(None, description="its port: without it 1883, with TLS 8883")
+    account: str | None = Field(None, description="whom to connect as")
+    password: SecretStr | None = Field(None, description="the account's password")
+    ca_file: Path | None = Field(None, description="use TLS, with the authorities in this PEM file")
+    profile: Path | None = Field(
+        None, description="a file with all of these, TOML or JSON; without it `~/.config/mdm/profile.toml`"
+    )
 
 
-S = TypeVar("S", bound=Settings)
+class ScriptSettings(BaseSettings):
+    """What the scripts behind `make` take from the environment."""
+
+    cache: Path | None = Field(None, description="folder of downloads; without it `~/.cache/device-mdm`")
 
 
-def load(kind: type[S]) -> S:
-    """Return the settings from the environment, or raise InvalidInputError naming each wrong variable."""
-    try:
-        return kind()
-    except ValidationError as error:
-        faults = [
-            f"MDM_{str(fault['loc'][0]).upper()}: {fault['msg']}"
-            if fault["loc"]
-            else fault["msg"].removeprefix("Value error, ")
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise InvalidInputError("; ".join(faults)) from None
+READERS: Final[Mapping[str, type[BaseSettings]]] = {
+    "registry": RegistrySettings,
+    "rotator": RotatorSettings,
+    "firmware": FirmwareSettings,
+    "migrate": DatabaseSettings,
+    "mdm": ToolSettings,
+    "make": ScriptSettings,
+}
+"""Who reads which settings."""

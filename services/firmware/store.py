@@ -40,7 +40,7 @@ class Store:
         except (*_FAULTS, ValueError) as error:
             expected = "file:///path, s3://bucket/prefix or memory:///"
             raise InvalidInputError(
-                f"url: expected {expected}, found {url!r} ({_reason(error)})",
+                f"MDM_ASSETS_URL: expected {expected}, found {url!r} ({_reason(error)})",
                 field="url",
                 found=url,
                 expected=expected,

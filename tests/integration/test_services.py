@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,19 +71,89 @@ async def test_one_rotator_says_that_it_leads_and_the_other_that_it_stands_by(sy
     await asyncio.to_thread(system.stop, "another-rotator")
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_a_wrong_setting_ends_the_start_with_its_name(system: System, service: str) -> None:
-    environment = {**system.environment(service), "MDM_MQTT_PORT": "99999", "MDM_LOG_FORMAT": "xml"}
-    del environment["MDM_DATABASE_URL"]
+def refused(module: str, environment: dict[str, str]) -> str:
+    """Start a process that must not come up; return its only line."""
     ran = subprocess.run(
-        [sys.executable, "-m", f"services.{service}.main"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=30,
-        check=False,
+        [sys.executable, "-m", module], capture_output=True, text=True, env=environment, timeout=30, check=False
     )
     assert ran.returncode == 1
-    assert "Traceback" not in ran.stderr
-    for name in ("MDM_DATABASE_URL", "MDM_MQTT_PORT", "MDM_LOG_FORMAT"):
-        assert name in ran.stderr
+    [line] = ran.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_wrong_settings_end_the_start_with_their_names(system: System, service: str) -> None:
+    environment = {
+        **system.environment(service),
+        "MDM_MQTT_PORT": "99999",
+        "MDM_LOG_FORMAT": "xml",
+        "MDM_MQTT_PASSWORD_FILE": "/etc/hostname",
+        "MDM_ROTATION_DEADLNE_S": "60",
+        "MDM_DATABASE_URL": "",
+        "MDM_DATABASE_URL_FILE": "/nowhere",
+    }
+    line = refused(f"services.{service}.main", environment)
+    assert line.startswith(
+        f"{service}: MDM_ROTATION_DEADLNE_S: there is no such setting; did you mean MDM_ROTATION_D"
+    )
+    for fault in (
+        "MDM_DATABASE_URL_FILE: /nowhere can not be read: No such file or directory",
+        "MDM_MQTT_PASSWORD, MDM_MQTT_PASSWORD_FILE: only one of both may be given",
+        "MDM_MQTT_PORT: Input should be less than or equal to 65535",
+        "MDM_LOG_FORMAT: Input should be 'json' or 'console'",
+    ):
+        assert fault in line
+    assert environment["MDM_MQTT_PASSWORD"] not in line
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "value", "rule"),
+    [
+        ("registry", "MDM_DATABASE_URL", "mysql://u:p@host/db", "must be postgresql+asyncpg://"),
+        ("registry", "MDM_DEVICE_CA_FILE", "/nowhere", "/nowhere can not be read"),
+        ("rotator", "MDM_KEYCLOAK_URL", "keycloak", "String should match pattern"),
+        ("rotator", "MDM_MASTER_KEYS", "short", "each key must be 32 bytes in base64url"),
+        ("rotator", "MDM_LEADER_POLL_S", "2", "must be less than MDM_LEADER_LEASE_S"),
+        ("firmware", "MDM_ASSETS_URL", "nowhere", "expected file:///path, s3://bucket/prefix or memory:///"),
+        ("firmware", "MDM_ASSETS_DIR", "/proc/nowhere", "/proc/nowhere can not be used"),
+        ("firmware", "MDM_COREDUMPS_KEPT", "1", "must be at least MDM_COREDUMPS_PER_HOUR"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_its_rule(
+    system: System, service: str, name: str, value: str, rule: str
+) -> None:
+    line = refused(f"services.{service}.main", {**system.environment(service), name: value})
+    assert line.startswith(f"{service}: {name}: ")
+    assert rule in line
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_port_of_metrics_that_is_taken_ends_the_start(system: System, service: str) -> None:
+    port = str(system.metrics_ports["registry"])
+    line = refused(f"services.{service}.main", {**system.environment(service), "MDM_METRICS_PORT": port})
+    assert line == f"{service}: MDM_METRICS_PORT: can not listen on {port}: Address already in use"
+
+
+def test_migrations_need_to_know_the_database(system: System, tmp_path: Path) -> None:
+    assert refused("shared.migrate", {}) == "migrate: MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE"
+    file = tmp_path / "url"
+    file.write_text(f"{system.settings['MDM_DATABASE_URL']}\n")
+    migrate = [sys.executable, "-m", "shared.migrate"]
+    subprocess.run(migrate, env={"MDM_DATABASE_URL_FILE": str(file)}, timeout=60, check=True)
+
+
+async def test_a_service_runs_on_secrets_from_files(system: System, tmp_path: Path) -> None:
+    given = system.environment("rotator")
+    in_files: dict[str, str] = {}
+    for name in (
+        *(name for name in given if name.endswith(("_PASSWORD", "_SECRET", "_KEYS"))),
+        "MDM_DATABASE_URL",
+    ):
+        (tmp_path / name).write_text(f"{given[name]}\n")
+        in_files |= {name: "", f"{name}_FILE": str(tmp_path / name)}
+    assert len(in_files) == 10
+    process = await asyncio.to_thread(
+        lambda: system.start("rotator", name="another-rotator", fate=None, **in_files)
+    )
+    assert (await status(system, process.pid, online=True)).role == "standby"
+    await asyncio.to_thread(system.stop, "another-rotator")

@@ -115,7 +115,9 @@ async def test_a_store_in_trouble_is_unavailable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "/var/lib/mdm", "nope://x", "s3://", "file:///proc/nowhere/x"])
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:
-    with pytest.raises(InvalidInputError, match="url: expected file:///path, s3://bucket/prefix or memory:///"):
+    with pytest.raises(
+        InvalidInputError, match="MDM_ASSETS_URL: expected file:///path, s3://bucket/prefix or memory:///"
+    ):
         Store(url)
 
 

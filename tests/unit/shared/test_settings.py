@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
-from shared import settings
+from shared import environment, settings
 from shared.errors import InvalidInputError
 
 KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
@@ -22,6 +22,7 @@ IDENTITY = {
 }
 ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
 FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images", "MASTER_KEYS": KEY}
+SECRETS = [(name, ROTATOR[name]) for name in ROTATOR if name not in {"KEYCLOAK_URL", "KEYCLOAK_CLIENT_ID"}]
 KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
     (settings.Settings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
@@ -45,7 +46,7 @@ def put(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
 
 def refusal(kind: type[settings.Settings]) -> str:
     with pytest.raises(InvalidInputError) as caught:
-        settings.load(kind)
+        environment.load(kind)
     return caught.value.message
 
 
@@ -53,8 +54,8 @@ def refusal(kind: type[settings.Settings]) -> str:
 def test_settings_are_read_from_the_environment(
     kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(monkeypatch, variables | {"INSTANCE": "green", "UNKNOWN": "is somebody else's"})
-    loaded = settings.load(kind)
+    put(monkeypatch, variables | {"INSTANCE": "green", "HOST": "is the tool's"})
+    loaded = environment.load(kind)
 
     assert loaded.instance == "green"
     assert loaded.mqtt_password.get_secret_value() == "hidden-2"
@@ -66,12 +67,12 @@ def test_settings_are_read_from_the_environment(
 def test_every_missing_variable_is_named_at_once(
     kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    missing = re.findall(r"(MDM_\w+): (?:Field required|Value error, exactly one of)", refusal(kind))
+    missing = re.findall(r"(MDM_\w+): must be given", refusal(kind))
     assert set(missing) == {f"MDM_{name}" for name in variables}
 
     put(monkeypatch, variables)
     monkeypatch.delenv("MDM_DATABASE_URL")
-    assert refusal(kind) == "MDM_DATABASE_URL: Field required"
+    assert refusal(kind) == "MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,18 @@ def test_every_missing_variable_is_named_at_once(
         ("LEADER_POLL_S", "0"),
         ("LEADER_LEASE_S", "0"),
         ("MASTER_KEYS", ""),
+        ("MASTER_KEYS", ","),
         ("MASTER_KEYS", "short"),
-        ("MASTER_KEYS", f"{KEY},"),
+        ("MQTT_PASSWORD", ""),
+        ("DATABASE_URL", "somewhere"),
+        ("DATABASE_URL", "postgresql://u:p@host/db"),
+        ("DATABASE_URL", "postgresql+asyncpg://u:p@host"),
+        ("DATABASE_URL", "postgresql+asyncpg://u:p@host:port/db"),
+        ("KEYCLOAK_URL", "keycloak"),
+        ("KEYCLOAK_REALM", ""),
+        ("MQTT_HOST", ""),
+        ("ROTATION_DEADLINE_S", "1e300"),
+        ("ROTATION_RETRY_S", "inf"),
         ("MASTER_KEYS", f"{KEY},{KEY[:-2]}"),
         ("MASTER_KEYS", "\N{EURO SIGN}" * 44),
     ],
@@ -127,6 +138,8 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
     [
         (settings.RegistrySettings, "DEVICE_MQTT_PORT", "0"),
         (settings.RegistrySettings, "DEVICE_MQTT_TLS", "perhaps"),
+        (settings.RegistrySettings, "DEVICE_CA_FILE", "/nowhere/ca.crt"),
+        (settings.RegistrySettings, "DEVICE_CA_FILE", "/"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "255"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
         (settings.FirmwareSettings, "WINDOW", "0"),
@@ -177,7 +190,7 @@ def test_a_schedule_is_the_first_saturday_unless_it_is_said_otherwise(
     given: str | None, expression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, ROTATOR if given is None else ROTATOR | {"ROTATION_SCHEDULE": given})
-    assert settings.load(settings.RotatorSettings).rotation_schedule == expression
+    assert environment.load(settings.RotatorSettings).rotation_schedule == expression
 
 
 @pytest.mark.parametrize(
@@ -198,47 +211,112 @@ def test_images_over_http_need_all_that_belongs_to_it(
 @pytest.mark.parametrize("text", [f"{KEY}\n{OLD_KEY}\n", f"{KEY},{OLD_KEY}", f"\n {KEY} , {OLD_KEY}\r\n\n"])
 def test_master_keys_are_read_from_a_file(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(text)
-    put(monkeypatch, IDENTITY | {"MASTER_KEYS_FILE": str(tmp_path / "keys")})
-    loaded = settings.load(settings.RotatorSettings)
+    put(monkeypatch, ROTATOR | {"MASTER_KEYS": "", "MASTER_KEYS_FILE": str(tmp_path / "keys")})
+    loaded = environment.load(settings.RotatorSettings)
 
     assert [key.get_secret_value() for key in loaded.master_keys] == [KEY, OLD_KEY]
     assert KEY not in repr(loaded)
 
 
-@pytest.mark.parametrize("keys", [{}, {"MASTER_KEYS": KEY, "MASTER_KEYS_FILE": "/keys"}])
-def test_master_keys_are_given_in_exactly_one_way(keys: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    put(monkeypatch, IDENTITY | keys)
+@pytest.mark.parametrize(("name", "value"), SECRETS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_each_secret_may_be_in_a_file(
+    name: str, value: str, end: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes((value + end).encode())
+    put(monkeypatch, ROTATOR)
+    as_variables = environment.load(settings.RotatorSettings)
+    monkeypatch.delenv(f"MDM_{name}")
+    put(monkeypatch, {f"{name}_FILE": str(tmp_path / "secret")})
+
+    assert environment.load(settings.RotatorSettings) == as_variables
+
+
+def test_only_one_newline_is_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(" hidden-2 \n\n")
+    put(monkeypatch, ROTATOR | {"MQTT_PASSWORD": "", "MQTT_PASSWORD_FILE": str(tmp_path / "secret")})
+
+    assert environment.load(settings.RotatorSettings).mqtt_password.get_secret_value() == " hidden-2 \n"
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS)
+def test_a_secret_is_given_in_one_way_only(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, ROTATOR | {f"{name}_FILE": "/etc/hostname"})
     message = refusal(settings.RotatorSettings)
 
-    assert "exactly one of MDM_MASTER_KEYS and MDM_MASTER_KEYS_FILE must be given" in message
-    assert KEY not in message
+    assert message == f"MDM_{name}, MDM_{name}_FILE: only one of both may be given"
+    assert value not in message
 
 
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (None, "MDM_MASTER_KEYS_FILE can not be read: No such file or directory"),
-        (b"", "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
-        (f"{KEY}\n{OLD_KEY[:-3]}".encode(), "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
-        (b"\xff\xfe" + KEY.encode(), "MDM_MASTER_KEYS_FILE: each key must be 32 bytes"),
+        (None, "can not be read: No such file or directory"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"\xff\xfe", "must be text in UTF-8"),
     ],
 )
-def test_a_wrong_file_of_master_keys_is_refused_without_showing_it(
-    content: bytes | None, rule: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("name", [name for name, _ in SECRETS])
+def test_a_wrong_file_of_a_secret_is_named(
+    name: str, content: bytes | None, rule: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    file = tmp_path / "secret"
     if content is not None:
-        (tmp_path / "keys").write_bytes(content)
-    put(monkeypatch, IDENTITY | {"MASTER_KEYS_FILE": str(tmp_path / "keys")})
+        file.write_bytes(content)
+    put(monkeypatch, ROTATOR | {name: "", f"{name}_FILE": str(file)})
+
+    assert refusal(settings.RotatorSettings) == f"MDM_{name}_FILE: {file} {rule}"
+
+
+def test_a_wrong_key_in_a_file_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_text(f"{KEY}\n{OLD_KEY[:-3]}")
+    put(monkeypatch, ROTATOR | {"MASTER_KEYS": "", "MASTER_KEYS_FILE": str(tmp_path / "keys")})
     message = refusal(settings.RotatorSettings)
 
-    assert rule in message
+    assert "MDM_MASTER_KEYS: each key must be 32 bytes" in message
     assert KEY[:20] not in message
     assert OLD_KEY[:20] not in message
 
 
+@pytest.mark.parametrize(
+    ("slip", "near"),
+    [
+        ("ROTATION_DEADLNE_S", "ROTATION_DEADLINE_S"),
+        ("MQTT_PASWORD_FILE", "MQTT_PASSWORD_FILE"),
+        ("KEYCLOAK_REALM_FILE", "KEYCLOAK_REALM"),
+        ("HTTP_PROT", "HTTP_PORT"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "variables"), KINDS)
+def test_a_variable_that_nobody_knows_is_named_with_the_nearest_one(
+    kind: type[settings.Settings],
+    variables: dict[str, str],
+    slip: str,
+    near: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(monkeypatch, variables | {slip: "hidden-5"})
+    assert refusal(kind) == f"MDM_{slip}: there is no such setting; did you mean MDM_{near}?"
+
+
+def test_a_variable_that_is_near_to_none_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, SERVICE | {"QQQQQQQQQQQQQQQQQ": "1", "LOG_LEVEL": "loud"})
+    message = refusal(settings.Settings)
+
+    assert message.startswith("MDM_QQQQQQQQQQQQQQQQQ: there is no such setting; MDM_LOG_LEVEL: ")
+
+
+def test_what_others_read_is_no_fault_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, FIRMWARE | {"SWEEP_S": "wrong, but not ours", "CACHE": "/tmp", "PASSWORD_FILE": "/secret"})  # noqa: S108
+    assert environment.load(settings.FirmwareSettings).window == 4
+
+
 def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, ROTATOR)
-    keys = settings.load(settings.RotatorSettings).master_keys
+    keys = environment.load(settings.RotatorSettings).master_keys
 
     assert [key.get_secret_value() for key in keys] == [KEY, OLD_KEY]
 
@@ -248,7 +326,7 @@ def test_no_secret_is_in_the_text_of_the_settings(
     kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, variables)
-    loaded = settings.load(kind)
+    loaded = environment.load(kind)
 
     for text in (repr(loaded), str(loaded), loaded.model_dump_json()):
         assert "hidden" not in text
@@ -256,14 +334,16 @@ def test_no_secret_is_in_the_text_of_the_settings(
         assert OLD_KEY not in text
 
 
-def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    put(monkeypatch, IDENTITY | {"DEVICE_CA_FILE": "/etc/ca.crt"})
+def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_text("PEM")
+    put(monkeypatch, IDENTITY | {"DEVICE_CA_FILE": str(file)})
 
-    assert settings.load(settings.RegistrySettings).device_ca_file == Path("/etc/ca.crt")
+    assert environment.load(settings.RegistrySettings).device_ca_file == file
 
 
 def test_as_many_core_dumps_are_kept_as_may_come_in_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, FIRMWARE | {"COREDUMPS_KEPT": "9", "COREDUMPS_PER_HOUR": "10"})
     assert refusal(settings.FirmwareSettings) == "MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR"
     put(monkeypatch, {"COREDUMPS_KEPT": "10"})
-    assert settings.load(settings.FirmwareSettings).coredumps_kept == 10
+    assert environment.load(settings.FirmwareSettings).coredumps_kept == 10
