@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    accounts,
     audit,
     claims,
     client,
@@ -28,6 +29,7 @@ from cli import (
     firmware,
     imports,
     lifecycle,
+    login,
     logs,
     models,
     output,
@@ -84,11 +86,13 @@ app.add_typer(commands.app, name="command")
 app.add_typer(coredump.app, name="coredump")
 app.add_typer(logs.app, name="log")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(accounts.app, name="admin")
 app.add_typer(rotation.app, name="rotation")
 app.command("rotate")(rotation.start)
 app.command("events")(events.events)
 app.command("audit")(audit.show)
 app.command("doctor")(doctor.doctor)
+app.command("login")(login.login)
 lifecycle.add_to(devices.app)
 imports.add_to(devices.app)
 
