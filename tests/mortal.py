@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator.leader import Leadership
 from shared.broker_accounts import BrokerAccounts
-from services.firmware.store import Store
+from shared.image_store import Store
 from shared.mqtt import Connection
 from shared.postgres import Database
 
