@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from cli import client, output, profile, session
+from cli import client, output, passwords, profile, session
 from cli.profile import Profile
 from shared import admin
-from shared.errors import InvalidInputError
 
 
 def login(ctx: typer.Context) -> None:
@@ -27,10 +24,9 @@ def login(ctx: typer.Context) -> None:
     facts = known | given
     if facts.get("ca_file"):
         facts["ca_file"] = Path(facts["ca_file"]).absolute()
-    if _is_terminal():
+    if passwords.is_terminal():
         _ask(facts, given)
-    if "password" not in given:
-        facts["password"] = _password()
+    facts["password"] = passwords.ask("password", variable="MDM_PASSWORD")
     wanted = profile.complete(facts, place)
     role = _checked(here, wanted)
     wanted.save(place)
@@ -47,19 +43,6 @@ def _ask(facts: dict[str, Any], given: dict[str, Any]) -> None:
     for name, title in (("host", "Host"), ("port", "Port"), ("account", "Account")):
         if name not in given:
             facts[name] = typer.prompt(title, default=facts.get(name, usual.get(name)), err=True)
-
-
-def _is_terminal() -> bool:
-    return sys.stdin.isatty()
-
-
-def _password() -> str:
-    if _is_terminal():
-        return getpass.getpass("Password: ")
-    line = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-    if not line:
-        raise InvalidInputError("password: set MDM_PASSWORD, or give it on standard input")
-    return line
 
 
 def _checked(here: session.Session, wanted: Profile) -> admin.Role | None:

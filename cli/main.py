@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from cli import (
     accounts,
     audit,
+    backup,
     claims,
     client,
     commands,
@@ -93,6 +94,8 @@ app.command("events")(events.events)
 app.command("audit")(audit.show)
 app.command("doctor")(doctor.doctor)
 app.command("login")(login.login)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 lifecycle.add_to(devices.app)
 imports.add_to(devices.app)
 
@@ -159,3 +162,7 @@ def _report(error: FleetError) -> int:
     if isinstance(error, client.CannotConnectError):
         return UNCONNECTED
     return MISUSED if isinstance(error, InvalidInputError) else FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -187,6 +187,17 @@ class FirmwareSettings(KeySettings):
     rollout_sweep_s: float = Field(1, gt=0, description="between two looks at the open rollouts")
 
 
+class BackupSettings(IdentitySettings):
+    """Settings of backup and restore, which run where the services run, and speak to no broker."""
+
+    mqtt_password: SecretStr = SecretStr("")
+    accounts_password: SecretStr = SecretStr("")
+    assets_url: str = Field(description="where images are kept, as the firmware service has it")
+    broker_accounts_file: Path | None = Field(
+        None, description="the broker's dynamic-security.json; without it claims and admins lose their passwords"
+    )
+
+
 S = TypeVar("S", bound=Settings)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -130,6 +131,7 @@ class _Mortal:
         self._commits(Leadership)
         self._calls(BrokerAccounts, "command", lambda arguments: f"broker {arguments[0]}")
         self._calls(Connection, "publish", lambda arguments: _publication(arguments[0]))
+        self._calls(asyncpg.Connection, "copy_to_table", lambda arguments: f"copy {arguments[0]}")
         self._calls(Store, "put", lambda _: "store put")
         self._calls(Store, "delete", lambda _: "store delete")
         self._calls(httpx.AsyncClient, "send", lambda arguments: _request(arguments[0]))

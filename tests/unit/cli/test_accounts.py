@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli import client, login, main, profile
+from cli import client, main, passwords, profile
 from shared import admin
 from shared.admin import Role
 from tests.unit.cli import fakes
@@ -80,7 +80,7 @@ def test_a_person_is_asked_for_what_is_not_given_and_offered_what_was_kept(
 ) -> None:
     for name in ("MDM_HOST", "MDM_ACCOUNT", "MDM_PASSWORD"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr(login, "_is_terminal", lambda: True)
+    monkeypatch.setattr(passwords, "is_terminal", lambda: True)
     monkeypatch.setattr("getpass.getpass", lambda _: "typed")
     fake.answers["registry.account.whoami"] = ME
     for typed in ("broker.example\n\nalice\n", "\n\n\n"):

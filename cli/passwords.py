@@ -1,0 +1,31 @@
+"""Passwords and passphrases: from the environment, from a terminal without echo, or from standard input."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+
+from pydantic import SecretStr
+
+from shared.errors import InvalidInputError
+
+
+def is_terminal() -> bool:
+    """Say whether a person can be asked."""
+    return sys.stdin.isatty()
+
+
+def ask(what: str, *, variable: str, twice: bool = False) -> SecretStr:
+    """Return what the environment has, else what is typed, else the first line of standard input."""
+    if os.environ.get(variable):
+        return SecretStr(os.environ[variable])
+    if not is_terminal():
+        line = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+        if not line:
+            raise InvalidInputError(f"{what}: set {variable}, or give it on standard input")
+        return SecretStr(line)
+    typed = getpass.getpass(f"{what.capitalize()}: ")
+    if twice and getpass.getpass(f"{what.capitalize()} again: ") != typed:
+        raise InvalidInputError(f"{what}: the two are not the same")
+    return SecretStr(typed)
