@@ -84,7 +84,7 @@ def restore(
     except OSError as error:
         raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
     here.show(restored, _print_restored)
-    if restored.without_secret or restored.newer:
+    if restored.without_secret or restored.newer or restored.unknown:
         raise typer.Exit(1)
 
 
@@ -127,8 +127,14 @@ def _print_restored(restored: Restored) -> None:
             "without a secret": restored.without_secret,
             "with a newer secret than the backup": restored.newer,
             "in a rotation at the backup": restored.in_rotation,
+            "newer than the backup": restored.adopted,
+            "unknown to the backup": restored.unknown,
         }
     )
+    if restored.adopted:
+        output.print_note("devices newer than the backup have no tags, and their model's configuration")
+    if restored.unknown:
+        output.print_note("what is unknown to the backup is removed by the registry at its start")
     if restored.without_secret or restored.newer:
         output.print_note("devices without a secret, or with a newer one, need `mdm device reissue`")
     if restored.secrets_restored:

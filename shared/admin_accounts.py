@@ -41,6 +41,7 @@ class AdminAccounts:
                 await self._delete_role(name)
                 raise ConflictError(f"name: the broker has another kind of account {name}", name=name) from None
             await self.accounts.command("setClientPassword", username=name, password=secret)
+            await self.accounts.enable(name, enabled=True)
 
     async def set_role(self, name: str, role: Role) -> None:
         """Put the rights of a role in force for an account."""

@@ -11,15 +11,15 @@ from services.backup.identities import Settled
 Document = dict[str, Any]
 
 
-def merge(saved: str | None, existing: str | None, devices: list[Settled]) -> tuple[str, list[str]]:
+def merge(saved: str, existing: str | None, devices: list[Settled]) -> tuple[str, list[str]]:
     """Return the text of the accounts file, and the devices that keep an account with another secret than ours.
 
     What the existing file has goes before the backup: its passwords are newer. Devices have the secrets that
     Keycloak holds; but where that one comes from the backup and the existing account has another one, the
     device has been rotated since, and the account stays, so that at least the broker lets it in.
     """
-    old, new = (json.loads(text) if text else None for text in (saved, existing))
-    document: Document = json.loads(broker.render_accounts({}, json.dumps(_united(old, new))))
+    new = json.loads(existing) if existing else None
+    document: Document = json.loads(broker.render_accounts({}, json.dumps(_united(json.loads(saved), new))))
     clients = {client["username"]: client for client in document["clients"]}
     kept = [settled.device.client_id for settled in devices if _is_newer(clients, new, settled)]
     for settled in devices:
@@ -44,10 +44,10 @@ def _is_newer(clients: dict[str, Document], existing: Document | None, settled: 
     return here and not broker.has_password(clients[name], settled.secret.get_secret_value())
 
 
-def _united(saved: Document | None, existing: Document | None) -> Document:
+def _united(saved: Document, existing: Document | None) -> Document:
     """Return all accounts, groups and roles of both; of one that is in both, the existing one."""
-    if saved is None or existing is None:
-        return saved or existing or json.loads(broker.render_accounts({}))
+    if existing is None:
+        return saved
     united = dict(existing)
     for kind, name in (("clients", "username"), ("roles", "rolename"), ("groups", "groupname")):
         there = {found[name]: found for found in existing[kind]}

@@ -60,10 +60,11 @@ async def settle(
     devices: list[Recorded],
     saved: dict[str, Secret],
     advance: Callable[[], None],
-) -> list[Settled]:
+) -> tuple[list[Settled], list[Identity]]:
     """Bring the secrets of all devices into Keycloak, and return what is in force then; again changes nothing.
 
-    Without `saved` secrets nothing is changed. Raise ConflictError for a client of another instance.
+    With it come the clients of ours that are none of these devices. Without `saved` secrets nothing is changed.
+    Raise ConflictError for a client of another instance.
     """
     live = {identity.client_id: identity for identity in await keycloak.ours()}
     turn = asyncio.Semaphore(_AT_ONCE)
@@ -76,7 +77,8 @@ async def settle(
 
     async with asyncio.TaskGroup() as tasks:
         settling = [tasks.create_task(one(device)) for device in devices]
-    return [task.result() for task in settling]
+    strangers = live.keys() - {device.client_id for device in devices}
+    return [task.result() for task in settling], [live[client_id] for client_id in sorted(strangers)]
 
 
 async def _settle(keycloak: Keycloak, device: Recorded, saved: Secret | None, live: Identity | None) -> Settled:

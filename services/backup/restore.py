@@ -28,6 +28,7 @@ from shared import keycloak, migrate
 from shared.admin import Result
 from shared.errors import ConflictError, InvalidInputError
 from shared.image_store import Store
+from shared.keycloak import Identity
 from shared.schema import SCHEMA
 from shared.settings import BackupSettings
 
@@ -46,7 +47,9 @@ class Restored(Result):
 
     `secrets_restored` were put into Keycloak, `secrets_kept` were there. `without_secret` have none in either.
     `newer` have a newer secret than the backup, as the database or the broker's file says that has survived;
-    `in_rotation` were in a rotation when the backup was made, and may have one.
+    `in_rotation` were in a rotation when the backup was made, and may have one. `adopted` were made after the
+    backup, and have rows again, without their names, tags and configurations; `unknown` could not, for their
+    models are unknown, or their making or removal was not done: the registry removes them.
     """
 
     created_at: AwareDatetime
@@ -59,6 +62,8 @@ class Restored(Result):
     without_secret: list[str]
     newer: list[str]
     in_rotation: list[str]
+    adopted: list[str]
+    unknown: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,14 @@ class Restore:
             devices = manifest.devices
         else:
             devices = await tables.devices(connection)
-        settled = await self._settle_secrets(devices)
+        settled, strangers = await self._settle_secrets(devices)
         kept = self._write_accounts(settled) if self._restores_accounts(manifest) else []
         images = await self._put_images(manifest) if Part.IMAGES in self.parts else 0
+        adopted: list[str] = []
+        if Part.DATABASE in self.parts:
+            generations = {it.device.key: it.generation for it in settled}
+            await tables.settle(connection, generations, manifest.sequences)
+            adopted = [it.client_id for it in strangers if await tables.adopt(connection, it)]
         restored = Restored(
             created_at=manifest.created_at,
             parts=[part for part in Part if part in self.parts],
@@ -132,10 +142,9 @@ class Restore:
             without_secret=[it.device.client_id for it in settled if it.secret is None],
             newer=sorted({*kept, *(it.device.client_id for it in settled if _is_behind(it))}),
             in_rotation=[it.device.client_id for it in settled if it.restored and it.device.rotating],
+            adopted=adopted,
+            unknown=[it.client_id for it in strangers if it.client_id not in adopted],
         )
-        if Part.DATABASE in self.parts:
-            generations = {it.device.key: it.generation for it in settled}
-            await tables.settle(connection, generations, manifest.sequences)
         await tables.note(connection, "backup.restore", restored.model_dump_json())
         return restored
 
@@ -147,7 +156,7 @@ class Restore:
                 )
                 self.watch("database", number, len(manifest.tables))
 
-    async def _settle_secrets(self, devices: list[archive.Recorded]) -> list[Settled]:
+    async def _settle_secrets(self, devices: list[archive.Recorded]) -> tuple[list[Settled], list[Identity]]:
         saved: dict[str, Secret] = {}
         if Part.KEYCLOAK in self.parts:
             found = Secrets.model_validate_json(archive.whole(self.file, self.passphrase, archive.KEYCLOAK))

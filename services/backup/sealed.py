@@ -94,7 +94,7 @@ class SealedReader:
         except InvalidTag:
             place = f"is damaged in MiB {self._number + 1}" if self._number else "is damaged"
             reason = "" if self._number else ", or the passphrase is another one"
-            raise DamagedError(f"file: {place}{reason}; nothing was restored from it") from None
+            raise DamagedError(f"file: {place}{reason}") from None
         self._number += 1
 
     def _take(self) -> bytes:

@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from services.backup.archive import Recorded
 from shared import names
 from shared.errors import UnavailableError
+from shared.keycloak import Identity
 from shared.schema import SCHEMA
 
 GAP = 1000
@@ -54,6 +55,23 @@ _GENERATION = """
     UPDATE mdm.devices SET secret_generation = coalesce($2, secret_generation),
         last_generation = greatest(last_generation, $2) + $3
     WHERE key = $1
+"""
+# What is known of a device that was made after the backup: its model and key, which its name has, and its secret.
+_ADOPT = """
+    WITH model AS (SELECT id, config_defaults FROM mdm.device_models WHERE code = $1),
+    device AS (
+        INSERT INTO mdm.devices (key, model_id, name, tags, enabled, lifecycle, request_id, config_version,
+            secret_generation, last_generation)
+        SELECT $2::text, id, 'newer than the backup', '{}', $3, 'ACTIVE', 'backup/' || $2::text, $5::bigint,
+            $4::bigint, $4::bigint + $5::bigint
+        FROM model
+        ON CONFLICT (key) DO NOTHING RETURNING id
+    ),
+    config AS (
+        INSERT INTO mdm.device_configs (device_id, version, overrides, document, author)
+        SELECT device.id, $5::bigint, '{}', config_defaults, 'backup' FROM device, model
+    )
+    INSERT INTO mdm.device_presence (device_id) SELECT id FROM device RETURNING device_id
 """
 _AUDIT = "INSERT INTO mdm.audit_log (actor, action, subject, after) VALUES ('backup', $1, 'fleet', $2::jsonb)"
 
@@ -169,6 +187,16 @@ async def settle(
     await connection.execute(_SETTLE)
     rows = [(key, generation, GAP) for key, generation in generations.items()]
     await connection.executemany(_GENERATION, rows)
+
+
+async def adopt(connection: asyncpg.Connection, stranger: Identity) -> bool:
+    """Make a row for a device that was made after the backup, and is known to Keycloak; False if it can not be.
+
+    Without a row the registry would remove its identity. It has no tags, and the configuration of its model.
+    """
+    code, _, key = stranger.client_id.removeprefix(names.PREFIX).rpartition("-")
+    generation = max(1, stranger.generation)
+    return await connection.fetchval(_ADOPT, code, key, stranger.enabled, generation, GAP) is not None
 
 
 async def note(connection: asyncpg.Connection, action: str, facts: str) -> None:
