@@ -21,12 +21,14 @@ from cli.profile import Profile
 from shared import admin, topics
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.messages import Event
-from shared.mqtt_client import TCP_NODELAY, entered
+from shared.mqtt_client import TCP_NODELAY, Client, entered
 
 RESEND_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
 _RECONNECT_S: Final = 0.5
 _PACKET_TIMEOUT_S: Final = 10.0
+_ROLE_TIMEOUT_S: Final = 5.0
+_NOT_AUTHORIZED: Final = 0x87
 # aiomqtt and paho warn about what is retried here anyway.
 _SILENT: Final = logging.getLogger("mdm.cli.mqtt")
 _SILENT.setLevel(logging.CRITICAL)
@@ -45,6 +47,12 @@ class NoAnswerError(FleetError):
     """No answer came in time; the request may or may not have had its effect."""
 
     code = "no_answer"
+
+
+class NotAllowedError(FleetError):
+    """The broker does not take the request of this account: its role is too low."""
+
+    code = "not_allowed"
 
 
 class AnswerError(FleetError):
@@ -70,7 +78,7 @@ class Admin:
         self._filters = [self._reply_topic]
         self._pending: dict[bytes, asyncio.Future[admin.Answer]] = {}
         self._events: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
-        self._client: aiomqtt.Client | None = None
+        self._client: Client | None = None
         self._up = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -96,8 +104,8 @@ class Admin:
     async def call(self, operation: admin.Operation[R, A], request: R, *, timeout_s: float = TIMEOUT_S) -> A:
         """Send the request, again every RESEND_S, until its answer is there; many calls may run at once.
 
-        Raise AnswerError when the service refuses it, NoAnswerError after `timeout_s`, InvalidInputError for
-        a request that is too large to send.
+        Raise AnswerError when the service refuses it, NotAllowedError when the broker does, NoAnswerError after
+        `timeout_s`, InvalidInputError for a request that is too large to send.
         """
         payload = operation.topic.encode(request)
         if len(payload) > operation.topic.max_bytes:
@@ -110,6 +118,8 @@ class Admin:
                 answer = await self._ask(
                     operation.topic.of(account=self._profile.account), payload, correlation, timeout_s
                 )
+        except _RefusedError:
+            raise await self._not_allowed(operation) from None
         except TimeoutError:
             raise NoAnswerError(
                 f"no answer from the {operation.service} service within {timeout_s:g} s: "
@@ -147,11 +157,26 @@ class Admin:
                 # A connection that breaks here is made again, and the request sent again.
                 with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                     async with asyncio.timeout(RESEND_S):
-                        await self._client.publish(topic, payload, qos=1, properties=properties)
+                        if await self._client.deliver(topic, payload, properties) == _NOT_AUTHORIZED:
+                            raise _RefusedError
             await asyncio.wait(ends, timeout=RESEND_S, return_when=asyncio.FIRST_COMPLETED)
             if self._task.done():
                 self._task.result()
         return answer.result()
+
+    async def _not_allowed(self, operation: admin.Operation[R, A]) -> NotAllowedError:
+        """Return why the broker refused the account an operation, with its role if the registry can be asked."""
+        has = ""
+        if operation.name != admin.ACCOUNT_WHOAMI.name:
+            with contextlib.suppress(FleetError):
+                request = admin.Nothing(request_id=secrets.token_hex(16))
+                me = await self.call(admin.ACCOUNT_WHOAMI, request, timeout_s=_ROLE_TIMEOUT_S)
+                has = f"has the role {me.role}; "
+        return NotAllowedError(
+            f"your account {self._profile.account} {has or 'may not do this; '}"
+            f"this needs the role {operation.role}",
+            operation=operation.name,
+        )
 
     async def _keep_connected(self) -> NoReturn:
         """Stay connected until cancelled; raise CannotConnectError if the first attempt fails."""
@@ -174,8 +199,8 @@ class Admin:
                 self._client = None
             await asyncio.sleep(_RECONNECT_S)
 
-    def _new_client(self) -> aiomqtt.Client:
-        return aiomqtt.Client(
+    def _new_client(self) -> Client:
+        return Client(
             self._profile.host,
             self._profile.port,
             username=self._profile.account,
@@ -221,6 +246,10 @@ class Admin:
     async def _stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+class _RefusedError(Exception):
+    """The broker acknowledged a request as one that the account may not publish."""
 
 
 def _result(operation: admin.Operation[R, A], answer: admin.Answer) -> A:

@@ -19,7 +19,7 @@ def doctor(
 ) -> None:
     """Compare database, Keycloak and broker; the status is 1 when something is left that does not agree."""
     here = session.of(ctx)
-    found = here.ask(admin.DOCTOR, repair=repair)
+    found = here.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
     if here.as_json:
         output.print_json(found)
     elif found.findings:

@@ -15,7 +15,9 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    accounts,
     audit,
+    backup,
     claims,
     client,
     commands,
@@ -27,6 +29,7 @@ from cli import (
     firmware,
     imports,
     lifecycle,
+    login,
     logs,
     models,
     output,
@@ -84,11 +87,15 @@ app.add_typer(commands.app, name="command")
 app.add_typer(coredump.app, name="coredump")
 app.add_typer(logs.app, name="log")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(accounts.app, name="admin")
 app.add_typer(rotation.app, name="rotation")
 app.command("rotate")(rotation.start)
 app.command("events")(events.events)
 app.command("audit")(audit.show)
 app.command("doctor")(doctor.doctor)
+app.command("login")(login.login)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 lifecycle.add_to(devices.app)
 imports.add_to(devices.app)
 
@@ -159,3 +166,7 @@ def _report(error: FleetError) -> int:
     if isinstance(error, client.CannotConnectError):
         return UNCONNECTED
     return MISUSED if isinstance(error, InvalidInputError) else FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -72,8 +72,13 @@ def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
     Without a path the default one is read if it exists. Raise ProfileError.
     """
     place = path or default_path()
-    facts = _read(place) if path or place.exists() else {}
+    facts = read(place) if path or place.exists() else {}
     facts.update({name: value for name, value in given.items() if value is not None})
+    return complete(facts, place)
+
+
+def complete(facts: dict[str, Any], place: Path) -> Profile:
+    """Return the profile that these facts make, or raise ProfileError; `place` is where it could be written."""
     missing = [name for name in _NEEDED if name not in facts]
     if missing:
         variables = ", ".join(f"MDM_{name.upper()}" for name in missing)
@@ -86,7 +91,7 @@ def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
         raise ProfileError(f"profile: {explain(error)}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """Return the facts in a profile file; a password in a file that others may read is refused."""
     try:
         with path.open("rb") as file:

@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from cli import client, output, profile
+from cli.profile import Profile
 from shared import admin
 from shared.errors import InvalidInputError
 from shared.topics import explain
@@ -31,6 +32,11 @@ class Session:
     profile_path: Path | None = None
     given: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def profile(self) -> Profile:
+        """Where and as whom to connect, or ProfileError."""
+        return profile.resolve(self.profile_path, self.given)
+
     def ask(self, operation: admin.Operation[R, A], **fields: object) -> A:
         """Connect, send one request and return its result; fields that are None are left out."""
         request = build(operation, **fields)
@@ -43,11 +49,11 @@ class Session:
         else:
             as_text(result)
 
-    def run(self, work: Callable[[client.Admin], Awaitable[T]]) -> T:
-        """Connect and do `work`."""
+    def run(self, work: Callable[[client.Admin], Awaitable[T]], using: Profile | None = None) -> T:
+        """Connect, with another profile than the session's own if given, and do `work`."""
 
         async def connected() -> T:
-            async with client.Admin(profile.resolve(self.profile_path, self.given)) as connection:
+            async with client.Admin(using or self.profile) as connection:
                 return await work(connection)
 
         return asyncio.run(connected())

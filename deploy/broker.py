@@ -84,7 +84,7 @@ def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -
         document[kind] += [wanted for wanted in fresh[kind] if wanted[name] not in there]
     old = {client["username"]: client for client in document["clients"]}
     ours = [
-        old[name] if name in old and _has_password(old[name], password) else _client(name, password)
+        old[name] if name in old and has_password(old[name], password) else account(name, password)
         for name, password in passwords.items()
     ]
     document["clients"] = ours + [client for name, client in old.items() if name not in passwords]
@@ -101,9 +101,9 @@ def write_files(config_folder: Path, data_folder: Path, settings: Settings, pass
     configuration = config_folder / "mosquitto.conf"
     accounts = data_folder / settings.accounts_file.name
     existing = accounts.read_text() if accounts.exists() else None
-    _replace(configuration, render_configuration(settings), mode=0o644)
-    _replace(config_folder / settings.acl_file.name, render_acl(), mode=0o600)
-    _replace(accounts, render_accounts(passwords, existing), mode=0o600)
+    replace(configuration, render_configuration(settings), mode=0o644)
+    replace(config_folder / settings.acl_file.name, render_acl(), mode=0o600)
+    replace(accounts, render_accounts(passwords, existing), mode=0o600)
     return configuration
 
 
@@ -147,7 +147,8 @@ def _hash(password: str, salt: bytes, iterations: int) -> bytes:
     return hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations)
 
 
-def _client(name: str, password: str) -> dict[str, Any]:
+def account(name: str, password: str) -> dict[str, Any]:
+    """Return an account as the plugin's file has it, with a fresh salt and without roles."""
     salt = secrets.token_bytes(SALT_BYTES)
     return {
         "username": name,
@@ -158,12 +159,14 @@ def _client(name: str, password: str) -> dict[str, Any]:
     }
 
 
-def _has_password(client: Mapping[str, Any], password: str) -> bool:
+def has_password(client: Mapping[str, Any], password: str) -> bool:
+    """Say whether an account in the plugin's file has this password."""
     hashed = _hash(password, base64.b64decode(client["salt"]), client["iterations"])
     return hmac.compare_digest(hashed, base64.b64decode(client["password"]))
 
 
-def _replace(file: Path, text: str, *, mode: int) -> None:
+def replace(file: Path, text: str, *, mode: int) -> None:
+    """Write a file whole or not at all, with this mode."""
     temporary = file.with_name(f".{file.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -1,8 +1,8 @@
 """Devices' and claims' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
 
-This is the whole of what the services know of the broker's own administration: another broker needs another
-module like this one. Commands go to `$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers
-of all sessions come on one topic and are told apart by their correlationData.
+This, and admin_accounts.py for those of admins, is the whole of what the services know of the broker's own
+administration: another broker needs other modules like these. Commands go to `$CONTROL/dynamic-security/v1`, which
+only svc-accounts may use; answers of all sessions come on one topic and are told apart by their correlationData.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ class BrokerAccounts:
 
     async def set_password(self, client_id: str, password: SecretStr) -> None:
         """Put a password in force and drop the device's connection, or raise NotFoundError."""
-        await self._command("setClientPassword", username=client_id, password=password.get_secret_value())
+        await self.command("setClientPassword", username=client_id, password=password.get_secret_value())
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """Let the device in, or drop it and keep it out; doing it again changes nothing."""
-        await self._command("enableClient" if enabled else "disableClient", username=client_id)
+        await self.command("enableClient" if enabled else "disableClient", username=client_id)
 
     async def delete(self, client_id: str) -> None:
         """Remove an account; one that is gone already is no error."""
         with contextlib.suppress(NotFoundError):
-            await self._command("deleteClient", username=client_id)
+            await self.command("deleteClient", username=client_id)
 
     async def devices(self) -> dict[str, bool]:
         """Return the devices' accounts, each with whether it is let in."""
-        data = await self._command("listClients", verbose=True)
+        data = await self.command("listClients", verbose=True)
         return {
             client["username"]: not client.get("disabled", False)
             for client in data["clients"]
@@ -75,12 +75,12 @@ class BrokerAccounts:
 
     async def claims(self) -> set[str]:
         """Return the names of the claims' accounts."""
-        data = await self._command("listClients")
+        data = await self.command("listClients")
         return {name for name in data["clients"] if name.startswith("claim-")}
 
     async def _put(self, name: str, password: SecretStr, *, group: str, **binding: str) -> None:
         try:
-            await self._command(
+            await self.command(
                 "createClient",
                 username=name,
                 password=password.get_secret_value(),
@@ -90,7 +90,8 @@ class BrokerAccounts:
         except ConflictError:
             await self.set_password(name, password)
 
-    async def _command(self, command: str, **arguments: object) -> dict[str, Any]:
+    async def command(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Give the plugin one command and return the `data` of its answer; its refusals are raised."""
         correlation = uuid4().hex
         answer = self._waiting[correlation] = asyncio.get_running_loop().create_future()
         body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
@@ -115,10 +116,10 @@ class BrokerAccounts:
 
 
 def _error(command: str, text: str) -> FleetError:
-    if text == "Client already exists":
-        return ConflictError("the broker has this account already")
-    if text == "Client not found":
-        return NotFoundError("the broker has no such account")
+    if text in {"Client already exists", "Role already exists"}:
+        return ConflictError(f"the broker refuses {command}: {text}")
+    if text in {"Client not found", "Role not found", "Role does not exist"}:
+        return NotFoundError(f"the broker refuses {command}: {text}")
     return UnavailableError(f"the broker refuses {command}: {text}")
 
 

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 
 from shared import metrics
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
-from shared.settings import IdentitySettings
+from shared.settings import KeycloakSettings
 from shared.tokens import AUDIENCE
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def _mappers(generation: int) -> list[dict[str, Any]]:
 class Keycloak:
     """The realm's device clients; every method raises UnavailableError when Keycloak does not answer."""
 
-    def __init__(self, settings: IdentitySettings) -> None:
+    def __init__(self, settings: KeycloakSettings) -> None:
         self._url = settings.keycloak_url
         self._realm = settings.keycloak_realm
         self._instance = settings.instance
@@ -274,7 +274,7 @@ def _translate(error: KeycloakError, operation: str, client_id: str) -> FleetErr
 
 
 @asynccontextmanager
-async def connected(settings: IdentitySettings) -> AsyncIterator[Keycloak]:
+async def connected(settings: KeycloakSettings) -> AsyncIterator[Keycloak]:
     """Open Keycloak for the block."""
     keycloak = Keycloak(settings)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from shared.environment import load
 from shared.errors import InvalidInputError
@@ -21,9 +22,15 @@ def config(url: str) -> Config:
     return configuration
 
 
-def upgrade(url: str) -> None:
-    """Run all migrations that are missing; running it again changes nothing."""
-    command.upgrade(config(url), "head")
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run all migrations that are missing up to this one; running it again changes nothing."""
+    command.upgrade(config(url), revision)
+
+
+def knows(revision: str) -> bool:
+    """Say whether this is one of our migrations."""
+    scripts = ScriptDirectory.from_config(config(""))
+    return revision in {script.revision for script in scripts.walk_revisions()}
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, and_, true
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceModel
 
-_NAME: Final = re.compile(r"(?:iotdevice-(?P<model>[a-z0-9_]{1,50})-)?(?P<key>[a-z0-9]{8})")
+PREFIX: Final = "iotdevice-"
+_NAME: Final = re.compile(rf"(?:{PREFIX}(?P<model>[a-z0-9_]{{1,50}})-)?(?P<key>[a-z0-9]{{8}})")
 
 
 def client_id(model_code: str, key: str) -> str:
     """Return the client id of a device; it is derived, and stored nowhere."""
-    return f"iotdevice-{model_code}-{key}"
+    return f"{PREFIX}{model_code}-{key}"
 
 
 def is_client_id(name: str) -> bool:

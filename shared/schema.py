@@ -580,6 +580,21 @@ class AdminRequest(Base):
     answered_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
 
 
+class AdminAccount(Base):
+    """An account of an admin that the broker must have; its password is kept nowhere."""
+
+    __tablename__ = "admin_accounts"
+    __table_args__ = (
+        CheckConstraint("name ~ '^[a-z][a-z0-9_-]{1,39}$'", name="name"),
+        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
 class AuditEntry(Base):
     """Who did what, on what, when; rows are only ever added."""
 

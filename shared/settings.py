@@ -58,26 +58,17 @@ class DatabaseSettings(BaseSettings):
         return url
 
 
-class Settings(DatabaseSettings):
-    """What every service needs to know of its neighbours."""
+class PlaceSettings(DatabaseSettings):
+    """Which system it is, and where its broker is."""
 
     instance: str = Field("default", pattern=r"^[a-z0-9-]{1,50}$", description="marks our clients in Keycloak")
-    log_format: Literal["json", "console"] = Field("json", description="JSON, or lines for people")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least to log")
-    metrics_port: OptionalPort = Field(
-        0, description="port of the Prometheus metrics, on all interfaces; 0 serves none"
-    )
     mqtt_host: Host = Field("127.0.0.1", description="the broker")
     mqtt_port: Port = Field(1883, description="its port for services")
-    mqtt_password: SecretStr = Field(
-        description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
-    )
 
 
-class IdentitySettings(Settings):
-    """What a service needs that changes identities in Keycloak and accounts in the broker."""
+class KeycloakSettings(PlaceSettings):
+    """What is needed to change identities in Keycloak."""
 
-    accounts_password: SecretStr = Field(description="password of the broker account `svc-accounts`")
     keycloak_url: str = Field(
         pattern=_URL,
         description="Keycloak's base URL; devices get `token_url` made of it; the firmware service needs it for "
@@ -86,6 +77,25 @@ class IdentitySettings(Settings):
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")
     keycloak_client_id: str = Field(min_length=1, description="the service's client in Keycloak")
     keycloak_client_secret: SecretStr = Field(description="its secret")
+
+
+class Settings(PlaceSettings):
+    """What every service needs to know of its neighbours."""
+
+    log_format: Literal["json", "console"] = Field("json", description="JSON, or lines for people")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least to log")
+    metrics_port: OptionalPort = Field(
+        0, description="port of the Prometheus metrics, on all interfaces; 0 serves none"
+    )
+    mqtt_password: SecretStr = Field(
+        description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
+    )
+
+
+class IdentitySettings(Settings, KeycloakSettings):
+    """What a service needs that changes identities in Keycloak and accounts in the broker."""
+
+    accounts_password: SecretStr = Field(description="password of the broker account `svc-accounts`")
 
 
 class KeySettings(Settings):
@@ -256,6 +266,20 @@ class FirmwareSettings(KeySettings):
         return self
 
 
+class BackupSettings(KeycloakSettings):
+    """What backup and restore need, which run where the services run."""
+
+    assets_url: str = Field(description="where images are kept, as the firmware service has it")
+    broker_accounts_file: Path | None = Field(
+        None,
+        description="the broker's `dynamic-security.json`, see [backup](operations.md#backup-and-restore); "
+        "without it claims and admins lose their passwords",
+    )
+    backup_passphrase: SecretStr | None = Field(
+        None, description="encrypts the backup; asked for if it is not given"
+    )
+
+
 class ToolSettings(BaseSettings):
     """What the admin tool takes from the environment where neither an option gives it nor the profile must."""
 
@@ -279,6 +303,7 @@ READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "registry": RegistrySettings,
     "rotator": RotatorSettings,
     "firmware": FirmwareSettings,
+    "backup": BackupSettings,
     "migrate": DatabaseSettings,
     "mdm": ToolSettings,
     "make": ScriptSettings,

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.store import Store
 from services.rotator.leader import Leadership
 from shared.broker_accounts import BrokerAccounts
+from shared.image_store import Store
 from shared.mqtt import Connection
 from shared.postgres import Database
 
@@ -128,8 +129,9 @@ class _Mortal:
     def take_hold(self) -> None:
         self._commits(Database)
         self._commits(Leadership)
-        self._calls(BrokerAccounts, "_command", lambda arguments: f"broker {arguments[0]}")
+        self._calls(BrokerAccounts, "command", lambda arguments: f"broker {arguments[0]}")
         self._calls(Connection, "publish", lambda arguments: _publication(arguments[0]))
+        self._calls(asyncpg.Connection, "copy_to_table", lambda arguments: f"copy {arguments[0]}")
         self._calls(Store, "put", lambda _: "store put")
         self._calls(Store, "delete", lambda _: "store delete")
         self._calls(httpx.AsyncClient, "send", lambda arguments: _request(arguments[0]))

@@ -15,9 +15,9 @@ from services.firmware.logs import Logs
 from services.firmware.notices import Notices
 from services.firmware.service import Firmware
 from services.firmware.shelf import Shelf
-from services.firmware.store import Store
 from shared import crypto, lifecycle, metrics, postgres
 from shared.errors import UnavailableError
+from shared.image_store import Store
 from shared.mqtt import Connection
 from shared.outbox import Outbox
 from shared.requests import Desk

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import db, domain, library, rollout_db, standing_db
 from services.firmware.rollout_domain import Fact
-from services.firmware.store import Store
 from shared import messages
 from shared.errors import ConflictError, FleetError, NotFoundError
+from shared.image_store import Store
 from shared.messages import FirmwareStage
 from shared.outbox import Outbox
 from shared.postgres import Database

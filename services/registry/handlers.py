@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from services.registry import audit
+from services.registry.accounts import Accounts
 from services.registry.claims import Claims
 from services.registry.commands import Commands
 from services.registry.configs import Configs
@@ -29,7 +30,7 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
     connection = desk.connection
     models, devices, configs = Models(registry), Devices(registry), Configs(registry)
     layers, commands = Layers(registry), Commands(registry)
-    claims = Claims(registry, desk.gate)
+    claims, accounts, reconciler = Claims(registry, desk.gate), Accounts(registry), Reconciler(registry)
     return [
         device_route(topics.STATUS, partial(on_status, Presences(registry))),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
@@ -47,7 +48,14 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
-        desk.route(admin.DOCTOR, Reconciler(registry).on_doctor, group=GROUP),
+        desk.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
+        desk.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
+        desk.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
+        desk.route(admin.ACCOUNT_LIST, accounts.list_all, group=GROUP),
+        desk.route(admin.ACCOUNT_ROLE, accounts.set_role, group=GROUP),
+        desk.route(admin.ACCOUNT_PASSWORD, accounts.set_password, group=GROUP),
+        desk.route(admin.ACCOUNT_REMOVE, accounts.remove, group=GROUP),
+        desk.route(admin.ACCOUNT_WHOAMI, accounts.who_am_i, group=GROUP),
         desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
         desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
         desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),

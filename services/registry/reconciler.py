@@ -1,9 +1,9 @@
 """The reconciler: compares database, Keycloak and broker, and mends what no longer agrees.
 
 The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
-accounts follow from both, and those of claims from the database alone. Only clients of our instance are touched,
-no device in a rotation is, and each thing is looked at once more right before it is mended, under the lock of
-whoever could be changing it.
+accounts follow from both, and those of claims and admins from the database alone. Only clients of our instance
+are touched, no device in a rotation is, and each thing is looked at once more right before it is mended, under
+the lock of whoever could be changing it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Final
 
 import structlog
 
-from services.registry import claim_db, db
+from services.registry import account_db, claim_db, db
 from services.registry.service import Registry
 from shared import admin, retained, topics
+from shared.access import Acl, acls
+from shared.admin import Role
+from shared.admin_accounts import AdminAccounts
 from shared.errors import FleetError, NotFoundError
 from shared.keycloak import Identity
 from shared.requests import Caller
@@ -45,9 +48,13 @@ class Reconciler:
 
     registry: Registry
 
-    async def on_doctor(self, caller: Caller, request: admin.Doctor) -> admin.Diagnosis:
+    async def on_doctor(self, _caller: Caller, _request: admin.Nothing) -> admin.Diagnosis:
         """Answer an admin who asks what does not agree."""
-        diagnosis = await self.run(repair=request.repair)
+        return await self.run(repair=False)
+
+    async def on_repair(self, caller: Caller, _: admin.Nothing) -> admin.Diagnosis:
+        """Mend what can be mended for an admin."""
+        diagnosis = await self.run(repair=True)
         if any(finding.repaired for finding in diagnosis.findings):
             caller.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
         return diagnosis
@@ -60,15 +67,18 @@ class Reconciler:
         clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
         accounts = await identities.accounts.devices()
         claim_accounts = await identities.accounts.claims()
+        admin_accounts = await AdminAccounts(identities.accounts).found()
         left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
         # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
         async with self.registry.database.transaction() as session:
             rows = await db.all_for_comparison(session)
             claims = await claim_db.reachable(session, window=self.registry.claim_window)
+            recorded = await account_db.every(session)
         talkers = {_client_id(topic) for topic in left}
         problems = [
             *self._compare(rows, clients, accounts, talkers),
             *self._compare_claims(claims, claim_accounts),
+            *self._compare_admins({row.name: Role(row.role) for row in recorded.values()}, admin_accounts),
         ]
         turn = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
@@ -118,6 +128,18 @@ class Reconciler:
             text = "mdm claim revoke, and mdm claim create for another"
             yield Problem(claim_id, "has no account in the broker", text, None)
 
+    def _compare_admins(self, recorded: dict[str, Role], accounts: dict[str, frozenset[Acl]]) -> Iterator[Problem]:
+        for name in sorted(accounts.keys() - recorded.keys() - {admin.BUILT_IN}):
+            mend = partial(self._mend_admin, name)
+            yield Problem(name, "is no admin account that is in the database", "remove the account", mend)
+        for name, role in recorded.items():
+            if name not in accounts:
+                text = "mdm admin password, which makes it again"
+                yield Problem(name, "has no account in the broker", text, None)
+            elif accounts[name] != acls(name, role):
+                text = f"has other rights in the broker than a {role}'s"
+                yield Problem(name, text, "as the database says", partial(self._mend_admin, name))
+
     async def _settle(self, problem: Problem, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.mend is not None:
@@ -143,6 +165,18 @@ class Reconciler:
             if claim_id in await claim_db.reachable(session, window=self.registry.claim_window):
                 return False
         await self.registry.identities.accounts.delete(claim_id)
+        return True
+
+    async def _mend_admin(self, name: str) -> bool:
+        """Make an admin's account in the broker agree with the row, or with there being none."""
+        accounts = AdminAccounts(self.registry.identities.accounts)
+        async with self.registry.database.transaction() as session:
+            await account_db.lock(session)
+            row = (await account_db.every(session)).get(name)
+            if row is None:
+                await accounts.delete(name)
+            else:
+                await accounts.set_role(name, Role(row.role))
         return True
 
     async def _mend_account(self, client_id: str, *, anew: bool) -> bool:

@@ -1,5 +1,6 @@
 """The admin's operations: what a command line may ask of which service, declared once, a module for each noun."""
 
+from shared.admin.accounts import *
 from shared.admin.care import *
 from shared.admin.claims import *
 from shared.admin.commands import *

@@ -6,14 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
 
-from shared.admin.operation import Operation, Request, Result
+from shared.admin.operation import Nothing, Operation, Request, Result, Role
 from shared.messages import Line
-
-
-class Doctor(Request):
-    """Compare database, Keycloak and broker; with `repair`, mend what can be mended."""
-
-    repair: bool = False
 
 
 class Finding(Result):
@@ -57,5 +51,8 @@ class Audit(Result):
     entries: list[AuditView]
 
 
-DOCTOR = Operation("registry", "doctor", "run", Doctor, Diagnosis)
-AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False)
+DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, once=False, role=Role.VIEWER)
+"""Compare database, Keycloak and broker."""
+DOCTOR_REPAIR = Operation("registry", "doctor", "repair", Nothing, Diagnosis)
+"""Compare them, and mend what can be mended."""
+AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False, role=Role.VIEWER)

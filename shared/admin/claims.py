@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.admin.names import ModelCode, Tags
-from shared.admin.operation import Operation, Removed, Request, Result
+from shared.admin.operation import Operation, Removed, Request, Result, Role
 from shared.messages import Uid
 
 ClaimId = Annotated[str, Field(pattern=r"^claim-[a-z0-9]{8}$")]
@@ -123,9 +123,11 @@ class ClaimRequestRef(Request):
 
 
 CLAIM_ADD = Operation("registry", "claim", "add", ClaimAdd, ClaimAdded)
-CLAIM_LIST = Operation("registry", "claim", "list", ClaimList, ClaimViews, once=False)
+CLAIM_LIST = Operation("registry", "claim", "list", ClaimList, ClaimViews, once=False, role=Role.VIEWER)
 CLAIM_REVOKE = Operation("registry", "claim", "revoke", ClaimRef, ClaimView)
-CLAIM_REQUESTS = Operation("registry", "claim", "requests", ClaimRequests, ClaimRequestViews, once=False)
+CLAIM_REQUESTS = Operation(
+    "registry", "claim", "requests", ClaimRequests, ClaimRequestViews, once=False, role=Role.VIEWER
+)
 CLAIM_APPROVE = Operation("registry", "claim", "approve", ClaimRequestRef, ClaimRequestView)
 CLAIM_DENY = Operation("registry", "claim", "deny", ClaimRequestRef, ClaimRequestView)
 CLAIM_FORGET = Operation("registry", "claim", "forget", ClaimRequestRef, Removed)

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from shared.admin.names import CommandName, DeviceName, PageSize, Selection
-from shared.admin.operation import Operation, Request, Result
+from shared.admin.operation import Operation, Request, Result, Role
 from shared.messages import Count, Document
 
 MAX_BATCH: Final = 10_000
@@ -102,6 +102,6 @@ class Commands(Result):
     commands: list[CommandView]
 
 
-COMMAND_SEND = Operation("registry", "command", "send", CommandSend, CommandSent)
-COMMAND_SHOW = Operation("registry", "command", "show", CommandShow, CommandBatch, once=False)
-COMMAND_LIST = Operation("registry", "command", "list", CommandList, Commands, once=False)
+COMMAND_SEND = Operation("registry", "command", "send", CommandSend, CommandSent, role=Role.OPERATOR)
+COMMAND_SHOW = Operation("registry", "command", "show", CommandShow, CommandBatch, once=False, role=Role.VIEWER)
+COMMAND_LIST = Operation("registry", "command", "list", CommandList, Commands, once=False, role=Role.VIEWER)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.admin.names import DeviceName, Tag
-from shared.admin.operation import Nothing, Operation, Request, Result
+from shared.admin.operation import Nothing, Operation, Request, Result, Role
 from shared.messages import Count, Document, TrialSeconds
 
 
@@ -161,12 +161,14 @@ class LayerResult(Result):
     devices: list[str]
 
 
-CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult)
-CONFIG_GET = Operation("registry", "config", "get", ConfigGet, ConfigView, once=False)
-CONFIG_HISTORY = Operation("registry", "config", "history", ConfigHistory, ConfigVersions, once=False)
-CONFIG_DIFF = Operation("registry", "config", "diff", ConfigDiff, ConfigChanges, once=False)
-CONFIG_ROLLBACK = Operation("registry", "config", "rollback", ConfigRollback, ConfigSetResult)
-LAYER_SET = Operation("registry", "layer", "set", LayerSet, LayerResult)
-LAYER_SHOW = Operation("registry", "layer", "show", LayerRef, LayerView, once=False)
-LAYER_LIST = Operation("registry", "layer", "list", Nothing, Layers, once=False)
-LAYER_REMOVE = Operation("registry", "layer", "remove", LayerRef, LayerResult)
+CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult, role=Role.OPERATOR)
+CONFIG_GET = Operation("registry", "config", "get", ConfigGet, ConfigView, once=False, role=Role.VIEWER)
+CONFIG_HISTORY = Operation(
+    "registry", "config", "history", ConfigHistory, ConfigVersions, once=False, role=Role.VIEWER
+)
+CONFIG_DIFF = Operation("registry", "config", "diff", ConfigDiff, ConfigChanges, once=False, role=Role.VIEWER)
+CONFIG_ROLLBACK = Operation("registry", "config", "rollback", ConfigRollback, ConfigSetResult, role=Role.OPERATOR)
+LAYER_SET = Operation("registry", "layer", "set", LayerSet, LayerResult, role=Role.OPERATOR)
+LAYER_SHOW = Operation("registry", "layer", "show", LayerRef, LayerView, once=False, role=Role.VIEWER)
+LAYER_LIST = Operation("registry", "layer", "list", Nothing, Layers, once=False, role=Role.VIEWER)
+LAYER_REMOVE = Operation("registry", "layer", "remove", LayerRef, LayerResult, role=Role.OPERATOR)

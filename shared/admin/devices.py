@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.admin.names import DeviceName, ModelCode, Tag, Tags
-from shared.admin.operation import Operation, Removed, Request, Result
+from shared.admin.operation import Operation, Removed, Request, Result, Role
 from shared.messages import Count, Line
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
@@ -97,10 +97,10 @@ class Package(Result):
     ca_certificate: str | None
 
 
-DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView)
-DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False)
-DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False)
-DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView)
+DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView, role=Role.OPERATOR)
+DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False, role=Role.VIEWER)
+DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False, role=Role.VIEWER)
+DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView, role=Role.OPERATOR)
 DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
 DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, once=False)
 DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)

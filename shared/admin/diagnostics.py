@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AwareDatetime, Base64Bytes, Field
 
 from shared.admin.names import DeviceName, PageSize, Selection
-from shared.admin.operation import Nothing, Operation, Removed, Request, Result
+from shared.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.admin.secrets import SecretsRekeyed
 from shared.messages import Count, LogLevel
 
@@ -102,9 +102,9 @@ class LogLines(Result):
     next: int
 
 
-COREDUMP_LIST = Operation("firmware", "coredump", "list", CoreDumpList, CoreDumps, once=False)
-COREDUMP_SHOW = Operation("firmware", "coredump", "show", CoreDumpRef, CoreDumpView, once=False)
+COREDUMP_LIST = Operation("firmware", "coredump", "list", CoreDumpList, CoreDumps, once=False, role=Role.VIEWER)
+COREDUMP_SHOW = Operation("firmware", "coredump", "show", CoreDumpRef, CoreDumpView, once=False, role=Role.VIEWER)
 COREDUMP_READ = Operation("firmware", "coredump", "read", CoreDumpRead, CoreDumpBytes, once=False)
 COREDUMP_DELETE = Operation("firmware", "coredump", "delete", CoreDumpRef, Removed)
 COREDUMP_REKEY = Operation("firmware", "secrets", "rekey", Nothing, SecretsRekeyed)
-LOG_LIST = Operation("firmware", "log", "list", LogList, LogLines, once=False)
+LOG_LIST = Operation("firmware", "log", "list", LogList, LogLines, once=False, role=Role.VIEWER)

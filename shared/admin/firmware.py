@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, EncodedBytes, EncoderProtocol, Field
 
 from shared.admin.models import MAX_IMAGE_BYTES
 from shared.admin.names import ModelCode, PageSize
-from shared.admin.operation import Operation, Removed, Request, Result
+from shared.admin.operation import Operation, Removed, Request, Result, Role
 from shared.image_signature import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from shared.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
 
@@ -184,16 +184,16 @@ class Keys(Result):
     keys: list[KeyView]
 
 
-UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload, once=False)
-UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False)
-UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView)
-IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False)
-IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False)
-IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView)
-IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed)
-IMAGE_PIN = Operation("firmware", "image", "pin", ImageRef, ImageView)
-IMAGE_UNPIN = Operation("firmware", "image", "unpin", ImageRef, ImageView)
+UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload, once=False, role=Role.OPERATOR)
+UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False, role=Role.OPERATOR)
+UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView, role=Role.OPERATOR)
+IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False, role=Role.VIEWER)
+IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False, role=Role.VIEWER)
+IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView, role=Role.OPERATOR)
+IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed, role=Role.OPERATOR)
+IMAGE_PIN = Operation("firmware", "image", "pin", ImageRef, ImageView, role=Role.OPERATOR)
+IMAGE_UNPIN = Operation("firmware", "image", "unpin", ImageRef, ImageView, role=Role.OPERATOR)
 IMAGE_DELETE = Operation("firmware", "image", "delete", ImageRef, Removed)
 KEY_ADD = Operation("firmware", "key", "add", KeyAdd, Keys)
-KEY_LIST = Operation("firmware", "key", "list", KeyList, Keys, once=False)
+KEY_LIST = Operation("firmware", "key", "list", KeyList, Keys, once=False, role=Role.VIEWER)
 KEY_REMOVE = Operation("firmware", "key", "remove", KeyRef, Keys)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from shared.admin.names import CommandName, ModelCode
-from shared.admin.operation import Nothing, Operation, Removed, Request, Result
+from shared.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.messages import Document, Line
 
 Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
@@ -77,6 +77,6 @@ class Models(Result):
 
 
 MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
-MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False)
+MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False, role=Role.VIEWER)
 MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelChanged)
 MODEL_REMOVE = Operation("registry", "model", "remove", ModelRef, Removed)

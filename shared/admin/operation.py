@@ -9,6 +9,7 @@ The same `request_id` has one effect and one answer, however often it arrives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -62,12 +63,26 @@ R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 
 
+class Role(StrEnum):
+    """What an admin account may do: read what is no secret, do the daily work too, or do everything."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Say whether who has this role may do all that is for the other one."""
+        ranks = list(Role)
+        return ranks.index(self) >= ranks.index(other)
+
+
 @dataclass(frozen=True)
 class Operation(Generic[R, A]):
     """Something an admin can ask of a service.
 
     `once` says that the answer is recorded, so that a repeated request_id gets the same one; a question that
-    changes nothing, or whose answer holds a secret, is simply answered again.
+    changes nothing, or whose answer holds a secret, is simply answered again. `role` is the least that its account
+    must have: the broker takes the request of no other.
     """
 
     service: str
@@ -77,6 +92,7 @@ class Operation(Generic[R, A]):
     result: type[A]
     once: bool = True
     max_bytes: int = 128 * 1024
+    role: Role = Role.ADMIN
 
     @property
     def name(self) -> str:

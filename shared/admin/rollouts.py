@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.admin.names import ModelCode, Named, PageSize, Tags
-from shared.admin.operation import Operation, Request, Result
+from shared.admin.operation import Operation, Request, Result, Role
 from shared.messages import Version
 
 Share = Annotated[str, Field(pattern=r"^([0-9]{1,7}|[0-9]{1,2}%|100%)$")]
@@ -209,10 +209,14 @@ class Rollouts(Result):
     rollouts: list[RolloutView]
 
 
-ROLLOUT_PREFLIGHT = Operation("firmware", "rollout", "preflight", RolloutPreflight, RolloutFindings, once=False)
-ROLLOUT_START = Operation("firmware", "rollout", "start", RolloutStart, RolloutStatus)
-ROLLOUT_STATUS = Operation("firmware", "rollout", "status", RolloutShow, RolloutStatus, once=False)
-ROLLOUT_LIST = Operation("firmware", "rollout", "list", RolloutList, Rollouts, once=False)
-ROLLOUT_PAUSE = Operation("firmware", "rollout", "pause", RolloutRef, RolloutStatus)
-ROLLOUT_RESUME = Operation("firmware", "rollout", "resume", RolloutRef, RolloutStatus)
-ROLLOUT_ABORT = Operation("firmware", "rollout", "abort", RolloutAbort, RolloutStatus)
+ROLLOUT_PREFLIGHT = Operation(
+    "firmware", "rollout", "preflight", RolloutPreflight, RolloutFindings, once=False, role=Role.VIEWER
+)
+ROLLOUT_START = Operation("firmware", "rollout", "start", RolloutStart, RolloutStatus, role=Role.OPERATOR)
+ROLLOUT_STATUS = Operation(
+    "firmware", "rollout", "status", RolloutShow, RolloutStatus, once=False, role=Role.VIEWER
+)
+ROLLOUT_LIST = Operation("firmware", "rollout", "list", RolloutList, Rollouts, once=False, role=Role.VIEWER)
+ROLLOUT_PAUSE = Operation("firmware", "rollout", "pause", RolloutRef, RolloutStatus, role=Role.OPERATOR)
+ROLLOUT_RESUME = Operation("firmware", "rollout", "resume", RolloutRef, RolloutStatus, role=Role.OPERATOR)
+ROLLOUT_ABORT = Operation("firmware", "rollout", "abort", RolloutAbort, RolloutStatus, role=Role.OPERATOR)

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, model_validator
 
 from shared.admin.names import DeviceName, Named, PageSize, Selection
-from shared.admin.operation import Operation, Request, Result
+from shared.admin.operation import Operation, Request, Result, Role
 from shared.messages import Count
 
 
@@ -123,7 +123,11 @@ class Rotations(Result):
     next: int | None = None
 
 
-ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued)
-ROTATION_CANCEL = Operation("rotator", "rotation", "cancel", RotationCancel, RotationCancelled)
-ROTATION_STATUS = Operation("rotator", "rotation", "status", RotationStatus, RotationOverview, once=False)
-ROTATION_HISTORY = Operation("rotator", "rotation", "history", RotationHistory, Rotations, once=False)
+ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued, role=Role.OPERATOR)
+ROTATION_CANCEL = Operation("rotator", "rotation", "cancel", RotationCancel, RotationCancelled, role=Role.OPERATOR)
+ROTATION_STATUS = Operation(
+    "rotator", "rotation", "status", RotationStatus, RotationOverview, once=False, role=Role.VIEWER
+)
+ROTATION_HISTORY = Operation(
+    "rotator", "rotation", "history", RotationHistory, Rotations, once=False, role=Role.VIEWER
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime
 
-from shared.admin.operation import Nothing, Operation, Result
+from shared.admin.operation import Nothing, Operation, Result, Role
 
 
 class RotationScheduleView(Result):
@@ -16,4 +16,6 @@ class RotationScheduleView(Result):
     next: list[AwareDatetime]
 
 
-ROTATION_SCHEDULE = Operation("rotator", "rotation", "schedule", Nothing, RotationScheduleView, once=False)
+ROTATION_SCHEDULE = Operation(
+    "rotator", "rotation", "schedule", Nothing, RotationScheduleView, once=False, role=Role.VIEWER
+)

@@ -507,7 +507,7 @@ async def test_what_admins_and_machines_did_is_in_the_audit_log(fleet: Fleet) ->
 
 
 async def findings(fleet: Fleet, claim: ClaimPackage, *, repair: bool) -> list[tuple[str, bool]]:
-    found = (await fleet.ask(admin.DOCTOR, repair=repair)).findings
+    found = (await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)).findings
     return [(finding.problem, finding.repaired) for finding in found if finding.client_id == claim.account]
 
 
@@ -523,7 +523,7 @@ async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fle
     for claim in (revoked, expired, unknown):
         assert await findings(fleet, claim, repair=False) == [("is no claim that is in force", False)]
         assert claim.account in await credentials.broker_accounts(stack.endpoints)
-    await fleet.ask(admin.DOCTOR, repair=True)
+    await fleet.ask(admin.DOCTOR_REPAIR)
     accounts = await credentials.broker_accounts(stack.endpoints)
     assert {claim.account for claim in (revoked, expired, unknown, live)} & set(accounts) == {live.account}
 

@@ -74,7 +74,7 @@ async def do(fleet: Fleet, model: Model, deed: Deed, number: int) -> None:
                 model.overrides.append(model.overrides[0])
             await fleet.ask(admin.CONFIG_ROLLBACK, device=device, version=1)
         case Deed.REPAIR:
-            await fleet.ask(admin.DOCTOR, repair=True)
+            await fleet.ask(admin.DOCTOR_REPAIR)
 
 
 async def check(fleet: Fleet, model: Model) -> None:

@@ -30,7 +30,7 @@ async def behind_our_back(stack: Stack, command: str, client_id: str, **argument
 
 
 async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:
-    diagnosis = await fleet.ask(admin.DOCTOR, repair=repair)
+    diagnosis = await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
     return [finding for finding in diagnosis.findings if finding.client_id == package.client_id]
 
 
@@ -50,10 +50,10 @@ async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fl
 async def test_a_repair_that_is_asked_for_again_and_again_is_done_once(fleet: Fleet, stack: Stack) -> None:
     """The tool repeats its request every 2 s, and a repair may take longer."""
     package = await fleet.device()
-    request = admin.Doctor(request_id=uuid4().hex, repair=True)
-    first = await fleet.admin.call(admin.DOCTOR, request)
+    request = admin.Nothing(request_id=uuid4().hex)
+    first = await fleet.admin.call(admin.DOCTOR_REPAIR, request)
     await behind_our_back(stack, "deleteClient", package.client_id)
-    assert await fleet.admin.call(admin.DOCTOR, request) == first
+    assert await fleet.admin.call(admin.DOCTOR_REPAIR, request) == first
     assert not await credentials.broker_accepts(package)
 
 
@@ -111,7 +111,7 @@ async def test_a_client_without_a_row_is_removed_and_one_of_another_instance_is_
     for package in (ours, foreign):
         await behind_our_back(stack, "deleteClient", package.client_id)
     await run(stack, "DELETE FROM mdm.devices WHERE key = ANY($1)", [ours.device_key, foreign.device_key])
-    await fleet.ask(admin.DOCTOR, repair=True)
+    await fleet.ask(admin.DOCTOR_REPAIR)
     assert await keycloak_clients(stack, model) == [foreign.client_id]
 
 
@@ -171,8 +171,8 @@ async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: 
     await asyncio.to_thread(stack.broker.start)
     assert not await credentials.broker_accepts(packages[0])
     # The devices of all other tests are mended too.
-    repair = admin.Doctor(request_id=uuid4().hex, repair=True)
-    await fleet.admin.call(admin.DOCTOR, repair, timeout_s=300)
+    repair = admin.Nothing(request_id=uuid4().hex)
+    await fleet.admin.call(admin.DOCTOR_REPAIR, repair, timeout_s=300)
     for package in packages:
         assert await credentials.broker_accepts(package)
     ours = {package.client_id for package in packages}

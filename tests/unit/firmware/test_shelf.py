@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.firmware.shelf import Shelf
-from services.firmware.store import Store
 from shared.errors import InvalidInputError, UnavailableError
+from shared.image_store import Store
 
 ONE, OTHER = bytes(8 * 1024 * 1024), b"\x01" * 8 * 1024 * 1024
 

@@ -1,0 +1,146 @@
+"""`mdm backup` and `mdm restore`: the whole system in one encrypted file.
+
+Unlike all other commands these run where the services run, with the services' settings in the environment: the
+broker lets no admin have the devices' secrets (ADR 0012).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from pydantic import SecretStr
+
+from cli import output, passwords, session
+from shared.errors import ConflictError, InvalidInputError
+
+if TYPE_CHECKING:
+    from services.backup.make import Made, Watch
+    from services.backup.restore import Restored
+
+MIN_PASSPHRASE: Final = 12
+_PARTS: Final = "database, keycloak, broker or images"
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
+
+
+def backup(
+    ctx: typer.Context,
+    file: File,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write database, secrets, broker accounts and images into one file, encrypted with a passphrase.
+
+    It needs the settings of the services in the environment, and may be run while they run. The passphrase is
+    MDM_BACKUP_PASSPHRASE, or is asked for.
+    """
+    # The services' libraries are not for every start of the tool.
+    from services.backup import make  # noqa: PLC0415
+    from shared.environment import load  # noqa: PLC0415
+    from shared.settings import BackupSettings  # noqa: PLC0415
+
+    here, settings = session.of(ctx), load(BackupSettings)
+    if file.exists() and not force:
+        raise ConflictError(f"file: {file} exists; --force replaces it")
+    passphrase = _passphrase(twice=True)
+    if len(passphrase.get_secret_value()) < MIN_PASSPHRASE:
+        raise InvalidInputError(f"passphrase: must have at least {MIN_PASSPHRASE} characters")
+    with _watched() as watch:
+        made = asyncio.run(make.write(settings, file, passphrase, watch=watch))
+    here.show(made, _print_made)
+    if made.without_secret or made.missing_images:
+        raise typer.Exit(1)
+
+
+def restore(
+    ctx: typer.Context,
+    file: File,
+    *,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help=f"Only {_PARTS}; may be repeated.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Destroy a database that is not empty.")] = False,
+) -> None:
+    """Put a backup back, or parts of it, while all services are stopped; what has survived goes before the backup.
+
+    It needs the settings of the services in the environment. If it is cut off, run it again.
+    """
+    from services.backup.restore import Part, Restore  # noqa: PLC0415
+    from shared.environment import load  # noqa: PLC0415
+    from shared.settings import BackupSettings  # noqa: PLC0415
+
+    here, settings = session.of(ctx), load(BackupSettings)
+    try:
+        parts = frozenset(map(Part, only)) if only else frozenset(Part)
+    except ValueError:
+        raise InvalidInputError(f"only: must be {_PARTS}") from None
+    passphrase = _passphrase()
+    try:
+        with file.open("rb") as opened, _watched() as watch:
+            restored = asyncio.run(Restore(settings, opened, passphrase, parts, watch).run(replace=replace))
+    except OSError as error:
+        raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
+    here.show(restored, _print_restored)
+    if restored.without_secret or restored.newer or restored.unknown:
+        raise typer.Exit(1)
+
+
+def _passphrase(*, twice: bool = False) -> SecretStr:
+    return passwords.ask("passphrase", variable="MDM_BACKUP_PASSPHRASE", twice=twice)
+
+
+@contextmanager
+def _watched() -> Iterator[Watch]:
+    with output.progress(in_bytes=False) as bar:
+        task = bar.add_task("")
+        yield lambda doing, done, whole: bar.update(task, description=doing, completed=done, total=whole)
+
+
+def _print_made(made: Made) -> None:
+    output.print_facts(
+        {
+            "made": made.created_at,
+            "devices": made.devices,
+            "images": made.images,
+            "broker accounts": made.has_broker,
+            "devices without a secret in Keycloak": made.without_secret,
+            "images whose bytes are missing": made.missing_images,
+        }
+    )
+    if not made.has_broker:
+        output.print_note("without MDM_BROKER_ACCOUNTS_FILE, the passwords of claims and admins are not in it")
+
+
+def _print_restored(restored: Restored) -> None:
+    output.print_facts(
+        {
+            "backup of": restored.created_at,
+            "parts": restored.parts,
+            "devices": restored.devices,
+            "secrets put into Keycloak": restored.secrets_restored,
+            "secrets that Keycloak had": restored.secrets_kept,
+            "images": restored.images,
+            "broker accounts": restored.accounts_file,
+            "without a secret": restored.without_secret,
+            "with a newer secret than the backup": restored.newer,
+            "in a rotation at the backup": restored.in_rotation,
+            "newer than the backup": restored.adopted,
+            "unknown to the backup": restored.unknown,
+        }
+    )
+    if restored.adopted:
+        output.print_note("devices newer than the backup have no tags, and their model's configuration")
+    if restored.unknown:
+        output.print_note("what is unknown to the backup is removed by the registry at its start")
+    if restored.without_secret or restored.newer:
+        output.print_note("devices without a secret, or with a newer one, need `mdm device reissue`")
+    if restored.secrets_restored:
+        output.print_note(
+            f"a device whose secret was changed after {output.cell(restored.created_at)} has another one: "
+            "those that do not come online (`mdm device list`) need `mdm device reissue`"
+        )

@@ -1,0 +1,53 @@
+"""What the broker lets an admin account read and write: the ACLs of the account's own role.
+
+They are made of the declared operations. A role has topics with the account's name in them, so that each account
+needs a role of its own: a pattern of the ACL file would hold for devices and claims too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared import admin, topics
+from shared.admin import Operation, Role
+
+OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = tuple(
+    each for each in vars(admin).values() if isinstance(each, Operation)
+)
+_SEND: Final = "publishClientSend"
+_RECEIVE: Final = "publishClientReceive"
+# The plugin goes by priority, and by the first ACL that fits among equals.
+_RULE: Final = 0
+_EXCEPTION: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """One line of a role, as the dynamic-security plugin has it."""
+
+    acltype: str
+    topic: str
+    priority: int
+    allow: bool
+
+
+def acls(account: str, role: Role) -> frozenset[Acl]:
+    """Return all that an account may do; the refusal of everything else keeps the ACL file's patterns out."""
+    readable = (
+        f"{topics.PREFIX}/replies/{account}/#",
+        topics.EVENT.filter,
+        topics.SERVICE_STATUS.filter,
+        topics.STATUS.filter,
+    )
+    writable = (operation.topic.of(account=account) for operation in OPERATIONS if role.includes(operation.role))
+    return frozenset(
+        [
+            Acl(_SEND, "#", _RULE, allow=False),
+            Acl(_RECEIVE, "#", _RULE, allow=False),
+            # In a shared subscription it would take others' messages away from the services.
+            Acl("subscribePattern", "$share/#", _EXCEPTION, allow=False),
+            *(Acl(_SEND, topic, _EXCEPTION, allow=True) for topic in writable),
+            *(Acl(_RECEIVE, topic, _EXCEPTION, allow=True) for topic in readable),
+        ]
+    )
