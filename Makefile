@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs bench standins clean
+.PHONY: help setup run test check format docs asyncapi bench standins clean
 UV := scripts/uv
 
 help:  ## Show what make can do
@@ -27,6 +27,9 @@ format:  ## Format the code and mend what can be mended
 docs: setup  ## Draw the state diagram in docs/rotation.md anew
 	@$(UV) run --frozen python -m services.rotator.diagram
 
+asyncapi: setup  ## Make docs/asyncapi.yaml and docs/api.md anew from the declared topics and operations
+	@$(UV) run --frozen python -m tools.api
+
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
@@ -34,4 +37,4 @@ standins: setup  ## The integration tests on containers made from Debian package
 	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)
 
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage tests/asyncapi/node_modules
