@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs asyncapi bench standins clean
+.PHONY: help setup run test check format docs asyncapi vectors bench standins clean
 UV := scripts/uv
 
 help:  ## Show what make can do
@@ -29,6 +29,9 @@ docs: setup  ## Draw the state diagram in docs/rotation.md anew
 
 asyncapi: setup  ## Make docs/asyncapi.yaml and docs/api.md anew from the declared topics and operations
 	@$(UV) run --frozen python -m tools.api
+
+vectors: setup  ## Make the test vectors for devices in docs/vectors anew
+	@$(UV) run --frozen python -m tools.vectors
 
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
