@@ -185,6 +185,8 @@ class FirmwareSettings(KeySettings):
         return self
 
     rollout_sweep_s: float = Field(1, gt=0, description="between two looks at the open rollouts")
+    homeassistant: bool = Field(default=False, description="whether Home Assistant is told of the devices")
+    homeassistant_refresh_s: float = Field(3600, gt=0, description="how often it is told of all of them again")
 
 
 S = TypeVar("S", bound=Settings)

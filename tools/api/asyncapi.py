@@ -10,7 +10,7 @@ from tools.api import model
 from tools.api.model import PARAMETERS, ROLES, Channel, Schema
 
 _BINDING: Final = "0.2.0"
-_SERVERS: Final = {"device": "devices", "machine": "claims", "admin": "services"}
+_SERVERS: Final = {"device": "devices", "machine": "claims", "homeassistant": "services", "admin": "services"}
 _DESCRIPTION: Final = """\
 What a device, a machine with a claim, and an admin's tool say to the services of device-mdm over MQTT.
 
@@ -133,7 +133,7 @@ def _servers() -> Schema:
             "host": "broker.example.org:1883",
             "protocol": "mqtt",
             "protocolVersion": "5.0",
-            "description": "For services and admins' tools, on an inner network.",
+            "description": "For services, admins' tools and Home Assistant, on an inner network.",
             "security": security,
         },
     }

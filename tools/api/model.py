@@ -1,7 +1,8 @@
 """The API as others see it: what each kind of client sends and receives, read from the declarations.
 
 Everything is told from the side of the one who builds on it. The application is a client of the broker: a device,
-a machine with a claim, or an admin's tool. What it publishes is `send`, what it subscribes to is `receive`.
+a machine with a claim, an admin's tool, or Home Assistant. What it publishes is `send`, what it subscribes to is
+`receive`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ Schema = dict[str, Any]
 ROLES: Final = {
     "device": "A device: it speaks below `d/{client_id}/up` and is spoken to below `d/{client_id}/down`.",
     "machine": "A machine without an identity, which asks for one by a claim.",
+    "homeassistant": "Home Assistant, which is told of the devices if the setting `MDM_HOMEASSISTANT` says so.",
     "admin": "An admin's tool, such as `mdm`: it asks services, and hears what happens.",
 }
 PARAMETERS: Final = {
@@ -126,6 +128,8 @@ def _uses(topic: Topic[Any]) -> tuple[tuple[str, Action], ...]:
         return (("device", "receive"),)
     if levels[0] == "claim":
         return (("machine", "send" if levels[-1] == "request" else "receive"),)
+    if levels[0] == "homeassistant":
+        return (("homeassistant", "receive"),)
     if levels[0] in {"events", "services"}:
         return (("admin", "receive"),)
     raise ValueError(f"{topic.template}: nobody is known to use it")

@@ -33,6 +33,7 @@ Who may ask: {writers}. Who reads the answers: {readers}.
 _TITLES: Final = {
     "device": "What devices say and hear",
     "machine": "What machines with a claim say and hear",
+    "homeassistant": "What Home Assistant hears",
     "admin": "What admins hear",
 }
 _OBJECT: Final = "#/components/schemas/"

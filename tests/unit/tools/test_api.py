@@ -67,7 +67,14 @@ def test_what_a_device_says_it_sends_and_what_it_is_told_it_receives(document: d
 
 def test_only_what_is_declared_as_retained_is_so(document: dict[str, Any]) -> None:
     retained = {name for name, one in document["operations"].items() if one["bindings"]["mqtt"]["retain"]}
-    assert retained == {"device.status", "admin.status", "admin.serviceStatus"}
+    assert retained == {
+        "device.status",
+        "admin.status",
+        "admin.serviceStatus",
+        "homeassistant.homeassistantDiscovery",
+        "homeassistant.homeassistantUpdate",
+        "homeassistant.homeassistantDiagnostics",
+    }
 
 
 def test_a_request_is_answered_with_its_own_result_or_a_refusal(document: dict[str, Any]) -> None:
