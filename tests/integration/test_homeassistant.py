@@ -168,11 +168,10 @@ async def test_what_the_broker_has_lost_is_told_again_by_the_timer(
 ) -> None:
     package = await fleet.device()
     await home.until(DIAGNOSTICS, package, lambda said: said)
-    async with system.altered("firmware", MDM_HOMEASSISTANT="true", MDM_HOMEASSISTANT_REFRESH_S="0.5"):
+    async with another(system, MDM_HOMEASSISTANT="true", MDM_HOMEASSISTANT_REFRESH_S="0.5"):
         await lose(stack, home, package)
         for topic in TOPICS:
             await home.until(topic, package, lambda said: said)
-    await asyncio.to_thread(restart, system)
 
 
 async def test_what_was_lost_while_the_service_was_down_is_made_up_for_at_its_start(
@@ -198,12 +197,13 @@ async def test_a_service_that_is_to_tell_nothing_takes_all_back_that_is_its_own(
     foreign = DISCOVERY.of(client_id="of-another-program")
     async with account_client(stack.endpoints, "svc-firmware") as client:
         await client.publish(foreign, b'{"not":"ours"}', qos=1, retain=True)
-        async with system.altered("firmware"):
+        async with another(system, MDM_HOMEASSISTANT="false"):
             for topic in TOPICS:
                 await home.until(topic, package, lambda said: said == {})
         await client.publish(foreign, b"", qos=1, retain=True)
+        await home.has_heard(foreign, b"")
     assert home.heard(foreign) == [b'{"not":"ours"}', b""]
-    await asyncio.to_thread(restart, system)
+    await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, name="told again")
     await home.until(DISCOVERY, package, lambda said: said)
 
 
@@ -272,7 +272,10 @@ async def lose(stack: Stack, home: Home, package: Package) -> None:
         await home.has_heard(topic.of(client_id=package.client_id), b"")
 
 
-def restart(system: System) -> None:
-    """Start the firmware service as the tests here want it."""
-    system.stop("firmware")
-    system.start("firmware", name=None, fate=None, MDM_HOMEASSISTANT="true")
+@asynccontextmanager
+async def another(system: System, **settings: str) -> AsyncIterator[None]:
+    """Run one more firmware service until the block ends."""
+    name = "firmware-another"
+    await asyncio.to_thread(lambda: system.start("firmware", name=name, fate=None, **settings))
+    yield
+    await asyncio.to_thread(system.stop, name)
