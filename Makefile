@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs bench standins clean
+.PHONY: help setup run test check format docs asyncapi vectors bench standins clean
 UV := scripts/uv
 WORKERS ?= 2
 
@@ -29,6 +29,12 @@ docs: setup  ## Make anew what docs/ have of the code: the diagram in rotation.m
 	@$(UV) run --frozen python -m services.rotator.diagram
 	@$(UV) run --frozen python -m shared.settings_document
 
+asyncapi: setup  ## Make docs/asyncapi.yaml and docs/api.md anew from the declared topics and operations
+	@$(UV) run --frozen python -m tools.api
+
+vectors: setup  ## Make the test vectors for devices in docs/vectors anew
+	@$(UV) run --frozen python -m tools.vectors
+
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
@@ -36,4 +42,4 @@ standins: setup  ## The integration tests on containers made from Debian package
 	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)
 
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage tests/asyncapi/node_modules

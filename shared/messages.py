@@ -46,7 +46,13 @@ def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return document
 
 
-Document = Annotated[dict[str, JsonValue], AfterValidator(storable)]
+Document = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(storable),
+    Field(
+        description="A JSON object of at most 32 KiB, at most 64 levels deep, without NaN, infinity and U+0000."
+    ),
+]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
 """As an ESP32 image names it; images built by Arduino have spaces in it."""

@@ -45,12 +45,26 @@ class Outbox:
         **names: str,
     ) -> None:
         """Publish `message` once the session's transaction has committed, unless `expires_at` has passed."""
+        self._add(session, topic, topic.encode(message), expires_at, names)
+
+    def clear(self, session: AsyncSession, topic: Topic[Any], **names: str) -> None:
+        """Have the broker forget the retained message of a topic once the session's transaction has committed."""
+        self._add(session, topic, b"", None, names)
+
+    def _add(
+        self,
+        session: AsyncSession,
+        topic: Topic[Any],
+        payload: bytes,
+        expires_at: datetime | None,
+        names: Mapping[str, str],
+    ) -> None:
         session.info[RINGS] = True
         session.add(
             OutboxMessage(
                 service=self.service,
                 topic=topic.of(**names),
-                payload=topic.encode(message),
+                payload=payload,
                 qos=topic.qos,
                 retain=topic.retain,
                 expires_at=expires_at,

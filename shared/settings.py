@@ -249,6 +249,13 @@ class FirmwareSettings(KeySettings):
         10_000, ge=1, description="lines of one device's log (a tenth more at times); older ones are removed"
     )
     rollout_sweep_s: Seconds = Field(1, description="between two looks at the open rollouts")
+    homeassistant: bool = Field(
+        default=False,
+        description="whether [Home Assistant](operations.md#home-assistant) is told of the devices",
+    )
+    homeassistant_refresh_s: Seconds = Field(
+        3600, description="how often it is told of all of them again, beside at each change"
+    )
 
     @model_validator(mode="after")
     def _http_is_whole(self) -> Self:

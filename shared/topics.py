@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from shared import messages
+from shared import homeassistant, messages
 from shared.errors import MessageRefusedError
 
 PREFIX = "mdm/v1"
@@ -34,7 +34,8 @@ class Topic(Generic[M]):
     """A topic, its payload and its quality of service, declared once.
 
     `template` has a `{name}` for each level that varies; `model` is the payload, or `bytes` for a raw one;
-    a larger payload than `max_bytes` is refused before it is parsed.
+    a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None is said as
+    null, to a reader that would else keep what it heard before.
     """
 
     template: str
@@ -42,6 +43,7 @@ class Topic(Generic[M]):
     qos: int = 1
     retain: bool = False
     max_bytes: int = 64 * 1024
+    nulls: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -67,9 +69,9 @@ class Topic(Generic[M]):
         return found.groupdict() if found else None
 
     def encode(self, message: M) -> bytes:
-        """Return the payload of `message`; absent fields are left out."""
+        """Return the payload of `message`; absent fields are left out, unless the topic has nulls."""
         if isinstance(message, BaseModel):
-            return message.model_dump_json(exclude_none=True).encode()
+            return message.model_dump_json(exclude_none=not self.nulls).encode()
         return cast("bytes", message)
 
     def decode(self, payload: bytes) -> M:
@@ -126,3 +128,12 @@ CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.Cla
 
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
+
+_HOMEASSISTANT = f"{PREFIX}/homeassistant/{{client_id}}"
+HOMEASSISTANT_DISCOVERY = Topic(
+    f"{homeassistant.PREFIX}/device/{{client_id}}/config", homeassistant.Discovery, retain=True
+)
+HOMEASSISTANT_UPDATE = Topic(f"{_HOMEASSISTANT}/update", homeassistant.Update, retain=True, nulls=True)
+HOMEASSISTANT_DIAGNOSTICS = Topic(
+    f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
+)

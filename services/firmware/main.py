@@ -10,6 +10,7 @@ from services.firmware import diagnostics, handlers, http
 from services.firmware.chunks import Chunks
 from services.firmware.conductor import Conductor
 from services.firmware.coredumps import CoreDumps
+from services.firmware.homeassistant import HomeAssistant
 from services.firmware.house import House
 from services.firmware.logs import Logs
 from services.firmware.notices import Notices
@@ -54,6 +55,9 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(keep_house(dumps, logs), name="diagnostics")
             tasks.create_task(Conductor(firmware).run(), name="conductor")
             tasks.create_task(metrics.ROLLOUT_STATES.refresh(firmware.count_stands), name="metrics")
+            tasks.create_task(
+                tell(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
+            )
             if server is not None:
                 tasks.create_task(server.run(), name="http")
 
@@ -64,6 +68,19 @@ async def take_lines(settings: FirmwareSettings, connection: Connection, logs: L
     await of_lines.listen(diagnostics.log_route(logs))
     await connection.ready()
     await of_lines.run()
+
+
+async def tell(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
+    """Tell Home Assistant of the devices, as events say over a connection of their own; or take it all back."""
+    if not settings.homeassistant:
+        await home_assistant.leave()
+        return
+    of_events = connection_of("firmware", settings, suffix="-homeassistant")
+    await of_events.listen(home_assistant.route())
+    await connection.ready()
+    async with of_events.running():
+        await of_events.ready()
+        await home_assistant.run()
 
 
 async def keep_house(dumps: CoreDumps, logs: Logs) -> None:

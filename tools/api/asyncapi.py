@@ -1,0 +1,249 @@
+"""The API as an AsyncAPI 3.0 document, from the side of the one who builds on it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shared import admin, topics
+from shared.admin import Operation
+from tools.api import model
+from tools.api.model import PARAMETERS, ROLES, Channel, Schema
+
+_BINDING: Final = "0.2.0"
+_SERVERS: Final = {"device": "devices", "machine": "claims", "homeassistant": "services", "admin": "services"}
+_DESCRIPTION: Final = """\
+What a device, a machine with a claim, and an admin's tool say to the services of device-mdm over MQTT.
+
+The application of this document is what you build: a device, a machine with a claim, or an admin's tool. What it
+publishes is `send`, what it subscribes to is `receive`; the tag of an operation says whose it is. Rules that no
+schema can say, such as when to say what, stand in docs/protocol.md; with a device begin at docs/write-a-device.md.
+
+Fields that are not required are left out when there is nothing to say. Unknown fields are ignored; only in a
+request of an admin are they an error.
+"""
+_CORRELATED: Final = {"location": "$message.header#/correlationData"}
+_CORRELATION: Final = {"type": "string", "description": "Comes back as it went."}
+_TRAITS: Final = {
+    "request": {
+        "headers": {
+            "type": "object",
+            "description": "Properties of MQTT 5.",
+            "required": ["responseTopic", "correlationData"],
+            "properties": {
+                "responseTopic": {
+                    "type": "string",
+                    "description": f"A topic {admin.REPLY.template} of the same account.",
+                },
+                "correlationData": _CORRELATION,
+            },
+        },
+        "correlationId": _CORRELATED,
+    },
+    "answer": {
+        "headers": {"type": "object", "properties": {"correlationData": _CORRELATION}},
+        "correlationId": _CORRELATED,
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """Return the whole document."""
+    schemas = model.schemas()
+    declared, operations = model.channels(), model.operations()
+    messages = {
+        **{channel.name: _message(channel, schemas) for channel in declared},
+        **{model.camel(operation.name): _request(operation, schemas) for operation in operations},
+        **{_answer_name(operation): _answer(operation, schemas) for operation in operations},
+        "refusal": {
+            "name": "refusal",
+            "summary": "Why a request was refused.",
+            "payload": {
+                "type": "object",
+                "required": ["ok", "error"],
+                "properties": {"ok": {"const": False}, "error": _reference("schemas", "Problem")},
+            },
+        },
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "device-mdm",
+            "version": topics.PREFIX.rpartition("/")[2],
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+            "tags": [{"name": role, "description": text} for role, text in ROLES.items()],
+        },
+        "defaultContentType": "application/json",
+        "servers": _servers(),
+        "channels": {
+            **{channel.name: _channel(channel) for channel in declared},
+            **{model.camel(operation.name): _request_channel(operation) for operation in operations},
+            "reply": _reply_channel(operations),
+        },
+        "operations": {
+            **{
+                f"{role}.{channel.name}": _use(channel, role, action)
+                for channel in declared
+                for role, action in channel.uses
+            },
+            **{f"admin.{model.camel(operation.name)}": _ask(operation) for operation in operations},
+        },
+        "components": {
+            "securitySchemes": {
+                "account": {"type": "userPassword", "description": "The account in the broker and its password."}
+            },
+            "messageTraits": _TRAITS,
+            "messages": messages,
+            "schemas": schemas,
+        },
+    }
+
+
+def _servers() -> Schema:
+    security = [_reference("securitySchemes", "account")]
+    will = {
+        "topic": topics.STATUS.template,
+        "qos": topics.STATUS.qos,
+        "message": '{"online":false}',
+        "retain": topics.STATUS.retain,
+    }
+    return {
+        "devices": {
+            "host": "broker.example.org:8883",
+            "protocol": "secure-mqtt",
+            "description": "For devices. Host, port and certificate are in the provisioning package.",
+            "security": security,
+            "bindings": {
+                "mqtt": {
+                    "clientId": "{client_id}",
+                    "cleanSession": False,
+                    "lastWill": will,
+                    "bindingVersion": _BINDING,
+                }
+            },
+        },
+        "claims": {
+            "host": "broker.example.org:8884",
+            "protocol": "secure-mqtt",
+            "description": "For machines with a claim. Host, port and certificate are in the claim package.",
+            "security": security,
+            "bindings": {"mqtt": {"clientId": "{uid}", "cleanSession": True, "bindingVersion": _BINDING}},
+        },
+        "services": {
+            "host": "broker.example.org:1883",
+            "protocol": "mqtt",
+            "protocolVersion": "5.0",
+            "description": "For services, admins' tools and Home Assistant, on an inner network.",
+            "security": security,
+        },
+    }
+
+
+def _channel(channel: Channel) -> Schema:
+    return {
+        **_address(channel.topic, _SERVERS[channel.uses[0][0]]),
+        "messages": {channel.name: _reference("messages", channel.name)},
+    }
+
+
+def _request_channel(operation: Operation[Any, Any]) -> Schema:
+    name = model.camel(operation.name)
+    return {**_address(operation.topic, "services"), "messages": {name: _reference("messages", name)}}
+
+
+def _reply_channel(operations: list[Operation[Any, Any]]) -> Schema:
+    names = [*map(_answer_name, operations), "refusal"]
+    return {
+        **_address(admin.REPLY, "services"),
+        "description": "Where answers come: the Response Topic of the request.",
+        "messages": {name: _reference("messages", name) for name in names},
+    }
+
+
+def _address(topic: topics.Topic[Any], server: str) -> Schema:
+    names = Channel("", topic, ()).parameters
+    return {
+        "address": topic.template,
+        "servers": [{"$ref": f"#/servers/{server}"}],
+        "parameters": {name: {"description": PARAMETERS[name]} for name in names},
+        "x-max-bytes": topic.max_bytes,
+    }
+
+
+def _use(channel: Channel, role: str, action: str) -> Schema:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel.name}"},
+        "summary": _summary(channel),
+        "tags": [{"name": role}],
+        "bindings": _bindings(channel.topic),
+        "messages": [{"$ref": f"#/channels/{channel.name}/messages/{channel.name}"}],
+    }
+
+
+def _ask(operation: Operation[Any, Any]) -> Schema:
+    name = model.camel(operation.name)
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{name}"},
+        "summary": model.summary(operation.request),
+        "tags": [{"name": "admin"}],
+        "bindings": _bindings(operation.topic),
+        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+        "reply": {
+            "address": {"location": "$message.header#/responseTopic"},
+            "channel": {"$ref": "#/channels/reply"},
+            "messages": [
+                {"$ref": f"#/channels/reply/messages/{answer}"} for answer in (_answer_name(operation), "refusal")
+            ],
+        },
+        "x-once": operation.once,
+    }
+
+
+def _bindings(topic: topics.Topic[Any]) -> Schema:
+    return {"mqtt": {"qos": topic.qos, "retain": topic.retain, "bindingVersion": _BINDING}}
+
+
+def _message(channel: Channel, schemas: dict[str, Schema]) -> Schema:
+    if channel.payload is None:
+        payload: Schema = {"type": "string", "format": "binary", "maxLength": channel.topic.max_bytes}
+        content = {"contentType": "application/octet-stream"}
+    else:
+        payload, content = _reference("schemas", model.schema_name(channel.payload, schemas)), {}
+    return {"name": channel.name, "summary": _summary(channel), **content, "payload": payload}
+
+
+def _summary(channel: Channel) -> str:
+    return "A piece, as raw bytes." if channel.payload is None else model.summary(channel.payload)
+
+
+def _request(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:
+    return {
+        "name": model.camel(operation.name),
+        "summary": model.summary(operation.request),
+        "payload": _reference("schemas", model.schema_name(operation.request, schemas)),
+        "traits": [_reference("messageTraits", "request")],
+    }
+
+
+def _answer(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:
+    result = _reference("schemas", model.schema_name(operation.result, schemas))
+    return {
+        "name": _answer_name(operation),
+        "summary": model.summary(operation.result),
+        "payload": {
+            "type": "object",
+            "required": ["ok", "result"],
+            "properties": {"ok": {"const": True}, "result": result},
+        },
+        "traits": [_reference("messageTraits", "answer")],
+    }
+
+
+def _answer_name(operation: Operation[Any, Any]) -> str:
+    return f"{model.camel(operation.name)}Answer"
+
+
+def _reference(kind: str, name: str) -> Schema:
+    return {"$ref": f"#/components/{kind}/{name}"}

@@ -1,0 +1,188 @@
+"""The API as others see it: what each kind of client sends and receives, read from the declarations.
+
+Everything is told from the side of the one who builds on it. The application is a client of the broker: a device,
+a machine with a claim, an admin's tool, or Home Assistant. What it publishes is `send`, what it subscribes to is
+`receive`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from shared import admin, topics
+from shared.admin import Operation
+from shared.topics import Topic
+
+Action = Literal["send", "receive"]
+Schema = dict[str, Any]
+
+ROLES: Final = {
+    "device": "A device: it speaks below `d/{client_id}/up` and is spoken to below `d/{client_id}/down`.",
+    "machine": "A machine without an identity, which asks for one by a claim.",
+    "homeassistant": "Home Assistant, which is told of the devices if the setting `MDM_HOMEASSISTANT` says so.",
+    "admin": "An admin's tool, such as `mdm`: it asks services, and hears what happens.",
+}
+PARAMETERS: Final = {
+    "client_id": "The device's client id, which is also its account; in a reply topic, the tool's MQTT client id.",
+    "claim_id": "The claim, which is also its account.",
+    "uid": "The machine's uid, which is also its MQTT client id.",
+    "account": "The admin's own account.",
+    "sha256": "SHA-256 of the image or of the core dump.",
+    "offset": "Where the piece begins, in bytes.",
+    "noun": "What an event is about.",
+    "verb": "What happened to it.",
+    "name": "The service: `registry`, `rotator` or `firmware`.",
+    "instance": "Host name and process id of the service.",
+}
+_REFERENCE: Final = "#/components/schemas/{model}"
+_NOT_A_CHANNEL: Final = {topics.DEVICE_UP.template}
+"""A filter over other topics."""
+_ALSO_READ_BY_ADMINS: Final = {topics.STATUS.template}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A topic with a name, and who does what with it."""
+
+    name: str
+    topic: Topic[Any]
+    uses: tuple[tuple[str, Action], ...]
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names in the topic."""
+        return re.findall(r"\{(\w+)\}", self.topic.template)
+
+    @property
+    def payload(self) -> type[BaseModel] | None:
+        """The payload's model; None for raw bytes."""
+        model = self.topic.model
+        return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def channels() -> list[Channel]:
+    """Return all channels but those of admin requests, in the order of their declaration."""
+    declared = [(name, value) for name, value in vars(topics).items() if isinstance(value, Topic)]
+    return [
+        Channel(camel(name), topic, _uses(topic))
+        for name, topic in declared
+        if topic.template not in _NOT_A_CHANNEL
+    ]
+
+
+def operations() -> list[Operation[Any, Any]]:
+    """Return what an admin can ask, by service, noun and verb."""
+    found = [value for value in vars(admin).values() if isinstance(value, Operation)]
+    return sorted(found, key=lambda operation: operation.name)
+
+
+def schemas() -> dict[str, Schema]:
+    """Return the JSON Schemas of all payloads by name, each with references to the others."""
+    models: dict[type[BaseModel], None] = dict.fromkeys(_models())
+    _, document = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=_Untitled
+    )
+    renamed = {_plain(name): _with_plain_references(schema) for name, schema in document["$defs"].items()}
+    if len(renamed) != len(document["$defs"]):
+        raise ValueError("two payloads have the same name")
+    results = {kind.__name__ for kind in _kinds(admin.Result)}
+    for name, schema in renamed.items():
+        if name not in results:
+            _leave_out_nulls(schema)
+    return dict(sorted(renamed.items()))
+
+
+def schema_name(model: type[BaseModel], known: dict[str, Schema]) -> str:
+    """Return under which name `schemas` has a model."""
+    own = model.__name__
+    theirs = f"Admin{own}"
+    return theirs if theirs in known and model.__module__.startswith("shared.admin") else own
+
+
+def summary(declared: object) -> str:
+    """Return the first line of a docstring as a sentence, without the topic in front of it."""
+    first = (inspect.getdoc(declared) or "").partition("\n")[0]
+    text = re.sub(r"^`[^`]+`[^:`]*: ", "", first)
+    return text[:1].upper() + text[1:]
+
+
+def camel(name: str) -> str:
+    """Return `SOME_NAME` or `some.name` as `someName`."""
+    first, *rest = re.split(r"[._]", name.lower())
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _uses(topic: Topic[Any]) -> tuple[tuple[str, Action], ...]:
+    levels = topic.template.removeprefix(f"{topics.PREFIX}/").split("/")
+    if levels[:3] == ["d", "{client_id}", "up"]:
+        also: tuple[tuple[str, Action], ...] = (("admin", "receive"),)
+        return (("device", "send"), *(also if topic.template in _ALSO_READ_BY_ADMINS else ()))
+    if levels[:3] == ["d", "{client_id}", "down"]:
+        return (("device", "receive"),)
+    if levels[0] == "claim":
+        return (("machine", "send" if levels[-1] == "request" else "receive"),)
+    if levels[0] == "homeassistant":
+        return (("homeassistant", "receive"),)
+    if levels[0] in {"events", "services"}:
+        return (("admin", "receive"),)
+    raise ValueError(f"{topic.template}: nobody is known to use it")
+
+
+def _models() -> Iterator[type[BaseModel]]:
+    for channel in channels():
+        if channel.payload is not None:
+            yield channel.payload
+    for operation in operations():
+        yield operation.request
+        yield operation.result
+    yield admin.Problem
+    yield admin.ClaimPackage
+
+
+class _Untitled(GenerateJsonSchema):
+    """Gives fields no titles: they would only repeat the names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - as pydantic declares it
+        return False
+
+
+def _kinds(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _leave_out_nulls(schema: Schema) -> None:
+    """Say of each field that may be absent what it is when it is there: an absent one is left out, not null."""
+    for field in schema.get("properties", {}).values():
+        if "default" in field and field["default"] is None:
+            del field["default"]
+            kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
+            field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+
+
+def _plain(name: str) -> str:
+    """Return a name without the module that pydantic puts before it when two payloads share one."""
+    module, _, own = name.rpartition("__")
+    return f"Admin{own}" if module.startswith("shared__admin") else own
+
+
+def _with_plain_references(schema: Any) -> Any:  # noqa: ANN401 - JSON has no other type
+    if isinstance(schema, dict):
+        return {
+            key: _reference(value) if key == "$ref" else _with_plain_references(value)
+            for key, value in schema.items()
+        }
+    return [_with_plain_references(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _reference(reference: str) -> str:
+    folder, _, name = reference.rpartition("/")
+    return f"{folder}/{_plain(name)}"
