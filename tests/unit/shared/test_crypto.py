@@ -188,7 +188,11 @@ def test_a_ciphertext_that_is_encrypted_anew_needs_the_first_key_only() -> None:
         vault(old).reencrypt(token)
 
 
-@pytest.mark.parametrize("token", [b"", b"no ciphertext", Fernet(Fernet.generate_key()).encrypt(b"x")])
+@pytest.mark.parametrize(
+    "token",
+    [b"", b"no ciphertext", Fernet(Fernet.generate_key()).encrypt(b"x")],
+    ids=["empty", "no ciphertext", "of another key"],
+)
 def test_a_foreign_ciphertext_is_refused(token: bytes) -> None:
     with pytest.raises(crypto.SecretUnreadableError):
         vault(Fernet.generate_key()).decrypt(token)

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+import base64
 import os
 import re
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 from pydantic import ValidationError
 
 from shared import environment, settings
 from shared.errors import InvalidInputError
 
-KEY, OLD_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+KEY, OLD_KEY = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 SERVICE = {"DATABASE_URL": "postgresql+asyncpg://u:hidden-1@host/db", "MQTT_PASSWORD": "hidden-2"}
 IDENTITY = {
     **SERVICE,
