@@ -102,6 +102,13 @@ def test_a_field_that_may_be_absent_is_not_required_and_has_its_limits(document:
     assert {"type": "null"} in view["properties"]["last_seen_at"]["anyOf"]
 
 
+def test_what_is_said_as_null_is_not_absent(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"update_percentage"} == {*schemas["Update"]["required"]} - {"in_progress"}
+    assert {"type": "null"} in schemas["Diagnostics"]["properties"]["rssi_dbm"]["anyOf"]
+    assert "rssi_dbm" in schemas["Diagnostics"]["required"]
+
+
 def test_each_link_of_the_page_leads_to_one_heading() -> None:
     text = page()
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
