@@ -43,7 +43,7 @@ class Update(Message):
     installed_version: KnownVersion = None
     latest_version: KnownVersion = None
     in_progress: bool
-    update_percentage: Annotated[int, Field(ge=0, le=100)] | None = None
+    update_percentage: Annotated[int, Field(ge=0, le=100)] | None
 
 
 class Diagnostics(Message):
@@ -57,9 +57,9 @@ class Diagnostics(Message):
     config_problem: bool
     secret_generation: Count
     rotation_state: str
-    reset_reason: Line | None = None
-    rssi_dbm: int | None = None
-    ip: Line | None = None
+    reset_reason: Line | None
+    rssi_dbm: int | None
+    ip: Line | None
 
 
 class Component(Message):

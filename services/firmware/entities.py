@@ -88,16 +88,17 @@ def update(*, running: str | None, wanted: str | None, stage: str | None, percen
 
 def diagnostics(device: Device, presence: Presence) -> Diagnostics:
     """Return how a device does, by its row and by what it last said of itself."""
+    said = presence.status or {}
     in_step = (presence.config_version, presence.config_outcome) == (device.config_version, "applied")
-    return Diagnostics.model_validate(
-        {
-            **(presence.status or {}),
-            "online": presence.online,
-            "config_version": device.config_version,
-            "config_problem": not in_step,
-            "secret_generation": device.secret_generation,
-            "rotation_state": device.rotation_state,
-        }
+    return Diagnostics(
+        online=presence.online,
+        config_version=device.config_version,
+        config_problem=not in_step,
+        secret_generation=device.secret_generation,
+        rotation_state=device.rotation_state,
+        reset_reason=said.get("reset_reason"),
+        rssi_dbm=said.get("rssi_dbm"),
+        ip=said.get("ip"),
     )
 
 

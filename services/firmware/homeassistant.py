@@ -8,6 +8,7 @@ that are gone is taken back then too.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -31,8 +32,6 @@ PAGE: Final = 100
 PER_S: Final = 100
 """So many devices in a second on a walk: each is three messages."""
 RETRY_S: Final = 1.0
-_ABOUT_A_DEVICE: Final = frozenset({"device", "claim", "config", "rotation", "firmware"})
-"""Nouns of events that may change what is told of the device in them."""
 _ABOUT_MANY: Final = frozenset(
     {
         "model/updated",
@@ -44,11 +43,18 @@ _ABOUT_MANY: Final = frozenset(
     }
 )
 """Events that concern many devices when they name none; those of rollouts do too."""
-_TOPICS: Final[tuple[Topic[Any], ...]] = (
-    topics.HOMEASSISTANT_DISCOVERY,
-    topics.HOMEASSISTANT_UPDATE,
-    topics.HOMEASSISTANT_DIAGNOSTICS,
-)
+_DISCOVERY: Final = topics.HOMEASSISTANT_DISCOVERY
+_UPDATE: Final = topics.HOMEASSISTANT_UPDATE
+_DIAGNOSTICS: Final = topics.HOMEASSISTANT_DIAGNOSTICS
+_TOPICS: Final[tuple[Topic[Any], ...]] = (_DISCOVERY, _UPDATE, _DIAGNOSTICS)
+_CHANGED: Final[dict[str, tuple[Topic[Any], ...]]] = {
+    "device": _TOPICS,
+    "claim": _TOPICS,
+    "config": (_DIAGNOSTICS,),
+    "rotation": (_DIAGNOSTICS,),
+    "firmware": (_UPDATE,),
+}
+"""What may have to be told anew of the device in an event, by the event's noun; of others nothing."""
 _ALL: Final = ""
 """In the place of a model's code."""
 
@@ -71,49 +77,49 @@ class HomeAssistant:
         """Look at the device that an event is about, or soon at those of a model, or at all."""
         event, noun = topics.EVENT.decode(delivery.payload), delivery.names["noun"]
         if event.client_id is not None:
-            if noun in _ABOUT_A_DEVICE:
-                await self._look_at(event.client_id)
+            if noun in _CHANGED:
+                await self._look_at(event.client_id, _CHANGED[noun])
         elif noun == "rollout" or f"{noun}/{delivery.names['verb']}" in _ABOUT_MANY:
             self._due.add(str(event.data.get("model") or event.data.get("code") or _ALL))
             self._rung.set()
 
     async def run(self) -> None:
         """Walk through devices until cancelled: all at the start and now and then, else those that events say."""
-        due = {_ALL}
+        loop = asyncio.get_running_loop()
+        all_at = loop.time()
         while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(all_at):
+                    await self._rung.wait()
+            self._rung.clear()
+            due, self._due = self._due, set()
+            if loop.time() >= all_at:
+                all_at = loop.time() + self._firmware.settings.homeassistant_refresh_s
+                due = {_ALL}
             try:
-                await self._walk_through(due)
+                await self._walk_through({_ALL} if _ALL in due else due)
             except UnavailableError as error:
                 log.warning("homeassistant.waits", reason=error.message)
-                self._due |= due
                 await asyncio.sleep(RETRY_S)
-            due = await self._next()
+                self._due |= due
+                self._rung.set()
 
     async def leave(self) -> None:
         """Take back all that was ever told, once; for a service that is to tell nothing any more."""
         try:
             await self._connection.ready()
             for client_id in await self._told():
-                await self._look_at(client_id, forget=True)
+                async with self._firmware.database.transaction() as session:
+                    await homeassistant_db.lock(session, client_id)
+                    self._take_back(session, client_id)
         except UnavailableError as error:
             log.warning("homeassistant.not_left", reason=error.message)
 
-    async def _next(self) -> set[str]:
-        if not self._due:
-            try:
-                async with asyncio.timeout(self._firmware.settings.homeassistant_refresh_s):
-                    await self._rung.wait()
-            except TimeoutError:
-                return {_ALL}
-        self._rung.clear()
-        due, self._due = self._due, set()
-        return due
-
-    async def _walk_through(self, due: set[str]) -> None:
+    async def _walk_through(self, models: set[str]) -> None:
         await self._connection.ready()
-        if _ALL in due:
+        if _ALL in models:
             await self._forget_the_gone()
-        for model in {_ALL} if _ALL in due else due:
+        for model in models:
             last = 0
             while page := await self._page(model or None, after=last):
                 for device_id, client_id in page:
@@ -140,25 +146,28 @@ class HomeAssistant:
                 found.update((topic.match(told) or {}).values())
         return {client_id for client_id in found if names.is_client_id(client_id)}
 
-    async def _look_at(self, client_id: str, *, forget: bool = False) -> None:
-        async with self._firmware.database.transaction() as session:
-            await self._tell(session, client_id, forget=forget)
-
-    async def _tell(self, session: AsyncSession, client_id: str, *, forget: bool = False) -> None:
-        """Tell of a device as it is now, or take back what was told of it if it is gone."""
+    async def _look_at(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
+        """Tell what is wanted of a device as it is now, or take all back if it is gone."""
         outbox = self._firmware.outbox
-        await homeassistant_db.lock(session, client_id)
-        known = None if forget else await homeassistant_db.known(session, client_id)
-        if known is None:
-            for topic in _TOPICS:
-                outbox.clear(session, topic, client_id=client_id)
-            return
-        discovery = entities.discovery(client_id, known.device, known.model)
-        diagnostics = entities.diagnostics(known.device, known.presence)
-        update = await self._update(session, client_id, known)
-        outbox.put(session, topics.HOMEASSISTANT_DISCOVERY, discovery, client_id=client_id)
-        outbox.put(session, topics.HOMEASSISTANT_UPDATE, update, client_id=client_id)
-        outbox.put(session, topics.HOMEASSISTANT_DIAGNOSTICS, diagnostics, client_id=client_id)
+        async with self._firmware.database.transaction() as session:
+            await homeassistant_db.lock(session, client_id)
+            known = await homeassistant_db.known(session, client_id)
+            if known is None:
+                self._take_back(session, client_id)
+                return
+            if _DISCOVERY in wanted:
+                discovery = entities.discovery(client_id, known.device, known.model)
+                outbox.put(session, _DISCOVERY, discovery, client_id=client_id)
+            if _UPDATE in wanted:
+                update = await self._update(session, client_id, known)
+                outbox.put(session, _UPDATE, update, client_id=client_id)
+            if _DIAGNOSTICS in wanted:
+                diagnostics = entities.diagnostics(known.device, known.presence)
+                outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
+
+    def _take_back(self, session: AsyncSession, client_id: str) -> None:
+        for topic in _TOPICS:
+            self._firmware.outbox.clear(session, topic, client_id=client_id)
 
     async def _update(self, session: AsyncSession, client_id: str, known: Known) -> Update:
         presence = known.presence

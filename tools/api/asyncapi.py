@@ -14,9 +14,10 @@ _SERVERS: Final = {"device": "devices", "machine": "claims", "homeassistant": "s
 _DESCRIPTION: Final = """\
 What a device, a machine with a claim, and an admin's tool say to the services of device-mdm over MQTT.
 
-The application of this document is what you build: a device, a machine with a claim, or an admin's tool. What it
-publishes is `send`, what it subscribes to is `receive`; the tag of an operation says whose it is. Rules that no
-schema can say, such as when to say what, stand in docs/protocol.md; with a device begin at docs/write-a-device.md.
+The application of this document is what you build: a device, a machine with a claim, or an admin's tool; and Home
+Assistant, as far as it is told something. What it publishes is `send`, what it subscribes to is `receive`; the tag
+of an operation says whose it is. Rules that no schema can say, such as when to say what, stand in
+docs/protocol.md; with a device begin at docs/write-a-device.md.
 
 Fields that are not required are left out when there is nothing to say. Unknown fields are ignored; only in a
 request of an admin are they an error.

@@ -92,10 +92,12 @@ def schemas() -> dict[str, Schema]:
     renamed = {_plain(name): _with_plain_references(schema) for name, schema in document["$defs"].items()}
     if len(renamed) != len(document["$defs"]):
         raise ValueError("two payloads have the same name")
-    results = {kind.__name__ for kind in _kinds(admin.Result)}
+    results = {schema_name(kind, renamed) for kind in _kinds(admin.Result)}
     for name, schema in renamed.items():
         if name not in results:
             _leave_out_nulls(schema)
+        if name in results or name in _said_by_services(renamed):
+            _always_say_defaults(schema)
     return dict(sorted(renamed.items()))
 
 
@@ -166,6 +168,20 @@ def _leave_out_nulls(schema: Schema) -> None:
             del field["default"]
             kinds = [kind for kind in field.pop("anyOf", []) if kind != {"type": "null"}]
             field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+
+
+def _said_by_services(known: dict[str, Schema]) -> set[str]:
+    heard = [channel for channel in channels() if all(action == "receive" for _, action in channel.uses)]
+    return {schema_name(channel.payload, known) for channel in heard if channel.payload is not None}
+
+
+def _always_say_defaults(schema: Schema) -> None:
+    """Say of each field that has a default that it is there: a service leaves out only what is absent."""
+    defaults = [name for name, field in schema.get("properties", {}).items() if "default" in field]
+    for name in defaults:
+        del schema["properties"][name]["default"]
+    if defaults:
+        schema["required"] = [*schema.get("required", ()), *defaults]
 
 
 def _plain(name: str) -> str:

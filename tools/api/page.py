@@ -42,6 +42,7 @@ _RANGES: Final = (
     ("minimum", "maximum", ""),
     ("minItems", "maxItems", " items"),
 )
+_ANY: Final = {"$ref": f"{_OBJECT}JsonValue"}
 _BIGINT_MAX: Final = 2**63 - 1
 
 
@@ -150,17 +151,21 @@ def _described(schema: Schema, *, without: str | None = None) -> Iterator[str]:
 def _type(field: Schema) -> str:
     if "$ref" in field:
         name = field["$ref"].removeprefix(_OBJECT)
-        return "any JSON" if name == "JsonValue" else f"[{name}](#{name.lower()})"
+        return "any JSON" if field == _ANY else f"[{name}](#{name.lower()})"
     if "anyOf" in field:
         return " or ".join(_type(kind) for kind in field["anyOf"])
-    if "enum" in field:
-        return _values(field["enum"])
-    if "const" in field:
-        return _values([field["const"]])
-    kind = str(field.get("type", "any JSON"))
+    if "enum" in field or "const" in field:
+        return _values(field["enum"] if "enum" in field else [field["const"]])
+    return _plain_type(field)
+
+
+def _plain_type(field: Schema) -> str:
+    kind, values = field.get("type", "any JSON"), field.get("additionalProperties")
     if kind == "array":
         return f"list of {_type(field['items'])}"
-    return f"{kind} ({field['format']})" if "format" in field else kind
+    if isinstance(values, dict) and values != _ANY:
+        return f"object of {_type(values)}"
+    return f"{kind} ({field['format']})" if "format" in field else str(kind)
 
 
 def _limits(field: Schema) -> str:

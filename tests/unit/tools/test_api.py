@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from shared import admin, topics
 from shared.topics import Topic
 from tests.servers.tools import MissingToolError, find_node
+from tools import vectors
 from tools.api import access, asyncapi, documents, model
 from tools.api.page import page
 
@@ -100,6 +102,42 @@ def test_a_field_that_may_be_absent_is_not_required_and_has_its_limits(document:
     assert status["properties"]["rssi_dbm"] == {"type": "integer", "minimum": -200, "maximum": 100}
     view = document["components"]["schemas"]["DeviceView"]
     assert {"type": "null"} in view["properties"]["last_seen_at"]["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("Config", "unchanged"), ("FirmwareOffer", "up_to_date"), ("Devices", "next")]
+)
+def test_what_a_service_always_says_is_required(document: dict[str, Any], name: str, field: str) -> None:
+    schema = document["components"]["schemas"][name]
+    assert field in schema["required"]
+    assert "default" not in schema["properties"][field]
+
+
+def test_what_an_asker_may_leave_out_has_its_default(document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["ClaimAdd"]
+    assert "uses" not in schema["required"]
+    assert schema["properties"]["uses"]["default"] == 1
+
+
+def test_what_is_said_as_null_is_not_absent(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"update_percentage"} == {*schemas["Update"]["required"]} - {"in_progress"}
+    assert {"type": "null"} in schemas["Diagnostics"]["properties"]["rssi_dbm"]["anyOf"]
+    assert "rssi_dbm" in schemas["Diagnostics"]["required"]
+
+
+def test_real_messages_fit_the_schemas_and_others_do_not(document: dict[str, Any]) -> None:
+    for said in vectors.rotation()["messages"]:
+        (channel,) = [one for one in model.channels() if one.topic.match(said["topic"])]
+        schema = {
+            **document["components"]["messages"][channel.name]["payload"],
+            "components": document["components"],
+        }
+        payload = json.loads(said["payload"])
+        check = jsonschema.Draft7Validator(schema)
+        assert list(check.iter_errors(payload)) == [], channel.name
+        for field in payload:
+            assert not check.is_valid({**payload, field: {"not": ["right"]}}) or field == "document", field
 
 
 def test_each_link_of_the_page_leads_to_one_heading() -> None:
