@@ -242,7 +242,9 @@ async def _prospect(session: AsyncSession, client_id: str, running: domain.Runni
     sha256 = await standing_db.image_of(session, device_id, running.sha256) or model.image_sha256
     if sha256 is None:
         return None
-    image = await session.get_one(FirmwareImage, sha256)
+    image = await session.get(FirmwareImage, sha256)
+    if image is None:
+        return None  # deleted since
     delivery = await db.delivery(session, device_id, image.sha256)
     return _Prospect(client_id, device_id, image, delivery.stage if delivery else None)
 

@@ -102,7 +102,7 @@ def _requests(schemas: dict[str, Schema], rules: list[access.Rule]) -> Iterator[
     _, readers = _who(admin.REPLY, rules)
     yield "## What admins ask\n"
     yield _ASKING.format(reply=admin.REPLY.template, writers=writers, readers=readers)
-    head = ("request, below `mdm/v1/admin/{account}`", "asks", "once", "result")
+    head = ("request, below `mdm/v1/admin/{account}`", "asks", "from role", "once", "result")
     yield _table(head, (_operation_row(operation, schemas) for operation in model.operations()))
     for operation in model.operations():
         schema = schemas[model.schema_name(operation.request, schemas)]
@@ -115,6 +115,7 @@ def _operation_row(operation: Operation[Any, Any], schemas: dict[str, Schema]) -
     return [
         f"[`{operation.name.replace('.', '/')}`](#{operation.name.replace('.', '')})",
         _inline(model.summary(operation.request)),
+        operation.role.value,
         "yes" if operation.once else "no",
         f"[{name}](#{name.lower()})",
     ]
