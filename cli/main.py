@@ -27,6 +27,7 @@ from cli import (
     doctor,
     events,
     firmware,
+    fleet,
     imports,
     lifecycle,
     login,
@@ -78,6 +79,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="model")
 app.add_typer(devices.app, name="device")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(config.app, name="config")
 app.add_typer(claims.app, name="claim")
 devices.config.command("set")(config.set_config)

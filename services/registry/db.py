@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin, names
 from shared.errors import NotFoundError
 from shared.schema import AuditEntry, ConfigLayer, Device, DeviceConfig, DeviceModel, FirmwareImage, Presence
 
+S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
-def _devices() -> Select[Device, DeviceModel, Presence]:
+
+def active(query: S) -> S:
+    """Return a query over the devices that there are, with their models and what they last said."""
     return (
-        select(Device, DeviceModel, Presence)
+        query.select_from(Device)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .join(Presence, Presence.device_id == Device.id)
         .where(Device.lifecycle == "ACTIVE")
     )
+
+
+def drifts() -> ColumnElement[bool]:
+    """Return whether a device's desired configuration is not the one that it reported applied."""
+    in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
+    return not_(func.coalesce(in_step, false()))
+
+
+def _devices() -> Select[Device, DeviceModel, Presence]:
+    return active(select(Device, DeviceModel, Presence))
 
 
 async def model(session: AsyncSession, code: str) -> DeviceModel:
@@ -75,8 +89,7 @@ async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:
-        in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
-        query = query.where(func.coalesce(in_step, false()) != wanted.drift)
+        query = query.where(drifts() == wanted.drift)
     return list(await session.execute(query))
 
 

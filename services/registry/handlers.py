@@ -10,6 +10,7 @@ from services.registry.claims import Claims
 from services.registry.commands import Commands
 from services.registry.configs import Configs
 from services.registry.devices import Devices
+from services.registry.fleet import Fleet
 from services.registry.layers import Layers
 from services.registry.models import Models
 from services.registry.presence import Presences
@@ -45,6 +46,7 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.MODEL_UPDATE, models.update, group=GROUP),
         desk.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
         desk.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
+        desk.route(admin.FLEET_SHOW, Fleet(registry).show, group=GROUP),
         desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),

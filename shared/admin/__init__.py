@@ -8,6 +8,7 @@ from shared.admin.configuration import *
 from shared.admin.devices import *
 from shared.admin.diagnostics import *
 from shared.admin.firmware import *
+from shared.admin.fleet import *
 from shared.admin.models import *
 from shared.admin.names import *
 from shared.admin.operation import *

@@ -1,0 +1,55 @@
+"""The fleet in numbers on the real stack: they are those of the devices' list."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from shared import admin
+from shared.admin import DeviceView
+from tests.database import run
+from tests.fleet import Fleet
+from tests.stack import Stack
+
+DAY_S = 24 * 3600
+SEEN_AGO = """
+    UPDATE mdm.device_presence SET last_seen_at = now() - $1 * interval '1 second'
+    WHERE device_id = (SELECT id FROM mdm.devices WHERE key = $2)"""
+
+
+async def all_devices(fleet: Fleet) -> list[DeviceView]:
+    found: list[DeviceView] = []
+    after: int | None = 0
+    while after is not None:
+        page = await fleet.ask(admin.DEVICE_LIST, after=after)
+        found += page.devices
+        after = page.next
+    return found
+
+
+@pytest.mark.parametrize("silent_s", [60, 2 * DAY_S, 8 * DAY_S, 31 * DAY_S, None])
+async def test_the_numbers_are_those_of_the_list(fleet: Fleet, stack: Stack, silent_s: int | None) -> None:
+    model = await fleet.model(config_schema={"properties": {"level": {"type": "integer"}}})
+    on, off, new = [await fleet.device(model) for _ in range(3)]
+    async with fleet.powered(off):
+        await fleet.until(off, lambda view: view.config_outcome == "applied")
+    await fleet.until(off, lambda view: not view.online)
+    await fleet.ask(admin.DEVICE_UPDATE, device=new.client_id, enabled=False)
+    await fleet.ask(admin.CONFIG_SET, device=off.client_id, overrides={"level": 1})
+    await run(stack, SEEN_AGO, silent_s, off.device_key)
+    async with fleet.powered(on):
+        await fleet.until(on, lambda view: view.config_outcome == "applied")
+        devices, view = await all_devices(fleet), await fleet.ask(admin.FLEET_SHOW)
+    assert view.devices == len(devices)
+    assert view.disabled == sum(not device.enabled for device in devices)
+    assert view.online == sum(device.online for device in devices)
+    assert view.health == Counter(device.health for device in devices)
+    assert view.rotation == Counter(device.rotation_state for device in devices)
+    drifting = [device for device in devices if (device.config_version, "applied") != reported(device)]
+    assert view.drifting == len(drifting)
+    assert {it.version: it.devices for it in view.versions if it.model == model} == {"1.0.0": 2, None: 1}
+
+
+def reported(device: DeviceView) -> tuple[int | None, str | None]:
+    return device.config_version_reported, device.config_outcome
