@@ -26,6 +26,7 @@ from tests import stack as stack_module
 from tests import system as system_module
 from tests.claims import new_claim, new_uid
 from tests.credentials import broker_accepts, keycloak_accepts
+from tests.faults import promise
 from tests.fleet import Fleet
 from tests.integration.test_registry import sql
 from tests.integration.test_tool import Ran, mdm
@@ -194,25 +195,34 @@ def system_profile(place: Place, account: str, password: SecretStr) -> Profile:
     return place.system.profile.model_copy(update={"account": account, "password": password})
 
 
-async def test_a_rotation_that_was_open_in_the_backup_locks_nobody_out(fleet: Fleet, place: Place) -> None:
+async def test_a_rotation_that_was_open_in_the_backup_locks_nobody_out(
+    fleet: Fleet, place: Place, stack: Stack
+) -> None:
+    """The device has ended it since, and given up its old secret: nobody may put that back."""
+    await asyncio.to_thread(place.system.stop, "rotator")
+    await asyncio.to_thread(
+        lambda: place.system.start("rotator", name=None, fate=None, MDM_ROTATION_DEADLINE_S="120")
+    )
     package = await fleet.device()
-    async with fleet.powered(package, cut_at="publish.rotation.ack:before") as power:
+    async with fleet.powered(package, cut_at="publish.rotation.stored:after") as power:
         await fleet.until(package, lambda view: view.online)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/switched")
         await power.failed()
+        await fleet.seen(package, "rotation/switched")
     await place.back_up()
     async with fleet.powered(package):
-        # Whatever becomes of that rotation: its device has the secret that Keycloak and the broker want.
-        await fleet.until(package, lambda view: view.online)
+        await fleet.seen(package, "rotation/completed")
+    newer = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
     await place.stop()
     await place.lose(Part.DATABASE, Part.BROKER)
     restored = await place.restore()
     assert restored.status == 0, restored.errors
     await place.start()
+    await promise.expire(stack, package)
+    await promise.ended(fleet, stack, package)
+    assert await logs_in(newer)
     async with fleet.powered(package):
-        view = await fleet.until(package, lambda view: view.online)
-        assert view.rotation_state in {"QUEUED", "PENDING", "OK", "TIMEOUT"}
+        await fleet.until(package, lambda view: view.online)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await fleet.seen(package, "rotation/completed")
 
