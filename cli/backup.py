@@ -79,12 +79,13 @@ def restore(
         parts = frozenset(map(Part, only)) if only else frozenset(Part)
     except ValueError:
         raise InvalidInputError(f"only: must be {_PARTS}") from None
-    passphrase = _passphrase()
     try:
-        with file.open("rb") as opened, _watched() as watch:
-            restored = asyncio.run(Restore(settings, opened, passphrase, parts, watch).run(replace=replace))
+        opened = file.open("rb")
     except OSError as error:
         raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
+    passphrase = _passphrase()
+    with opened, _watched() as watch:
+        restored = asyncio.run(Restore(settings, opened, passphrase, parts, watch).run(replace=replace))
     here.show(restored, _print_restored)
     if restored.without_secret or restored.newer or restored.unknown:
         raise typer.Exit(1)

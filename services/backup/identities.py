@@ -75,10 +75,9 @@ async def settle(
         advance()
         return settled
 
-    async with asyncio.TaskGroup() as tasks:
-        settling = [tasks.create_task(one(device)) for device in devices]
+    settled = await asyncio.gather(*(one(device) for device in devices))
     strangers = live.keys() - {device.client_id for device in devices}
-    return [task.result() for task in settling], [live[client_id] for client_id in sorted(strangers)]
+    return settled, [live[client_id] for client_id in sorted(strangers)]
 
 
 async def _settle(keycloak: Keycloak, device: Recorded, saved: Secret | None, live: Identity | None) -> Settled:

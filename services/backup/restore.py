@@ -82,6 +82,7 @@ class Restore:
         url = self.settings.database_url.get_secret_value()
         async with tables.connected(self.settings.database_url) as connection:
             await self._refuse(connection, manifest, replace=replace)
+            await self._reach()
             if Part.DATABASE in self.parts:
                 await tables.drop(connection)
                 await asyncio.to_thread(migrate.upgrade, url, manifest.revision)
@@ -116,6 +117,12 @@ class Restore:
                 raise ConflictError("the database is empty: it must be restored too")
         elif not replace and not await tables.is_empty(connection):
             raise ConflictError("the database is not empty: --replace destroys what is in it")
+
+    async def _reach(self) -> None:
+        """Raise UnavailableError or InvalidInputError if what is needed later is not there."""
+        Store(self.settings.assets_url)
+        async with keycloak.connected(self.settings) as clients:
+            await clients.ours()
 
     async def _restore(self, connection: asyncpg.Connection, manifest: Manifest) -> Restored:
         if Part.DATABASE in self.parts:

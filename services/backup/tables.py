@@ -78,7 +78,7 @@ _AUDIT = "INSERT INTO mdm.audit_log (actor, action, subject, after) VALUES ('bac
 
 @asynccontextmanager
 async def connected(url: SecretStr) -> AsyncIterator[asyncpg.Connection]:
-    """Open one connection for the block, or raise UnavailableError."""
+    """Open one connection for the block; what the database does not do raises UnavailableError."""
     dsn = make_url(url.get_secret_value()).set(drivername="postgresql")
     try:
         connection = await asyncpg.connect(dsn.render_as_string(hide_password=False))
@@ -86,6 +86,8 @@ async def connected(url: SecretStr) -> AsyncIterator[asyncpg.Connection]:
         raise UnavailableError(f"the database can not be reached: {error}") from error
     try:
         yield connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise UnavailableError(f"the database does not do it: {error}") from error
     finally:
         await connection.close()
 

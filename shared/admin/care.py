@@ -51,8 +51,8 @@ class Audit(Result):
     entries: list[AuditView]
 
 
-DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, once=False, role=Role.VIEWER)
-"""Compare database, Keycloak and broker."""
+DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, role=Role.VIEWER)
+"""Compare database, Keycloak and broker: once for a request that is repeated while it takes its time."""
 DOCTOR_REPAIR = Operation("registry", "doctor", "repair", Nothing, Diagnosis)
 """Compare them, and mend what can be mended."""
 AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False, role=Role.VIEWER)
