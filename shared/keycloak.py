@@ -86,6 +86,7 @@ class Keycloak:
 
     def __init__(self, settings: KeycloakSettings) -> None:
         self._url = settings.keycloak_url
+        self._public_url = settings.keycloak_public_url or settings.keycloak_url
         self._realm = settings.keycloak_realm
         self._instance = settings.instance
         self._connection = KeycloakOpenIDConnection(
@@ -101,7 +102,10 @@ class Keycloak:
     @property
     def token_url(self) -> str:
         """Where a device gets its tokens."""
-        return f"{self._url}/realms/{self._realm}/protocol/openid-connect/token"
+        return self._token_url(self._public_url)
+
+    def _token_url(self, url: str) -> str:
+        return f"{url}/realms/{self._realm}/protocol/openid-connect/token"
 
     async def create(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Make a device's client, or raise ConflictError if there is one of this name."""
@@ -180,7 +184,7 @@ class Keycloak:
         }
         status = "unavailable"
         try:
-            response = await _twice(lambda: self._http.post(self.token_url, data=form))
+            response = await _twice(lambda: self._http.post(self._token_url(self._url), data=form))
             status = "ok" if response.is_success else "refused"
         except httpx.HTTPError as error:
             raise UnavailableError("Keycloak does not answer (token); try again") from error

@@ -142,6 +142,11 @@ class Connection:
         if self._client is not None:
             await _subscribe(self._client, routes)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether messages come and go."""
+        return self._up.is_set()
+
     async def ready(self) -> None:
         """Wait until the connection is up."""
         await self._up.wait()

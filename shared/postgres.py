@@ -8,12 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from pydantic import SecretStr
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.errors import ConflictError, UnavailableError
 
 POOL_SIZE = 16
+_ANSWER_S = 5.0
 RINGS = "rings"
 """In a session's `info`: its transaction leaves something in the outbox."""
 
@@ -76,6 +78,15 @@ class Database:
             raise
         except OSError as error:
             raise UnavailableError("the database can not be reached; try again") from error
+
+    async def answers(self) -> bool:
+        """Say whether the database does what it is asked."""
+        try:
+            async with asyncio.timeout(_ANSWER_S), self.transaction() as session:
+                await session.execute(text("SELECT 1"))
+        except (UnavailableError, TimeoutError):
+            return False
+        return True
 
     async def close(self) -> None:
         """Close all connections."""

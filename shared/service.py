@@ -6,13 +6,15 @@ import contextlib
 import os
 import secrets
 import socket
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Final
 
-from shared import topics
+from shared import health, topics
 from shared.errors import UnavailableError
 from shared.messages import ServiceStatus
 from shared.mqtt import Account, Connection
+from shared.postgres import Database
 from shared.settings import Settings
 
 INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
@@ -30,6 +32,7 @@ class Health:
 
     def __init__(self, service: str, settings: Settings, *, role: str | None = None) -> None:
         self._topic = topics.SERVICE_STATUS.of(name=service, instance=INSTANCE)
+        self._file = settings.health_file
         self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))
         self.connection = connection_of(service, settings)
         self.connection.will = (self._topic, topics.SERVICE_STATUS.encode(ServiceStatus(online=False)))
@@ -40,6 +43,14 @@ class Health:
         self._status = self._status.model_copy(update={"role": role, "since": datetime.now(UTC)})
         with contextlib.suppress(UnavailableError):
             await self.connection.publish(*self._greeting(), retain=True)
+
+    def told(self, database: Database) -> AbstractAsyncContextManager[None]:
+        """Keep the file of the health check (`MDM_HEALTH_FILE`) while the block runs."""
+
+        async def works() -> bool:
+            return self.connection.is_up and await database.answers()
+
+        return health.told(self._file, works)
 
     def _greeting(self) -> tuple[str, bytes]:
         return self._topic, topics.SERVICE_STATUS.encode(self._status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import available_timezones
 
 from croniter import CroniterError, croniter
@@ -35,6 +35,13 @@ OptionalPort = Annotated[int, Field(ge=0, le=65535)]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$")]
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST_S)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
+
+PUBLIC_URL: Final[Any] = Field(
+    None,
+    pattern=_URL,
+    description="Keycloak's base URL as devices see it, if it is another one: `token_url` is made of it, and it "
+    "is the issuer of tokens",
+)
 
 
 class DatabaseSettings(BaseSettings):
@@ -74,6 +81,7 @@ class KeycloakSettings(PlaceSettings):
         description="Keycloak's base URL; devices get `token_url` made of it; the firmware service needs it for "
         "HTTP only, the same as the registry's",
     )
+    keycloak_public_url: str | None = PUBLIC_URL
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")
     keycloak_client_id: str = Field(min_length=1, description="the service's client in Keycloak")
     keycloak_client_secret: SecretStr = Field(description="its secret")
@@ -86,6 +94,9 @@ class Settings(PlaceSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least to log")
     metrics_port: OptionalPort = Field(
         0, description="port of the Prometheus metrics, on all interfaces; 0 serves none"
+    )
+    health_file: Path | None = Field(
+        None, description="touched while broker and database answer, for `python -m shared.health`"
     )
     mqtt_password: SecretStr = Field(
         description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
@@ -236,6 +247,7 @@ class FirmwareSettings(KeySettings):
     )
     http_stall_s: float = Field(60, gt=0, le=3600, description="who takes nothing for so long is cut off")
     keycloak_url: str | None = Field(None, pattern=_URL, description="whose tokens open images over HTTP")
+    keycloak_public_url: str | None = PUBLIC_URL
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")
 
     coredumps_kept: int = Field(

@@ -128,10 +128,10 @@ class Tokens:
         return Holder(client_id, generation)
 
 
-def tokens_of(keycloak_url: str, realm: str) -> Tokens:
-    """Return the checker for the tokens of a realm."""
-    issuer = f"{keycloak_url.rstrip('/')}/realms/{realm}"
-    return Tokens(SigningKeys(issuer), issuer=issuer)
+def tokens_of(keycloak_url: str, realm: str, *, public_url: str | None = None) -> Tokens:
+    """Return the checker for the tokens of a realm, which name `public_url` as their issuer if there is one."""
+    inner, outer = (f"{url.rstrip('/')}/realms/{realm}" for url in (keycloak_url, public_url or keycloak_url))
+    return Tokens(SigningKeys(inner), issuer=outer)
 
 
 def _signing_keys(found: list[dict[str, Any]]) -> dict[str, Key]:

@@ -20,6 +20,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.firmware import conditions
+from services.firmware.certificate import Certificate
 from services.firmware.downloads import Downloads
 from services.firmware.service import Firmware, ImageNotForDeviceError, ImageUnknownError
 from shared import metrics
@@ -189,7 +190,8 @@ class Server:
     def __init__(self, settings: FirmwareSettings, firmware: Firmware) -> None:
         if settings.keycloak_url is None:
             raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
-        images = Images(Downloads(firmware), tokens_of(settings.keycloak_url, settings.keycloak_realm))
+        tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
+        images = Images(Downloads(firmware), tokens)
         router = Router([Route("/firmware/{name}", images.answer, methods=["GET"])], redirect_slashes=False)
         config = uvicorn.Config(
             Gate(router, settings),
@@ -210,6 +212,7 @@ class Server:
         except (OSError, ssl.SSLError) as error:
             names = "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE"
             raise InvalidInputError(f"{names}: can not be used: {error}") from error
+        self._certificate = Certificate(config)
         self._server = _Uvicorn(config)
         self._socket = _listening(settings)
         log.info("http.listens", host=settings.http_host, port=settings.http_port, tls=config.is_ssl)
@@ -217,9 +220,11 @@ class Server:
     async def run(self) -> None:
         """Serve until cancelled; then let what is under way have a moment, and cut the rest off."""
         serving = asyncio.create_task(self._server.serve([self._socket]), name="uvicorn")
+        renewing = asyncio.create_task(self._certificate.keep(), name="certificate")
         try:
             await asyncio.shield(serving)
         finally:
+            renewing.cancel()
             self._server.should_exit = True
             await serving
 

@@ -31,11 +31,12 @@ HOUSEKEEPING_S = 60.0
 
 async def main(settings: FirmwareSettings) -> None:
     """Serve until cancelled."""
-    connection = Health("firmware", settings).connection
+    health = Health("firmware", settings)
+    connection = health.connection
     store = Store(settings.assets_url)
     shelf = None if settings.assets_dir is None else Shelf(settings.assets_dir)
     outbox = Outbox("firmware")
-    async with postgres.connected(settings.database_url) as database:
+    async with postgres.connected(settings.database_url) as database, health.told(database):
         firmware = Firmware(settings, database, store, outbox)
         server = http.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)

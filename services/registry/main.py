@@ -26,11 +26,13 @@ COMMANDS_KEPT = timedelta(days=30)
 
 async def main(settings: RegistrySettings) -> None:
     """Serve until cancelled."""
-    connection = Health("registry", settings).connection
+    health = Health("registry", settings)
+    connection = health.connection
     async with (
         postgres.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
         broker_accounts.connected(settings, identifier=connection.identifier) as accounts,
+        health.told(database),
     ):
         identities = Identities(database, identity_provider, accounts, connection)
         outbox = Outbox("registry")

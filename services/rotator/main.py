@@ -32,6 +32,7 @@ async def main(settings: RotatorSettings) -> None:
         keycloak.connected(settings) as identity_provider,
         broker_accounts.connected(settings, identifier=health.connection.identifier) as accounts,
         health.connection.running(),
+        health.told(database),
     ):
         while True:
             try:

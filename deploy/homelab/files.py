@@ -1,0 +1,80 @@
+"""Files in the volumes of compose.yaml: each has one owner, whom alone it can be read by."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cryptography.fernet import Fernet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """User and group that a container's program runs as."""
+
+    user: int
+    group: int
+
+
+ROOT: Final = Owner(0, 0)
+POSTGRES: Final = Owner(999, 999)
+MOSQUITTO: Final = Owner(1883, 1883)
+KEYCLOAK: Final = Owner(1000, 0)
+GRAFANA: Final = Owner(472, 0)
+MDM: Final = Owner(10001, 10001)
+
+
+def give(file: Path, content: str | bytes, owner: Owner) -> bool:
+    """Replace a file unless it is as wanted; say whether it was replaced."""
+    data = content.encode() if isinstance(content, str) else content
+    if file.exists() and file.read_bytes() == data:
+        return False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400)
+    with os.fdopen(descriptor, "wb") as stream:
+        os.fchown(descriptor, owner.user, owner.group)
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
+    temporary.replace(file)
+    return True
+
+
+def environment(values: Mapping[str, object]) -> str:
+    """Return settings as the lines that deploy.homelab.run reads."""
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Random secrets, a file each, made when they are first asked for and never changed."""
+
+    folder: Path
+
+    def password(self, name: str) -> str:
+        """Return the password of this name."""
+        return self._kept(name, lambda: secrets.token_urlsafe(32))
+
+    def master_keys(self) -> str:
+        """Return the master keys, comma separated; a person may put another one before the first."""
+        return ",".join(self._kept("master-keys", lambda: Fernet.generate_key().decode()).split())
+
+    def host(self, wanted: str, guess: Callable[[], str]) -> str:
+        """Return the name by which devices reach this machine: the wanted one, the last one, or a guess."""
+        if wanted:
+            give(self.folder / "host", wanted, ROOT)
+        return self._kept("host", guess)
+
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        file = self.folder / name
+        if not file.exists():
+            give(file, make(), ROOT)
+        return file.read_text().strip()

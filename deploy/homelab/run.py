@@ -1,0 +1,34 @@
+"""Runs a program with the settings in a file: `python -m deploy.homelab.run PROGRAM ARGUMENTS...`.
+
+What is set in the environment already counts more than the file. As root it becomes the owner of its folder first,
+so that the files that `mdm` writes belong to the one who asked for them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+SETTINGS: Final = Path("/run/mdm/environment")
+
+
+def settings(text: str) -> dict[str, str]:
+    """Return the values in lines of NAME=VALUE."""
+    return dict(line.split("=", 1) for line in text.splitlines() if line)
+
+
+def main() -> None:
+    """Become the program."""
+    environment = {**settings(SETTINGS.read_text()), **os.environ}
+    if os.getuid() == 0:
+        owner = Path.cwd().stat()
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+    os.execvpe(sys.argv[1], sys.argv[1:], environment)  # noqa: S606 - the program is compose.yaml's
+
+
+if __name__ == "__main__":
+    main()

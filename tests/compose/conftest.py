@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+
+from tests.compose import engine
+from tests.compose.deployment import Deployment
+from tests.servers.base import free_port
+
+PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_KEYCLOAK_PORT", "MDM_IMAGES_PORT")
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """Bring the system with two simulated devices up on a machine that has nothing of it; nothing is edited."""
+    with ExitStack() as cleanup:
+        try:
+            environment = cleanup.enter_context(engine.running())
+        except engine.NoEngineError as error:
+            pytest.skip(str(error))
+        ports = {name: str(free_port()) for name in PORTS}
+        made = Deployment(f"mdm-test-{uuid4().hex[:8]}", {**environment, **ports, "COMPOSE_PROFILES": "demo"})
+        try:
+            made.up()
+            yield made
+        finally:
+            made.down("--volumes")

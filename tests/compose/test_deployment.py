@@ -1,0 +1,178 @@
+"""`docker compose up` on a machine that has nothing: the main job through TLS, a new certificate, down and up.
+
+Where no image registry is reached the official images are stand-ins of Debian packages: that their own entry
+points do as compose.yaml expects is not shown then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.client import Admin
+from device import image_builder
+from device.options import Options
+from shared.admin import Package
+from tests.compose.deployment import Deployment, certificate
+from tests.compose.engine import ROOT
+from tests.credentials import broker_accepts, device_client
+from tests.fleet import OPTIONS, powered
+from tests.witness import Witness, watching
+
+ONE_SHOT = {"init", "migrate", "demo"}
+CHECKED = {"broker", "keycloak", "postgres", "registry", "rotator", "firmware"}
+PREFERRING_HTTP = Options(
+    **{name: getattr(OPTIONS, name) for name in ("retry_s", "backoff_min_s", "backoff_max_s")}, prefer_http=True
+)
+
+
+@pytest.fixture
+async def witness(deployment: Deployment) -> AsyncIterator[Witness]:
+    async with Admin(await asyncio.to_thread(lambda: deployment.profile)) as admin, watching(admin) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def package(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package that the admin tool writes, as its user gets it."""
+    folder = tmp_path_factory.mktemp("work")
+    os.chown(folder, 4321, 4321)
+    deployment.mdm(folder, "model", "add", "blink", "--chip", "esp32")
+    added = deployment.mdm(folder, "device", "add", "--model", "blink")
+    deployment.mdm(folder, "device", "provision", added["client_id"], "--output", "package.json")
+    written = folder / "package.json"
+    assert (written.stat().st_uid, written.stat().st_mode & 0o777) == (4321, 0o600)
+    return Package.model_validate_json(written.read_bytes())
+
+
+async def token_status(package: Package) -> int:
+    """Return how Keycloak answers the device, by the URL and the authority in its package."""
+    form = {"grant_type": "client_credentials", "client_id": package.client_id, "client_secret": package.secret}
+    trust = ssl.create_default_context(cadata=package.ca_certificate)
+    async with httpx.AsyncClient(verify=trust) as client:
+        return (await client.post(package.token_url, data=form)).status_code
+
+
+def test_all_containers_are_healthy_or_done(deployment: Deployment) -> None:
+    states = {service: one["State"] for service, one in deployment.containers().items()}
+    health = {name: state["Health"]["Status"] for name, state in states.items() if "Health" in state}
+    assert health == dict.fromkeys(CHECKED, "healthy")
+    assert {name for name, state in states.items() if not state["Running"]} == ONE_SHOT
+    assert all(states[name]["ExitCode"] == 0 for name in ONE_SHOT)
+
+
+def test_our_containers_have_no_rights(deployment: Deployment) -> None:
+    for service, one in deployment.containers().items():
+        if one["Config"]["Image"].startswith("device-mdm"):
+            assert one["HostConfig"]["ReadonlyRootfs"], service
+            assert one["HostConfig"]["CapDrop"] == ["ALL"], service
+    for service in ("registry", "rotator", "firmware"):
+        said = deployment.docker("compose", "exec", "-T", service, "cat", "/proc/self/status")
+        assert "Uid:\t10001\t" in said
+        assert "CapEff:\t0000000000000000" in said
+
+
+def test_no_secret_is_seen_from_outside(deployment: Deployment) -> None:
+    secrets = deployment.secrets()
+    assert len(secrets) > len(CHECKED)
+    seen = json.dumps(list(deployment.containers().values())) + deployment.docker("compose", "logs")
+    assert {secret for secret in secrets if secret in seen} == set()
+
+
+def test_only_ports_with_tls_are_published(deployment: Deployment) -> None:
+    published = {
+        (service, inside)
+        for service, one in deployment.containers().items()
+        for inside, outside in one["NetworkSettings"]["Ports"].items()
+        if outside
+    }
+    assert published == {
+        ("broker", "8883/tcp"),
+        ("broker", "8884/tcp"),
+        ("keycloak", "8443/tcp"),
+        ("firmware", "8444/tcp"),
+    }
+
+
+async def test_simulated_devices_got_an_identity_by_themselves(deployment: Deployment, witness: Witness) -> None:
+    def look() -> list[bool]:
+        return [one["online"] for one in deployment.mdm(ROOT, "device", "list", "--model", "demo")["devices"]]
+
+    await witness.until(lambda: asyncio.to_thread(look), lambda online: online == [True, True])
+
+
+async def test_the_main_job(deployment: Deployment, witness: Witness, package: Package, tmp_path: Path) -> None:
+    name = package.client_id
+    assert package.mqtt_tls
+    assert package.mqtt_port == deployment.port("MDM_DEVICES_PORT")
+
+    async def mdm(*arguments: str) -> None:
+        await asyncio.to_thread(deployment.mdm, tmp_path, *arguments)
+
+    assert await token_status(package) == httpx.codes.OK
+    assert await broker_accepts(package)
+    async with powered(package, tmp_path / "esp32", options=PREFERRING_HTTP):
+        await witness.seen(name, "device/online")
+        await mdm("config", "set", name, "interval_s=30")
+        await witness.seen(name, "config/reported", version=2, outcome="applied")
+        image = image_builder.build(version="1.1.0", project="blink", payload=200_000)
+        (tmp_path / "blink.bin").write_bytes(image)
+        await mdm("firmware", "upload", "blink.bin", "--model", "blink")
+        await witness.seen(name, "firmware/reported", stage="confirmed")
+        await mdm("rotate", name)
+        await witness.seen(name, "rotation/completed")
+        assert await token_status(package) == httpx.codes.UNAUTHORIZED
+        assert not await broker_accepts(package)
+    answers = [
+        json.loads(line)
+        for line in deployment.docker("compose", "logs", "--no-log-prefix", "firmware").splitlines()
+        if '"http.answered"' in line
+    ]
+    assert sum(one["bytes"] for one in answers if one.get("client_id") == name) == len(image)
+
+
+async def test_a_new_certificate_ends_no_session(deployment: Deployment, tmp_path: Path) -> None:
+    added = await asyncio.to_thread(deployment.mdm, tmp_path, "device", "add", "--model", "blink")
+    await asyncio.to_thread(
+        deployment.mdm, tmp_path, "device", "provision", added["client_id"], "--output", "package.json"
+    )
+    package = Package.model_validate_json((tmp_path / "package.json").read_bytes())
+    authority = package.ca_certificate or ""
+    ports = [deployment.port("MDM_DEVICES_PORT"), deployment.port("MDM_IMAGES_PORT")]
+    old = [certificate(package.mqtt_host, port, authority) for port in ports]
+    async with device_client(package) as client:
+        await client.subscribe(f"mdm/v1/d/{package.client_id}/down/#", qos=1)
+        renew = ("compose", "exec", "-T", "certificates", "python", "-m", "deploy.homelab.renewal", "--now")
+        await asyncio.to_thread(deployment.docker, *renew)
+        async with asyncio.timeout(60):
+            for port, before in zip(ports, old, strict=True):
+                while await asyncio.to_thread(certificate, package.mqtt_host, port, authority) == before:
+                    pass
+        await asyncio.to_thread(deployment.mdm, tmp_path, "rotate", package.client_id)
+        message = await anext(aiter(client.messages))
+        assert str(message.topic).startswith(f"mdm/v1/d/{package.client_id}/down/")
+    assert await broker_accepts(package)
+
+
+async def test_down_and_up_again_keeps_all(deployment: Deployment, tmp_path: Path) -> None:
+    def look() -> tuple[object, set[str]]:
+        devices = deployment.mdm(tmp_path, "device", "list")["devices"]
+        return sorted(device["client_id"] for device in devices), deployment.secrets()
+
+    before = await asyncio.to_thread(look)
+    await asyncio.to_thread(deployment.down)
+    await asyncio.to_thread(deployment.up)
+    assert await asyncio.to_thread(look) == before
+
+
+def test_down_with_volumes_leaves_nothing(deployment: Deployment) -> None:
+    assert deployment.remains()
+    deployment.down("--volumes")
+    assert deployment.remains() == []
