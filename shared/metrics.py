@@ -47,7 +47,7 @@ class Counts(Collector):
 
 MESSAGES = Counter(
     "mdm_messages_total",
-    "Messages taken from the broker, by what became of them (handled, refused, failed, crashed).",
+    "Messages taken from the broker, by what became of them (handled, refused, failed, crashed, dropped).",
     ["topic", "outcome"],
 )
 FIRMWARE_REQUESTS = Counter(

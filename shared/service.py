@@ -15,6 +15,7 @@ from shared.errors import UnavailableError
 from shared.messages import ServiceStatus
 from shared.mqtt import Account, Connection
 from shared.postgres import Database
+from shared.rates import Rate
 from shared.settings import Settings
 
 INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
@@ -24,7 +25,9 @@ def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Conn
     """Return a connection with the service's own account, not yet up."""
     account = Account(settings.mqtt_host, settings.mqtt_port, f"svc-{service}", settings.mqtt_password)
     # Random: who can name the MQTT client id of another connection can end it.
-    return Connection(account, f"{service}-{INSTANCE}{suffix}-{secrets.token_hex(8)}")
+    connection = Connection(account, f"{service}-{INSTANCE}{suffix}-{secrets.token_hex(8)}")
+    connection.lanes.intake.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
+    return connection
 
 
 class Health:

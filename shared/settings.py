@@ -34,6 +34,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 OptionalPort = Annotated[int, Field(ge=0, le=65535)]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$")]
 Seconds = Annotated[float, Field(gt=0, le=_LONGEST_S)]
+PerSecond = Annotated[float, Field(ge=0.1, le=100_000)]
+Burst = Annotated[int, Field(ge=10, le=100_000)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 
 PUBLIC_URL: Final[Any] = Field(
@@ -101,6 +103,11 @@ class Settings(PlaceSettings):
     mqtt_password: SecretStr = Field(
         description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
     )
+    device_rate_per_s: PerSecond = Field(
+        20,
+        description="messages of a topic that a service takes of one device, see [floods](operations.md#floods)",
+    )
+    device_burst: Burst = Field(100, description="so many of them at once after a pause")
 
 
 class IdentitySettings(Settings, KeycloakSettings):
@@ -141,6 +148,10 @@ class RegistrySettings(IdentitySettings):
     claim_mqtt_port: Port = Field(
         8884, description="the broker's port for machines without an identity; goes into claim packages"
     )
+    claim_rate_per_s: PerSecond = Field(
+        5, description="requests that each registry takes of all machines with one claim's package together"
+    )
+    claim_burst: Burst = Field(200, description="so many of them at once after a pause")
     claim_window_s: Seconds = Field(
         _DAY_S, description="how long a claimed identity is given to the same machine again"
     )

@@ -13,7 +13,13 @@ from shared.settings import READERS
 DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "settings.md"
 BEGIN: Final = "<!-- made by `make docs`, do not edit -->\n"
 END: Final = "<!-- end -->\n"
-_UNITS: Final = {"_bytes_per_s": "bytes per second", "_bytes": "bytes", "_s": "seconds", "_days": "days"}
+_UNITS: Final = {
+    "_bytes_per_s": "bytes per second",
+    "_per_s": "per second",
+    "_bytes": "bytes",
+    "_s": "seconds",
+    "_days": "days",
+}
 _TYPES: Final = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true` or `false`"}
 _SERVICES: Final = ("registry", "rotator", "firmware")
 

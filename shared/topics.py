@@ -35,7 +35,8 @@ class Topic(Generic[M]):
 
     `template` has a `{name}` for each level that varies; `model` is the payload, or `bytes` for a raw one;
     a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None is said as
-    null, to a reader that would else keep what it heard before.
+    null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own, and so not
+    the rate that holds for a device's other topics.
     """
 
     template: str
@@ -44,6 +45,7 @@ class Topic(Generic[M]):
     retain: bool = False
     max_bytes: int = 64 * 1024
     nulls: bool = False
+    paced: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -74,10 +76,14 @@ class Topic(Generic[M]):
             return message.model_dump_json(exclude_none=not self.nulls).encode()
         return cast("bytes", message)
 
+    def too_large(self, payload: bytes) -> MessageRefusedError:
+        """Return the error of a payload that has more than `max_bytes`."""
+        return MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
+
     def decode(self, payload: bytes) -> M:
         """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
         if len(payload) > self.max_bytes:
-            raise MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
+            raise self.too_large(payload)
         if self.model is bytes:
             return cast("M", payload)
         try:
@@ -108,7 +114,7 @@ ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCance
 
 FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
 FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
-FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest)
+FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest, paced=True)
 FIRMWARE_CHUNK_DATA = Topic(f"{_DOWN}/firmware/chunk/{{sha256}}/{{offset}}", bytes)
 FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport)
 FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCancelled)

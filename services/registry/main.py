@@ -14,6 +14,7 @@ from services.registry.service import Registry
 from shared import broker_accounts, keycloak, lifecycle, metrics, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
+from shared.rates import Rate
 from shared.requests import Desk, forget_answers
 from shared.service import Health
 from shared.settings import RegistrySettings
@@ -28,6 +29,7 @@ async def main(settings: RegistrySettings) -> None:
     """Serve until cancelled."""
     health = Health("registry", settings)
     connection = health.connection
+    connection.lanes.intake.limit("claim_id", Rate(settings.claim_rate_per_s, settings.claim_burst))
     async with (
         postgres.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,

@@ -37,7 +37,11 @@ def test_devices_are_heard_over_tls_and_named_by_their_account() -> None:
 def test_machines_of_a_claim_are_heard_over_tls_under_client_ids_of_their_own() -> None:
     lines = options(broker.render_configuration(SETTINGS))
     claims = lines[lines.index("listener 8884") :]
-    assert claims[1:] == ["certfile /certificates/server.crt", "keyfile /certificates/server.key"]
+    assert claims[1:] == [
+        "max_connections 1000",
+        "certfile /certificates/server.crt",
+        "keyfile /certificates/server.key",
+    ]
 
 
 def test_services_are_heard_without_tls_where_told() -> None:
@@ -57,6 +61,7 @@ def test_nobody_gets_in_without_an_account_and_nothing_is_dropped() -> None:
     lines = options(broker.render_configuration(SETTINGS))
     assert "allow_anonymous false" in lines
     assert "max_queued_messages 1000000" in lines
+    assert "max_queued_bytes 67108864" in lines
     assert "plugin_opt_config_file /data/dynamic-security.json" in lines
     assert "acl_file /config/acl" in lines
 

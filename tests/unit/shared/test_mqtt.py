@@ -1,22 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import cast
 
 import aiomqtt
 import pytest
+import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from shared import topics
+from shared import intake, topics
+from shared import lanes as lanes_module
 from shared.errors import ConflictError, UnavailableError
-from shared.messages import Log, LogLevel, LogLine
-from shared.mqtt import LANE_LENGTH, LANES, Account, Connection, Delivery, Route, device_route
+from shared.lanes import WORKERS, Lanes
+from shared.messages import Log, LogLevel, LogLine, Status
+from shared.mqtt import Account, Connection, Delivery, Route, device_route
+from shared.rates import Rate
 
 PATIENCE_S = 5
 Handler = Callable[[str, Log], Awaitable[None]]
@@ -35,36 +38,25 @@ def message(client_id: str, text: str, properties: Properties | None = None) -> 
     return aiomqtt.Message(topics.LOG.of(client_id=client_id), payload, 1, False, 1, properties)  # noqa: FBT003
 
 
-@dataclass
-class Received:
-    """The part of a client that the reader uses, with messages that have come already."""
-
-    queue: list[aiomqtt.Message]
-
-    @property
-    async def messages(self) -> AsyncIterator[aiomqtt.Message]:
-        for received in self.queue:
-            yield received
+def lanes(*routes: Route, rate: Rate | None = None) -> Lanes:
+    made = Lanes(list(routes))
+    if rate is not None:
+        made.intake.limit("client_id", rate)
+    return made
 
 
-async def read(reader: Connection, *received: aiomqtt.Message) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        await reader._read(cast("aiomqtt.Client", Received(list(received))))
+def read(reader: Lanes, *received: aiomqtt.Message) -> None:
+    for each in received:
+        reader.take(each)
 
 
 @asynccontextmanager
-async def working(worker: Connection) -> AsyncIterator[None]:
+async def working(worker: Lanes) -> AsyncIterator[None]:
     """Handle what lies in the lanes during the block."""
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-        lanes = [tasks.create_task(worker._work(lane)) for lane in worker._lanes]
+        running = tasks.create_task(worker.run("test"))
         yield
-        for lane in lanes:
-            lane.cancel()
-
-
-def in_other_lanes(first: str) -> str:
-    """A device whose messages go another way than those of the first."""
-    return next(name for name in map(str, range(1000)) if hash(name) % LANES != hash(first) % LANES)
+        running.cancel()
 
 
 def handled(outcome: str) -> float:
@@ -108,9 +100,8 @@ async def test_messages_of_one_device_are_handled_one_by_one_in_their_order() ->
         if sum(map(len, seen.values())) == 3 * 20:
             done.set()
 
-    one = connection()
-    await one.listen(device_route(topics.LOG, on_log))
-    await read(one, *(message(name, str(number)) for number in range(20) for name in seen))
+    one = lanes(device_route(topics.LOG, on_log))
+    read(one, *(message(name, str(number)) for number in range(20) for name in seen))
     async with working(one):
         await done.wait()
 
@@ -118,7 +109,7 @@ async def test_messages_of_one_device_are_handled_one_by_one_in_their_order() ->
 
 
 async def test_a_slow_device_does_not_hold_up_another() -> None:
-    slow, fast = "slow", in_other_lanes("slow")
+    slow, fast = "slow", "fast"
     fast_is_done, slow_is_done = asyncio.Event(), asyncio.Event()
 
     async def on_log(client_id: str, _: Log) -> None:
@@ -128,24 +119,149 @@ async def test_a_slow_device_does_not_hold_up_another() -> None:
         else:
             fast_is_done.set()
 
-    one = connection()
-    await one.listen(device_route(topics.LOG, on_log))
-    await read(one, message(slow, "first"), message(fast, "second"))
+    one = lanes(device_route(topics.LOG, on_log))
+    read(one, message(slow, "first"), message(fast, "second"))
     async with working(one):
         await slow_is_done.wait()
 
 
-async def test_a_flood_of_one_device_makes_the_reader_wait() -> None:
-    one = connection()
-    await one.listen(Route(topics.LOG, ignore))
-    await read(one, *(message("one", str(number)) for number in range(LANE_LENGTH)))
+async def test_a_device_does_not_wait_behind_all_that_others_have_said() -> None:
+    seen: list[str] = []
+    done = asyncio.Event()
 
-    one_more = asyncio.ensure_future(read(one, message("one", "more")))
-    done, _ = await asyncio.wait([one_more], timeout=0.05)
-    assert not done
+    async def on_log(client_id: str, _: Log) -> None:
+        seen.append(client_id)
+        await asyncio.sleep(0)
+        if client_id == "quiet":
+            done.set()
 
+    floods = [str(number) for number in range(2 * WORKERS)]
+    one = lanes(device_route(topics.LOG, on_log), rate=Rate(per_s=0.001, burst=50))
+    read(one, *(message(name, str(number)) for number in range(50) for name in floods), message("quiet", "hello"))
     async with working(one):
-        await one_more
+        await done.wait()
+    assert len(seen) <= 3 * len(floods)
+
+
+def test_a_flood_of_one_device_is_dropped_and_takes_nothing_from_another() -> None:
+    one, before = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10)), handled("dropped")
+    read(one, *(message("one", str(number)) for number in range(1000)))
+    assert (len(one), handled("dropped") - before) == (10, 990)
+
+    read(one, message("two", "hello"))
+    assert len(one) == 11
+
+
+def test_a_flood_of_one_topic_takes_nothing_from_another_of_the_device() -> None:
+    one = lanes(Route(topics.LOG, ignore), Route(topics.ROTATION_ACK, ignore), rate=Rate(per_s=0.001, burst=10))
+    read(one, *(message("one", str(number)) for number in range(1000)))
+    ack = aiomqtt.Message(topics.ROTATION_ACK.of(client_id="one"), b"{}", 1, False, 1, None)  # noqa: FBT003
+    read(one, ack)
+    assert len(one) == 11
+
+
+def test_all_machines_of_a_claim_have_one_rate() -> None:
+    one = Lanes([Route(topics.CLAIM_REQUEST, ignore)])
+    one.intake.limit("claim_id", Rate(per_s=0.001, burst=10))
+    for number in range(100):
+        for claim in ("claim-one", "claim-two"):
+            address = topics.CLAIM_REQUEST.of(claim_id=claim)
+            read(one, aiomqtt.Message(address, str(number).encode(), 1, False, 1, None))  # noqa: FBT003
+    assert len(one) == 20
+
+
+async def test_what_is_paced_has_a_bound_and_no_rate() -> None:
+    seen: asyncio.Queue[Delivery] = asyncio.Queue()
+    one = lanes(Route(topics.FIRMWARE_CHUNK, seen.put), rate=Rate(per_s=0.001, burst=10))
+    request = aiomqtt.Message(topics.FIRMWARE_CHUNK.of(client_id="one"), b"{}", 1, False, 1, None)  # noqa: FBT003
+    for _ in range(3):
+        read(one, *[request] * 30)
+        assert len(one) == 10
+        async with working(one):
+            for _ in range(10):
+                await seen.get()
+
+
+async def test_not_more_of_a_device_waits_than_comes_at_once_however_slowly_it_is_handled() -> None:
+    seen: asyncio.Queue[Delivery] = asyncio.Queue()
+    one = lanes(Route(topics.LOG, seen.put), rate=Rate(per_s=1e9, burst=10))
+    read(one, *(message("one", str(number)) for number in range(1000)))
+    assert len(one) == 10
+    async with working(one):
+        for _ in range(10):
+            await seen.get()
+    read(one, *(message("one", str(number)) for number in range(1000)))
+    assert len(one) == 10
+
+
+def test_what_waits_of_all_together_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "WAITING_MAX", 20)
+    one = lanes(Route(topics.LOG, ignore))
+    read(one, *(message(str(number), "hello") for number in range(30)))
+    assert len(one) == 20
+
+    size_bytes = len(topics.LOG.encode(said("hello")))
+    monkeypatch.setattr(intake, "WAITING_MAX_BYTES", 3 * size_bytes)
+    other = lanes(Route(topics.LOG, ignore))
+    read(other, *(message(str(number), "hello") for number in range(30)))
+    assert len(other) == 3
+
+
+def test_a_message_that_is_too_large_is_refused_before_it_waits() -> None:
+    one = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
+    refused, dropped = handled("refused"), handled("dropped")
+    address, payload = topics.LOG.of(client_id="one"), bytes(topics.LOG.max_bytes + 1)
+    read(one, *(aiomqtt.Message(address, payload, 1, False, 1, None) for _ in range(30)))  # noqa: FBT003
+    assert (len(one), handled("refused") - refused, handled("dropped") - dropped) == (0, 10, 20)
+
+
+async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes_module, "_PUT_OFF_S", 0.01)
+    seen: list[Status] = []
+    last = asyncio.Event()
+
+    async def on_status(_: str, status: Status) -> None:
+        seen.append(status)
+        if not status.online:
+            last.set()
+
+    one = lanes(device_route(topics.STATUS, on_status), rate=Rate(per_s=20, burst=1))
+    states = [Status(online=True, rssi_dbm=-number) for number in range(50)]
+    address = topics.STATUS.of(client_id="one")
+    for state in [*states, Status(online=False)]:
+        one.take(aiomqtt.Message(address, topics.STATUS.encode(state), 1, False, 1, None))  # noqa: FBT003
+    async with working(one):
+        await last.wait()
+    assert seen == [states[0], Status(online=False)]
+
+
+async def test_what_was_put_off_does_not_come_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "_PUT_OFF_S", 0.01)
+    seen: asyncio.Queue[Delivery] = asyncio.Queue()
+    one = lanes(Route(topics.STATUS, seen.put), rate=Rate(per_s=100, burst=1))
+    address = topics.STATUS.of(client_id="one")
+    old = aiomqtt.Message(address, b"old", 1, False, 1, None)  # noqa: FBT003
+    read(one, old, old)
+    assert len(one) == 1
+    async with working(one):
+        await seen.get()
+    end = time.monotonic() + 0.01
+    while time.monotonic() < end:  # the bucket fills, and the timer can not fire
+        pass
+    read(one, aiomqtt.Message(address, b"new", 1, False, 1, None))  # noqa: FBT003
+    assert len(one) == 1
+    await asyncio.sleep(0.05)
+    assert len(one) == 1
+
+
+def test_all_that_is_dropped_is_one_line_in_the_log_now_and_then() -> None:
+    one = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
+    with structlog.testing.capture_logs() as lines:
+        read(one, *(message("one", str(number)) for number in range(1000)))
+    assert [line["event"] for line in lines] == ["messages.dropped"]
+    assert lines[0]["worst"] == {f"one {topics.LOG.template}": 1}
 
 
 @pytest.mark.parametrize(
@@ -161,9 +277,8 @@ async def test_a_handler_that_fails_is_counted_and_the_next_message_is_handled(
             raise error
         done.set()
 
-    one, before = connection(), handled(outcome)
-    await one.listen(device_route(topics.LOG, on_log))
-    await read(one, message("one", "bad"), message("one", "good"))
+    one, before = lanes(device_route(topics.LOG, on_log)), handled(outcome)
+    read(one, message("one", "bad"), message("one", "good"))
     async with working(one):
         await done.wait()
 
@@ -177,10 +292,9 @@ async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled
         assert line.lines[0].message == "good"
         done.set()
 
-    one, before = connection(), handled("refused")
-    await one.listen(device_route(topics.LOG, on_log))
+    one, before = lanes(device_route(topics.LOG, on_log)), handled("refused")
     bad = aiomqtt.Message(topics.LOG.of(client_id="one"), b"{", 1, False, 1, None)  # noqa: FBT003
-    await read(one, bad, message("one", "good"))
+    read(one, bad, message("one", "good"))
     async with working(one):
         await done.wait()
 
@@ -188,11 +302,10 @@ async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled
 
 
 async def test_a_message_that_nobody_listens_to_is_left_out() -> None:
-    one = connection()
-    await one.listen(Route(topics.STATUS, ignore))
-    await read(one, message("one", "hello"))
+    one = lanes(Route(topics.STATUS, ignore))
+    read(one, message("one", "hello"))
 
-    assert [lane.qsize() for lane in one._lanes] == [0] * LANES
+    assert len(one) == 0
 
 
 async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
@@ -200,9 +313,8 @@ async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
     properties.ResponseTopic = "replies/here"
     properties.CorrelationData = b"\x01"
     done: asyncio.Queue[Delivery] = asyncio.Queue()
-    one = connection()
-    await one.listen(Route(topics.LOG, done.put))
-    await read(one, message("one", "hello", properties), message("one", "hello"))
+    one = lanes(Route(topics.LOG, done.put))
+    read(one, message("one", "hello", properties), message("one", "hello"))
     async with working(one):
         with_reply, without = await done.get(), await done.get()
 
