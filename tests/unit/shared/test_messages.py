@@ -108,6 +108,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401, PLR0911
         return st.sampled_from(parts)
     if origin is list:
         return st.lists(values(parts[0]), max_size=3)
+    if origin is dict and typing.get_origin(parts[0]) is Literal:
+        return st.dictionaries(values(parts[0]), values(parts[1]), max_size=3)
     if origin is dict:
         return documents(JSON)
     if inspect.isclass(hint) and issubclass(hint, Enum):
