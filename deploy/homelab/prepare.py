@@ -52,8 +52,9 @@ class Published:
 def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
     """Fill the volumes; `wanted` has the host, which may be empty, and the ports."""
     vault = Vault(volumes / "authority" / "secrets")
+    hosts = vault.hosts(wanted["PUBLIC_HOST"], own_address)
     published = Published(
-        vault.host(wanted["PUBLIC_HOST"], own_address),
+        hosts[0],
         *(int(wanted[name]) for name in ("DEVICES_PORT", "CLAIMS_PORT", "IMAGES_PORT", "KEYCLOAK_PORT")),
     )
     _databases(volumes, vault)
@@ -61,7 +62,7 @@ def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
     _keycloak(volumes, vault, published)
     _services(volumes, vault, published)
     give(volumes / "grafana/password", vault.password("grafana"), GRAFANA)
-    renewal.renew(volumes, published.host)
+    renewal.renew(volumes, hosts)
     return published
 
 

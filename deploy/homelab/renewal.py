@@ -12,10 +12,13 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from deploy import certificates
 from deploy.homelab.files import KEYCLOAK, MDM, MOSQUITTO, give
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 VOLUMES: Final = Path("/volumes")
 OWN: Final = Path("/own")
@@ -27,7 +30,7 @@ _TRUSTING: Final = (("broker", MOSQUITTO), ("registry", MDM))
 _INNER_NAMES: Final = ("localhost", "127.0.0.1")
 
 
-def renew(volumes: Path, host: str, *, own: Path = OWN, now: bool = False) -> bool:
+def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = False) -> bool:
     """Bring certificate, key and authority to all who need them; say whether the broker has another certificate.
 
     One's own `server.crt`, `server.key` and `ca.crt` in the folder `own` are taken as they are. Else a certificate
@@ -40,7 +43,7 @@ def renew(volumes: Path, host: str, *, own: Path = OWN, now: bool = False) -> bo
     else:
         if now:
             (folder / "server.crt").unlink(missing_ok=True)
-        server = certificates.ensure_server_certificate(folder, [host, *_INNER_NAMES])
+        server = certificates.ensure_server_certificate(folder, [*hosts, *_INNER_NAMES])
         authority = folder / "ca.crt"
     certificate, key, trusted = server.certificate.read_bytes(), server.key.read_bytes(), authority.read_bytes()
     changed = False
@@ -59,9 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Renews the server's certificate while all runs.")
     parser.add_argument("--now", action="store_true", help="renew at once, and end")
     once = parser.parse_args().now
-    host = (VOLUMES / "authority/secrets/host").read_text()
+    hosts = (VOLUMES / "authority/secrets/hosts").read_text().split()
     while True:
-        if renew(VOLUMES, host, now=once):
+        if renew(VOLUMES, hosts, now=once):
             os.kill(BROKER_PID, signal.SIGHUP)
             sys.stdout.write("the server has a new certificate\n")
             sys.stdout.flush()

@@ -83,7 +83,7 @@ class Deployment:
 
     def secrets(self) -> set[str]:
         """Return all passwords and keys that `init` has made."""
-        script = "cd /volumes/authority/secrets && for file in *; do [ $file = host ] || cat $file; echo; done"
+        script = "cd /volumes/authority/secrets && for file in *; do [ $file = hosts ] || cat $file; echo; done"
         said = self.docker("compose", "exec", "-T", "certificates", "sh", "-c", script)
         return set(said.split())
 

@@ -70,7 +70,7 @@ def test_each_volume_has_only_the_secrets_that_its_user_needs(
 
 
 def test_files_with_secrets_are_their_owners_only(volumes: Path) -> None:
-    for name in ("registry/environment", "broker/server.key", "keycloak/keycloak.conf", "authority/secrets/host"):
+    for name in ("registry/environment", "broker/server.key", "keycloak/keycloak.conf", "authority/secrets/hosts"):
         assert (volumes / name).stat().st_mode & 0o077 == 0, name
 
 
@@ -99,9 +99,9 @@ def test_what_the_accounts_file_lacks_is_added_and_devices_stay(volumes: Path) -
 
 def test_a_new_certificate_goes_to_all_servers(volumes: Path, tmp_path: Path) -> None:
     no_own = tmp_path / "none"
-    assert not renewal.renew(volumes, "mdm.example.org", own=no_own)
+    assert not renewal.renew(volumes, ["mdm.example.org"], own=no_own)
     before = (volumes / "broker/server.crt").read_bytes()
-    assert renewal.renew(volumes, "mdm.example.org", own=no_own, now=True)
+    assert renewal.renew(volumes, ["mdm.example.org"], own=no_own, now=True)
     seen = {(volumes / name / "server.crt").read_bytes() for name in ("broker", "keycloak", "firmware")}
     assert len(seen) == 1
     assert before not in seen
@@ -109,14 +109,19 @@ def test_a_new_certificate_goes_to_all_servers(volumes: Path, tmp_path: Path) ->
     x509.load_pem_x509_certificate(seen.pop()).verify_directly_issued_by(authority)
 
 
-def test_another_host_makes_another_certificate(volumes: Path, tmp_path: Path) -> None:
-    assert renewal.renew(volumes, "other.example.org", own=tmp_path / "none")
+def test_devices_that_know_the_machine_by_an_earlier_name_still_find_it(volumes: Path) -> None:
+    published = prepare.prepare(volumes, {**WANTED, "PUBLIC_HOST": "192.0.2.7"})
+    assert published.host == "192.0.2.7"
+    certificate = x509.load_pem_x509_certificate((volumes / "broker/server.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["mdm.example.org", "localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.7", "127.0.0.1"]
 
 
 def test_ones_own_certificate_is_taken_as_it_is(volumes: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     certificates.ensure_server_certificate(own, ["mdm.example.org"])
-    assert renewal.renew(volumes, "mdm.example.org", own=own)
+    assert renewal.renew(volumes, ["mdm.example.org"], own=own)
     assert (volumes / "broker/server.crt").read_bytes() == (own / "server.crt").read_bytes()
     assert (volumes / "registry/ca.crt").read_bytes() == (own / "ca.crt").read_bytes()
 
