@@ -98,6 +98,7 @@ def _broker(volumes: Path, vault: Vault) -> None:
     passwords = {name: vault.password(f"broker-{name}") for name in (*broker.ACCOUNTS, HEALTH_ACCOUNT)}
     give(config / "mosquitto.conf", broker.render_configuration(_BROKER), MOSQUITTO)
     give(config / "acl", broker.render_acl(), MOSQUITTO)
+    give(config / "broker.sh", Path(__file__).with_name("broker.sh").read_bytes(), MOSQUITTO)
     # Options of mosquitto_pub, which the health check runs as a device would: its password is on no command line.
     # --insecure leaves out the name only, not the authority: one's own certificate is not for localhost.
     options = (
