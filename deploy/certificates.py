@@ -52,13 +52,13 @@ def ensure_authority(folder: Path) -> CertificateFiles:
 def ensure_server_certificate(folder: Path, hosts: Sequence[str]) -> CertificateFiles:
     """Return `server.crt`, `server.key` in `folder`, signed by its authority, for `hosts` (names or IPs).
 
-    Existing files are kept while they cover all hosts, fit the authority and are not about to expire.
+    Existing files are kept while they cover all hosts, fit each other and the authority, and do not expire soon.
     """
     authority = ensure_authority(folder)
     issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
     files = CertificateFiles(folder / "server.crt", folder / "server.key")
     names = [_general_name(host) for host in hosts]
-    if files.certificate.exists() and files.key.exists() and _still_good(files.certificate, names, issuer):
+    if files.certificate.exists() and files.key.exists() and _still_good(files, names, issuer):
         return files
     issuer_key = serialization.load_pem_private_key(authority.key.read_bytes(), password=None)
     if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
@@ -115,15 +115,17 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _still_good(file: Path, names: Iterable[x509.GeneralName], issuer: x509.Certificate) -> bool:
+def _still_good(files: CertificateFiles, names: Iterable[x509.GeneralName], issuer: x509.Certificate) -> bool:
     try:
-        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
         certificate.verify_directly_issued_by(issuer)
         covered = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (InvalidSignature, ValueError, x509.ExtensionNotFound):
         return False
     soon = dt.datetime.now(dt.UTC) + RENEW_BEFORE
-    return set(names) <= set(covered) and certificate.not_valid_after_utc > soon
+    fits = key.public_key() == certificate.public_key()
+    return fits and set(names) <= set(covered) and certificate.not_valid_after_utc > soon
 
 
 def _write(files: CertificateFiles, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:

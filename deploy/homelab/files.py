@@ -67,11 +67,16 @@ class Vault:
         """Return the master keys, comma separated; a person may put another one before the first."""
         return ",".join(self._kept("master-keys", lambda: Fernet.generate_key().decode()).split())
 
-    def host(self, wanted: str, guess: Callable[[], str]) -> str:
-        """Return the name by which devices reach this machine: the wanted one, the last one, or a guess."""
-        if wanted:
-            give(self.folder / "host", wanted, ROOT)
-        return self._kept("host", guess)
+    def hosts(self, wanted: str, guess: Callable[[], str]) -> list[str]:
+        """Return the names by which devices reach this machine, the newest first: the wanted one, or else a guess.
+
+        Earlier ones stay: they are in the packages of devices, which must go on finding a certificate for them.
+        """
+        known = self._kept("hosts", lambda: wanted or guess()).split()
+        if wanted and wanted != known[0]:
+            known = [wanted, *(name for name in known if name != wanted)]
+            give(self.folder / "hosts", "\n".join(known), ROOT)
+        return known
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         file = self.folder / name

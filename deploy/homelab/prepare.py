@@ -52,8 +52,9 @@ class Published:
 def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
     """Fill the volumes; `wanted` has the host, which may be empty, and the ports."""
     vault = Vault(volumes / "authority" / "secrets")
+    hosts = vault.hosts(wanted["PUBLIC_HOST"], own_address)
     published = Published(
-        vault.host(wanted["PUBLIC_HOST"], own_address),
+        hosts[0],
         *(int(wanted[name]) for name in ("DEVICES_PORT", "CLAIMS_PORT", "IMAGES_PORT", "KEYCLOAK_PORT")),
     )
     _databases(volumes, vault)
@@ -61,7 +62,7 @@ def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
     _keycloak(volumes, vault, published)
     _services(volumes, vault, published)
     give(volumes / "grafana/password", vault.password("grafana"), GRAFANA)
-    renewal.renew(volumes, published.host)
+    renewal.renew(volumes, hosts)
     return published
 
 
@@ -97,8 +98,18 @@ def _broker(volumes: Path, vault: Vault) -> None:
     passwords = {name: vault.password(f"broker-{name}") for name in (*broker.ACCOUNTS, HEALTH_ACCOUNT)}
     give(config / "mosquitto.conf", broker.render_configuration(_BROKER), MOSQUITTO)
     give(config / "acl", broker.render_acl(), MOSQUITTO)
+    give(config / "broker.sh", Path(__file__).with_name("broker.sh").read_bytes(), MOSQUITTO)
     # Options of mosquitto_pub, which the health check runs as a device would: its password is on no command line.
-    options = ("-h localhost", "-p 8883", f"--cafile {_CONFIG}/ca.crt", "-t health", "-n", f"-u {HEALTH_ACCOUNT}")
+    # --insecure leaves out the name only, not the authority: one's own certificate is not for localhost.
+    options = (
+        "--insecure",
+        "-h localhost",
+        "-p 8883",
+        f"--cafile {_CONFIG}/ca.crt",
+        "-t health",
+        "-n",
+        f"-u {HEALTH_ACCOUNT}",
+    )
     lines = (*options, f"-P {passwords[HEALTH_ACCOUNT]}")
     give(config / "health/mosquitto_pub", "\n".join(lines) + "\n", MOSQUITTO)
     accounts = data / _BROKER.accounts_file.name

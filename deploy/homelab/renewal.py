@@ -1,34 +1,32 @@
 """Renews the server's certificate while all runs: `python -m deploy.homelab.renewal [--now]`.
 
-It stays, and looks each minute. The broker is told by SIGHUP: sessions go on, new connections see the new one.
-Keycloak and the firmware service look at their files by themselves.
+It stays, and looks each minute. Who uses the files sees by itself that they are new: the broker by broker.sh.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from deploy import certificates
 from deploy.homelab.files import KEYCLOAK, MDM, MOSQUITTO, give
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 VOLUMES: Final = Path("/volumes")
 OWN: Final = Path("/own")
 LOOK_EVERY_S: Final = 60.0
-BROKER_PID: Final = 1
-"""The container shares the broker's process ids."""
 _SERVERS: Final = (("broker", MOSQUITTO), ("keycloak", KEYCLOAK), ("firmware", MDM))
 _TRUSTING: Final = (("broker", MOSQUITTO), ("registry", MDM))
 _INNER_NAMES: Final = ("localhost", "127.0.0.1")
 
 
-def renew(volumes: Path, host: str, *, own: Path = OWN, now: bool = False) -> bool:
-    """Bring certificate, key and authority to all who need them; say whether the broker has another certificate.
+def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = False) -> bool:
+    """Bring certificate, key and authority to all who need them; say whether there is another certificate.
 
     One's own `server.crt`, `server.key` and `ca.crt` in the folder `own` are taken as they are. Else a certificate
     is made by the authority in the volume, `now` or when the old one is about to expire.
@@ -40,15 +38,14 @@ def renew(volumes: Path, host: str, *, own: Path = OWN, now: bool = False) -> bo
     else:
         if now:
             (folder / "server.crt").unlink(missing_ok=True)
-        server = certificates.ensure_server_certificate(folder, [host, *_INNER_NAMES])
+        server = certificates.ensure_server_certificate(folder, [*hosts, *_INNER_NAMES])
         authority = folder / "ca.crt"
     certificate, key, trusted = server.certificate.read_bytes(), server.key.read_bytes(), authority.read_bytes()
     changed = False
     for name, owner in _SERVERS:
         # The key first: the certificate's change is what others look at.
         give(volumes / name / "server.key", key, owner)
-        new = give(volumes / name / "server.crt", certificate, owner)
-        changed = changed or (new and name == "broker")
+        changed = give(volumes / name / "server.crt", certificate, owner) or changed
     for name, owner in _TRUSTING:
         give(volumes / name / "ca.crt", trusted, owner)
     return changed
@@ -59,10 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Renews the server's certificate while all runs.")
     parser.add_argument("--now", action="store_true", help="renew at once, and end")
     once = parser.parse_args().now
-    host = (VOLUMES / "authority/secrets/host").read_text()
+    hosts = (VOLUMES / "authority/secrets/hosts").read_text().split()
     while True:
-        if renew(VOLUMES, host, now=once):
-            os.kill(BROKER_PID, signal.SIGHUP)
+        if renew(VOLUMES, hosts, now=once):
             sys.stdout.write("the server has a new certificate\n")
             sys.stdout.flush()
         if once:

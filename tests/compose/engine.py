@@ -14,6 +14,7 @@ from tests.servers.containers import IMAGES
 
 ROOT: Final = Path(__file__).parents[2]
 _WITH_STANDINS: Final = ROOT / "scripts/with-docker-standins"
+_NOT_HERE: Final = 69
 _SAY_WHERE: Final = 'echo "$DOCKER_HOST"; echo "$DOCKER_CONFIG"; cat'
 _NEEDED: Final = (*IMAGES, "python:3.13-slim")
 
@@ -37,7 +38,8 @@ def running() -> Iterator[Mapping[str, str]]:
         assert process.stdout is not None
         host, config = process.stdout.readline().strip(), process.stdout.readline().strip()
         if not host:
-            process.wait()
+            if process.wait() == _NOT_HERE:
+                raise NoEngineError("no Docker engine has the images, and none can be started here")
             raise RuntimeError("scripts/with-docker-standins: failed, see its output")
         try:
             yield {"DOCKER_HOST": host, "DOCKER_CONFIG": config, "MDM_BUILD_NETWORK": "host"}

@@ -131,7 +131,7 @@ async def test_the_main_job(deployment: Deployment, witness: Witness, package: P
         assert await token_status(package) == httpx.codes.UNAUTHORIZED
         assert not await broker_accepts(package)
     answers = [
-        json.loads(line)
+        json.loads(line[line.index("{") :])
         for line in deployment.docker("compose", "logs", "--no-log-prefix", "firmware").splitlines()
         if '"http.answered"' in line
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -15,7 +17,7 @@ from tests import credentials
 from tests.fleet import Fleet
 from tests.servers.base import Process, Server
 from tests.stack import Stack
-from tests.system import System
+from tests.system import SERVICES, System
 
 
 @pytest.fixture
@@ -87,3 +89,32 @@ async def leaders(stack: Stack) -> int:
             return int(await connection.scalar(text(query)) or 0)
     finally:
         await engine.dispose()
+
+
+async def count_becomes(wanted: int, folder: Path) -> None:
+    """Wait until so many services say that they can work."""
+    async with asyncio.timeout(60):
+        while len(await asyncio.to_thread(os.listdir, folder)) != wanted:
+            pass
+
+
+@pytest.mark.parametrize("name", ["broker", "postgres"])
+async def test_services_are_unhealthy_for_as_long_as_a_neighbour_is_away(
+    system: System, tmp_path: Path, name: str
+) -> None:
+    server = neighbour(system.stack, name)
+
+    def start_all() -> None:
+        for service in SERVICES:
+            system.start(service, name=f"watched-{service}", MDM_HEALTH_FILE=str(tmp_path / service))
+
+    await asyncio.to_thread(start_all)
+    try:
+        await count_becomes(len(SERVICES), tmp_path)
+        await asyncio.to_thread(server.stop)
+        await count_becomes(0, tmp_path)
+        await asyncio.to_thread(server.start)
+        await count_becomes(len(SERVICES), tmp_path)
+    finally:
+        for service in SERVICES:
+            await asyncio.to_thread(system.stop, f"watched-{service}")

@@ -162,11 +162,13 @@ def test_certificates_are_kept_until_another_host_is_wanted(tmp_path: Path) -> N
     assert certificates.ensure_authority(tmp_path).certificate.read_bytes() == authority
 
 
-@pytest.mark.parametrize("damage", ["cut off", "of another authority"])
+@pytest.mark.parametrize("damage", ["cut off", "of another authority", "with another key"])
 def test_a_certificate_that_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
     server = certificates.ensure_server_certificate(tmp_path, ["one"])
     if damage == "cut off":
         server.certificate.write_bytes(server.certificate.read_bytes()[:100])
+    elif damage == "with another key":
+        server.key.write_bytes((tmp_path / "ca.key").read_bytes())
     else:
         (tmp_path / "ca.key").unlink()
     before = server.certificate.read_bytes()

@@ -1,0 +1,133 @@
+"""What the deployment's `init` leaves in the volumes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from deploy import certificates
+from deploy.homelab import prepare, renewal, run
+
+WANTED = {
+    "PUBLIC_HOST": "mdm.example.org",
+    "DEVICES_PORT": "8883",
+    "CLAIMS_PORT": "8884",
+    "IMAGES_PORT": "8444",
+    "KEYCLOAK_PORT": "8443",
+}
+
+
+@pytest.fixture(autouse=True)
+def owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the files to whom the tests run as."""
+    for name in ("chown", "fchown"):
+        monkeypatch.setattr(os, name, lambda *_: None)
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    prepare.prepare(tmp_path, WANTED)
+    return tmp_path
+
+
+def contents(volumes: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(volumes)): file.read_bytes() for file in volumes.rglob("*") if file.is_file()}
+
+
+def test_again_changes_nothing_and_remembers_the_host(volumes: Path) -> None:
+    before = contents(volumes)
+    published = prepare.prepare(volumes, {**WANTED, "PUBLIC_HOST": ""})
+    assert published.host == "mdm.example.org"
+    assert contents(volumes) == before
+
+
+def test_the_authoritys_key_is_in_no_other_volume(volumes: Path) -> None:
+    key = (volumes / "authority/ca.key").read_bytes()
+    assert [name for name, content in contents(volumes).items() if key in content] == ["authority/ca.key"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "holders"),
+    [
+        ("broker-admin", {"admin"}),
+        ("broker-svc-registry", {"registry"}),
+        ("broker-svc-accounts", {"registry", "rotator"}),
+        ("master-keys", {"rotator", "firmware"}),
+        ("database-superuser", {"postgres", "migrate"}),
+        ("keycloak-admin", {"keycloak"}),
+    ],
+)
+def test_each_volume_has_only_the_secrets_that_its_user_needs(
+    volumes: Path, secret: str, holders: set[str]
+) -> None:
+    value = (volumes / "authority/secrets" / secret).read_bytes()
+    found = {name.split("/")[0] for name, content in contents(volumes).items() if value in content}
+    assert found - {"authority"} == holders
+
+
+def test_files_with_secrets_are_their_owners_only(volumes: Path) -> None:
+    for name in ("registry/environment", "broker/server.key", "keycloak/keycloak.conf", "authority/secrets/hosts"):
+        assert (volumes / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_the_accounts_of_a_running_broker_are_left_alone(volumes: Path) -> None:
+    file = volumes / "broker-data/dynamic-security.json"
+    document = json.loads(file.read_text())
+    document["clients"] = [{"username": "iotdevice-blink-a1b2c3d4"}, *reversed(document["clients"])]
+    file.write_text(json.dumps(document))
+    before = file.stat()
+    prepare.prepare(volumes, WANTED)
+    assert file.stat() == before
+
+
+def test_what_the_accounts_file_lacks_is_added_and_devices_stay(volumes: Path) -> None:
+    file = volumes / "broker-data/dynamic-security.json"
+    document = json.loads(file.read_text())
+    document["clients"] = [{"username": "iotdevice-blink-a1b2c3d4"}]
+    document["roles"] = []
+    file.write_text(json.dumps(document))
+    prepare.prepare(volumes, WANTED)
+    after = json.loads(file.read_text())
+    names = {client["username"] for client in after["clients"]}
+    assert {"iotdevice-blink-a1b2c3d4", "svc-registry", prepare.HEALTH_ACCOUNT} <= names
+    assert after["roles"]
+
+
+def test_a_new_certificate_goes_to_all_servers(volumes: Path, tmp_path: Path) -> None:
+    no_own = tmp_path / "none"
+    assert not renewal.renew(volumes, ["mdm.example.org"], own=no_own)
+    before = (volumes / "broker/server.crt").read_bytes()
+    assert renewal.renew(volumes, ["mdm.example.org"], own=no_own, now=True)
+    seen = {(volumes / name / "server.crt").read_bytes() for name in ("broker", "keycloak", "firmware")}
+    assert len(seen) == 1
+    assert before not in seen
+    authority = x509.load_pem_x509_certificate((volumes / "registry/ca.crt").read_bytes())
+    x509.load_pem_x509_certificate(seen.pop()).verify_directly_issued_by(authority)
+
+
+def test_devices_that_know_the_machine_by_an_earlier_name_still_find_it(volumes: Path) -> None:
+    published = prepare.prepare(volumes, {**WANTED, "PUBLIC_HOST": "192.0.2.7"})
+    assert published.host == "192.0.2.7"
+    certificate = x509.load_pem_x509_certificate((volumes / "broker/server.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["mdm.example.org", "localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.7", "127.0.0.1"]
+
+
+def test_ones_own_certificate_is_taken_as_it_is(volumes: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    certificates.ensure_server_certificate(own, ["mdm.example.org"])
+    assert renewal.renew(volumes, ["mdm.example.org"], own=own)
+    assert (volumes / "broker/server.crt").read_bytes() == (own / "server.crt").read_bytes()
+    assert (volumes / "registry/ca.crt").read_bytes() == (own / "ca.crt").read_bytes()
+
+
+def test_settings_are_read_as_they_were_written(volumes: Path) -> None:
+    values = run.settings((volumes / "registry/environment").read_text())
+    assert values["MDM_DEVICE_MQTT_HOST"] == "mdm.example.org"
+    assert values["MDM_KEYCLOAK_PUBLIC_URL"] == "https://mdm.example.org:8443"
+    assert values["MDM_DATABASE_URL"].startswith("postgresql+asyncpg://mdm:")
