@@ -160,6 +160,12 @@ class FirmwareSettings(KeySettings):
         60, gt=0, le=3600, description="a client that takes nothing for so long is cut off"
     )
     keycloak_url: str | None = Field(None, description="whose tokens open images over HTTP")
+    web_dir: Path | None = Field(None, description="the built web page, to be served over HTTP(S) as well")
+    web_broker_url: str = Field(
+        "wss://{host}:8885",
+        pattern=r"^wss?://[A-Za-z0-9._{}:\[\]-]+(/[A-Za-z0-9._/-]*)?$",
+        description="where the page finds the broker; {host} is the page's own host",
+    )
     keycloak_realm: str = "iot"
 
     coredumps_kept: int = Field(20, ge=1, description="core dumps of one device; older ones are removed")
