@@ -63,7 +63,11 @@ function limits({ minimum, maximum }: JsonObject): string {
   if (typeof minimum === "number" && typeof maximum === "number") {
     return `${minimum} to ${maximum}`;
   }
-  return typeof minimum === "number" ? `at least ${minimum}` : typeof maximum === "number" ? `at most ${maximum}` : "";
+  return typeof minimum === "number"
+    ? `at least ${minimum}`
+    : typeof maximum === "number"
+      ? `at most ${maximum}`
+      : "";
 }
 
 function kindOf(schema: JsonObject): Kind {
@@ -134,7 +138,9 @@ export function parse(field: Field, text: string): { value: Json | undefined } |
   try {
     return { value: JSON.parse(text) as Json };
   } catch {
-    return { error: field.kind === "json" ? "is not JSON" : `is not a ${field.kind === "choice" ? "choice" : "number"}` };
+    return {
+      error: field.kind === "json" ? "is not JSON" : `is not a ${field.kind === "choice" ? "choice" : "number"}`,
+    };
   }
 }
 

@@ -52,7 +52,7 @@ export class Asker {
   ask<Asked, Answered>(operation: Operation<Asked, Answered>, fields: Asked): Promise<Answered> {
     const correlation = newId();
     const payload = JSON.stringify({ request_id: newId(), ...fields });
-    const outgoing: Outgoing = { operation: operation as Operation<unknown, unknown>, payload, correlation };
+    const outgoing: Outgoing = { operation, payload, correlation };
     return new Promise<Answered>((resolve, reject) => {
       this.#pending.set(correlation, {
         outgoing,

@@ -83,7 +83,7 @@ export class Connection {
         reject(new LoginError(failure.message));
       });
       this.#client.on("close", () => {
-        reject(new LoginError(unreachable));
+        reject(new LoginError(unreachable()));
         this.listener.lost();
       });
     });
@@ -146,20 +146,24 @@ function options(clientId: string, username: string, password: string): IClientO
   };
 }
 
+/** Where whoever served the page says that the broker is, else a proxy's /mqtt at the page's own address. */
 function brokerUrl(): string {
+  const told = document.querySelector<HTMLMetaElement>('meta[name="mdm-broker"]')?.content;
   const { protocol, host } = window.location;
-  return `${protocol === "https:" ? "wss" : "ws"}://${host}/mqtt`;
+  return told || `${protocol === "https:" ? "wss" : "ws"}://${host}/mqtt`;
 }
 
-const unreachable =
-  "The broker can not be reached. Is it running, and does the browser trust its certificate? Reload the page to see.";
+function unreachable(): string {
+  const url = brokerUrl().replace(/^ws/, "http");
+  return `The broker at ${url} can not be reached. Is it running? If the browser does not trust its certificate, import the certificate authority, or open ${url} once and accept it.`;
+}
 
 function explained(error: Error): { message: string; final: boolean } {
   const code = codeOf(error);
   if (code === NOT_AUTHORIZED || code === BAD_USER_NAME_OR_PASSWORD) {
     return { message: "The account or the password is wrong.", final: true };
   }
-  return { message: unreachable, final: false };
+  return { message: unreachable(), final: false };
 }
 
 function forbidden(account: string, operation: Operation<unknown, unknown>): string {
