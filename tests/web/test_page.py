@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from playwright.async_api import Page, expect
 
+from tests.fleet import Fleet
 from tests.system import System
-from tests.web.conftest import log_in
+from tests.web.conftest import go, log_in
 
 
 async def test_a_wrong_password_is_told_and_can_be_put_right(opened: Page, system: System) -> None:
@@ -13,3 +14,58 @@ async def test_a_wrong_password_is_told_and_can_be_put_right(opened: Page, syste
     await expect(opened.get_by_role("alert")).to_have_text("The account or the password is wrong.")
     await log_in(opened, system.profile.password.get_secret_value())
     await expect(opened.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+async def test_the_password_is_kept_in_memory_unless_it_was_asked_to_be(page: Page, system: System) -> None:
+    async def stored() -> list[int]:
+        counts: list[int] = await page.evaluate("[localStorage.length, sessionStorage.length]")
+        return counts
+
+    assert await stored() == [0, 0]
+    await page.reload()
+    await page.get_by_label("Stay logged in").check()
+    await log_in(page, system.profile.password.get_secret_value())
+    heading = page.get_by_role("heading", name="Overview")
+    await expect(heading).to_be_visible()
+    assert await stored() == [0, 1]
+    await page.reload()
+    await expect(heading).to_be_visible()
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_label("Password")).to_be_visible()
+    assert await stored() == [0, 0]
+
+
+async def test_the_audit_log_shows_who_did_what(page: Page, fleet: Fleet) -> None:
+    package = await fleet.device()
+    await go(page, "audit")
+    await page.get_by_label("On", exact=True).fill(package.client_id)
+    await page.get_by_role("button", name="Show").first.click()
+    await expect(page.get_by_role("row", name="admin device.add")).to_be_visible()
+
+
+async def test_a_device_that_is_not_there_is_told(page: Page) -> None:
+    await go(page, "device/iotdevice-none-00000000")
+    await expect(page.get_by_role("alert")).to_contain_text("no device")
+
+
+async def test_a_lost_connection_comes_back_by_itself(page: Page, system: System) -> None:
+    system.stack.broker.kill()
+    await expect(page.get_by_text("The connection to the broker is lost")).to_be_visible()
+    system.stack.broker.start()
+    await expect(page.get_by_text("The connection to the broker is lost")).to_have_count(0)
+    await go(page, "devices")
+    await expect(page.get_by_role("heading", name="Devices")).to_be_visible()
+
+
+async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: System) -> None:
+    page = opened
+    await page.set_viewport_size({"width": 360, "height": 640})
+    await page.get_by_label("Password").fill(system.profile.password.get_secret_value())
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    await page.keyboard.press("Tab")
+    for address in ("", "devices", "rotation", "rollouts", "audit"):
+        await go(page, address)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, address

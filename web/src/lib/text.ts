@@ -17,7 +17,8 @@ export function ago(text: string | null | undefined, now = Date.now()): string {
   if (!text) {
     return "never";
   }
-  const seconds = Math.round((Date.parse(text) - now) / 1000);
+  // What has happened is never ahead, though a clock may be behind.
+  const seconds = Math.min(0, Math.round((Date.parse(text) - now) / 1000));
   const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? (["second", 1] as const);
   return AGO.format(Math.trunc(seconds / length), unit);
 }

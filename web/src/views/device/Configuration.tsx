@@ -1,11 +1,11 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { Answered, Panel } from "../../components/basics.tsx";
+import { Answered, Notice, Panel } from "../../components/basics.tsx";
 import { Labelled, Outcome } from "../../components/fields.tsx";
 import { asObject, at, fieldsOf, parse, print, put, type Field, type JsonObject } from "../../lib/fields.ts";
 import { concerns, refusalOf, type Refusal } from "../../lib/refusal.ts";
 import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView, type Json } from "../../protocol.ts";
-import { useAction } from "../../state/action.ts";
+import { useAction, type Action } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
 import { RefusedError } from "../../mqtt/asker.ts";
@@ -17,28 +17,51 @@ interface Props {
   readonly version: number;
 }
 
+/** What somebody else changes meanwhile is told, and does not take away what is being typed. */
 export function Configuration({ device, model, version }: Props) {
-  const query = useQuery(`configuration ${device} ${version}`, async () => {
-    const [config, { models }] = await Promise.all([ask(CONFIG_GET, { device }), ask(MODEL_LIST, {})]);
+  const [base, setBase] = useState(version);
+  const action = useAction();
+  const query = useQuery(`configuration ${device} ${base}`, async () => {
+    const [config, { models }] = await Promise.all([
+      ask(CONFIG_GET, { device, version: base }),
+      ask(MODEL_LIST, {}),
+    ]);
     return { config, schema: models.find(({ code }) => code === model)?.config_schema ?? null };
   });
   return (
     <Panel title="Configuration">
+      {version > base && !action.busy && (
+        <Notice tone="warn">
+          Version {version} has been made meanwhile; this is version {base}.
+          <button type="button" onClick={() => setBase(version)}>
+            Load version {version}
+          </button>
+        </Notice>
+      )}
       <Answered query={query}>
-        {({ config, schema }) => <Editor key={`${device} ${config.version}`} config={config} schema={schema} />}
+        {({ config, schema }) => (
+          <Editor key={config.version} config={config} schema={schema} action={action} saved={setBase} />
+        )}
       </Answered>
+      <Outcome action={action} />
     </Panel>
   );
 }
 
+interface EditorProps {
+  readonly config: ConfigView;
+  readonly schema: JsonObject | null;
+  readonly action: Action;
+  readonly saved: (version: number) => void;
+}
+
 /** Edits what is special about the device; what is left empty comes from its tags' layers and the model. */
-function Editor({ config, schema }: { config: ConfigView; schema: JsonObject | null }) {
+function Editor({ config, schema, action, saved }: EditorProps) {
   const fields = fieldsOf(schema, config.document, config.overrides);
   const [texts, setTexts] = useState<Record<string, string>>(() => textsOf(fields, config.overrides));
   const [json, setJson] = useState<string>();
   const [refusal, setRefusal] = useState<Refusal>();
   const form = useRef<HTMLFormElement>(null);
-  const action = useAction();
   const asJson = json !== undefined || fields.length === 0;
 
   useEffect(() => {
@@ -59,6 +82,7 @@ function Editor({ config, schema }: { config: ConfigView; schema: JsonObject | n
       }
       try {
         const set = await ask(CONFIG_SET, { device: config.client_id, overrides: wanted.document, replace: true });
+        saved(set.version);
         return set.changed ? `Version ${set.version} is pushed to the device.` : "Nothing has changed.";
       } catch (error) {
         if (error instanceof RefusedError && error.code === "invalid") {
@@ -115,7 +139,6 @@ function Editor({ config, schema }: { config: ConfigView; schema: JsonObject | n
           {sentence(refusal)}
         </p>
       )}
-      <Outcome action={action} />
       <footer>
         {fields.length > 0 && (
           <button type="button" onClick={toggle}>
