@@ -18,30 +18,35 @@ export function Ring({ label, slices }: { label: string; slices: readonly Slice[
     <figure class="ring">
       <svg viewBox="0 0 40 40" aria-hidden="true">
         <circle class="track" cx="20" cy="20" r={RADIUS} />
-        {slices.map(({ name, count, tone = "calm" }) => {
-          const share = whole === 0 ? 0 : (100 * count) / whole;
-          const offset = 25 - before;
-          before += share;
-          return (
-            share > 0 && (
-              <circle
-                key={name}
-                class={`slice ${tone}`}
-                cx="20"
-                cy="20"
-                r={RADIUS}
-                stroke-dasharray={`${Math.max(0.6, share - (share < 100 ? 0.8 : 0))} 100`}
-                stroke-dashoffset={offset}
-              />
-            )
-          );
-        })}
+        <g transform="rotate(-90 20 20)">
+          {slices.map(({ name, count, tone = "calm" }) => {
+            const share = whole === 0 ? 0 : (100 * count) / whole;
+            const start = before;
+            before += share;
+            return share > 0 && <Arc key={name} tone={tone} start={start} share={share} />;
+          })}
+        </g>
         <text x="20" y="20" class="whole">
           {whole.toLocaleString()}
         </text>
       </svg>
       <Legend label={label} slices={slices} />
     </figure>
+  );
+}
+
+/** A part of the ring, in percent, with a small gap behind it unless it is the whole. */
+function Arc({ tone, start, share }: { tone: Tone; start: number; share: number }) {
+  const length = share < 100 ? Math.max(0.6, share - 0.8) : 100;
+  return (
+    <circle
+      class={`slice ${tone}`}
+      cx="20"
+      cy="20"
+      r={RADIUS}
+      stroke-dasharray={`${length} ${100 - length}`}
+      stroke-dashoffset={-start}
+    />
   );
 }
 

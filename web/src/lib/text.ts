@@ -35,8 +35,10 @@ export function show(value: Json | undefined): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** What a document says, but for the ids and hashes that only machines read. */
 export function facts(data: Record<string, Json> | undefined | null): string {
   return Object.entries(data ?? {})
+    .filter(([name, value]) => value !== null && !/(^|_)(id|sha256)$/.test(name))
     .map(([name, value]) => `${name}: ${show(value)}`)
     .join(" · ");
 }

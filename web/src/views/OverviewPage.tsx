@@ -49,9 +49,11 @@ export function OverviewPage() {
         <Panel title="Secrets">
           <Ring label="Secrets" slices={toned(ROTATION_TONES, rotation, "rotation")} />
         </Panel>
-        <Panel title="Firmware">
-          <Bars label="Firmware" slices={versions(devices, (version) => list(`firmware:${version}`))} />
-        </Panel>
+        <div class="double">
+          <Panel title="Firmware">
+            <Bars label="Firmware" slices={versions(devices, (version) => list(`firmware:${version}`))} />
+          </Panel>
+        </div>
         <RecentEvents />
       </div>
     </>
@@ -61,25 +63,28 @@ export function OverviewPage() {
 function RecentEvents() {
   const events = recentEvents.value.slice(0, SHOWN_EVENTS);
   return (
-    <Panel title="Happening now">
-      {events.length === 0 ? (
-        <Empty>What happens from now on is told here.</Empty>
-      ) : (
-        <ol class="events">
-          {events.map((event) => (
-            <li key={event.event_id}>
-              <b>
-                {event.noun} {event.verb.replaceAll("_", " ")}
-              </b>{" "}
-              {event.client_id && <a href={href("device", event.client_id)}>{event.client_id}</a>}{" "}
-              <small>
-                <Ago at={event.at} /> {facts(event.data)}
-              </small>
-            </li>
-          ))}
-        </ol>
-      )}
-    </Panel>
+    <div class="wide">
+      <Panel title="Happening now">
+        {events.length === 0 ? (
+          <Empty>What happens from now on is told here.</Empty>
+        ) : (
+          <ol class="events lines">
+            {events.map((event) => (
+              <li key={event.event_id}>
+                <Ago at={event.at} />
+                <b>
+                  {event.noun} {event.verb.replaceAll("_", " ")}
+                </b>
+                <span>
+                  {event.client_id && <a href={href("device", event.client_id)}>{event.client_id}</a>}{" "}
+                  <small>{facts(event.data)}</small>
+                </span>
+              </li>
+            ))}
+          </ol>
+        )}
+      </Panel>
+    </div>
   );
 }
 

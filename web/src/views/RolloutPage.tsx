@@ -80,7 +80,7 @@ function Head({ status }: { status: RolloutStatus }) {
         )}
       </div>
       {status.reason && <Notice tone={STATE_TONES[state] ?? "calm"}>{status.reason}</Notice>}
-      <p>{status.doing}</p>
+      {status.doing !== status.reason && <p>{status.doing}</p>}
       <Outcome action={action} />
     </>
   );
@@ -95,7 +95,7 @@ function Waves({ status }: { status: RolloutStatus }) {
           class={wave > status.wave ? "later" : ""}
           aria-current={wave === status.wave ? "step" : undefined}
         >
-          <b>{wave === 0 ? "Ran it before" : `Wave ${wave}`}</b> <small>{plural(devices, "device")}</small>
+          <b>{wave === 0 ? "In no wave" : `Wave ${wave}`}</b> <small>{plural(devices, "device")}</small>
           <Stack label={`Wave ${wave}`} slices={slices(counts)} />
         </li>
       ))}

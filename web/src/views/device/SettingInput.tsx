@@ -1,5 +1,6 @@
 import { Labelled } from "../../components/fields.tsx";
-import { print, type Field } from "../../lib/fields.ts";
+import type { Field } from "../../lib/fields.ts";
+import { show } from "../../lib/text.ts";
 import type { Json } from "../../protocol.ts";
 
 interface Props {
@@ -13,7 +14,7 @@ interface Props {
 
 /** One setting; empty is what the model and the layers say. */
 export function SettingInput({ field, inherited, text, error, onText }: Props) {
-  const rest = text === "" && inherited !== undefined ? print(field, inherited) : "";
+  const rest = text === "" && inherited !== undefined ? show(inherited) : "";
   return (
     <Labelled label={field.name} hint={field.description || undefined} error={error}>
       {(attributes) => {
@@ -24,7 +25,7 @@ export function SettingInput({ field, inherited, text, error, onText }: Props) {
               <option value="">{rest ? `default (${rest})` : "default"}</option>
               {choices.map((choice) => (
                 <option key={JSON.stringify(choice)} value={JSON.stringify(choice)}>
-                  {typeof choice === "string" ? choice : JSON.stringify(choice)}
+                  {show(choice)}
                 </option>
               ))}
             </select>
