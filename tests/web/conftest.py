@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Error, Page, async_playwright, expect
 
 from tests.servers.base import HOST
 from tests.system import PAGE, System
@@ -52,7 +52,7 @@ async def opened(browser: Browser, system: System) -> AsyncIterator[Page]:
     page.on("websocket", lambda socket: hosts.add(urlsplit(socket.url).hostname))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-    await page.goto(f"https://{HOST}:{system.http_ports['firmware']}/")
+    await visit(page, system)
     yield page
     await context.close()
     assert hosts == {HOST}
@@ -67,8 +67,20 @@ async def page(opened: Page, system: System) -> Page:
     return opened
 
 
-async def log_in(page: Page, password: str) -> None:
-    await page.get_by_label("Account").fill("admin")
+async def visit(page: Page, system: System) -> None:
+    """Open the page, again if a network interface of the machine came or went meanwhile: Chromium gives up then."""
+    while True:
+        try:
+            await page.goto(f"https://{HOST}:{system.http_ports['firmware']}/")
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in error.message:
+                raise
+        else:
+            return
+
+
+async def log_in(page: Page, password: str, account: str = "admin") -> None:
+    await page.get_by_label("Account").fill(account)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Log in").click()
 

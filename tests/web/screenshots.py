@@ -19,10 +19,9 @@ from shared import admin
 from shared.admin import Package
 from tests import stack, system
 from tests.fleet import Fleet
-from tests.servers.base import HOST
 from tests.system import System
 from tests.uploads import upload
-from tests.web.conftest import ARGUMENTS, CHROMIUM, go, log_in
+from tests.web.conftest import ARGUMENTS, CHROMIUM, go, log_in, visit
 from tests.witness import watching
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "docs/screenshots"
@@ -149,7 +148,7 @@ async def photograph(running: System, folder: Path) -> None:
             ignore_https_errors=True, viewport={"width": 1280, "height": 760}, color_scheme="light"
         )
         page = await context.new_page()
-        await page.goto(f"https://{HOST}:{running.http_ports['firmware']}/")
+        await visit(page, running)
         async with shining(fleet, lamps):
             await tour(page, fleet, lamps)
         await browser.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import pytest
 from playwright.async_api import Page, expect
 
+from tests.claims import new_claim
 from tests.fleet import Fleet
-from tests.system import System
+from tests.system import PAGE, System
 from tests.web.conftest import go, log_in
 
 
@@ -69,3 +73,33 @@ async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: 
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, address
+
+
+async def test_an_account_that_may_not_ask_is_told_so(opened: Page, fleet: Fleet) -> None:
+    package = await fleet.device()
+    await log_in(opened, package.secret, package.client_id)
+    # A device's account is let in under its own client id only.
+    await expect(opened.get_by_role("alert")).to_have_text("The account or the password is wrong.")
+    claim = await new_claim(fleet)
+    await log_in(opened, claim.password, claim.account)
+    await expect(opened.get_by_role("alert")).to_contain_text(f"The account {claim.account} may not do this")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_on_the_pages_keeps_people_out(
+    page: Page, fleet: Fleet, scheme: Literal["light", "dark"]
+) -> None:
+    model = await fleet.model(config_schema={"properties": {"on": {"type": "boolean"}, "n": {"type": "integer"}}})
+    package = await fleet.device(model)
+    await page.emulate_media(color_scheme=scheme)
+    await page.evaluate((PAGE.parent / "node_modules/axe-core/axe.min.js").read_text())
+    device = f"device/{package.client_id}"
+    faults: list[str] = []
+    tabs = [f"{device}/{tab}" for tab in ("configuration", "history", "commands", "log", "rotations", "setup")]
+    for address in ("", "devices", *tabs, "rotation", "rollouts", "audit"):
+        await go(page, address)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await expect(page.get_by_text("Loading…")).to_have_count(0)
+        found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        faults += [f"{address}: {it['id']}: {it['nodes'][0]['html']}" for it in found["violations"]]
+    assert not faults

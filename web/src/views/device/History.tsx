@@ -27,7 +27,7 @@ export function History({ device }: { device: string }) {
       <Outcome action={action} />
       <Answered query={query}>
         {({ versions, desired }) => (
-          <Table label="Versions" head={["Version", "By", "When", "Outcome", ""]}>
+          <Table label="Versions" head={["Version", "By", "When", "Outcome", "Actions"]}>
             {versions.map((entry) => (
               <tr key={entry.version}>
                 <td>
