@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Error, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Error, Page, async_playwright, expect
 
 from tests.servers.base import HOST
 from tests.system import PAGE, System
@@ -28,7 +28,7 @@ ARGUMENTS: Final = (
 
 
 @pytest.fixture(scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator[BrowserContext]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is missing: scripts/bootstrap installs it on Debian, as root")
     if not PAGE.exists():
@@ -36,16 +36,16 @@ async def browser() -> AsyncIterator[Browser]:
     expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
+        context = await launched.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(PATIENCE_MS)
+        yield context
         await launched.close()
 
 
 @pytest.fixture
-async def opened(browser: Browser, system: System) -> AsyncIterator[Page]:
+async def opened(browser: BrowserContext, system: System) -> AsyncIterator[Page]:
     """The page before a login; it may speak to its own host only, and must have nothing to complain of."""
-    context = await browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(PATIENCE_MS)
-    page = await context.new_page()
+    page = await browser.new_page()
     hosts: set[str | None] = set()
     complaints: list[str] = []
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
@@ -54,7 +54,7 @@ async def opened(browser: Browser, system: System) -> AsyncIterator[Page]:
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     await visit(page, system)
     yield page
-    await context.close()
+    await page.close()
     assert hosts == {HOST}
     assert not complaints
 
@@ -68,7 +68,7 @@ async def page(opened: Page, system: System) -> Page:
 
 
 async def visit(page: Page, system: System) -> None:
-    """Open the page, again if a network interface of the machine came or went meanwhile: Chromium gives up then."""
+    """Open the page; again when Chromium gave up because a network interface of the machine came or went."""
     while True:
         try:
             await page.goto(f"https://{HOST}:{system.http_ports['firmware']}/")

@@ -29,6 +29,7 @@ SCHEMA = {
     }
 }
 MANY = 5_000
+EVENTS = 2_000
 MOST_ROWS = 60
 WATCH = """() => {
   window.changes = 0;
@@ -59,6 +60,7 @@ async def test_a_device_is_added_and_found(page: Page, fleet: Fleet) -> None:
     assert (view.client_id, view.name, view.tags) == (package.client_id, "kitchen-light", ["kitchen", "upstairs"])
     await page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)
+    await expect(page.get_by_role("button", name="Add device")).to_be_focused()
     await page.get_by_label("Search devices").fill(f"model:{model} UPSTAIRS online:no")
     await expect(page.get_by_role("table", name="Devices").get_by_role("row")).to_have_count(2)
     await page.get_by_role("link", name="kitchen-light").click()
@@ -164,10 +166,10 @@ async def test_a_storm_of_events_changes_the_list_at_most_once_for_each_frame(
         await expect(page.get_by_role("status").filter(has_text="5,000 of")).to_be_visible()
         await page.evaluate(WATCH)
         await run(system.stack, "UPDATE mdm.devices SET name = 'told-last' WHERE name = 'crowd-1'")
-        for client_id in (*ids, ids[0]):
+        for client_id in (*ids[:EVENTS], ids[0]):
             event = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id)
             await registry.publish(topics.EVENT.of(noun="device", verb="online"), topics.EVENT.encode(event))
         await expect(page.get_by_role("link", name="told-last")).to_be_visible()
         changes, frames = await page.evaluate("[window.changes, window.frames]")
         assert 0 < changes <= frames
-        assert frames < MANY / 2
+        assert changes < EVENTS / 2

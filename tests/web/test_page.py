@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.claims import new_claim
+from tests.credentials import CONTROL, account_client
 from tests.fleet import Fleet
 from tests.system import PAGE, System
 from tests.web.conftest import go, log_in
@@ -59,6 +61,23 @@ async def test_a_lost_connection_comes_back_by_itself(page: Page, system: System
     await expect(page.get_by_text("The connection to the broker is lost")).to_have_count(0)
     await go(page, "devices")
     await expect(page.get_by_role("heading", name="Devices")).to_be_visible()
+
+
+async def test_an_account_whose_password_was_changed_is_logged_out(page: Page, system: System) -> None:
+    endpoints = system.stack.endpoints
+
+    async def set_password(password: str) -> None:
+        change = {"command": "setClientPassword", "username": "admin", "password": password}
+        async with account_client(endpoints, "svc-accounts") as accounts:
+            await accounts.publish(CONTROL, json.dumps({"commands": [change]}), qos=1)
+
+    try:
+        await set_password("changed")
+        await expect(page.get_by_role("status")).to_have_text("The account or the password is wrong.")
+    finally:
+        await set_password(endpoints.accounts["admin"])
+    await log_in(page, endpoints.accounts["admin"])
+    await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
 async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: System) -> None:

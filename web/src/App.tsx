@@ -77,7 +77,7 @@ function Account() {
         title={here.state === "up" ? "connected" : "lost"}
       />
       <span>{account}</span>
-      <button type="button" class="plain" onClick={logOut}>
+      <button type="button" class="plain" onClick={() => logOut()}>
         Log out
       </button>
     </div>

@@ -101,7 +101,7 @@ export function Dialog({
     <dialog ref={element} aria-labelledby={id} onClose={close}>
       <header>
         <h2 id={id}>{title}</h2>
-        <button type="button" class="plain" aria-label="Close" onClick={close}>
+        <button type="button" class="plain" aria-label="Close" onClick={() => element.current?.close()}>
           ✕
         </button>
       </header>

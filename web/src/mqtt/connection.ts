@@ -15,9 +15,11 @@ export interface NamedEvent extends Event {
 }
 
 export interface Listener {
-  /** The connection stands, or stands again: events may have been missed. */
+  /** The connection stands again: events may have been missed. */
   up(): void;
   lost(): void;
+  /** The broker does not let the account in any more. */
+  refused(error: LoginError): void;
   event(event: NamedEvent): void;
 }
 
@@ -31,6 +33,7 @@ export class Connection {
   readonly #asker = new Asker((outgoing) => this.#send(outgoing));
   readonly #replyTopic: string;
   readonly #client: MqttClient;
+  #opened = false;
 
   private constructor(
     readonly account: string,
@@ -70,17 +73,20 @@ export class Connection {
       });
       this.#client.on("connect", () => {
         this.#subscribed().then(() => {
+          if (this.#opened) {
+            this.listener.up();
+          }
+          this.#opened = true;
           resolve();
-          this.listener.up();
           this.#asker.sendAllAgain();
         }, reject);
       });
       this.#client.on("error", (error) => {
-        const failure = explained(error);
-        if (failure.final) {
-          this.#client.end(true);
+        const { message, final } = explained(error);
+        reject(new LoginError(message));
+        if (final && this.#opened) {
+          this.listener.refused(new LoginError(message));
         }
-        reject(new LoginError(failure.message));
       });
       this.#client.on("close", () => {
         reject(new LoginError(unreachable()));

@@ -11,6 +11,8 @@ const PAGE = 500;
 /** More changed devices than this are read as pages of all. */
 const ONE_BY_ONE = 20;
 const PAUSE_MS = 1_000;
+/** Events of these nouns without a device may have changed any number of devices. */
+const ABOUT_MANY = new Set(["layer", "model", "rotation"]);
 
 export interface FleetState {
   readonly devices: readonly DeviceView[];
@@ -41,6 +43,7 @@ export function followFleet(): void {
   link.subscribe(({ state }) => {
     if (state === "out") {
       reading.stop();
+      cancelAnimationFrame(frame);
       devices = new Map();
       dirty = new Set();
       fleet.value = EMPTY;
@@ -59,9 +62,6 @@ function noteEvent(event: NamedEvent): void {
     request(true);
   }
 }
-
-/** Events of these nouns without a device may have changed any number of devices. */
-const ABOUT_MANY = new Set(["layer", "model", "rotation"]);
 
 function noteDevice(clientId: string, { noun, verb }: NamedEvent): void {
   const known = devices.get(clientId);
@@ -88,6 +88,9 @@ async function read(): Promise<void> {
     draw(fleet.peek().complete || all);
   } catch (error) {
     readAll = true;
+    if (link.peek().state === "out") {
+      return;
+    }
     fleet.value = { ...fleet.peek(), error: asError(error) };
   }
 }
@@ -121,11 +124,8 @@ async function readOne(clientId: string): Promise<void> {
 }
 
 function draw(complete = fleet.peek().complete): void {
-  if (frame !== 0) {
-    cancelAnimationFrame(frame);
-  }
+  cancelAnimationFrame(frame);
   frame = requestAnimationFrame(() => {
-    frame = 0;
     fleet.value = { devices: [...devices.values()], complete };
   });
 }

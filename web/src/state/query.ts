@@ -5,7 +5,7 @@ import { Throttle } from "../lib/throttle.ts";
 import type { NamedEvent } from "../mqtt/connection.ts";
 import { connections, onEvent } from "./session.ts";
 
-const PAUSE_MS = 250;
+const PAUSE_MS = 500;
 
 export interface Query<T> {
   /** What was answered last; it stays while it is asked for again. */

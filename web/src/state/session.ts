@@ -7,7 +7,7 @@ const KEPT = "mdm-login";
 const REMEMBERED_EVENTS = 200;
 
 export type Link =
-  | { readonly state: "out" }
+  | { readonly state: "out"; readonly reason?: string }
   | { readonly state: "connecting"; readonly account: string }
   | { readonly state: "up" | "lost"; readonly account: string };
 
@@ -23,19 +23,22 @@ const listeners = new Set<(event: NamedEvent) => void>();
 /** Connects, or throws a LoginError. `keep` holds the password for reloads, until the tab is closed. */
 export async function logIn(account: string, password: string, keep: boolean): Promise<void> {
   link.value = { state: "connecting", account };
+  const up = () => {
+    link.value = { state: "up", account };
+    connections.value += 1;
+  };
   try {
     connection = await Connection.open(account, password, {
-      up: () => {
-        link.value = { state: "up", account };
-        connections.value += 1;
-      },
+      up,
       lost: () => {
         if (link.value.state === "up") {
           link.value = { state: "lost", account };
         }
       },
+      refused: ({ message }) => logOut(message),
       event: announce,
     });
+    up();
   } catch (error) {
     link.value = { state: "out" };
     sessionStorage.removeItem(KEPT);
@@ -52,9 +55,10 @@ export function keptLogin(): readonly [account: string, password: string] | unde
   return kept === null ? undefined : (JSON.parse(kept) as [string, string]);
 }
 
-export function logOut(): void {
+/** Ends the connection and forgets the password, for a reason if the person did not ask for it. */
+export function logOut(reason = ""): void {
   sessionStorage.removeItem(KEPT);
-  link.value = { state: "out" };
+  link.value = { state: "out", reason };
   connection?.close();
   connection = undefined;
   recentEvents.value = [];

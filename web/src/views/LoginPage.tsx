@@ -1,11 +1,13 @@
 import { useEffect } from "preact/hooks";
 
-import { TextField, Outcome } from "../components/fields.tsx";
+import { Notice } from "../components/basics.tsx";
+import { Outcome, TextField } from "../components/fields.tsx";
 import { useAction } from "../state/action.ts";
-import { keptLogin, logIn } from "../state/session.ts";
+import { keptLogin, link, logIn } from "../state/session.ts";
 
 export function LoginPage() {
   const action = useAction();
+  const reason = link.value.state === "out" ? link.value.reason : undefined;
   const enter = (account: string, password: string, keep: boolean) =>
     action.run(async () => {
       await logIn(account, password, keep);
@@ -41,6 +43,7 @@ export function LoginPage() {
         <label class="check">
           <input type="checkbox" name="keep" /> Stay logged in until this tab is closed
         </label>
+        {reason && !action.busy && !action.error && <Notice tone="warn">{reason}</Notice>}
         <Outcome action={action} />
         <button type="submit" class="primary" disabled={action.busy}>
           {action.busy ? "Connecting…" : "Log in"}

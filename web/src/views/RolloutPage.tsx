@@ -80,7 +80,7 @@ function Head({ status }: { status: RolloutStatus }) {
         )}
       </div>
       {status.reason && <Notice tone={STATE_TONES[state] ?? "calm"}>{status.reason}</Notice>}
-      {status.doing !== status.reason && <p>{status.doing}</p>}
+      {OPEN.has(state) && status.doing !== status.reason && <p>{status.doing}</p>}
       <Outcome action={action} />
     </>
   );

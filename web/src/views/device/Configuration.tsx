@@ -127,7 +127,9 @@ function Editor({ config, schema, action, saved }: EditorProps) {
           <SettingInput
             key={field.name}
             field={field}
-            inherited={at(config.document, field.path)}
+            inherited={
+              at(config.overrides, field.path) === undefined ? at(config.document, field.path) : undefined
+            }
             text={texts[field.name] ?? ""}
             error={refusal && concerns(field.name, refusal.field) ? refusal.message : undefined}
             onText={(text) => setTexts({ ...texts, [field.name]: text })}

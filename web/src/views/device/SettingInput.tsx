@@ -5,7 +5,7 @@ import type { Json } from "../../protocol.ts";
 
 interface Props {
   readonly field: Field;
-  /** The value that the device has now. */
+  /** The value that the model and the layers give it, as far as that is known. */
   readonly inherited: Json | undefined;
   readonly text: string;
   readonly error: string | undefined;
