@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { at, fieldsOf, parse, print, put, type Field } from "../src/lib/fields.ts";
+import { at, fieldsOf, mergePatch, parse, print, put, type Field, type JsonObject } from "../src/lib/fields.ts";
 import { concerns, refusalOf } from "../src/lib/refusal.ts";
 
 const SCHEMA = {
@@ -100,3 +100,24 @@ test("a refusal of the whole, or of something else, keeps its words", () => {
   const other = "device: there is none";
   expect(refusalOf(other, "configuration")).toEqual({ field: "", message: other });
 });
+
+test.each([
+  [{}, {}, {}],
+  [{ a: 1, b: 2 }, { a: 1, b: 3 }, { b: 3 }],
+  [{ a: 1 }, {}, { a: null }],
+  [{ led: { x: 1, y: 2 } }, { led: { x: 1 } }, { led: { y: null } }],
+  [{ led: { x: 1 } }, {}, { led: null }],
+  [{}, { led: { x: [1, null] } }, { led: { x: [1, null] } }],
+  [{ a: { b: 1 } }, { a: 1 }, { a: 1 }],
+  [{ a: 1 }, { a: { b: 1 } }, { a: { b: 1 } }],
+])("from %j to %j it takes %j", (before, after, patch) => {
+  expect(mergePatch(before as JsonObject, after as JsonObject)).toEqual(patch);
+});
+
+test.each([{ a: null }, { led: { x: null } }])(
+  "a null that shall be there (%j) is no change that can be merged",
+  (after) => {
+    expect(mergePatch({}, after)).toBeUndefined();
+    expect(mergePatch(after, after)).toEqual({});
+  },
+);

@@ -127,6 +127,24 @@ export function put(document: JsonObject, path: readonly string[], value: Json |
     : Object.fromEntries([...others, [name, inner]]);
 }
 
+/** What makes `after` of `before` by RFC 7396; undefined when that can not say it, for it has a null to keep. */
+export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | undefined {
+  const patch: JsonObject = {};
+  for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const [old, wanted] = [at(before, [name]), at(after, [name])];
+    if (JSON.stringify(old) === JSON.stringify(wanted)) {
+      continue;
+    }
+    const inner = asObject(wanted);
+    const change = inner === undefined ? wanted : mergePatch(asObject(old) ?? {}, inner);
+    if (wanted !== undefined && (change === undefined || change === null)) {
+      return undefined;
+    }
+    patch[name] = change ?? null;
+  }
+  return patch;
+}
+
 /** What a person has typed, as a value; undefined for nothing, and an error text for what is none. */
 export function parse(field: Field, text: string): { value: Json | undefined } | { error: string } {
   if (text.trim() === "") {

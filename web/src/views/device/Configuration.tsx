@@ -2,7 +2,17 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Answered, Notice, Panel } from "../../components/basics.tsx";
 import { Labelled, Outcome } from "../../components/fields.tsx";
-import { asObject, at, fieldsOf, parse, print, put, type Field, type JsonObject } from "../../lib/fields.ts";
+import {
+  asObject,
+  at,
+  fieldsOf,
+  mergePatch,
+  parse,
+  print,
+  put,
+  type Field,
+  type JsonObject,
+} from "../../lib/fields.ts";
 import { concerns, refusalOf, type Refusal } from "../../lib/refusal.ts";
 import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView, type Json } from "../../protocol.ts";
 import { useAction, type Action } from "../../state/action.ts";
@@ -81,7 +91,10 @@ function Editor({ config, schema, action, saved }: EditorProps) {
         return undefined;
       }
       try {
-        const set = await ask(CONFIG_SET, { device: config.client_id, overrides: wanted.document, replace: true });
+        const set = await ask(CONFIG_SET, {
+          device: config.client_id,
+          ...changeOf(config, wanted.document, asJson),
+        });
         saved(set.version);
         return set.changed ? `Version ${set.version} is pushed to the device.` : "Nothing has changed.";
       } catch (error) {
@@ -153,6 +166,12 @@ function Editor({ config, schema, action, saved }: EditorProps) {
       </footer>
     </form>
   );
+}
+
+/** A form changes only what was changed in it, so that others' changes stay; a text is the whole. */
+function changeOf({ overrides }: ConfigView, wanted: JsonObject, whole: boolean) {
+  const patch = whole ? undefined : mergePatch(overrides, wanted);
+  return patch === undefined ? { overrides: wanted, replace: true } : { overrides: patch };
 }
 
 function sentence({ field, message }: Refusal): string {
