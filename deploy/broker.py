@@ -44,6 +44,8 @@ class Settings:
     devices_address: str = ""
     claims_port: int = 8884
     claims_address: str = ""
+    web_port: int = 8885
+    web_address: str = ""
     user: str = ""
 
     @property
@@ -64,6 +66,7 @@ def render_configuration(settings: Settings) -> str:
         services_listener=f"{settings.services_port} {settings.services_address}".rstrip(),
         devices_listener=f"{settings.devices_port} {settings.devices_address}".rstrip(),
         claims_listener=f"{settings.claims_port} {settings.claims_address}".rstrip(),
+        web_listener=f"{settings.web_port} {settings.web_address}".rstrip(),
         user_line=f"user {settings.user}" if settings.user else "",
     )
 

@@ -257,6 +257,14 @@ class FirmwareSettings(KeySettings):
         256, ge=1, le=100_000, description="requests at a time; others are answered with 503"
     )
     http_stall_s: float = Field(60, gt=0, le=3600, description="who takes nothing for so long is cut off")
+    web_dir: Path | None = Field(
+        None, description="the built [web page](operations.md#the-web-page) (`web/dist`), to be served there too"
+    )
+    web_broker_url: str = Field(
+        "wss://{host}:8885",
+        pattern=r"^wss?://[A-Za-z0-9._{}:\[\]-]+(/[A-Za-z0-9._/-]*)?$",
+        description="where the page finds the broker; `{host}` is the host by which the page was asked for",
+    )
     keycloak_url: str | None = Field(None, pattern=_URL, description="whose tokens open images over HTTP")
     keycloak_public_url: str | None = PUBLIC_URL
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")

@@ -37,6 +37,7 @@ class Endpoints:
     mqtt_port: int
     device_mqtt_port: int
     claim_mqtt_port: int
+    web_mqtt_port: int
     ca_file: Path
     accounts: Mapping[str, str]
 
@@ -78,8 +79,8 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
     accounts = {name: secrets.token_urlsafe(24) for name in broker.ACCOUNTS}
     database_password = secrets.token_urlsafe(24)
     database_port, keycloak_port = base.free_port(), base.free_port()
-    mqtt_ports = base.free_port(), base.free_port(), base.free_port()
-    mqtt_port, device_mqtt_port, claim_mqtt_port = mqtt_ports
+    mqtt_ports = base.free_port(), base.free_port(), base.free_port(), base.free_port()
+    mqtt_port, device_mqtt_port, claim_mqtt_port, web_mqtt_port = mqtt_ports
     endpoints = Endpoints(
         database_url=postgres.url(database_port, database_password),
         keycloak_url=f"http://{base.HOST}:{keycloak_port}",
@@ -89,6 +90,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         mqtt_port=mqtt_port,
         device_mqtt_port=device_mqtt_port,
         claim_mqtt_port=claim_mqtt_port,
+        web_mqtt_port=web_mqtt_port,
         ca_file=folder / "certificates/ca.crt",
         accounts=accounts,
     )
@@ -96,7 +98,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         progress("stack: starting containers")
         made = (
             containers.postgres(folder, database_port, database_password, durable=durable),
-            containers.mosquitto(folder, *mqtt_ports, accounts),
+            containers.mosquitto(folder, *mqtt_ports, accounts=accounts),
             containers.keycloak(folder, keycloak_port),
         )
         for container in made:
@@ -110,7 +112,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         endpoints,
         folder,
         postgres.Postgres(folder, database_port, database_password, leash=leash, durable=durable),
-        mosquitto.Mosquitto(folder, *mqtt_ports, accounts, leash=leash),
+        mosquitto.Mosquitto(folder, *mqtt_ports, accounts=accounts, leash=leash),
         keycloak.Keycloak(folder, keycloak_port, leash=leash),
     )
 

@@ -26,6 +26,8 @@ from tests.stack import Stack
 
 SERVICES: Final = ("registry", "rotator", "firmware")
 _ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = _ROOT / "web/dist"
+"""The web page as `make web` builds it, if it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class System:
             await self.restart(service)
 
     def http(self, name: str) -> dict[str, str]:
-        """Return the settings by which a firmware service serves images with the broker's certificate."""
+        """Return the settings by which a firmware service serves images and page with the broker's certificate."""
         port = self.http_ports.setdefault(name, free_port())
         certificates = self.stack.endpoints.ca_file.parent
         return {
@@ -120,6 +122,8 @@ class System:
             "MDM_HTTP_URL": f"https://{HOST}:{port}",
             "MDM_HTTP_CERTIFICATE_FILE": str(certificates / "server.crt"),
             "MDM_HTTP_KEY_FILE": str(certificates / "server.key"),
+            **({"MDM_WEB_DIR": str(PAGE)} if PAGE.exists() else {}),
+            "MDM_WEB_BROKER_URL": f"wss://{{host}}:{self.stack.endpoints.web_mqtt_port}",
         }
 
     def counted(self, name: str, topic: str) -> Counter[str]:

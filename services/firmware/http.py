@@ -1,4 +1,7 @@
-"""Images over HTTP(S), the second road: `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}."""
+"""Images over HTTP(S), the second road: `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}.
+
+The web page is served there too, if the settings say where it is.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.firmware import conditions
+from services.firmware import conditions, page
 from services.firmware.certificate import Certificate
 from services.firmware.downloads import Downloads
 from services.firmware.service import Firmware, ImageNotForDeviceError, ImageUnknownError
@@ -192,7 +195,10 @@ class Server:
             raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
         tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
         images = Images(Downloads(firmware), tokens)
-        router = Router([Route("/firmware/{name}", images.answer, methods=["GET"])], redirect_slashes=False)
+        routes = [Route("/firmware/{name}", images.answer, methods=["GET"])]
+        if settings.web_dir is not None:
+            routes += page.read(settings.web_dir, settings.web_broker_url).routes()
+        router = Router(routes, redirect_slashes=False)
         config = uvicorn.Config(
             Gate(router, settings),
             http="h11",

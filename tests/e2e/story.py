@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,6 +24,7 @@ from shared.admin import Package
 from tests import credentials, stack, system
 from tests.e2e.narrator import Narrator, StoryError
 from tests.fleet import Power, powered
+from tests.servers.base import HOST
 from tests.witness import NotSeenError, watching
 
 MODEL = "blink"
@@ -163,8 +165,9 @@ def main() -> int:
                 system.running(servers, **settings()) as running,
             ):
                 _say("services: registry, rotator and firmware are up")
+                stay = partial(_stay, page=f"{HOST}:{running.http_ports['firmware']}")
                 try:
-                    asyncio.run(perform(running, _say, None if once else _stay))
+                    asyncio.run(perform(running, _say, None if once else stay))
                 except (StoryError, NotSeenError) as error:
                     print(f"\nThe story broke off: {error}\n")
                     for server in (*running.services.values(), servers.keycloak, servers.broker):
@@ -178,7 +181,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-async def _stay(esp32: Esp32) -> None:
+async def _stay(esp32: Esp32, page: str) -> None:
     folder = esp32.state.parent
     print(
         f"""
@@ -189,6 +192,11 @@ The system stays up, and the device with it. In another terminal:
   scripts/uv run mdm events
   scripts/uv run mdm rotate {esp32.package.client_id}
   tail -f {folder}/logs/*.log
+
+The web page, for the account admin with the password in profile.toml (the browser will warn of the certificate,
+which is signed by {folder}/certificates/ca.crt):
+
+  https://{page}/
 
 Ctrl-C ends it all."""
     )

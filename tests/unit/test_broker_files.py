@@ -36,9 +36,18 @@ def test_devices_are_heard_over_tls_and_named_by_their_account() -> None:
 
 def test_machines_of_a_claim_are_heard_over_tls_under_client_ids_of_their_own() -> None:
     lines = options(broker.render_configuration(SETTINGS))
-    claims = lines[lines.index("listener 8884") :]
+    claims = lines[lines.index("listener 8884") : lines.index("listener 8885")]
     assert claims[1:] == [
         "max_connections 1000",
+        "certfile /certificates/server.crt",
+        "keyfile /certificates/server.key",
+    ]
+
+
+def test_pages_are_heard_over_websockets_with_tls() -> None:
+    lines = options(broker.render_configuration(SETTINGS))
+    assert lines[lines.index("listener 8885") + 1 :] == [
+        "protocol websockets",
         "certfile /certificates/server.crt",
         "keyfile /certificates/server.key",
     ]

@@ -1,0 +1,136 @@
+"""Writes the admin's protocol as TypeScript for the page in web/: `make web-types`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from shared import admin, messages, topics
+from shared.admin import Operation
+
+FILE: Final = Path(__file__).parent.parent / "web/src/protocol.ts"
+_HEAD: Final = """\
+// Written by `make web-types` from shared/admin and shared/messages.py. Do not edit.
+
+/** What an admin may ask of a service; the request and the result are its types only. */
+export interface Operation<Asked, Answered> {
+  readonly service: string;
+  readonly noun: string;
+  readonly verb: string;
+  /** These two are never there: they carry the types. */
+  readonly request?: Asked;
+  readonly result?: Answered;
+}
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+"""
+_SCALARS: Final = {"integer": "number", **{name: name for name in ("string", "number", "boolean", "null")}}
+_REF: Final = "#/$defs/"
+
+
+def render() -> str:
+    """Return the text of protocol.ts."""
+    operations = {name: it for name, it in sorted(vars(admin).items()) if isinstance(it, Operation)}
+    requests = {it.request for it in operations.values()}
+    results = {it.result for it in operations.values()}
+    others: set[type[BaseModel]] = {admin.Answer, messages.Event, messages.ServiceStatus}
+    answered = _definitions(results, mode="serialization")
+    for schema in answered.values():
+        # An answer has all its fields, null or not.
+        schema["required"] = list(schema.get("properties", {}))
+    # A model that both directions have is declared as who asks may leave it.
+    definitions = {
+        **answered,
+        **_definitions(others, mode="serialization"),
+        **_definitions(requests, mode="validation"),
+    }
+    blocks = [_HEAD]
+    blocks += [_declaration(name, schema) for name, schema in sorted(definitions.items())]
+    blocks += [_operation(name, it) for name, it in operations.items()]
+    blocks.append(_topics())
+    return "\n".join(blocks)
+
+
+def _definitions(models: set[type[Any]], *, mode: str) -> dict[str, dict[str, Any]]:
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schema = models_json_schema([(model, mode) for model in ordered])  # type: ignore[misc]
+    found: dict[str, dict[str, Any]] = schema["$defs"]
+    return found
+
+
+def _declaration(name: str, schema: Mapping[str, Any]) -> str:
+    text = _comment(schema.get("description"), "")
+    if schema.get("type") != "object":
+        return f"{text}export type {name} = {_type(schema)};\n"
+    required = set(schema.get("required", ()))
+    # Who asks has a new request_id made for each request.
+    fields = {key: it for key, it in schema.get("properties", {}).items() if key != "request_id"}
+    if not fields:
+        return f"{text}export type {name} = Record<never, never>;\n"
+    lines = [f"  {key}{'' if key in required else '?'}: {_type(it)};\n" for key, it in fields.items()]
+    return f"{text}export interface {name} {{\n{''.join(lines)}}}\n"
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(_REF)
+        return "Json" if name == "JsonValue" else str(name)
+    if "const" in schema or "enum" in schema:
+        return " | ".join(json.dumps(value) for value in schema.get("enum") or [schema["const"]])
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(_type(it) for it in schema["anyOf"]))
+    kind = schema.get("type")
+    if kind == "array":
+        inner = _type(schema.get("items", {}))
+        return f"({inner})[]" if "|" in inner else f"{inner}[]"
+    if kind == "object":
+        values = schema.get("additionalProperties")
+        return f"Record<string, {_type(values) if isinstance(values, dict) else 'Json'}>"
+    return _SCALARS[kind] if kind else "Json"
+
+
+def _operation(name: str, operation: Operation[Any, Any]) -> str:
+    types = f"{operation.request.__name__}, {operation.result.__name__}"
+    parts = f'service: "{operation.service}", noun: "{operation.noun}", verb: "{operation.verb}"'
+    return f"export const {name}: Operation<{types}> = {{ {parts} }};"
+
+
+def _topics() -> str:
+    templates = {
+        "ADMIN_TOPIC": f"{topics.PREFIX}/admin/{{account}}/{{service}}/{{noun}}/{{verb}}",
+        "REPLY_TOPIC": admin.REPLY.template,
+        "EVENT_TOPIC": topics.EVENT.template,
+        "SERVICE_STATUS_TOPIC": topics.SERVICE_STATUS.template,
+    }
+    return "\n" + "".join(f'export const {name} = "{template}";\n' for name, template in templates.items())
+
+
+def _comment(text: str | None, indent: str) -> str:
+    lines = list(_lines(text or ""))
+    if not lines:
+        return ""
+    if len(lines) == 1:
+        return f"{indent}/** {lines[0]} */\n"
+    return f"{indent}/**\n" + "".join(f"{indent} * {line}".rstrip() + "\n" for line in lines) + f"{indent} */\n"
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.strip().splitlines():
+        yield re.sub(r"\*/", "* /", line.strip())
+
+
+def main() -> None:
+    """Write web/src/protocol.ts anew."""
+    FILE.write_text(render())
+    sys.stderr.write(f"written: {FILE}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from shared import typescript
+
+
+def test_the_pages_types_are_those_of_the_protocol() -> None:
+    assert typescript.FILE.read_text() == typescript.render(), "run `make web-types`"
+
+
+def test_a_field_that_may_be_left_out_and_one_that_must_be_given() -> None:
+    text = typescript.render()
+    asked = text.split("export interface DeviceAdd {")[1].split("}")[0]
+    assert "  model: string;" in asked
+    assert "  tags?: string[];" in asked
+    assert "request_id" not in asked
+
+
+def test_an_answer_has_all_its_fields() -> None:
+    answered = typescript.render().split("export interface DeviceView {")[1].split("}")[0]
+    assert '  health: "healthy" | "warning" | "critical" | "inactive";' in answered
+    assert "  firmware_version: string | null;" in answered
+    assert "?" not in answered

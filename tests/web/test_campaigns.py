@@ -1,0 +1,53 @@
+"""Rotations and rollouts in the page, as they go on."""
+
+from __future__ import annotations
+
+from playwright.async_api import Page, expect
+
+from device import image_builder
+from device.options import Hooks
+from tests.fleet import Fleet
+from tests.uploads import upload
+from tests.web.conftest import go
+
+
+async def test_a_rotation_is_started_and_seen_to_be_done(page: Page, fleet: Fleet) -> None:
+    package = await fleet.device(tags=["tonight"])
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await page.get_by_role("link", name="Rotation").click()
+        await page.get_by_label("Devices", exact=True).select_option("tag")
+        await page.get_by_label("Tag", exact=True).fill("tonight")
+        await page.get_by_role("button", name="Start rotation of 1 device").click()
+        await expect(page.get_by_text("1 device queued")).to_be_visible()
+        ended = page.get_by_role("region", name="Ended just now")
+        await expect(ended.get_by_role("listitem").filter(has_text=package.client_id)).to_contain_text("completed")
+        await ended.get_by_role("link", name=package.client_id).click()
+        await expect(page.get_by_role("row", name="2 done")).to_be_visible()
+        await expect(page.get_by_text("generation 2")).to_be_visible()
+
+
+async def test_a_rollout_is_checked_started_and_seen_to_halt(page: Page, fleet: Fleet) -> None:
+    model = await fleet.model()
+    await upload(fleet, model, image_builder.build(version="1.1.0", project=model), release=False)
+    package = await fleet.device(model)
+    hooks = Hooks(self_test=lambda _version: "the lamp stays dark")
+    async with fleet.powered(package, hooks=hooks):
+        await fleet.until(package, lambda view: view.firmware_version)
+        await go(page, "rollouts")
+        await page.get_by_role("button", name="Start rollout").click()
+        dialog = page.get_by_role("dialog", name="Start rollout")
+        await dialog.get_by_label("Image").select_option(label=f"{model} 1.1.0")
+        await dialog.get_by_label("Waves", exact=True).fill("100%")
+        await dialog.get_by_label("Halt at more failures than").fill("0")
+        await dialog.get_by_label("Seconds between waves").fill("0")
+        await dialog.get_by_role("button", name="Check first").click()
+        await expect(dialog.get_by_text("1 device would take it, in waves of 1")).to_be_visible()
+        await dialog.get_by_role("button", name="Start for 1 device").click()
+        await expect(page.get_by_role("heading", name=f"{model} 1.1.0")).to_be_visible()
+        await expect(page.get_by_text("wave 1: 1 of 1 devices failed, 0 may").first).to_be_visible()
+        await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        failures = page.get_by_role("region", name="Failures")
+        await expect(failures.get_by_role("row").filter(has_text=package.client_id)).to_contain_text("rolled back")
+        await page.get_by_role("button", name="Abort").click()
+        await expect(page.get_by_text("aborted", exact=True)).to_have_count(1)

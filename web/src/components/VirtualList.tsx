@@ -1,0 +1,123 @@
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+
+const ROW_PX = 44;
+const SPARE_ROWS = 8;
+
+interface Props<T> {
+  readonly label: string;
+  readonly head: readonly string[];
+  readonly items: readonly T[];
+  readonly keyOf: (item: T) => string;
+  readonly hrefOf: (item: T) => string;
+  /** The cells of a row; the first is the row's link. */
+  readonly cells: (item: T) => readonly ComponentChildren[];
+}
+
+/** A table of any length of which only the rows in sight are in the document; arrow keys go from row to row. */
+export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Props<T>) {
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const [height, setHeight] = useState(600);
+  const [active, setActive] = useState(0);
+  const focusWanted = useRef(false);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element === null) {
+      return;
+    }
+    const observer = new ResizeObserver(() => setHeight(element.clientHeight));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  const last = Math.max(0, items.length - 1);
+  const here = Math.min(active, last);
+  const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE_ROWS);
+  const shown = items.slice(first, Math.ceil((top + height) / ROW_PX) + SPARE_ROWS);
+
+  useEffect(() => {
+    if (focusWanted.current) {
+      focusWanted.current = false;
+      box.current?.querySelector<HTMLElement>(`[data-index="${here}"]`)?.focus({ preventScroll: true });
+    }
+  });
+
+  const moveTo = (index: number) => {
+    const target = Math.min(last, Math.max(0, index));
+    const element = box.current;
+    if (element !== null) {
+      const above = target * ROW_PX;
+      const below = above + ROW_PX - element.clientHeight;
+      element.scrollTop = Math.min(above, Math.max(below, element.scrollTop));
+      setTop(element.scrollTop);
+    }
+    focusWanted.current = true;
+    setActive(target);
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    const page = Math.max(1, Math.floor(height / ROW_PX) - 1);
+    const steps: Partial<Record<string, number>> = {
+      ArrowDown: here + 1,
+      ArrowUp: here - 1,
+      PageDown: here + page,
+      PageUp: here - page,
+      Home: 0,
+      End: last,
+    };
+    const target = steps[event.key];
+    if (target !== undefined) {
+      event.preventDefault();
+      moveTo(target);
+    }
+  };
+
+  return (
+    <div class="virtual" role="table" aria-label={label} aria-rowcount={items.length + 1}>
+      <div class="row head" role="row" aria-rowindex={1}>
+        {head.map((name) => (
+          <span key={name} role="columnheader">
+            {name}
+          </span>
+        ))}
+      </div>
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys go between the links in it */}
+      <div
+        class="rows"
+        role="rowgroup"
+        ref={box}
+        onScroll={(event) => setTop(event.currentTarget.scrollTop)}
+        onKeyDown={onKeyDown}
+      >
+        <div style={{ height: `${items.length * ROW_PX}px` }} role="presentation">
+          <div style={{ transform: `translateY(${first * ROW_PX}px)` }} role="presentation">
+            {shown.map((item, offset) => {
+              const index = first + offset;
+              const [name, ...others] = cells(item);
+              return (
+                <div key={keyOf(item)} class="row" role="row" aria-rowindex={index + 2}>
+                  <span role="cell">
+                    <a
+                      href={hrefOf(item)}
+                      data-index={index}
+                      tabIndex={index === here ? 0 : -1}
+                      onFocus={() => setActive(index)}
+                    >
+                      {name}
+                    </a>
+                  </span>
+                  {others.map((cell, column) => (
+                    <span key={column} role="cell">
+                      {cell}
+                    </span>
+                  ))}
+                </div>
+              );
+            })}
+          </div>
+        </div>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,44 @@
+import type { Slice } from "../components/charts.tsx";
+import type { Tone } from "../components/basics.tsx";
+import type { DeviceView } from "../protocol.ts";
+
+const MOST_VERSIONS = 8;
+
+/** Whether a device's desired configuration is not the one that it reported applied. */
+export function drifts(device: DeviceView): boolean {
+  return device.config_version_reported !== device.config_version || device.config_outcome !== "applied";
+}
+
+export const HEALTH_TONES: Record<DeviceView["health"], Tone> = {
+  healthy: "good",
+  warning: "warn",
+  critical: "bad",
+  inactive: "calm",
+};
+
+export const ROTATION_TONES: Partial<Record<string, Tone>> = {
+  OK: "good",
+  QUEUED: "calm",
+  PENDING: "busy",
+  TIMEOUT: "bad",
+};
+
+/** How many devices have each value, the most frequent first. */
+export function count<T>(devices: readonly T[], valueOf: (device: T) => string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const device of devices) {
+    const value = valueOf(device);
+    counts.set(value, (counts.get(value) ?? 0) + 1);
+  }
+  return new Map([...counts].sort(([, one], [, other]) => other - one));
+}
+
+/** The most frequent versions of firmware, and all others as one. */
+export function versions(devices: readonly DeviceView[], hrefOf: (version: string) => string): Slice[] {
+  const counts = [...count(devices, ({ firmware_version: version }) => version ?? "unknown")];
+  const shown = counts
+    .slice(0, MOST_VERSIONS)
+    .map(([name, number]) => ({ name, count: number, href: hrefOf(name) }));
+  const others = counts.slice(MOST_VERSIONS).reduce((sum, [, number]) => sum + number, 0);
+  return others === 0 ? shown : [...shown, { name: "others", count: others, href: hrefOf("") }];
+}

@@ -1,0 +1,175 @@
+import type { Json } from "../protocol.ts";
+
+export type JsonObject = Record<string, Json>;
+export type Kind = "boolean" | "integer" | "number" | "text" | "choice" | "json";
+
+/** A setting that a device's configuration may have. */
+export interface Field {
+  readonly path: readonly string[];
+  /** The path with dots, as the tool `mdm` and the services' messages name it. */
+  readonly name: string;
+  readonly kind: Kind;
+  readonly description: string;
+  readonly choices: readonly Json[];
+}
+
+/** The settings that a schema names or that documents have, in that order. */
+export function fieldsOf(schema: JsonObject | null, ...documents: JsonObject[]): Field[] {
+  const found = new Map<string, Field>();
+  const add = (field: Field) => found.has(field.name) || found.set(field.name, field);
+  schemaFields(schema ?? {}, [], add);
+  for (const document of documents) {
+    documentFields(document, [], add);
+  }
+  // Where an object is a setting as a whole, what is in it is none.
+  return [...found.values()].filter(
+    ({ path }) => !path.some((_, end) => end > 0 && found.has(path.slice(0, end).join("."))),
+  );
+}
+
+function schemaFields(schema: JsonObject, path: readonly string[], add: (field: Field) => void): void {
+  for (const [name, inner] of Object.entries(asObject(schema.properties) ?? {})) {
+    const property = asObject(inner) ?? {};
+    const place = [...path, name];
+    if (asObject(property.properties) !== undefined) {
+      schemaFields(property, place, add);
+    } else {
+      add(fieldOf(place, kindOf(property), property));
+    }
+  }
+}
+
+function documentFields(document: JsonObject, path: readonly string[], add: (field: Field) => void): void {
+  for (const [name, value] of Object.entries(document)) {
+    const place = [...path, name];
+    const inner = asObject(value);
+    if (inner !== undefined && Object.keys(inner).length > 0) {
+      documentFields(inner, place, add);
+    } else {
+      add(fieldOf(place, kindOfValue(value), {}));
+    }
+  }
+}
+
+function fieldOf(path: readonly string[], kind: Kind, schema: JsonObject): Field {
+  const description = [schema.title, schema.description, limits(schema)].filter(
+    (part): part is string => typeof part === "string" && part !== "",
+  );
+  const choices = Array.isArray(schema.enum) ? schema.enum : [];
+  return { path, name: path.join("."), kind, description: description.join(" · "), choices };
+}
+
+function limits({ minimum, maximum }: JsonObject): string {
+  if (typeof minimum === "number" && typeof maximum === "number") {
+    return `${minimum} to ${maximum}`;
+  }
+  return typeof minimum === "number"
+    ? `at least ${minimum}`
+    : typeof maximum === "number"
+      ? `at most ${maximum}`
+      : "";
+}
+
+function kindOf(schema: JsonObject): Kind {
+  if (Array.isArray(schema.enum)) {
+    return "choice";
+  }
+  switch (schema.type) {
+    case "boolean":
+    case "integer":
+    case "number":
+      return schema.type;
+    case "string":
+      return "text";
+    default:
+      return "json";
+  }
+}
+
+function kindOfValue(value: Json): Kind {
+  switch (typeof value) {
+    case "boolean":
+      return "boolean";
+    case "number":
+      return "number";
+    case "string":
+      return "text";
+    default:
+      return "json";
+  }
+}
+
+/** The value at a path, or undefined where there is none. */
+export function at(document: JsonObject, path: readonly string[]): Json | undefined {
+  let place: Json | undefined = document;
+  for (const name of path) {
+    const inner = asObject(place);
+    place = inner !== undefined && Object.hasOwn(inner, name) ? inner[name] : undefined;
+  }
+  return place;
+}
+
+/** The document with this value at the path; without a value it has none there, nor objects left empty by it. */
+export function put(document: JsonObject, path: readonly string[], value: Json | undefined): JsonObject {
+  const [name, ...rest] = path;
+  if (name === undefined) {
+    return document;
+  }
+  const inner = rest.length === 0 ? value : put(asObject(document[name]) ?? {}, rest, value);
+  const gone = inner === undefined || (rest.length > 0 && Object.keys(asObject(inner) ?? {}).length === 0);
+  const others = Object.entries(document).filter(([key]) => key !== name);
+  if (gone) {
+    return Object.fromEntries(others);
+  }
+  // The order stays, so that a text of it does not jump.
+  return Object.hasOwn(document, name)
+    ? Object.fromEntries(Object.entries(document).map(([key, old]) => [key, key === name ? inner : old]))
+    : Object.fromEntries([...others, [name, inner]]);
+}
+
+/** What makes `after` of `before` by RFC 7396; undefined when that can not say it, for it has a null to keep. */
+export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | undefined {
+  const patch: JsonObject = {};
+  for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+    const [old, wanted] = [at(before, [name]), at(after, [name])];
+    if (JSON.stringify(old) === JSON.stringify(wanted)) {
+      continue;
+    }
+    const inner = asObject(wanted);
+    const change = inner === undefined ? wanted : mergePatch(asObject(old) ?? {}, inner);
+    if (wanted !== undefined && (change === undefined || change === null)) {
+      return undefined;
+    }
+    patch[name] = change ?? null;
+  }
+  return patch;
+}
+
+/** What a person has typed, as a value; undefined for nothing, and an error text for what is none. */
+export function parse(field: Field, text: string): { value: Json | undefined } | { error: string } {
+  if (text.trim() === "") {
+    return { value: undefined };
+  }
+  if (field.kind === "text") {
+    return { value: text };
+  }
+  try {
+    return { value: JSON.parse(text) as Json };
+  } catch {
+    return {
+      error: field.kind === "json" ? "is not JSON" : `is not a ${field.kind === "choice" ? "choice" : "number"}`,
+    };
+  }
+}
+
+/** A value as the text that `parse` makes it of. */
+export function print(field: Field, value: Json | undefined): string {
+  if (value === undefined) {
+    return "";
+  }
+  return field.kind === "text" && typeof value === "string" ? value : JSON.stringify(value);
+}
+
+export function asObject(value: Json | undefined): JsonObject | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+}

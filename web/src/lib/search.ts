@@ -1,0 +1,36 @@
+import type { DeviceView } from "../protocol.ts";
+import { drifts } from "./census.ts";
+
+/** What can be searched for by name, as in `online:yes health:critical`. */
+const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
+  online: (device, value) => device.online === isYes(value),
+  drift: (device, value) => drifts(device) === isYes(value),
+  enabled: (device, value) => device.enabled === isYes(value),
+  health: (device, value) => device.health === value,
+  rotation: (device, value) => device.rotation_state.toLowerCase() === value,
+  firmware: (device, value) => (device.firmware_version ?? "unknown").toLowerCase().startsWith(value),
+  model: (device, value) => device.model === value,
+  tag: (device, value) => device.tags.some((tag) => tag.toLowerCase() === value),
+};
+
+export const SEARCH_WORDS = Object.keys(WORDS);
+
+/** The devices that fit all words: names of what they must be, or parts of their id, name, model and tags. */
+export function search(devices: readonly DeviceView[], text: string): readonly DeviceView[] {
+  const tests = text.toLowerCase().split(/\s+/).filter(Boolean).map(testOf);
+  return tests.length === 0 ? devices : devices.filter((device) => tests.every((test) => test(device)));
+}
+
+function testOf(word: string): (device: DeviceView) => boolean {
+  const [name = "", value] = word.split(/:(.*)/s);
+  const named = Object.hasOwn(WORDS, name) ? WORDS[name] : undefined;
+  if (named !== undefined && value !== undefined) {
+    return (device) => named(device, value);
+  }
+  return ({ client_id: id, name: called, model, tags }) =>
+    [id, called, model, ...tags].some((part) => part.toLowerCase().includes(word));
+}
+
+function isYes(value: string): boolean {
+  return value === "yes" || value === "true";
+}

@@ -1,0 +1,44 @@
+import type { Json } from "../protocol.ts";
+
+const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+  ["second", 1],
+];
+
+export function time(text: string | null | undefined): string {
+  return text ? TIME.format(new Date(text)) : "never";
+}
+
+export function ago(text: string | null | undefined, now = Date.now()): string {
+  if (!text) {
+    return "never";
+  }
+  // What has happened is never ahead, though a clock may be behind.
+  const seconds = Math.min(0, Math.round((Date.parse(text) - now) / 1000));
+  const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? (["second", 1] as const);
+  return AGO.format(Math.trunc(seconds / length), unit);
+}
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count.toLocaleString()} ${count === 1 ? one : many}`;
+}
+
+/** A value as people read it. */
+export function show(value: Json | undefined): string {
+  if (value === null || value === undefined || value === "") {
+    return "–";
+  }
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** What a document says, but for the ids and hashes that only machines read. */
+export function facts(data: Record<string, Json> | undefined | null): string {
+  return Object.entries(data ?? {})
+    .filter(([name, value]) => value !== null && !/(^|_)(id|sha256)$/.test(name))
+    .map(([name, value]) => `${name}: ${show(value)}`)
+    .join(" · ");
+}

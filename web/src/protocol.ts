@@ -1,0 +1,1187 @@
+// Written by `make web-types` from shared/admin and shared/messages.py. Do not edit.
+
+/** What an admin may ask of a service; the request and the result are its types only. */
+export interface Operation<Asked, Answered> {
+  readonly service: string;
+  readonly noun: string;
+  readonly verb: string;
+  /** These two are never there: they carry the types. */
+  readonly request?: Asked;
+  readonly result?: Answered;
+}
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+/** Make an account of an admin with this role and password. */
+export interface AccountAdd {
+  name: string;
+  role: Role;
+  password: string;
+}
+
+/** Give an account another password, or make it again in a broker that lost it; its sessions are ended. */
+export interface AccountPassword {
+  name: string;
+  password: string;
+}
+
+/** Name an account. */
+export interface AccountRef {
+  name: string;
+}
+
+/** Give an account another role; its sessions are ended. */
+export interface AccountRole {
+  name: string;
+  role: Role;
+}
+
+/** An account; `present` says whether the broker has it, with the rights of its role. */
+export interface AccountView {
+  name: string;
+  role: Role;
+  author: string;
+  created_at: string;
+  present: boolean;
+}
+
+/** All accounts of admins but the built-in one, by name. */
+export interface Accounts {
+  accounts: AccountView[];
+}
+
+/** What comes back: `result` when `ok`, else `error`. */
+export interface Answer {
+  ok: boolean;
+  result?: Record<string, Json> | null;
+  error?: Problem | null;
+}
+
+/** Entries of the audit log, newest first. */
+export interface Audit {
+  entries: AuditView[];
+}
+
+/** Ask for the newest entries of the audit log, about one subject or by one account if given. */
+export interface AuditList {
+  subject?: string | null;
+  actor?: string | null;
+  limit?: number;
+}
+
+/** Who did what, on what, when, and what was there before and after. */
+export interface AuditView {
+  at: string;
+  actor: string;
+  action: string;
+  subject: string;
+  before: Record<string, Json> | null;
+  after: Record<string, Json> | null;
+}
+
+/**
+ * Make a claim and its broker account with this password, which no service keeps.
+ *
+ * The password is made by who asks, so that the same request has one effect and one answer.
+ */
+export interface ClaimAdd {
+  model: string;
+  tags?: string[];
+  uses?: number;
+  expires_in_s?: number;
+  needs_approval?: boolean;
+  password: string;
+}
+
+/** A new claim, and where its machines connect. */
+export interface ClaimAdded {
+  claim: string;
+  model: string;
+  tags: string[];
+  uses: number;
+  used: number;
+  waiting: number;
+  needs_approval: boolean;
+  state: "live" | "used up" | "expired" | "revoked";
+  expires_at: string;
+  author: string;
+  created_at: string;
+  mqtt_host: string;
+  mqtt_port: number;
+  mqtt_tls: boolean;
+  ca_certificate: string | null;
+}
+
+/** Ask for the newest claims: those that are live, or all. */
+export interface ClaimList {
+  all?: boolean;
+  limit?: number;
+}
+
+/** Name one claim. */
+export interface ClaimRef {
+  claim: string;
+}
+
+/** Name one machine that asked. */
+export interface ClaimRequestRef {
+  uid: string;
+}
+
+/** A machine that asked, and the device that it became. */
+export interface ClaimRequestView {
+  uid: string;
+  claim: string;
+  model: string;
+  state: "pending" | "granted" | "denied";
+  client_id: string | null;
+  requested_at: string;
+  granted_at: string | null;
+}
+
+/** A page of machines that asked; `next` is None on the last. */
+export interface ClaimRequestViews {
+  requests: ClaimRequestView[];
+  next: string | null;
+}
+
+/** Ask for a page of the machines that asked, in the order of their uids; `after` is the `next` of the last. */
+export interface ClaimRequests {
+  claim?: string | null;
+  state?: "pending" | "granted" | "denied" | null;
+  after?: string | null;
+  limit?: number;
+}
+
+/** A claim; `used` machines have a use of it, `waiting` ones wait for an admin. */
+export interface ClaimView {
+  claim: string;
+  model: string;
+  tags: string[];
+  uses: number;
+  used: number;
+  waiting: number;
+  needs_approval: boolean;
+  state: "live" | "used up" | "expired" | "revoked";
+  expires_at: string;
+  author: string;
+  created_at: string;
+}
+
+/** Claims, newest first. */
+export interface ClaimViews {
+  claims: ClaimView[];
+}
+
+/**
+ * How a batch stands, and a page of its devices; `next` is None on the last.
+ *
+ * A page may be shorter than was asked for: it holds as many results as one message can carry.
+ */
+export interface CommandBatch {
+  batch_id: string;
+  counts: CommandCounts;
+  commands: CommandView[];
+  next: number | null;
+}
+
+/** How many devices of a batch stand how. */
+export interface CommandCounts {
+  waiting: number;
+  ok: number;
+  failed: number;
+  expired: number;
+}
+
+/** Ask for the newest commands, of one device if given. */
+export interface CommandList {
+  device?: string | null;
+  limit?: number;
+}
+
+/** The command of one device. */
+export interface CommandRef {
+  client_id: string;
+  command_id: string;
+}
+
+/**
+ * Tell one device, or all that fit `tag` and `model`, to do something once, before it expires.
+ *
+ * The devices' models must list `name`, unless it is `reboot` or `identify`; else none of them is told.
+ */
+export interface CommandSend {
+  device?: string | null;
+  all?: boolean;
+  tag?: string | null;
+  model?: string | null;
+  name: string;
+  arguments?: Record<string, Json>;
+  expires_in_s?: number;
+}
+
+/** The batch that was sent; `skipped` are devices that fit, but are disabled. */
+export interface CommandSent {
+  batch_id: string;
+  expires_at: string;
+  commands: CommandRef[];
+  skipped: string[];
+}
+
+/** Ask for a page of a batch, in the order of the devices' making; `after` is the `next` of the page before. */
+export interface CommandShow {
+  batch_id: string;
+  after?: number;
+  limit?: number;
+}
+
+/** A command of one device and what became of it: `result` and `error` are the device's own words. */
+export interface CommandView {
+  command_id: string;
+  batch_id: string;
+  client_id: string;
+  name: string;
+  arguments: Record<string, Json>;
+  author: string;
+  created_at: string;
+  expires_at: string;
+  outcome: "waiting" | "ok" | "failed" | "expired";
+  answered_at: string | null;
+  result: Record<string, Json> | null;
+  error: string | null;
+}
+
+/** Commands, newest first; as many as one message can carry. */
+export interface Commands {
+  commands: CommandView[];
+}
+
+/** What differs at a path, by the names of the objects from the outermost; an array is compared as a whole. */
+export interface ConfigChange {
+  path: string[];
+  kind: "added" | "removed" | "changed";
+  before: Json;
+  after: Json;
+}
+
+/** All that differs between two versions, by path. */
+export interface ConfigChanges {
+  client_id: string;
+  from_version: number;
+  to_version: number;
+  changes: ConfigChange[];
+}
+
+/** Compare two versions: by default the desired one with the one before it; 0 is the empty document. */
+export interface ConfigDiff {
+  device: string;
+  from_version?: number | null;
+  to_version?: number | null;
+}
+
+/** A version, who made it when, and what the device reported of it, if it did. */
+export interface ConfigEntry {
+  version: number;
+  author: string;
+  created_at: string;
+  trial_seconds: number | null;
+  outcome: string | null;
+  reported_at: string | null;
+}
+
+/** Ask for a version of a device's configuration, the desired one if none is given. */
+export interface ConfigGet {
+  device: string;
+  version?: number | null;
+}
+
+/** Ask for a page of the versions of a device's configuration; `before` is the `next` of the page before. */
+export interface ConfigHistory {
+  device: string;
+  before?: number | null;
+  limit?: number;
+}
+
+/** Make what was special in an old version the newest version, as today's defaults and layers fill it in. */
+export interface ConfigRollback {
+  device: string;
+  version: number;
+}
+
+/**
+ * Change what is special about one device's configuration; the model's defaults fill in the rest.
+ *
+ * `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
+ * `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
+ */
+export interface ConfigSet {
+  device: string;
+  overrides: Record<string, Json>;
+  replace?: boolean;
+  trial_seconds?: number | null;
+}
+
+/** The new desired version, or the old one when nothing changed. */
+export interface ConfigSetResult {
+  client_id: string;
+  version: number;
+  changed: boolean;
+  document: Record<string, Json>;
+}
+
+/** A page of versions, newest first; `next` is None on the last. */
+export interface ConfigVersions {
+  client_id: string;
+  desired: number;
+  versions: ConfigEntry[];
+  next: number | null;
+}
+
+/** A version with its documents; `desired` and `reported` are the device's versions now. */
+export interface ConfigView {
+  version: number;
+  author: string;
+  created_at: string;
+  trial_seconds: number | null;
+  outcome: string | null;
+  reported_at: string | null;
+  client_id: string;
+  overrides: Record<string, Json>;
+  document: Record<string, Json>;
+  desired: number;
+  reported: number | null;
+  reported_outcome: string | null;
+}
+
+/** Some bytes of a core dump, at most 128 KiB. */
+export interface CoreDumpBytes {
+  data: string;
+}
+
+/** Ask for the newest stored core dumps, of one device if given; `before` is the `next` of the page before. */
+export interface CoreDumpList {
+  device?: string | null;
+  before?: number | null;
+  limit?: number;
+}
+
+/** Ask for the bytes of a core dump from `offset`, where a piece must begin: 0, or behind what was read. */
+export interface CoreDumpRead {
+  id: number;
+  offset?: number;
+}
+
+/** Name a stored core dump. */
+export interface CoreDumpRef {
+  id: number;
+}
+
+/**
+ * A stored core dump. `reason` and `firmware_version` are the device's own words.
+ *
+ * The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None when there is no such image.
+ */
+export interface CoreDumpView {
+  id: number;
+  client_id: string;
+  sha256: string;
+  size_bytes: number;
+  elf_sha256: string;
+  reason: string | null;
+  firmware_version: string | null;
+  image_model: string | null;
+  image_version: string | null;
+  image_sha256: string | null;
+  stored_at: string;
+}
+
+/** Core dumps, newest first; `next` is None on the last page. */
+export interface CoreDumps {
+  dumps: CoreDumpView[];
+  next: number | null;
+}
+
+/** Add a device: its row, its Keycloak client and its broker account, or nothing at all. */
+export interface DeviceAdd {
+  model: string;
+  name?: string;
+  tags?: string[];
+}
+
+/**
+ * Ask for a page of the devices that fit all that is given, in the order of their making.
+ *
+ * `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
+ * the page before.
+ */
+export interface DeviceList {
+  model?: string | null;
+  tag?: string | null;
+  online?: boolean | null;
+  drift?: boolean | null;
+  rotation_state?: "OK" | "QUEUED" | "PENDING" | "TIMEOUT" | null;
+  after?: number;
+  limit?: number;
+}
+
+/** Name one device. */
+export interface DeviceRef {
+  device: string;
+}
+
+/** Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once. */
+export interface DeviceUpdate {
+  device: string;
+  name?: string | null;
+  tags?: string[] | null;
+  enabled?: boolean | null;
+}
+
+/** A device: what is wanted of it and what it last said. */
+export interface DeviceView {
+  client_id: string;
+  key: string;
+  model: string;
+  name: string;
+  tags: string[];
+  enabled: boolean;
+  online: boolean;
+  health: "healthy" | "warning" | "critical" | "inactive";
+  last_seen_at: string | null;
+  firmware_version: string | null;
+  config_version: number;
+  config_version_reported: number | null;
+  config_outcome: string | null;
+  config_error: string | null;
+  secret_generation: number;
+  secret_created_at: string;
+  rotation_state: string;
+}
+
+/** A page of devices; `next` is None on the last. */
+export interface Devices {
+  devices: DeviceView[];
+  next: number | null;
+}
+
+/** What was compared, and what does not agree. */
+export interface Diagnosis {
+  devices: number;
+  findings: Finding[];
+}
+
+/** `events/{noun}/{verb}`: something that has happened and is committed; `data` depends on the event. */
+export interface Event {
+  event_id: string;
+  at: string;
+  client_id?: string | null;
+  data?: Record<string, Json>;
+}
+
+/** One thing that does not agree; `remedy` is what a repair does, or what a person has to do. */
+export interface Finding {
+  client_id: string;
+  problem: string;
+  remedy: string;
+  repaired: boolean;
+}
+
+/** How many devices there are, and how they stand; a health or a state that no device has is left out. */
+export interface FleetView {
+  devices: number;
+  disabled: number;
+  online: number;
+  drifting: number;
+  health: Record<string, number>;
+  rotation: Record<string, number>;
+  versions: RunningVersion[];
+}
+
+/** A stored image, by whom it was uploaded, and how many devices run it or are fetching it. */
+export interface ImageDetails {
+  sha256: string;
+  model: string;
+  version: string;
+  project: string;
+  chip: string;
+  size_bytes: number;
+  idf_version: string;
+  secure_version: number;
+  elf_sha256: string;
+  uploaded_at: string;
+  current: boolean;
+  pinned: boolean;
+  signature: string | null;
+  signed_by: string | null;
+  uploaded_by: string;
+  running: number;
+  delivering: number;
+  rollout: number | null;
+}
+
+/** Ask for a page of the images of a model, or of all; `after` is the `next` of the page before. */
+export interface ImageList {
+  model?: string | null;
+  after?: string | null;
+  limit?: number;
+}
+
+/** Name one image: a model has one of each version. */
+export interface ImageRef {
+  model: string;
+  version: string;
+}
+
+/**
+ * A stored image, as its own descriptor describes it; `signature` is base64.
+ *
+ * `signed_by` is the fingerprint of the trusted key that made the signature; None if it is none of those.
+ */
+export interface ImageView {
+  sha256: string;
+  model: string;
+  version: string;
+  project: string;
+  chip: string;
+  size_bytes: number;
+  idf_version: string;
+  secure_version: number;
+  elf_sha256: string;
+  uploaded_at: string;
+  current: boolean;
+  pinned: boolean;
+  signature: string | null;
+  signed_by: string | null;
+}
+
+/** Stored images, newest first; `next` is None on the last page. */
+export interface Images {
+  images: ImageView[];
+  next: string | null;
+}
+
+export type JsonValue = Json;
+
+/** Trust a public Ed25519 key, 32 bytes as in RFC 8032, for the images of a model. */
+export interface KeyAdd {
+  model: string;
+  public_key: string;
+}
+
+/** Ask for the keys that a model trusts. */
+export interface KeyList {
+  model: string;
+}
+
+/** Name one key of a model by its fingerprint: the SHA-256 of its DER. */
+export interface KeyRef {
+  model: string;
+  fingerprint: string;
+}
+
+/** A key that a model trusts; `public_key` is base64. */
+export interface KeyView {
+  fingerprint: string;
+  public_key: string;
+  author: string;
+  created_at: string;
+}
+
+/** The keys that a model trusts, oldest first; with none, it takes images without a signature. */
+export interface Keys {
+  model: string;
+  keys: KeyView[];
+}
+
+/** Name one layer. */
+export interface LayerRef {
+  tag: string;
+}
+
+/** The layer as it is now, None when it was removed, and the devices that got a new version by it. */
+export interface LayerResult {
+  tag: string;
+  layer: LayerView | null;
+  devices: string[];
+}
+
+/**
+ * Change what all devices with a tag have in common; a device's own overrides win over it.
+ *
+ * `document` is merged into the layer that there is (RFC 7396: null removes), or replaces it: then a null removes
+ * what the model's defaults or layers below it say. Layers apply in the order of priority, then tag.
+ */
+export interface LayerSet {
+  tag: string;
+  document: Record<string, Json>;
+  replace?: boolean;
+  priority?: number | null;
+}
+
+/** A layer, and who changed it last. */
+export interface LayerView {
+  tag: string;
+  priority: number;
+  document: Record<string, Json>;
+  author: string;
+  updated_at: string;
+}
+
+/** All layers in the order in which they apply. */
+export interface Layers {
+  layers: LayerView[];
+}
+
+/** How much a line of a log matters, in rising order. */
+export type LogLevel = "debug" | "info" | "warning" | "error";
+
+/**
+ * A line of a device's log; all but `client_id` and `received_at` is the device's own word.
+ *
+ * Of a start of the device (`boot`), `number` counts the lines: where one is left out, a line was lost.
+ */
+export interface LogLineView {
+  client_id: string;
+  received_at: string;
+  level: LogLevel;
+  tag: string | null;
+  message: string;
+  time: string | null;
+  uptime_ms: number | null;
+  boot: number;
+  number: number;
+}
+
+/** Lines in the order in which they were kept; `next` is the `after` with which to ask for what comes then. */
+export interface LogLines {
+  lines: LogLineView[];
+  next: number;
+}
+
+/**
+ * Ask for lines of devices' logs: the newest, or with `after` those that were kept since.
+ *
+ * `level` is the lowest that is wanted, `since_s` how many seconds ago a line was received at most.
+ */
+export interface LogList {
+  device?: string | null;
+  all?: boolean;
+  tag?: string | null;
+  model?: string | null;
+  level?: LogLevel;
+  since_s?: number | null;
+  after?: number | null;
+  limit?: number;
+}
+
+/** Add a device model; its code can not be changed later. */
+export interface ModelAdd {
+  code: string;
+  name?: string;
+  chip: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c6" | "esp32h2" | "esp32p4";
+  slot_size_bytes?: number;
+  config_schema?: Record<string, Json> | null;
+  config_defaults?: Record<string, Json>;
+  commands?: string[];
+}
+
+/** A model as it is now, and the devices that got a new version of their configuration. */
+export interface ModelChanged {
+  code: string;
+  name: string;
+  chip: string;
+  slot_size_bytes: number;
+  config_schema: Record<string, Json> | null;
+  config_defaults: Record<string, Json>;
+  commands: string[];
+  devices: number;
+  changed: string[];
+}
+
+/** Name one model. */
+export interface ModelRef {
+  code: string;
+}
+
+/**
+ * Change what is given of a model; its code can not be changed.
+ *
+ * Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
+ * document changes by it gets a new version, and if one device's document would break the schema nothing changes.
+ */
+export interface ModelUpdate {
+  code: string;
+  name?: string | null;
+  chip?: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c6" | "esp32h2" | "esp32p4" | null;
+  slot_size_bytes?: number | null;
+  config_schema?: Record<string, Json> | null;
+  config_defaults?: Record<string, Json> | null;
+  commands?: string[] | null;
+}
+
+/** A device model. */
+export interface ModelView {
+  code: string;
+  name: string;
+  chip: string;
+  slot_size_bytes: number;
+  config_schema: Record<string, Json> | null;
+  config_defaults: Record<string, Json>;
+  commands: string[];
+  devices: number;
+}
+
+/** All device models. */
+export interface Models {
+  models: ModelView[];
+}
+
+/** How many devices there are, and the client ids of the first of them, up to MAX_NAMED. */
+export interface Named {
+  count: number;
+  names: string[];
+}
+
+/** A request without parameters. */
+export type Nothing = Record<never, never>;
+
+/** All that a new device needs to come online; whoever holds it is the device. */
+export interface Package {
+  format: "mdm-package/1";
+  client_id: string;
+  device_key: string;
+  secret: string;
+  secret_generation: number;
+  token_url: string;
+  mqtt_host: string;
+  mqtt_port: number;
+  mqtt_tls: boolean;
+  ca_certificate: string | null;
+}
+
+/** Why a request was refused; `code` is for scripts, `message` for people, `details` are the facts. */
+export interface Problem {
+  code: string;
+  message: string;
+  details?: Record<string, Json>;
+}
+
+/** A piece is stored. */
+export interface Received {
+  received: boolean;
+}
+
+/** What was removed. */
+export interface Removed {
+  removed: string;
+}
+
+/** What an admin account may do: read what is no secret, do the daily work too, or do everything. */
+export type Role = "viewer" | "operator" | "admin";
+
+/** End a rollout; devices that have begun may finish, unless `hard`. */
+export interface RolloutAbort {
+  rollout: number;
+  hard?: boolean;
+}
+
+/** How many devices stand how. */
+export interface RolloutCounts {
+  waiting: number;
+  offered: number;
+  taken: number;
+  confirmed: number;
+  failed: number;
+  rolled_back: number;
+  silent: number;
+  skipped: number;
+}
+
+/** A device that failed, rolled back, was silent or was skipped. */
+export interface RolloutFailure {
+  client_id: string;
+  wave: number;
+  state: string;
+  reason: string | null;
+  at: string;
+  forgiven: boolean;
+}
+
+/**
+ * What a rollout would meet: `fit` devices would take the image, `already` run it.
+ *
+ * `count` would fail; `problems` names the first of them, up to MAX_NAMED. `waves` are their sizes.
+ */
+export interface RolloutFindings {
+  model: string;
+  version: string;
+  sha256: string;
+  fit: number;
+  already: Named;
+  count: number;
+  problems: RolloutProblem[];
+  waves: number[];
+}
+
+/** Ask for the newest rollouts. */
+export interface RolloutList {
+  limit?: number;
+}
+
+/**
+ * How a rollout goes on, and what ends it.
+ *
+ * Each of `waves` says how many of the devices have been reached with it, those of the waves before included;
+ * the last reaches all. A wave is met when `success_percent` of its devices have confirmed the image; more
+ * failures than `failure_limit`, of the wave, halt the rollout. Offers are made in `window` only.
+ */
+export interface RolloutPlan {
+  waves?: string[];
+  success_percent?: number;
+  failure_limit?: string;
+  soak_s?: number;
+  silence_s?: number;
+  window?: string | null;
+  zone?: string;
+  max_under_way?: number;
+  offers_per_minute?: number;
+}
+
+/** Ask which devices would take an image of their model: all of it, those with all of `tags`, or a share. */
+export interface RolloutPreflight {
+  model: string;
+  version: string;
+  tags?: string[];
+  percent?: number;
+}
+
+/** A device that would not take the image, and why. */
+export interface RolloutProblem {
+  client_id: string;
+  reason: string;
+}
+
+/** Name a rollout. */
+export interface RolloutRef {
+  rollout: number;
+}
+
+/** Ask how a rollout stands, by default the newest. */
+export interface RolloutShow {
+  rollout?: number | null;
+}
+
+/** Begin a rollout; devices that would fail refuse it, unless they are left out (`skip`) or tried (`force`). */
+export interface RolloutStart {
+  model: string;
+  version: string;
+  tags?: string[];
+  percent?: number;
+  plan?: RolloutPlan;
+  skip?: boolean;
+  force?: boolean;
+}
+
+/**
+ * How a rollout stands: `doing` says what it waits for.
+ *
+ * `failure_count` devices failed, rolled back, were silent or skipped; `failures` are the latest of them.
+ */
+export interface RolloutStatus {
+  rollout: number;
+  model: string;
+  version: string;
+  tags: string[];
+  percent: number;
+  state: string;
+  reason: string | null;
+  wave: number;
+  waves: number;
+  author: string;
+  created_at: string;
+  ended_at: string | null;
+  plan: RolloutPlan;
+  doing: string;
+  counts: RolloutWave[];
+  failure_count: number;
+  failures: RolloutFailure[];
+}
+
+/** A rollout: `wave` of `waves` are open; a halted one has a `reason`. */
+export interface RolloutView {
+  rollout: number;
+  model: string;
+  version: string;
+  tags: string[];
+  percent: number;
+  state: string;
+  reason: string | null;
+  wave: number;
+  waves: number;
+  author: string;
+  created_at: string;
+  ended_at: string | null;
+}
+
+/** A wave and its devices; wave 0 are those that ran the image before. */
+export interface RolloutWave {
+  wave: number;
+  devices: number;
+  counts: RolloutCounts;
+}
+
+/** Rollouts, newest first. */
+export interface Rollouts {
+  rollouts: RolloutView[];
+}
+
+/** Call off the rotations of one device, or of all. */
+export interface RotationCancel {
+  device?: string | null;
+  all?: boolean;
+}
+
+/**
+ * What became of the devices.
+ *
+ * `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
+ * with the old secret or completed by its device, and is not tried again. Other devices have nothing to call off.
+ */
+export interface RotationCancelled {
+  dequeued: Named;
+  not_retried: Named;
+  ending: Named;
+}
+
+/** How many devices stand how. */
+export interface RotationCounts {
+  ok: number;
+  queued: number;
+  pending: number;
+  timeout: number;
+}
+
+/** One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is under way. */
+export interface RotationEntry {
+  rotation_id: string;
+  generation: number;
+  step: string;
+  outcome: string | null;
+  started_at: string;
+  delivered_at: string | null;
+  stored_at: string | null;
+  switched_at: string | null;
+  ended_at: string | null;
+  duration_s: number | null;
+  refused_proofs: number;
+}
+
+/** Ask for a page of a device's rotations; `before` is the `next` of the page before. */
+export interface RotationHistory {
+  device: string;
+  before?: number | null;
+  limit?: number;
+}
+
+/** How the devices stand, and a page of the rotations under way; `next` is None on the last. */
+export interface RotationOverview {
+  counts: RotationCounts;
+  under_way: RotationUnderWay[];
+  next: number | null;
+}
+
+/**
+ * What became of the devices that fit.
+ *
+ * `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
+ * rotation that was called off and has not ended yet: it is not tried again, so ask again for these.
+ */
+export interface RotationQueued {
+  queued: Named;
+  already: Named;
+  ending: Named;
+  skipped: Named;
+}
+
+/** When all devices are queued; `expression` and `next` are empty when no schedule is set. All times in UTC. */
+export interface RotationScheduleView {
+  expression: string;
+  zone: string;
+  last_fire_at: string | null;
+  next: string[];
+}
+
+/** Queue one device, or all that fit, for a rotation of their secrets. */
+export interface RotationStart {
+  device?: string | null;
+  all?: boolean;
+  tag?: string | null;
+  model?: string | null;
+}
+
+/** Ask for counts and a page of the rotations under way, by slot; `after` is the `next` of the page before. */
+export interface RotationStatus {
+  after?: number;
+  limit?: number;
+}
+
+/** A rotation under way; `left_s` is 0 when its time is up, and `cancelled` that it ends without a retry. */
+export interface RotationUnderWay {
+  client_id: string;
+  rotation_id: string;
+  generation: number;
+  step: string;
+  slot: number;
+  started_at: string;
+  left_s: number;
+  cancelled: boolean;
+}
+
+/** A page of a device's rotations, newest first; `next` is None on the last. */
+export interface Rotations {
+  client_id: string;
+  rotations: RotationEntry[];
+  next: number | null;
+}
+
+/** How many devices of a model said last that they run this version; None: they have not said. */
+export interface RunningVersion {
+  model: string;
+  version: string | null;
+  devices: number;
+}
+
+/** How many are encrypted with the first master key now, and the devices of those that no key opens. */
+export interface SecretsRekeyed {
+  reencrypted: number;
+  unreadable: Named;
+}
+
+/** `services/{name}/{instance}/status`, retained and also the last will. */
+export interface ServiceStatus {
+  online: boolean;
+  role?: string | null;
+  since?: string | null;
+}
+
+/** An upload under way: which pieces are still missing, as offsets, and how long a piece is. */
+export interface Upload {
+  upload_id: string;
+  chunk_size_bytes: number;
+  missing: number[];
+}
+
+/** Announce an image for a model; `version`, when given, must be the one embedded in the image. */
+export interface UploadBegin {
+  model: string;
+  sha256: string;
+  size_bytes: number;
+  version?: string | null;
+}
+
+/** One piece of an image; all are as long as `Upload.chunk_size_bytes` but the last. */
+export interface UploadChunk {
+  upload_id: string;
+  offset: number;
+  data: string;
+}
+
+/**
+ * Check the whole image and store it; `release` makes it the model's image and tells the devices.
+ *
+ * `signature` must be right if the model trusts a key; it replaces that of an image that is stored already.
+ */
+export interface UploadFinish {
+  upload_id: string;
+  release?: boolean;
+  signature?: string | null;
+}
+
+/** The account that asks, and its role. */
+export interface WhoAmI {
+  account: string;
+  role: Role;
+}
+
+/** Leave a model without an image: its devices stay with what they run. */
+export interface Withdraw {
+  model: string;
+}
+
+export const ACCOUNT_ADD: Operation<AccountAdd, AccountView> = { service: "registry", noun: "account", verb: "add" };
+export const ACCOUNT_LIST: Operation<Nothing, Accounts> = { service: "registry", noun: "account", verb: "list" };
+export const ACCOUNT_PASSWORD: Operation<AccountPassword, AccountView> = { service: "registry", noun: "account", verb: "password" };
+export const ACCOUNT_REMOVE: Operation<AccountRef, Removed> = { service: "registry", noun: "account", verb: "remove" };
+export const ACCOUNT_ROLE: Operation<AccountRole, AccountView> = { service: "registry", noun: "account", verb: "role" };
+export const ACCOUNT_WHOAMI: Operation<Nothing, WhoAmI> = { service: "registry", noun: "account", verb: "whoami" };
+export const AUDIT_LIST: Operation<AuditList, Audit> = { service: "registry", noun: "audit", verb: "list" };
+export const CLAIM_ADD: Operation<ClaimAdd, ClaimAdded> = { service: "registry", noun: "claim", verb: "add" };
+export const CLAIM_APPROVE: Operation<ClaimRequestRef, ClaimRequestView> = { service: "registry", noun: "claim", verb: "approve" };
+export const CLAIM_DENY: Operation<ClaimRequestRef, ClaimRequestView> = { service: "registry", noun: "claim", verb: "deny" };
+export const CLAIM_FORGET: Operation<ClaimRequestRef, Removed> = { service: "registry", noun: "claim", verb: "forget" };
+export const CLAIM_LIST: Operation<ClaimList, ClaimViews> = { service: "registry", noun: "claim", verb: "list" };
+export const CLAIM_REQUESTS: Operation<ClaimRequests, ClaimRequestViews> = { service: "registry", noun: "claim", verb: "requests" };
+export const CLAIM_REVOKE: Operation<ClaimRef, ClaimView> = { service: "registry", noun: "claim", verb: "revoke" };
+export const COMMAND_LIST: Operation<CommandList, Commands> = { service: "registry", noun: "command", verb: "list" };
+export const COMMAND_SEND: Operation<CommandSend, CommandSent> = { service: "registry", noun: "command", verb: "send" };
+export const COMMAND_SHOW: Operation<CommandShow, CommandBatch> = { service: "registry", noun: "command", verb: "show" };
+export const CONFIG_DIFF: Operation<ConfigDiff, ConfigChanges> = { service: "registry", noun: "config", verb: "diff" };
+export const CONFIG_GET: Operation<ConfigGet, ConfigView> = { service: "registry", noun: "config", verb: "get" };
+export const CONFIG_HISTORY: Operation<ConfigHistory, ConfigVersions> = { service: "registry", noun: "config", verb: "history" };
+export const CONFIG_ROLLBACK: Operation<ConfigRollback, ConfigSetResult> = { service: "registry", noun: "config", verb: "rollback" };
+export const CONFIG_SET: Operation<ConfigSet, ConfigSetResult> = { service: "registry", noun: "config", verb: "set" };
+export const COREDUMP_DELETE: Operation<CoreDumpRef, Removed> = { service: "firmware", noun: "coredump", verb: "delete" };
+export const COREDUMP_LIST: Operation<CoreDumpList, CoreDumps> = { service: "firmware", noun: "coredump", verb: "list" };
+export const COREDUMP_READ: Operation<CoreDumpRead, CoreDumpBytes> = { service: "firmware", noun: "coredump", verb: "read" };
+export const COREDUMP_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "firmware", noun: "secrets", verb: "rekey" };
+export const COREDUMP_SHOW: Operation<CoreDumpRef, CoreDumpView> = { service: "firmware", noun: "coredump", verb: "show" };
+export const DEVICE_ADD: Operation<DeviceAdd, DeviceView> = { service: "registry", noun: "device", verb: "add" };
+export const DEVICE_LIST: Operation<DeviceList, Devices> = { service: "registry", noun: "device", verb: "list" };
+export const DEVICE_PROVISION: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "provision" };
+export const DEVICE_REISSUE: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "reissue" };
+export const DEVICE_REMOVE: Operation<DeviceRef, Removed> = { service: "registry", noun: "device", verb: "remove" };
+export const DEVICE_SHOW: Operation<DeviceRef, DeviceView> = { service: "registry", noun: "device", verb: "show" };
+export const DEVICE_UPDATE: Operation<DeviceUpdate, DeviceView> = { service: "registry", noun: "device", verb: "update" };
+export const DOCTOR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "run" };
+export const DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "repair" };
+export const FLEET_SHOW: Operation<Nothing, FleetView> = { service: "registry", noun: "fleet", verb: "show" };
+export const IMAGE_DELETE: Operation<ImageRef, Removed> = { service: "firmware", noun: "image", verb: "delete" };
+export const IMAGE_LIST: Operation<ImageList, Images> = { service: "firmware", noun: "image", verb: "list" };
+export const IMAGE_PIN: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "pin" };
+export const IMAGE_RELEASE: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "release" };
+export const IMAGE_SHOW: Operation<ImageRef, ImageDetails> = { service: "firmware", noun: "image", verb: "show" };
+export const IMAGE_UNPIN: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "unpin" };
+export const IMAGE_WITHDRAW: Operation<Withdraw, Removed> = { service: "firmware", noun: "image", verb: "withdraw" };
+export const KEY_ADD: Operation<KeyAdd, Keys> = { service: "firmware", noun: "key", verb: "add" };
+export const KEY_LIST: Operation<KeyList, Keys> = { service: "firmware", noun: "key", verb: "list" };
+export const KEY_REMOVE: Operation<KeyRef, Keys> = { service: "firmware", noun: "key", verb: "remove" };
+export const LAYER_LIST: Operation<Nothing, Layers> = { service: "registry", noun: "layer", verb: "list" };
+export const LAYER_REMOVE: Operation<LayerRef, LayerResult> = { service: "registry", noun: "layer", verb: "remove" };
+export const LAYER_SET: Operation<LayerSet, LayerResult> = { service: "registry", noun: "layer", verb: "set" };
+export const LAYER_SHOW: Operation<LayerRef, LayerView> = { service: "registry", noun: "layer", verb: "show" };
+export const LOG_LIST: Operation<LogList, LogLines> = { service: "firmware", noun: "log", verb: "list" };
+export const MODEL_ADD: Operation<ModelAdd, ModelView> = { service: "registry", noun: "model", verb: "add" };
+export const MODEL_LIST: Operation<Nothing, Models> = { service: "registry", noun: "model", verb: "list" };
+export const MODEL_REMOVE: Operation<ModelRef, Removed> = { service: "registry", noun: "model", verb: "remove" };
+export const MODEL_UPDATE: Operation<ModelUpdate, ModelChanged> = { service: "registry", noun: "model", verb: "update" };
+export const ROLLOUT_ABORT: Operation<RolloutAbort, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "abort" };
+export const ROLLOUT_LIST: Operation<RolloutList, Rollouts> = { service: "firmware", noun: "rollout", verb: "list" };
+export const ROLLOUT_PAUSE: Operation<RolloutRef, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "pause" };
+export const ROLLOUT_PREFLIGHT: Operation<RolloutPreflight, RolloutFindings> = { service: "firmware", noun: "rollout", verb: "preflight" };
+export const ROLLOUT_RESUME: Operation<RolloutRef, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "resume" };
+export const ROLLOUT_START: Operation<RolloutStart, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "start" };
+export const ROLLOUT_STATUS: Operation<RolloutShow, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "status" };
+export const ROTATION_CANCEL: Operation<RotationCancel, RotationCancelled> = { service: "rotator", noun: "rotation", verb: "cancel" };
+export const ROTATION_HISTORY: Operation<RotationHistory, Rotations> = { service: "rotator", noun: "rotation", verb: "history" };
+export const ROTATION_SCHEDULE: Operation<Nothing, RotationScheduleView> = { service: "rotator", noun: "rotation", verb: "schedule" };
+export const ROTATION_START: Operation<RotationStart, RotationQueued> = { service: "rotator", noun: "rotation", verb: "start" };
+export const ROTATION_STATUS: Operation<RotationStatus, RotationOverview> = { service: "rotator", noun: "rotation", verb: "status" };
+export const SECRETS_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "rotator", noun: "secrets", verb: "rekey" };
+export const UPLOAD_BEGIN: Operation<UploadBegin, Upload> = { service: "firmware", noun: "upload", verb: "begin" };
+export const UPLOAD_CHUNK: Operation<UploadChunk, Received> = { service: "firmware", noun: "upload", verb: "chunk" };
+export const UPLOAD_FINISH: Operation<UploadFinish, ImageView> = { service: "firmware", noun: "upload", verb: "finish" };
+
+export const ADMIN_TOPIC = "mdm/v1/admin/{account}/{service}/{noun}/{verb}";
+export const REPLY_TOPIC = "mdm/v1/replies/{account}/{client_id}";
+export const EVENT_TOPIC = "mdm/v1/events/{noun}/{verb}";
+export const SERVICE_STATUS_TOPIC = "mdm/v1/services/{name}/{instance}/status";

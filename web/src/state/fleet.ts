@@ -1,0 +1,131 @@
+import { signal } from "@preact/signals";
+
+import { Throttle } from "../lib/throttle.ts";
+import type { NamedEvent } from "../mqtt/connection.ts";
+import { DEVICE_LIST, DEVICE_SHOW, type DeviceView } from "../protocol.ts";
+import { RefusedError } from "../mqtt/asker.ts";
+import { asError } from "./query.ts";
+import { ask, connections, link, onEvent } from "./session.ts";
+
+const PAGE = 500;
+/** More changed devices than this are read as pages of all. */
+const ONE_BY_ONE = 20;
+const PAUSE_MS = 1_000;
+/** Events of these nouns without a device may have changed any number of devices. */
+const ABOUT_MANY = new Set(["layer", "model", "rotation"]);
+
+export interface FleetState {
+  readonly devices: readonly DeviceView[];
+  /** Whether all pages have come once. */
+  readonly complete: boolean;
+  readonly error?: Error;
+}
+
+const EMPTY: FleetState = { devices: [], complete: false };
+
+/** All devices in the order of their making; changes at most once for each frame that is drawn. */
+export const fleet = signal<FleetState>(EMPTY);
+
+let devices = new Map<string, DeviceView>();
+let dirty = new Set<string>();
+let readAll = true;
+let frame = 0;
+const reading = new Throttle(read, PAUSE_MS);
+
+/** Keeps `fleet` as the registry has it, from now on. */
+export function followFleet(): void {
+  onEvent(noteEvent);
+  connections.subscribe((count) => {
+    if (count > 0) {
+      request(true);
+    }
+  });
+  link.subscribe(({ state }) => {
+    if (state === "out") {
+      reading.stop();
+      cancelAnimationFrame(frame);
+      devices = new Map();
+      dirty = new Set();
+      fleet.value = EMPTY;
+    }
+  });
+}
+
+export function reloadFleet(): void {
+  request(true);
+}
+
+function noteEvent(event: NamedEvent): void {
+  if (event.client_id) {
+    noteDevice(event.client_id, event);
+  } else if (ABOUT_MANY.has(event.noun)) {
+    request(true);
+  }
+}
+
+function noteDevice(clientId: string, { noun, verb }: NamedEvent): void {
+  const known = devices.get(clientId);
+  if (known !== undefined && noun === "device" && (verb === "online" || verb === "offline")) {
+    devices.set(clientId, { ...known, online: verb === "online" });
+    draw();
+  }
+  dirty.add(clientId);
+  request(false);
+}
+
+function request(all: boolean): void {
+  readAll ||= all;
+  reading.request();
+}
+
+async function read(): Promise<void> {
+  const changed = dirty;
+  const all = readAll || changed.size > ONE_BY_ONE;
+  dirty = new Set();
+  readAll = false;
+  try {
+    await (all ? readPages() : Promise.all([...changed].map(readOne)));
+    draw(fleet.peek().complete || all);
+  } catch (error) {
+    readAll = true;
+    if (link.peek().state === "out") {
+      return;
+    }
+    fleet.value = { ...fleet.peek(), error: asError(error) };
+  }
+}
+
+async function readPages(): Promise<void> {
+  const found = new Map<string, DeviceView>();
+  let after: number | null = 0;
+  while (after !== null) {
+    const page: { devices: DeviceView[]; next: number | null } = await ask(DEVICE_LIST, { after, limit: PAGE });
+    for (const device of page.devices) {
+      found.set(device.client_id, device);
+    }
+    after = page.next;
+    if (!fleet.peek().complete) {
+      devices = found;
+      draw();
+    }
+  }
+  devices = found;
+}
+
+async function readOne(clientId: string): Promise<void> {
+  try {
+    devices.set(clientId, await ask(DEVICE_SHOW, { device: clientId }));
+  } catch (error) {
+    if (!(error instanceof RefusedError && error.code === "not_found")) {
+      throw error;
+    }
+    devices.delete(clientId);
+  }
+}
+
+function draw(complete = fleet.peek().complete): void {
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(() => {
+    fleet.value = { devices: [...devices.values()], complete };
+  });
+}

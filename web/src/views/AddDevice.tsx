@@ -1,0 +1,84 @@
+import { useState } from "preact/hooks";
+
+import { Answered, Dialog, Notice } from "../components/basics.tsx";
+import { Outcome, SelectField, TextField } from "../components/fields.tsx";
+import { href } from "../lib/router.ts";
+import { DEVICE_ADD, MODEL_LIST, type DeviceView, type ModelView } from "../protocol.ts";
+import { useAction } from "../state/action.ts";
+import { useQuery } from "../state/query.ts";
+import { ask } from "../state/session.ts";
+import { PackageButton } from "./device/Setup.tsx";
+
+export function AddDevice({ close }: { close: () => void }) {
+  const models = useQuery("models", () => ask(MODEL_LIST, {}));
+  const [added, setAdded] = useState<DeviceView>();
+  return (
+    <Dialog title="Add device" close={close}>
+      {added ? (
+        <Added device={added} close={close} />
+      ) : (
+        <Answered query={models}>
+          {({ models: found }) =>
+            found.length === 0 ? (
+              <Notice tone="warn">
+                There is no device model yet. Make one with <code>mdm model add CODE --chip CHIP</code>, then come
+                back.
+              </Notice>
+            ) : (
+              <Form models={found} onAdded={setAdded} />
+            )
+          }
+        </Answered>
+      )}
+    </Dialog>
+  );
+}
+
+function Form({ models, onAdded }: { models: readonly ModelView[]; onAdded: (device: DeviceView) => void }) {
+  const action = useAction();
+  const onSubmit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget as HTMLFormElement);
+    const text = (name: string) => (form.get(name) as string).trim();
+    const tags = text("tags")
+      .split(/[\s,]+/)
+      .filter(Boolean);
+    void action.run(async () => {
+      onAdded(await ask(DEVICE_ADD, { model: text("model"), name: text("name"), tags }));
+      return undefined;
+    });
+  };
+  return (
+    <form onSubmit={onSubmit}>
+      <SelectField
+        label="Model"
+        name="model"
+        options={models.map(({ code, name }) => [code, name ? `${code} (${name})` : code])}
+      />
+      <TextField label="Name" name="name" maxLength={200} hint="For people, such as kitchen-light." />
+      <TextField label="Tags" name="tags" hint="Separated by spaces." />
+      <Outcome action={action} />
+      <footer>
+        <button type="submit" class="primary" disabled={action.busy}>
+          {action.busy ? "Adding…" : "Add"}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+function Added({ device, close }: { device: DeviceView; close: () => void }) {
+  return (
+    <>
+      <Notice tone="good">
+        {device.client_id} is there. Its package makes a machine this device: whoever holds it is the device.
+      </Notice>
+      <footer>
+        <PackageButton device={device.client_id} />
+        <a class="button primary" href={href("device", device.client_id)} onClick={close}>
+          Go to the device
+        </a>
+      </footer>
+    </>
+  );
+}

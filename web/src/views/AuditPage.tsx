@@ -1,0 +1,70 @@
+import { useState } from "preact/hooks";
+
+import { Ago, Answered, Empty, Panel, Table } from "../components/basics.tsx";
+import { TextField } from "../components/fields.tsx";
+import { go } from "../lib/router.ts";
+import { AUDIT_LIST, type AuditView } from "../protocol.ts";
+import { useQuery } from "../state/query.ts";
+import { ask } from "../state/session.ts";
+
+export function AuditPage({ subject }: { subject: string }) {
+  const [actor, setActor] = useState("");
+  const query = useQuery(
+    `audit ${subject}/${actor}`,
+    () => ask(AUDIT_LIST, { ...(subject && { subject }), ...(actor && { actor }) }),
+    () => true,
+  );
+  const onSubmit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget as HTMLFormElement);
+    const [wanted, account] = [form.get("subject"), form.get("actor")] as [string, string];
+    setActor(account.trim());
+    go("audit", ...(wanted.trim() ? [wanted.trim()] : []));
+  };
+  return (
+    <>
+      <h1>Audit</h1>
+      <form class="line" onSubmit={onSubmit}>
+        <TextField label="On" name="subject" defaultValue={subject} hint="A device's id, a model, …" />
+        <TextField label="By" name="actor" defaultValue={actor} hint="An account." />
+        <button type="submit">Show</button>
+      </form>
+      <Panel title="Newest entries">
+        <Answered query={query}>
+          {({ entries }) =>
+            entries.length === 0 ? (
+              <Empty>There are no such entries.</Empty>
+            ) : (
+              <Table label="Audit" head={["When", "By", "Did", "On", "Before and after"]}>
+                {entries.map((entry, index) => (
+                  <Row key={`${entry.at} ${index}`} entry={entry} />
+                ))}
+              </Table>
+            )
+          }
+        </Answered>
+      </Panel>
+    </>
+  );
+}
+
+function Row({ entry }: { entry: AuditView }) {
+  return (
+    <tr>
+      <td>
+        <Ago at={entry.at} />
+      </td>
+      <td>{entry.actor}</td>
+      <td>{entry.action}</td>
+      <td>{entry.subject}</td>
+      <td>
+        {(entry.before !== null || entry.after !== null) && (
+          <details>
+            <summary>Show</summary>
+            <pre>{JSON.stringify({ before: entry.before, after: entry.after }, null, 2)}</pre>
+          </details>
+        )}
+      </td>
+    </tr>
+  );
+}

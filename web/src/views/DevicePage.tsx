@@ -1,0 +1,139 @@
+import { Ago, Answered, Badge, Facts } from "../components/basics.tsx";
+import { Outcome } from "../components/fields.tsx";
+import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { href } from "../lib/router.ts";
+import { DEVICE_SHOW, DEVICE_UPDATE, ROTATION_START, type DeviceView } from "../protocol.ts";
+import { useAction } from "../state/action.ts";
+import { useQuery } from "../state/query.ts";
+import { ask } from "../state/session.ts";
+import { Commands } from "./device/Commands.tsx";
+import { Configuration } from "./device/Configuration.tsx";
+import { History } from "./device/History.tsx";
+import { Log } from "./device/Log.tsx";
+import { RotationHistory } from "./device/RotationHistory.tsx";
+import { Setup } from "./device/Setup.tsx";
+
+const TABS = [
+  ["configuration", "Configuration"],
+  ["history", "History"],
+  ["commands", "Commands"],
+  ["log", "Log"],
+  ["rotations", "Rotations"],
+  ["setup", "Set up"],
+] as const;
+
+export function DevicePage({ clientId, tab }: { clientId: string; tab: string }) {
+  const device = useQuery(
+    `device ${clientId}`,
+    () => ask(DEVICE_SHOW, { device: clientId }),
+    (event) => event.client_id === clientId,
+  );
+  return (
+    <Answered query={device}>
+      {(found) => (
+        <>
+          <Head device={found} />
+          <nav class="tabs" aria-label="About the device">
+            {TABS.map(([name, title]) => (
+              <a key={name} href={href("device", clientId, name)} aria-current={name === tab ? "page" : undefined}>
+                {title}
+              </a>
+            ))}
+          </nav>
+          <Tab device={found} tab={tab} />
+        </>
+      )}
+    </Answered>
+  );
+}
+
+function Tab({ device, tab }: { device: DeviceView; tab: string }) {
+  const clientId = device.client_id;
+  switch (tab) {
+    case "history":
+      return <History device={clientId} />;
+    case "commands":
+      return <Commands device={clientId} model={device.model} />;
+    case "log":
+      return <Log device={clientId} />;
+    case "rotations":
+      return <RotationHistory device={clientId} />;
+    case "setup":
+      return <Setup device={clientId} />;
+    default:
+      return <Configuration device={clientId} model={device.model} version={device.config_version} />;
+  }
+}
+
+function Head({ device }: { device: DeviceView }) {
+  const action = useAction();
+  const id = device.client_id;
+  const rotate = () =>
+    action.run(async () => {
+      const { queued, already, skipped } = await ask(ROTATION_START, { device: id });
+      if (queued.count > 0) {
+        return "Queued for a new secret.";
+      }
+      return already.count > 0
+        ? "A rotation is queued or under way already."
+        : skipped.count > 0
+          ? "The device is disabled."
+          : "Its last rotation has not ended yet: ask again soon.";
+    });
+  const enable = () =>
+    action.run(async () => {
+      const { enabled } = await ask(DEVICE_UPDATE, { device: id, enabled: !device.enabled });
+      return enabled ? "Enabled: it is let in again." : "Disabled: Keycloak and the broker refuse it.";
+    });
+  return (
+    <>
+      <div class="title">
+        <h1>
+          {device.name || id}
+          <small>{device.name && id}</small>
+        </h1>
+        <button type="button" disabled={action.busy || !device.enabled} onClick={rotate}>
+          Rotate secret
+        </button>
+        <button type="button" disabled={action.busy} onClick={enable}>
+          {device.enabled ? "Disable" : "Enable"}
+        </button>
+      </div>
+      <Outcome action={action} />
+      <Facts facts={factsOf(device)} />
+    </>
+  );
+}
+
+function factsOf(device: DeviceView) {
+  const drift = drifts(device);
+  return [
+    [
+      "State",
+      <Badge tone={!device.enabled ? "bad" : device.online ? "good" : "calm"}>
+        {!device.enabled ? "disabled" : device.online ? "online" : "offline"}
+      </Badge>,
+    ],
+    ["Health", <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>],
+    ["Seen", <Ago at={device.last_seen_at} />],
+    ["Model", device.model],
+    ["Tags", device.tags.join(", ") || "–"],
+    ["Firmware", device.firmware_version ?? "–"],
+    [
+      "Configuration",
+      <Badge tone={drift ? "warn" : "good"}>
+        {drift
+          ? `version ${device.config_version}, reported ${device.config_version_reported ?? "none"}${device.config_outcome && device.config_outcome !== "applied" ? ` (${device.config_outcome})` : ""}`
+          : `version ${device.config_version} applied`}
+      </Badge>,
+    ],
+    ...(device.config_error ? ([["Its error", device.config_error]] as const) : []),
+    [
+      "Secret",
+      <>
+        generation {device.secret_generation}{" "}
+        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
+      </>,
+    ],
+  ] as const;
+}

@@ -1,0 +1,87 @@
+import { useEffect, useState } from "preact/hooks";
+
+import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
+import { VirtualList } from "../components/VirtualList.tsx";
+import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { href } from "../lib/router.ts";
+import { SEARCH_WORDS, search } from "../lib/search.ts";
+import { plural } from "../lib/text.ts";
+import type { DeviceView } from "../protocol.ts";
+import { fleet, reloadFleet } from "../state/fleet.ts";
+import { AddDevice } from "./AddDevice.tsx";
+
+const HEAD = ["Device", "State", "Health", "Configuration", "Secret", "Firmware", "Seen"];
+
+export function DevicesPage({ query }: { query: readonly string[] }) {
+  const given = query.join(" ");
+  const [text, setText] = useState(given);
+  const [adding, setAdding] = useState(false);
+  useEffect(() => setText(given), [given]);
+  const { devices, complete, error } = fleet.value;
+  const found = search(devices, text);
+  return (
+    <>
+      <div class="title">
+        <h1>Devices</h1>
+        <button type="button" class="primary" onClick={() => setAdding(true)}>
+          Add device
+        </button>
+      </div>
+      <div class="searching">
+        <input
+          type="search"
+          aria-label="Search devices"
+          aria-describedby="search-hint"
+          placeholder="Name, id, model, tag, or online:no drift:yes …"
+          value={text}
+          onInput={(event) => setText(event.currentTarget.value)}
+        />
+        <span role="status">
+          {found.length === devices.length
+            ? plural(devices.length, "device")
+            : `${found.length.toLocaleString()} of ${plural(devices.length, "device")}`}
+          {!complete && " so far…"}
+        </span>
+      </div>
+      <small id="search-hint">Also {SEARCH_WORDS.map((word) => `${word}:…`).join(" ")}</small>
+      {error && <Failed error={error} retry={reloadFleet} />}
+      {!complete && devices.length === 0 && !error && <Loading />}
+      {complete && devices.length === 0 && <Empty>There are no devices yet: add the first one.</Empty>}
+      {devices.length > 0 && found.length === 0 && <Empty>No device fits “{text}”.</Empty>}
+      {found.length > 0 && (
+        <VirtualList
+          label="Devices"
+          head={HEAD}
+          items={found}
+          keyOf={(device) => device.client_id}
+          hrefOf={(device) => href("device", device.client_id)}
+          cells={cells}
+        />
+      )}
+      {adding && <AddDevice close={() => setAdding(false)} />}
+    </>
+  );
+}
+
+function cells(device: DeviceView) {
+  return [
+    <>
+      <b>{device.name || device.client_id}</b>
+      {device.name && <small>{device.client_id}</small>}
+    </>,
+    !device.enabled ? (
+      <Badge tone="bad">disabled</Badge>
+    ) : (
+      <Badge tone={device.online ? "good" : "calm"}>{device.online ? "online" : "offline"}</Badge>
+    ),
+    <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>,
+    <Badge tone={drifts(device) ? "warn" : "good"}>
+      {drifts(device)
+        ? `${device.config_version_reported ?? "–"} → ${device.config_version}`
+        : device.config_version}
+    </Badge>,
+    <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>,
+    device.firmware_version ?? "–",
+    <Ago at={device.last_seen_at} />,
+  ];
+}

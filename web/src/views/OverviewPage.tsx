@@ -1,0 +1,102 @@
+import { Ago, Empty, Failed, Loading, Panel } from "../components/basics.tsx";
+import { Bars, Ring, type Slice } from "../components/charts.tsx";
+import { HEALTH_TONES, ROTATION_TONES, count, drifts, versions } from "../lib/census.ts";
+import { href } from "../lib/router.ts";
+import { facts } from "../lib/text.ts";
+import { fleet, reloadFleet } from "../state/fleet.ts";
+import { recentEvents } from "../state/session.ts";
+
+const SHOWN_EVENTS = 12;
+
+export function OverviewPage() {
+  const { devices, complete, error } = fleet.value;
+  const online = devices.filter((device) => device.online).length;
+  const drifting = devices.filter(drifts).length;
+  const health = count(devices, (device) => device.health);
+  const rotation = count(devices, (device) => device.rotation_state);
+  return (
+    <>
+      <h1>Overview</h1>
+      {error && <Failed error={error} retry={reloadFleet} />}
+      {!complete && !error && <Loading />}
+      {complete && devices.length === 0 && (
+        <Empty>
+          There are no devices yet. <a href={href("devices")}>Add the first one.</a>
+        </Empty>
+      )}
+      <div class="panels">
+        <Panel title="Connection">
+          <Ring
+            label="Connection"
+            slices={[
+              { name: "online", count: online, tone: "good", href: list("online:yes") },
+              { name: "offline", count: devices.length - online, tone: "calm", href: list("online:no") },
+            ]}
+          />
+        </Panel>
+        <Panel title="Health">
+          <Ring label="Health" slices={toned(HEALTH_TONES, health, "health")} />
+        </Panel>
+        <Panel title="Configuration">
+          <Ring
+            label="Configuration"
+            slices={[
+              { name: "as desired", count: devices.length - drifting, tone: "good", href: list("drift:no") },
+              { name: "drifting", count: drifting, tone: "warn", href: list("drift:yes") },
+            ]}
+          />
+        </Panel>
+        <Panel title="Secrets">
+          <Ring label="Secrets" slices={toned(ROTATION_TONES, rotation, "rotation")} />
+        </Panel>
+        <div class="double">
+          <Panel title="Firmware">
+            <Bars label="Firmware" slices={versions(devices, (version) => list(`firmware:${version}`))} />
+          </Panel>
+        </div>
+        <RecentEvents />
+      </div>
+    </>
+  );
+}
+
+function RecentEvents() {
+  const events = recentEvents.value.slice(0, SHOWN_EVENTS);
+  return (
+    <div class="wide">
+      <Panel title="Happening now">
+        {events.length === 0 ? (
+          <Empty>What happens from now on is told here.</Empty>
+        ) : (
+          <ol class="events lines">
+            {events.map((event) => (
+              <li key={event.event_id}>
+                <Ago at={event.at} />
+                <b>
+                  {event.noun} {event.verb.replaceAll("_", " ")}
+                </b>
+                <span>
+                  {event.client_id && <a href={href("device", event.client_id)}>{event.client_id}</a>}{" "}
+                  <small>{facts(event.data)}</small>
+                </span>
+              </li>
+            ))}
+          </ol>
+        )}
+      </Panel>
+    </div>
+  );
+}
+
+function toned(tones: Partial<Record<string, Slice["tone"]>>, counts: Map<string, number>, word: string): Slice[] {
+  return Object.entries(tones).map(([name, tone = "calm"]) => ({
+    name: name.toLowerCase(),
+    count: counts.get(name) ?? 0,
+    tone,
+    href: list(`${word}:${name.toLowerCase()}`),
+  }));
+}
+
+function list(search: string): string {
+  return href("devices", search);
+}

@@ -1,0 +1,163 @@
+import { Ago, Answered, Badge, Empty, Facts, Notice, Panel, Table } from "../components/basics.tsx";
+import { Ring, Stack } from "../components/charts.tsx";
+import { Outcome } from "../components/fields.tsx";
+import { STATE_TONES, slices } from "../lib/rollouts.ts";
+import { href } from "../lib/router.ts";
+import { plural } from "../lib/text.ts";
+import { ROLLOUT_ABORT, ROLLOUT_PAUSE, ROLLOUT_RESUME, ROLLOUT_STATUS, type RolloutStatus } from "../protocol.ts";
+import { useAction } from "../state/action.ts";
+import { useInterval } from "../state/interval.ts";
+import { useQuery } from "../state/query.ts";
+import { ask } from "../state/session.ts";
+
+const REFRESH_MS = 5_000;
+const OPEN = new Set(["RUNNING", "PAUSED", "HALTED"]);
+
+export function RolloutPage({ rollout }: { rollout: number }) {
+  const query = useQuery(
+    `rollout ${rollout}`,
+    () => ask(ROLLOUT_STATUS, { rollout }),
+    ({ noun, data }) => (noun === "rollout" ? data?.rollout === rollout : noun === "firmware"),
+  );
+  useInterval(query.refresh, REFRESH_MS);
+  return (
+    <Answered query={query}>
+      {(status) => (
+        <>
+          <Head status={status} />
+          <div class="panels">
+            <Panel title="Devices">
+              <Ring label="Devices" slices={slices(...status.counts.map(({ counts }) => counts))} />
+            </Panel>
+            <Panel title="Waves">
+              <Waves status={status} />
+            </Panel>
+            <Plan status={status} />
+            <div class="wide">
+              <Failures status={status} />
+            </div>
+          </div>
+        </>
+      )}
+    </Answered>
+  );
+}
+
+function Head({ status }: { status: RolloutStatus }) {
+  const action = useAction();
+  const { rollout, state } = status;
+  const change = (operation: typeof ROLLOUT_PAUSE, done: string) =>
+    action.run(async () => {
+      await ask(operation, { rollout });
+      return done;
+    });
+  return (
+    <>
+      <div class="title">
+        <h1>
+          {status.model} {status.version} <small>rollout #{rollout}</small>
+        </h1>
+        <Badge tone={STATE_TONES[state] ?? "calm"}>{state.toLowerCase()}</Badge>
+        {state === "RUNNING" && (
+          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_PAUSE, "Paused.")}>
+            Pause
+          </button>
+        )}
+        {(state === "PAUSED" || state === "HALTED") && (
+          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_RESUME, "It goes on.")}>
+            Resume
+          </button>
+        )}
+        {OPEN.has(state) && (
+          <button
+            type="button"
+            class="danger"
+            disabled={action.busy}
+            onClick={() => change(ROLLOUT_ABORT, "Aborted: devices that have begun may finish.")}
+          >
+            Abort
+          </button>
+        )}
+      </div>
+      {status.reason && <Notice tone={STATE_TONES[state] ?? "calm"}>{status.reason}</Notice>}
+      {OPEN.has(state) && status.doing !== status.reason && <p>{status.doing}</p>}
+      <Outcome action={action} />
+    </>
+  );
+}
+
+function Waves({ status }: { status: RolloutStatus }) {
+  return (
+    <ol class="waves">
+      {status.counts.map(({ wave, devices, counts }) => (
+        <li
+          key={wave}
+          class={wave > status.wave ? "later" : ""}
+          aria-current={wave === status.wave ? "step" : undefined}
+        >
+          <b>{wave === 0 ? "In no wave" : `Wave ${wave}`}</b> <small>{plural(devices, "device")}</small>
+          <Stack label={`Wave ${wave}`} slices={slices(counts)} />
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Plan({ status }: { status: RolloutStatus }) {
+  const { plan } = status;
+  return (
+    <Panel title="Plan">
+      <Facts
+        facts={[
+          ["Waves", plan.waves?.join(", ")],
+          ["A wave is met at", `${plan.success_percent} %`],
+          ["Halts at more failures than", plan.failure_limit],
+          ["Between waves", `${plan.soak_s} s`],
+          ["Silent after", `${plan.silence_s} s`],
+          ["Offers in", plan.window ? `${plan.window} ${plan.zone}` : "at any time"],
+          ["Tags", status.tags.join(", ") || "–"],
+          ["By", status.author],
+          ["Began", <Ago at={status.created_at} />],
+          ["Ended", status.ended_at ? <Ago at={status.ended_at} /> : "–"],
+        ]}
+      />
+    </Panel>
+  );
+}
+
+function Failures({ status }: { status: RolloutStatus }) {
+  return (
+    <Panel title="Failures">
+      {status.failures.length === 0 ? (
+        <Empty>No device has failed.</Empty>
+      ) : (
+        <Table label="Failures" head={["Device", "Wave", "State", "Reason", "When"]}>
+          {status.failures.map((failure) => (
+            <tr key={failure.client_id}>
+              <th scope="row">
+                <a href={href("device", failure.client_id)}>{failure.client_id}</a>
+              </th>
+              <td>{failure.wave}</td>
+              <td>
+                <Badge tone={failure.forgiven ? "calm" : "bad"}>
+                  {failure.state.toLowerCase().replace("_", " ")}
+                  {failure.forgiven && ", forgiven"}
+                </Badge>
+              </td>
+              <td>{failure.reason ?? "–"}</td>
+              <td>
+                <Ago at={failure.at} />
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+      {status.failure_count > status.failures.length && (
+        <small>
+          These are the latest of {status.failure_count}; <code>mdm rollout history {status.rollout}</code> has
+          all.
+        </small>
+      )}
+    </Panel>
+  );
+}

@@ -1,0 +1,160 @@
+import { Ago, Answered, Badge, Empty, Facts, Panel, Table } from "../components/basics.tsx";
+import { Ring } from "../components/charts.tsx";
+import { Outcome } from "../components/fields.tsx";
+import { href } from "../lib/router.ts";
+import { plural, time } from "../lib/text.ts";
+import {
+  ROTATION_CANCEL,
+  ROTATION_SCHEDULE,
+  ROTATION_START,
+  ROTATION_STATUS,
+  type RotationOverview,
+  type RotationUnderWay,
+} from "../protocol.ts";
+import { useAction } from "../state/action.ts";
+import { useInterval } from "../state/interval.ts";
+import { useQuery } from "../state/query.ts";
+import { ask, recentEvents } from "../state/session.ts";
+import { StartRotation } from "./StartRotation.tsx";
+
+/** The steps that a rotation goes through when nothing goes wrong. */
+const STEPS = ["OFFERED", "DELIVERED", "STORED", "SWITCHING", "SWITCHED"];
+const REFRESH_MS = 5_000;
+const ENDS = new Set(["completed", "timed_out"]);
+
+export function RotationPage() {
+  const status = useQuery(
+    "rotation",
+    () => ask(ROTATION_STATUS, {}),
+    (event) => event.noun === "rotation",
+  );
+  useInterval(status.refresh, REFRESH_MS);
+  const action = useAction();
+  const start = (fields: { all?: boolean; tag?: string; model?: string }) =>
+    action.run(async () => {
+      const { queued, already, skipped } = await ask(ROTATION_START, fields);
+      const others = [
+        already.count > 0 && `${plural(already.count, "device")} queued or under way before`,
+        skipped.count > 0 && `${plural(skipped.count, "device")} skipped: disabled`,
+      ].filter(Boolean);
+      return [`${plural(queued.count, "device")} queued`, ...others].join(", ");
+    });
+  const cancel = () =>
+    action.run(async () => {
+      const { dequeued, not_retried: timedOut, ending } = await ask(ROTATION_CANCEL, { all: true });
+      return `Called off: ${dequeued.count} had not begun, ${timedOut.count} are not tried again, ${ending.count} end soon.`;
+    });
+  return (
+    <>
+      <div class="title">
+        <h1>Rotation of secrets</h1>
+        <button type="button" disabled={action.busy} onClick={cancel}>
+          Call all off
+        </button>
+      </div>
+      <StartRotation start={start} busy={action.busy} />
+      <Outcome action={action} />
+      <Answered query={status}>{(found) => <Campaign status={found} />}</Answered>
+    </>
+  );
+}
+
+function Campaign({ status }: { status: RotationOverview }) {
+  const { counts, under_way: underWay } = status;
+  return (
+    <div class="panels">
+      <Panel title="All devices">
+        <Ring
+          label="All devices"
+          slices={[
+            { name: "ok", count: counts.ok, tone: "good", href: href("devices", "rotation:ok") },
+            { name: "queued", count: counts.queued, tone: "calm", href: href("devices", "rotation:queued") },
+            { name: "under way", count: counts.pending, tone: "busy", href: href("devices", "rotation:pending") },
+            { name: "timed out", count: counts.timeout, tone: "bad", href: href("devices", "rotation:timeout") },
+          ]}
+        />
+      </Panel>
+      <Panel title="Ended just now">
+        <Ended />
+      </Panel>
+      <Schedule />
+      <div class="wide">
+        <Panel title="Under way">
+          {underWay.length === 0 ? (
+            <Empty>No rotation is under way. Start one above, for all devices, a tag or a model.</Empty>
+          ) : (
+            <Table label="Rotations under way" head={["Device", "Step", "Generation", "Began", "Left"]}>
+              {underWay.map((rotation) => (
+                <Row key={rotation.rotation_id} rotation={rotation} />
+              ))}
+            </Table>
+          )}
+          {status.next !== null && <small>These are the first {underWay.length}; more are under way.</small>}
+        </Panel>
+      </div>
+    </div>
+  );
+}
+
+function Row({ rotation }: { rotation: RotationUnderWay }) {
+  const done = STEPS.indexOf(rotation.step) + 1;
+  return (
+    <tr>
+      <th scope="row">
+        <a href={href("device", rotation.client_id, "rotations")}>{rotation.client_id}</a>
+      </th>
+      <td>
+        <progress max={STEPS.length + 1} value={done} aria-label={`step ${done} of ${STEPS.length + 1}`} />{" "}
+        {rotation.step.toLowerCase()} {rotation.cancelled && <Badge tone="warn">called off</Badge>}
+      </td>
+      <td>{rotation.generation}</td>
+      <td>
+        <Ago at={rotation.started_at} />
+      </td>
+      <td>{rotation.left_s} s</td>
+    </tr>
+  );
+}
+
+function Ended() {
+  const ended = recentEvents.value.filter(({ noun, verb }) => noun === "rotation" && ENDS.has(verb)).slice(0, 8);
+  return ended.length === 0 ? (
+    <Empty>None since this page was opened.</Empty>
+  ) : (
+    <ol class="events">
+      {ended.map((event) => (
+        <li key={event.event_id}>
+          <Badge tone={event.verb === "completed" ? "good" : "bad"}>{event.verb.replace("_", " ")}</Badge>{" "}
+          <a href={href("device", event.client_id ?? "", "rotations")}>{event.client_id}</a>{" "}
+          <small>
+            <Ago at={event.at} />
+          </small>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+function Schedule() {
+  const query = useQuery("schedule", () => ask(ROTATION_SCHEDULE, {}));
+  return (
+    <Panel title="Schedule">
+      <Answered query={query}>
+        {({ expression, zone, next, last_fire_at: last }) =>
+          expression === "" ? (
+            <Empty>None is set: MDM_ROTATION_SCHEDULE is where one is given to the rotator.</Empty>
+          ) : (
+            <Facts
+              facts={[
+                ["Rule", <code>{expression}</code>],
+                ["Zone", zone],
+                ["Last", <Ago at={last} />],
+                ["Next", time(next[0])],
+              ]}
+            />
+          )
+        }
+      </Answered>
+    </Panel>
+  );
+}

@@ -1,0 +1,143 @@
+import { useState } from "preact/hooks";
+
+import { Answered, Dialog, Notice } from "../components/basics.tsx";
+import { Outcome, SelectField, TextField } from "../components/fields.tsx";
+import { plural } from "../lib/text.ts";
+import {
+  IMAGE_LIST,
+  ROLLOUT_PREFLIGHT,
+  ROLLOUT_START,
+  type ImageView,
+  type RolloutFindings,
+  type RolloutStart,
+} from "../protocol.ts";
+import { useAction } from "../state/action.ts";
+import { useQuery } from "../state/query.ts";
+import { ask } from "../state/session.ts";
+
+interface Props {
+  readonly close: () => void;
+  readonly started: (rollout: number) => void;
+}
+
+export function StartRollout({ close, started }: Props) {
+  const images = useQuery("images", () => ask(IMAGE_LIST, {}));
+  return (
+    <Dialog title="Start rollout" close={close}>
+      <Answered query={images}>
+        {({ images: found }) =>
+          found.length === 0 ? (
+            <Notice tone="warn">
+              There is no image yet. Upload one with{" "}
+              <code>mdm firmware upload FILE --model CODE --no-release</code>.
+            </Notice>
+          ) : (
+            <Form images={found} started={started} />
+          )
+        }
+      </Answered>
+    </Dialog>
+  );
+}
+
+/** What is asked for is checked first, and started only as it was checked. */
+function Form({ images, started }: { images: readonly ImageView[]; started: (rollout: number) => void }) {
+  const [checked, setChecked] = useState<{ readonly wanted: RolloutStart; readonly findings: RolloutFindings }>();
+  const action = useAction();
+  const onSubmit = (event: SubmitEvent) => {
+    event.preventDefault();
+    const wanted = wantedOf(new FormData(event.currentTarget as HTMLFormElement), images);
+    void action.run(async () => {
+      if (checked === undefined) {
+        const { model, version, tags = [] } = wanted;
+        setChecked({ wanted, findings: await ask(ROLLOUT_PREFLIGHT, { model, version, tags }) });
+      } else {
+        const skip = checked.findings.count > 0;
+        started((await ask(ROLLOUT_START, { ...checked.wanted, skip })).rollout);
+      }
+      return undefined;
+    });
+  };
+  return (
+    <form onSubmit={onSubmit} onInput={() => setChecked(undefined)}>
+      <SelectField
+        label="Image"
+        name="image"
+        options={images.map(({ sha256, model, version }) => [sha256, `${model} ${version}`])}
+      />
+      <TextField
+        label="Only devices with all of these tags"
+        name="tags"
+        hint="Separated by spaces; empty is all."
+      />
+      <TextField
+        label="Waves"
+        name="waves"
+        defaultValue="1 10% 50% 100%"
+        required
+        hint="Devices reached by each."
+      />
+      <TextField
+        label="Halt at more failures than"
+        name="failure_limit"
+        defaultValue="5%"
+        required
+        hint="A count, or a share of the wave."
+      />
+      <TextField label="Seconds between waves" name="soak_s" type="number" min={0} defaultValue="900" required />
+      {checked && <Findings findings={checked.findings} />}
+      <Outcome action={action} />
+      <footer>
+        <button type="submit" class="primary" disabled={action.busy || checked?.findings.fit === 0}>
+          {checked ? `Start for ${plural(checked.findings.fit, "device")}` : "Check first"}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+function Findings({ findings }: { findings: RolloutFindings }) {
+  const { fit, already, count, problems, waves } = findings;
+  return (
+    <Notice tone={fit === 0 || count > 0 ? "warn" : "good"}>
+      <p>
+        {plural(fit, "device")} would take it, in waves of {waves.join(", ")}; {already.count} run it already.
+      </p>
+      {count > 0 && (
+        <>
+          <p>{plural(count, "device")} would not take it and are left out:</p>
+          <ul>
+            {problems.slice(0, 5).map((problem) => (
+              <li key={problem.client_id}>
+                {problem.client_id}: {problem.reason}
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+    </Notice>
+  );
+}
+
+function wantedOf(form: FormData, images: readonly ImageView[]): RolloutStart {
+  const words = (name: string) =>
+    text(form, name)
+      .split(/[\s,]+/)
+      .filter(Boolean);
+  const image = images.find(({ sha256 }) => sha256 === text(form, "image"));
+  return {
+    model: image?.model ?? "",
+    version: image?.version ?? "",
+    tags: words("tags"),
+    plan: {
+      waves: words("waves"),
+      failure_limit: text(form, "failure_limit"),
+      soak_s: Number(text(form, "soak_s")),
+    },
+  };
+}
+
+function text(form: FormData, name: string): string {
+  const value = form.get(name);
+  return typeof value === "string" ? value.trim() : "";
+}

@@ -1,0 +1,206 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+import { Answered, Notice, Panel } from "../../components/basics.tsx";
+import { Labelled, Outcome } from "../../components/fields.tsx";
+import {
+  asObject,
+  at,
+  fieldsOf,
+  mergePatch,
+  parse,
+  print,
+  put,
+  type Field,
+  type JsonObject,
+} from "../../lib/fields.ts";
+import { concerns, refusalOf, type Refusal } from "../../lib/refusal.ts";
+import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView, type Json } from "../../protocol.ts";
+import { useAction, type Action } from "../../state/action.ts";
+import { useQuery } from "../../state/query.ts";
+import { ask } from "../../state/session.ts";
+import { RefusedError } from "../../mqtt/asker.ts";
+import { SettingInput } from "./SettingInput.tsx";
+
+interface Props {
+  readonly device: string;
+  readonly model: string;
+  readonly version: number;
+}
+
+/** What somebody else changes meanwhile is told, and does not take away what is being typed. */
+export function Configuration({ device, model, version }: Props) {
+  const [base, setBase] = useState(version);
+  const action = useAction();
+  const query = useQuery(`configuration ${device} ${base}`, async () => {
+    const [config, { models }] = await Promise.all([
+      ask(CONFIG_GET, { device, version: base }),
+      ask(MODEL_LIST, {}),
+    ]);
+    return { config, schema: models.find(({ code }) => code === model)?.config_schema ?? null };
+  });
+  return (
+    <Panel title="Configuration">
+      {version > base && !action.busy && (
+        <Notice tone="warn">
+          Version {version} has been made meanwhile; this is version {base}.
+          <button type="button" onClick={() => setBase(version)}>
+            Load version {version}
+          </button>
+        </Notice>
+      )}
+      <Answered query={query}>
+        {({ config, schema }) => (
+          <Editor key={config.version} config={config} schema={schema} action={action} saved={setBase} />
+        )}
+      </Answered>
+      <Outcome action={action} />
+    </Panel>
+  );
+}
+
+interface EditorProps {
+  readonly config: ConfigView;
+  readonly schema: JsonObject | null;
+  readonly action: Action;
+  readonly saved: (version: number) => void;
+}
+
+/** Edits what is special about the device; what is left empty comes from its tags' layers and the model. */
+function Editor({ config, schema, action, saved }: EditorProps) {
+  const fields = fieldsOf(schema, config.document, config.overrides);
+  const [texts, setTexts] = useState<Record<string, string>>(() => textsOf(fields, config.overrides));
+  const [json, setJson] = useState<string>();
+  const [refusal, setRefusal] = useState<Refusal>();
+  const form = useRef<HTMLFormElement>(null);
+  const asJson = json !== undefined || fields.length === 0;
+
+  useEffect(() => {
+    if (refusal !== undefined) {
+      form.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus();
+    }
+  }, [refusal]);
+
+  const overrides = () => (asJson ? parsed(json ?? "{}") : assembled(fields, texts, config.overrides));
+  const onSubmit = (event: SubmitEvent) => {
+    event.preventDefault();
+    setRefusal(undefined);
+    void action.run(async () => {
+      const wanted = overrides();
+      if ("field" in wanted) {
+        setRefusal(wanted);
+        return undefined;
+      }
+      try {
+        const set = await ask(CONFIG_SET, {
+          device: config.client_id,
+          ...changeOf(config, wanted.document, asJson),
+        });
+        saved(set.version);
+        return set.changed ? `Version ${set.version} is pushed to the device.` : "Nothing has changed.";
+      } catch (error) {
+        if (error instanceof RefusedError && error.code === "invalid") {
+          setRefusal(refusalOf(error.message, "configuration"));
+          return undefined;
+        }
+        throw error;
+      }
+    });
+  };
+  const toggle = () => {
+    const wanted = overrides();
+    if ("field" in wanted) {
+      setRefusal(wanted);
+      return;
+    }
+    setRefusal(undefined);
+    setTexts(textsOf(fields, wanted.document));
+    setJson(asJson ? undefined : JSON.stringify(wanted.document, null, 2));
+  };
+  const elsewhere = refusal && !(fields.some(({ name }) => concerns(name, refusal.field)) && !asJson);
+  return (
+    <form ref={form} onSubmit={onSubmit} class="editor" noValidate>
+      {asJson ? (
+        <Labelled
+          label="What is special about this device, as JSON"
+          hint="The model's defaults and the layers of its tags fill in the rest."
+          error={refusal && sentence(refusal)}
+        >
+          {(attributes) => (
+            <textarea
+              {...attributes}
+              rows={12}
+              spellcheck={false}
+              value={json ?? "{}"}
+              onInput={(event) => setJson(event.currentTarget.value)}
+            />
+          )}
+        </Labelled>
+      ) : (
+        fields.map((field) => (
+          <SettingInput
+            key={field.name}
+            field={field}
+            inherited={
+              at(config.overrides, field.path) === undefined ? at(config.document, field.path) : undefined
+            }
+            text={texts[field.name] ?? ""}
+            error={refusal && concerns(field.name, refusal.field) ? refusal.message : undefined}
+            onText={(text) => setTexts({ ...texts, [field.name]: text })}
+          />
+        ))
+      )}
+      {elsewhere && !asJson && (
+        <p role="alert" class="notice bad">
+          {sentence(refusal)}
+        </p>
+      )}
+      <footer>
+        {fields.length > 0 && (
+          <button type="button" onClick={toggle}>
+            {asJson ? "Edit as a form" : "Edit as JSON"}
+          </button>
+        )}
+        <button type="submit" class="primary" disabled={action.busy}>
+          {action.busy ? "Saving…" : "Save and push"}
+        </button>
+      </footer>
+    </form>
+  );
+}
+
+/** A form changes only what was changed in it, so that others' changes stay; a text is the whole. */
+function changeOf({ overrides }: ConfigView, wanted: JsonObject, whole: boolean) {
+  const patch = whole ? undefined : mergePatch(overrides, wanted);
+  return patch === undefined ? { overrides: wanted, replace: true } : { overrides: patch };
+}
+
+function sentence({ field, message }: Refusal): string {
+  return field ? `${field}: ${message}` : message;
+}
+
+function textsOf(fields: readonly Field[], overrides: JsonObject): Record<string, string> {
+  return Object.fromEntries(fields.map((field) => [field.name, print(field, at(overrides, field.path))]));
+}
+
+function assembled(fields: readonly Field[], texts: Record<string, string>, before: JsonObject): Wanted {
+  let document = before;
+  for (const field of fields) {
+    const found = parse(field, texts[field.name] ?? "");
+    if ("error" in found) {
+      return { field: field.name, message: found.error };
+    }
+    document = put(document, field.path, found.value);
+  }
+  return { document };
+}
+
+function parsed(text: string): Wanted {
+  try {
+    const document = asObject(JSON.parse(text) as Json);
+    return document === undefined ? { field: "", message: "must be a JSON object" } : { document };
+  } catch (error) {
+    return { field: "", message: error instanceof Error ? error.message : "is not JSON" };
+  }
+}
+
+type Wanted = Refusal | { readonly document: JsonObject };

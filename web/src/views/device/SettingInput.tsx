@@ -1,0 +1,47 @@
+import { Labelled } from "../../components/fields.tsx";
+import type { Field } from "../../lib/fields.ts";
+import { show } from "../../lib/text.ts";
+import type { Json } from "../../protocol.ts";
+
+interface Props {
+  readonly field: Field;
+  /** The value that the model and the layers give it, as far as that is known. */
+  readonly inherited: Json | undefined;
+  readonly text: string;
+  readonly error: string | undefined;
+  readonly onText: (text: string) => void;
+}
+
+/** One setting; empty is what the model and the layers say. */
+export function SettingInput({ field, inherited, text, error, onText }: Props) {
+  const rest = text === "" && inherited !== undefined ? show(inherited) : "";
+  return (
+    <Labelled label={field.name} hint={field.description || undefined} error={error}>
+      {(attributes) => {
+        const choices = field.kind === "boolean" ? [true, false] : field.choices;
+        if (choices.length > 0) {
+          return (
+            <select {...attributes} value={text} onChange={(event) => onText(event.currentTarget.value)}>
+              <option value="">{rest ? `default (${rest})` : "default"}</option>
+              {choices.map((choice) => (
+                <option key={JSON.stringify(choice)} value={JSON.stringify(choice)}>
+                  {show(choice)}
+                </option>
+              ))}
+            </select>
+          );
+        }
+        return (
+          <input
+            {...attributes}
+            inputMode={field.kind === "integer" ? "numeric" : field.kind === "number" ? "decimal" : "text"}
+            spellcheck={false}
+            placeholder={rest}
+            value={text}
+            onInput={(event) => onText(event.currentTarget.value)}
+          />
+        );
+      }}
+    </Labelled>
+  );
+}
