@@ -69,11 +69,11 @@ async def take(page: Page, name: str, scheme: Literal["light", "dark"] = "light"
     sys.stderr.write(f"taken: {name}\n")
 
 
-async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package]) -> None:
+async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: str) -> None:
     """Go through the pages while the lamps work."""
     desk = lamps["desk"].client_id
     await take(page, "login")
-    await log_in(page, page_password(fleet))
+    await log_in(page, password)
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     await fleet.ask(admin.ROTATION_START, tag="living")
     await expect(page.get_by_text("rotation completed").first).to_be_visible(timeout=30_000)
@@ -114,11 +114,6 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package]) -> None:
     await take(page, "small", "dark")
 
 
-def page_password(fleet: Fleet) -> str:
-    """The admin's password."""
-    return fleet.admin._profile.password.get_secret_value()
-
-
 @asynccontextmanager
 async def shining(fleet: Fleet, lamps: dict[str, Package]) -> AsyncIterator[None]:
     """Let the lamps be on, but one; some do not like new firmware."""
@@ -150,7 +145,7 @@ async def photograph(running: System, folder: Path) -> None:
         page = await context.new_page()
         await visit(page, running)
         async with shining(fleet, lamps):
-            await tour(page, fleet, lamps)
+            await tour(page, fleet, lamps, running.profile.password.get_secret_value())
         await browser.close()
 
 
