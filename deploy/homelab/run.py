@@ -1,7 +1,7 @@
-"""Runs a program with the settings in a file: `python -m deploy.homelab.run PROGRAM ARGUMENTS...`.
+"""Runs a program with the settings in a file: `python -m deploy.homelab.run [--keep-user] PROGRAM ARGUMENTS...`.
 
 What is set in the environment already counts more than the file. As root it becomes the owner of its folder first,
-so that the files that `mdm` writes belong to the one who asked for them.
+so that the files that `mdm` writes belong to the one who asked for them; not with `--keep-user`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ def settings(text: str) -> dict[str, str]:
 def main() -> None:
     """Become the program."""
     environment = {**settings(SETTINGS.read_text()), **os.environ}
-    if os.getuid() == 0:
+    words = sys.argv[1:]
+    keep_user = words[0] == "--keep-user"
+    if keep_user:
+        del words[0]
+    elif os.getuid() == 0:
         owner = Path.cwd().stat()
         os.setgroups([])
         os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
-    os.execvpe(sys.argv[1], sys.argv[1:], environment)  # noqa: S606 - the program is compose.yaml's
+    os.execvpe(words[0], words, environment)  # noqa: S606 - the program is compose.yaml's
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from secrets import token_urlsafe
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,7 @@ from tests.compose import engine
 from tests.compose.deployment import Deployment
 from tests.servers.base import free_port
 
-PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_KEYCLOAK_PORT", "MDM_IMAGES_PORT")
+PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_PAGES_PORT", "MDM_KEYCLOAK_PORT", "MDM_IMAGES_PORT")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,10 @@ def deployment() -> Iterator[Deployment]:
         except engine.NoEngineError as error:
             pytest.skip(str(error))
         ports = {name: str(free_port()) for name in PORTS}
-        made = Deployment(f"mdm-test-{uuid4().hex[:8]}", {**environment, **ports, "COMPOSE_PROFILES": "demo"})
+        made = Deployment(
+            f"mdm-test-{uuid4().hex[:8]}",
+            {**environment, **ports, "COMPOSE_PROFILES": "demo", "MDM_BACKUP_PASSPHRASE": token_urlsafe(24)},
+        )
         try:
             made.up()
             yield made

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiomqtt
 import httpx
 import pytest
 
@@ -50,6 +51,12 @@ def package(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) ->
     written = folder / "package.json"
     assert (written.stat().st_uid, written.stat().st_mode & 0o777) == (4321, 0o600)
     return Package.model_validate_json(written.read_bytes())
+
+
+def provisioned(deployment: Deployment, client_id: str, folder: Path) -> Package:
+    """Return a device's package as it is now."""
+    deployment.mdm(folder, "device", "provision", client_id, "--output", "now.json", "--force")
+    return Package.model_validate_json((folder / "now.json").read_bytes())
 
 
 async def token_status(package: Package) -> int:
@@ -96,9 +103,30 @@ def test_only_ports_with_tls_are_published(deployment: Deployment) -> None:
     assert published == {
         ("broker", "8883/tcp"),
         ("broker", "8884/tcp"),
+        ("broker", "8885/tcp"),
         ("keycloak", "8443/tcp"),
         ("firmware", "8444/tcp"),
     }
+
+
+async def test_the_web_page_is_there_and_finds_the_broker(deployment: Deployment, package: Package) -> None:
+    trust = ssl.create_default_context(cadata=package.ca_certificate)
+    host, port = package.mqtt_host, deployment.port("MDM_PAGES_PORT")
+    async with httpx.AsyncClient(verify=trust) as client:
+        page = await client.get(f"https://{host}:{deployment.port('MDM_IMAGES_PORT')}/")
+    assert page.status_code == httpx.codes.OK
+    assert f"wss://{host}:{port}" in page.headers["content-security-policy"]
+    profile = await asyncio.to_thread(lambda: deployment.profile)
+    pages = aiomqtt.Client(
+        host,
+        port,
+        username=profile.account,
+        password=profile.password.get_secret_value(),
+        transport="websockets",
+        tls_context=trust,
+    )
+    async with pages:
+        pass
 
 
 async def test_simulated_devices_got_an_identity_by_themselves(deployment: Deployment, witness: Witness) -> None:
@@ -140,10 +168,7 @@ async def test_the_main_job(deployment: Deployment, witness: Witness, package: P
 
 async def test_a_new_certificate_ends_no_session(deployment: Deployment, tmp_path: Path) -> None:
     added = await asyncio.to_thread(deployment.mdm, tmp_path, "device", "add", "--model", "blink")
-    await asyncio.to_thread(
-        deployment.mdm, tmp_path, "device", "provision", added["client_id"], "--output", "package.json"
-    )
-    package = Package.model_validate_json((tmp_path / "package.json").read_bytes())
+    package = await asyncio.to_thread(provisioned, deployment, added["client_id"], tmp_path)
     authority = package.ca_certificate or ""
     ports = [deployment.port("MDM_DEVICES_PORT"), deployment.port("MDM_IMAGES_PORT")]
     old = [certificate(package.mqtt_host, port, authority) for port in ports]
@@ -172,7 +197,41 @@ async def test_down_and_up_again_keeps_all(deployment: Deployment, tmp_path: Pat
     assert await asyncio.to_thread(look) == before
 
 
-def test_down_with_volumes_leaves_nothing(deployment: Deployment) -> None:
-    assert deployment.remains()
-    deployment.down("--volumes")
-    assert deployment.remains() == []
+async def test_all_is_lost_and_comes_back_from_a_backup(
+    deployment: Deployment, package: Package, tmp_path: Path
+) -> None:
+    def authority(way: str) -> None:
+        run = (
+            "compose",
+            "run",
+            "--rm",
+            "--no-deps",
+            "-T",
+            "-v",
+            f"{tmp_path}:/backup",
+            "--entrypoint",
+            "tar",
+            "init",
+        )
+        deployment.docker(*run, "-C", "/volumes", way, "/backup/authority.tar", "authority")
+
+    def lose() -> None:
+        deployment.mdm(tmp_path, "backup", "home.backup")
+        authority("-cf")
+        assert deployment.remains()
+        deployment.down("--volumes")
+        assert deployment.remains() == []
+
+    def bring_back() -> None:
+        authority("-xf")
+        deployment.up()
+        deployment.docker("compose", "stop", "registry", "rotator", "firmware", "broker")
+        deployment.mdm(tmp_path, "restore", "home.backup", "--replace")
+        deployment.up()
+
+    renewed = await asyncio.to_thread(provisioned, deployment, package.client_id, tmp_path)
+    await asyncio.to_thread(lose)
+    await asyncio.to_thread(bring_back)
+    assert await token_status(renewed) == httpx.codes.OK
+    assert await broker_accepts(renewed)
+    assert (await asyncio.to_thread(provisioned, deployment, package.client_id, tmp_path)).secret == renewed.secret
