@@ -19,7 +19,7 @@ import pytest
 from device import image_builder
 from device.link import Link
 from device.options import Hooks
-from shared import topics
+from shared import admin, topics
 from shared.admin import Package
 from tests.credentials import account_client
 from tests.downloads import check
@@ -251,8 +251,10 @@ async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
     written = service.log_file.stat().st_size
     ledger.on_ask = once(database.kill)
     async with fleet.powered(trip.package):
-        await logged(service, b"firmware.waits", beyond=written)
-        await asyncio.to_thread(database.start)
+        try:
+            await logged(service, b"message.waits", beyond=written)
+        finally:
+            await asyncio.to_thread(database.start)
         await trip.arrives()
     assert ledger.again == 0
 
@@ -266,6 +268,9 @@ async def test_a_device_that_missed_the_notice_gets_the_image_at_its_next_connec
     async with fleet.powered(package):
         await fleet.until(package, lambda view: view.online)
         weather.begin(monkeypatch)
+        # The device waits for a message already: this one still comes through whatever the weather.
+        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"level": 1})
+        await fleet.until(package, lambda view: view.config_version_reported == 2)
         await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=PIECES * CHUNK))
         await weather.holds()
     assert not ledger.asked
