@@ -16,7 +16,7 @@ PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_PAGES_PORT", "MDM_KEYCLOAK_
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """Bring the system with two simulated devices up on a machine that has nothing of it; nothing is edited."""
+    """Bring up two of each service and two simulated devices on a machine that has nothing; nothing is edited."""
     with ExitStack() as cleanup:
         try:
             environment = cleanup.enter_context(engine.running())
@@ -25,7 +25,7 @@ def deployment() -> Iterator[Deployment]:
         ports = {name: str(free_port()) for name in PORTS}
         made = Deployment(
             f"mdm-test-{uuid4().hex[:8]}",
-            {**environment, **ports, "COMPOSE_PROFILES": "demo", "MDM_BACKUP_PASSPHRASE": token_urlsafe(24)},
+            {**environment, **ports, "COMPOSE_PROFILES": "demo,scale", "MDM_BACKUP_PASSPHRASE": token_urlsafe(24)},
         )
         try:
             made.up()

@@ -28,7 +28,8 @@ from tests.fleet import OPTIONS, powered
 from tests.witness import Witness, watching
 
 ONE_SHOT = {"init", "migrate", "demo"}
-CHECKED = {"broker", "keycloak", "postgres", "registry", "rotator", "firmware"}
+TWICE = {"registry", "rotator", "firmware"}
+CHECKED = {"broker", "keycloak", "postgres", *TWICE, *(f"{service}-2" for service in TWICE)}
 PREFERRING_HTTP = Options(
     **{name: getattr(OPTIONS, name) for name in ("retry_s", "backoff_min_s", "backoff_max_s")}, prefer_http=True
 )
@@ -80,7 +81,7 @@ def test_our_containers_have_no_rights(deployment: Deployment) -> None:
         if one["Config"]["Image"].startswith("device-mdm"):
             assert one["HostConfig"]["ReadonlyRootfs"], service
             assert one["HostConfig"]["CapDrop"] == ["ALL"], service
-    for service in ("registry", "rotator", "firmware"):
+    for service in TWICE:
         said = deployment.docker("compose", "exec", "-T", service, "cat", "/proc/self/status")
         assert "Uid:\t10001\t" in said
         assert "CapEff:\t0000000000000000" in said
@@ -225,7 +226,7 @@ async def test_all_is_lost_and_comes_back_from_a_backup(
     def bring_back() -> None:
         authority("-xf")
         deployment.up()
-        deployment.docker("compose", "stop", "registry", "rotator", "firmware", "broker")
+        deployment.docker("compose", "stop", "broker", *sorted(CHECKED - {"postgres", "keycloak", "broker"}))
         deployment.mdm(tmp_path, "restore", "home.backup", "--replace")
         deployment.up()
 
