@@ -35,7 +35,9 @@ def configure(settings: Settings, *, service: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    # httpx tells every request at INFO, aiomqtt every reconnect: the services say it in their own words.
-    for library in ("httpx", "httpcore", "mqtt", "alembic"):
+    # httpx tells every request at INFO: the services say it in their own words.
+    for library in ("httpx", "httpcore", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    # What aiomqtt raises too, and answers that come when their call was cancelled, as at the end of a service.
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)
