@@ -17,7 +17,8 @@ from device.options import Hooks, Options
 from shared import admin
 from shared.admin import DeviceView, Operation, Package, Request, Result
 from shared.messages import Event
-from tests.witness import PATIENCE_S, Witness
+from tests.waiting import PATIENCE_S
+from tests.witness import Witness
 
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)

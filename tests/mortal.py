@@ -59,9 +59,9 @@ class Fate:
     def _sentence(self) -> Path:
         return self.folder / "sentence"
 
-    def steps(self) -> list[str]:
-        """Return all steps so far, in their order."""
-        return self._steps.read_text().splitlines() if self._steps.exists() else []
+    def steps(self, begun: int = 0) -> list[str]:
+        """Return the steps so far, in their order, without the first so many."""
+        return self._steps.read_text().splitlines()[begun:] if self._steps.exists() else []
 
     def condemn(self, death: Death) -> None:
         """Let the service die there; it counts from now on."""

@@ -23,6 +23,7 @@ from shared import migrate
 from tests.mortal import FOLDER, Fate
 from tests.servers.base import HOST, Leash, Process, free_port
 from tests.stack import Stack
+from tests.waiting import until
 
 SERVICES: Final = ("registry", "rotator", "firmware")
 _ROOT: Final = Path(__file__).parent.parent
@@ -74,10 +75,9 @@ class System:
         name = name or service
         port = self.metrics_ports.setdefault(name, free_port())
         log_file = self.stack.folder / "logs" / f"{name}.log"
-        written = log_file.stat().st_size if log_file.exists() else 0
 
         def is_ready() -> bool:
-            lines = log_file.read_bytes()[written:].splitlines()
+            lines = process.log_since().splitlines()
             return any(b"mqtt.connected" in line and f"svc-{service}".encode() in line for line in lines)
 
         process = Process(
@@ -144,9 +144,7 @@ class System:
 
     async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
         """Wait until a service has taken more than so many messages with this outcome."""
-        async with asyncio.timeout(30):
-            while (await asyncio.to_thread(self.counted, name, topic))[outcome] <= beyond:
-                pass
+        await until(lambda: asyncio.to_thread(self.counted, name, topic), lambda counts: counts[outcome] > beyond)
 
     def stop(self, name: str) -> None:
         """Stop a service cleanly."""

@@ -14,6 +14,7 @@ import httpx
 from shared.admin import Package
 from tests.servers.base import HOST
 from tests.system import System
+from tests.waiting import until
 
 PATIENCE_S: Final = 30
 
@@ -53,7 +54,4 @@ async def served(system: System, package: Package, *, least: int) -> list[dict[s
         lines = [json.loads(line) for line in log if b'"http.answered"' in line]
         return [line for line in lines if line.get("client_id") == package.client_id]
 
-    async with asyncio.timeout(PATIENCE_S):
-        while len(lines := await asyncio.to_thread(found)) < least:
-            pass
-    return lines
+    return await until(lambda: asyncio.to_thread(found), lambda lines: len(lines) >= least)

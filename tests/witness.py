@@ -9,13 +9,9 @@ from typing import TypeVar
 
 from cli.client import Admin
 from shared.messages import Event
+from tests.waiting import PATIENCE_S, NotSeenError
 
-PATIENCE_S = 45.0
 T = TypeVar("T")
-
-
-class NotSeenError(AssertionError):
-    """What should have happened was not seen."""
 
 
 class Witness:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import os
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import aiomqtt
@@ -25,6 +27,7 @@ from tests.compose.deployment import Deployment, certificate
 from tests.compose.engine import ROOT
 from tests.credentials import broker_accepts, device_client
 from tests.fleet import OPTIONS, powered
+from tests.waiting import until
 from tests.witness import Witness, watching
 
 ONE_SHOT = {"init", "migrate", "demo"}
@@ -177,10 +180,11 @@ async def test_a_new_certificate_ends_no_session(deployment: Deployment, tmp_pat
         await client.subscribe(f"mdm/v1/d/{package.client_id}/down/#", qos=1)
         renew = ("compose", "exec", "-T", "certificates", "python", "-m", "deploy.homelab.renewal", "--now")
         await asyncio.to_thread(deployment.docker, *renew)
-        async with asyncio.timeout(60):
-            for port, before in zip(ports, old, strict=True):
-                while await asyncio.to_thread(certificate, package.mqtt_host, port, authority) == before:
-                    pass
+        for port, before in zip(ports, old, strict=True):
+            await until(
+                partial(asyncio.to_thread, certificate, package.mqtt_host, port, authority),
+                partial(operator.ne, before),
+            )
         await asyncio.to_thread(deployment.mdm, tmp_path, "rotate", package.client_id)
         message = await anext(aiter(client.messages))
         assert str(message.topic).startswith(f"mdm/v1/d/{package.client_id}/down/")

@@ -25,7 +25,8 @@ from tests import credentials, stack, system
 from tests.e2e.narrator import Narrator, StoryError
 from tests.fleet import Power, powered
 from tests.servers.base import HOST
-from tests.witness import NotSeenError, watching
+from tests.waiting import NotSeenError
+from tests.witness import watching
 
 MODEL = "blink"
 DEADLINE_S = 6

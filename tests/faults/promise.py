@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from uuid import UUID
 
 from shared import admin
@@ -11,6 +10,7 @@ from tests import credentials
 from tests.database import run
 from tests.fleet import Fleet
 from tests.stack import Stack
+from tests.waiting import until
 
 ENDED = ("OK", "TIMEOUT")
 
@@ -31,18 +31,14 @@ async def open_rotations(stack: Stack) -> list[UUID]:
 
 async def all_said(stack: Stack) -> None:
     """Wait until nothing is left in the outbox."""
-    async with asyncio.timeout(30):
-        while await run(stack, "SELECT id FROM mdm.outbox LIMIT 1"):
-            pass
+    await until(lambda: run(stack, "SELECT id FROM mdm.outbox LIMIT 1"), lambda rows: not rows)
 
 
 async def ended(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     """Wait until no rotation of a device is queued or under way."""
-    async with asyncio.timeout(60):
-        while True:
-            view = await fleet.show(package)
-            if view.rotation_state in ENDED and not await open_rotations(stack):
-                return view
+    view = await until(lambda: fleet.show(package), lambda view: view.rotation_state in ENDED)
+    await until(lambda: open_rotations(stack), lambda rotations: not rotations)
+    return view
 
 
 async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from statistics import median
 
 import pytest
 
+from device.options import Hooks
 from shared import admin
 from tests.faults.promise import all_said, ended, expire, kept
 from tests.fleet import Fleet
@@ -21,10 +22,13 @@ from tests.matrix import Matrix, reports
 from tests.mortal import Death, Fate, deaths
 from tests.servers.base import Process
 from tests.system import System
+from tests.waiting import PATIENCE_S, logged, until
 
 AFTERWARDS_S = 3
 """For a step that is taken after the deed, such as the last publication."""
-LEADS = b"rotator.leads"
+LEADS = "rotator.leads"
+METRICS = "Rotator.count_states"
+"""It comes every few seconds: it may fall into a deed, and is no step of it."""
 SETTINGS = {"MDM_ROTATION_DEADLINE_S": "120", "MDM_LEADER_POLL_S": "0.1", "MDM_SWEEP_S": "0.2"}
 
 
@@ -62,6 +66,7 @@ class Pair:
 
     async def _died(self, death: Death, deed: Callable[[], Awaitable[object]]) -> bool:
         await self._standby
+        await self.all_said()
         self.fate.condemn(death)
         doing = asyncio.ensure_future(deed())
         dying = asyncio.ensure_future(asyncio.to_thread(self.leader.wait))
@@ -82,6 +87,10 @@ class Pair:
         self.failovers_s.append(time.monotonic() - begun)
         self._standby = asyncio.ensure_future(self._start())
 
+    async def all_said(self) -> None:
+        """Wait until nothing is left to be done of what came before: it is no step of a deed."""
+        await all_said(self._system.stack)
+
     def report(self) -> None:
         """Print how long the standbys took."""
         middle, longest = median(self.failovers_s), max(self.failovers_s)
@@ -98,9 +107,7 @@ class Pair:
         ), fate
 
     async def _leads(self, process: Process) -> None:
-        async with asyncio.timeout(30):
-            while LEADS not in await asyncio.to_thread(process.log_file.read_bytes):
-                pass
+        await logged(process, LEADS)
 
 
 @pytest.fixture
@@ -115,18 +122,18 @@ async def pair(system: System, tmp_path: Path) -> AsyncIterator[Pair]:
 
 async def steps_of(pair: Pair, deed: Callable[[], Awaitable[object]]) -> list[str]:
     """Return the steps that the leader takes while a deed is done."""
+    await pair.all_said()
     begun = len(pair.fate.steps())
     await deed()
-    return pair.fate.steps()[begun:]
+    return [step for step in pair.fate.steps(begun) if METRICS not in step]
 
 
 async def idle_steps(pair: Pair) -> set[str]:
     """Return the steps that a leader takes when there is nothing to do."""
     begun = len(pair.fate.steps())
-    async with asyncio.timeout(30):
-        while (seen := pair.fate.steps()[begun:]).count("commit Outbox._drain_batch:after") < 3:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return set(seen)
+    drained = "commit Outbox._drain_batch:after"
+    steps = await until(lambda: asyncio.to_thread(pair.fate.steps, begun), lambda steps: steps.count(drained) >= 3)
+    return set(steps)
 
 
 async def test_a_leader_killed_at_each_step_of_a_rotation_leaves_a_device_that_can_log_in(
@@ -169,9 +176,19 @@ async def test_a_leader_killed_at_each_step_of_giving_up_puts_the_old_secret_bac
         await ended(fleet, system.stack, package)
 
     async def come_back() -> str:
-        async with fleet.powered(package):
+        """Bring the device back until it has discarded the new secret: else the next power cut comes too early."""
+        discarded = asyncio.Event()
+
+        def note(event: str, _: Mapping[str, object]) -> None:
+            if event == "rotation.discarded":
+                discarded.set()
+
+        async with fleet.powered(package, hooks=Hooks(on_event=note)):
             await fleet.until(package, lambda view: view.online)
-            return (await kept(fleet, system.stack, package)).rotation_state
+            state = (await kept(fleet, system.stack, package)).rotation_state
+            async with asyncio.timeout(PATIENCE_S):
+                await discarded.wait()
+        return state
 
     noise = await idle_steps(pair)
     await switch()

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from shared import admin
 from tests import credentials
 from tests.fleet import Fleet
-from tests.servers.base import Process, Server
+from tests.servers.base import Server
 from tests.stack import Stack
 from tests.system import SERVICES, System
+from tests.waiting import logged, until
 
 
 @pytest.fixture
@@ -29,12 +30,6 @@ async def patient(system: System) -> AsyncIterator[System]:
 
 def neighbour(stack: Stack, name: str) -> Server:
     return {"keycloak": stack.keycloak, "broker": stack.broker, "postgres": stack.postgres}[name]
-
-
-async def logged(process: Process, event: bytes, *, beyond: int) -> None:
-    async with asyncio.timeout(30):
-        while event not in (await asyncio.to_thread(process.log_file.read_bytes))[beyond:]:
-            pass
 
 
 @pytest.mark.parametrize("name", ["keycloak", "broker", "postgres"])
@@ -61,7 +56,7 @@ async def test_a_rotation_survives_the_outage_of_a_neighbour(
 async def test_a_frozen_leader_gives_way_and_writes_nothing_when_it_wakes(fleet: Fleet, system: System) -> None:
     standby = await asyncio.to_thread(lambda: system.start("rotator", name="standby"))
     old = system.services["rotator"]
-    written = old.log_file.stat().st_size
+    written = old.log_size
     try:
         old.send_signal(signal.SIGSTOP)
         package = await fleet.device()
@@ -70,7 +65,7 @@ async def test_a_frozen_leader_gives_way_and_writes_nothing_when_it_wakes(fleet:
             await fleet.ask(admin.ROTATION_START, device=package.client_id)
             await fleet.until(package, lambda view: view.secret_generation == 2)
         old.send_signal(signal.SIGCONT)
-        await logged(old, b"rotator.stepped_down", beyond=written)
+        await logged(old, "rotator.stepped_down", beyond=written)
         assert await leaders(system.stack) == 1
         assert standby.running
     finally:
@@ -93,9 +88,7 @@ async def leaders(stack: Stack) -> int:
 
 async def count_becomes(wanted: int, folder: Path) -> None:
     """Wait until so many services say that they can work."""
-    async with asyncio.timeout(60):
-        while len(await asyncio.to_thread(os.listdir, folder)) != wanted:
-            pass
+    await until(lambda: asyncio.to_thread(os.listdir, folder), lambda names: len(names) == wanted)
 
 
 @pytest.mark.parametrize("name", ["broker", "postgres"])

@@ -17,14 +17,16 @@ import pytest
 from cli.client import AnswerError, NoAnswerError
 from shared import admin, topics
 from tests import credentials
+from tests.faults.promise import all_said
 from tests.fleet import Fleet
 from tests.integration.test_registry import traces
 from tests.matrix import Matrix
 from tests.mortal import Death, Fate, deaths
 from tests.raw import RawDevice
 from tests.system import System
+from tests.waiting import logged, until
 
-RECONCILED = b"registry.reconciled"
+RECONCILED = "registry.reconciled"
 WHOLE = ("ACTIVE",)
 HOUSE = ("commit forget", "commit Identities.end_unfinished")
 """Steps of house-keeping, which comes once a minute: they may fall into a deed, and are none of its own."""
@@ -39,18 +41,12 @@ class Registry:
 
     async def start(self) -> None:
         """Start it, and return when it has reconciled."""
-        written = self.log.stat().st_size if self.log.exists() else 0
-        await asyncio.to_thread(lambda: self.system.start("registry", fate=self.fate))
-        async with asyncio.timeout(30):
-            while RECONCILED not in (await asyncio.to_thread(self.log.read_bytes))[written:]:
-                pass
-
-    @property
-    def log(self) -> Path:
-        return self.system.stack.folder / "logs/registry.log"
+        process = await asyncio.to_thread(lambda: self.system.start("registry", fate=self.fate))
+        await logged(process, RECONCILED)
 
     async def dies(self, death: Death, deed: Awaitable[object]) -> None:
         """Do a deed, and return when the registry has died of it."""
+        await all_said(self.system.stack)
         self.fate.condemn(death)
         doing = asyncio.ensure_future(deed)
         try:
@@ -75,12 +71,10 @@ async def registry(system: System, tmp_path: Path) -> AsyncIterator[Registry]:
 
 async def steps_of(registry: Registry, deed: Callable[[], Awaitable[object]], last: str) -> list[Death]:
     """Return a death for each step of a deed, up to the one that ends it."""
+    await all_said(registry.system.stack)  # what came before may not be taken for a step of the deed
     begun = len(registry.fate.steps())
     await deed()
-    async with asyncio.timeout(30):
-        while last not in (await asyncio.to_thread(registry.fate.steps))[begun:]:
-            pass
-    steps = registry.fate.steps()[begun:]
+    steps = await until(lambda: asyncio.to_thread(registry.fate.steps, begun), lambda steps: last in steps)
     return deaths(step for step in steps if not any(name in step for name in HOUSE))
 
 

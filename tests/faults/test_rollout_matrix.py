@@ -22,6 +22,7 @@ from tests.mortal import Death, Fate, deaths
 from tests.stack import Stack
 from tests.swarm import Swarm, packages, swarming
 from tests.system import System
+from tests.waiting import until
 
 SWEEPS: Final = (1, 2, 4)
 """At which looks at the rollout the service dies: there are many, and most change nothing."""
@@ -75,9 +76,12 @@ async def roll_out(fleet: Fleet, stack: Stack, model: str, swarm: Swarm) -> int:
     swarm.go.set()
     plan = {**AT_ONCE, "waves": ["1", "100%"]}
     rollout = (await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", plan=plan)).rollout
-    async with asyncio.timeout(60):
-        while (await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)).state != "COMPLETED":
-            await run(stack, EXPIRE, rollout, [client_id[-8:] for client_id in swarm.done])
+
+    async def completed() -> bool:
+        await run(stack, EXPIRE, rollout, [client_id[-8:] for client_id in swarm.done])
+        return (await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)).state == "COMPLETED"
+
+    await until(completed)
     return rollout
 
 
@@ -87,7 +91,7 @@ async def steps_of(fleet: Fleet, service: Service, stack: Stack) -> list[Death]:
     known = len(service.fate.steps())
     async with swarming(model, await packages(fleet, model, 2)) as swarm:
         await roll_out(fleet, stack, model, swarm)
-    told = [step for step in service.fate.steps()[known:] if any(word in step for word in TOLD)]
+    told = [step for step in service.fate.steps(known) if any(word in step for word in TOLD)]
     sweeps = [f"commit Conductor._further:{moment}" for moment in ("before", "after")]
     return [*deaths(told, noise=told), *(Death(step, nth) for step in sweeps for nth in SWEEPS)]
 

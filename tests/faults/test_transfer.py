@@ -23,7 +23,6 @@ from shared import admin, topics
 from shared.admin import Package
 from tests.credentials import account_client
 from tests.downloads import check
-from tests.faults.test_outages import logged
 from tests.faults.weather import Fault, Weather
 from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
@@ -34,7 +33,7 @@ from tests.servers.base import Server
 from tests.stack import Stack
 from tests.system import System
 from tests.uploads import upload
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S, logged
 
 PIECES = 24
 WINDOW = 4
@@ -191,7 +190,7 @@ async def test_a_service_killed_at_any_step_of_a_transfer_costs_a_device_no_piec
     before = len(mortal.steps())
     async with fleet.powered(whole.package):
         await whole.arrives()
-    steps = mortal.steps()[before:]
+    steps = mortal.steps(before)
     firsts = [death for death in deaths(steps, noise=steps) if any(part in death.step for part in TRANSFER)]
     places = [*firsts, Death(SENDING, PIECES // 2), Death(SENDING, PIECES)]
     matrix = Matrix("kill -9 of the firmware service at each step of a transfer")
@@ -248,11 +247,11 @@ async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
     fleet: Fleet, ledger: Ledger, system: System
 ) -> None:
     trip, database, service = await begun(fleet, ledger), system.stack.postgres, system.services["firmware"]
-    written = service.log_file.stat().st_size
+    written = service.log_size
     ledger.on_ask = once(database.kill)
     async with fleet.powered(trip.package):
         try:
-            await logged(service, b"message.waits", beyond=written)
+            await logged(service, "message.waits", beyond=written)
         finally:
             await asyncio.to_thread(database.start)
         await trip.arrives()

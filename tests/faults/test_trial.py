@@ -13,7 +13,7 @@ from device.options import Hooks
 from shared import admin
 from tests.fleet import OPTIONS, Fleet
 from tests.stack import Stack
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 
 async def test_a_device_that_can_not_reconnect_in_a_trial_goes_back_while_it_is_offline(

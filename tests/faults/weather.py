@@ -12,7 +12,7 @@ import pytest
 
 from device.link import Link
 from shared.topics import Topic
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 Receive = Callable[[Link], Awaitable[tuple[str, bytes]]]
 

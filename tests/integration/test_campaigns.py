@@ -20,6 +20,7 @@ from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 MANY: Final = 10_000
 SLOTS: Final = 2
@@ -212,9 +213,7 @@ async def test_a_cancelled_rotation_whose_device_has_logged_in_is_completed(flee
         await power.failed()
     query = """SELECT p.secret_generation FROM mdm.device_presence p JOIN mdm.devices d ON d.id = p.device_id
         WHERE d.key = $1"""
-    async with asyncio.timeout(30):
-        while (await run(stack, query, package.device_key))[0]["secret_generation"] != 2:
-            pass
+    await until(lambda: run(stack, query, package.device_key), lambda rows: rows[0]["secret_generation"] == 2)
     cancelled = await fleet.ask(admin.ROTATION_CANCEL, device=package.client_id)
     assert cancelled.ending.names == [package.client_id]
     await fleet.seen(package, "rotation/completed")

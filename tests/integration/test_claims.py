@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +28,7 @@ from tests.integration.test_tool import mdm
 from tests.raw import RawDevice, RawMachine
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 POINTS = [
     *(f"claim.key:{moment}" for moment in ("before", "written", "after")),
@@ -306,9 +306,7 @@ async def test_a_registry_killed_while_it_makes_a_claimed_device_makes_one(
     claim = await new_claim(fleet, model)
     async with RawMachine(claim, new_uid()) as machine:
         await machine.send(topics.CLAIM_REQUEST, machine.request)
-        async with asyncio.timeout(30):
-            while not (await traces(stack, model))[2]:
-                pass
+        await until(lambda: traces(stack, model), lambda found: found[2])
         await asyncio.to_thread(system.services["registry"].kill)
         await asyncio.to_thread(system.services["registry"].start)
         answer = await machine.ask(topics.CLAIM_REQUEST, machine.request, topics.CLAIM_ANSWER)
@@ -347,12 +345,6 @@ async def test_keycloak_away_delays_a_claim_and_costs_no_use(fleet: Fleet, stack
             await asyncio.to_thread(stack.keycloak.start)
         machine.opened(await machine.receive(topics.CLAIM_ANSWER))
     assert (await show(fleet, claim)).used == 1
-
-
-async def until(look: Callable[[], Awaitable[admin.ClaimView]], holds: Callable[[admin.ClaimView], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds(await look()):
-            pass
 
 
 async def test_in_a_rotation_nothing_final_is_said(fleet: Fleet) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -27,6 +27,7 @@ from tests.fleet import OPTIONS, Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 CUTS = [
     *(f"command.{write}:{at}" for write in ("begin", "finish", "said") for at in ("before", "written", "after")),
@@ -72,10 +73,15 @@ async def answered(fleet: Fleet, package: Package, command_id: UUID) -> admin.Co
     return next(it for it in await newest(fleet, package) if it.command_id == command_id)
 
 
+async def seen_again(fleet: Fleet, package: Package, before: datetime | None) -> None:
+    await until(lambda: fleet.show(package), lambda view: view.last_seen_at != before)
+
+
 async def expired(fleet: Fleet, package: Package, command_id: UUID) -> None:
-    async with asyncio.timeout(30):
-        while {it.command_id: it.outcome for it in await newest(fleet, package)}[command_id] != "expired":
-            pass
+    await until(
+        lambda: newest(fleet, package),
+        lambda kept: {it.command_id: it.outcome for it in kept}[command_id] == "expired",
+    )
 
 
 async def answer(device: RawDevice, command_id: UUID, *, ok: bool = True, **facts: object) -> None:
@@ -332,9 +338,7 @@ async def test_a_command_that_is_committed_is_published_after_an_outage(
                 before = (await fleet.show(package)).last_seen_at
                 await asyncio.to_thread(stack.broker.kill)
                 await asyncio.to_thread(stack.broker.start)
-                async with asyncio.timeout(30):
-                    while (await fleet.show(package)).last_seen_at == before:
-                        pass
+                await seen_again(fleet, package, before)
         if outage == "registry":
             await asyncio.to_thread(system.services["registry"].start)
         view = await fleet.witness.until(lambda: newest(fleet, package), lambda it: it[0].outcome != "waiting")
@@ -362,7 +366,5 @@ async def test_old_commands_are_forgotten(fleet: Fleet, stack: Stack, system: Sy
     async with run(stack, age, old, COMMANDS_KEPT + timedelta(seconds=1)):
         await asyncio.to_thread(system.stop, "registry")
     await asyncio.to_thread(system.start, "registry")  # it keeps house when it starts
-    async with asyncio.timeout(30):
-        while len(kept := await newest(fleet, package)) > 1:
-            pass
+    kept = await until(lambda: newest(fleet, package), lambda kept: len(kept) == 1)
     assert [it.command_id for it in kept] == [young]

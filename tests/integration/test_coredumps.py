@@ -25,6 +25,7 @@ from tests.integration.test_tool import environment, mdm
 from tests.raw import PATIENCE_S, RESEND_S, RawDevice
 from tests.system import System
 from tests.uploads import upload
+from tests.waiting import until
 
 __all__ = ["environment"]
 
@@ -315,9 +316,7 @@ async def test_what_is_not_finished_in_a_day_is_forgotten(fleet: Fleet, system: 
         await offered(device, offer_of(bytes(CHUNK)))
     await begun_earlier(system, package, "1 day")
     await system.restart("firmware")
-    async with asyncio.timeout(PATIENCE_S):
-        while len(await rows(system, package, "c.id")) > 1:
-            pass
+    await until(lambda: rows(system, package, "c.id"), lambda kept: len(kept) == 1)
     assert [dump.size_bytes for dump in await dumps_of(fleet, package)] == [len(b"stored")]
 
 

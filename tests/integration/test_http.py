@@ -27,6 +27,7 @@ from tests.servers.base import HOST, Process
 from tests.system import System
 from tests.uploads import upload
 from tests.visits import served
+from tests.waiting import logged
 
 SIZE = 200_000
 LARGE = 6 * 1024 * 1024
@@ -219,12 +220,6 @@ async def test_many_at_once_all_get_the_image_and_the_bytes_are_counted(shelf: S
 async def start(system: System, *, max_parallel: int = 10, stall_s: int = 60) -> Process:
     narrow = {"MDM_HTTP_MAX_PARALLEL": str(max_parallel), "MDM_HTTP_STALL_S": str(stall_s)}
     return await asyncio.to_thread(lambda: system.start("firmware", name="narrow", fate=None, **narrow))
-
-
-async def logged(process: Process, text: str) -> None:
-    async with asyncio.timeout(visits.PATIENCE_S):
-        while text not in await asyncio.to_thread(process.log_tail, 5):
-            pass
 
 
 @pytest.fixture

@@ -15,20 +15,18 @@ from cli.client import AnswerError
 from device import image_builder
 from shared import admin, messages, topics
 from shared.messages import FirmwareStage
-from tests import database
+from tests import database, waiting
 from tests.fleet import Fleet
 from tests.mortal import Death, Fate
 from tests.raw import RawDevice
 from tests.system import System
 from tests.uploads import begin, build, upload, versions
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 
 async def until(holds: Callable[[], object]) -> None:
     """Look at the disk until this holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await asyncio.to_thread(holds):
-            pass
+    await waiting.until(lambda: asyncio.to_thread(holds))
 
 
 def stored_at(system: System, image: bytes) -> Path:
@@ -363,9 +361,8 @@ async def test_a_service_killed_at_a_deletion_leaves_no_image_without_its_bytes(
 
 async def no_leftovers(system: System) -> None:
     """Wait until nothing is noted as left over."""
-    async with asyncio.timeout(PATIENCE_S):
-        while await database.run(system.stack, "SELECT 1 FROM mdm.firmware_leftovers"):
-            pass
+    query = "SELECT 1 FROM mdm.firmware_leftovers"
+    await waiting.until(lambda: database.run(system.stack, query), lambda rows: not rows)
 
 
 def test_the_shelf_holds_only_whole_images(system: System) -> None:

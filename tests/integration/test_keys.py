@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import logged
 
 Restart = Callable[..., Coroutine[Any, Any, None]]
 OPEN: Final = """
@@ -50,23 +50,6 @@ async def restart(system: System) -> AsyncIterator[Restart]:
     await system.restart("rotator")
 
 
-async def logged(stack: Stack, *words: str, after: int) -> None:
-    """Wait until the rotator has logged a line with these words behind so many bytes."""
-    file = stack.folder / "logs" / "rotator.log"
-
-    def found() -> bool:
-        lines = file.read_bytes()[after:].splitlines()
-        return any(all(word.encode() in line for word in words) for line in lines)
-
-    async with asyncio.timeout(30):
-        while not await asyncio.to_thread(found):
-            pass
-
-
-def written(stack: Stack) -> int:
-    return (stack.folder / "logs" / "rotator.log").stat().st_size
-
-
 async def offered(fleet: Fleet, package: Package) -> None:
     """Begin a rotation whose offer the device loses with its power."""
     async with fleet.powered(package, cut_at="publish.rotation.request:before") as power:
@@ -92,9 +75,8 @@ async def test_a_rotator_that_lacks_a_key_says_so_goes_on_with_others_and_comple
     await offered(fleet, package)
     before = await open_rotation(stack, package)
 
-    end_of_log = written(stack)
     await restart(new)
-    await logged(stack, "rotation.stuck", str(before["id"]), "MDM_MASTER_KEYS", after=end_of_log)
+    await logged(system.services["rotator"], "rotation.stuck", str(before["id"]), "MDM_MASTER_KEYS")
     rekeyed = await fleet.ask(admin.SECRETS_REKEY)
     assert package.client_id in rekeyed.unreadable.names
     async with fleet.powered(other), fleet.powered(package):
@@ -124,8 +106,8 @@ async def test_a_rotator_that_lacks_a_key_does_not_end_a_rotation_though_its_tim
     await run(stack, statement, (await open_rotation(stack, package))["id"])
     before = await open_rotation(stack, package)
 
-    end_of_log = written(stack)
-    await logged(stack, "rotation.stuck", str(before["id"]), after=end_of_log)
+    rotator = system.services["rotator"]
+    await logged(rotator, "rotation.stuck", str(before["id"]), beyond=rotator.log_size)
     assert await open_rotation(stack, package) == before
 
     await restart(system.settings["MDM_MASTER_KEYS"])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from shared import admin
+from tests import waiting
 from tests.database import run
 from tests.fleet import Fleet
 from tests.stack import Stack
@@ -27,9 +28,7 @@ def by(system: System, name: str, metric: str, label: str, **labels: str) -> Cou
 
 async def until(look: Callable[[], Counter[str]], holds: Callable[[Counter[str]], object]) -> None:
     """Scrape until it holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds(await asyncio.to_thread(look)):
-            pass
+    await waiting.until(lambda: asyncio.to_thread(look), holds)
 
 
 async def test_the_registry_counts_devices_by_model(fleet: Fleet, system: System) -> None:

@@ -16,7 +16,7 @@ from shared.admin import Package
 from tests import minimal
 from tests.credentials import broker_accepts, keycloak_accepts
 from tests.fleet import Fleet
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S
 
 PROGRAM = Path(minimal.__path__[0]) / "device.py"
 ALLOWED = {"paho", "cryptography"}

@@ -12,7 +12,7 @@ from tests.database import run
 from tests.fleet import Fleet
 from tests.stack import Stack
 from tests.system import System
-from tests.witness import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 EXPIRE = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL"
 
@@ -82,9 +82,7 @@ async def test_slots_that_are_too_many_stay_until_they_are_free(
     of_first = " AND device_id = (SELECT id FROM mdm.devices WHERE key = $1)"
     await run(stack, EXPIRE + of_first, first.device_key)
     await fleet.seen(first, "rotation/timed_out")
-    async with asyncio.timeout(PATIENCE_S):
-        while len(await run(stack, "SELECT slot FROM mdm.rotation_slots")) != 1:
-            pass
+    await until(lambda: run(stack, "SELECT slot FROM mdm.rotation_slots"), lambda rows: len(rows) == 1)
     assert (await fleet.show(third)).rotation_state == "QUEUED"
 
     await run(stack, EXPIRE)

@@ -19,6 +19,7 @@ from tests.integration.test_registry import keycloak_clients
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 
 async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
@@ -61,9 +62,7 @@ async def test_what_is_lost_is_mended_from_time_to_time(fleet: Fleet, stack: Sta
     package = await fleet.device()
     async with system.altered("registry", MDM_RECONCILE_S="1"):
         await behind_our_back(stack, "deleteClient", package.client_id)
-        async with asyncio.timeout(60):
-            while not await credentials.broker_accepts(package):
-                pass
+        await until(lambda: credentials.broker_accepts(package))
 
 
 async def test_a_lost_account_of_a_disabled_device_is_made_anew_but_lets_nobody_in(

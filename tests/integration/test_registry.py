@@ -17,6 +17,7 @@ from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 
 async def keycloak_clients(stack: Stack, model: str) -> list[str]:
@@ -131,9 +132,7 @@ async def test_a_registry_killed_while_it_adds_a_device_leaves_nothing_or_a_whol
     model = await fleet.model()
     request = admin.DeviceAdd(request_id=uuid4().hex, model=model)
     adding = asyncio.ensure_future(fleet.admin.call(admin.DEVICE_ADD, request, timeout_s=60))
-    async with asyncio.timeout(30):
-        while not (await traces(stack, model))[2]:
-            pass
+    await until(lambda: traces(stack, model), lambda found: found[2])
     await asyncio.to_thread(system.services["registry"].kill)
     await asyncio.to_thread(system.services["registry"].start)
     added = await adding  # the command line asks again, and the same request is finished or begun anew

@@ -17,6 +17,7 @@ from device import image_builder
 from shared import admin, messages, topics
 from shared.admin import RolloutStatus
 from shared.messages import FirmwareStage
+from tests import waiting
 from tests.database import run
 from tests.fleet import Fleet
 from tests.integration.test_metrics import by
@@ -50,9 +51,9 @@ async def stored(fleet: Fleet, model: str, version: str = "1.1.0", *, release: b
 
 async def fit(fleet: Fleet, model: str, count: int, version: str = "1.1.0") -> None:
     """Wait until so many devices would take an image."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (await fleet.ask(admin.ROLLOUT_PREFLIGHT, model=model, version=version)).fit != count:
-            pass
+    await waiting.until(
+        lambda: fleet.ask(admin.ROLLOUT_PREFLIGHT, model=model, version=version), lambda found: found.fit == count
+    )
 
 
 async def until(fleet: Fleet, rollout: int, holds: Callable[[RolloutStatus], object]) -> RolloutStatus:
@@ -315,9 +316,7 @@ async def test_an_aborted_rollout_lets_devices_that_have_begun_finish_unless_it_
                 assert (await device.receive(topics.FIRMWARE_CANCELLED)).sha256 == sha256
             assert await asked(device, model) == (None if hard else sha256)
             if hard:  # soon: the service remembers for some seconds that the device may have it
-                async with asyncio.timeout(PATIENCE_S):
-                    while await piece(device, sha256) != "cancelled":
-                        pass
+                await waiting.until(lambda: piece(device, sha256), lambda answer: answer == "cancelled")
             else:
                 assert await piece(device, sha256) == "piece"
         # It had all pieces by then: that it runs the image is the truth all the same.

@@ -32,11 +32,6 @@ async def status(system: System, pid: int, *, online: bool) -> ServiceStatus:
     raise AssertionError
 
 
-def ended(process: Process) -> None:
-    while process.running:
-        pass
-
-
 async def start(system: System, service: str) -> Process:
     return await asyncio.to_thread(lambda: system.start(service, name=f"another-{service}"))
 
@@ -50,7 +45,7 @@ async def test_a_service_ends_cleanly_within_5_seconds_of_sigterm_and_says_so(
     await status(system, pid, online=True)
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(5):
-        await asyncio.to_thread(ended, process)
+        await asyncio.to_thread(process.wait)
     await status(system, pid, online=False)
     assert "Traceback" not in process.log_tail(50)
     system.stop(f"another-{service}")

@@ -40,6 +40,7 @@ class Server(ABC):
         self.name = name
         self.log_file = log_file
         self._is_ready = is_ready
+        self._log_begin = 0
 
     @property
     @abstractmethod
@@ -68,6 +69,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start the server and return when it answers; raise ServerError, with the log's end, if not."""
+        self._log_begin = self.log_size
         self._launch()
         deadline = time.monotonic() + self.start_timeout_s
         while not self._is_ready():
@@ -83,11 +85,22 @@ class Server(ABC):
         self.stop()
         self.start()
 
+    @property
+    def log_size(self) -> int:
+        """How many bytes have been logged, by those before too; 0 when there is no log yet."""
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def log_since(self, beyond: int | None = None) -> bytes:
+        """Return what is logged behind so many bytes, or since the last start."""
+        if not self.log_file.exists():
+            return b""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_begin if beyond is None else beyond)
+            return log.read()
+
     def log_tail(self, lines: int = 30) -> str:
         """Return the end of the log."""
-        if not self.log_file.exists():
-            return ""
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log_since(0).decode(errors="replace").splitlines()[-lines:])
 
 
 class Process(Server):

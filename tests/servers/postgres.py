@@ -79,13 +79,11 @@ class Postgres(base.Process):
             self._make_cluster()
         deadline = time.monotonic() + self.start_timeout_s
         while True:
-            written = self.log_file.stat().st_size if self.log_file.exists() else 0
             try:
                 return super().start()
             except base.ServerError:
                 # After a kill the old server's children need a moment to notice, and hold its shared memory.
-                said = self.log_file.read_bytes()[written:]
-                if self.running or time.monotonic() > deadline or b"still in use" not in said:
+                if self.running or time.monotonic() > deadline or b"still in use" not in self.log_since():
                     raise
                 time.sleep(0.1)
 
