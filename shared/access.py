@@ -7,14 +7,11 @@ needs a role of its own: a pattern of the ACL file would hold for devices and cl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from shared import admin, topics
-from shared.admin import Operation, Role
+from shared import topics
+from shared.admin import OPERATIONS, Role
 
-OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = tuple(
-    each for each in vars(admin).values() if isinstance(each, Operation)
-)
 _SEND: Final = "publishClientSend"
 _RECEIVE: Final = "publishClientReceive"
 # The plugin goes by priority, and by the first ACL that fits among equals.
@@ -40,14 +37,14 @@ def acls(account: str, role: Role) -> frozenset[Acl]:
         topics.SERVICE_STATUS.filter,
         topics.STATUS.filter,
     )
-    writable = (operation.topic.of(account=account) for operation in OPERATIONS if role.includes(operation.role))
+    allowed = (operation for operation in OPERATIONS.values() if role.includes(operation.role))
     return frozenset(
         [
             Acl(_SEND, "#", _RULE, allow=False),
             Acl(_RECEIVE, "#", _RULE, allow=False),
             # In a shared subscription it would take others' messages away from the services.
             Acl("subscribePattern", "$share/#", _EXCEPTION, allow=False),
-            *(Acl(_SEND, topic, _EXCEPTION, allow=True) for topic in writable),
+            *(Acl(_SEND, operation.topic.of(account=account), _EXCEPTION, allow=True) for operation in allowed),
             *(Acl(_RECEIVE, topic, _EXCEPTION, allow=True) for topic in readable),
         ]
     )

@@ -6,9 +6,10 @@ The way of a message starts here: a topic, its handler (`on_...`) in a service's
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -143,3 +144,8 @@ HOMEASSISTANT_UPDATE = Topic(f"{_HOMEASSISTANT}/update", homeassistant.Update, r
 HOMEASSISTANT_DIAGNOSTICS = Topic(
     f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
 )
+
+TOPICS: Final[Mapping[str, Topic[Any]]] = {
+    name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing is not DEVICE_UP
+}
+"""All topics that carry one kind of message, by the names that they have in Python."""

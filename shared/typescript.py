@@ -37,7 +37,7 @@ _REF: Final = "#/$defs/"
 
 def render() -> str:
     """Return the text of protocol.ts."""
-    operations = {name: it for name, it in sorted(vars(admin).items()) if isinstance(it, Operation)}
+    operations = dict(sorted(admin.OPERATIONS.items()))
     requests = {it.request for it in operations.values()}
     results = {it.result for it in operations.values()}
     others: set[type[BaseModel]] = {admin.Answer, messages.Event, messages.ServiceStatus}

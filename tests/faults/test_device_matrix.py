@@ -20,11 +20,7 @@ from tests.fleet import Fleet
 from tests.matrix import Matrix
 from tests.system import System
 
-ROTATION = [
-    topic
-    for topic in vars(topics).values()
-    if isinstance(topic, Topic) and ("/rotation/" in topic.template or topic is topics.STATUS)
-]
+ROTATION = [topic for topic in topics.TOPICS.values() if "/rotation/" in topic.template or topic is topics.STATUS]
 
 
 @pytest.fixture

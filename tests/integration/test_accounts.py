@@ -20,8 +20,8 @@ from sqlalchemy import text
 from cli.client import Admin, AnswerError, CannotConnectError, NotAllowedError
 from cli.profile import Profile
 from services.registry import account_db
-from shared import access, admin, crypto, postgres, topics
-from shared.admin import BUILT_IN, Role
+from shared import admin, crypto, postgres, topics
+from shared.admin import BUILT_IN, OPERATIONS, Role
 from shared.mqtt_client import Client
 from shared.postgres import Database
 from tests.credentials import CONTROL, account_client, broker_accounts
@@ -98,14 +98,14 @@ async def test_the_broker_takes_of_each_role_what_is_declared_and_nothing_else(
     async with bare(profile) as connection:
         taken = {
             operation.name: await publish(connection, operation.topic.of(account=profile.account)) < NOT_AUTHORIZED
-            for operation in access.OPERATIONS
+            for operation in OPERATIONS.values()
         }
         others = [
             await publish(connection, operation.topic.of(account=account))
             for operation in (admin.DEVICE_LIST, admin.DEVICE_REMOVE)
             for account in (BUILT_IN, new_name())
         ]
-    assert taken == {operation.name: role.includes(operation.role) for operation in access.OPERATIONS}
+    assert taken == {operation.name: role.includes(operation.role) for operation in OPERATIONS.values()}
     assert set(others) == {NOT_AUTHORIZED}
 
 

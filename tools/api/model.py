@@ -42,7 +42,6 @@ PARAMETERS: Final = {
     "instance": "Host name and process id of the service.",
 }
 _REFERENCE: Final = "#/components/schemas/{model}"
-_NOT_A_CHANNEL: Final = {topics.DEVICE_UP.template}
 """A filter over other topics."""
 _ALSO_READ_BY_ADMINS: Final = {topics.STATUS.template}
 
@@ -69,18 +68,12 @@ class Channel:
 
 def channels() -> list[Channel]:
     """Return all channels but those of admin requests, in the order of their declaration."""
-    declared = [(name, value) for name, value in vars(topics).items() if isinstance(value, Topic)]
-    return [
-        Channel(camel(name), topic, _uses(topic))
-        for name, topic in declared
-        if topic.template not in _NOT_A_CHANNEL
-    ]
+    return [Channel(camel(name), topic, _uses(topic)) for name, topic in topics.TOPICS.items()]
 
 
 def operations() -> list[Operation[Any, Any]]:
     """Return what an admin can ask, by service, noun and verb."""
-    found = [value for value in vars(admin).values() if isinstance(value, Operation)]
-    return sorted(found, key=lambda operation: operation.name)
+    return sorted(admin.OPERATIONS.values(), key=lambda operation: operation.name)
 
 
 def schemas() -> dict[str, Schema]:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from shared import access, admin
-from shared.admin import AccountName, Role
+from shared.admin import OPERATIONS, AccountName, Role
 
 NAMES = TypeAdapter(AccountName)
 
@@ -39,8 +39,8 @@ def test_what_shows_a_secret_or_can_not_be_taken_back_is_for_admins_only(
 
 
 def test_a_viewer_changes_nothing() -> None:
-    changing = {operation.name for operation in access.OPERATIONS if operation.once}
-    reading = {operation.name for operation in access.OPERATIONS if operation.role is Role.VIEWER}
+    changing = {operation.name for operation in OPERATIONS.values() if operation.once}
+    reading = {operation.name for operation in OPERATIONS.values() if operation.role is Role.VIEWER}
     assert reading
     # It takes so long that a repeated request must not begin it again.
     assert changing & reading == {admin.DOCTOR.name}
@@ -48,9 +48,9 @@ def test_a_viewer_changes_nothing() -> None:
 
 def test_all_declared_operations_are_known() -> None:
     assert {"registry.device.list", "rotator.rotation.start", "firmware.upload.chunk"} <= {
-        operation.name for operation in access.OPERATIONS
+        operation.name for operation in OPERATIONS.values()
     }
-    assert len({operation.name for operation in access.OPERATIONS}) == len(access.OPERATIONS)
+    assert len({operation.name for operation in OPERATIONS.values()}) == len(OPERATIONS)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from shared.admin import Operation
 from shared.errors import MessageRefusedError
 from shared.topics import Topic
 
-OPERATIONS: list[Operation[Any, Any]] = [value for value in vars(admin).values() if isinstance(value, Operation)]
+OPERATIONS: list[Operation[Any, Any]] = [*admin.OPERATIONS.values()]
 TOPICS: list[Topic[Any]] = [
-    *(value for value in vars(topics).values() if isinstance(value, Topic)),
+    *topics.TOPICS.values(),
+    topics.DEVICE_UP,
     admin.REPLY,
     *(operation.topic for operation in OPERATIONS),
 ]

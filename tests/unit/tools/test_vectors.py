@@ -21,13 +21,12 @@ from pydantic import SecretStr
 
 from shared import crypto, topics
 from shared.admin import Package
-from shared.topics import Topic
 from tools import vectors
 
 PROOFS = vectors.proofs()["vectors"]
 SEALED = vectors.sealed()["vectors"]
 MUST_NOT_OPEN = vectors.sealed()["must_not_open"]
-TOPICS = [value for value in vars(topics).values() if isinstance(value, Topic) and value is not topics.DEVICE_UP]
+TOPICS = list(topics.TOPICS.values())
 DOCUMENTS = Path(__file__).parents[3] / "docs"
 Vector = dict[str, Any]
 
