@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web web-types run test check format docs asyncapi vectors bench screenshots standins clean
+.PHONY: help setup web run test check format docs asyncapi bench screenshots standins clean
 UV := scripts/uv
 WORKERS ?= 0
 
@@ -17,9 +17,6 @@ web/dist/index.html: web/node_modules/.whole $(shell find web/src web/index.html
 web/node_modules/.whole: web/package-lock.json | setup
 	@scripts/npm web ci --silent
 	@touch $@
-
-web-types: setup  ## Write the page's types anew from the protocol
-	@$(UV) run --frozen python -m shared.typescript
 
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
 	@$(UV) run --frozen python -m tests.e2e.story $(if $(ONCE),--once)
@@ -39,15 +36,10 @@ format: web/node_modules/.whole  ## Format the code and mend what can be mended
 	@$(UV) run --frozen ruff format .
 	@scripts/npm web run --silent format
 
-docs: setup  ## Make anew what docs/ have of the code: the diagram in rotation.md, the table in settings.md
-	@$(UV) run --frozen python -m services.rotator.diagram
-	@$(UV) run --frozen python -m shared.settings_document
+docs: setup  ## Make anew what is made of the code: the API's documents, tables, test vectors, the page's types
+	@$(UV) run --frozen python -m tools
 
-asyncapi: setup  ## Make docs/asyncapi.yaml and docs/api.md anew from the declared topics and operations
-	@$(UV) run --frozen python -m tools.api
-
-vectors: setup  ## Make the test vectors for devices in docs/vectors anew
-	@$(UV) run --frozen python -m tools.vectors
+asyncapi: docs
 
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)

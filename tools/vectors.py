@@ -1,4 +1,4 @@
-"""Test vectors for who writes a device: `python -m tools.vectors`, or `make vectors`, writes docs/vectors/.
+"""Test vectors for who writes a device: docs/vectors/.
 
 They are made by the code that the services run, with fixed keys, and a fixed vector and ephemeral key where it
 would draw them. Keys of X25519 are in base64url without padding, as in the protocol, all else is in hexadecimal.
@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, Literal
 from unittest.mock import patch
 from uuid import UUID
@@ -24,7 +23,6 @@ from pydantic import BaseModel, SecretStr
 from shared import admin, crypto, messages, topics
 from shared.topics import Topic
 
-FOLDER: Final = Path(__file__).parents[1] / "docs" / "vectors"
 CLIENT_ID: Final = "iotdevice-blink-mw9agw5m"
 ROTATION_ID: Final = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 SECRET: Final = SecretStr("Zm9ydHktdHdvLWJ5dGVzLW9mLWEtc2VjcmV0LWhlcmU")
@@ -168,18 +166,13 @@ def _b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def written(vectors: dict[str, Any]) -> str:
+def text(make: Callable[[], dict[str, Any]]) -> str:
     """Return vectors as they stand in their file."""
-    return json.dumps(vectors, indent=2) + "\n"
+    return json.dumps(make(), indent=2) + "\n"
 
 
-FILES: Final[dict[Path, Callable[[], dict[str, Any]]]] = {
-    FOLDER / "proofs.json": proofs,
-    FOLDER / "jwe.json": sealed,
-    FOLDER / "rotation.json": rotation,
+FILES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
+    "proofs.json": proofs,
+    "jwe.json": sealed,
+    "rotation.json": rotation,
 }
-
-if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for file, make in FILES.items():
-        file.write_text(written(make()), encoding="utf-8")

@@ -15,7 +15,7 @@ from tools.api.model import ROLES, Channel, Schema
 _HEAD: Final = """\
 # API
 
-Made from the code by `make asyncapi`; a test fails when it is stale. The same for programs:
+Made from the code by `make docs`; a test fails when it is stale. The same for programs:
 [asyncapi.yaml](asyncapi.yaml) (AsyncAPI 3.0), where `send` and `receive` are meant from the side of a device, of a
 machine with a claim, or of an admin's tool. What no table can say, such as when to say what, stands in
 [protocol](protocol.md); how to begin with a device of your own in [write your own device](write-a-device.md).

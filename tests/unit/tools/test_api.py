@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import yaml
 from shared import admin, topics
 from tests.servers.tools import MissingToolError, find_node
 from tools import vectors
-from tools.api import access, asyncapi, documents, model
+from tools.api import access, asyncapi, model, specification
 from tools.api.page import page
 
 CHECK = Path(__file__).parents[2] / "asyncapi"
@@ -27,13 +26,8 @@ def document() -> dict[str, Any]:
     return asyncapi.document()
 
 
-@pytest.mark.parametrize(("file", "text"), documents.FILES.items(), ids=lambda value: getattr(value, "name", ""))
-def test_the_document_is_up_to_date(file: Path, text: Callable[[], str]) -> None:
-    assert file.read_text(encoding="utf-8") == text(), "run `make asyncapi`"
-
-
 def test_the_official_parser_finds_nothing_wrong() -> None:
-    found = parsed(documents.specification())
+    found = parsed(specification.text())
     assert found["found"] == []
     assert len(found["operations"]) == len(asyncapi.document()["operations"])
 

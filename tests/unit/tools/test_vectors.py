@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,11 +44,6 @@ def encoded(data: bytes) -> str:
 
 def jwk(vector: Vector) -> dict[str, Any]:
     return {"kty": "OKP", "crv": "X25519", "x": vector["public_key"], "d": vector["private_key"]}
-
-
-@pytest.mark.parametrize(("file", "make"), vectors.FILES.items(), ids=lambda value: getattr(value, "name", ""))
-def test_the_files_are_up_to_date(file: Path, make: Callable[[], Vector]) -> None:
-    assert file.read_text(encoding="utf-8") == vectors.written(make()), "run `make vectors`"
 
 
 @pytest.mark.parametrize("vector", PROOFS, ids=named)

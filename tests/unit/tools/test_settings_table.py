@@ -2,21 +2,16 @@ from __future__ import annotations
 
 import re
 
-import pytest
 import typer
 
 from cli.main import app
-from shared import environment, settings, settings_document
+from shared import environment, settings
+from tools import settings_table
 
 
 def rows() -> list[list[str]]:
-    lines = settings_document.table().splitlines()[2:]
+    lines = settings_table.table().splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-
-def test_the_document_is_up_to_date() -> None:
-    document = settings_document.DOCUMENT.read_text(encoding="utf-8")
-    assert settings_document.written(document) == document, "run `make docs`"
 
 
 def test_each_setting_has_one_whole_row() -> None:
@@ -42,9 +37,3 @@ def test_the_tool_reads_what_is_declared_of_it() -> None:
     options = {option.envvar for option in command.params if getattr(option, "envvar", None)}
     declared = {environment.variable(name) for name in settings.ToolSettings.model_fields}
     assert options | {"MDM_PASSWORD"} == declared
-
-
-@pytest.mark.parametrize("document", ["", settings_document.BEGIN, settings_document.END])
-def test_a_document_without_a_place_for_it_is_refused(document: str) -> None:
-    with pytest.raises(ValueError, match="no place for the table"):
-        settings_document.written(document)

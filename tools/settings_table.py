@@ -1,8 +1,7 @@
-"""Writes the table in docs/settings.md from the code: `python -m shared.settings_document`, or `make docs`."""
+"""The table in docs/settings.md, made of the declared settings."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic.fields import FieldInfo
@@ -10,9 +9,6 @@ from pydantic.fields import FieldInfo
 from shared.environment import is_secret, variable
 from shared.settings import READERS
 
-DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "settings.md"
-BEGIN: Final = "<!-- made by `make docs`, do not edit -->\n"
-END: Final = "<!-- end -->\n"
 _UNITS: Final = {
     "_bytes_per_s": "bytes per second",
     "_per_s": "per second",
@@ -40,15 +36,6 @@ def table() -> str:
         cells = (names, kind, _default(field), _bounds(schema), who, field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def written(document: str) -> str:
-    """Return a document with the table of today in place of the one that is in it."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no place for the table: {BEGIN.strip()} ... {END.strip()}")
-    return before + begin + table() + end + after
 
 
 def _alternatives(schema: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +86,3 @@ def _who(readers: list[str]) -> str:
     if readers[: len(_SERVICES)] == [*_SERVICES]:
         return ", ".join(["all", *readers[len(_SERVICES) :]])
     return ", ".join(readers)
-
-
-if __name__ == "__main__":
-    DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

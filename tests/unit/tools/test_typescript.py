@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from shared import typescript
-
-
-def test_the_pages_types_are_those_of_the_protocol() -> None:
-    assert typescript.FILE.read_text() == typescript.render(), "run `make web-types`"
+from tools import typescript
 
 
 def test_a_field_that_may_be_left_out_and_one_that_must_be_given() -> None:

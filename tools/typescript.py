@@ -1,12 +1,10 @@
-"""Writes the admin's protocol as TypeScript for the page in web/: `make web-types`."""
+"""The admin's protocol as TypeScript for the page in web/."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -15,9 +13,8 @@ from pydantic.json_schema import models_json_schema
 from shared import admin, messages, topics
 from shared.admin import Operation
 
-FILE: Final = Path(__file__).parent.parent / "web/src/protocol.ts"
 _HEAD: Final = """\
-// Written by `make web-types` from shared/admin and shared/messages.py. Do not edit.
+// Written by `make docs` from shared/admin and shared/messages.py. Do not edit.
 
 /** What an admin may ask of a service; the request and the result are its types only. */
 export interface Operation<Asked, Answered> {
@@ -124,13 +121,3 @@ def _comment(text: str | None, indent: str) -> str:
 def _lines(text: str) -> Iterator[str]:
     for line in text.strip().splitlines():
         yield re.sub(r"\*/", "* /", line.strip())
-
-
-def main() -> None:
-    """Write web/src/protocol.ts anew."""
-    FILE.write_text(render())
-    sys.stderr.write(f"written: {FILE}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,25 @@
+"""All files that are made of the code, and the text of each as it has to be today."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tools import marked, rotation_steps, settings_table, typescript, vectors
+from tools.api import page, specification
+
+_ROOT: Final = Path(__file__).parents[1]
+_DOCS: Final = _ROOT / "docs"
+ROTATION: Final = _DOCS / "rotation.md"
+_SETTINGS: Final = _DOCS / "settings.md"
+_MARKS: Final = ("<!-- made by `make docs`, do not edit -->\n", "<!-- end -->\n")
+FILES: Final[dict[Path, Callable[[], str]]] = {
+    _DOCS / "asyncapi.yaml": specification.text,
+    _DOCS / "api.md": page.page,
+    ROTATION: partial(marked.renewed, ROTATION, "```mermaid\n", "```\n", rotation_steps.diagram),
+    _SETTINGS: partial(marked.renewed, _SETTINGS, *_MARKS, settings_table.table),
+    **{_DOCS / "vectors" / name: partial(vectors.text, make) for name, make in vectors.FILES.items()},
+    _ROOT / "web/src/protocol.ts": typescript.render,
+}

@@ -1,0 +1,16 @@
+"""The picture of a rotation's steps in docs/rotation.md, made of the table of transitions."""
+
+from __future__ import annotations
+
+from services.rotator.domain import ENDS, TRANSITIONS, Step
+
+
+def diagram() -> str:
+    """Return the table of steps as a Mermaid state diagram; events that lead the same way share an arrow."""
+    arrows: dict[tuple[Step, Step], list[str]] = {}
+    for (step, event), after in TRANSITIONS.items():
+        arrows.setdefault((step, after), []).append(event)
+    lines = ["stateDiagram-v2", f"    [*] --> {Step.OFFERED}"]
+    lines += [f"    {step} --> {after}: {', '.join(events)}" for (step, after), events in arrows.items()]
+    lines += [f"    {end} --> [*]" for end in Step if end in ENDS]
+    return "\n".join(lines) + "\n"
