@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from cli import documents, durations, output, session
+from cli.arguments import MaybeDevice
 from cli.client import Admin
 from shared import admin
 
@@ -87,9 +88,7 @@ def show(
 @app.command("list")
 def show_newest(
     ctx: typer.Context,
-    device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
-    ] = None,
+    device: MaybeDevice = None,
     limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
 ) -> None:
     """List the newest commands, of all devices or of one."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import documents, output, session
-from cli.devices import Device
+from cli.arguments import Device
 from shared import admin
 from shared.errors import InvalidInputError
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cli import output, session
+from cli.arguments import MaybeDevice
 from cli.client import Admin, AnswerError
 from shared import admin
 from shared.errors import ConflictError
@@ -22,9 +23,7 @@ _Id = Annotated[int, typer.Argument(metavar="ID", help="As `mdm coredump list` s
 @app.command("list")
 def show_newest(
     ctx: typer.Context,
-    device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
-    ] = None,
+    device: MaybeDevice = None,
     limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
 ) -> None:
     """List the newest core dumps, of all devices or of one, with the images that crashed."""

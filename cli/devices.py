@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import nvs, output, session
+from cli.arguments import Device
 from shared import admin
 from shared.errors import ConflictError, InvalidInputError
 
@@ -18,7 +19,6 @@ app = typer.Typer(help="The devices, their configuration and their provisioning 
 config = typer.Typer(help="The configuration of a device.")
 app.add_typer(config, name="config")
 
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's key or its whole client id.")]
 _STDOUT = Path("-")
 _STDIN = Path("-")
 _MAX_PASSWORD_FILE_BYTES: Final = 1024

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 import typer
 
 from cli import output, session
-from cli.devices import Device, print_device, print_written
+from cli.arguments import Device
+from cli.devices import print_device, print_written
 from shared import admin
 from shared.errors import ConflictError, InvalidInputError
 

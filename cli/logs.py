@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import durations, output, session
+from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
 from shared import admin
 from shared.messages import LogLevel
@@ -23,7 +24,7 @@ _Level = Annotated[LogLevel, typer.Option(help="The lowest level that is shown."
 @app.command("show")
 def show(
     ctx: typer.Context,
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="A device's key or its whole client id.")],
+    device: Device,
     *,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Only what came within: 90s, 30m, 1h, 2d.")
@@ -41,9 +42,7 @@ def show(
 @app.command("tail")
 def tail(
     ctx: typer.Context,
-    device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
-    ] = None,
+    device: MaybeDevice = None,
     *,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,

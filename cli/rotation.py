@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from cli import output, schedule, session
+from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
 from shared import admin
 
@@ -17,10 +18,6 @@ app.command("schedule")(schedule.show_schedule)
 POLL_S: Final = 0.5
 """Between two looks while rotations are watched."""
 _PAGE: Final = 500
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="A device's key or its whole client id.")]
-MaybeDevice = Annotated[
-    str | None, typer.Argument(metavar="[DEVICE]", help="A device's key or its whole client id.")
-]
 
 
 @app.command("start")

@@ -16,8 +16,8 @@ from shared.mqtt_client import TCP_NODELAY, entered
 _TIMEOUT_S: Final = 30.0
 
 
-async def topics(connection: Connection, topic_filter: str) -> set[str]:
-    """Return the topics that match and hold a retained message; raise UnavailableError.
+async def topics(connection: Connection, *filters: str) -> set[str]:
+    """Return the topics that match one of the filters and hold a retained message; raise UnavailableError.
 
     MQTT does not tell when all of them have come. Mosquitto (2.0.21) sends those of one subscription before those
     of the next, in one queue: so the connection's own greeting, which is retained, is asked for last.
@@ -39,7 +39,7 @@ async def topics(connection: Connection, topic_filter: str) -> set[str]:
     found: set[str] = set()
     try:
         async with asyncio.timeout(_TIMEOUT_S), entered(client, timeout_s=_TIMEOUT_S):
-            await client.subscribe([(topic_filter, 1), (last, 1)])
+            await client.subscribe([*((wanted, 1) for wanted in filters), (last, 1)])
             async for message in client.messages:
                 if message.retain and str(message.topic) == last:
                     break

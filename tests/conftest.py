@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,8 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - xdist's
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    # Not below pytest's own folder: only its owner may enter that, and PostgreSQL runs as another user.
-    with tempfile.TemporaryDirectory(prefix="device-mdm-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with stack_module.running(folder) as running:
-            yield running
+    with stack_module.scratch() as folder, stack_module.running(folder) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

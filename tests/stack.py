@@ -53,6 +53,18 @@ class Stack:
     keycloak: base.Server
 
 
+@contextmanager
+def scratch(purpose: str = "") -> Iterator[Path]:
+    """Make a folder that is there until the block ends.
+
+    It does not lie below pytest's own: only its owner may enter that, and PostgreSQL runs as another user as root.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"device-mdm-{purpose}", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
@@ -62,8 +74,8 @@ def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bo
     """Start the three servers with their data and logs below `folder`, and stop them at exit.
 
     They run as processes of this machine, or as containers when TESTS_STACK is "containers", or when it is unset
-    and a Docker engine has the images. As root, PostgreSQL runs as another user, so `folder` must be one that all
-    users may enter. `durable=False` makes PostgreSQL faster; its data may not survive a kill then.
+    and a Docker engine has the images. All users must be able to enter `folder`, as one of `scratch`.
+    `durable=False` makes PostgreSQL faster; its data may not survive a kill then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
@@ -152,18 +164,15 @@ def _sigterm_as_exit() -> Iterator[None]:
 
 def main() -> None:
     """Start the stack and wait for Ctrl-C."""
-    with tempfile.TemporaryDirectory(prefix="device-mdm-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with running(folder) as stack:
-            for field in Endpoints.__slots__:
-                sys.stdout.write(f"{field}: {getattr(stack.endpoints, field)}\n")
-            sys.stdout.write(f"logs: {folder / 'logs'}\nCtrl-C stops all.\n")
-            sys.stdout.flush()
-            try:
-                signal.pause()
-            except KeyboardInterrupt:
-                _say("stopping")
+    with scratch() as folder, running(folder) as stack:
+        for field in Endpoints.__slots__:
+            sys.stdout.write(f"{field}: {getattr(stack.endpoints, field)}\n")
+        sys.stdout.write(f"logs: {folder / 'logs'}\nCtrl-C stops all.\n")
+        sys.stdout.flush()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            _say("stopping")
 
 
 if __name__ == "__main__":

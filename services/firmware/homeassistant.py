@@ -141,8 +141,8 @@ class HomeAssistant:
     async def _told(self) -> set[str]:
         """Return the client ids of which the broker holds something for Home Assistant."""
         found: set[str] = set()
-        for topic in _TOPICS:
-            for told in await retained.topics(self._connection, topic.filter):
+        for told in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
+            for topic in _TOPICS:
                 found.update((topic.match(told) or {}).values())
         return {client_id for client_id in found if names.is_client_id(client_id)}
 

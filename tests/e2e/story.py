@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import signal
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -154,9 +153,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The main job, visibly, on a real stack.")
     parser.add_argument("--once", action="store_true", help="end after the story; status 0 if all was seen")
     once = parser.parse_args().once
-    with tempfile.TemporaryDirectory(prefix="device-mdm-run-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
+    with stack.scratch("run-") as folder:
         (folder / "logs").mkdir()
         with (folder / "logs" / "device.log").open("a") as device_log:
             structlog.configure(logger_factory=structlog.WriteLoggerFactory(device_log))

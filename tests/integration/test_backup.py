@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,11 +41,8 @@ DEADLINE_S = "5"
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """A stack of its own: it is destroyed again and again."""
-    with tempfile.TemporaryDirectory(prefix="device-mdm-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with stack_module.running(folder) as running:
-            yield running
+    with stack_module.scratch() as folder, stack_module.running(folder) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import asyncio
 import base64
 import hashlib
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from cli.client import AnswerError
 from device import image_builder
 from shared import admin, messages, topics
+from tests.downloads import check
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.system import System
@@ -134,20 +134,13 @@ async def test_an_image_that_a_device_rolled_back_is_not_offered_to_it_again(fle
     stored = await upload(fleet, model, image_builder.build(version="1.1.0", project=model))
     package = await fleet.device(model)
     async with RawDevice(package) as device:
-        check = messages.FirmwareCheck(
-            request_id=uuid4().hex,
-            version="1.0.0",
-            sha256="1" * 64,
-            chip="esp32",
-            project=model,
-            slot_size_bytes=1024 * 1024,
-        )
-        assert not (await device.ask(topics.FIRMWARE_CHECK, check, topics.FIRMWARE_OFFER)).up_to_date
+        question = check(model)
+        assert not (await device.ask(topics.FIRMWARE_CHECK, question, topics.FIRMWARE_OFFER)).up_to_date
         report = messages.FirmwareReport(sha256=stored.sha256, stage=messages.FirmwareStage.ROLLED_BACK)
         await device.send(topics.FIRMWARE_REPORT, report)
         await fleet.seen(package, "firmware/reported", stage="rolled_back")
     async with RawDevice(package) as device:
-        await device.send(topics.FIRMWARE_CHECK, check)
+        await device.send(topics.FIRMWARE_CHECK, question)
         assert (await device.receive(topics.FIRMWARE_OFFER)).up_to_date
 
 
@@ -156,20 +149,12 @@ async def test_an_image_is_offered_once_whatever_version_a_device_says_that_it_r
     stored = await upload(fleet, model, image_builder.build(version="1.1.0", project=model), version="1.1.0")
     package = await fleet.device(model)
 
-    def check(version: str, sha256: str) -> messages.FirmwareCheck:
-        return messages.FirmwareCheck(
-            request_id=uuid4().hex,
-            version=version,
-            sha256=sha256,
-            chip="esp32",
-            project=model,
-            slot_size_bytes=1024 * 1024,
-        )
-
     async with RawDevice(package) as device:
 
         async def offered(version: str, sha256: str) -> messages.FirmwareOffer:
-            return await device.ask(topics.FIRMWARE_CHECK, check(version, sha256), topics.FIRMWARE_OFFER)
+            return await device.ask(
+                topics.FIRMWARE_CHECK, check(model, version=version, sha256=sha256), topics.FIRMWARE_OFFER
+            )
 
         assert (await offered("1.0.0", "1" * 64)).sha256 == stored.sha256
         report = messages.FirmwareReport(sha256=stored.sha256, stage=messages.FirmwareStage.CONFIRMED)

@@ -21,6 +21,7 @@ from device import image_builder
 from shared import messages, topics
 from shared.admin import ImageView, Package
 from tests import visits
+from tests.downloads import check
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.servers.base import HOST, Process
@@ -185,12 +186,8 @@ async def test_another_models_image_is_forbidden(fleet: Fleet, system: System, s
 
 async def test_an_older_image_is_only_for_who_was_offered_it(fleet: Fleet, system: System, shelf: Shelf) -> None:
     offered = await fleet.device(shelf.view.model)
-    check = messages.FirmwareCheck(
-        request_id="1", version="1.0.0", sha256="1" * 64, chip="esp32", project="p", slot_size_bytes=2**20
-    )
     async with RawDevice(offered) as device:
-        check = check.model_copy(update={"project": shelf.view.model})
-        offer = await device.ask(topics.FIRMWARE_CHECK, check, topics.FIRMWARE_OFFER)
+        offer = await device.ask(topics.FIRMWARE_CHECK, check(shelf.view.model), topics.FIRMWARE_OFFER)
     assert offer.url == f"https://{HOST}:{system.http_ports['firmware']}{shelf.path}"
     await upload(fleet, shelf.view.model, image_builder.build(version="1.2.0", project=shelf.view.model))
     assert (await shelf.client.get(shelf.path)).status_code == 403

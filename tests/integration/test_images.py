@@ -16,6 +16,7 @@ from device import image_builder
 from shared import admin, messages, topics
 from shared.messages import FirmwareStage
 from tests import database, waiting
+from tests.downloads import check
 from tests.fleet import Fleet
 from tests.mortal import Death, Fate
 from tests.raw import RawDevice
@@ -35,17 +36,6 @@ def stored_at(system: System, image: bytes) -> Path:
 
 def shelf_of(system: System, model: str) -> Path:
     return system.stack.folder / "shelf" / f"firmware-{model}.bin"
-
-
-def check(model: str, sha256: str = "1" * 64) -> messages.FirmwareCheck:
-    return messages.FirmwareCheck(
-        request_id=uuid4().hex,
-        version="1.0.0",
-        sha256=sha256,
-        chip="esp32",
-        project=model,
-        slot_size_bytes=1024 * 1024,
-    )
 
 
 @asynccontextmanager

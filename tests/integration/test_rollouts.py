@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import pytest
 
@@ -19,13 +18,14 @@ from shared.admin import RolloutStatus
 from shared.messages import FirmwareStage
 from tests import waiting
 from tests.database import run
+from tests.downloads import check
 from tests.fleet import Fleet
 from tests.integration.test_metrics import by
 from tests.integration.test_metrics import until as counted
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
 from tests.stack import Stack
-from tests.swarm import OLD, SLOT_BYTES, Fate, packages, status, swarming
+from tests.swarm import OLD, Fate, packages, status, swarming
 from tests.system import System
 from tests.uploads import upload
 
@@ -106,21 +106,9 @@ async def needed_by(fleet: Fleet, model: str, version: str) -> int | None:
     return (await fleet.ask(admin.IMAGE_SHOW, model=model, version=version)).rollout
 
 
-def check(model: str, sha256: str = OLD) -> messages.FirmwareCheck:
-    """A question for firmware."""
-    return messages.FirmwareCheck(
-        request_id=uuid4().hex,
-        version="1.0.0",
-        sha256=sha256,
-        chip="esp32",
-        project=model,
-        slot_size_bytes=SLOT_BYTES,
-    )
-
-
 async def asked(device: RawDevice, model: str, sha256: str = OLD) -> str | None:
     """What a device is told to have when it asks; None is what it has."""
-    question = check(model, sha256)
+    question = check(model, sha256=sha256)
     await device.send(topics.FIRMWARE_CHECK, question)
     while True:
         offer = await device.receive(topics.FIRMWARE_OFFER)

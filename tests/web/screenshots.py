@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -151,11 +150,12 @@ async def photograph(running: System, folder: Path) -> None:
 
 def main() -> None:
     """Start all, take the pictures, end all."""
-    with tempfile.TemporaryDirectory(prefix="device-mdm-screenshots-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with stack.running(folder) as servers, system.running(servers, MDM_ROTATION_DEADLINE_S="30") as running:
-            asyncio.run(photograph(running, folder))
+    with (
+        stack.scratch("screenshots-") as folder,
+        stack.running(folder) as servers,
+        system.running(servers, MDM_ROTATION_DEADLINE_S="30") as running,
+    ):
+        asyncio.run(photograph(running, folder))
 
 
 if __name__ == "__main__":
