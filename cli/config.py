@@ -33,9 +33,13 @@ def set_config(
     device: Device,
     assignments: Assignments = None,
     file: File = None,
+    *,
     trial_seconds: Annotated[
         int | None,
         typer.Option(metavar="N", help="The device goes back unless it reconnects and reports in that time."),
+    ] = None,
+    expected_version: Annotated[
+        int | None, typer.Option("--expect", metavar="VERSION", help="Only if this is the desired version still.")
     ] = None,
 ) -> None:
     """Change what is special about a device's configuration; its tags' layers and its model fill in the rest.
@@ -50,6 +54,7 @@ def set_config(
         overrides=overrides,
         replace=file is not None,
         trial_seconds=trial_seconds,
+        expected_version=expected_version,
     )
     here.show(result, _print_set)
 

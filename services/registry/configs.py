@@ -9,6 +9,7 @@ from typing import Any
 from services.registry import db, domain, versions
 from services.registry.service import Registry
 from shared import admin, messages, names
+from shared.errors import ConflictError
 from shared.messages import ConfigOutcome
 from shared.requests import Caller
 from shared.schema import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
@@ -25,6 +26,12 @@ class Configs:
         await db.lock_layers(caller.session)
         row = await db.device(caller.session, request.device, lock=True)
         old = await db.config(caller.session, row[0])
+        if request.expected_version not in {None, old.version}:
+            raise ConflictError(
+                f"expected_version: {old.author} has made version {old.version} meanwhile; look at it first",
+                version=old.version,
+                author=old.author,
+            )
         overrides, trial_seconds = request.overrides, request.trial_seconds
         if not request.replace:
             overrides = domain.merge(old.overrides, request.overrides)

@@ -10,18 +10,22 @@ from shared.admin.names import DeviceName, Tag
 from shared.admin.operation import Nothing, Operation, Request, Result, Role
 from shared.messages import Count, Document, TrialSeconds
 
+ConfigVersion = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
 
 class ConfigSet(Request):
     """Change what is special about one device's configuration; the model's defaults fill in the rest.
 
     `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
     `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
+    `expected_version`: refused unless this is the desired version still, so that nobody's change is overwritten.
     """
 
     device: DeviceName
     overrides: Document
     replace: bool = False
     trial_seconds: TrialSeconds | None = None
+    expected_version: ConfigVersion | None = None
 
 
 class ConfigSetResult(Result):
@@ -31,9 +35,6 @@ class ConfigSetResult(Result):
     version: int
     changed: bool
     document: dict[str, Any]
-
-
-ConfigVersion = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class ConfigGet(Request):

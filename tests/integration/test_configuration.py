@@ -55,6 +55,17 @@ async def test_history_says_who_made_a_version_and_what_the_device_said_of_it(fl
     assert (newest.desired, newest.next, oldest.next) == (3, 2, None)
 
 
+async def test_a_change_that_is_based_on_an_old_version_is_refused_and_changes_nothing(fleet: Fleet) -> None:
+    package = await fleet.device()
+    seen = await get_config(fleet, package)
+    await set_config(fleet, package, overrides={"theirs": 1}, expected_version=seen.version)
+    with pytest.raises(AnswerError, match=r"expected_version: admin has made version 2 meanwhile"):
+        await set_config(fleet, package, overrides={"mine": 1}, replace=True, expected_version=seen.version)
+    assert (await get_config(fleet, package)).overrides == {"theirs": 1}
+    await set_config(fleet, package, overrides={"mine": 1}, expected_version=2)
+    assert (await get_config(fleet, package)).overrides == {"theirs": 1, "mine": 1}
+
+
 async def test_an_old_version_can_be_looked_at_and_compared(fleet: Fleet) -> None:
     package = await fleet.device(await fleet.model(config_defaults=DEFAULTS))
     await set_config(fleet, package, overrides={"led": {"color": "red"}, "new": 1})

@@ -313,12 +313,14 @@ export interface ConfigRollback {
  *
  * `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
  * `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
+ * `expected_version`: refused unless this is the desired version still, so that nobody's change is overwritten.
  */
 export interface ConfigSet {
   device: string;
   overrides: Record<string, Json>;
   replace?: boolean;
   trial_seconds?: number | null;
+  expected_version?: number | null;
 }
 
 /** The new desired version, or the old one when nothing changed. */

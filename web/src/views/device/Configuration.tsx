@@ -168,10 +168,12 @@ function Editor({ config, schema, action, saved }: EditorProps) {
   );
 }
 
-/** A form changes only what was changed in it, so that others' changes stay; a text is the whole. */
-function changeOf({ overrides }: ConfigView, wanted: JsonObject, whole: boolean) {
+/** A form changes only what was changed in it, so that others' changes stay; a text is the whole of what was seen. */
+function changeOf({ overrides, version }: ConfigView, wanted: JsonObject, whole: boolean) {
   const patch = whole ? undefined : mergePatch(overrides, wanted);
-  return patch === undefined ? { overrides: wanted, replace: true } : { overrides: patch };
+  return patch === undefined
+    ? { overrides: wanted, replace: true, expected_version: version }
+    : { overrides: patch };
 }
 
 function sentence({ field, message }: Refusal): string {
