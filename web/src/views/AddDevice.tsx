@@ -7,7 +7,7 @@ import { DEVICE_ADD, MODEL_LIST, type DeviceView, type ModelView } from "../prot
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
-import { PackageButton } from "./device/Setup.tsx";
+import { PackageButton } from "./device/Secret.tsx";
 
 export function AddDevice({ close }: { close: () => void }) {
   const models = useQuery("models", () => ask(MODEL_LIST, {}));

@@ -59,7 +59,7 @@ function Tab({ device, tab }: { device: DeviceView; tab: string }) {
     case "rotations":
       return <RotationHistory device={clientId} />;
     case "setup":
-      return <Setup device={clientId} />;
+      return <Setup device={device} />;
     default:
       return <Configuration device={clientId} model={device.model} version={device.config_version} />;
   }
