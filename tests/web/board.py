@@ -76,6 +76,8 @@ class Board:
     """Address and size of what was written."""
     bauds: list[int] = field(default_factory=list)
     """The speeds at which commands came, each once."""
+    runs: bool = True
+    """Whether it was its application that started last."""
 
     def __post_init__(self) -> None:
         if self.rows:
@@ -110,7 +112,8 @@ class Board:
         if self._rts or not was_in_reset:
             return ""
         self._listens, self._has_stub, self._baud = self._dtr, False, ROM_BAUD
-        return "" if self._listens else base64.b64encode(BOOT).decode()
+        self.runs = not self._listens
+        return base64.b64encode(BOOT).decode() if self.runs else ""
 
     def _take(self, text: str) -> str:
         if not (self._listens and self.answers and self._baud == self._port_baud):

@@ -107,6 +107,7 @@ async def test_another_chip_is_refused_and_nothing_is_written(page: Page, fleet:
         "This chip is an ESP32-C3, and the image is for esp32. Nothing was written.", timeout=FLASHING_MS
     )
     assert (board.flash, board.writes) == (before, [])
+    assert board.runs
     # No secret was handed out for it: this one is what `fleet.device` took.
     entries = (await fleet.ask(admin.AUDIT_LIST, subject=package.client_id)).entries
     assert [entry.action for entry in entries] == ["device.provision", "device.add"]
@@ -149,6 +150,7 @@ async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: B
     await flash(page)
     await expect(page.get_by_role("alert")).to_contain_text(reason, timeout=FLASHING_MS)
     assert len(board.writes) == (1 if board.damage_at else 0)
+    assert board.runs
     # The port is left, so that the next try is not refused for that.
     await expect(page.get_by_role("button", name="Choose port and flash")).to_be_enabled()
     await page.get_by_role("button", name="Restart and listen").click()

@@ -2,6 +2,7 @@ import { md5 } from "@noble/hashes/legacy.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
 import { ESPLoader, Transport } from "esptool-js";
 
+import { restart } from "./console.ts";
 import { TABLE_BYTES, TABLE_OFFSET, parseTable, type Part, type Partition } from "./partitions.ts";
 
 /** The speed of a chip's ROM after a reset. */
@@ -18,6 +19,7 @@ export class WrongChipError extends Error {
 /** A chip at a serial port, in the mode in which its flash can be written, until `close`. */
 export class Chip {
   private constructor(
+    private readonly port: SerialPort,
     private readonly loader: ESPLoader,
     private readonly transport: Transport,
     private readonly baudRate: number,
@@ -32,11 +34,11 @@ export class Chip {
       romBaudrate: ROM_BAUD,
       terminal: { clean: () => undefined, write: log, writeLine: (line) => log(`${line}\n`) },
     });
-    const chip = new Chip(loader, transport, baudRate);
+    const chip = new Chip(port, loader, transport, baudRate);
     try {
       await loader.detectChip();
     } catch (error) {
-      await chip.close();
+      await chip.abandon();
       throw error;
     }
     return chip;
@@ -97,12 +99,22 @@ export class Chip {
     });
   }
 
-  /** Leaves the port to others; the chip stays as it is until it is reset. */
+  /** Has the chip start what is in its flash, and leaves the port. */
+  async abandon(): Promise<void> {
+    try {
+      await restart(this.port);
+    } catch {
+      // The port was never opened, or is lost.
+    }
+    await this.close();
+  }
+
+  /** Leaves the port to others; the chip stays as it is until it is restarted. */
   async close(): Promise<void> {
     try {
       await this.transport.disconnect();
     } catch {
-      // It was never opened, or is lost: there is nothing to leave.
+      // The port was never opened, or is lost: there is nothing to leave.
     }
   }
 }

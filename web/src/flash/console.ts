@@ -10,7 +10,7 @@ export async function listen(
   await port.open({ baudRate });
   try {
     const listening = readAll(port, print, signal);
-    await reset(port);
+    await restart(port);
     await listening;
   } finally {
     await port.close();
@@ -18,7 +18,7 @@ export async function listen(
 }
 
 /** EN low and high again, with IO0 high: the chip starts its application. */
-async function reset(port: SerialPort): Promise<void> {
+export async function restart(port: SerialPort): Promise<void> {
   await port.setSignals({ dataTerminalReady: false, requestToSend: true });
   await new Promise((resolve) => setTimeout(resolve, RESET_MS));
   await port.setSignals({ dataTerminalReady: false, requestToSend: false });

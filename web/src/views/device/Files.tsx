@@ -43,7 +43,7 @@ function Ways({ device, plan, image }: Omit<Props, "fields">) {
       return `${name} is saved.`;
     });
   return (
-    <>
+    <div class="grid">
       <p class="buttons">
         {image && (
           <button
@@ -71,6 +71,6 @@ function Ways({ device, plan, image }: Omit<Props, "fields">) {
       )}
       {nvs && <p>The NVS image holds the device&apos;s secret: delete it after flashing.</p>}
       <Outcome action={action} />
-    </>
+    </div>
   );
 }

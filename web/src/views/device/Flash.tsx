@@ -107,9 +107,11 @@ async function flash(
       nvs && { name: "NVS", address: numberOf(plan.nvsAddress), data: await fetchNvs(nvs) },
     );
     await chip.write(parts, (share) => tell({ name: "Writing", share }));
-  } finally {
-    await chip.close();
+  } catch (error) {
+    await chip.abandon();
+    throw error;
   }
+  await chip.close();
   return `The ${chip.name} is flashed and checked. It starts now: what it says shows below.`;
 }
 

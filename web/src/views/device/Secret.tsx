@@ -34,11 +34,13 @@ function Renew({ device, close }: { device: string; close: () => void }) {
     });
   return (
     <Dialog title="Renew the secret?" close={close}>
-      <p>
-        The secret that the device has dies at once. A machine that runs as this device is locked out until it is
-        flashed with the new one. That is right if the machine is lost, or if others may have seen the package.
-      </p>
-      <Outcome action={action} />
+      <div class="grid">
+        <p>
+          The secret that the device has dies at once. A machine that runs as this device is locked out until it is
+          flashed with the new one. That is right if the machine is lost, or if others may have seen the package.
+        </p>
+        <Outcome action={action} />
+      </div>
       <footer>
         {action.done ? (
           <button type="button" class="primary" onClick={close}>
