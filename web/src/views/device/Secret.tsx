@@ -37,7 +37,8 @@ function Renew({ device, close }: { device: string; close: () => void }) {
       <div class="grid">
         <p>
           The secret that the device has dies at once. A machine that runs as this device is locked out until it is
-          flashed with the new one. That is right if the machine is lost, or if others may have seen the package.
+          flashed with the new one. That is right if the machine is lost, if others may have seen the package, or
+          if Keycloak has lost the device.
         </p>
         <Outcome action={action} />
       </div>
