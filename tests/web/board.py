@@ -6,6 +6,7 @@ serial-protocol.html), and esptool's loader.py.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import struct
@@ -76,7 +77,7 @@ class Board:
     """Address and size of what was written."""
     bauds: list[int] = field(default_factory=list)
     """The speeds at which commands came, each once."""
-    runs: bool = True
+    runs: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether it was its application that started last."""
 
     def __post_init__(self) -> None:
@@ -112,8 +113,11 @@ class Board:
         if self._rts or not was_in_reset:
             return ""
         self._listens, self._has_stub, self._baud = self._dtr, False, ROM_BAUD
-        self.runs = not self._listens
-        return base64.b64encode(BOOT).decode() if self.runs else ""
+        if self._listens:
+            self.runs.clear()
+            return ""
+        self.runs.set()
+        return base64.b64encode(BOOT).decode()
 
     def _take(self, text: str) -> str:
         if not (self._listens and self.answers and self._baud == self._port_baud):

@@ -41,10 +41,16 @@
     }
 
     async setSignals({ dataTerminalReady, requestToSend }) {
+      if (!this.#isOpen) {
+        throw new DOMException("The port is closed.", "InvalidStateError");
+      }
       this.#hear(await boardSees(dataTerminalReady ?? null, requestToSend ?? null));
     }
 
     async close() {
+      if (!this.#isOpen) {
+        throw new DOMException("The port is already closed.", "InvalidStateError");
+      }
       if (this.#stream?.locked || this.writable?.locked) {
         throw new TypeError("a stream is locked");
       }

@@ -43,6 +43,12 @@ async def flash(page: Page) -> None:
     await page.get_by_role("button", name="Choose port and flash").click()
 
 
+async def refused_without_a_secret(fleet: Fleet, package: Package) -> None:
+    """Nobody has taken the device's secret since `fleet.device` did."""
+    entries = (await fleet.ask(admin.AUDIT_LIST, subject=package.client_id)).entries
+    assert [entry.action for entry in entries] == ["device.provision", "device.add"]
+
+
 async def download(page: Page, button: str) -> tuple[str, bytes]:
     async with page.expect_download() as saving:
         await page.get_by_role("button", name=button).click()
@@ -87,6 +93,7 @@ async def test_a_chip_that_chose_an_updated_image_starts_the_flashed_one(page: P
         "no NVS at 0x9000 with 0x6000 bytes, but nvs at 0x9000 (0x4000 bytes)", timeout=FLASHING_MS
     )
     assert board.writes == []
+    await refused_without_a_secret(fleet, package)
     await page.get_by_label("NVS size").fill("0x4000")
     await page.get_by_label("Speed").select_option("115200")
     await flash(page)
@@ -107,10 +114,8 @@ async def test_another_chip_is_refused_and_nothing_is_written(page: Page, fleet:
         "This chip is an ESP32-C3, and the image is for esp32. Nothing was written.", timeout=FLASHING_MS
     )
     assert (board.flash, board.writes) == (before, [])
-    assert board.runs
-    # No secret was handed out for it: this one is what `fleet.device` took.
-    entries = (await fleet.ask(admin.AUDIT_LIST, subject=package.client_id)).entries
-    assert [entry.action for entry in entries] == ["device.provision", "device.add"]
+    assert board.runs.is_set()
+    await refused_without_a_secret(fleet, package)
 
 
 async def test_an_image_for_another_chip_than_the_first_is_flashed_too(page: Page, fleet: Fleet) -> None:
@@ -150,7 +155,7 @@ async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: B
     await flash(page)
     await expect(page.get_by_role("alert")).to_contain_text(reason, timeout=FLASHING_MS)
     assert len(board.writes) == (1 if board.damage_at else 0)
-    assert board.runs
+    assert board.runs.is_set() == board.is_free
     # The port is left, so that the next try is not refused for that.
     await expect(page.get_by_role("button", name="Choose port and flash")).to_be_enabled()
     await page.get_by_role("button", name="Restart and listen").click()
@@ -158,6 +163,31 @@ async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: B
         await expect(page.get_by_label("Serial console")).to_have_value(re.compile("2nd stage bootloader"))
         await page.get_by_role("button", name="Leave the port").click()
         await expect(page.get_by_role("button", name="Leave the port")).to_have_count(0)
+
+
+async def test_who_leaves_the_page_meanwhile_has_a_board_that_is_flashed_and_runs(
+    page: Page, fleet: Fleet
+) -> None:
+    model = await fleet.model()
+    image = image_builder.build(version="1.0.0", project=model, payload=600_000)
+    await upload(fleet, model, image)
+    package = await fleet.device(model)
+    board = Board()
+    await board.plug_into(page)
+    await set_up(page, package.client_id)
+    await flash(page)
+    await expect(page.get_by_text("Writing…")).to_be_visible(timeout=FLASHING_MS)
+    await go(page, "devices")
+    await set_up(page, package.client_id)
+    await flash(page)
+    await expect(page.get_by_role("alert")).to_contain_text("still in use by this page")
+    async with asyncio.timeout(FLASHING_MS / 1000):
+        await board.runs.wait()
+    await page.wait_for_function("async () => (await navigator.serial.requestPort()).readable === null")
+    assert board.flash[APP : APP + len(image)] == image
+    assert facts(board.flash[NVS : NVS + 0x6000])["secret"] == package.secret
+    await page.get_by_role("button", name="Restart and listen").click()
+    await expect(page.get_by_label("Serial console")).to_have_value(re.compile("2nd stage bootloader"))
 
 
 async def test_without_a_port_chosen_nothing_happens(page: Page, fleet: Fleet) -> None:

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import { explained } from "../src/flash/errors.ts";
 import { esptoolCommand, imageName, nvsName } from "../src/flash/files.ts";
-import { parseTable, planned, type Partition } from "../src/flash/partitions.ts";
+import { appParts, mustHaveNvs, parseTable, type Partition } from "../src/flash/partitions.ts";
 import { DEFAULT_PLAN, isRight, numberOf, nvsOf, problemsOf } from "../src/flash/plan.ts";
 import type { ImageView } from "../src/protocol.ts";
 
@@ -10,8 +10,7 @@ const NVS: Partition = { name: "nvs", type: 1, subtype: 2, offset: 0x9000, size:
 const OTA_DATA: Partition = { name: "otadata", type: 1, subtype: 0, offset: 0xd000, size: 0x2000 };
 const FACTORY: Partition = { name: "factory", type: 0, subtype: 0, offset: 0x10000, size: 0x1000 };
 const SLOT: Partition = { name: "ota_0", type: 0, subtype: 0x10, offset: 0x20000, size: 0x1000 };
-const IMAGE = { name: "Image", address: 0x10000, data: new Uint8Array(16) };
-const STORE = { name: "NVS", address: 0x9000, data: new Uint8Array(0x6000) };
+const IMAGE = new Uint8Array(16);
 
 test("a partition table is read up to its digest", () => {
   const table = new Uint8Array(96).fill(0xff);
@@ -28,35 +27,31 @@ test("a partition table is read up to its digest", () => {
   }
   view.setUint16(64, 0xebeb, true);
   expect(parseTable(table)).toEqual([NVS, FACTORY]);
-  expect(parseTable(new Uint8Array(64).fill(0xff))).toEqual([]);
+  expect(() => parseTable(new Uint8Array(64).fill(0xff))).toThrow("The chip has no partition table at 0x8000");
 });
 
 test("an image comes with a blank choice of image, where the chip has one", () => {
-  expect(planned([NVS, FACTORY], IMAGE, STORE)).toEqual([IMAGE, STORE]);
-  const parts = planned([OTA_DATA, FACTORY], IMAGE, undefined);
-  expect(parts.map(({ address, data }) => [address, data.length, data[0]])).toEqual([
-    [0x10000, 16, 0],
-    [0xd000, 0x2000, 0xff],
+  expect(appParts([NVS, FACTORY], 0x10000, IMAGE)).toEqual([{ address: 0x10000, data: IMAGE }]);
+  expect(appParts([OTA_DATA, SLOT, FACTORY], 0x10000, IMAGE)).toEqual([
+    { address: 0x10000, data: IMAGE },
+    { address: 0xd000, data: new Uint8Array(0x2000).fill(0xff) },
   ]);
-  // What the chip starts stays as it is when only its identity is written.
-  expect(planned([OTA_DATA, NVS], undefined, STORE)).toEqual([STORE]);
+  expect(appParts([OTA_DATA, SLOT], 0x20000, IMAGE)).toHaveLength(2);
 });
 
 test.each([
-  [[], IMAGE, undefined, "The chip has no partition table at 0x8000"],
-  [[NVS], IMAGE, undefined, "starts the app at no address, not at 0x10000: its partition table has none"],
-  [[SLOT], IMAGE, undefined, "starts the app at 0x20000, not at 0x10000"],
-  [[SLOT, FACTORY], { ...IMAGE, address: 0x20000 }, undefined, "starts the app at 0x10000, not at 0x20000"],
-  [
-    [FACTORY],
-    { ...IMAGE, data: new Uint8Array(0x1001) },
-    undefined,
-    "has 4097 bytes, and the chip's app partition",
-  ],
-  [[{ ...NVS, size: 0x4000 }], undefined, STORE, "but nvs at 0x9000 (0x4000 bytes)"],
-  [[{ ...NVS, offset: 0xa000 }], undefined, STORE, "no NVS at 0x9000"],
-])("a plan that the chip's table contradicts is refused %#", (table, image, nvs, reason) => {
-  expect(() => planned(table, image, nvs)).toThrow(reason);
+  [[NVS], 0x10000, IMAGE, "starts the app at no address, not at 0x10000: its partition table has none"],
+  [[SLOT], 0x10000, IMAGE, "starts the app at 0x20000, not at 0x10000"],
+  [[SLOT, FACTORY], 0x20000, IMAGE, "starts the app at 0x10000, not at 0x20000"],
+  [[FACTORY], 0x10000, new Uint8Array(0x1001), "has 4097 bytes, and the chip's app partition factory only 4096"],
+])("an image that the chip would not start there is refused %#", (table, address, image, reason) => {
+  expect(() => appParts(table, address, image)).toThrow(reason);
+});
+
+test("an NVS of another place or size is refused", () => {
+  expect(() => mustHaveNvs([FACTORY, NVS], 0x9000, 0x6000)).not.toThrow();
+  expect(() => mustHaveNvs([NVS], 0x9000, 0x4000)).toThrow("but nvs at 0x9000 (0x6000 bytes)");
+  expect(() => mustHaveNvs([NVS], 0xa000, 0x6000)).toThrow("no NVS at 0xa000");
 });
 
 test("addresses and sizes are decimal or hexadecimal", () => {

@@ -85,7 +85,7 @@ export class Chip {
     const sizes = parts.map(({ data }) => data.length);
     const all = sum(sizes);
     await this.loader.writeFlash({
-      fileArray: parts.map(({ address, data }) => ({ address, data })),
+      fileArray: [...parts],
       // Images are written as they are: their hashes count.
       flashMode: "keep",
       flashFreq: "keep",

@@ -20,13 +20,11 @@ export interface Partition {
 }
 
 export interface Part {
-  /** What it is, for people. */
-  readonly name: string;
   readonly address: number;
   readonly data: Uint8Array;
 }
 
-/** The entries of a partition table, up to its end. Source: ESP-IDF, gen_esp32part.py. */
+/** The entries of a partition table, up to its end; throws an Error if there are none. Source: gen_esp32part.py. */
 export function parseTable(table: Uint8Array): Partition[] {
   const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
   const found: Partition[] = [];
@@ -43,60 +41,52 @@ export function parseTable(table: Uint8Array): Partition[] {
       size: view.getUint32(at + 8, true),
     });
   }
-  return found;
-}
-
-/**
- * What is to be written so that the chip starts an image with this NVS; throws an Error where its table disagrees.
- *
- * A chip that was updated over the air remembers which image to start: that is made blank with a new image.
- */
-export function planned(table: readonly Partition[], image: Part | undefined, nvs: Part | undefined): Part[] {
-  if (table.length === 0) {
+  if (found.length === 0) {
     throw new Error(
       `The chip has no partition table at ${hex(TABLE_OFFSET)}. Flash the bootloader and the partition table of your project once, such as with idf.py flash, and come back.`,
     );
   }
-  const parts: Part[] = [];
-  if (image !== undefined) {
-    const apps = table.filter(({ type }) => type === APP);
-    const first =
-      apps.find(({ subtype }) => subtype === FACTORY) ?? apps.find(({ subtype }) => subtype === FIRST_SLOT);
-    if (first?.offset !== image.address) {
-      throw new Error(
-        `The chip starts the app at ${first ? hex(first.offset) : "no address"}, not at ${hex(image.address)}: its partition table has ${listed(apps)}. Set the app's address to that.`,
-      );
-    }
-    if (first.size < image.data.length) {
-      throw new Error(
-        `The image has ${image.data.length} bytes, and the chip's app partition ${first.name} only ${first.size}.`,
-      );
-    }
-    parts.push(image);
-    parts.push(
-      ...table
-        .filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA)
-        .map(({ offset, size }) => ({ name: "Choice of image", address: offset, data: blank(size) })),
+  return found;
+}
+
+/**
+ * What is to be written so that the chip starts an image at an address; throws an Error where its table disagrees.
+ *
+ * A chip that was updated over the air remembers which image to start: that is made blank.
+ */
+export function appParts(table: readonly Partition[], address: number, image: Uint8Array): Part[] {
+  const apps = table.filter(({ type }) => type === APP);
+  const first =
+    apps.find(({ subtype }) => subtype === FACTORY) ?? apps.find(({ subtype }) => subtype === FIRST_SLOT);
+  if (first?.offset !== address) {
+    throw new Error(
+      `The chip starts the app at ${first ? hex(first.offset) : "no address"}, not at ${hex(address)}: its partition table has ${listed(apps)}. Set the app's address to that.`,
     );
   }
-  if (nvs !== undefined) {
-    const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
-    if (!stores.some(({ offset, size }) => offset === nvs.address && size === nvs.data.length)) {
-      throw new Error(
-        `The chip's partition table has no NVS at ${hex(nvs.address)} with ${hex(nvs.data.length)} bytes, but ${listed(stores)}. Set NVS address and size to that.`,
-      );
-    }
-    parts.push(nvs);
+  if (first.size < image.length) {
+    throw new Error(
+      `The image has ${image.length} bytes, and the chip's app partition ${first.name} only ${first.size}.`,
+    );
   }
-  return parts;
+  const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
+  return [
+    { address, data: image },
+    ...choices.map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) })),
+  ];
+}
+
+/** Throws an Error unless the table has exactly this NVS: old pages behind a shorter one would be taken as part of it. */
+export function mustHaveNvs(table: readonly Partition[], address: number, sizeBytes: number): void {
+  const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
+  if (!stores.some(({ offset, size }) => offset === address && size === sizeBytes)) {
+    throw new Error(
+      `The chip's partition table has no NVS at ${hex(address)} with ${hex(sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size to that.`,
+    );
+  }
 }
 
 export function hex(value: number): string {
   return `0x${value.toString(16)}`;
-}
-
-function blank(size: number): Uint8Array {
-  return new Uint8Array(size).fill(0xff);
 }
 
 function listed(partitions: readonly Partition[]): string {

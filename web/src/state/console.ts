@@ -22,11 +22,15 @@ export function useSerialConsole(): SerialConsole {
   const text = useSignal("");
   const [isOpen, setOpen] = useState(false);
   const running = useRef<{ readonly abort: () => void; readonly ended: Promise<void> }>(undefined);
+  const isGone = useRef(false);
   const print = (more: string) => {
     text.value = (text.peek() + more.replace(/\r\n?/g, "\n")).slice(-KEPT_CHARACTERS);
   };
   const start = (port: SerialPort) => {
     const controller = new AbortController();
+    if (isGone.current) {
+      controller.abort(); // the chip is restarted all the same
+    }
     const ended = listen(port, BAUD_RATE, print, controller.signal)
       .catch((error: unknown) => print(`[${explained(error).message}]\n`))
       .finally(() => setOpen(false));
@@ -37,6 +41,12 @@ export function useSerialConsole(): SerialConsole {
     running.current?.abort();
     await running.current?.ended;
   };
-  useEffect(() => () => void stop(), []);
+  useEffect(
+    () => () => {
+      isGone.current = true;
+      void stop();
+    },
+    [],
+  );
   return { text, isOpen, print, start, stop };
 }

@@ -5,7 +5,7 @@ import { Panel } from "../../components/basics.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { explained } from "../../flash/errors.ts";
 import { fetchImage, fetchNvs } from "../../flash/files.ts";
-import { planned } from "../../flash/partitions.ts";
+import { appParts, mustHaveNvs, type Part } from "../../flash/partitions.ts";
 import { isRight, numberOf, nvsOf, type Plan } from "../../flash/plan.ts";
 import type { ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
@@ -33,7 +33,11 @@ export function Flash({ device, plan, image, fields }: Props) {
     action.run(async () => {
       try {
         await serial.stop();
-        return await work(await navigator.serial.requestPort());
+        const port = await navigator.serial.requestPort();
+        if (port.readable !== null) {
+          throw new Error("The port is still in use by this page: wait until that has ended.");
+        }
+        return await work(port);
       } catch (error) {
         throw explained(error);
       } finally {
@@ -89,7 +93,6 @@ async function flash(
   if (plan.image !== "" && image === undefined) {
     throw new Error("The image has been deleted meanwhile: choose another one.");
   }
-  tell({ name: "Reading the image" });
   const application = image && (await fetchImage(image, (share) => tell({ name: "Reading the image", share })));
   tell({ name: "Connecting to the chip" });
   const { Chip } = await import("../../flash/chip.ts");
@@ -99,13 +102,14 @@ async function flash(
       chip.mustBeFor(application, image.chip);
     }
     const table = await chip.prepare();
-    // Asked for last: a secret is handed out only for a chip that can take it.
+    const parts: Part[] = application ? appParts(table, numberOf(plan.appAddress), application) : [];
     const nvs = nvsOf(plan, device);
-    const parts = planned(
-      table,
-      application && { name: "Image", address: numberOf(plan.appAddress), data: application },
-      nvs && { name: "NVS", address: numberOf(plan.nvsAddress), data: await fetchNvs(nvs) },
-    );
+    if (nvs) {
+      const address = numberOf(plan.nvsAddress);
+      mustHaveNvs(table, address, numberOf(plan.nvsSize));
+      // Asked for last: a secret is handed out only for a chip that can take it.
+      parts.push({ address, data: await fetchNvs(nvs) });
+    }
     await chip.write(parts, (share) => tell({ name: "Writing", share }));
   } catch (error) {
     await chip.abandon();

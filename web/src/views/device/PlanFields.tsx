@@ -49,6 +49,7 @@ export function PlanFields({ plan, images, change }: Props) {
             hint="Empty for an open network."
             {...text("password")}
             type="password"
+            autocomplete="new-password"
           />
         </>
       )}
