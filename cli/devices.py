@@ -10,15 +10,16 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import nvs, output, session
+from cli import output, session
 from cli.arguments import Device
-from shared import admin
+from shared import admin, nvs
 from shared.errors import ConflictError, InvalidInputError
 
 app = typer.Typer(help="The devices, their configuration and their provisioning packages.")
 config = typer.Typer(help="The configuration of a device.")
 app.add_typer(config, name="config")
 
+_NVS_SIZE: Final = f"{admin.DEFAULT_NVS_BYTES:#x}"
 _STDOUT = Path("-")
 _STDIN = Path("-")
 _MAX_PASSWORD_FILE_BYTES: Final = 1024
@@ -109,7 +110,7 @@ def provision(
     ] = PackageFormat.JSON,
     size: Annotated[
         str | None,
-        typer.Option(metavar="BYTES", help=f"The size of the NVS partition; {nvs.DEFAULT_SIZE} if not given."),
+        typer.Option(metavar="BYTES", help=f"The size of the NVS partition; {_NVS_SIZE} if not given."),
     ] = None,
     wifi_ssid: Annotated[str | None, typer.Option(metavar="NAME", help="A Wi-Fi network, for NVS or CSV.")] = None,
     # No option for the password itself: what stands on a command line, every user of the machine can read.
@@ -123,7 +124,7 @@ def provision(
     here = session.of(ctx)
     if size is not None and form is not PackageFormat.NVS:
         raise InvalidInputError("size: belongs to --format nvs only")
-    size_bytes = nvs.size_bytes(nvs.DEFAULT_SIZE if size is None else size)
+    size_bytes = admin.DEFAULT_NVS_BYTES if size is None else nvs.size_bytes(size)
     if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
         raise InvalidInputError("output: an image is nothing for a terminal; name a file")
     if target != _STDOUT and target.exists() and not force:

@@ -89,7 +89,7 @@ class Fleet:
     async def model(self, **fields: object) -> str:
         """Add a model of a new code and return the code."""
         code = f"m{uuid4().hex[:10]}"
-        await self.ask(admin.MODEL_ADD, code=code, chip="esp32", **fields)
+        await self.ask(admin.MODEL_ADD, **{"code": code, "chip": "esp32", **fields})
         return code
 
     async def device(self, model: str | None = None, *, tags: Sequence[str] = ()) -> Package:

@@ -34,6 +34,7 @@ def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> 
         desk.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
         desk.route(admin.IMAGE_LIST, images.list_page, group=GROUP),
         desk.route(admin.IMAGE_SHOW, images.show, group=GROUP),
+        desk.route(admin.IMAGE_READ, images.read, group=GROUP),
         desk.route(admin.IMAGE_RELEASE, images.release, group=GROUP),
         desk.route(admin.IMAGE_WITHDRAW, images.withdraw, group=GROUP),
         desk.route(admin.IMAGE_PIN, images.pin, group=GROUP),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 
 from services.firmware import db, image_db, library
 from services.firmware.domain import Uses
 from services.firmware.service import Firmware
 from shared import admin
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.requests import Caller
 from shared.schema import DeviceModel, FirmwareImage
 
@@ -39,6 +40,22 @@ class Images:
             delivering=uses.delivering,
             rollout=uses.rollout,
         )
+
+    async def read(self, caller: Caller, request: admin.ImageRead) -> admin.ImageBytes:
+        """Return some bytes of an image."""
+        image = await caller.session.get(FirmwareImage, request.sha256)
+        if image is None:
+            raise NotFoundError(f"sha256: there is no image {request.sha256}")
+        left = image.size_bytes - request.offset
+        if left <= 0:
+            raise InvalidInputError(
+                f"offset: must be less than the image's {image.size_bytes} bytes, is {request.offset}"
+            )
+        length = min(request.length, left)
+        data = await self.firmware.store.read(image.sha256, request.offset, length)
+        if len(data) != length:
+            raise NotFoundError(f"sha256: the stored image {image.sha256} is damaged: bytes are missing")
+        return admin.ImageBytes(data=base64.b64encode(data))
 
     async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
         """Make an image its model's image, also an older one than now."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.registry import db, domain, provisioning, versions
 from services.registry.service import Registry
-from shared import admin, crypto, names
+from shared import admin, crypto, names, nvs
 from shared.keycloak import Identity
 from shared.requests import Caller
 from shared.schema import Device, DeviceModel, Presence
@@ -103,6 +105,17 @@ class Devices:
         self.registry.outbox.tell(caller.session, "device/reissued", client_id)
         identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
         return self._package(device, identity)
+
+    async def nvs_image(self, caller: Caller, request: admin.DeviceNvs) -> admin.NvsImage:
+        """Hand out a device's package as an image of NVS, with a Wi-Fi network if one is named."""
+        wifi = provisioning.wifi(request)
+        package = await self.provision(caller, request)
+        image = await asyncio.to_thread(nvs.image, nvs.rows(package, wifi), size_bytes=request.size_bytes)
+        return admin.NvsImage(
+            client_id=package.client_id,
+            secret_generation=package.secret_generation,
+            data=base64.b64encode(image),
+        )
 
     async def provision(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
         """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""

@@ -61,6 +61,7 @@ def routes(registry: Registry, desk: Desk) -> list[Route]:
         desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
         desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
         desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
+        desk.route(admin.DEVICE_NVS, devices.nvs_image, group=GROUP),
         desk.route(admin.CONFIG_SET, configs.set, group=GROUP),
         desk.route(admin.CONFIG_GET, configs.get, group=GROUP),
         desk.route(admin.CONFIG_HISTORY, configs.history, group=GROUP),

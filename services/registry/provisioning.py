@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from shared import admin
 from shared.admin import Package
+from shared.errors import InvalidInputError
 from shared.keycloak import Identity
+from shared.nvs import Wifi
 from shared.settings import RegistrySettings
 
 
@@ -20,6 +23,15 @@ def package(identity: Identity, *, device_key: str, token_url: str, settings: Re
         mqtt_tls=settings.device_mqtt_tls,
         ca_certificate=ca_certificate(settings),
     )
+
+
+def wifi(request: admin.DeviceNvs) -> Wifi | None:
+    """Return the network that a request names, if any, or raise InvalidInputError."""
+    if request.wifi_ssid is not None:
+        return Wifi(request.wifi_ssid, request.wifi_password)
+    if request.wifi_password:
+        raise InvalidInputError("wifi_password: needs wifi_ssid")
+    return None
 
 
 def ca_certificate(settings: RegistrySettings) -> str | None:

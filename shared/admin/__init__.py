@@ -10,6 +10,7 @@ from shared.admin.commands import *
 from shared.admin.configuration import *
 from shared.admin.devices import *
 from shared.admin.diagnostics import *
+from shared.admin.encoding import *
 from shared.admin.firmware import *
 from shared.admin.fleet import *
 from shared.admin.models import *

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
+from shared.admin.encoding import Base64
 from shared.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.admin.operation import Operation, Removed, Request, Result, Role
 from shared.messages import Count, Line
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
 RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
+NVS_PAGE_BYTES: Final = 0x1000
+MIN_NVS_BYTES: Final = 0x3000
+MAX_NVS_BYTES: Final = 0x4_0000
+DEFAULT_NVS_BYTES: Final = 0x6000
 
 
 class DeviceAdd(Request):
@@ -97,6 +102,27 @@ class Package(Result):
     ca_certificate: str | None
 
 
+class DeviceNvs(DeviceRef):
+    """Ask for the package as the image of an NVS partition of this size, a multiple of 4096.
+
+    With `wifi_ssid` the image also holds a Wi-Fi network. Its password is empty if it is open; nobody keeps it.
+    """
+
+    size_bytes: Annotated[int, Field(ge=MIN_NVS_BYTES, le=MAX_NVS_BYTES, multiple_of=NVS_PAGE_BYTES)] = (
+        DEFAULT_NVS_BYTES
+    )
+    wifi_ssid: str | None = None
+    wifi_password: Annotated[str, Field(repr=False)] = ""
+
+
+class NvsImage(Result):
+    """The image of an NVS partition that makes a machine this device; whoever holds it is the device."""
+
+    client_id: str
+    secret_generation: int
+    data: Annotated[Base64, Field(repr=False)]
+
+
 DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView, role=Role.OPERATOR)
 DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False, role=Role.VIEWER)
 DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False, role=Role.VIEWER)
@@ -104,3 +130,4 @@ DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceVi
 DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
 DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, once=False)
 DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
+DEVICE_NVS = Operation("registry", "device", "nvs", DeviceNvs, NvsImage, once=False)

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, EncodedBytes, EncoderProtocol, Field
+from pydantic import AwareDatetime, Field
 
+from shared.admin.encoding import Base64
 from shared.admin.models import MAX_IMAGE_BYTES
 from shared.admin.names import ModelCode, PageSize
 from shared.admin.operation import Operation, Removed, Request, Result, Role
 from shared.image_signature import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from shared.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
-
-
-class StrictBase64(EncoderProtocol):
-    """Base64 as RFC 4648 has it; pydantic's own drops every character that does not belong to it."""
-
-    @classmethod
-    def decode(cls, data: bytes) -> bytes:
-        """Return the bytes, or raise ValueError."""
-        try:
-            decoded = base64.b64decode(data, validate=True)
-        except binascii.Error:
-            decoded = None
-        if decoded is None or base64.b64encode(decoded) != data:
-            raise ValueError("must be base64 with its padding and nothing else")
-        return decoded
-
-    @classmethod
-    def encode(cls, value: bytes) -> bytes:
-        """Return it as base64."""
-        return base64.b64encode(value)
-
-    @classmethod
-    def get_json_format(cls) -> str:
-        """Return the name of the format in a JSON Schema."""
-        return "base64"
-
-
-Base64 = Annotated[bytes, EncodedBytes(encoder=StrictBase64)]
 
 
 class UploadBegin(Request):
@@ -121,6 +92,26 @@ class ImageDetails(ImageView):
     rollout: int | None = None
 
 
+MAX_IMAGE_PIECE_BYTES: Final = 128 * 1024
+
+
+class ImageRead(Request):
+    """Ask for some bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
+
+    The image is named by its hash, so that two pieces are always of the same image.
+    """
+
+    sha256: Sha256
+    offset: Count = 0
+    length: Annotated[int, Field(ge=1, le=MAX_IMAGE_PIECE_BYTES)] = MAX_IMAGE_PIECE_BYTES
+
+
+class ImageBytes(Result):
+    """Some bytes of an image."""
+
+    data: Annotated[Base64, Field(repr=False)]
+
+
 class ImageList(Request):
     """Ask for a page of the images of a model, or of all; `after` is the `next` of the page before."""
 
@@ -189,6 +180,7 @@ UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, o
 UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView, role=Role.OPERATOR)
 IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False, role=Role.VIEWER)
 IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False, role=Role.VIEWER)
+IMAGE_READ = Operation("firmware", "image", "read", ImageRead, ImageBytes, once=False, role=Role.OPERATOR)
 IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView, role=Role.OPERATOR)
 IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed, role=Role.OPERATOR)
 IMAGE_PIN = Operation("firmware", "image", "pin", ImageRef, ImageView, role=Role.OPERATOR)

@@ -6,8 +6,10 @@ import json
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import pytest
 from playwright.async_api import Page, expect
 
+from cli.client import AnswerError
 from device.options import Done, Hooks
 from shared import admin, messages, topics
 from tests.credentials import account_client
@@ -65,6 +67,34 @@ async def test_a_device_is_added_and_found(page: Page, fleet: Fleet) -> None:
     await expect(page.get_by_role("table", name="Devices").get_by_role("row")).to_have_count(2)
     await page.get_by_role("link", name="kitchen-light").click()
     await expect(page.get_by_role("heading", name="kitchen-light")).to_be_visible()
+
+
+async def test_a_device_is_renamed_tagged_and_removed_after_a_question(page: Page, fleet: Fleet) -> None:
+    package = await fleet.device(tags=["old"])
+    await go(page, f"device/{package.client_id}")
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Edit device")
+    await expect(dialog.get_by_label("Tags")).to_have_value("old")
+    await dialog.get_by_label("Name").fill("hall-light")
+    await dialog.get_by_label("Tags").fill("hall two words!")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("tags")
+    await dialog.get_by_label("Tags").fill("hall, upstairs")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", name="hall-light")).to_be_visible()
+    view = await fleet.show(package)
+    assert (view.name, view.tags) == ("hall-light", ["hall", "upstairs"])
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await dialog.get_by_role("button", name="Remove device").click()
+    question = page.get_by_role("dialog", name="Remove the device?")
+    await question.get_by_role("button", name="Keep it").click()
+    await expect(question).to_have_count(0)
+    await page.get_by_role("button", name="Edit", exact=True).click()
+    await dialog.get_by_role("button", name="Remove device").click()
+    await question.get_by_role("button", name="Remove for good").click()
+    await expect(page.get_by_role("heading", name="Devices")).to_be_visible()
+    with pytest.raises(AnswerError, match="no device"):
+        await fleet.show(package)
 
 
 async def test_a_configuration_that_breaks_the_schema_is_refused_at_its_field_and_then_put_right(

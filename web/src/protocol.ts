@@ -426,6 +426,18 @@ export interface DeviceList {
   limit?: number;
 }
 
+/**
+ * Ask for the package as the image of an NVS partition of this size, a multiple of 4096.
+ *
+ * With `wifi_ssid` the image also holds a Wi-Fi network. Its password is empty if it is open; nobody keeps it.
+ */
+export interface DeviceNvs {
+  device: string;
+  size_bytes?: number;
+  wifi_ssid?: string | null;
+  wifi_password?: string;
+}
+
 /** Name one device. */
 export interface DeviceRef {
   device: string;
@@ -499,6 +511,11 @@ export interface FleetView {
   versions: RunningVersion[];
 }
 
+/** Some bytes of an image. */
+export interface ImageBytes {
+  data: string;
+}
+
 /** A stored image, by whom it was uploaded, and how many devices run it or are fetching it. */
 export interface ImageDetails {
   sha256: string;
@@ -526,6 +543,17 @@ export interface ImageList {
   model?: string | null;
   after?: string | null;
   limit?: number;
+}
+
+/**
+ * Ask for some bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
+ *
+ * The image is named by its hash, so that two pieces are always of the same image.
+ */
+export interface ImageRead {
+  sha256: string;
+  offset?: number;
+  length?: number;
 }
 
 /** Name one image: a model has one of each version. */
@@ -746,6 +774,13 @@ export interface Named {
 
 /** A request without parameters. */
 export type Nothing = Record<never, never>;
+
+/** The image of an NVS partition that makes a machine this device; whoever holds it is the device. */
+export interface NvsImage {
+  client_id: string;
+  secret_generation: number;
+  data: string;
+}
 
 /** All that a new device needs to come online; whoever holds it is the device. */
 export interface Package {
@@ -1139,6 +1174,7 @@ export const COREDUMP_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "fi
 export const COREDUMP_SHOW: Operation<CoreDumpRef, CoreDumpView> = { service: "firmware", noun: "coredump", verb: "show" };
 export const DEVICE_ADD: Operation<DeviceAdd, DeviceView> = { service: "registry", noun: "device", verb: "add" };
 export const DEVICE_LIST: Operation<DeviceList, Devices> = { service: "registry", noun: "device", verb: "list" };
+export const DEVICE_NVS: Operation<DeviceNvs, NvsImage> = { service: "registry", noun: "device", verb: "nvs" };
 export const DEVICE_PROVISION: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "provision" };
 export const DEVICE_REISSUE: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "reissue" };
 export const DEVICE_REMOVE: Operation<DeviceRef, Removed> = { service: "registry", noun: "device", verb: "remove" };
@@ -1150,6 +1186,7 @@ export const FLEET_SHOW: Operation<Nothing, FleetView> = { service: "registry", 
 export const IMAGE_DELETE: Operation<ImageRef, Removed> = { service: "firmware", noun: "image", verb: "delete" };
 export const IMAGE_LIST: Operation<ImageList, Images> = { service: "firmware", noun: "image", verb: "list" };
 export const IMAGE_PIN: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "pin" };
+export const IMAGE_READ: Operation<ImageRead, ImageBytes> = { service: "firmware", noun: "image", verb: "read" };
 export const IMAGE_RELEASE: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "release" };
 export const IMAGE_SHOW: Operation<ImageRef, ImageDetails> = { service: "firmware", noun: "image", verb: "show" };
 export const IMAGE_UNPIN: Operation<ImageRef, ImageView> = { service: "firmware", noun: "image", verb: "unpin" };

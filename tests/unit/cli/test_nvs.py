@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli import devices, main, nvs
-from shared import admin
+from cli import devices, main
+from shared import admin, nvs
 from shared.errors import InvalidInputError
-from tests.unit.cli import fakes, nvs_reader
+from tests import nvs_reader
+from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 
 SIZE = 0x6000
@@ -69,7 +70,7 @@ def test_an_image_holds_the_package_in_one_namespace() -> None:
 
 def test_an_image_of_the_least_size_holds_wifi_and_a_certificate() -> None:
     entries = nvs.rows(package(ca_certificate=certificate(2000)), nvs.Wifi("home", PASSWORD))
-    image = nvs.image(entries, size_bytes=nvs.MIN_SIZE_BYTES)
+    image = nvs.image(entries, size_bytes=admin.MIN_NVS_BYTES)
     wifi = {"wifi_ssid": "home", "wifi_pass": PASSWORD}
     assert nvs_reader.read(image)["mdm"] == {**BASE, **wifi, "ca_cert": certificate(2000)}
 

@@ -27,6 +27,11 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString()} ${count === 1 ? one : many}`;
 }
 
+/** What is separated by spaces or commas. */
+export function words(text: string): string[] {
+  return text.split(/[\s,]+/).filter(Boolean);
+}
+
 /** A value as people read it. */
 export function show(value: Json | undefined): string {
   if (value === null || value === undefined || value === "") {

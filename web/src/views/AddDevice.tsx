@@ -3,11 +3,12 @@ import { useState } from "preact/hooks";
 import { Answered, Dialog, Notice } from "../components/basics.tsx";
 import { Outcome, SelectField, TextField } from "../components/fields.tsx";
 import { href } from "../lib/router.ts";
+import { words } from "../lib/text.ts";
 import { DEVICE_ADD, MODEL_LIST, type DeviceView, type ModelView } from "../protocol.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
-import { PackageButton } from "./device/Setup.tsx";
+import { PackageButton } from "./device/Secret.tsx";
 
 export function AddDevice({ close }: { close: () => void }) {
   const models = useQuery("models", () => ask(MODEL_LIST, {}));
@@ -40,9 +41,7 @@ function Form({ models, onAdded }: { models: readonly ModelView[]; onAdded: (dev
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
     const text = (name: string) => (form.get(name) as string).trim();
-    const tags = text("tags")
-      .split(/[\s,]+/)
-      .filter(Boolean);
+    const tags = words(text("tags"));
     void action.run(async () => {
       onAdded(await ask(DEVICE_ADD, { model: text("model"), name: text("name"), tags }));
       return undefined;

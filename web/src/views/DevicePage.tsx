@@ -1,3 +1,5 @@
+import { useState } from "preact/hooks";
+
 import { Ago, Answered, Badge, Facts } from "../components/basics.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
@@ -8,6 +10,7 @@ import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
 import { Commands } from "./device/Commands.tsx";
 import { Configuration } from "./device/Configuration.tsx";
+import { EditDevice } from "./device/EditDevice.tsx";
 import { History } from "./device/History.tsx";
 import { Log } from "./device/Log.tsx";
 import { RotationHistory } from "./device/RotationHistory.tsx";
@@ -59,7 +62,7 @@ function Tab({ device, tab }: { device: DeviceView; tab: string }) {
     case "rotations":
       return <RotationHistory device={clientId} />;
     case "setup":
-      return <Setup device={clientId} />;
+      return <Setup device={device} />;
     default:
       return <Configuration device={clientId} model={device.model} version={device.config_version} />;
   }
@@ -67,6 +70,7 @@ function Tab({ device, tab }: { device: DeviceView; tab: string }) {
 
 function Head({ device }: { device: DeviceView }) {
   const action = useAction();
+  const [editing, setEditing] = useState(false);
   const id = device.client_id;
   const rotate = () =>
     action.run(async () => {
@@ -92,6 +96,9 @@ function Head({ device }: { device: DeviceView }) {
           {device.name || id}
           <small>{device.name && id}</small>
         </h1>
+        <button type="button" onClick={() => setEditing(true)}>
+          Edit
+        </button>
         <button type="button" disabled={action.busy || !device.enabled} onClick={rotate}>
           Rotate secret
         </button>
@@ -99,6 +106,7 @@ function Head({ device }: { device: DeviceView }) {
           {device.enabled ? "Disable" : "Enable"}
         </button>
       </div>
+      {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />
       <Facts facts={factsOf(device)} />
     </>

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 
 import { Answered, Dialog, Notice } from "../components/basics.tsx";
 import { Outcome, SelectField, TextField } from "../components/fields.tsx";
-import { plural } from "../lib/text.ts";
+import { plural, words } from "../lib/text.ts";
 import {
   IMAGE_LIST,
   ROLLOUT_PREFLIGHT,
@@ -120,17 +120,13 @@ function Findings({ findings }: { findings: RolloutFindings }) {
 }
 
 function wantedOf(form: FormData, images: readonly ImageView[]): RolloutStart {
-  const words = (name: string) =>
-    text(form, name)
-      .split(/[\s,]+/)
-      .filter(Boolean);
   const image = images.find(({ sha256 }) => sha256 === text(form, "image"));
   return {
     model: image?.model ?? "",
     version: image?.version ?? "",
-    tags: words("tags"),
+    tags: words(text(form, "tags")),
     plan: {
-      waves: words("waves"),
+      waves: words(text(form, "waves")),
       failure_limit: text(form, "failure_limit"),
       soak_s: Number(text(form, "soak_s")),
     },

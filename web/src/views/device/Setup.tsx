@@ -1,44 +1,55 @@
-import { Panel } from "../../components/basics.tsx";
-import { Outcome } from "../../components/fields.tsx";
-import { DEVICE_PROVISION } from "../../protocol.ts";
-import { useAction } from "../../state/action.ts";
+import { useState } from "preact/hooks";
+
+import { Answered, Notice } from "../../components/basics.tsx";
+import { DEFAULT_PLAN, type Plan } from "../../flash/plan.ts";
+import { IMAGE_LIST, type DeviceView, type ImageView } from "../../protocol.ts";
+import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
+import { Files } from "./Files.tsx";
+import { Flash } from "./Flash.tsx";
+import { PlanFields } from "./PlanFields.tsx";
+import { Secret } from "./Secret.tsx";
 
-/** How a machine becomes this device. */
-export function Setup({ device }: { device: string }) {
-  return (
-    <Panel title="Set up the machine">
-      <p>
-        The package holds the device's secret: whoever has it is the device. For an ESP32,{" "}
-        <code>mdm device provision {device} --output FILE --format nvs</code> writes it as an image for flash, with
-        the Wi-Fi's name and password.
-      </p>
-      <PackageButton device={device} />
-    </Panel>
+/** How a machine becomes this device: flashed from here, or with files, or with its package. */
+export function Setup({ device }: { device: DeviceView }) {
+  const images = useQuery(
+    `images of ${device.model}`,
+    () => ask(IMAGE_LIST, { model: device.model }),
+    ({ noun }) => noun === "firmware",
   );
-}
-
-export function PackageButton({ device }: { device: string }) {
-  const action = useAction();
-  const download = () =>
-    action.run(async () => {
-      const found = await ask(DEVICE_PROVISION, { device });
-      save(`${device}.json`, `${JSON.stringify(found, null, 2)}\n`);
-      return "The package is saved. Keep it as safe as a password.";
-    });
   return (
     <>
-      <button type="button" disabled={action.busy} onClick={download}>
-        Download package
-      </button>
-      <Outcome action={action} />
+      {device.last_seen_at && (
+        <Notice tone="warn">
+          A machine is this device already. Flash that one; if it is to be another machine, renew the secret first,
+          or both are taken for this device.
+        </Notice>
+      )}
+      <Answered query={images}>{(found) => <Ways device={device} images={found.images} />}</Answered>
+      <Secret device={device.client_id} />
     </>
   );
 }
 
-function save(name: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
-  const link = Object.assign(document.createElement("a"), { href: url, download: name });
-  link.click();
-  URL.revokeObjectURL(url);
+function Ways({ device, images }: { device: DeviceView; images: readonly ImageView[] }) {
+  const [plan, setPlan] = useState<Plan>({
+    ...DEFAULT_PLAN,
+    image: images.find(({ current }) => current)?.sha256 ?? "",
+  });
+  const image = images.find(({ sha256 }) => sha256 === plan.image);
+  const fields = <PlanFields plan={plan} images={images} change={(part) => setPlan({ ...plan, ...part })} />;
+  const hasSerial = "serial" in navigator;
+  return (
+    <>
+      {hasSerial ? (
+        <Flash device={device.client_id} plan={plan} image={image} fields={fields} />
+      ) : (
+        <Notice tone="warn">
+          This browser can not flash: it has no Web Serial. Chrome, Edge and Opera on a computer have it, on pages
+          that come over HTTPS. Here are the files, and the command that flashes them.
+        </Notice>
+      )}
+      <Files device={device.client_id} plan={plan} image={image} fields={hasSerial ? undefined : fields} />
+    </>
+  );
 }

@@ -5,7 +5,6 @@ Format: https://docs.espressif.com/projects/esp-idf/en/stable/esp32/api-referenc
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 from collections.abc import Sequence
@@ -16,10 +15,7 @@ from shared import admin
 from shared.errors import InvalidInputError
 
 NAMESPACE: Final = "mdm"
-PAGE_BYTES: Final = 0x1000
-MIN_SIZE_BYTES: Final = 0x3000
 MAX_SIZE_BYTES: Final = 0x100_0000
-DEFAULT_SIZE: Final = "0x6000"
 # The generator names 4000 bytes as its limit, but its own check of a page's room takes no string of more than 124
 # entries of 32 bytes, of which the last byte is a NUL.
 MAX_STRING_BYTES: Final = 124 * 32 - 1
@@ -67,10 +63,9 @@ def size_bytes(text: str) -> int:
         size = int(text, 0)
     except ValueError:
         size = 0
-    if size % PAGE_BYTES or not MIN_SIZE_BYTES <= size <= MAX_SIZE_BYTES:
-        raise InvalidInputError(
-            f"size: must be a multiple of {PAGE_BYTES:#x} from {MIN_SIZE_BYTES:#x} to {MAX_SIZE_BYTES:#x}"
-        )
+    page, least = admin.NVS_PAGE_BYTES, admin.MIN_NVS_BYTES
+    if size % page or not least <= size <= MAX_SIZE_BYTES:
+        raise InvalidInputError(f"size: must be a multiple of {page:#x} from {least:#x} to {MAX_SIZE_BYTES:#x}")
     return size
 
 
@@ -113,20 +108,19 @@ def csv_text(entries: Sequence[Row]) -> str:
 def image(entries: Sequence[Row], *, size_bytes: int) -> bytes:
     """Return a partition image, format version 2; raise InvalidInputError when the partition is too small.
 
-    It is made in memory: a secret never lies in a file that is not asked for, and nothing is printed.
+    It is made in memory: a secret never lies in a file that is not asked for.
     """
-    # Here and not above: it loads a command line of its own, for which no other command should wait.
+    # Here and not above: it loads a command line of its own, for which nobody else should wait.
     from esp_idf_nvs_partition_gen import nvs_partition_gen as generator  # type: ignore[import-untyped]  # noqa: PLC0415
 
     result = io.BytesIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            # The generator adds the page that NVS keeps free.
-            nvs = generator.nvs_open(result, size_bytes - PAGE_BYTES, generator.Page.VERSION2)
-            generator.write_entry(nvs, NAMESPACE, "namespace", "", "")
-            for row in entries:
-                generator.write_entry(nvs, row.key, "data", row.encoding, row.value)
-            generator.nvs_close(nvs)
+        # The generator adds the page that NVS keeps free.
+        nvs = generator.nvs_open(result, size_bytes - admin.NVS_PAGE_BYTES, generator.Page.VERSION2)
+        generator.write_entry(nvs, NAMESPACE, "namespace", "", "")
+        for row in entries:
+            generator.write_entry(nvs, row.key, "data", row.encoding, row.value)
+        generator.nvs_close(nvs)
     except generator.InsufficientSizeError:
         raise InvalidInputError(f"size: {size_bytes:#x} bytes are too few for this package") from None
     return result.getvalue()

@@ -1,0 +1,97 @@
+/** Where ESP-IDF's tools put the partition table, and how long it is at most. */
+export const TABLE_OFFSET = 0x8000;
+export const TABLE_BYTES = 0xc00;
+
+const ENTRY_BYTES = 32;
+const ENTRY_MAGIC = 0x50aa;
+const APP = 0x00;
+const DATA = 0x01;
+const FACTORY = 0x00;
+const FIRST_SLOT = 0x10;
+const OTA_DATA = 0x00;
+const NVS = 0x02;
+
+export interface Partition {
+  readonly name: string;
+  readonly type: number;
+  readonly subtype: number;
+  readonly offset: number;
+  readonly size: number;
+}
+
+export interface Part {
+  readonly address: number;
+  readonly data: Uint8Array;
+}
+
+/** The entries of a partition table, up to its end; throws an Error if there are none. Source: gen_esp32part.py. */
+export function parseTable(table: Uint8Array): Partition[] {
+  const view = new DataView(table.buffer, table.byteOffset, table.byteLength);
+  const found: Partition[] = [];
+  for (let at = 0; at + ENTRY_BYTES <= table.length; at += ENTRY_BYTES) {
+    if (view.getUint16(at, true) !== ENTRY_MAGIC) {
+      break;
+    }
+    const [name = ""] = new TextDecoder().decode(table.subarray(at + 12, at + 28)).split("\0");
+    found.push({
+      name,
+      type: view.getUint8(at + 2),
+      subtype: view.getUint8(at + 3),
+      offset: view.getUint32(at + 4, true),
+      size: view.getUint32(at + 8, true),
+    });
+  }
+  if (found.length === 0) {
+    throw new Error(
+      `The chip has no partition table at ${hex(TABLE_OFFSET)}. Flash the bootloader and the partition table of your project once, such as with idf.py flash, and come back.`,
+    );
+  }
+  return found;
+}
+
+/**
+ * What is to be written so that the chip starts an image at an address; throws an Error where its table disagrees.
+ *
+ * A chip that was updated over the air remembers which image to start: that is made blank.
+ */
+export function appParts(table: readonly Partition[], address: number, image: Uint8Array): Part[] {
+  const apps = table.filter(({ type }) => type === APP);
+  const first =
+    apps.find(({ subtype }) => subtype === FACTORY) ?? apps.find(({ subtype }) => subtype === FIRST_SLOT);
+  if (first?.offset !== address) {
+    throw new Error(
+      `The chip starts the app at ${first ? hex(first.offset) : "no address"}, not at ${hex(address)}: its partition table has ${listed(apps)}. Set the app's address to that.`,
+    );
+  }
+  if (first.size < image.length) {
+    throw new Error(
+      `The image has ${image.length} bytes, and the chip's app partition ${first.name} only ${first.size}.`,
+    );
+  }
+  const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
+  return [
+    { address, data: image },
+    ...choices.map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) })),
+  ];
+}
+
+/** Throws an Error unless the table has exactly this NVS: old pages behind a shorter one would be taken as part of it. */
+export function mustHaveNvs(table: readonly Partition[], address: number, sizeBytes: number): void {
+  const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
+  if (!stores.some(({ offset, size }) => offset === address && size === sizeBytes)) {
+    throw new Error(
+      `The chip's partition table has no NVS at ${hex(address)} with ${hex(sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size to that.`,
+    );
+  }
+}
+
+export function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+function listed(partitions: readonly Partition[]): string {
+  return (
+    partitions.map(({ name, offset, size }) => `${name} at ${hex(offset)} (${hex(size)} bytes)`).join(", ") ||
+    "none"
+  );
+}

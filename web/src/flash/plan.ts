@@ -1,0 +1,67 @@
+import type { DeviceNvs } from "../protocol.ts";
+import { hex } from "./partitions.ts";
+
+const PAGE_BYTES = 0x1000;
+const MIN_NVS_BYTES = 0x3000;
+const MAX_NVS_BYTES = 0x4_0000;
+
+/** What is to be flashed, as it is typed; addresses and sizes are decimal or begin with 0x. */
+export interface Plan {
+  /** The SHA-256 of an image, or nothing to leave the application as it is. */
+  readonly image: string;
+  readonly provision: boolean;
+  readonly ssid: string;
+  readonly password: string;
+  readonly appAddress: string;
+  readonly nvsAddress: string;
+  readonly nvsSize: string;
+  readonly baudRate: string;
+}
+
+/** Where ESP-IDF's own partition tables have the application and NVS. */
+export const DEFAULT_PLAN: Plan = {
+  image: "",
+  provision: true,
+  ssid: "",
+  password: "",
+  appAddress: "0x10000",
+  nvsAddress: "0x9000",
+  nvsSize: "0x6000",
+  baudRate: "460800",
+};
+
+export const BAUD_RATES = ["115200", "230400", "460800", "921600"] as const;
+
+/** The rule that a field of the plan breaks, by its name. */
+export function problemsOf({ appAddress, nvsAddress, nvsSize }: Plan): Partial<Record<keyof Plan, string>> {
+  const size = numberOf(nvsSize);
+  return {
+    ...addressProblem("appAddress", appAddress),
+    ...addressProblem("nvsAddress", nvsAddress),
+    ...(size % PAGE_BYTES !== 0 || size < MIN_NVS_BYTES || size > MAX_NVS_BYTES
+      ? { nvsSize: `A multiple of ${hex(PAGE_BYTES)} from ${hex(MIN_NVS_BYTES)} to ${hex(MAX_NVS_BYTES)}.` }
+      : {}),
+  };
+}
+
+/** Whether there is something to flash, and no field breaks a rule. */
+export function isRight(plan: Plan): boolean {
+  return (plan.image !== "" || plan.provision) && Object.keys(problemsOf(plan)).length === 0;
+}
+
+/** The request for the NVS image that a plan wants, if it wants one. */
+export function nvsOf(plan: Plan, device: string): DeviceNvs | undefined {
+  if (!plan.provision) {
+    return undefined;
+  }
+  const wifi = { wifi_ssid: plan.ssid, wifi_password: plan.password };
+  return { device, size_bytes: numberOf(plan.nvsSize), ...(plan.ssid || plan.password ? wifi : {}) };
+}
+
+export function numberOf(text: string): number {
+  return /^(0x[0-9a-f]+|[0-9]+)$/i.test(text.trim()) ? Number(text) : NaN;
+}
+
+function addressProblem(name: keyof Plan, text: string): Partial<Record<keyof Plan, string>> {
+  return numberOf(text) % PAGE_BYTES === 0 ? {} : { [name]: `A multiple of ${hex(PAGE_BYTES)}, such as 0x10000.` };
+}

@@ -1,0 +1,76 @@
+import type { ComponentChildren } from "preact";
+
+import { Panel } from "../../components/basics.tsx";
+import { Outcome } from "../../components/fields.tsx";
+import { esptoolCommand, fetchImage, fetchNvs, imageName, nvsName, save } from "../../flash/files.ts";
+import { isRight, numberOf, nvsOf, type Plan } from "../../flash/plan.ts";
+import type { ImageView } from "../../protocol.ts";
+import { useAction } from "../../state/action.ts";
+
+interface Props {
+  readonly device: string;
+  readonly plan: Plan;
+  readonly image: ImageView | undefined;
+  /** The plan's fields, where this is the only way. */
+  readonly fields?: ComponentChildren;
+}
+
+/** The files of a plan, and the command that flashes them. */
+export function Files({ fields, ...props }: Props) {
+  return fields === undefined ? (
+    <details class="panel">
+      <summary>Flash with esptool instead</summary>
+      <Ways {...props} />
+    </details>
+  ) : (
+    <Panel title="Flash with esptool">
+      {fields}
+      <Ways {...props} />
+    </Panel>
+  );
+}
+
+function Ways({ device, plan, image }: Omit<Props, "fields">) {
+  const action = useAction();
+  const nvs = nvsOf(plan, device);
+  const files = [
+    ...(image ? [{ name: imageName(image), address: numberOf(plan.appAddress) }] : []),
+    ...(nvs ? [{ name: nvsName(device), address: numberOf(plan.nvsAddress) }] : []),
+  ];
+  const saveAs = (name: string, bytes: () => Promise<Uint8Array>) =>
+    action.run(async () => {
+      save(name, await bytes());
+      return `${name} is saved.`;
+    });
+  return (
+    <div class="grid">
+      <p class="buttons">
+        {image && (
+          <button
+            type="button"
+            disabled={action.busy}
+            onClick={() => saveAs(imageName(image), () => fetchImage(image, () => undefined))}
+          >
+            Download image
+          </button>
+        )}
+        {nvs && (
+          <button
+            type="button"
+            disabled={action.busy || !isRight(plan)}
+            onClick={() => saveAs(nvsName(device), () => fetchNvs(nvs))}
+          >
+            Download NVS image
+          </button>
+        )}
+      </p>
+      {files.length > 0 && isRight(plan) && (
+        <pre class="command">
+          <code>{esptoolCommand(image?.chip, numberOf(plan.baudRate), files)}</code>
+        </pre>
+      )}
+      {nvs && <p>The NVS image holds the device&apos;s secret: delete it after flashing.</p>}
+      <Outcome action={action} />
+    </div>
+  );
+}
