@@ -23,7 +23,7 @@ from device.rotation import Slot
 from shared import messages, topics
 from shared.admin import ClaimPackage, Package
 from shared.errors import FleetError, InvalidInputError, UnavailableError
-from shared.mqtt_client import TCP_NODELAY
+from shared.mqtt_client import TCP_NODELAY, Client
 
 # MQTT 3.1.1 section 3.2.2.3: 4 and 5; MQTT 5 section 3.2.2.2: 0x86 and 0x87.
 _REFUSED: Final = frozenset({4, 5, 0x86, 0x87})
@@ -108,7 +108,7 @@ def claim_login(package: ClaimPackage, uid: str) -> Login:
 class Link:
     """A connection that is logged in; made by `connect`, ended by `close` or `drop`."""
 
-    def __init__(self, client: aiomqtt.Client, answer_timeout_s: float) -> None:
+    def __init__(self, client: Client, answer_timeout_s: float) -> None:
         self._client = client
         self._client._client.manual_ack_set(on=True)  # noqa: SLF001 - aiomqtt has no way to say when
         self._answer_timeout_s = answer_timeout_s
@@ -195,6 +195,9 @@ class Link:
         """Close the socket without a word, as a power cut does; do nothing when it is closed."""
         # Neither library has a public way to leave without DISCONNECT, which would suppress the will.
         self._client._client._sock_close()  # noqa: SLF001
+        disconnected = self._client._disconnected  # noqa: SLF001 - asyncio complains of errors that nobody looks at
+        if disconnected.done():
+            disconnected.exception()
 
     def _abandon(self, entering: asyncio.Future[Any]) -> None:
         if not entering.cancelled():
@@ -202,8 +205,8 @@ class Link:
         self.drop()
 
 
-def _client(login: Login, options: Options, tls: ssl.SSLContext | None) -> aiomqtt.Client:
-    return aiomqtt.Client(
+def _client(login: Login, options: Options, tls: ssl.SSLContext | None) -> Client:
+    return Client(
         login.host,
         login.port,
         identifier=login.client_id,
