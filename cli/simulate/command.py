@@ -70,8 +70,13 @@ def simulate(
     configurations, rotations, images and commands as the reference device does. The same devices fail each time.
     """
     here = session.of(ctx)
+    if (devices is None) != remove:
+        raise InvalidInputError("devices: either --devices or --remove must be given")
+    shares = {"silent": silent, "slow": slow, "rolled_back": rolled_back, "wrong_proof": wrong_proof}
+    percents = {fate: fates.percent(shares[fate.field], field=fate.field) for fate in Fate}
+    fates.check(percents)
     folder = state or _default_state(here.profile)
-    if remove:
+    if devices is None:
         lifecycle.sure(f"remove all devices of {model} with the tag {stock.TAG} for good?", yes=yes)
         removed = here.run(lambda it: stock.remove(it, model, folder, timeout_s=here.timeout_s))
         if here.as_json:
@@ -79,11 +84,6 @@ def simulate(
         else:
             output.print_facts({"removed": len(removed)})
         return
-    if devices is None:
-        raise InvalidInputError("devices: must be given, or --remove")
-    shares = {"silent": silent, "slow": slow, "rolled_back": rolled_back, "wrong_proof": wrong_proof}
-    percents = {fate: fates.percent(shares[fate.field], field=fate.field) for fate in Fate}
-    fates.check(percents)
     life.allow_files(devices)
     # Thousands of devices tell their steps; what matters is counted.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

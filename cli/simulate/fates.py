@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Final, Literal
 from uuid import UUID
 
@@ -43,7 +44,7 @@ def allot(client_ids: Collection[str], percents: Mapping[Fate, float]) -> dict[s
     failing: dict[str, Fate] = {}
     for fate, share in percents.items():
         count = max(1, round(len(client_ids) * share / _ALL)) if share else 0
-        failing |= {client_id: fate for client_id, _ in zip(order, range(count), strict=False)}
+        failing |= dict.fromkeys(islice(order, count), fate)
     return failing
 
 

@@ -19,9 +19,9 @@ from cli.simulate import life, stock
 from shared import admin
 from tests import stack, system
 from tests.fleet import Fleet
+from tests.simulator import Simulator, simulating
 from tests.soak import measure
 from tests.soak.measure import Series
-from tests.soak.simulator import Simulator, simulating
 from tests.soak.work import Work
 from tests.system import SERVICES, System
 from tests.witness import Witness

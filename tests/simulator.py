@@ -19,9 +19,10 @@ _LINE_BYTES = 1024 * 1024
 
 @dataclass(slots=True)
 class Simulator:
-    """A running simulator; `counts` are its last line."""
+    """A running simulator with its files in `folder`; `counts` are its last line."""
 
     process: asyncio.subprocess.Process
+    folder: Path
     counts: dict[str, Any] = field(default_factory=dict)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -54,13 +55,14 @@ async def simulating(system: System, folder: Path, *options: object) -> AsyncIte
     """Run `mdm simulate` with its state in `folder` until the block ends."""
     profile = folder / "profile.toml"
     system.profile.save(profile)
+    state = folder / "simulated"
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("mdm"),
-        *map(str, ("--json", "--profile", profile, "simulate", "--state", folder / "simulated", *options)),
+        *map(str, ("--json", "--profile", profile, "simulate", "--state", state, *options)),
         stdout=asyncio.subprocess.PIPE,
         limit=_LINE_BYTES,
     )
-    simulator = Simulator(process)
+    simulator = Simulator(process, state)
     reading = asyncio.create_task(simulator.read(), name="simulator")
     try:
         yield simulator
