@@ -11,7 +11,7 @@ from typing import Final
 
 from cli.simulate import fates
 from cli.simulate.tally import Fate, Tally
-from device import image_builder
+from device import durable, image_builder
 from device.agent import Agent
 from device.options import Options
 from shared.admin import ModelView, Package
@@ -53,6 +53,7 @@ class Crowd:
 
     async def live(self, stop: asyncio.Event) -> None:
         """Start the devices one after the other and let them live until `stop`; each then says goodbye."""
+        durable.WAITS.set(False)
         image = image_builder.build(version="1.0.0", project=self.model.code, chip=self.model.chip)
         began = asyncio.get_running_loop().time()
         agents: list[Agent] = []
