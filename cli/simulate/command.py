@@ -87,6 +87,7 @@ def simulate(
     life.allow_files(devices)
     # Thousands of devices tell their steps; what matters is counted.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("device.mqtt").setLevel(logging.CRITICAL)
     wish = _Wish(devices, model, percents, slow_s, per_second, minutes, folder)
     tally = here.run(lambda it: _simulate(it, wish, as_json=here.as_json, timeout_s=here.timeout_s))
     for client_id, reason in tally.broken.items():

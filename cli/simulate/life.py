@@ -20,6 +20,15 @@ from shared.errors import FleetError, InvalidInputError
 SPARE_FILES: Final = 256
 """For all that is no connection of a device: files of flash, which are open for a moment, and libraries."""
 _PATIENCE_S: Final = 60.0
+_KEEPALIVE_S: Final = 60
+
+
+async def over(stop: asyncio.Event, *, within_s: float) -> bool:
+    """Wait for `stop`, but no longer than this, and return whether it has come."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await stop.wait()
+    return stop.is_set()
 
 
 def allow_files(count: int) -> None:
@@ -42,7 +51,7 @@ def allow_files(count: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Devices of one model with their files in `folder`, `per_second` of which are started in a second."""
+    """Devices of one model with their files in `folder`, at most `per_second` of which are started in a second."""
 
     model: ModelView
     packages: Sequence[Package]
@@ -55,14 +64,10 @@ class Crowd:
         """Start the devices one after the other and let them live until `stop`; each then says goodbye."""
         durable.WAITS.set(False)
         image = image_builder.build(version="1.0.0", project=self.model.code, chip=self.model.chip)
-        began = asyncio.get_running_loop().time()
         agents: list[Agent] = []
         async with asyncio.TaskGroup() as tasks:
-            for number, package in enumerate(self.packages):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(began + number / self.per_second):
-                        await stop.wait()
-                if stop.is_set():
+            for package in self.packages:
+                if await over(stop, within_s=1 / self.per_second):
                     break
                 agent = self._agent(package, image)
                 agents.append(agent)
@@ -80,6 +85,7 @@ class Crowd:
             # Patient: many share one processor.
             answer_timeout_s=_PATIENCE_S,
             goodbye_s=_PATIENCE_S,
+            keepalive_s=_KEEPALIVE_S,
         )
         hooks = fates.hooks(fate, package.client_id, self.tally)
         return Agent(package, self.folder / package.client_id, options=options, hooks=hooks, image=image)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Final
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import output
+from cli.simulate import life
 from cli.simulate.tally import Tally
 
 PAUSE_S: Final = 1.0
@@ -29,12 +29,12 @@ async def show(tally: Tally, stop: asyncio.Event, *, as_json: bool) -> None:
             if now != before:
                 output.print_line(now)
             before = now
-            if await _pause(stop):
+            if await life.over(stop, within_s=PAUSE_S):
                 return
     with Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(picture(tally), refresh=True)
-            if await _pause(stop):
+            if await life.over(stop, within_s=PAUSE_S):
                 return
 
 
@@ -55,11 +55,3 @@ def picture(tally: Tally) -> RenderableType:
         table.add_row(Text(fate), Text(str(devices), justify="right"), Text(f"{times} times", style="yellow"))
     broken = [Text(f"{name}: {output.clean(why)}", style="red") for name, why in list(tally.broken.items())[:3]]
     return Group(table, *broken, Text("\nCtrl-C ends this; `--remove` removes the devices.", style="dim"))
-
-
-async def _pause(stop: asyncio.Event) -> bool:
-    """Wait a moment and return whether it is over."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PAUSE_S):
-            await stop.wait()
-    return stop.is_set()

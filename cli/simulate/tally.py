@@ -59,18 +59,6 @@ class Tally:
                 if facts["config_version"] is not None:
                     self.configured.add(client_id)
 
-    def counts(self) -> dict[str, int]:
-        """Return the counts by name, as people read them."""
-        return {
-            "devices": self.devices,
-            "connected": len(self.connected),
-            "configured": len(self.configured),
-            "rotations": self.happened["rotation.promoted"],
-            "commands": self.happened["command.done"],
-            **{f"firmware {version}": count for version, count in sorted(Counter(self.versions.values()).items())},
-            **({"broken": len(self.broken)} if self.broken else {}),
-        }
-
     def failures(self) -> dict[Fate, tuple[int, int]]:
         """Return of each way to fail how many devices have it, and how often it has happened."""
         devices = Counter(self.failing.values())
@@ -78,9 +66,6 @@ class Tally:
 
     def facts(self) -> dict[str, Any]:
         """Return all of it for a script."""
-        failures = {
-            fate.value: {"devices": them, "times": times} for fate, (them, times) in self.failures().items()
-        }
         return {
             "devices": self.devices,
             "connected": len(self.connected),
@@ -88,6 +73,18 @@ class Tally:
             "rotations": self.happened["rotation.promoted"],
             "commands": self.happened["command.done"],
             "firmware": dict(sorted(Counter(self.versions.values()).items())),
-            "failures": failures,
+            "failures": {
+                fate.value: {"devices": devices, "times": times}
+                for fate, (devices, times) in self.failures().items()
+            },
             "broken": self.broken,
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name, as people read them; failures are not among them."""
+        facts = self.facts()
+        return {
+            **{name: value for name, value in facts.items() if isinstance(value, int)},
+            **{f"firmware {version}": count for version, count in facts["firmware"].items()},
+            **({"broken": len(self.broken)} if self.broken else {}),
         }

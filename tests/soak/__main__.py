@@ -27,6 +27,7 @@ from tests.system import SERVICES, System
 from tests.witness import Witness
 
 EVERY_S = 5.0
+SHORTEST_MINUTES = 0.5
 FAILURES = ("--silent", "1%", "--slow", "2%", "--rolled-back", "1%", "--wrong-proof", "1%")
 SETTINGS = {
     "MDM_ROTATION_DEADLINE_S": "60",
@@ -45,6 +46,8 @@ def main() -> int:
     parser.add_argument("--idle", action="store_true", help="let no admin do anything")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
+    if given.minutes < SHORTEST_MINUTES:
+        parser.error(f"--minutes: must be at least {SHORTEST_MINUTES:g}")
     life.allow_files(given.devices)  # the broker inherits it
     with tempfile.TemporaryDirectory(prefix="device-mdm-soak-", dir="/tmp") as name:
         folder = Path(name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,28 +21,34 @@ _MIB: Final = 1024 * 1024
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-def tree(pid: int) -> list[int]:
-    """Return a process and all that it has started, which have not ended."""
-    found = [pid]
-    for one in found:
-        for thread in Path(f"/proc/{one}/task").glob("*/children"):
-            found += map(int, thread.read_text().split())
-    return found
+def tree(pid: int) -> Iterator[Path]:
+    """Yield the folder in /proc of a process and of what it has started; all but the first may end meanwhile."""
+    folder = Path(f"/proc/{pid}")
+    yield folder
+    for thread in folder.glob("task/*/children"):
+        with suppress(OSError):
+            for child in thread.read_text().split():
+                yield from tree(int(child))
 
 
 def memory_bytes(pid: int) -> int:
     """Return the memory of a process and its children, what they share divided among them (PSS)."""
     total = 0
-    for one in tree(pid):
-        [kib] = re.findall(r"^Pss:\s+(\d+) kB$", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
-        total += int(kib) * 1024
+    for folder in tree(pid):
+        with suppress(OSError):
+            [kib] = re.findall(r"^Pss:\s+(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)
+            total += int(kib) * 1024
     return total
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time of a process, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    """Return the processor time of a process and its children, also those that have ended, in seconds."""
+    ticks = 0
+    for folder in tree(pid):
+        with suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICKS_PER_S
 
 
 @dataclass(slots=True)

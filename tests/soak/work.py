@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from cli.client import NoAnswerError
 from cli.simulate import stock
 from cli.simulate.command import MODEL
 from device import image_builder
@@ -40,8 +41,11 @@ class Work:
 
     async def _keep_at(self, name: str, pause_s: float, deed: Callable[[int], Awaitable[object]]) -> None:
         for number in count(1):
-            await deed(number)
-            self.done[name] += 1
+            try:
+                await deed(number)
+                self.done[name] += 1
+            except NoAnswerError:
+                self.done[f"{name}, unanswered"] += 1
             await asyncio.sleep(pause_s)
 
     async def _configure(self, number: int) -> None:
