@@ -16,7 +16,7 @@ from shared import admin
 from tests.fleet import Fleet
 from tests.uploads import upload
 
-_IMAGE_BYTES = 256 * 1024
+_IMAGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Work:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, pause_s, deed in (
-                ("configurations", 0.2, self._configure),
+                ("configurations", 0.5, self._configure),
                 ("looks", 5, self._look),
-                ("rotations of all", 60, self._rotate),
-                ("commands to all", 60, self._command),
+                ("rotations of all", 120, self._rotate),
+                ("commands to all", 120, self._command),
                 ("images", 150, self._release),
             ):
                 tasks.create_task(self._keep_at(name, pause_s, deed), name=name)
