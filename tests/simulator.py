@@ -33,6 +33,7 @@ class Simulator:
             async with self._news:
                 self.counts = json.loads(line)
                 self._news.notify_all()
+        await self.process.wait()
         async with self._news:
             self._news.notify_all()
 
