@@ -54,7 +54,7 @@ def trust_of(package: Package | ClaimPackage) -> ssl.SSLContext:
 
 @lru_cache(maxsize=16)
 def _trust(ca_certificate: str | None) -> ssl.SSLContext:
-    """Return one context for all devices of an authority: each takes 0.1 MiB, with the usual authorities 1 MiB."""
+    """Return one context for all devices of an authority: it takes 9 KiB, with the usual authorities 0.8 MiB."""
     try:
         return ssl.create_default_context(cadata=ca_certificate)
     except (ssl.SSLError, ValueError) as error:
@@ -196,7 +196,7 @@ class Link:
         # Neither library has a public way to leave without DISCONNECT, which would suppress the will.
         self._client._client._sock_close()  # noqa: SLF001
         disconnected = self._client._disconnected  # noqa: SLF001 - asyncio complains of errors that nobody looks at
-        if disconnected.done():
+        if disconnected.done() and not disconnected.cancelled():
             disconnected.exception()
 
     def _abandon(self, entering: asyncio.Future[Any]) -> None:
