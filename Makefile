@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run test check format docs asyncapi bench screenshots standins clean
+.PHONY: help setup web run test check format docs asyncapi bench soak screenshots standins clean
 UV := scripts/uv
 WORKERS ?= 0
 
@@ -43,6 +43,9 @@ asyncapi: docs
 
 bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
+
+soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")
+	@$(UV) run --frozen python -m tests.soak $(ARGS)
 
 screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium)
 	@$(UV) run --frozen python -m tests.web.screenshots

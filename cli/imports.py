@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli import client, output, session
+from cli import batches, client, output, session
 from shared import admin
 from shared.errors import FleetError, InvalidInputError
 
-AT_ONCE: Final = 6
 _COLUMNS: Final = ("model", "name", "tags")
 
 
@@ -110,22 +108,15 @@ async def _add_all(
     *,
     timeout_s: float,
 ) -> None:
-    """Add the devices, AT_ONCE at a time, and sort the outcomes into `added` and `refused`."""
-    free = asyncio.Semaphore(AT_ONCE)
-    with output.progress(in_bytes=False) as bar:
-        counted = bar.add_task("devices", total=len(lines))
+    """Add the devices and sort the outcomes into `added` and `refused`."""
 
-        async def add(line: Line) -> None:
-            async with free:
-                try:
-                    if line.fault is not None:
-                        raise InvalidInputError(line.fault)
-                    request = session.build(admin.DEVICE_ADD, **line.fields)
-                    added.append(await connection.call(admin.DEVICE_ADD, request, timeout_s=timeout_s))
-                except FleetError as error:
-                    refused.append((line.number, error.message))
-                bar.advance(counted)
+    async def add(line: Line) -> None:
+        try:
+            if line.fault is not None:
+                raise InvalidInputError(line.fault)
+            request = session.build(admin.DEVICE_ADD, **line.fields)
+            added.append(await connection.call(admin.DEVICE_ADD, request, timeout_s=timeout_s))
+        except FleetError as error:
+            refused.append((line.number, error.message))
 
-        async with asyncio.TaskGroup() as tasks:
-            for line in lines:
-                tasks.create_task(add(line))
+    await batches.each(lines, add, label="devices")

@@ -43,7 +43,7 @@ def disable(ctx: typer.Context, device: Device) -> None:
 
 def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
     """Remove a device for good: its record, its identity and its broker account."""
-    _sure(f"remove {device} for good?", yes=yes)
+    sure(f"remove {device} for good?", yes=yes)
     here = session.of(ctx)
     here.show(here.ask(admin.DEVICE_REMOVE, device=device), output.print_result)
 
@@ -61,7 +61,7 @@ def reissue(
     """
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
-    _sure(f"the present secret of {device} dies at once; reissue?", yes=yes)
+    sure(f"the present secret of {device} dies at once; reissue?", yes=yes)
     here = session.of(ctx)
     package = here.ask(admin.DEVICE_REISSUE, device=device)
     output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
@@ -89,6 +89,7 @@ def _update(ctx: typer.Context, device: str, **wanted: object) -> None:
     here.show(here.ask(admin.DEVICE_UPDATE, device=device, **wanted), print_device)
 
 
-def _sure(question: str, *, yes: bool) -> None:
+def sure(question: str, *, yes: bool) -> None:
+    """Ask the person at the terminal; raise InvalidInputError unless the answer is yes."""
     if not yes and not typer.confirm(question, err=True):
         raise InvalidInputError("nothing was done")

@@ -39,6 +39,7 @@ from cli import (
     secrets,
 )
 from cli.session import Session
+from cli.simulate import command as simulate
 from shared import secret_files
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -98,6 +99,7 @@ app.command("doctor")(doctor.doctor)
 app.command("login")(login.login)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("simulate")(simulate.simulate)
 lifecycle.add_to(devices.app)
 imports.add_to(devices.app)
 

@@ -102,7 +102,12 @@ class Agent:
         )
         self._board = board
         status = board.status()
-        self._uplink.note("device.booted", version=status.firmware_version, reset_reason=reset_reason)
+        self._uplink.note(
+            "device.booted",
+            version=status.firmware_version,
+            config_version=status.config_version,
+            reset_reason=reset_reason,
+        )
         failures = 0
         while True:
             self._uplink.reset()
@@ -164,7 +169,7 @@ class Agent:
             await link.subscribe(f"{topics.PREFIX}/d/{self._package.client_id}/down/#")
             board.on_connected(slot)
             while True:
-                receiving = receiving or asyncio.ensure_future(link.receive())
+                receiving = receiving or asyncio.ensure_future(self._receive(link))
                 fetching = fetching or asyncio.ensure_future(board.fetcher.receive())
                 await self._uplink.flush(link)
                 if self._uplink.ending is not None:
@@ -184,6 +189,15 @@ class Agent:
             link.drop()
             board.fetcher.stop()
             await _abandon(receiving, fetching)
+
+    async def _receive(self, link: Link) -> tuple[str, bytes]:
+        """Return the next message, as late as a slow device takes it."""
+        idle = link.waiting == 0
+        message = await link.receive()
+        if idle and self._options.slow_s:
+            await asyncio.sleep(self._options.slow_s)
+            self._uplink.note("message.late", topic=message[0])
+        return message
 
     async def _leave(self, link: Link) -> None:
         """Say goodbye; only a device that stays away tells that it is offline."""

@@ -122,6 +122,9 @@ class Board:
 
     def on_message(self, topic: str, payload: bytes) -> None:
         """Hand a message to its part; one that breaks the protocol is noted and dropped."""
+        if not self._uplink.hooks.hears(topic):
+            self._uplink.note("message.unheard", topic=topic)
+            return
         try:
             chunk = topics.FIRMWARE_CHUNK_DATA.match(topic)
             if chunk is not None:

@@ -141,9 +141,9 @@ class Credentials:
         if due is None or second is None or second.rotation_id is None:
             return None
         if due is Due.ACK:
-            proof = crypto.proof(second.secret, "ack", second.rotation_id)
+            proof = self._uplink.hooks.proof(second.secret, "ack", second.rotation_id)
             return topics.ROTATION_ACK, messages.RotationAck(rotation_id=second.rotation_id, proof=proof)
-        proof = crypto.proof(second.secret, "stored", second.rotation_id)
+        proof = self._uplink.hooks.proof(second.secret, "stored", second.rotation_id)
         return topics.ROTATION_STORED, messages.RotationStored(rotation_id=second.rotation_id, proof=proof)
 
     def _request(self, wanted: Wanted) -> messages.RotationRequest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +145,7 @@ class Download:
 
     def _sync_bytes(self) -> None:
         with self._path.open("r+b") as file:
-            os.fsync(file.fileno())
+            durable.sync(file.fileno())
 
     def _write(self, name: str) -> None:
         record = _Progress(

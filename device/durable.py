@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Final
 
 Fault = Callable[[str], None]
 """Called at a named point; a test raises from it to kill the device there."""
+
+
+WAITS: Final[ContextVar[bool]] = ContextVar("waits", default=True)
+"""Whether what is written waits for the disk. Only for simulated devices it need not: they lose no power."""
 
 
 def no_fault(_point: str) -> None:
@@ -26,18 +32,24 @@ def write(path: Path, data: bytes, *, name: str, fault: Fault = no_fault) -> Non
     with os.fdopen(handle, "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     fault(f"{name}:written")
     fresh.replace(path)
     sync_folder(path.parent)
     fault(f"{name}:after")
 
 
+def sync(handle: int) -> None:
+    """Make the bytes of an open file, or the names of an open folder, durable."""
+    if WAITS.get():
+        os.fsync(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable: a rename lives in the folder, not in the file."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
+from uuid import UUID
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from device import durable
+from shared import crypto
 
 Protocol = Literal["3.1.1", "5"]
 
@@ -53,6 +55,8 @@ class Options:
     """How often an image with a wrong sha256 is fetched again."""
     panic_bytes: int = 0
     """At each start, find a core dump of so many bytes in flash, as if the run before had ended in a panic."""
+    slow_s: float = 0.0
+    """A message waits so long before it is dealt with, and with it what comes meanwhile."""
     commands_kept: int = 32
     """Of so many commands the device remembers what it answered, so that it does none of them twice."""
 
@@ -77,6 +81,11 @@ def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
     """Drop an event."""
 
 
+def _hear(_topic: str) -> bool:
+    """Take a message."""
+    return True
+
+
 def _accept(_argument: object) -> str | None:
     """Find nothing wrong."""
     return None
@@ -93,7 +102,8 @@ class Hooks:
     `on_event` sees each event and its facts, such as `rotation.stored`. `fault` is called at named points around
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
     both return None, or in one line what is wrong. `commands` are what the device can be told to do, by
-    name, beside `reboot` and `identify`.
+    name, beside `reboot` and `identify`. `hears` gets a message's topic and says whether the device takes it;
+    `proof` makes the proof that it holds a new secret, as shared.crypto.proof does.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore
@@ -101,5 +111,7 @@ class Hooks:
     check_config: Callable[[dict[str, JsonValue]], str | None] = _accept
     self_test: Callable[[str], str | None] = _accept
     commands: Mapping[str, CommandHandler] = field(default_factory=dict)
+    hears: Callable[[str], bool] = _hear
+    proof: Callable[[SecretStr, Literal["stored", "ack"], UUID], str] = crypto.proof
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

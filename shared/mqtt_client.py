@@ -18,8 +18,15 @@ TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 """A socket option: without it an answered request takes 25 ms on an idle network."""
 
 
+_LOOKS_A_KEEPALIVE: Final = 8
+
+
 class Client(aiomqtt.Client):
-    """A client that says what the broker made of a publication, which the library keeps to itself."""
+    """A client that says what the broker made of a publication, which the library keeps to itself.
+
+    Thousands may live in one process: each looks at its keepalive not every second but often enough, and none
+    takes the socket of another.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library has it
         super().__init__(*arguments, **options)
@@ -52,6 +59,27 @@ class Client(aiomqtt.Client):
         if code is not None and not code.done():
             code.set_result(reason_code.value)
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def _misc_loop(self) -> None:
+        # Pings are an eighth of the keepalive late at most; the broker waits for half of it (MQTT 5, 3.1.2.10).
+        while self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:  # noqa: ASYNC110 - paho has no event
+            await asyncio.sleep(self._keepalive / _LOOKS_A_KEEPALIVE)
+
+    def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        del userdata
+        self._loop.call_soon_threadsafe(self._write_soon, client, sock)
+
+    def _write_soon(self, client: mqtt.Client, sock: socket.socket) -> None:
+        """Write when the socket can take it; if it was closed meanwhile, its number may be another's by now."""
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: mqtt.Client) -> None:
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as the library does: whatever it is, the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
 
 
 @asynccontextmanager

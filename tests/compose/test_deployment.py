@@ -21,6 +21,8 @@ import pytest
 
 from cli.client import Admin
 from device import image_builder
+from device import package as packages
+from device.claim import Machine
 from device.options import Options
 from shared.admin import Package
 from tests.compose.deployment import Deployment, certificate
@@ -30,7 +32,8 @@ from tests.fleet import OPTIONS, powered
 from tests.waiting import until
 from tests.witness import Witness, watching
 
-ONE_SHOT = {"init", "migrate", "demo"}
+ONE_SHOT = {"init", "migrate"}
+SIMULATED = 10
 TWICE = {"registry", "rotator", "firmware"}
 CHECKED = {"broker", "keycloak", "postgres", *TWICE, *(f"{service}-2" for service in TWICE)}
 PREFERRING_HTTP = Options(
@@ -133,11 +136,23 @@ async def test_the_web_page_is_there_and_finds_the_broker(deployment: Deployment
         pass
 
 
-async def test_simulated_devices_got_an_identity_by_themselves(deployment: Deployment, witness: Witness) -> None:
+async def test_simulated_devices_are_made_and_live(deployment: Deployment, witness: Witness) -> None:
     def look() -> list[bool]:
         return [one["online"] for one in deployment.mdm(ROOT, "device", "list", "--model", "demo")["devices"]]
 
-    await witness.until(lambda: asyncio.to_thread(look), lambda online: online == [True, True])
+    await witness.until(lambda: asyncio.to_thread(look), lambda online: online == [True] * SIMULATED)
+
+
+async def test_a_machine_gets_its_identity_by_a_claim(
+    deployment: Deployment, package: Package, tmp_path: Path
+) -> None:
+    model = packages.model_of(package)
+    deployment.mdm(
+        tmp_path, "claim", "create", "--model", model, "--uses", "1", "--expires", "1d", "--output", "claim.json"
+    )
+    claim = packages.load_claim(tmp_path / "claim.json")
+    assert claim.mqtt_port == deployment.port("MDM_CLAIMS_PORT")
+    assert await broker_accepts(await Machine(claim, "de3000000001", tmp_path / "machine", OPTIONS).package())
 
 
 async def test_the_main_job(deployment: Deployment, witness: Witness, package: Package, tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 
+from deploy import certificates
 from device import __main__ as command_line
-from device import image_builder
+from device import image_builder, link
 from device import package as packages
 from device.agent import Agent, backoff_s
 from device.board import Board
 from device.options import Options
 from device.rotation import Slot
+from device.uplink import Uplink
 from shared import messages, topics
 from shared.errors import InvalidInputError
 from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings, finish, package, same
@@ -79,6 +82,30 @@ def test_a_message_that_breaks_the_protocol_is_dropped(tmp_path: Path, topic: st
     device.on_message(f"mdm/v1/d/{CLIENT_ID}/down/{topic}", payload)
 
     assert around.flush().sent == []
+
+
+def test_what_a_device_does_not_hear_changes_nothing(tmp_path: Path) -> None:
+    around = Surroundings()
+    around.hooks = replace(around.hooks, hears=lambda topic: not topic.endswith("/config"))
+    around.uplink = Uplink(CLIENT_ID, around.hooks)
+    device = board(tmp_path, around)
+    device.on_connected(slot())
+    around.flush()
+    around.link.sent.clear()
+
+    deliver(device, "config", messages.Config(version=3, document={}, secret_generation=1))
+
+    assert around.flush().sent == []
+    assert device.configuration.version is None
+    assert ("message.unheard", {"topic": f"mdm/v1/d/{CLIENT_ID}/down/config"}) in around.events
+
+
+def test_devices_of_one_authority_share_its_trust(tmp_path: Path) -> None:
+    authority = certificates.ensure_authority(tmp_path).certificate.read_text()
+    one, other = (package(mqtt_tls=True, ca_certificate=authority, client_id=name) for name in ("a", "b"))
+    assert link.tls_context(one) is link.tls_context(other)
+    assert link.tls_context(package(mqtt_tls=True)) is not link.tls_context(one)
+    assert link.tls_context(package(ca_certificate=authority)) is None
 
 
 def test_an_image_fills_an_empty_flash(tmp_path: Path) -> None:
