@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -49,11 +48,12 @@ def main() -> int:
     if given.minutes < SHORTEST_MINUTES:
         parser.error(f"--minutes: must be at least {SHORTEST_MINUTES:g}")
     life.allow_files(given.devices)  # the broker inherits it
-    with tempfile.TemporaryDirectory(prefix="device-mdm-soak-", dir="/tmp") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
-        with stack.running(folder) as servers, system.running(servers, **SETTINGS) as running:
-            found, facts = asyncio.run(_soak(running, folder, given))
+    with (
+        stack.scratch("soak-") as folder,
+        stack.running(folder) as servers,
+        system.running(servers, **SETTINGS) as running,
+    ):
+        found, facts = asyncio.run(_soak(running, folder, given))
     console = Console()
     console.print(measure.table(f"{given.devices} devices, {given.minutes:g} minutes", found))
     console.print_json(data=facts)
