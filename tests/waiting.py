@@ -9,6 +9,8 @@ from typing import Final, TypeVar
 from tests.servers.base import Server
 
 PATIENCE_S: Final = 45.0
+MAX_SHOWN: Final = 2000
+"""So many characters of what was seen are told."""
 _PAUSE_S: Final = 0.02
 """Between two looks: without it a waiting test takes the processor from those that it waits for."""
 T = TypeVar("T")
@@ -18,16 +20,18 @@ class NotSeenError(AssertionError):
     """What should have happened was not seen."""
 
 
-async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool) -> T:
+async def until(
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool, *, within_s: float = PATIENCE_S
+) -> T:
     """Look until it holds, and return what was seen. Raise NotSeenError with the last look."""
     last = await look()
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(within_s):
             while not holds(last):
                 await asyncio.sleep(_PAUSE_S)
                 last = await look()
     except TimeoutError:
-        raise NotSeenError(f"not so within {PATIENCE_S:g} s: {last}") from None
+        raise NotSeenError(f"not so within {within_s:g} s: {str(last)[:MAX_SHOWN]}") from None
     return last
 
 

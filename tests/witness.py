@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from cli.client import Admin
 from shared.messages import Event
-from tests.waiting import PATIENCE_S, NotSeenError
+from tests.waiting import MAX_SHOWN, PATIENCE_S, NotSeenError
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Witness:
                     known = self._count
                     last = await look()
         except TimeoutError:
-            raise NotSeenError(f"not so within {PATIENCE_S:g} s: {last}") from None
+            raise NotSeenError(f"not so within {PATIENCE_S:g} s: {str(last)[:MAX_SHOWN]}") from None
         return last
 
 

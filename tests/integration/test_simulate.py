@@ -16,6 +16,7 @@ from cli.simulate import fates, stock
 from cli.simulate.tally import Fate
 from shared import admin
 from shared.admin import DeviceView
+from tests import waiting
 from tests.fleet import Fleet
 from tests.integration.test_rollouts import AT_ONCE, expire, fit, stands, stored, until
 from tests.simulator import Simulator, simulating
@@ -41,7 +42,7 @@ async def simulated(
 ) -> AsyncIterator[tuple[str, Simulator]]:
     """Simulate a fleet with failures, all of it connected; yield its model too."""
     folder = tmp_path_factory.mktemp("crowd")
-    settings = {"MDM_ROTATION_MAX_PARALLEL": "20", "MDM_ROTATION_DEADLINE_S": "30"}
+    settings = {"MDM_ROTATION_MAX_PARALLEL": "20", "MDM_ROTATION_DEADLINE_S": "20"}
     async with watching(admin) as witness:
         model = await Fleet(admin, witness, folder).model()
     shares = [word for fate in Fate for word in (f"--{fate.field.replace('_', '-')}", "4%")]
@@ -73,9 +74,10 @@ async def test_a_campaign_gives_a_secret_to_all_that_hear_and_can_prove_it(
 ) -> None:
     model, simulator = simulated
     await fleet.ask(admin.ROTATION_START, model=model)
-    found = await fleet.witness.until(
+    found = await waiting.until(
         lambda: devices(fleet, model),
         lambda views: {view.rotation_state for view in views.values()} == {"OK", "TIMEOUT"},
+        within_s=PATIENCE_S,
     )
     failing = fates.allot(list(found), PERCENTS)
     lost = {name for name, fate in failing.items() if fate in {Fate.SILENT, Fate.WRONG_PROOF}}
