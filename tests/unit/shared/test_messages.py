@@ -59,6 +59,7 @@ LIMITS = {
     "min_length": "min_size",
     "max_length": "max_size",
     "pattern": "pattern",
+    "multiple_of": "multiple_of",
 }
 OFFER: dict[str, Any] = {
     "sha256": SHA256,
@@ -82,7 +83,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
     if typing.get_origin(base) is list:
         return st.lists(values(typing.get_args(base)[0]), min_size=rules.get("min_size", 0), max_size=3)
     if base is int:
-        return st.integers(**rules)
+        step = rules.pop("multiple_of", 1)
+        return st.integers(**{name: limit // step for name, limit in rules.items()}).map(lambda n: n * step)
     if base is bytes:
         least, most = rules.get("min_size", 0), min(100, rules.get("max_size", 100))
         return st.binary(min_size=least, max_size=most).map(base64.b64encode)
