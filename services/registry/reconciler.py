@@ -9,7 +9,8 @@ the lock of whoever could be changing it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,10 +22,10 @@ from services.registry.service import Registry
 from shared import admin, retained, topics
 from shared.access import Acl, acls
 from shared.admin import Role
-from shared.admin_accounts import AdminAccounts
 from shared.errors import FleetError, NotFoundError
 from shared.keycloak import Identity
 from shared.requests import Caller
+from shared.schema import Device
 
 log = structlog.get_logger()
 Remedy = Callable[[], Awaitable[bool]]
@@ -65,9 +66,9 @@ class Reconciler:
         if repair:
             await identities.end_unfinished()
         clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
-        accounts = await identities.accounts.devices()
-        claim_accounts = await identities.accounts.claims()
-        admin_accounts = await AdminAccounts(identities.accounts).found()
+        accounts = await identities.broker.devices()
+        claim_accounts = await identities.broker.claims()
+        admin_accounts = await identities.broker.admins.found()
         left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
         # The rows last: what was made meanwhile is missing on no side, what was removed is found gone when mended.
         async with self.registry.database.transaction() as session:
@@ -89,9 +90,12 @@ class Reconciler:
         self,
         rows: dict[str, db.Compared],
         clients: dict[str, Identity],
-        accounts: dict[str, bool],
+        accounts: dict[str, bool] | None,
         talkers: set[str],
     ) -> Iterator[Problem]:
+        """Compare; without accounts (None) a device is let in by what Keycloak says alone."""
+        if accounts is None:
+            accounts = {client_id: client.enabled for client_id, client in clients.items() if client_id in rows}
         for client_id in sorted((clients.keys() | accounts.keys() | talkers) - rows.keys()):
             places: dict[str, Container[str]] = {
                 "a client": clients,
@@ -111,6 +115,9 @@ class Reconciler:
             if client.generation != row.secret_generation:
                 text = f"secret generation: Keycloak {client.generation}, database {row.secret_generation}"
                 yield Problem(client_id, text, "mdm device reissue, if it can not log in", None)
+            if not client.has_claims:
+                mend = partial(self._mend_claims, client_id)
+                yield Problem(client_id, "its tokens lack claims", "add them", mend)
             if let_in is None:
                 mend = partial(self._mend_account, client_id, anew=True)
                 yield Problem(client_id, "has no account in the broker", "make it anew", mend)
@@ -164,12 +171,12 @@ class Reconciler:
         async with self.registry.database.transaction() as session:
             if claim_id in await claim_db.reachable(session, window=self.registry.claim_window):
                 return False
-        await self.registry.identities.accounts.delete(claim_id)
+        await self.registry.identities.broker.delete(claim_id)
         return True
 
     async def _mend_admin(self, name: str) -> bool:
         """Make an admin's account in the broker agree with the row, or with there being none."""
-        accounts = AdminAccounts(self.registry.identities.accounts)
+        accounts = self.registry.identities.broker.admins
         async with self.registry.database.transaction() as session:
             await account_db.lock(session)
             row = (await account_db.every(session)).get(name)
@@ -180,22 +187,39 @@ class Reconciler:
         return True
 
     async def _mend_account(self, client_id: str, *, anew: bool) -> bool:
-        """Make the broker and Keycloak agree with the row, which is locked meanwhile."""
+        """Make the broker and Keycloak agree with the row."""
         identities = self.registry.identities
-        async with self.registry.database.transaction() as session:
-            try:
-                device, _, _ = await db.device(session, client_id, lock=True)
-            except NotFoundError:
-                return False
-            if device.rotation_state == "PENDING":
+        async with self._held(client_id) as device:
+            if device is None:
                 return False
             if anew:
                 identity = await identities.keycloak.get(client_id)
-                await identities.accounts.put(client_id, identity.secret)
+                await identities.broker.put(client_id, identity.secret)
                 if identity.enabled and device.enabled:
                     return True
             await identities.enable(client_id, enabled=device.enabled)
         return True
+
+    async def _mend_claims(self, client_id: str) -> bool:
+        """Put the secret in force once more that is: its claims are written with it."""
+        keycloak = self.registry.identities.keycloak
+        async with self._held(client_id) as device:
+            if device is None:
+                return False
+            identity = await keycloak.get(client_id)
+            await keycloak.set_secret(client_id, identity.secret, identity.generation)
+        return True
+
+    @asynccontextmanager
+    async def _held(self, client_id: str) -> AsyncIterator[Device | None]:
+        """Lock a device's row for the block; None if it is gone or in a rotation."""
+        async with self.registry.database.transaction() as session:
+            try:
+                device, _, _ = await db.device(session, client_id, lock=True)
+            except NotFoundError:
+                yield None
+                return
+            yield None if device.rotation_state == "PENDING" else device
 
 
 def _client_id(topic: str) -> str:
