@@ -23,15 +23,14 @@ _SESSION: Final = "7d"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node and its ports: MQTT without TLS for services, MQTT for devices, its API, and two for its peers."""
+    """A node and its ports: MQTT without TLS for services, MQTT for devices, its API, and one for its peers."""
 
     id: int
     host: str
     services_port: int
     devices_port: int
     api_port: int
-    grpc_port: int
-    raft_port: int
+    peers_port: int
 
     @property
     def api_url(self) -> str:
@@ -41,10 +40,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What all nodes have in common; `plugin` is `rmqtt-cluster-raft` or `rmqtt-cluster-broadcast`."""
+    """What all nodes have in common."""
 
     nodes: tuple[Node, ...]
-    plugin: str
     issuer: str
     realm_key: str
     """The realm's public key for RS256, as PEM."""
@@ -133,22 +131,19 @@ def write_files(folder: Path, node: Node, cluster: Cluster) -> Path:
             "http_laddr": f"{node.host}:{node.api_port}",
             "http_bearer_token": cluster.api_token,
         },
-        "rmqtt-cluster-raft": {
-            "node_grpc_addrs": [f"{peer.id}@{peer.host}:{peer.grpc_port}" for peer in cluster.nodes],
-            "raft_peer_addrs": [f"{peer.id}@{peer.host}:{peer.raft_port}" for peer in cluster.nodes],
-        },
+        # Not raft, of which two nodes stand still when one of them is down.
         "rmqtt-cluster-broadcast": {
-            "node_grpc_addrs": [f"{peer.id}@{peer.host}:{peer.grpc_port}" for peer in cluster.nodes],
+            "node_grpc_addrs": [f"{peer.id}@{peer.host}:{peer.peers_port}" for peer in cluster.nodes],
         },
     }
     for name, facts in files.items():
         replace(plugins / f"{name}.toml", _toml(facts), mode=0o600)
     configuration = folder / "rmqtt.toml"
-    replace(configuration, _configuration(node, cluster, plugins), mode=0o600)
+    replace(configuration, _configuration(node, cluster, plugins, list(files)), mode=0o600)
     return configuration
 
 
-def _configuration(node: Node, cluster: Cluster, plugins: Path) -> str:
+def _configuration(node: Node, cluster: Cluster, folder: Path, plugins: list[str]) -> str:
     limits: dict[str, Any] = {
         "allow_anonymous": False,
         "nodelay": True,
@@ -163,18 +158,12 @@ def _configuration(node: Node, cluster: Cluster, plugins: Path) -> str:
     tables: dict[str, dict[str, Any]] = {
         # Else it refuses logins while the machine's processors are busy.
         "node": {"id": node.id, "busy.check_enable": False},
-        "rpc": {"server_addr": f"{node.host}:{node.grpc_port}"},
+        "rpc": {"server_addr": f"{node.host}:{node.peers_port}"},
         # At "warn" it writes tokens that it refuses into its log.
         "log": {"to": "console", "level": "error"},
         "plugins": {
-            "dir": str(plugins),
-            "default_startups": [
-                cluster.plugin,
-                "rmqtt-retainer",
-                "rmqtt-auth-jwt",
-                "rmqtt-acl",
-                "rmqtt-http-api",
-            ],
+            "dir": str(folder),
+            "default_startups": plugins,
         },
         "listener.tcp.services": {"addr": f"{node.host}:{node.services_port}", **limits},
         "listener.tls.devices": {"addr": f"{node.host}:{node.devices_port}", **tls, **limits},

@@ -24,14 +24,21 @@ async def balance(port: int, nodes: Sequence[int]) -> None:
                 with contextlib.suppress(OSError):
                     inner_reader, inner_writer = await asyncio.open_connection(HOST, node)
                     with contextlib.closing(inner_writer):
-                        await _first(_carry(reader, inner_writer), _carry(inner_reader, writer))
+                        await join(reader, writer, inner_reader, inner_writer)
                     return
 
     server = await asyncio.start_server(serve, HOST, port)
     await server.serve_forever()
 
 
-async def _first(*ways: asyncio.Future[None]) -> None:
+async def join(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    inner_reader: asyncio.StreamReader,
+    inner_writer: asyncio.StreamWriter,
+) -> None:
+    """Carry bytes both ways until one side ends."""
+    ways = (_carry(reader, inner_writer), _carry(inner_reader, writer))
     await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     for way in ways:
         way.cancel()

@@ -1,4 +1,4 @@
-"""A real cluster with the services on it, for each way in which RMQTT makes one."""
+"""A real cluster with the services on it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from tests.fleet import Fleet
 from tests.stack import Stack
 from tests.system import System
 from tests.witness import watching
-
-PLUGINS = ("rmqtt-cluster-broadcast", "rmqtt-cluster-raft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,9 @@ def cluster_stack() -> Iterator[Stack]:
             yield running
 
 
-@pytest.fixture(scope="session", params=PLUGINS)
-def nodes(request: pytest.FixtureRequest, cluster_stack: Stack) -> Iterator[Nodes]:
-    with nodes_module.running(cluster_stack, request.param) as running:
+@pytest.fixture(scope="session")
+def nodes(cluster_stack: Stack) -> Iterator[Nodes]:
+    with nodes_module.running(cluster_stack) as running:
         yield running
 
 

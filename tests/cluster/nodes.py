@@ -79,15 +79,13 @@ async def make_clients(stack: Stack) -> None:
 
 
 @contextmanager
-def running(stack: Stack, plugin: str) -> Iterator[Nodes]:
+def running(stack: Stack) -> Iterator[Nodes]:
     """Start both nodes and stop them at the end of the block."""
     endpoints = stack.endpoints
     realm_url = f"{endpoints.keycloak_url}/realms/{endpoints.realm}"
-    folder = stack.folder / plugin
     certificate = certificates.ensure_server_certificate(endpoints.ca_file.parent, ["localhost", HOST])
     plan = rmqtt.Cluster(
-        nodes=tuple(rmqtt.Node(number, HOST, *(free_port() for _ in range(5))) for number in (1, 2)),
-        plugin=plugin,
+        nodes=tuple(rmqtt.Node(number, HOST, *(free_port() for _ in range(4))) for number in (1, 2)),
         issuer=realm_url,
         realm_key=rmqtt.pem(httpx.get(realm_url).raise_for_status().json()["public_key"]),
         certificate_file=certificate.certificate,
@@ -98,7 +96,7 @@ def running(stack: Stack, plugin: str) -> Iterator[Nodes]:
         leash = Leash()
         cleanup.callback(leash.close)
         first, second = plan.nodes
-        processes = tuple(_process(folder, stack, node, plan, leash) for node in plan.nodes)
+        processes = tuple(_process(stack, node, plan, leash) for node in plan.nodes)
         devices_port, services_port = free_port(), free_port()
         balancers = (
             _balancer(stack, devices_port, [first.devices_port, second.devices_port], leash),
@@ -111,11 +109,11 @@ def running(stack: Stack, plugin: str) -> Iterator[Nodes]:
         yield Nodes(plan, processes, devices_port, services_port, token_url)
 
 
-def _process(folder: Path, stack: Stack, node: rmqtt.Node, plan: rmqtt.Cluster, leash: Leash) -> Process:
-    configuration = rmqtt.write_files(folder / str(node.id), node, plan)
+def _process(stack: Stack, node: rmqtt.Node, plan: rmqtt.Cluster, leash: Leash) -> Process:
+    configuration = rmqtt.write_files(stack.folder / f"rmqtt-{node.id}", node, plan)
     return Process(
-        f"{plan.plugin}-{node.id}",
-        stack.folder / "logs" / f"{plan.plugin}-{node.id}.log",
+        f"rmqtt-{node.id}",
+        stack.folder / "logs" / f"rmqtt-{node.id}.log",
         lambda: answers(node.services_port),
         [program() or "", "-f", configuration],
         leash=leash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from uuid import uuid4
 
 import aiomqtt
@@ -9,7 +10,7 @@ import pytest
 
 from shared import admin, client_token, topics
 from shared.admin import Package
-from shared.messages import ConfigGet
+from shared.messages import Config, ConfigGet, Status
 from tests import credentials
 from tests.cluster.conftest import Ground
 from tests.fleet import Fleet
@@ -114,6 +115,27 @@ async def test_a_device_writes_only_its_own_topics(fleet: Fleet) -> None:
     ):
         await client.publish(topics.CONFIG.of(client_id=other.client_id), b"forged", qos=1)
         assert (await victim.ask(topics.CONFIG_GET, ConfigGet(request_id=uuid4()), topics.CONFIG)).version == 1
+        assert not victim.received(topics.CONFIG)
+
+
+@pytest.mark.xfail(strict=True, reason="RMQTT 0.24.0 publishes a will without asking its rules")
+async def test_a_will_goes_only_where_its_device_may_write(fleet: Fleet) -> None:
+    evil, other = await fleet.device(), await fleet.device()
+    own, forged = (
+        Status(online=True, firmware_version="6.6.6"),
+        Config(version=9, document={}, secret_generation=1),
+    )
+    async with raw(other, await token_of(other)) as victim:
+        for topic, payload in (
+            (topics.CONFIG.of(client_id=other.client_id), topics.CONFIG.encode(forged)),
+            (topics.STATUS.of(client_id=evil.client_id), topics.STATUS.encode(own)),
+        ):
+            will = aiomqtt.Will(topic, payload, qos=1, retain=True)
+            client = credentials.device_client(evil, await token_of(evil), will=will)
+            with contextlib.suppress(aiomqtt.MqttError):
+                async with client:
+                    client._client._sock_close()
+        await fleet.until(evil, lambda view: view.firmware_version == own.firmware_version)
         assert not victim.received(topics.CONFIG)
 
 

@@ -5,19 +5,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from deploy import rmqtt
 from deploy.broker import render_acl
 
-NODES = tuple(rmqtt.Node(number, f"node-{number}", 1883, 8883, 6060, 5363, 6003) for number in (1, 2))
-PLUGINS = ("rmqtt-cluster-raft", "rmqtt-cluster-broadcast")
+NODES = tuple(rmqtt.Node(number, f"node-{number}", 1883, 8883, 6060, 5363) for number in (1, 2))
 
 
-def cluster(plugin: str = PLUGINS[0]) -> rmqtt.Cluster:
+def cluster() -> rmqtt.Cluster:
     return rmqtt.Cluster(
         NODES,
-        plugin=plugin,
         issuer="https://keycloak.example.org/realms/iot",
         realm_key=rmqtt.pem("QUJD" * 100),
         certificate_file=Path("/etc/mdm/server.crt"),
@@ -31,14 +27,13 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text())
 
 
-@pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_nodes_files_name_each_other_its_peers_and_itself(tmp_path: Path, plugin: str) -> None:
-    written = read(rmqtt.write_files(tmp_path, NODES[1], cluster(plugin)))
+def test_a_nodes_files_name_each_other_its_peers_and_itself(tmp_path: Path) -> None:
+    written = read(rmqtt.write_files(tmp_path, NODES[1], cluster()))
     assert written["node"] == {"id": 2, "busy": {"check_enable": False}}
     assert written["plugins"]["dir"] == str(tmp_path / "plugins")
     for name in written["plugins"]["default_startups"]:
         assert (tmp_path / "plugins" / f"{name}.toml").exists()
-    peers = read(tmp_path / "plugins" / f"{plugin}.toml")
+    peers = read(tmp_path / "plugins" / "rmqtt-cluster-broadcast.toml")
     assert peers["node_grpc_addrs"] == ["1@node-1:5363", "2@node-2:5363"]
     assert written["listener"]["tls"]["devices"]["cert"] == "/etc/mdm/server.crt"
     assert read(tmp_path / "plugins/rmqtt-http-api.toml")["http_bearer_token"] == "hush"
