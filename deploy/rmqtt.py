@@ -131,9 +131,13 @@ def write_files(folder: Path, node: Node, cluster: Cluster) -> Path:
             "http_laddr": f"{node.host}:{node.api_port}",
             "http_bearer_token": cluster.api_token,
         },
+        # What one device says goes to one replica of a service.
+        "rmqtt-shared-subscription": {"strategy": "hash_clientid"},
         # Not raft, of which two nodes stand still when one of them is down.
         "rmqtt-cluster-broadcast": {
             "node_grpc_addrs": [f"{peer.id}@{peer.host}:{peer.peers_port}" for peer in cluster.nodes],
+            # The default is 60 s, for which all that is published waits for a node that is down.
+            "node_grpc_client_timeout": "2s",
         },
     }
     for name, facts in files.items():

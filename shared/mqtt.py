@@ -58,6 +58,10 @@ class Account:
     password: SecretStr
     token_url: str | None = None
 
+    async def shown(self) -> SecretStr:
+        """Return what to show the broker; raise CredentialsRefusedError or UnavailableError without a token."""
+        return await client_token.password(self.token_url, self.username, self.password)
+
 
 @dataclass(slots=True)
 class Connection:
@@ -155,7 +159,7 @@ class Connection:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[aiomqtt.Client]:
         account = self.account
-        password = await client_token.password(account.token_url, account.username, account.password)
+        password = await account.shown()
         client = aiomqtt.Client(
             account.host,
             account.port,

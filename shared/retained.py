@@ -17,7 +17,7 @@ _TIMEOUT_S: Final = 30.0
 
 
 async def topics(connection: Connection, topic_filter: str) -> set[str]:
-    """Return the topics that match and hold a retained message; raise UnavailableError.
+    """Return the topics that match and hold a retained message; raise UnavailableError, or as Account.shown.
 
     MQTT does not tell when all of them have come. Mosquitto (2.0.21) sends those of one subscription before those
     of the next, in one queue: so the connection's own greeting, which is retained, is asked for last.
@@ -26,11 +26,12 @@ async def topics(connection: Connection, topic_filter: str) -> set[str]:
         raise ValueError("a connection without a retained greeting can not tell where the others end")
     last, _ = connection.greeting()
     account = connection.account
+    password = await account.shown()
     client = aiomqtt.Client(
         account.host,
         account.port,
         username=account.username,
-        password=account.password.get_secret_value(),
+        password=password.get_secret_value(),
         identifier=f"{connection.identifier}-{uuid4().hex}",
         protocol=aiomqtt.ProtocolVersion.V5,
         timeout=math.inf,

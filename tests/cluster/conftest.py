@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-def cluster_stack() -> Iterator[Stack]:
+def bare_stack() -> Iterator[Stack]:
     """A stack of its own: its database must not be worked on by services on another broker."""
     if nodes_module.program() is None:
         pytest.skip("no rmqttd on the path: cargo install rmqttd --locked, or name one by RMQTTD")
@@ -39,8 +38,13 @@ def cluster_stack() -> Iterator[Stack]:
         folder = Path(name)
         folder.chmod(0o755)
         with stack_module.running(folder) as running:
-            asyncio.run(nodes_module.make_clients(running))
             yield running
+
+
+@pytest.fixture(scope="session")
+async def cluster_stack(bare_stack: Stack) -> Stack:
+    await nodes_module.make_clients(bare_stack)
+    return bare_stack
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +54,16 @@ def nodes(cluster_stack: Stack) -> Iterator[Nodes]:
 
 
 @pytest.fixture(scope="session")
-async def ground(cluster_stack: Stack, nodes: Nodes) -> AsyncIterator[Ground]:
+def system(cluster_stack: Stack, nodes: Nodes) -> Iterator[System]:
     settings = {"MDM_ROTATION_DEADLINE_S": "8", "MDM_LEADER_LEASE_S": "2", **nodes.settings}
-    with system_module.running(nodes.behind(cluster_stack), **settings) as system:
-        async with Admin(nodes.profile(cluster_stack)) as admin:
-            yield Ground(nodes, system, admin)
+    with system_module.running(nodes.behind(cluster_stack), **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def ground(system: System, nodes: Nodes) -> AsyncIterator[Ground]:
+    async with Admin(nodes.profile(system.stack)) as admin:
+        yield Ground(nodes, system, admin)
 
 
 @pytest.fixture
