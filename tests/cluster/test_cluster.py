@@ -145,13 +145,13 @@ async def test_a_request_is_taken_by_one_of_two_registries_on_two_nodes(fleet: F
     ground.system.start("registry", name="registry-2", MDM_MQTT_PORT=str(first.services_port))
     names = ("registry", "registry-2")
     try:
-        before = [ground.system.counted(name, topics.CONFIG_GET.template)["ok"] for name in names]
+        before = [ground.system.counted(name, topics.CONFIG_GET.template)["handled"] for name in names]
         async with raw(package, await token_of(package)) as device:
             for _ in range(40):
                 await device.send(topics.CONFIG_GET, ConfigGet(request_id=uuid4().hex))
                 await device.receive(topics.CONFIG)
             assert not device.received(topics.CONFIG)
-        after = [ground.system.counted(name, topics.CONFIG_GET.template)["ok"] for name in names]
+        after = [ground.system.counted(name, topics.CONFIG_GET.template)["handled"] for name in names]
     finally:
         ground.system.stop("registry-2")
     assert sum(after) - sum(before) == 40
