@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run test check format docs asyncapi bench soak screenshots standins clean
+.PHONY: help setup web run test check format docs asyncapi bench soak screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 0
 
@@ -52,6 +52,9 @@ screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium
 
 standins: setup  ## The integration tests on containers made from Debian packages (root, starts its own engine)
 	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)
+
+cluster: setup  ## The main jobs on two nodes of RMQTT (needs rmqttd, see docs/scaling.md)
+	@$(UV) run --frozen pytest tests/cluster $(ARGS)
 
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage

@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from cli.profile import Profile
-from shared import admin, topics
+from shared import admin, client_token, topics
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.messages import Event
 from shared.mqtt_client import TCP_NODELAY, Client, entered
@@ -183,7 +183,7 @@ class Admin:
         connected_once = False
         while True:
             try:
-                client = self._new_client()
+                client = await self._new_client()
                 async with entered(client, timeout_s=_PACKET_TIMEOUT_S):
                     await self._subscribe(client, self._filters)
                     self._client = client
@@ -191,7 +191,7 @@ class Admin:
                     connected_once = True
                     async for message in client.messages:
                         self._on_message(message)
-            except (aiomqtt.MqttError, CannotConnectError, TimeoutError) as error:
+            except (aiomqtt.MqttError, FleetError, TimeoutError) as error:
                 if not connected_once:
                     raise self._explained(error) from error
             finally:
@@ -199,12 +199,14 @@ class Admin:
                 self._client = None
             await asyncio.sleep(_RECONNECT_S)
 
-    def _new_client(self) -> Client:
+    async def _new_client(self) -> Client:
+        profile = self._profile
+        password = await client_token.password(profile.token_url, profile.account, profile.password)
         return Client(
-            self._profile.host,
-            self._profile.port,
-            username=self._profile.account,
-            password=self._profile.password.get_secret_value(),
+            profile.host,
+            profile.port,
+            username=profile.account,
+            password=password.get_secret_value(),
             identifier=self._client_id,
             protocol=aiomqtt.ProtocolVersion.V5,
             timeout=math.inf,

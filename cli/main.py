@@ -128,6 +128,13 @@ def options(
         Path | None,
         typer.Option(envvar="MDM_CA_FILE", help="Use TLS, with the authorities in this PEM file."),
     ] = None,
+    token_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MDM_TOKEN_URL",
+            help="Keycloak's token endpoint, for a broker that wants its tokens.",
+        ),
+    ] = None,
     profile: Annotated[
         Path | None, typer.Option(envvar="MDM_PROFILE", help="A file with all of these, TOML or JSON.")
     ] = None,
@@ -147,6 +154,7 @@ def options(
         # No option: what stands on a command line, every user of the machine can read.
         "password": secret_files.read("MDM_PASSWORD"),
         "ca_file": ca_file,
+        "token_url": token_url,
     }
     ctx.obj = Session(as_json=as_json, timeout_s=timeout, profile_path=profile, given=given)
 

@@ -28,7 +28,10 @@ class ProfileError(FleetError):
 
 
 class Profile(BaseModel):
-    """A broker and an account; a `ca_file` (PEM) or `tls` (the system's authorities) asks for TLS."""
+    """A broker and an account; a `ca_file` (PEM) or `tls` (the system's authorities) asks for TLS.
+
+    With a `token_url` the account is a client of Keycloak, which gives a token for the password.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,6 +41,7 @@ class Profile(BaseModel):
     password: SecretStr
     ca_file: Path | None = None
     tls: bool = False
+    token_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     def save(self, path: Path) -> None:
         """Write the profile with mode 0600, as JSON when the name ends in .json, else as TOML."""

@@ -30,6 +30,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--uid", help="MAC address or chip id, 12 or 16 hexadecimal digits in lower case")
     parser.add_argument("--state", type=Path, help="folder of flash and credentials [state/CLIENT_ID, state/UID]")
     parser.add_argument("--protocol", choices=("3.1.1", "5"), default=_DEFAULTS.protocol, help="MQTT version")
+    parser.add_argument(
+        "--mqtt-auth",
+        choices=("password", "token", "either"),
+        help="what the broker wants, the token first with either [as the package says]",
+    )
     parser.add_argument("--image", type=Path, help="first image for an empty flash")
     parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
     parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
@@ -62,6 +67,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
             raise InvalidInputError(f"--image: must fit the slot of {given.slot_size_bytes} bytes")
     options = Options(
         protocol=given.protocol,
+        mqtt_auth=given.mqtt_auth,
         seal=given.seal,
         prefer_http=given.prefer_http,
         chip=given.chip,

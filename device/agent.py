@@ -8,10 +8,11 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
+from device import login
 from device import package as packages
 from device.board import Board
 from device.fetcher import Failure, Piece
-from device.link import Link, LinkLostError, LoginRefusedError, device_login, tls_context
+from device.link import Link, LinkLostError, LoginRefusedError, tls_context
 from device.options import Hooks, Options
 from device.rotation import Slot
 from device.uplink import Ending, Uplink
@@ -146,8 +147,7 @@ class Agent:
         raise LinkLostError("the broker refused every secret")
 
     async def _connect(self, slot: Slot) -> Link | None:
-        login = device_login(self._package, slot, self._options)
-        connecting = asyncio.ensure_future(Link.connect(login, self._options, tls=self._tls))
+        connecting = asyncio.ensure_future(login.connect(self._package, slot, self._options, tls=self._tls))
         try:
             while not connecting.done() and self._uplink.ending is None:
                 await self._wait(connecting)

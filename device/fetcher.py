@@ -16,8 +16,10 @@ from pydantic import SecretStr
 from device.download import Wish
 from device.link import trust_of
 from device.options import Options
+from shared import client_token
 from shared.admin import Package
-from shared.errors import FleetError
+from shared.client_token import CredentialsRefusedError
+from shared.errors import FleetError, UnavailableError
 
 _QUEUE_LENGTH: Final = 2
 # All that may be over soon; any other status will be the same the next time.
@@ -99,12 +101,14 @@ class Fetcher:
         while True:
             begun_at = offset
             try:
-                token = token or await self._token(client)
+                token = token or await client_token.fetch(
+                    client, self._package.token_url, self._package.client_id, self._secret()
+                )
                 async with aclosing(self._pieces(client, token, url, wish, offset)) as pieces:
                     async for piece in pieces:
                         await self._fetched.put(piece)
                         offset = piece.offset + len(piece.data)
-            except httpx.HTTPError:
+            except (httpx.HTTPError, CredentialsRefusedError, UnavailableError):
                 failures = 0 if offset > begun_at else failures + 1
                 if failures >= self._options.http_attempts:
                     raise
@@ -115,18 +119,6 @@ class Fetcher:
             # It may be over, or of a secret that is no longer in force.
             token = None
             await asyncio.sleep(self._options.backoff_min_s * 2.0**failures)
-
-    async def _token(self, client: httpx.AsyncClient) -> str:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._package.client_id,
-            "client_secret": self._secret().get_secret_value(),
-        }
-        answer = await client.post(self._package.token_url, data=form)
-        try:
-            return str(answer.raise_for_status().json()["access_token"])
-        except (ValueError, KeyError, TypeError):
-            raise FetchRefusedError("Keycloak's answer holds no token") from None
 
     async def _pieces(
         self, client: httpx.AsyncClient, token: str, url: str, wish: Wish, offset: int

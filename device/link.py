@@ -19,7 +19,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from device.options import Options
-from device.rotation import Slot
 from shared import messages, topics
 from shared.admin import ClaimPackage, Package
 from shared.errors import FleetError, InvalidInputError, UnavailableError
@@ -74,7 +73,7 @@ class Login:
     session: Mapping[str, Any] = field(default_factory=dict)
 
 
-def device_login(package: Package, slot: Slot, options: Options) -> Login:
+def device_login(package: Package, password: SecretStr, options: Options) -> Login:
     """Return how a device logs in: with a will, and a session that outlives the connection."""
     offline = topics.STATUS.encode(messages.Status(online=False))
     session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
@@ -86,7 +85,7 @@ def device_login(package: Package, slot: Slot, options: Options) -> Login:
         package.mqtt_host,
         package.mqtt_port,
         username=package.client_id,
-        password=slot.secret,
+        password=password,
         client_id=package.client_id,
         will=aiomqtt.Will(topics.STATUS.of(client_id=package.client_id), offline, topics.STATUS.qos, retain=True),
         session=session,

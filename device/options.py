@@ -15,6 +15,7 @@ from device import durable
 from shared import crypto
 
 Protocol = Literal["3.1.1", "5"]
+Auth = Literal["password", "token", "either"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,11 @@ class Options:
     """How a device behaves; times in seconds."""
 
     protocol: Protocol = "3.1.1"
+    mqtt_auth: Auth | None = None
+    """What the broker wants: the secret, a token for it, or `either`, the token first; None: as the package says.
+
+    `either` is for the time in which a fleet moves to another broker.
+    """
     seal: bool = False
     """Ask for new secrets as a JWE for a key that is made for each rotation."""
     chip: str = "esp32"

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
 from shared.access import Acl, acls
 from shared.admin import BUILT_IN, Role
-from shared.broker_accounts import BrokerAccounts
 from shared.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from shared.broker_accounts import BrokerAccounts
 
 _ROLE_PREFIX: Final = "admin-"
 

@@ -1,8 +1,8 @@
 """Devices' and claims' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
 
-This, and admin_accounts.py for those of admins, is the whole of what the services know of the broker's own
-administration: another broker needs other modules like these. Commands go to `$CONTROL/dynamic-security/v1`, which
-only svc-accounts may use; answers of all sessions come on one topic and are told apart by their correlationData.
+This, and admin_accounts.py for those of admins, is the broker.Broker that makes accounts. Commands go to
+`$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers of all sessions come on one topic and are
+told apart by their correlationData.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
+from shared.admin_accounts import AdminAccounts
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.mqtt import Account, Connection, Delivery, Route
-from shared.settings import IdentitySettings
+from shared.settings import PlaceSettings
 from shared.topics import Topic
 
 USERNAME: Final = "svc-accounts"
@@ -31,7 +32,10 @@ _TIMEOUT_S: Final = 10.0
 class BrokerAccounts:
     """Makes, changes and removes accounts; a change of its password or its end drops whoever is connected."""
 
+    drops: Final = True
+
     def __init__(self, connection: Connection) -> None:
+        self.admins = AdminAccounts(self)
         self._connection = connection
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
@@ -124,9 +128,11 @@ def _error(command: str, text: str) -> FleetError:
 
 
 @asynccontextmanager
-async def connected(settings: IdentitySettings, *, identifier: str) -> AsyncIterator[BrokerAccounts]:
+async def connected(
+    settings: PlaceSettings, password: SecretStr, *, identifier: str
+) -> AsyncIterator[BrokerAccounts]:
     """Open a connection as svc-accounts for the block."""
-    account = Account(settings.mqtt_host, settings.mqtt_port, USERNAME, settings.accounts_password)
+    account = Account(settings.mqtt_host, settings.mqtt_port, USERNAME, password)
     connection = Connection(account, f"{identifier}-accounts")
     accounts = BrokerAccounts(connection)
     await accounts.listen()

@@ -27,7 +27,8 @@ from keycloak.exceptions import (
 )
 from pydantic import SecretStr
 
-from shared import metrics
+from shared import client_token, metrics, topics
+from shared.client_token import CredentialsRefusedError
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.settings import KeycloakSettings
 from shared.tokens import AUDIENCE
@@ -38,13 +39,6 @@ _TIMEOUT_S: Final = 10
 _PAGE: Final = 100
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
-_REFUSED: Final = (400, 401)
-
-
-class CredentialsRefusedError(FleetError):
-    """Keycloak refuses this client id and secret."""
-
-    code = "credentials_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +50,21 @@ class Identity:
     generation: int
     enabled: bool
     ours: bool
+    has_claims: bool = True
+    """Whether its tokens say all that a broker needs to know of it."""
 
 
-def _mappers(generation: int) -> list[dict[str, Any]]:
-    """Return the claims of a device's tokens: for whom they are, and which secret minted them."""
+def _mappers(client_id: str, generation: int) -> list[dict[str, Any]]:
+    """Return the claims of a device's tokens: for whom they are, which secret minted them, what the broker allows.
+
+    `acl` and `mqtt_client_id` are for brokers that check tokens, in the form of RMQTT and EMQX.
+    """
+    device = f"{topics.PREFIX}/d/{client_id}"
+    acl = [
+        {"permission": "allow", "action": "publish", "topic": f"{device}/up/#"},
+        {"permission": "allow", "action": "subscribe", "topic": f"{device}/down/#"},
+        {"permission": "deny", "action": "all", "topic": "#"},
+    ]
     return [
         {
             "name": "audience",
@@ -67,18 +72,24 @@ def _mappers(generation: int) -> list[dict[str, Any]]:
             "protocolMapper": "oidc-audience-mapper",
             "config": {"included.custom.audience": AUDIENCE, "access.token.claim": "true"},
         },
-        {
-            "name": "secret_gen",
-            "protocol": "openid-connect",
-            "protocolMapper": "oidc-hardcoded-claim-mapper",
-            "config": {
-                "claim.name": "secret_gen",
-                "claim.value": str(generation),
-                "jsonType.label": "int",
-                "access.token.claim": "true",
-            },
-        },
+        _claim("secret_gen", str(generation), "int"),
+        _claim("mqtt_client_id", client_id, "String"),
+        _claim("acl", json.dumps(acl), "JSON"),
     ]
+
+
+def _claim(name: str, value: str, kind: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-hardcoded-claim-mapper",
+        "config": {
+            "claim.name": name,
+            "claim.value": value,
+            "jsonType.label": kind,
+            "access.token.claim": "true",
+        },
+    }
 
 
 class Keycloak:
@@ -122,7 +133,7 @@ class Keycloak:
             "directAccessGrantsEnabled": False,
             "fullScopeAllowed": False,
             "attributes": {_INSTANCE: self._instance},
-            "protocolMappers": _mappers(generation),
+            "protocolMappers": _mappers(client_id, generation),
         }
         with _translated("create", client_id):
             await _twice(lambda: self._admin.a_create_client(payload))
@@ -131,9 +142,8 @@ class Keycloak:
         """Put secret and generation in force, both in one update; doing it again changes nothing."""
         found = await self._find(client_id)
         with _translated("set_secret", client_id):
-            await self._admin.a_update_client(
-                found["id"], {"secret": secret.get_secret_value(), "protocolMappers": _mappers(generation)}
-            )
+            changes = {"secret": secret.get_secret_value(), "protocolMappers": _mappers(client_id, generation)}
+            await self._admin.a_update_client(found["id"], changes)
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """Give the device tokens, or refuse them from the next request on."""
@@ -177,24 +187,17 @@ class Keycloak:
 
         The signature is not checked: the token comes straight from the endpoint that made it.
         """
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": secret.get_secret_value(),
-        }
         status = "unavailable"
         try:
-            response = await _twice(lambda: self._http.post(self._token_url(self._url), data=form))
-            status = "ok" if response.is_success else "refused"
-        except httpx.HTTPError as error:
-            raise UnavailableError("Keycloak does not answer (token); try again") from error
+            url = self._token_url(self._url)
+            token = await _twice(lambda: client_token.fetch(self._http, url, client_id, secret))
+            status = "ok"
+        except CredentialsRefusedError:
+            status = "refused"
+            raise
         finally:
             metrics.KEYCLOAK_OPERATIONS.labels("token", status).inc()
-        if response.status_code in _REFUSED:
-            raise CredentialsRefusedError(f"Keycloak refuses the secret of {client_id}", client_id=client_id)
-        if not response.is_success:
-            raise UnavailableError(f"Keycloak answers {response.status_code} (token); try again")
-        return unverified_claims(response.json()["access_token"])
+        return unverified_claims(token)
 
     async def close(self) -> None:
         """Close the connections to Keycloak."""
@@ -203,12 +206,15 @@ class Keycloak:
         await self._http.aclose()
 
     def _identity(self, client: Mapping[str, Any]) -> Identity:
+        values = _values(client.get("protocolMappers", []))
+        client_id, generation = client["clientId"], int(values.get("secret_gen", 0))
         return Identity(
-            client_id=client["clientId"],
+            client_id=client_id,
             secret=SecretStr(client.get("secret", "")),
-            generation=_generation(client),
+            generation=generation,
             enabled=client.get("enabled", False),
             ours=self._is_ours(client),
+            has_claims=values.items() >= _values(_mappers(client_id, generation)).items(),
         )
 
     def _is_ours(self, found: Mapping[str, Any]) -> bool:
@@ -229,7 +235,7 @@ async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
     """
     try:
         return await ask()
-    except (KeycloakConnectionError, httpx.TransportError):
+    except (KeycloakConnectionError, UnavailableError):
         return await ask()
 
 
@@ -245,11 +251,9 @@ def unverified_claims(token: str) -> dict[str, Any]:
     return claims
 
 
-def _generation(client: Mapping[str, Any]) -> int:
-    for mapper in client.get("protocolMappers", []):
-        if mapper["name"] == "secret_gen":
-            return int(mapper["config"]["claim.value"])
-    return 0
+def _values(mappers: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the values of hard-coded claims by the names of their mappers."""
+    return {it["name"]: it["config"]["claim.value"] for it in mappers if "claim.value" in it["config"]}
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from pydantic import SecretStr
 
-from shared.errors import UnavailableError
+from shared import client_token
+from shared.errors import FleetError, UnavailableError
 from shared.lanes import Delivery, Lanes, Route, device_route
 from shared.mqtt_client import TCP_NODELAY, entered
 from shared.topics import Topic
@@ -46,12 +47,20 @@ class _Straight(asyncio.Queue[aiomqtt.Message]):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where and as whom to connect."""
+    """Where and as whom to connect.
+
+    With a `token_url` the account is a client of Keycloak, which gives a token for the password there.
+    """
 
     host: str
     port: int
     username: str
     password: SecretStr
+    token_url: str | None = None
+
+    async def shown(self) -> SecretStr:
+        """Return what to show the broker; raise CredentialsRefusedError or UnavailableError without a token."""
+        return await client_token.password(self.token_url, self.username, self.password)
 
 
 @dataclass(slots=True)
@@ -90,7 +99,7 @@ class Connection:
                     async with self._connect() as client:
                         delay_s = _BACKOFF_S[0]
                         await anext(client.messages)  # none comes here: it raises when the connection is lost
-                except (aiomqtt.MqttError, TimeoutError) as error:
+                except (aiomqtt.MqttError, TimeoutError, FleetError) as error:
                     log.warning("mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s)
                 await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, no secret
                 delay_s = min(2 * delay_s, _BACKOFF_S[1])
@@ -149,11 +158,13 @@ class Connection:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[aiomqtt.Client]:
+        account = self.account
+        password = await account.shown()
         client = aiomqtt.Client(
-            self.account.host,
-            self.account.port,
-            username=self.account.username,
-            password=self.account.password.get_secret_value(),
+            account.host,
+            account.port,
+            username=account.username,
+            password=password.get_secret_value(),
             identifier=self.identifier,
             protocol=aiomqtt.ProtocolVersion.V5,
             will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,

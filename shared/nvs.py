@@ -78,6 +78,8 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
         "token_url": package.token_url,
         "mqtt_host": package.mqtt_host,
     }
+    if package.mqtt_auth != "password":
+        texts["mqtt_auth"] = package.mqtt_auth
     if package.ca_certificate is not None:
         texts["ca_cert"] = _pem(package.ca_certificate)
     if wifi is not None:

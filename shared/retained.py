@@ -13,11 +13,14 @@ from shared.errors import UnavailableError
 from shared.mqtt import Connection
 from shared.mqtt_client import TCP_NODELAY, entered
 
-_TIMEOUT_S: Final = 30.0
+_SILENCE_S: Final = 30.0
+"""So long may the broker say nothing; there may be very many messages."""
 
 
 async def topics(connection: Connection, *filters: str) -> set[str]:
-    """Return the topics that match one of the filters and hold a retained message; raise UnavailableError.
+    """Return the topics that match one of the filters and hold a retained message.
+
+    Raise UnavailableError, or as Account.shown.
 
     MQTT does not tell when all of them have come. Mosquitto (2.0.21) sends those of one subscription before those
     of the next, in one queue: so the connection's own greeting, which is retained, is asked for last.
@@ -26,11 +29,12 @@ async def topics(connection: Connection, *filters: str) -> set[str]:
         raise ValueError("a connection without a retained greeting can not tell where the others end")
     last, _ = connection.greeting()
     account = connection.account
+    password = await account.shown()
     client = aiomqtt.Client(
         account.host,
         account.port,
         username=account.username,
-        password=account.password.get_secret_value(),
+        password=password.get_secret_value(),
         identifier=f"{connection.identifier}-{uuid4().hex}",
         protocol=aiomqtt.ProtocolVersion.V5,
         timeout=math.inf,
@@ -38,9 +42,10 @@ async def topics(connection: Connection, *filters: str) -> set[str]:
     )
     found: set[str] = set()
     try:
-        async with asyncio.timeout(_TIMEOUT_S), entered(client, timeout_s=_TIMEOUT_S):
+        async with entered(client, timeout_s=_SILENCE_S), asyncio.timeout(_SILENCE_S) as patience:
             await client.subscribe([*((wanted, 1) for wanted in filters), (last, 1)])
             async for message in client.messages:
+                patience.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
                 if message.retain and str(message.topic) == last:
                     break
                 if message.retain:

@@ -23,7 +23,13 @@ INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
 
 def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Connection:
     """Return a connection with the service's own account, not yet up."""
-    account = Account(settings.mqtt_host, settings.mqtt_port, f"svc-{service}", settings.mqtt_password)
+    account = Account(
+        settings.mqtt_host,
+        settings.mqtt_port,
+        f"svc-{service}",
+        settings.mqtt_password,
+        token_url=settings.mqtt_token_url,
+    )
     # Random: who can name the MQTT client id of another connection can end it.
     connection = Connection(account, f"{service}-{INSTANCE}{suffix}-{secrets.token_hex(8)}")
     connection.lanes.intake.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))

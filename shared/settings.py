@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import available_timezones
 
 from croniter import CroniterError, croniter
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -43,6 +43,14 @@ PUBLIC_URL: Final[Any] = Field(
     pattern=_URL,
     description="Keycloak's base URL as devices see it, if it is another one: `token_url` is made of it, and it "
     "is the issuer of tokens",
+)
+
+
+TOKEN_URL: Final[Any] = Field(
+    None,
+    pattern=_URL,
+    description="Keycloak's token endpoint: log in to the broker with a token from there; the account is a client "
+    "of Keycloak then, and the password its secret",
 )
 
 
@@ -103,6 +111,7 @@ class Settings(PlaceSettings):
     mqtt_password: SecretStr = Field(
         description="password of the service's own broker account: `svc-registry`, `svc-rotator`, `svc-firmware`"
     )
+    mqtt_token_url: str | None = TOKEN_URL
     device_rate_per_s: PerSecond = Field(
         20,
         description="messages of a topic that a service takes of one device, see [floods](operations.md#floods)",
@@ -113,7 +122,23 @@ class Settings(PlaceSettings):
 class IdentitySettings(Settings, KeycloakSettings):
     """What a service needs that changes identities in Keycloak and accounts in the broker."""
 
-    accounts_password: SecretStr = Field(description="password of the broker account `svc-accounts`")
+    broker_auth: Literal["passwords", "token"] = Field(
+        "passwords",
+        description="how the broker knows devices: by accounts with passwords, which the services make in it, or "
+        "by [tokens](scaling.md) of Keycloak; the same for registry and rotator; goes into packages",
+    )
+    accounts_password: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="password of the broker account `svc-accounts`; needed with `passwords`",
+    )
+
+    @field_validator("accounts_password")
+    @classmethod
+    def _accounts_can_be_made(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if password is None and info.data.get("broker_auth") == "passwords":
+            raise ValueError("must be given, unless MDM_BROKER_AUTH is token")
+        return password
 
 
 class KeySettings(Settings):
@@ -145,6 +170,13 @@ class RegistrySettings(IdentitySettings):
     device_ca_file: ReadableFile | None = Field(
         None, description="PEM file of the authority that devices shall trust; goes into packages"
     )
+    broker_api_urls: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+ ?)*$",
+        description="with `MDM_BROKER_AUTH=token`: the API of each node of the broker, with blanks between, as "
+        "`http://node:6060/api/v1`: devices are cut off at once by it, else when their token expires",
+    )
+    broker_api_token: SecretStr | None = Field(None, description="its bearer token, if it wants one")
     claim_mqtt_port: Port = Field(
         8884, description="the broker's port for machines without an identity; goes into claim packages"
     )
@@ -326,6 +358,7 @@ class ToolSettings(BaseSettings):
     account: str | None = Field(None, description="whom to connect as")
     password: SecretStr | None = Field(None, description="the account's password")
     ca_file: Path | None = Field(None, description="use TLS, with the authorities in this PEM file")
+    token_url: str | None = TOKEN_URL
     profile: Path | None = Field(
         None, description="a file with all of these, TOML or JSON; without it `~/.config/mdm/profile.toml`"
     )

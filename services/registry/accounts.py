@@ -18,7 +18,7 @@ from services.registry.service import Registry
 from shared import admin
 from shared.access import acls
 from shared.admin import Role
-from shared.admin_accounts import AdminAccounts
+from shared.broker import Admins
 from shared.errors import ConflictError, InvalidInputError
 from shared.requests import Caller
 from shared.schema import AdminAccount
@@ -85,8 +85,8 @@ class Accounts:
         return admin.WhoAmI(account=caller.account, role=await account_db.role_of(caller.session, caller.account))
 
     @property
-    def _broker(self) -> AdminAccounts:
-        return AdminAccounts(self.registry.identities.accounts)
+    def _broker(self) -> Admins:
+        return self.registry.identities.broker.admins
 
     async def _of_another(self, caller: Caller, name: str) -> AdminAccount:
         await account_db.lock(caller.session)

@@ -40,7 +40,7 @@ class Claims:
         """Make a claim and its broker account, or leave nothing behind."""
         claim = await self._intend(caller, request)
         try:
-            await self.registry.identities.accounts.put_claim(claim.id, SecretStr(request.password))
+            await self.registry.identities.broker.put_claim(claim.id, SecretStr(request.password))
         except FleetError:
             async with self.registry.database.transaction() as session:
                 await session.delete(await claim_db.claim(session, claim.id, lock=True))
@@ -70,7 +70,7 @@ class Claims:
                 claim.revoked_at = datetime.now(UTC)
                 caller.on(session).audit("claim.revoke", claim.id)
                 self.registry.outbox.tell(session, "claim/revoked", data={"claim": claim.id})
-        await self.registry.identities.accounts.delete(claim.id)
+        await self.registry.identities.broker.delete(claim.id)
         return await self._view(caller.session, claim)
 
     async def list_requests(self, caller: Caller, request: admin.ClaimRequests) -> admin.ClaimRequestViews:

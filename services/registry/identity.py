@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry import configuration, db, domain
 from shared import crypto, messages, names, retained, topics
 from shared.admin import DeviceAdd
-from shared.broker_accounts import BrokerAccounts
+from shared.broker import Broker
 from shared.errors import ConflictError, FleetError
 from shared.keycloak import Keycloak
 from shared.mqtt import Connection
@@ -36,13 +36,13 @@ class Identities:
 
     database: Database
     keycloak: Keycloak
-    accounts: BrokerAccounts
+    broker: Broker
     connection: Connection
 
     async def ready(self) -> None:
         """Wait until the broker can be reached."""
         await self.connection.ready()
-        await self.accounts.ready()
+        await self.broker.ready()
 
     async def create(self, caller: Caller, request: DeviceAdd) -> str:
         """Return the client id of a new device, ACTIVE once the caller's transaction commits."""
@@ -59,20 +59,20 @@ class Identities:
         return client_id
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let Keycloak and the broker accept the device, or refuse it; the broker drops it at once then."""
-        if enabled:
-            await self.keycloak.enable(client_id, enabled=True)
-            await self.accounts.enable(client_id, enabled=True)
-            return
-        await self._say_offline(client_id)
-        await self.accounts.enable(client_id, enabled=False)
-        await self.keycloak.enable(client_id, enabled=False)
+        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can.
+
+        Keycloak goes first: a device that is dropped before could come back with a new token.
+        """
+        await self.keycloak.enable(client_id, enabled=enabled)
+        if not enabled:
+            await self._say_offline(client_id)
+        await self.broker.enable(client_id, enabled=enabled)
 
     async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
         await self.keycloak.set_secret(client_id, secret, generation)
         await self._say_offline(client_id)
-        await self.accounts.put(client_id, secret)
+        await self.broker.put(client_id, secret)
 
     async def remove(self, caller: Caller, client_id: str) -> None:
         """Remove a device everywhere, its row when the caller's transaction commits.
@@ -118,7 +118,7 @@ class Identities:
             if not (await self.keycloak.get(client_id)).ours:
                 raise
             await self.keycloak.set_secret(client_id, secret, FIRST_GENERATION)
-        await self.accounts.put(client_id, secret)
+        await self.broker.put(client_id, secret)
 
     async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
         """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
@@ -134,14 +134,15 @@ class Identities:
 
     async def unmake(self, client_id: str) -> None:
         """Remove account, client and retained messages; what is gone already is no error."""
-        await self.accounts.delete(client_id)
         await self.keycloak.delete(client_id)
+        await self.broker.delete(client_id)
         for topic in await retained.topics(self.connection, topics.DEVICE_UP.of(client_id=client_id)):
             await self.connection.publish(topic, b"", retain=True)
 
     async def _say_offline(self, client_id: str) -> None:
-        """Say it for the device: when it is dropped for a change of its account, no will is published."""
-        await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
+        """Say it for a device that is dropped."""
+        if self.broker.drops:
+            await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
 
 
 async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd, caller: Caller) -> Device:

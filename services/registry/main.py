@@ -11,7 +11,7 @@ from services.registry import commands, handlers
 from services.registry.identity import Identities
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
-from shared import broker_accounts, keycloak, lifecycle, metrics, postgres
+from shared import broker, keycloak, lifecycle, metrics, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
 from shared.rates import Rate
@@ -33,10 +33,15 @@ async def main(settings: RegistrySettings) -> None:
     async with (
         postgres.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
-        broker_accounts.connected(settings, identifier=connection.identifier) as accounts,
+        broker.connected(
+            settings,
+            identifier=connection.identifier,
+            nodes=settings.broker_api_urls.split(),
+            api_token=settings.broker_api_token,
+        ) as gate,
         health.told(database),
     ):
-        identities = Identities(database, identity_provider, accounts, connection)
+        identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
         registry = Registry(settings, database, identities, outbox)
         await connection.listen(*handlers.routes(registry, Desk(database, connection)))

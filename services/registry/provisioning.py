@@ -21,6 +21,7 @@ def package(identity: Identity, *, device_key: str, token_url: str, settings: Re
         mqtt_host=settings.device_mqtt_host,
         mqtt_port=settings.device_mqtt_port,
         mqtt_tls=settings.device_mqtt_tls,
+        mqtt_auth="token" if settings.broker_auth == "token" else "password",
         ca_certificate=ca_certificate(settings),
     )
 

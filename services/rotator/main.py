@@ -11,8 +11,8 @@ from services.rotator.clock import Clock
 from services.rotator.leader import Leadership
 from services.rotator.service import Rotator
 from services.rotator.sweep import Sweep
-from shared import broker_accounts, crypto, keycloak, lifecycle, metrics, postgres
-from shared.broker_accounts import BrokerAccounts
+from shared import broker, crypto, keycloak, lifecycle, metrics, postgres
+from shared.broker import Broker
 from shared.errors import LeadershipLostError, UnavailableError
 from shared.keycloak import Keycloak
 from shared.outbox import Outbox
@@ -30,7 +30,7 @@ async def main(settings: RotatorSettings) -> None:
     async with (
         postgres.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
-        broker_accounts.connected(settings, identifier=health.connection.identifier) as accounts,
+        broker.connected(settings, identifier=health.connection.identifier) as gate,
         health.connection.running(),
         health.told(database),
     ):
@@ -44,7 +44,7 @@ async def main(settings: RotatorSettings) -> None:
                 ) as leadership:
                     await health.announce("leader")
                     log.info("rotator.leads")
-                    await lead(settings, leadership, database, identity_provider, accounts)
+                    await lead(settings, leadership, database, identity_provider, gate)
             except* LeadershipLostError as group:
                 log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
             except* UnavailableError as group:
@@ -58,13 +58,13 @@ async def lead(
     leadership: Leadership,
     database: Database,
     identity_provider: Keycloak,
-    accounts: BrokerAccounts,
+    gate: Broker,
 ) -> None:
     """Do the leader's work until the lock is lost."""
     outbox = Outbox("rotator")
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
-    sweep = Sweep(settings, rotator, identity_provider, accounts, connection)
+    sweep = Sweep(settings, rotator, identity_provider, gate, connection)
     clock = Clock(settings, rotator)
     await clock.begin()
     await connection.listen(*handlers.routes(rotator, clock, Desk(leadership, connection)))

@@ -19,9 +19,10 @@ from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.service import Rotator
 from shared import crypto, messages, topics
-from shared.broker_accounts import BrokerAccounts
+from shared.broker import Broker
+from shared.client_token import CredentialsRefusedError
 from shared.errors import FleetError, LeadershipLostError, NotFoundError, UnavailableError
-from shared.keycloak import CredentialsRefusedError, Identity, Keycloak
+from shared.keycloak import Identity, Keycloak
 from shared.mqtt import Connection
 from shared.schema import Device, Rotation
 from shared.settings import RotatorSettings
@@ -50,7 +51,7 @@ class Sweep:
     settings: RotatorSettings
     rotator: Rotator
     keycloak: Keycloak
-    accounts: BrokerAccounts
+    broker: Broker
     connection: Connection
 
     async def run(self) -> None:
@@ -206,13 +207,13 @@ class Sweep:
             # Without a client there are no tokens, with or without this rotation; the broker still counts.
             log.warning("rotation.no_identity", client_id=client_id)
         await self.rotator.leadership.check()
-        # The new password drops the device, and no will is published then. Said before, so that what the device
-        # says when it is back comes after.
-        await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
+        if self.broker.drops:
+            # Said before, so that what the device says when it is back comes after.
+            await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
         try:
-            await self.accounts.set_password(client_id, secret)
+            await self.broker.set_password(client_id, secret)
         except NotFoundError:
-            await self.accounts.put(client_id, secret)
+            await self.broker.put(client_id, secret)
 
     async def _check_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Raise UnavailableError unless Keycloak gives a token of this generation for this secret."""

@@ -99,6 +99,7 @@ class Package(Result):
     mqtt_host: str
     mqtt_port: int
     mqtt_tls: bool
+    mqtt_auth: Literal["password", "token"] = "password"
     ca_certificate: str | None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, Base64Bytes, Field
+from pydantic import AwareDatetime, Field
 
+from shared.admin.encoding import Base64
 from shared.admin.names import DeviceName, PageSize, Selection
 from shared.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.admin.secrets import SecretsRekeyed
@@ -63,7 +64,7 @@ class CoreDumpRead(CoreDumpRef):
 class CoreDumpBytes(Result):
     """Some bytes of a core dump, at most 128 KiB."""
 
-    data: Annotated[Base64Bytes, Field(repr=False)]
+    data: Annotated[Base64, Field(repr=False)]
 
 
 class LogList(Selection):

@@ -48,6 +48,27 @@ async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fl
     assert await examined(fleet, package, repair=False) == []
 
 
+async def test_what_changes_while_all_is_compared_is_no_finding(fleet: Fleet) -> None:
+    model = await fleet.model()
+    made: list[str] = []
+
+    async def keep_changing() -> None:
+        while True:
+            package = await fleet.device(model)
+            made.append(package.client_id)
+            await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+            await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
+
+    changing = [asyncio.create_task(keep_changing()) for _ in range(4)]
+    found: list[Finding] = []
+    while len(made) < 40:
+        found += (await fleet.ask(admin.DOCTOR)).findings
+    for task in changing:
+        task.cancel()
+    await asyncio.wait(changing)
+    assert [finding for finding in found if finding.client_id in made] == []
+
+
 async def test_a_repair_that_is_asked_for_again_and_again_is_done_once(fleet: Fleet, stack: Stack) -> None:
     """The tool repeats its request every 2 s, and a repair may take longer."""
     package = await fleet.device()

@@ -793,6 +793,7 @@ export interface Package {
   mqtt_host: string;
   mqtt_port: number;
   mqtt_tls: boolean;
+  mqtt_auth: "password" | "token";
   ca_certificate: string | null;
 }
 

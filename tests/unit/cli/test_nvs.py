@@ -68,6 +68,11 @@ def test_an_image_holds_the_package_in_one_namespace() -> None:
     assert nvs_reader.read(image) == {"mdm": BASE}
 
 
+def test_a_device_that_logs_in_with_tokens_finds_that_too() -> None:
+    image = nvs.image(nvs.rows(package(mqtt_auth="token"), None), size_bytes=SIZE)
+    assert nvs_reader.read(image) == {"mdm": {**BASE, "mqtt_auth": "token"}}
+
+
 def test_an_image_of_the_least_size_holds_wifi_and_a_certificate() -> None:
     entries = nvs.rows(package(ca_certificate=certificate(2000)), nvs.Wifi("home", PASSWORD))
     image = nvs.image(entries, size_bytes=admin.MIN_NVS_BYTES)

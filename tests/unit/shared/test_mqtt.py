@@ -68,6 +68,27 @@ async def ignore(_: Delivery) -> None:
     pass
 
 
+async def test_a_service_that_gets_no_token_tries_again(unused_tcp_port: int) -> None:
+    token_url = f"http://127.0.0.1:{unused_tcp_port}/token"
+    account = Account("127.0.0.1", 1, "svc-test", SecretStr("x"), token_url=token_url)
+    tried_again = asyncio.Event()
+
+    def note(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        reasons.append((event["event"], event["error"]))
+        if len(reasons) == 2:
+            tried_again.set()
+        raise structlog.DropEvent
+
+    reasons: list[tuple[str, str]] = []
+    structlog.configure(processors=[note])
+    try:
+        async with asyncio.timeout(PATIENCE_S), Connection(account, "test").running():
+            await tried_again.wait()
+    finally:
+        structlog.reset_defaults()
+    assert reasons == [("mqtt.lost", "Keycloak does not answer (token); try again")] * 2
+
+
 def test_replicas_of_a_group_share_a_subscription() -> None:
     assert Route(topics.LOG, ignore).subscription == "mdm/v1/d/+/up/log"
     assert Route(topics.LOG, ignore, "registry").subscription == "$share/registry/mdm/v1/d/+/up/log"
