@@ -49,7 +49,7 @@ asyncapi: setup  ## Make docs/asyncapi.yaml and docs/api.md anew from the declar
 vectors: setup  ## Make the test vectors for devices in docs/vectors anew
 	@$(UV) run --frozen python -m tools.vectors
 
-bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
+bench: setup  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
 screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium)
