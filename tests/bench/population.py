@@ -9,12 +9,15 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+import asyncpg
+
 from deploy import broker
 from shared import names
-from tests import database
 from tests.stack import Stack
 
 MODEL: Final = "bench"
+COUNT: Final = 2000
+"""So many have rows and accounts before the services start."""
 PASSWORD: Final = "bench-password-of-every-device"
 DOCUMENT: Final[dict[str, Any]] = {
     "report_s": 60,
@@ -36,13 +39,16 @@ WITH made AS (
     SELECT lpad(to_hex(number), 8, '0'), model.id, 'device ' || number,
            ARRAY['all', 'room-' || number % 1000], 'ACTIVE', 'bench-' || number, 1
     FROM mdm.device_models model, generate_series($2::int, $3::int - 1) number WHERE model.code = $1
+    ON CONFLICT DO NOTHING
     RETURNING id
 ), configured AS (
     INSERT INTO mdm.device_configs (device_id, version, overrides, document, author)
     SELECT id, 1, '{}', $4, 'bench' FROM made
 )
-INSERT INTO mdm.device_presence (device_id) SELECT id FROM made
+INSERT INTO mdm.device_presence (device_id, config_version, config_outcome)
+SELECT id, 1, CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END FROM made
 """
+"""One of a hundred is not in step with its configuration; one of a thousand has a tag, as `room-7`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,15 @@ class Device:
         return names.client_id(MODEL, f"{self.number:08x}")
 
 
-async def insert(stack: Stack, start: int, stop: int) -> None:
+async def insert(database_url: str, start: int, stop: int) -> None:
     """Insert the rows of the devices of these numbers."""
-    document = json.dumps(DOCUMENT)
-    await database.run(stack, _MODEL, MODEL, "{}")
-    await database.run(stack, _DEVICES, MODEL, start, stop, document)
-    await database.run(stack, "ANALYZE mdm.devices, mdm.device_configs, mdm.device_presence")
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await connection.execute(_MODEL, MODEL, "{}")
+        await connection.execute(_DEVICES, MODEL, start, stop, json.dumps(DOCUMENT))
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
 
 
 def write_accounts(stack: Stack, count: int) -> None:
