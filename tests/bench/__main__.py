@@ -19,21 +19,23 @@ from rich.console import Console
 from cli.client import Admin
 from shared import migrate
 from tests import stack, system
-from tests.bench import configuration, firmware, population
+from tests.bench import configuration, firmware, growth, population, rotation, statuses, storm
 from tests.bench.report import Report, figures
 from tests.fleet import Fleet
 from tests.system import System
 from tests.witness import watching
 
-DEVICES: Final = 2000
-"""So many have rows and accounts before the services start."""
 # A device that asks without a pause says more than it may: the bench is not about that.
 SETTINGS: Final = {"MDM_DEVICE_RATE_PER_S": "100000", "MDM_DEVICE_BURST": "100000"}
 
 Bench = Callable[[System, Fleet], Awaitable[Report]]
 BENCHES: Final[Mapping[str, Bench]] = {
     "configuration": lambda running, _: configuration.run(running),
+    "storm": lambda running, _: storm.run(running),
+    "statuses": lambda running, _: statuses.run(running),
+    "rotation": rotation.run,
     "firmware": firmware.run,
+    "growth": growth.run,
 }
 
 
@@ -46,7 +48,8 @@ def main() -> int:
     unknown = set(given.names) - BENCHES.keys()
     if unknown:
         parser.error(f"NAME: must be one of {', '.join(BENCHES)}, not {', '.join(sorted(unknown))}")
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    quiet = structlog.make_filtering_bound_logger("error")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), wrapper_class=quiet)
     os.environ["TESTS_STACK"] = "native"  # accounts are written into the broker's file, memory is read from /proc
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="device-mdm-bench-", dir="/tmp") as name:
@@ -54,8 +57,8 @@ def main() -> int:
         folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
         with stack.running(folder) as servers:
             migrate.upgrade(servers.endpoints.database_url)
-            asyncio.run(population.insert(servers, 0, DEVICES))
-            population.write_accounts(servers, DEVICES)
+            asyncio.run(population.insert(servers.endpoints.database_url, 0, population.COUNT))
+            population.write_accounts(servers, population.COUNT)
             with system.running(servers, **SETTINGS) as running:
                 reports = asyncio.run(_run(running, folder, given.names or list(BENCHES)))
     if given.json:

@@ -15,6 +15,7 @@ from uuid import uuid4
 import aiomqtt
 
 from shared import topics
+from shared.lanes import WORKERS
 from shared.mqtt_client import TCP_NODELAY
 
 PASSWORD: Final = "ECHO_PASSWORD"
@@ -23,7 +24,6 @@ ANSWER: Final = "ECHO_ANSWER"
 QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/question"
 STATUS: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/status"
 READY: Final = "echo is ready"
-WORKERS: Final = 32
 
 
 async def main(host: str, port: int, account: str) -> None:
