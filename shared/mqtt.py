@@ -156,7 +156,7 @@ class Connection:
             await self.send(topic, message, expires_in_s=None, **names)
             return
         try:
-            self._client.post(topic.of(**names), topic.encode(message), topic.qos)
+            self._client.post(topic.of(**names), topic.encode(message), qos=topic.qos, retain=topic.retain)
         except aiomqtt.MqttError as error:
             raise UnavailableError(f"the broker did not take a message: {error}") from error
 

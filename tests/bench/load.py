@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-WARM_UP_S = 0.5
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 class Asker(Protocol):
@@ -23,22 +23,27 @@ class Asker(Protocol):
 
 
 async def ask_for(seconds: float, askers: Sequence[Asker]) -> list[float]:
-    """Let all ask for some seconds after a warm-up; return how long each answer took. Raise if one is missing."""
-    begin_at = time.perf_counter() + WARM_UP_S
-    end_at = begin_at + seconds
+    """Let all ask for some seconds, once each has been answered; return how long each answer took, sorted.
+
+    Raise AssertionError if one is missing.
+    """
+    begin_at = math.inf
     took: list[float] = []
-    asking = set(range(len(askers)))
+    unheard, asking = set(range(len(askers))), set(range(len(askers)))
     all_done = asyncio.Event()
 
     def start(number: int, asker: Asker) -> None:
         asked_at = time.perf_counter()
 
         def on_answer() -> None:
-            nonlocal asked_at
+            nonlocal asked_at, begin_at
             now = time.perf_counter()
-            if begin_at <= now < end_at:
+            if begin_at <= asked_at:
                 took.append(now - asked_at)
-            if now < end_at:
+            unheard.discard(number)
+            if not unheard:
+                begin_at = min(begin_at, now)
+            if now < begin_at + seconds:
                 asked_at = now
                 asker.ask()
                 return
@@ -52,10 +57,10 @@ async def ask_for(seconds: float, askers: Sequence[Asker]) -> list[float]:
     for number, asker in enumerate(askers):
         start(number, asker)
     try:
-        async with asyncio.timeout(WARM_UP_S + seconds + _PATIENCE_S):
+        async with asyncio.timeout(seconds + _PATIENCE_S):
             await all_done.wait()
     except TimeoutError:
-        raise AssertionError(f"{len(asking)} questions were never answered") from None
+        raise AssertionError(f"{len(asking)} questions were not answered") from None
     return sorted(took)
 
 
