@@ -39,6 +39,8 @@ async def main(host: str, port: int, account: str) -> None:
         socket_options=[TCP_NODELAY],
     )
 
+    client.pending_calls_threshold = 10_000  # a line in the log for each answer would slow it down
+
     async def work() -> None:
         async for message in client.messages:
             parts = str(message.topic).split("/")
