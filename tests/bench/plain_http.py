@@ -25,7 +25,8 @@ DATABASE_URL: Final = "PLAIN_DATABASE_URL"
 
 def main() -> None:
     """Serve until ended."""
-    engine = create_async_engine(os.environ[DATABASE_URL], pool_size=POOL_SIZE, max_overflow=0)
+    # Who waits for a connection waits as long as it takes: a thousand ask at once.
+    engine = create_async_engine(os.environ[DATABASE_URL], pool_size=POOL_SIZE, max_overflow=0, pool_timeout=600)
 
     async def answer(request: Request) -> Response:
         query = (
