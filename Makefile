@@ -41,7 +41,7 @@ docs: setup  ## Make anew what is made of the code: the API's documents, tables,
 
 asyncapi: docs
 
-bench: setup  ## How fast 50 devices get an image over each road (ARGS="--devices 10 --json FILE")
+bench: setup  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
 soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")

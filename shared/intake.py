@@ -55,7 +55,10 @@ class Intake:
 
     def sender(self, topic: Topic[Any], names: Mapping[str, str]) -> Sender | None:
         """Return who has a limit among the names in a topic; None: a service or an admin."""
-        return next((Sender(kind, names[kind], topic.template) for kind in self._rates if kind in names), None)
+        for kind in self._rates:
+            if kind in names:
+                return Sender(kind, names[kind], topic.template)
+        return None
 
     def admits(self, topic: Topic[Any], sender: Sender | None, size_bytes: int, *, now: float) -> bool:
         """Let a message wait, or say that there is no room for it."""

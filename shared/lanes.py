@@ -24,7 +24,7 @@ from shared.topics import Topic
 
 log = structlog.get_logger()
 
-WORKERS: Final = 32
+WORKERS: Final = 64
 LINES: Final = 16
 """In which the messages of one admin or claim wait, and so the most workers that they keep busy."""
 _RETRY_S: Final = 1.0

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,12 +21,14 @@ from pydantic import SecretStr
 from shared import client_token
 from shared.errors import FleetError, UnavailableError
 from shared.lanes import Delivery, Lanes, Route, device_route
-from shared.mqtt_client import TCP_NODELAY, entered
+from shared.mqtt_client import TCP_NODELAY, Client, entered
 from shared.topics import Topic
 
 log = structlog.get_logger()
 __all__ = ["Account", "Connection", "Delivery", "Route", "device_route"]
 
+WINDOW: Final = 500
+"""So many publications may be under way; the broker takes 1,000 (max_inflight_messages)."""
 _CALL_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.1, 10.0)
 _GOODBYE_S: Final = 1.0
@@ -76,7 +78,7 @@ class Connection:
     will: tuple[str, bytes] | None = None
     greeting: Callable[[], tuple[str, bytes]] | None = None
     lanes: Lanes = field(default_factory=Lanes)
-    _client: aiomqtt.Client | None = None
+    _client: Client | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -131,18 +133,16 @@ class Connection:
         correlation_data: bytes | None = None,
     ) -> None:
         """Publish and wait for the broker's acknowledgement, or raise UnavailableError."""
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        if expires_in_s is not None:
-            properties.MessageExpiryInterval = max(1, int(expires_in_s))
-        if response_topic is not None:
-            properties.ResponseTopic = response_topic
-        if correlation_data is not None:
-            properties.CorrelationData = correlation_data
+        wanted = {
+            "MessageExpiryInterval": None if expires_in_s is None else max(1, int(expires_in_s)),
+            "ResponseTopic": response_topic,
+            "CorrelationData": correlation_data,
+        }
         if self._client is None:
             raise UnavailableError("the broker can not be reached")
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._client.publish(topic, payload, qos, retain, properties)
+                await self._client.publish(topic, payload, qos, retain, _properties(wanted))
         except (aiomqtt.MqttError, TimeoutError) as error:
             raise UnavailableError(f"the broker did not take a message: {error}", topic=topic) from error
 
@@ -156,11 +156,24 @@ class Connection:
             expires_in_s=expires_in_s,
         )
 
+    async def post(self, topic: Topic[M], message: M, **names: str) -> None:
+        """Publish what its reader asks for again if it is lost, or raise UnavailableError.
+
+        The broker's acknowledgement is waited for only when it owes many.
+        """
+        if self._client is None or self._client.unacknowledged >= WINDOW:
+            await self.send(topic, message, expires_in_s=None, **names)
+            return
+        try:
+            self._client.post(topic.of(**names), topic.encode(message), qos=topic.qos, retain=topic.retain)
+        except aiomqtt.MqttError as error:
+            raise UnavailableError(f"the broker did not take a message: {error}") from error
+
     @asynccontextmanager
-    async def _connect(self) -> AsyncIterator[aiomqtt.Client]:
+    async def _connect(self) -> AsyncIterator[Client]:
         account = self.account
         password = await account.shown()
-        client = aiomqtt.Client(
+        client = Client(
             account.host,
             account.port,
             username=account.username,
@@ -169,6 +182,7 @@ class Connection:
             protocol=aiomqtt.ProtocolVersion.V5,
             will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,
             timeout=math.inf,
+            max_inflight_messages=WINDOW,
             socket_options=[TCP_NODELAY],
             queue_type=cast("Any", partial(_Straight, self.lanes.take)),
         )
@@ -197,6 +211,17 @@ class Connection:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
                     await client.publish(topic, payload, 1, retain=True)
+
+
+def _properties(wanted: Mapping[str, object]) -> Properties | None:
+    """Return those that are not None; none at all if there is nothing to say: they cost more than the message."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if not given:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    for name, value in given.items():
+        setattr(properties, name, value)
+    return properties
 
 
 async def _subscribe(client: aiomqtt.Client, routes: Sequence[Route]) -> None:

@@ -47,6 +47,17 @@ class Client(aiomqtt.Client):
         finally:
             del self._codes[info.mid]
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many publications the broker has not acknowledged yet."""
+        return len(self._client._out_messages)  # noqa: SLF001 - paho counts them, and does not tell
+
+    def post(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish without waiting for the acknowledgement, or raise MqttError."""
+        info = self._client.publish(topic, payload, qos, retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+
     def _on_publish(
         self,
         client: mqtt.Client,

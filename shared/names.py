@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, true
+from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, true
 
 from shared.errors import NotFoundError
 from shared.schema import Device, DeviceModel
@@ -37,6 +38,15 @@ def named(name: str) -> ColumnElement[bool]:
     return and_(Device.key == found["key"], DeviceModel.code == model_code if model_code else true())
 
 
+AMONG: Final = Device.key == any_(bindparam("keys", type_=ARRAY(Text)))
+"""The condition on Device that holds for the `keys` of many, whatever models their client ids name."""
+
+
+def keys(client_ids: Iterable[str]) -> list[str]:
+    """Return the keys in client ids; those that no device can have are left out."""
+    return [found["key"] for found in map(_NAME.fullmatch, client_ids) if found is not None]
+
+
 def selected(name: str | None, *, tag: str | None = None, model: str | None = None) -> ColumnElement[bool]:
     """Return the condition on Device and DeviceModel that all of these hold; None asks nothing.
 
@@ -44,7 +54,7 @@ def selected(name: str | None, *, tag: str | None = None, model: str | None = No
     """
     return and_(
         true() if name is None else named(name),
-        true() if tag is None else Device.tags.any_() == tag,
+        true() if tag is None else Device.tags.contains([tag]),
         true() if model is None else DeviceModel.code == model,
     )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.errors import ConflictError, UnavailableError
@@ -76,6 +77,8 @@ class Database:
             if is_outage(error) or is_busy(error):
                 raise UnavailableError("the database does not answer; try again") from error
             raise
+        except PoolTimeoutError as error:
+            raise UnavailableError("the database is too slow; try again") from error
         except OSError as error:
             raise UnavailableError("the database can not be reached; try again") from error
 

@@ -114,6 +114,7 @@ class Device(Base):
             initially="DEFERRED",
             use_alter=True,
         ),
+        Index("devices_tags_idx", "tags", postgresql_using="gin"),
         Index(
             "devices_rotation_due_idx",
             "rotation_state",
@@ -144,6 +145,7 @@ class Presence(Base):
     """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out."""
 
     __tablename__ = "device_presence"
+    __table_args__ = (Index("device_presence_online_idx", "device_id", postgresql_where=text("online")),)
 
     device_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
@@ -375,6 +377,7 @@ class FirmwareDelivery(Base):
             "stage IN ('offered', 'downloading', 'verifying', 'rebooting', 'confirmed', 'failed', 'rolled_back')",
             name="stage",
         ),
+        Index("firmware_deliveries_rebooting_idx", "device_id", postgresql_where=text("stage = 'rebooting'")),
     )
 
     device_id: Mapped[int] = mapped_column(

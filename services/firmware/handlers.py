@@ -19,7 +19,7 @@ from shared.requests import Desk
 GROUP = "firmware"
 
 
-def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> list[Route]:
+def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices, trials: Trials) -> list[Route]:
     """Return the routes of all messages that the firmware service takes."""
     connection, uploads, rollouts = desk.connection, Uploads(firmware), Rollouts(firmware)
     images, trust = Images(firmware), Trust(firmware)
@@ -27,7 +27,7 @@ def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices) -> 
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
         device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
         device_route(topics.FIRMWARE_REPORT, partial(on_report, firmware), group=GROUP),
-        device_route(topics.STATUS, partial(on_status, Trials(firmware)), group=GROUP),
+        device_route(topics.STATUS, partial(on_status, trials), group=GROUP),
         Route(RELEASED, notices.on_released, GROUP),
         desk.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         desk.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from services.firmware import db
 from services.firmware.service import Firmware
 from shared import messages
+from shared.batches import Batches
 from shared.messages import FirmwareStage
 
 
@@ -15,17 +17,28 @@ class Trials:
     """What devices say of their running firmware, compared with what they were about to start."""
 
     firmware: Firmware
+    came: Batches[str, Sequence[str]] = field(default_factory=Batches)
+    """Who has come online, by client id."""
 
     async def look(self, client_id: str, status: messages.Status) -> None:
         """Record a rollback that the device does not report itself, as one whose new image never ran."""
         if not status.online or status.firmware_sha256 is None:
             return
-        async with self.firmware.database.transaction() as session:
-            given_up = await db.rebooted_for(session, client_id, without=status.firmware_sha256)
-        for sha256 in given_up:
+        for sha256 in await self.came.ask(client_id):
+            if sha256 == status.firmware_sha256:
+                continue
             report = messages.FirmwareReport(
                 sha256=sha256,
                 stage=FirmwareStage.ROLLED_BACK,
                 error="came back with other firmware than it rebooted for",
             )
             await self.firmware.record_report(client_id, report)
+
+    async def look_up(self) -> None:
+        """Look for which images devices that have come online rebooted, of many at once, until cancelled."""
+        await self.came.run(self._rebooted_for)
+
+    async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
+        async with self.firmware.database.transaction() as session:
+            found = await db.rebooted_for(session, client_ids)
+        return [found.get(client_id, ()) for client_id in client_ids]

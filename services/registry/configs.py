@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from services.registry import db, domain, versions
+from services.registry import batch_db, db, domain, versions
+from services.registry.batch_db import Desired
 from services.registry.service import Registry
 from shared import admin, messages, names
+from shared.batches import Batches
 from shared.errors import ConflictError
 from shared.messages import ConfigOutcome
 from shared.requests import Caller
@@ -20,6 +23,8 @@ class Configs:
     """What an admin wants of devices, and what devices ask for and do with it."""
 
     registry: Registry
+    asked: Batches[str, Desired | None] = field(default_factory=Batches)
+    """By client id."""
 
     async def set(self, caller: Caller, request: admin.ConfigSet) -> admin.ConfigSetResult:
         """Make a new version of a device's configuration and push it, unless nothing changes."""
@@ -93,14 +98,18 @@ class Configs:
 
     async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
         """Return the device's configuration, without the document if it has it already."""
+        desired = await self.asked.ask(client_id)
+        if desired is None:
+            raise names.unknown(client_id)
+        return versions.message(desired, request_id=request.request_id, have=request.have_version)
+
+    async def look_up(self) -> None:
+        """Read what devices ask for, many at once, until cancelled."""
+        await self.asked.run(self._desired)
+
+    async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
         async with self.registry.database.transaction() as session:
-            device, _, _ = await db.device(session, client_id)
-            return versions.message(
-                device,
-                await db.config(session, device),
-                request_id=request.request_id,
-                have=request.have_version,
-            )
+            return await batch_db.desired(session, client_ids)
 
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
         """Store what a device did with a configuration; one that did not stand its trial is replaced."""

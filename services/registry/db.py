@@ -79,13 +79,15 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
 
 async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple[Device, DeviceModel, Presence]]:
     """Return up to `limit` devices behind `after` that fit, oldest first."""
-    query = _devices().where(Device.id > wanted.after).order_by(Device.id).limit(wanted.limit)
+    # Of both tables: the database does not see by itself that the other's rows are not wanted either.
+    behind = and_(Device.id > wanted.after, Presence.device_id > wanted.after)
+    query = _devices().where(behind).order_by(Device.id).limit(wanted.limit)
     if wanted.model is not None:
         query = query.where(DeviceModel.code == wanted.model)
     if wanted.tag is not None:
-        query = query.where(Device.tags.any_() == wanted.tag)
+        query = query.where(Device.tags.contains([wanted.tag]))
     if wanted.online is not None:
-        query = query.where(Presence.online == wanted.online)
+        query = query.where(Presence.online if wanted.online else not_(Presence.online))
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:
@@ -173,7 +175,7 @@ async def layer(session: AsyncSession, tag: str) -> ConfigLayer:
 
 async def lock_tagged(session: AsyncSession, tag: str) -> list[tuple[Device, DeviceModel, Presence]]:
     """Return and lock all devices with a tag."""
-    return await _lock(session, Device.tags.any_() == tag)
+    return await _lock(session, Device.tags.contains([tag]))
 
 
 async def lock_of_model(session: AsyncSession, model: DeviceModel) -> list[tuple[Device, DeviceModel, Presence]]:

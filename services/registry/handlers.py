@@ -23,17 +23,17 @@ from shared.requests import Desk
 GROUP = "registry"
 
 
-def routes(registry: Registry, desk: Desk) -> list[Route]:
+def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presences) -> list[Route]:
     """Return the routes of all messages that the registry takes.
 
     `up/status` is not shared between replicas: what is retained must reach a registry that was away.
     """
     connection = desk.connection
-    models, devices, configs = Models(registry), Devices(registry), Configs(registry)
+    models, devices = Models(registry), Devices(registry)
     layers, commands = Layers(registry), Commands(registry)
     claims, accounts, reconciler = Claims(registry, desk.gate), Accounts(registry), Reconciler(registry)
     return [
-        device_route(topics.STATUS, partial(on_status, Presences(registry))),
+        device_route(topics.STATUS, partial(on_status, presences)),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
         device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
@@ -94,7 +94,7 @@ async def on_config_get(
 ) -> None:
     """Answer a device's question for its configuration."""
     answer = await configs.answer(client_id, request)
-    await connection.send(topics.CONFIG, answer, client_id=client_id)
+    await connection.post(topics.CONFIG, answer, client_id=client_id)
 
 
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from services.registry import commands, handlers
+from services.registry.configs import Configs
 from services.registry.identity import Identities
+from services.registry.presence import Presences
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
 from shared import broker, keycloak, lifecycle, metrics, postgres
@@ -44,9 +46,13 @@ async def main(settings: RegistrySettings) -> None:
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
         registry = Registry(settings, database, identities, outbox)
-        await connection.listen(*handlers.routes(registry, Desk(database, connection)))
+        configs, presences = Configs(registry), Presences(registry)
+        desk = Desk(database, connection)
+        await connection.listen(*handlers.routes(registry, desk, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
+            tasks.create_task(configs.look_up(), name="configurations")
+            tasks.create_task(presences.keep(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(keep_house(registry), name="house")
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import configuration, db, domain
+from services.registry.batch_db import Desired
 from shared import messages, names, topics
 from shared.errors import InvalidInputError
 from shared.outbox import Outbox
@@ -62,7 +63,8 @@ async def write(
         trial_seconds=trial_seconds,
     )
     session.add(new)
-    outbox.put(session, topics.CONFIG, message(device, new, request_id=None), client_id=client_id)
+    desired = Desired(new.version, document, trial_seconds, new.outcome, device.secret_generation)
+    outbox.put(session, topics.CONFIG, message(desired, request_id=None), client_id=client_id)
     outbox.tell(session, "config/changed", client_id, {"version": device.config_version})
     return True
 
@@ -120,16 +122,15 @@ def open_trial(config: DeviceConfig) -> int | None:
     return config.trial_seconds if config.outcome is None else None
 
 
-def message(
-    device: Device, config: DeviceConfig, *, request_id: str | None, have: int | None = None
-) -> messages.Config:
+def message(desired: Desired, *, request_id: str | None, have: int | None = None) -> messages.Config:
     """Return what the device is sent; without the document if it has this version already."""
-    unchanged = have == config.version
-    return messages.Config(
+    unchanged = have == desired.version
+    # Nothing is checked again: that would take as long as all else that an answer costs.
+    return messages.Config.model_construct(
         request_id=request_id,
-        version=config.version,
+        version=desired.version,
         unchanged=unchanged,
-        document=None if unchanged else config.document,
-        trial_seconds=None if unchanged or config.outcome == "applied" else config.trial_seconds,
-        secret_generation=device.secret_generation,
+        document=None if unchanged else desired.document,
+        trial_seconds=None if unchanged or desired.outcome == "applied" else desired.trial_seconds,
+        secret_generation=desired.secret_generation,
     )

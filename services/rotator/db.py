@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count, islice
-from typing import get_args
+from typing import Final, get_args
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, or_, select, true
+from sqlalchemy import and_, delete, exists, func, not_, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin, names
@@ -55,25 +56,28 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None
     )
     if slot is None:
         return None
-    row = (
-        await session.execute(
-            select(Device.id, DeviceModel.code, Device.key)
-            .join(DeviceModel, DeviceModel.id == Device.model_id)
-            .join(Presence, Presence.device_id == Device.id)
-            .where(
-                Device.enabled,
-                Device.lifecycle == "ACTIVE",
-                or_(
-                    Device.rotation_state == "QUEUED",
-                    and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
-                ),
-            )
-            .order_by(Presence.online.desc(), Device.rotation_state, Device.secret_created_at, Device.id)
-            .limit(1)
-            .with_for_update(of=Device)
+    due = (
+        select(Device.id, DeviceModel.code, Device.key)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(
+            Device.enabled,
+            Device.lifecycle == "ACTIVE",
+            or_(
+                Device.rotation_state == "QUEUED",
+                and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
+            ),
         )
-    ).one_or_none()
-    return None if row is None else Candidate(row.id, names.client_id(row.code, row.key), slot)
+        .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
+        .limit(1)
+        .with_for_update(of=Device)
+    )
+    # One after the other, each finds its first by an index; in one order, all that are queued would be sorted.
+    for is_there in (Presence.online, not_(Presence.online)):
+        row = (await session.execute(due.where(is_there))).one_or_none()
+        if row is not None:
+            return Candidate(row.id, names.client_id(row.code, row.key), slot)
+    return None
 
 
 async def count_states(session: AsyncSession) -> dict[str, int]:
@@ -120,11 +124,18 @@ async def says_generation(session: AsyncSession, device: Device) -> int | None:
     return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
 
 
-async def waiting(session: AsyncSession, client_id: str) -> Rotation | None:
-    """Return the rotation that waits for this device to fetch or to store its new secret, if there is one."""
-    return await session.scalar(
-        select(Rotation)
-        .join(Device, Device.id == Rotation.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(names.named(client_id), Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
-    )
+# Made once: to put a statement together takes as long as to run it.
+_WAITING: Final = (
+    select(DeviceModel.code, Device.key, Rotation)
+    .select_from(Rotation)
+    .join(Device, Device.id == Rotation.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(names.AMONG, Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
+)
+
+
+async def waiting(session: AsyncSession, client_ids: Sequence[str]) -> list[Rotation | None]:
+    """Return for each device the rotation that waits for it to fetch or to store its new secret."""
+    rows = await session.execute(_WAITING, {"keys": names.keys(client_ids)})
+    found = {names.client_id(code, key): rotation for code, key, rotation in rows}
+    return [found.get(client_id) for client_id in client_ids]

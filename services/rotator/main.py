@@ -72,6 +72,7 @@ async def lead(
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")
         tasks.create_task(outbox.drain(database, connection), name="outbox")
+        tasks.create_task(rotator.look_up(), name="offers")
         tasks.create_task(sweep.run(), name="sweep")
         tasks.create_task(clock.run(), name="clock")
         tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")

@@ -7,7 +7,7 @@ The secret itself is never stored for sending: it is answered straight, and a de
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.leader import Leadership
 from shared import crypto, messages
+from shared.batches import Batches
 from shared.outbox import Outbox
 from shared.postgres import Database
 
@@ -31,6 +32,8 @@ class Rotator:
     outbox: Outbox
     vault: crypto.Vault
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    came: Batches[str, messages.RotationOffer | None] = field(default_factory=Batches)
+    """Who has come online, by client id."""
 
     @asynccontextmanager
     async def attempt(self, rotation_id: UUID, client_id: str | None = None) -> AsyncIterator[Attempt]:
@@ -41,11 +44,17 @@ class Rotator:
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
         """Return the offer that waits for a device that has come online: it may have lost it with its power."""
-        if not status.online:
-            return None
+        return await self.came.ask(client_id) if status.online else None
+
+    async def look_up(self) -> None:
+        """Look for the offers of devices that have come online, of many at once, until cancelled."""
+        await self.came.run(self._offers)
+
+    async def _offers(self, client_ids: Sequence[str]) -> Sequence[messages.RotationOffer | None]:
         async with self.database.transaction() as session:
-            rotation = await db.waiting(session, client_id)
-            return offer_of(rotation) if rotation and rotation.deadline_at > datetime.now(UTC) else None
+            rotations = await db.waiting(session, client_ids)
+        now = datetime.now(UTC)
+        return [offer_of(it) if it is not None and it.deadline_at > now else None for it in rotations]
 
     async def deliver(
         self, client_id: str, request: messages.RotationRequest

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import ssl
-import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,14 +19,19 @@ from shared import messages, topics
 from shared.admin import Package
 from tests import visits
 from tests.bench.measure import Row, Run, rss_peak_bytes, timed
+from tests.bench.report import Report
+from tests.bench.servers import listens, module
 from tests.credentials import account_client, device_client
 from tests.fleet import Fleet
-from tests.servers.base import HOST, Process, free_port
+from tests.servers.base import HOST, free_port
 from tests.system import System
 from tests.uploads import upload
 
 CHUNK: Final = 16 * 1024
 WINDOW: Final = 4
+DEVICES: Final = 50
+SIZE_BYTES: Final = 1024 * 1024
+ROUNDS: Final = 3
 AT_A_TIME: Final = 4
 """So many devices are made, and logged in, at a time: that is not what is measured."""
 
@@ -107,24 +110,13 @@ class Bench:
 
     async def http_copy(self) -> Run:
         """A file, served by Starlette alone."""
-        folder, port = self.system.stack.folder, free_port()
-        file = folder / "bare.bin"
+        port = free_port()
+        file = self.system.stack.folder / "bare.bin"
         file.write_bytes(self.image)
         certificates = self.system.stack.endpoints.ca_file.parent
         arguments: list[str | Path] = [file, str(port), certificates / "server.crt", certificates / "server.key"]
-        server = Process(
-            "bare",
-            folder / "logs" / "bare.log",
-            lambda: _listens(port),
-            [sys.executable, "-m", "tests.bench.bare", *arguments],
-            leash=self.system.leash,
-            environment={"PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        await asyncio.to_thread(server.start)
-        try:
+        async with module(self.system, "bare", *arguments, is_ready=lambda: listens(port)) as server:
             return self._run(await self._fetched(f"https://{HOST}:{port}/", [""] * len(self.packages)), server.pid)
-        finally:
-            await asyncio.to_thread(server.stop)
 
     async def _restart(self) -> None:
         """Let the service begin anew, so that its peak is of this run."""
@@ -178,23 +170,17 @@ class Bench:
         return Run(len(self.image) * len(self.packages), seconds, None if pid is None else rss_peak_bytes(pid))
 
 
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False
-
-
-async def run(system: System, fleet: Fleet, *, devices: int, size_bytes: int, rounds: int) -> list[Row]:
-    """Measure all ways in turn, `rounds` times."""
-    model = await fleet.model(slot_size_bytes=max(size_bytes, 64 * 1024))
-    image = image_builder.build(version="1.1.0", project=model, size_bytes=size_bytes)
+async def run(system: System, fleet: Fleet) -> Report:
+    """Measure all ways in turn, some rounds."""
+    model = await fleet.model(slot_size_bytes=max(SIZE_BYTES, 64 * 1024))
+    image = image_builder.build(version="1.1.0", project=model, size_bytes=SIZE_BYTES)
     few = asyncio.Semaphore(AT_A_TIME)
 
     async def device() -> Package:
         async with few:
             return await fleet.device(model)
 
-    packages = await asyncio.gather(*(device() for _ in range(devices)))
+    packages = await asyncio.gather(*(device() for _ in range(DEVICES)))
     await upload(fleet, model, image)
     bench = Bench(system, packages, image, hashlib.sha256(image).hexdigest())
     ways = {
@@ -204,7 +190,8 @@ async def run(system: System, fleet: Fleet, *, devices: int, size_bytes: int, ro
         ("HTTP copy", None): bench.http_copy,
     }
     runs: dict[tuple[str, str | None], list[Run]] = {way: [] for way in ways}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for way, measure in ways.items():
             runs[way].append(await measure())
-    return [Row(name, runs[name, baseline], baseline) for name, baseline in ways]
+    rows = [Row(name, runs[name, baseline], baseline) for name, baseline in ways]
+    return Report(f"{DEVICES} devices fetch {SIZE_BYTES} bytes at once", [row.facts(rows) for row in rows])

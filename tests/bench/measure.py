@@ -8,11 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from rich.table import Table
-
-_MIB: Final = 1024 * 1024
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +67,3 @@ def rss_peak_bytes(pid: int) -> int:
     """Return the most memory that a process ever had, as Linux counts it (VmHWM)."""
     [found] = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found) * 1024
-
-
-def table(title: str, rows: Sequence[Row]) -> Table:
-    """Return the rows for people."""
-    shown = Table("way", "MiB/s", "of its baseline", "peak memory, MiB", "seconds", title=title)
-    for facts in (row.facts(rows) for row in rows):
-        peak, part = facts["rss_peak_bytes"], facts["of_baseline"]
-        shown.add_row(
-            facts["name"],
-            f"{facts['bytes_per_s'] / _MIB:.1f}",
-            "" if part is None else f"{part:.0%} of {facts['baseline']}",
-            "" if peak is None else f"{peak / _MIB:.0f}",
-            " ".join(f"{seconds:.1f}" for seconds in facts["runs_s"]),
-        )
-    return shown

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from itertools import pairwise
-from statistics import mean, median
+from statistics import median
 from typing import Final
 
 from device.options import Options
 from shared import admin
 from shared.admin import Package, RotationEntry
 from tests import credentials
+from tests.campaign import parts
 from tests.fleet import Fleet
 from tests.matrix import reports
 from tests.system import System
@@ -33,28 +34,8 @@ async def made(fleet: Fleet, model: str) -> list[Package]:
 
 def report(entries: list[RotationEntry]) -> str:
     """Say how long a device takes, and in which parts."""
-    parts: dict[str, list[float]] = {
-        "offered to delivered": [],
-        "to stored (the device)": [],
-        "to switched (Keycloak and the broker)": [],
-        "to done (the device logs in)": [],
-    }
-    for entry in entries:
-        assert entry.delivered_at is not None
-        assert entry.stored_at is not None
-        assert entry.switched_at is not None
-        assert entry.ended_at is not None
-        moments = (entry.started_at, entry.delivered_at, entry.stored_at, entry.switched_at, entry.ended_at)
-        for part, (earlier, later) in zip(parts.values(), pairwise(moments), strict=True):
-            part.append((later - earlier).total_seconds())
     took = [entry.duration_s or 0.0 for entry in entries]
-    between = [
-        (later.started_at - earlier.ended_at).total_seconds()
-        for earlier, later in pairwise(entries)
-        if earlier.ended_at
-    ]
-    lines = [f"  {name:<40} {mean(part):6.3f} s" for name, part in parts.items()]
-    lines.append(f"  {'to the next device':<40} {mean(between):6.3f} s")
+    lines = [f"  {name:<40} {seconds:6.3f} s" for name, seconds in parts(entries).items()]
     size = f"a campaign over {len(entries)} devices, one at a time"
     return "\n".join([f"{size}: median {median(took):.3f} s a device, longest {max(took):.3f} s; mean", *lines])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from pydantic import SecretStr
@@ -12,15 +13,22 @@ from shared.postgres import Database
 from tests.stack import Stack
 
 
-@pytest.fixture
-async def database(stack: Stack) -> AsyncIterator[Database]:
-    """A database without a rotator, so that the lock is free."""
+@asynccontextmanager
+async def empty_database(stack: Stack, name: str) -> AsyncIterator[Database]:
+    """Make a database with the newest schema beside the services' one, and open it for the block."""
     base = stack.endpoints.database_url
     async with postgres.connected(SecretStr(base)) as present, present.engine.connect() as connection:
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await autocommit.execute(text("DROP DATABASE IF EXISTS leader WITH (FORCE)"))
-        await autocommit.execute(text("CREATE DATABASE leader"))
-    url = base.rpartition("/")[0] + "/leader"
+        await autocommit.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        await autocommit.execute(text(f"CREATE DATABASE {name}"))
+    url = base.rpartition("/")[0] + f"/{name}"
     await asyncio.to_thread(migrate.upgrade, url)
     async with postgres.connected(SecretStr(url)) as connected:
         yield connected
+
+
+@pytest.fixture
+async def database(stack: Stack) -> AsyncIterator[Database]:
+    """A database without a rotator, so that the lock is free."""
+    async with empty_database(stack, "leader") as made:
+        yield made

@@ -36,10 +36,10 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     tools: Any = Anything()
     desk = Desk(tools, tools)
     routes = {
-        "registry": registry_handlers.routes(tools, desk),
+        "registry": registry_handlers.routes(tools, desk, tools, tools),
         "rotator": rotator_handlers.routes(tools, tools, desk),
         "firmware": [
-            *firmware_handlers.routes(tools, desk, tools, tools),
+            *firmware_handlers.routes(tools, desk, tools, tools, tools),
             *diagnostics.routes(tools, tools, desk),
             diagnostics.log_route(tools),
         ],

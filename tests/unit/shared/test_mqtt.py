@@ -347,3 +347,5 @@ async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
 async def test_nothing_is_published_without_a_broker() -> None:
     with pytest.raises(UnavailableError, match="the broker can not be reached"):
         await connection().send(topics.LOG, said("hello"), client_id="one")
+    with pytest.raises(UnavailableError, match="the broker can not be reached"):
+        await connection().post(topics.LOG, said("hello"), client_id="one")

@@ -1,0 +1,102 @@
+"""Processes that a bench starts beside the services: baselines, mostly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from shared import messages, topics
+from tests.bench import echo, plain_http
+from tests.bench.population import DOCUMENT
+from tests.servers.base import HOST, Process, ServerError, free_port
+from tests.system import System
+
+
+@asynccontextmanager
+async def module(
+    system: System, name: str, *arguments: str | Path, is_ready: Callable[[], bool], **environment: str
+) -> AsyncIterator[Process]:
+    """Run `python -m tests.bench.NAME` until the block ends."""
+    server = Process(
+        name,
+        system.stack.folder / "logs" / f"{name}.log",
+        is_ready,
+        [sys.executable, "-m", f"tests.bench.{name}", *arguments],
+        leash=system.leash,
+        environment={"PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    )
+    await asyncio.to_thread(server.start)
+    try:
+        yield server
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def listens(port: int) -> bool:
+    """Say whether somebody listens on a port."""
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+@asynccontextmanager
+async def echoing(system: System) -> AsyncIterator[Process]:
+    """Run a responder without a database, whose answers are as long as the registry's."""
+    endpoints, account = system.stack.endpoints, "svc-registry"
+    log_file = system.stack.folder / "logs/echo.log"
+    written = log_file.stat().st_size if log_file.exists() else 0
+    answer = messages.Config(version=1, document=DOCUMENT, secret_generation=1)
+    async with module(
+        system,
+        "echo",
+        endpoints.mqtt_host,
+        str(endpoints.mqtt_port),
+        account,
+        is_ready=lambda: echo.READY.encode() in log_file.read_bytes()[written:],
+        **{
+            echo.PASSWORD: endpoints.accounts[account],
+            echo.ANSWER: topics.CONFIG.encode(answer).decode(),
+        },
+    ) as server:
+        yield server
+
+
+@asynccontextmanager
+async def plain_http_serving(system: System) -> AsyncIterator[int]:
+    """Run the plain HTTP service, and yield its port."""
+    port, url = free_port(), system.stack.endpoints.database_url
+    async with module(
+        system,
+        "plain_http",
+        str(port),
+        is_ready=lambda: listens(port),
+        **{plain_http.DATABASE_URL: url},
+    ):
+        yield port
+
+
+@asynccontextmanager
+async def second_registry(system: System) -> AsyncIterator[None]:
+    """Run one more registry until the block ends; it has compared all, which it does at its start."""
+    name = "registry-2"
+    log_file = system.stack.folder / "logs" / f"{name}.log"
+    written = log_file.stat().st_size if log_file.exists() else 0
+
+    def start() -> None:
+        system.start("registry", name=name)
+        deadline = time.monotonic() + 120
+        while b"registry.reconciled" not in log_file.read_bytes()[written:]:
+            if time.monotonic() > deadline:
+                raise ServerError(f"{name} has not compared anything")
+            time.sleep(0.1)
+
+    await asyncio.to_thread(start)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(system.stop, name)

@@ -1,0 +1,151 @@
+"""What many devices say and ask at once goes through the database together, each as if it were alone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, Final
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from services.registry.presence import Presences
+from shared import messages, mqtt, postgres, topics
+from shared.outbox import Outbox
+from tests import database
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+
+DEVICES: Final = 6
+ASKING: Final = 3
+WINDOW: Final = 20
+_HELD: Final = "LOCK TABLE mdm.device_configs, mdm.device_presence IN ACCESS EXCLUSIVE MODE"
+_WAITING: Final = """
+SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'ANY .*::TEXT\\[\\]'
+"""
+
+
+@asynccontextmanager
+async def presences(stack: Stack) -> AsyncIterator[Presences]:
+    """Store statuses as a registry does, beside the one that runs."""
+    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as connected:
+        registry: Any = SimpleNamespace(database=connected, outbox=Outbox("registry"))
+        yield Presences(registry)
+
+
+def status(version: str, *, online: bool = True) -> messages.Status:
+    return messages.Status(online=online, firmware_version=version)
+
+
+async def test_of_a_device_that_is_twice_in_a_batch_the_last_word_is_kept_and_each_change_is_told(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    one, other = await fleet.device(model), await fleet.device(model)
+    wrong_model = one.client_id.replace(model, "another")
+    async with presences(stack) as stored:
+        known = await stored._store(
+            [
+                (one.client_id, status("1")),
+                (other.client_id, status("7")),
+                (wrong_model, status("8")),
+                (one.client_id, status("2", online=False)),
+                ("no client id at all", status("9")),
+                (one.client_id, status("3")),
+            ]
+        )
+    assert known == [True, True, False, True, False, True]
+    assert (await fleet.show(one)).firmware_version == "3"
+    assert (await fleet.show(other)).firmware_version == "7"
+    for name in ("online", "offline", "online"):
+        await fleet.seen(one, f"device/{name}")
+    await fleet.seen(other, "device/online")
+
+
+async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_other_out(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    ids = [(await fleet.device(model)).client_id for _ in range(4)]
+    async with presences(stack) as one, presences(stack) as other:
+        batches = [
+            stored._store([(client_id, status(str(number))) for client_id in order])
+            for number in range(10)
+            for stored, order in ((one, ids), (other, ids[::-1]))
+        ]
+        for known in await asyncio.gather(*batches):
+            assert all(known)
+
+
+async def test_a_database_that_is_killed_in_the_middle_of_a_batch_costs_no_device_its_answer(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    packages = [await fleet.device(model) for _ in range(DEVICES)]
+    async with AsyncExitStack() as connections:
+        devices = [await connections.enter_async_context(RawDevice(package)) for package in packages]
+        holder = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
+        await holder.execute(f"BEGIN; {_HELD}")
+        asked = messages.ConfigGet(request_id="in-the-middle")
+        # Others than those who ask: what one device says is dealt with in its order.
+        for device in devices[ASKING:]:
+            await device.send(topics.STATUS, status("5"))
+        asking = asyncio.gather(
+            *(device.ask(topics.CONFIG_GET, asked, topics.CONFIG) for device in devices[:ASKING])
+        )
+        async with asyncio.timeout(30):
+            while not await _both_wait(stack):  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.02)
+        await asyncio.to_thread(stack.postgres.kill)
+        holder.terminate()
+        await asyncio.to_thread(stack.postgres.start)
+        answers = await asking
+        assert [answer.request_id for answer in answers] == [asked.request_id] * ASKING
+        for package in packages[ASKING:]:
+            await fleet.until(package, lambda view: view.online and view.firmware_version == "5")
+
+
+async def test_answers_are_posted_in_their_order_and_up_to_a_bound_while_the_broker_acknowledges_none(
+    fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "WINDOW", WINDOW)
+    package, endpoints = await fleet.device(), stack.endpoints
+    account = mqtt.Account(
+        endpoints.mqtt_host,
+        endpoints.mqtt_port,
+        "svc-registry",
+        SecretStr(endpoints.accounts["svc-registry"]),
+    )
+    connection = mqtt.Connection(account, f"test-{uuid4().hex}")
+
+    async def post(version: int) -> None:
+        answer = messages.Config(version=version, secret_generation=1)
+        await connection.post(topics.CONFIG, answer, client_id=package.client_id)
+
+    async with RawDevice(package) as device, connection.running():
+        await connection.ready()
+        stack.broker.send_signal(signal.SIGSTOP)
+        try:
+            for version in range(WINDOW):
+                await post(version)
+            one_more = asyncio.create_task(post(WINDOW))
+            done, _ = await asyncio.wait([one_more], timeout=0.2)
+            assert not done
+        finally:
+            stack.broker.send_signal(signal.SIGCONT)
+        await one_more
+        versions = [(await device.receive(topics.CONFIG)).version for _ in range(WINDOW + 1)]
+    assert versions == list(range(WINDOW + 1))
+
+
+async def _both_wait(stack: Stack) -> bool:
+    """Say whether a batch of questions and one of statuses wait for the lock."""
+    queries = [row["query"] for row in await database.run(stack, _WAITING)]
+    wanted = ("device_configs", "device_presence")
+    return all(any(f"JOIN mdm.{table} " in query for query in queries) for table in wanted)

@@ -1,0 +1,136 @@
+"""With 20,000 devices in the database, what is asked all the time reads about as many rows as it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import db as firmware_db
+from services.registry import batch_db
+from services.registry import db as registry_db
+from services.rotator import campaign_db
+from services.rotator import db as rotator_db
+from shared import admin, names
+from shared.postgres import Database
+from tests.bench import population
+from tests.bench.population import Device
+from tests.integration.conftest import empty_database
+from tests.stack import Stack
+
+DEVICES: Final = 20_000
+MOST_READ: Final = 2500
+"""Rows: a page has 500 devices, each with its presence, and half of those on the way may not fit."""
+FEW: Final = [Device(number).client_id for number in range(7, DEVICES, DEVICES // 50)]
+ONE: Final = FEW[3]
+LARGE: Final = {"devices", "device_presence", "device_configs", "rotations", "firmware_deliveries"}
+
+_STATE: Final = (
+    "UPDATE mdm.device_presence SET online = true WHERE device_id % 100 = 0",
+    """
+    UPDATE mdm.devices SET secret_created_at = now() - id * interval '1 second',
+        rotation_state = CASE WHEN id % 2 = 0 THEN 'QUEUED' ELSE 'OK' END
+    """,
+    """
+    INSERT INTO mdm.rotations
+        (id, device_id, generation, old_generation, step, outcome, started_at, deadline_at, ended_at)
+    SELECT gen_random_uuid(), id, 2, 1, 'SWITCHED', 'DONE', now(), now(), now() FROM mdm.devices
+    """,
+    """
+    INSERT INTO mdm.firmware_deliveries (device_id, sha256, stage)
+    SELECT id, repeat('0', 64), 'confirmed' FROM mdm.devices
+    """,
+    "VACUUM ANALYZE",
+)
+
+Query = Callable[[AsyncSession], Awaitable[object]]
+QUERIES: Final[dict[str, Query]] = {
+    "devices ask for their configuration": lambda session: batch_db.desired(session, FEW),
+    "devices say their status": lambda session: batch_db.presences(session, FEW),
+    "have they a rotation that waits?": lambda session: rotator_db.waiting(session, FEW),
+    "have they rebooted for an image?": lambda session: firmware_db.rebooted_for(session, FEW),
+    "one device": lambda session: registry_db.device(session, ONE, lock=True),
+    "the presence of one": lambda session: registry_db.presence(session, ONE),
+    "a page": lambda session: registry_db.devices(session, listed()),
+    "a later page": lambda session: registry_db.devices(session, listed(after=DEVICES // 2)),
+    "a page of those with a tag": lambda session: registry_db.devices(session, listed(tag="room-7")),
+    "a page of those online": lambda session: registry_db.devices(session, listed(online=True)),
+    "a page of those in rotation": lambda session: registry_db.devices(session, listed(rotation_state="QUEUED")),
+    "the last to be told of an image": lambda session: firmware_db.online_after(
+        session, population.MODEL, DEVICES * 3 // 4, limit=50
+    ),
+    "lock those with a tag": lambda session: registry_db.lock_tagged(session, "room-7"),
+    "rotate those with a tag": lambda session: campaign_db.targets(session, names.selected(None, tag="room-7")),
+    "the next to rotate": lambda session: rotator_db.claim_due(session, now=datetime.now(UTC)),
+    "rotations under way": lambda session: campaign_db.under_way(session, admin.RotationStatus(request_id="x")),
+}
+
+
+def listed(**wanted: object) -> admin.DeviceList:
+    return admin.DeviceList.model_validate({"request_id": "x", **wanted})
+
+
+@pytest.fixture(scope="module")
+async def crowded(stack: Stack) -> AsyncIterator[Database]:
+    """Devices of which each hundredth is online, and half are queued for a rotation, the oldest secret first."""
+    async with empty_database(stack, "crowded") as database:
+        await population.insert(stack.endpoints.database_url.rpartition("/")[0] + "/crowded", 0, DEVICES)
+        for statement in _STATE:
+            async with database.engine.connect() as connection:
+                await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text(statement))
+        yield database
+
+
+async def plans(database: Database, query: Query) -> list[dict[str, Any]]:
+    """Return how the database has done each statement of a query."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:  # noqa: ANN401
+        statements.append((statement, parameters))
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        async with database.transaction() as session:
+            await query(session)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    found = []
+    async with database.engine.connect() as connection:
+        for statement, parameters in statements:
+            rows = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            said = rows.scalar_one()
+            found.append((json.loads(said) if isinstance(said, str) else said)[0]["Plan"])
+    return found
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for below in plan.get("Plans", ()) for node in nodes(below))]
+
+
+def read(node: dict[str, Any]) -> float:
+    """Return how many rows of a table a part of a plan has looked at."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return float((node["Actual Rows"] + removed) * node["Actual Loops"]) if "Relation Name" in node else 0.0
+
+
+@pytest.mark.parametrize("name", QUERIES)
+async def test_a_hot_query_reads_no_more_than_it_must(crowded: Database, name: str) -> None:
+    found = [node for plan in await plans(crowded, QUERIES[name]) for node in nodes(plan)]
+    whole = [node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"]
+    assert LARGE.isdisjoint(whole)
+    assert sum(map(read, found)) < MOST_READ
+    assert any(node.get("Relation Name") in LARGE for node in found), "the query looks at no table that grows"
+
+
+async def test_the_measure_would_notice_a_whole_table_being_read(crowded: Database) -> None:
+    async def whole(session: AsyncSession) -> None:
+        await session.execute(text("SELECT count(*) FROM mdm.devices WHERE name = 'nobody'"))
+
+    [plan] = await plans(crowded, whole)
+    assert sum(map(read, nodes(plan))) > MOST_READ
