@@ -1,8 +1,9 @@
 """The way of messages to their handlers.
 
 Messages of one device are handled in their order, those of different devices side by side, by a fixed number of
-workers: a device waits for its turn, never behind all that another one has said. What comes is taken or dropped at
-once (shared.intake), so that nothing here grows without bound. The newest of a retained topic is put off instead.
+workers: a device waits for its turn, never behind all that another one has said, and an admin never behind
+devices. What comes is taken or dropped at once (shared.intake), so that nothing here grows without bound. The
+newest of a retained topic is put off instead.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import aiomqtt
@@ -93,7 +95,8 @@ class Lanes:
     routes: list[Route] = field(default_factory=list)
     intake: Intake = field(default_factory=Intake)
     _lines: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
-    _turns: asyncio.Queue[Hashable] = field(default_factory=asyncio.Queue)
+    _turns: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
+    _numbers: Iterator[int] = field(default_factory=count)
     _put_off: dict[Sender, Waiting] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -140,7 +143,11 @@ class Lanes:
             self._lines[line].append(waiting)
         else:
             self._lines[line] = deque([waiting])
-            self._turns.put_nowait(line)
+            self._next_turn(line, waiting)
+
+    def _next_turn(self, line: Hashable, waiting: Waiting) -> None:
+        is_limited = waiting.sender is not None
+        self._turns.put_nowait((is_limited, next(self._numbers), line))
 
     def _put_off_until_later(self, sender: Sender, waiting: Waiting, now: float) -> None:
         if sender in self._put_off:
@@ -156,14 +163,14 @@ class Lanes:
 
     async def _work(self) -> None:
         while True:
-            line = await self._turns.get()
+            _, _, line = await self._turns.get()
             waiting = self._lines[line].popleft()
             try:
                 await _handle(waiting)
             finally:
                 self.intake.done(waiting.sender, len(waiting.delivery.payload))
                 if self._lines[line]:
-                    self._turns.put_nowait(line)
+                    self._next_turn(line, waiting)
                 else:
                     del self._lines[line]
 

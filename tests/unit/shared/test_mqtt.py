@@ -13,7 +13,7 @@ from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from shared import intake, topics
+from shared import admin, intake, topics
 from shared import lanes as lanes_module
 from shared.errors import ConflictError, UnavailableError
 from shared.lanes import WORKERS, Lanes
@@ -162,6 +162,26 @@ async def test_a_device_does_not_wait_behind_all_that_others_have_said() -> None
     async with working(one):
         await done.wait()
     assert len(seen) <= 3 * len(floods)
+
+
+async def test_an_admin_does_not_wait_behind_devices() -> None:
+    seen: list[str] = []
+    answered = asyncio.Event()
+
+    async def on_log(client_id: str, _: Log) -> None:
+        seen.append(client_id)
+        await asyncio.sleep(0)
+
+    async def on_request(_: Delivery) -> None:
+        answered.set()
+
+    request = admin.DEVICE_LIST.topic
+    one = lanes(device_route(topics.LOG, on_log), Route(request, on_request), rate=Rate(per_s=0.001, burst=1))
+    read(one, *(message(str(number), "hello") for number in range(10 * WORKERS)))
+    read(one, aiomqtt.Message(request.of(account="ada"), b"{}", 1, False, 1, None))  # noqa: FBT003
+    async with working(one):
+        await answered.wait()
+        assert len(seen) <= WORKERS
 
 
 def test_a_flood_of_one_device_is_dropped_and_takes_nothing_from_another() -> None:
