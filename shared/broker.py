@@ -42,6 +42,10 @@ class Broker(Protocol):
     def drops(self) -> bool:
         """Whether a device is cut off at once when its secret is changed or it is refused, without its will."""
 
+    @property
+    def keeps_accounts(self) -> bool:
+        """Whether it refuses a device by itself; else Keycloak does, by giving it no token."""
+
     async def ready(self) -> None:
         """Wait until the broker can be reached."""
 

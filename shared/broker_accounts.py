@@ -33,6 +33,7 @@ class BrokerAccounts:
     """Makes, changes and removes accounts; a change of its password or its end drops whoever is connected."""
 
     drops: Final = True
+    keeps_accounts: Final = True
 
     def __init__(self, connection: Connection) -> None:
         self.admins = AdminAccounts(self)

@@ -44,6 +44,8 @@ class TokenBroker:
     ) -> None:
         await self._http.aclose()
 
+    keeps_accounts: Final = False
+
     @property
     def drops(self) -> bool:
         """Whether a device is cut off at once: else it may stay until its token expires."""

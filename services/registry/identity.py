@@ -7,6 +7,7 @@ and `end_unfinished` removes it when nobody does. Who works on a saga holds the 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -59,14 +60,17 @@ class Identities:
         return client_id
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can.
+        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can."""
+        if enabled:
+            await self.keycloak.enable(client_id, enabled=True)
+            await self.broker.enable(client_id, enabled=True)
+            return
 
-        Keycloak goes first: a device that is dropped before could come back with a new token.
-        """
-        await self.keycloak.enable(client_id, enabled=enabled)
-        if not enabled:
+        async def at_broker() -> None:
             await self._say_offline(client_id)
-        await self.broker.enable(client_id, enabled=enabled)
+            await self.broker.enable(client_id, enabled=False)
+
+        await self._refuse(at_broker, lambda: self.keycloak.enable(client_id, enabled=False))
 
     async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
@@ -134,10 +138,19 @@ class Identities:
 
     async def unmake(self, client_id: str) -> None:
         """Remove account, client and retained messages; what is gone already is no error."""
-        await self.keycloak.delete(client_id)
-        await self.broker.delete(client_id)
+        await self._refuse(lambda: self.broker.delete(client_id), lambda: self.keycloak.delete(client_id))
         for topic in await retained.topics(self.connection, topics.DEVICE_UP.of(client_id=client_id)):
             await self.connection.publish(topic, b"", retain=True)
+
+    async def _refuse(
+        self, at_broker: Callable[[], Awaitable[None]], at_keycloak: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Refuse a device: at the broker first, so that it is out though Keycloak may be away.
+
+        A broker that checks tokens comes last: a device that it drops before could come back with a new one.
+        """
+        for refuse in (at_broker, at_keycloak) if self.broker.keeps_accounts else (at_keycloak, at_broker):
+            await refuse()
 
     async def _say_offline(self, client_id: str) -> None:
         """Say it for a device that is dropped."""
