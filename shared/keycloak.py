@@ -118,11 +118,11 @@ class Keycloak:
     def _token_url(self, url: str) -> str:
         return f"{url}/realms/{self._realm}/protocol/openid-connect/token"
 
-    async def create(self, client_id: str, secret: SecretStr, generation: int) -> None:
+    async def create(self, client_id: str, secret: SecretStr, generation: int, *, enabled: bool = True) -> None:
         """Make a device's client, or raise ConflictError if there is one of this name."""
         payload = {
             "clientId": client_id,
-            "enabled": True,
+            "enabled": enabled,
             "protocol": "openid-connect",
             "publicClient": False,
             "clientAuthenticatorType": "client-secret",

@@ -90,13 +90,11 @@ async def _settle(keycloak: Keycloak, device: Recorded, saved: Secret | None, li
     secret = SecretStr(saved.secret)
     if choice is Choice.MAKE:
         try:
-            await keycloak.create(device.client_id, secret, saved.generation)
+            await keycloak.create(device.client_id, secret, saved.generation, enabled=device.enabled)
         except ConflictError:
             raise ConflictError(
                 f"Keycloak has a client {device.client_id} of another instance: is MDM_INSTANCE right?"
             ) from None
-        if not device.enabled:
-            await keycloak.enable(device.client_id, enabled=False)
     else:
         await keycloak.set_secret(device.client_id, secret, saved.generation)
     return Settled(device, secret, saved.generation, from_backup=True, restored=True)

@@ -14,7 +14,11 @@ from shared.messages import FirmwareStage
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """What devices say of their running firmware, compared with what they were about to start."""
+    """What devices say of their running firmware, compared with what they were about to start.
+
+    A status may come before the report that was said earlier is stored, by another replica: then the device's next
+    status, or its next question for an image, tells it.
+    """
 
     firmware: Firmware
     came: Batches[str, Sequence[str]] = field(default_factory=Batches)

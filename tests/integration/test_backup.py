@@ -331,6 +331,8 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     model = await fleet.model()
     await uploads.upload(fleet, model, uploads.build(model, "1.0.0"))
     packages = [await fleet.device(model) for _ in range(3)]
+    off = await fleet.device(model)
+    await fleet.ask(admin.DEVICE_UPDATE, device=off.client_id, enabled=False)
     await place.back_up()
     await place.stop()
     await place.lose(*Part)
@@ -347,6 +349,8 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     await place.start()
     for package in packages:
         assert await logs_in(package)
+    assert not await keycloak_accepts(off)
+    assert not await broker_accepts(off)
     assert await uploads.versions(fleet, model) == ["1.0.0"]
     assert await unsettled(fleet) == []
 
