@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup web run test check format docs asyncapi bench soak screenshots standins cluster clean
 UV := scripts/uv
-WORKERS ?= 0
+WORKERS ?= 2
 
 help:  ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ web/node_modules/.whole: web/package-lock.json | setup
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
 	@$(UV) run --frozen python -m tests.e2e.story $(if $(ONCE),--once)
 
-test: web check  ## All checks and all tests (WORKERS=2: in two processes, each with servers of its own)
+test: web check  ## All checks and all tests (in two processes with servers of their own; WORKERS=0: in one)
 	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: setup web/node_modules/.whole  ## Style, types, import contracts, and the page's own small tests
