@@ -21,6 +21,7 @@ from tests import database
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
+from tests.waiting import until
 
 DEVICES: Final = 6
 ASKING: Final = 3
@@ -99,9 +100,7 @@ async def test_a_database_that_is_killed_in_the_middle_of_a_batch_costs_no_devic
         asking = asyncio.gather(
             *(device.ask(topics.CONFIG_GET, asked, topics.CONFIG) for device in devices[:ASKING])
         )
-        async with asyncio.timeout(30):
-            while not await _both_wait(stack):  # noqa: ASYNC110 - the database tells nobody
-                await asyncio.sleep(0.02)
+        await until(lambda: _both_wait(stack), within_s=30)
         await asyncio.to_thread(stack.postgres.kill)
         holder.terminate()
         await asyncio.to_thread(stack.postgres.start)

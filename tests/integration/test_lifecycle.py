@@ -17,6 +17,7 @@ from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import until
 
 
 async def listed(fleet: Fleet, **wanted: object) -> list[DeviceView]:
@@ -75,9 +76,7 @@ async def test_a_removal_that_keycloak_interrupts_is_finished_later(
     finally:
         await asyncio.to_thread(stack.keycloak.start)
     await asyncio.to_thread(system.services["registry"].restart)
-    async with asyncio.timeout(30):
-        while await traces(stack, model) != ([], [], []):
-            await fleet.ask(admin.MODEL_LIST)
+    await until(lambda: traces(stack, model), lambda found: found == ([], [], []), within_s=30)
 
 
 async def test_a_reissued_package_works_and_the_lost_one_does_not(fleet: Fleet) -> None:

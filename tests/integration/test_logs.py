@@ -20,6 +20,7 @@ from tests.integration.test_coredumps import offer_of, offered, usual
 from tests.integration.test_tool import MDM, environment, mdm
 from tests.raw import PATIENCE_S, RawDevice
 from tests.system import System
+from tests.waiting import until
 
 __all__ = ["environment", "usual"]
 
@@ -38,11 +39,11 @@ async def lines_of(fleet: Fleet, package: Package, **fields: object) -> list[Log
 
 async def until_lines(fleet: Fleet, package: Package, hold: Callable[[list[str]], bool]) -> list[LogLineView]:
     """Look again and again until a fact holds for the texts that were kept."""
-    found = await lines_of(fleet, package)
-    async with asyncio.timeout(PATIENCE_S):
-        while not hold([line.message for line in found]):
-            found = await lines_of(fleet, package)
-    return found
+    return await until(
+        lambda: lines_of(fleet, package),
+        lambda found: hold([line.message for line in found]),
+        within_s=PATIENCE_S,
+    )
 
 
 async def test_a_device_tells_of_its_connections_and_rotations_but_no_secret(fleet: Fleet) -> None:

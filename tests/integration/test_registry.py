@@ -99,9 +99,7 @@ async def test_keycloak_away_while_a_device_is_added_is_a_clear_error_and_leaves
         await asyncio.to_thread(stack.keycloak.start)
     # What could not be undone while Keycloak was away is undone at the next look, at the latest at a start.
     await asyncio.to_thread(system.services["registry"].restart)
-    async with asyncio.timeout(30):
-        while await traces(stack, model) != ([], [], []):
-            await fleet.ask(admin.MODEL_LIST)
+    await until(lambda: traces(stack, model), lambda found: found == ([], [], []), within_s=30)
 
 
 async def test_the_first_request_after_a_restart_of_keycloak_is_answered(fleet: Fleet, stack: Stack) -> None:

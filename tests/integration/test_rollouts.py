@@ -58,14 +58,9 @@ async def fit(fleet: Fleet, model: str, count: int, version: str = "1.1.0") -> N
 
 async def until(fleet: Fleet, rollout: int, holds: Callable[[RolloutStatus], object]) -> RolloutStatus:
     """Look at a rollout until it stands so."""
-    found = await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not holds(found):
-                found = await fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout)
-    except TimeoutError:
-        raise AssertionError(f"not so within {PATIENCE_S} s: {found}") from None
-    return found
+    return await waiting.until(
+        lambda: fleet.ask(admin.ROLLOUT_STATUS, rollout=rollout), holds, within_s=PATIENCE_S
+    )
 
 
 def stands(found: RolloutStatus, wave: int = 1) -> dict[str, int]:
