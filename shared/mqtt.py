@@ -60,9 +60,20 @@ class Account:
     password: SecretStr
     token_url: str | None = None
 
-    async def shown(self) -> SecretStr:
-        """Return what to show the broker; raise CredentialsRefusedError or UnavailableError without a token."""
-        return await client_token.password(self.token_url, self.username, self.password)
+    async def client(self, identifier: str, **options: Any) -> Client:  # noqa: ANN401 - as the library has it
+        """Return a client, not connected; without a token raise CredentialsRefusedError or UnavailableError."""
+        password = await client_token.password(self.token_url, self.username, self.password)
+        return Client(
+            self.host,
+            self.port,
+            username=self.username,
+            password=password.get_secret_value(),
+            identifier=identifier,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=math.inf,
+            socket_options=[TCP_NODELAY],
+            **options,
+        )
 
 
 @dataclass(slots=True)
@@ -171,19 +182,10 @@ class Connection:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Client]:
-        account = self.account
-        password = await account.shown()
-        client = Client(
-            account.host,
-            account.port,
-            username=account.username,
-            password=password.get_secret_value(),
-            identifier=self.identifier,
-            protocol=aiomqtt.ProtocolVersion.V5,
+        client = await self.account.client(
+            self.identifier,
             will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,
-            timeout=math.inf,
             max_inflight_messages=WINDOW,
-            socket_options=[TCP_NODELAY],
             queue_type=cast("Any", partial(_Straight, self.lanes.take)),
         )
         client.pending_calls_threshold = 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Final
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ import aiomqtt
 
 from shared.errors import UnavailableError
 from shared.mqtt import Connection
-from shared.mqtt_client import TCP_NODELAY, entered
+from shared.mqtt_client import entered
 
 _SILENCE_S: Final = 30.0
 """So long may the broker say nothing; there may be very many messages."""
@@ -20,7 +19,7 @@ _SILENCE_S: Final = 30.0
 async def topics(connection: Connection, *filters: str) -> set[str]:
     """Return the topics that match one of the filters and hold a retained message.
 
-    Raise UnavailableError, or as Account.shown.
+    Raise UnavailableError, or as Account.client.
 
     MQTT does not tell when all of them have come. Mosquitto (2.0.21) sends those of one subscription before those
     of the next, in one queue: so the connection's own greeting, which is retained, is asked for last.
@@ -28,18 +27,7 @@ async def topics(connection: Connection, *filters: str) -> set[str]:
     if connection.greeting is None:
         raise ValueError("a connection without a retained greeting can not tell where the others end")
     last, _ = connection.greeting()
-    account = connection.account
-    password = await account.shown()
-    client = aiomqtt.Client(
-        account.host,
-        account.port,
-        username=account.username,
-        password=password.get_secret_value(),
-        identifier=f"{connection.identifier}-{uuid4().hex}",
-        protocol=aiomqtt.ProtocolVersion.V5,
-        timeout=math.inf,
-        socket_options=[TCP_NODELAY],
-    )
+    client = await connection.account.client(f"{connection.identifier}-{uuid4().hex}")
     found: set[str] = set()
     try:
         async with entered(client, timeout_s=_SILENCE_S), asyncio.timeout(_SILENCE_S) as patience:
