@@ -13,6 +13,7 @@ from shared.admin import Package
 from shared.messages import Config, ConfigGet, Status
 from tests import credentials
 from tests.cluster.conftest import Ground
+from tests.faults.promise import survives_a_power_cut
 from tests.fleet import Fleet
 from tests.raw import RawClient
 
@@ -50,16 +51,7 @@ async def test_a_device_gets_a_new_secret_and_the_old_one_gets_no_more_tokens(fl
 
 @pytest.mark.parametrize("point", ["publish.rotation.stored:after", "publish.rotation.ack:before"])
 async def test_a_device_whose_power_is_cut_in_a_rotation_comes_back(fleet: Fleet, point: str) -> None:
-    package = await fleet.device()
-    async with fleet.powered(package, cut_at=point) as power:
-        await fleet.until(package, lambda view: view.online)
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await power.failed()
-        await fleet.until(package, lambda view: view.rotation_state == "TIMEOUT" or view.secret_generation == 2)
-    async with fleet.powered(package):
-        await fleet.until(package, lambda view: view.online)
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/completed")
+    await survives_a_power_cut(fleet, await fleet.device(), point)
 
 
 async def test_a_disabled_device_is_cut_off_at_once_and_comes_back_when_it_is_enabled(fleet: Fleet) -> None:

@@ -58,3 +58,16 @@ async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     # The broker gives the session to this client, and so drops the device, which must get in again by itself.
     assert await credentials.broker_accepts(valid), "the broker wants another secret than Keycloak"
     return await fleet.until(package, lambda view: view.online and view.last_seen_at != before)
+
+
+async def survives_a_power_cut(fleet: Fleet, package: Package, point: str) -> None:
+    """Cut a device's power at a point of a rotation; back again, it must log in and get a new secret."""
+    async with fleet.powered(package, cut_at=point) as power:
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+        await fleet.until(package, lambda view: view.rotation_state == "TIMEOUT" or view.secret_generation == 2)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")

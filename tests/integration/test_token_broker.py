@@ -19,6 +19,7 @@ from shared import admin
 from shared.admin import Package
 from shared.keycloak import unverified_claims
 from tests import credentials, token_door
+from tests.faults.promise import survives_a_power_cut
 from tests.fleet import Fleet
 from tests.integration.test_http_tokens import device_client
 from tests.integration.test_reconciler import behind_our_back, examined
@@ -192,16 +193,7 @@ async def test_with_tokens_a_device_is_configured_and_gets_a_new_secret(fleet: F
 async def test_with_tokens_a_device_whose_power_is_cut_in_a_rotation_comes_back(
     fleet: Fleet, stack: Stack, point: str
 ) -> None:
-    package = await newcomer(fleet, stack)
-    async with fleet.powered(package, cut_at=point) as power:
-        await fleet.until(package, lambda view: view.online)
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await power.failed()
-        await fleet.until(package, lambda view: view.rotation_state == "TIMEOUT" or view.secret_generation == 2)
-    async with fleet.powered(package):
-        await fleet.until(package, lambda view: view.online)
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/completed")
+    await survives_a_power_cut(fleet, await newcomer(fleet, stack), point)
 
 
 @pytest.mark.usefixtures("behind_a_door")
