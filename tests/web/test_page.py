@@ -73,7 +73,7 @@ async def test_an_account_whose_password_was_changed_is_logged_out(page: Page, s
 
     try:
         await set_password("changed")
-        await expect(page.get_by_role("status")).to_have_text("The account or the password is wrong.")
+        await expect(page.get_by_text("The account or the password is wrong.")).to_be_visible()
     finally:
         await set_password(endpoints.accounts["admin"])
     await log_in(page, endpoints.accounts["admin"])

@@ -90,7 +90,7 @@ function Content() {
     case "":
       return <OverviewPage />;
     case "devices":
-      return <DevicesPage query={rest} />;
+      return <DevicesPage key={rest.join(" ")} query={rest} />;
     case "device":
       return <DevicePage clientId={rest[0] ?? ""} tab={rest[1] ?? "configuration"} />;
     case "rotation":

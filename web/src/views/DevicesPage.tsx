@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
 import { VirtualList } from "../components/VirtualList.tsx";
@@ -13,10 +13,8 @@ import { AddDevice } from "./AddDevice.tsx";
 const HEAD = ["Device", "State", "Health", "Configuration", "Secret", "Firmware", "Seen"];
 
 export function DevicesPage({ query }: { query: readonly string[] }) {
-  const given = query.join(" ");
-  const [text, setText] = useState(given);
+  const [text, setText] = useState(query.join(" "));
   const [adding, setAdding] = useState(false);
-  useEffect(() => setText(given), [given]);
   const { devices, complete, error } = fleet.value;
   const found = search(devices, text);
   return (
