@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from operator import itemgetter
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +18,7 @@ from shared.schema import (
     Device,
     DeviceModel,
     FirmwareDelivery,
+    FirmwareImage,
     FirmwareUpload,
     FirmwareUploadChunk,
     Presence,
@@ -150,7 +152,55 @@ async def delivery(session: AsyncSession, device_id: int, sha256: str) -> Firmwa
     return await session.get(FirmwareDelivery, (device_id, sha256), with_for_update=True)
 
 
+class Reporter(NamedTuple):
+    """A device that may report."""
+
+    model: str
+    device_id: int
+    model_id: int
+
+
+class Delivered(NamedTuple):
+    """How a device stands with an image."""
+
+    device_id: int
+    sha256: str
+    stage: str
+    percent: int | None = None
+    error: str | None = None
+
+
 # Made once: to put a statement together takes as long as to run it.
+_REPORTERS: Final = (
+    select(DeviceModel.code, Device.key, Device.id, Device.model_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(names.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
+)
+_IMAGES: Final = bindparam("sha256s", type_=ARRAY(Text))
+_MODELS_OF_IMAGES: Final = select(FirmwareImage.sha256, FirmwareImage.model_id).where(
+    FirmwareImage.sha256 == any_(_IMAGES)
+)
+# Always in the same order, here and below: two batches that want the same rows must not wait for each other.
+_ORDER: Final = itemgetter(0, 1)
+_STAGES: Final = (
+    select(FirmwareDelivery.device_id, FirmwareDelivery.sha256, FirmwareDelivery.stage)
+    .where(
+        FirmwareDelivery.device_id == any_(bindparam("device_ids", type_=ARRAY(BigInteger))),
+        FirmwareDelivery.sha256 == any_(_IMAGES),
+    )
+    .order_by(FirmwareDelivery.device_id, FirmwareDelivery.sha256)
+    .with_for_update()
+)
+_INSERT: Final = insert(FirmwareDelivery)
+_SET_DELIVERIES: Final = _INSERT.on_conflict_do_update(
+    index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256],
+    set_={
+        "stage": _INSERT.excluded.stage,
+        "percent": _INSERT.excluded.percent,
+        "error": _INSERT.excluded.error,
+        "updated_at": func.now(),
+    },
+)
 _REBOOTED_FOR: Final = (
     select(DeviceModel.code, Device.key, FirmwareDelivery.sha256)
     .select_from(FirmwareDelivery)
@@ -168,19 +218,26 @@ async def rebooted_for(session: AsyncSession, client_ids: Iterable[str]) -> dict
     return found
 
 
-async def set_delivery(
-    session: AsyncSession,
-    device_id: int,
-    sha256: str,
-    *,
-    stage: str,
-    percent: int | None = None,
-    error: str | None = None,
-) -> None:
-    """Store how a device stands with an image."""
-    facts = {"stage": stage, "percent": percent, "error": error, "updated_at": func.now()}
-    await session.execute(
-        insert(FirmwareDelivery)
-        .values(device_id=device_id, sha256=sha256, **facts)
-        .on_conflict_do_update(index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256], set_=facts)
-    )
+async def reporters(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, Reporter]:
+    """Return the enabled devices among these, by client id."""
+    rows = await session.execute(_REPORTERS, {"keys": names.keys(client_ids)})
+    return {names.client_id(code, key): Reporter(code, *ids) for code, key, *ids in rows}
+
+
+async def models_of_images(session: AsyncSession, sha256s: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the models that these images are for; one that there is not is left out."""
+    rows = await session.execute(_MODELS_OF_IMAGES, {"sha256s": list(sha256s)})
+    return dict(rows.all())
+
+
+async def stages(session: AsyncSession, deliveries: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Return and lock at which stage deliveries are, each a device's id and an image's SHA-256."""
+    device_ids, sha256s = map(list, zip(*deliveries, strict=True))
+    rows = await session.execute(_STAGES, {"device_ids": device_ids, "sha256s": sha256s})
+    return {(device_id, sha256): stage for device_id, sha256, stage in rows}
+
+
+async def set_deliveries(session: AsyncSession, delivered: Sequence[Delivered]) -> None:
+    """Store how devices stand with images; of what stands there twice, the last counts."""
+    if delivered:
+        await session.execute(_SET_DELIVERIES, [one._asdict() for one in sorted(delivered, key=_ORDER)])

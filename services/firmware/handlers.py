@@ -26,7 +26,7 @@ def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices, tri
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
         device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
-        device_route(topics.FIRMWARE_REPORT, partial(on_report, firmware), group=GROUP),
+        device_route(topics.FIRMWARE_REPORT, trials.reports.take, group=GROUP),
         device_route(topics.STATUS, partial(on_status, trials), group=GROUP),
         Route(RELEASED, notices.on_released, GROUP),
         desk.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
@@ -59,11 +59,6 @@ async def on_check(
     """Answer a device that asks for an image."""
     offer = await firmware.answer_check(client_id, check)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
-
-
-async def on_report(firmware: Firmware, client_id: str, report: messages.FirmwareReport) -> None:
-    """Take a device's progress."""
-    await firmware.record_report(client_id, report)
 
 
 async def on_status(trials: Trials, client_id: str, status: messages.Status) -> None:

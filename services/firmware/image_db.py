@@ -81,7 +81,7 @@ async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:
             FirmwareImage, FirmwareImage.sha256 == DeviceModel.image_sha256
         )
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str, int]) -> dict[str, Uses]:
@@ -113,7 +113,7 @@ async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str,
         .group_by(FirmwareDelivery.sha256)
     )
     runs: dict[str, int] = {sha256: count for sha256, count in running if sha256 is not None}
-    fetched: dict[str, int] = dict(delivering.tuples().all())
+    fetched: dict[str, int] = dict(delivering.all())
     named = {*runs, *fetched, *rollouts, *([model.image_sha256] if model.image_sha256 else [])}
     return {
         sha256: Uses(

@@ -14,6 +14,7 @@ from services.firmware.homeassistant import HomeAssistant
 from services.firmware.house import House
 from services.firmware.logs import Logs
 from services.firmware.notices import Notices
+from services.firmware.reports import Reports
 from services.firmware.service import Firmware
 from services.firmware.shelf import Shelf
 from services.firmware.trials import Trials
@@ -42,9 +43,11 @@ async def main(settings: FirmwareSettings) -> None:
         server = http.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
         dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
-        desk, trials = Desk(database, connection), Trials(firmware)
+        desk, reports = Desk(database, connection), Reports(database, outbox)
+        trials = Trials(database, reports)
         await connection.listen(
-            *handlers.routes(firmware, desk, chunks, notices, trials), *diagnostics.routes(dumps, logs, desk)
+            *handlers.routes(firmware, desk, chunks, notices, trials),
+            *diagnostics.routes(dumps, logs, desk),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
@@ -52,6 +55,7 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(House(firmware, shelf).keep(), name="house")
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
+            tasks.create_task(reports.keep(), name="reports")
             tasks.create_task(trials.look_up(), name="trials")
             tasks.create_task(take_lines(settings, connection, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")

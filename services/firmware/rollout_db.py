@@ -38,7 +38,7 @@ async def live(session: AsyncSession, model_id: int) -> dict[int, int]:
         .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
         .where(Rollout.model_id == model_id, RolloutDevice.live)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def add(session: AsyncSession, rollout: Rollout, devices: Sequence[Mapping[str, Any]]) -> None:
@@ -53,7 +53,7 @@ async def rollout(session: AsyncSession, rollout_id: int | None) -> tuple[Rollou
     query = select(Rollout, DeviceModel.code).join(DeviceModel, DeviceModel.id == Rollout.model_id)
     if rollout_id is not None:
         query = query.where(Rollout.id == rollout_id)
-    row = (await session.execute(query.order_by(Rollout.id.desc()).limit(1))).tuples().one_or_none()
+    row = (await session.execute(query.order_by(Rollout.id.desc()).limit(1))).one_or_none()
     if row is None:
         raise NotFoundError("there is no rollout" + ("" if rollout_id is None else f" {rollout_id}"))
     return row
@@ -75,7 +75,7 @@ async def free(session: AsyncSession, rollout_id: int) -> Rollout | None:
 async def newest(session: AsyncSession, limit: int) -> list[tuple[Rollout, str]]:
     """Return the newest rollouts, each with its model's code."""
     query = select(Rollout, DeviceModel.code).join(DeviceModel, DeviceModel.id == Rollout.model_id)
-    return list((await session.execute(query.order_by(Rollout.id.desc()).limit(limit))).tuples())
+    return list((await session.execute(query.order_by(Rollout.id.desc()).limit(limit))).all())
 
 
 async def due(session: AsyncSession) -> list[int]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import structlog
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db, domain, library, rollout_db, standing_db
+from services.firmware import db, domain, library, reports, rollout_db, standing_db
+from services.firmware.db import Delivered
+from services.firmware.reports import Reported
 from services.firmware.rollout_domain import Fact
+from services.firmware.standing_db import Noted
 from shared import messages
 from shared.errors import ConflictError, FleetError, NotFoundError
 from shared.image_store import Store
@@ -23,13 +25,6 @@ from shared.schema import DeviceModel, FirmwareImage, Presence
 from shared.settings import FirmwareSettings
 
 log = structlog.get_logger()
-
-_FACTS: Final = {
-    FirmwareStage.CONFIRMED: Fact.CONFIRMED,
-    FirmwareStage.FAILED: Fact.FAILED,
-    FirmwareStage.ROLLED_BACK: Fact.ROLLED_BACK,
-}
-"""What a report says to a rollout; any other stage says that the device has begun."""
 
 
 class ImageNotForDeviceError(FleetError):
@@ -82,7 +77,8 @@ class Firmware:
             if domain.came_back(prospect.candidate, running):
                 prospect = await self._count_out(session, prospect, check.version)
             if running.sha256 == prospect.image.sha256:
-                await standing_db.note(session, prospect.device_id, prospect.image.sha256, Fact.RUNS_IT)
+                runs_it = Noted(prospect.device_id, prospect.image.sha256, Fact.RUNS_IT)
+                await standing_db.note(session, [runs_it])
             if await self._offers(session, prospect, running):
                 return self.offer_of(prospect.image, check.request_id)
         return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
@@ -146,15 +142,6 @@ class Firmware:
         except NotFoundError as error:
             raise ImageUnknownError("the image is gone") from error
 
-    async def record_report(self, client_id: str, report: messages.FirmwareReport) -> None:
-        """Store how far a device has come with an image."""
-        async with self.database.transaction() as session:
-            device_id, model = await db.device(session, client_id)
-            image = await session.get(FirmwareImage, report.sha256)
-            if image is None or image.model_id != model.id:
-                raise NotFoundError(f"sha256: {model.code} has no image {report.sha256}")
-            await self._record(session, client_id, device_id, report)
-
     async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
         """Make an image its model's image; the event lets Notices tell the devices online."""
         await library.check_release(caller.session, model, image)
@@ -166,21 +153,6 @@ class Firmware:
         caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
         self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
 
-    async def _record(
-        self, session: AsyncSession, client_id: str, device_id: int, report: messages.FirmwareReport
-    ) -> None:
-        fact = _FACTS.get(report.stage, Fact.BEGUN)
-        await standing_db.note(session, device_id, report.sha256, fact, reason=report.error)
-        present = await db.delivery(session, device_id, report.sha256)
-        if not domain.counts(present.stage if present else None, report.stage):
-            return
-        await db.set_delivery(
-            session, device_id, report.sha256, stage=report.stage, percent=report.percent, error=report.error
-        )
-        changed = present is None or present.stage != report.stage
-        if changed or report.stage == FirmwareStage.DOWNLOADING:
-            self.outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
-
     async def _offers(self, session: AsyncSession, prospect: _Prospect, running: domain.Running) -> bool:
         """Say whether a device is to fetch its image, and note that it is offered."""
         client_id, image = prospect.client_id, prospect.image
@@ -188,10 +160,11 @@ class Firmware:
             wanted = domain.wants(prospect.candidate, running)
         except ConflictError as error:
             log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-            await standing_db.note(session, prospect.device_id, image.sha256, Fact.UNFIT, reason=error.message)
+            unfit = Noted(prospect.device_id, image.sha256, Fact.UNFIT, error.message)
+            await standing_db.note(session, [unfit])
             return False
         if wanted and (prospect.stage is None or prospect.stage in domain.ENDS):
-            await db.set_delivery(session, prospect.device_id, image.sha256, stage=domain.OFFERED)
+            await db.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, domain.OFFERED)])
             self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
         return wanted
 
@@ -201,7 +174,7 @@ class Firmware:
         report = messages.FirmwareReport(
             sha256=prospect.image.sha256, stage=FirmwareStage.ROLLED_BACK, error=error
         )
-        await self._record(session, prospect.client_id, prospect.device_id, report)
+        await reports.record(session, self.outbox, [Reported(prospect.client_id, prospect.device_id, report)])
         return replace(prospect, stage=report.stage)
 
     async def count_stands(self) -> dict[str, int]:

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Text,
+    any_,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +29,19 @@ from shared.schema import (
     FirmwareDelivery,
     Rollout,
     RolloutDevice,
+)
+
+# Made once: to put a statement together takes as long as to run it.
+_MEANT: Final = (
+    select(RolloutDevice, Rollout.sha256)
+    .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
+    .where(
+        RolloutDevice.device_id == any_(bindparam("device_ids", type_=ARRAY(BigInteger))),
+        Rollout.sha256 == any_(bindparam("sha256s", type_=ARRAY(Text))),
+    )
+    # Always in the same order: two batches that want the same rows must not wait for each other.
+    .order_by(RolloutDevice.device_id, RolloutDevice.rollout_id)
+    .with_for_update(of=RolloutDevice)
 )
 
 
@@ -106,16 +130,27 @@ async def apply(
     return list(changed)
 
 
-async def note(
-    session: AsyncSession, device_id: int, sha256: str, fact: Fact, *, reason: str | None = None
-) -> None:
-    """Let a fact happen to a device in the newest rollout that meant this image for it, if there is one."""
-    row = await session.scalar(_newest(device_id, sha256).with_for_update(of=RolloutDevice))
-    if row is None:
-        return
-    after = rollout_domain.stand_after(Stand(row.state), fact)
-    if after != row.state:
-        row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
+class Noted(NamedTuple):
+    """A fact that happens to a device with an image, and why."""
+
+    device_id: int
+    sha256: str
+    fact: Fact
+    reason: str | None = None
+
+
+async def note(session: AsyncSession, noted: Sequence[Noted]) -> None:
+    """Let facts happen to devices in the newest rollouts that meant the image for them, if there are any."""
+    images = [one.sha256 for one in noted]
+    found = await session.execute(_MEANT, {"device_ids": [one.device_id for one in noted], "sha256s": images})
+    newest = {(row.device_id, sha256): row for row, sha256 in found}
+    for device_id, sha256, fact, reason in noted:
+        row = newest.get((device_id, sha256))
+        if row is None:
+            continue
+        after = rollout_domain.stand_after(Stand(row.state), fact)
+        if after != row.state:
+            row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
 
 
 async def image_of(session: AsyncSession, device_id: int, running_sha256: str | None) -> str | None:
@@ -139,18 +174,14 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
 
 async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> bool:
     """Say whether the newest rollout of an image left a device out: it may not go on fetching it."""
-    row = await session.scalar(_newest(device_id, sha256))
-    return row is not None and row.state == Stand.SKIPPED
-
-
-def _newest(device_id: int, sha256: str) -> Select[RolloutDevice]:
-    return (
-        select(RolloutDevice)
+    state = await session.scalar(
+        select(RolloutDevice.state)
         .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
         .where(RolloutDevice.device_id == device_id, Rollout.sha256 == sha256)
         .order_by(RolloutDevice.rollout_id.desc())
         .limit(1)
     )
+    return state == Stand.SKIPPED
 
 
 async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:
@@ -207,7 +238,7 @@ async def count_stands(session: AsyncSession) -> dict[str, int]:
     rows = await session.execute(
         select(RolloutDevice.state, func.count()).where(RolloutDevice.live).group_by(RolloutDevice.state)
     )
-    return {**dict.fromkeys(Stand, 0), **dict(rows.tuples().all())}
+    return {**dict.fromkeys(Stand, 0), **dict(rows.all())}
 
 
 async def keep(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.firmware import db
-from services.firmware.service import Firmware
+from services.firmware.reports import Reports
 from shared import messages
 from shared.batches import Batches
 from shared.messages import FirmwareStage
+from shared.postgres import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Trials:
     status, or its next question for an image, tells it.
     """
 
-    firmware: Firmware
+    database: Database
+    reports: Reports
     came: Batches[str, Sequence[str]] = field(default_factory=Batches)
     """Who has come online, by client id."""
 
@@ -36,13 +38,13 @@ class Trials:
                 stage=FirmwareStage.ROLLED_BACK,
                 error="came back with other firmware than it rebooted for",
             )
-            await self.firmware.record_report(client_id, report)
+            await self.reports.take(client_id, report)
 
     async def look_up(self) -> None:
         """Look for which images devices that have come online rebooted, of many at once, until cancelled."""
         await self.came.run(self._rebooted_for)
 
     async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
-        async with self.firmware.database.transaction() as session:
+        async with self.database.transaction() as session:
             found = await db.rebooted_for(session, client_ids)
         return [found.get(client_id, ()) for client_id in client_ids]

@@ -50,7 +50,7 @@ async def count_devices(session: AsyncSession) -> dict[str, int]:
         .outerjoin(Device, and_(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE"))
         .group_by(DeviceModel.code)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:

@@ -33,7 +33,7 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
         .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
         .order_by(RotationSlot.slot)
     )
-    users = dict(rows.tuples().all())
+    users = dict(rows.all())
     surplus = len(users) - wanted
     if surplus > 0:
         free = [slot for slot, device_id in users.items() if device_id is None]
@@ -87,7 +87,7 @@ async def count_states(session: AsyncSession) -> dict[str, int]:
         .where(Device.lifecycle == "ACTIVE")
         .group_by(Device.rotation_state)
     )
-    return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.tuples().all())
+    return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.all())
 
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:

@@ -14,13 +14,16 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from services.firmware.reports import Reports
 from services.registry.presence import Presences
 from shared import messages, mqtt, postgres, topics
+from shared.messages import FirmwareStage
 from shared.outbox import Outbox
 from tests import database
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
+from tests.uploads import build, upload
 from tests.waiting import until
 
 DEVICES: Final = 6
@@ -29,6 +32,9 @@ WINDOW: Final = 20
 _HELD: Final = "LOCK TABLE mdm.device_configs, mdm.device_presence IN ACCESS EXCLUSIVE MODE"
 _WAITING: Final = """
 SELECT query FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'ANY .*::TEXT\\[\\]'
+"""
+_STAGES: Final = """
+SELECT key, stage FROM mdm.firmware_deliveries JOIN mdm.devices ON devices.id = device_id WHERE sha256 = $1
 """
 
 
@@ -82,6 +88,69 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
         ]
         for known in await asyncio.gather(*batches):
             assert all(known)
+
+
+@asynccontextmanager
+async def reports(stack: Stack) -> AsyncIterator[Reports]:
+    """Store reports as a firmware service does, beside the one that runs."""
+    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as connected:
+        yield Reports(connected, Outbox("firmware"))
+
+
+async def stages(stack: Stack, sha256: str) -> dict[str, str]:
+    """Return at which stage of an image the devices are, by key."""
+    return {row["key"]: row["stage"] for row in await database.run(stack, _STAGES, sha256)}
+
+
+def downloading(sha256: str, percent: int) -> messages.FirmwareReport:
+    return messages.FirmwareReport(sha256=sha256, stage=FirmwareStage.DOWNLOADING, percent=percent)
+
+
+async def test_a_report_that_can_not_be_stored_costs_the_others_of_its_batch_nothing(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model, elsewhere = await fleet.model(), await fleet.model()
+    image = await upload(fleet, model, build(model, "1.0.0"), release=False)
+    one, other, foreign = await fleet.device(model), await fleet.device(model), await fleet.device(elsewhere)
+    failed = messages.FirmwareReport(sha256=image.sha256, stage=FirmwareStage.FAILED, error="out of power")
+    unknown = "0" * 64
+    async with reports(stack) as stored:
+        refusals = await stored._store(
+            [
+                (one.client_id, downloading(image.sha256, 5)),
+                (other.client_id, downloading(unknown, 5)),
+                (foreign.client_id, downloading(image.sha256, 5)),
+                (one.client_id.replace(model, "another"), downloading(image.sha256, 5)),
+                (other.client_id, downloading(image.sha256, 10)),
+                (other.client_id, failed),
+                # It has ended: what comes late does not begin it again.
+                (other.client_id, downloading(image.sha256, 15)),
+            ]
+        )
+    assert [refusal is None for refusal in refusals] == [True, False, False, False, True, True, True]
+    assert [refusal.message for refusal in refusals[1:3] if refusal] == [
+        f"sha256: {model} has no image {unknown}",
+        f"sha256: {elsewhere} has no image {image.sha256}",
+    ]
+    assert await stages(stack, image.sha256) == {one.device_key: "downloading", other.device_key: "failed"}
+    told = [await fleet.seen(other, "firmware/reported") for _ in range(2)]
+    assert [event.data["stage"] for event in told] == ["downloading", "failed"]
+
+
+async def test_two_batches_of_reports_in_other_orders_do_not_lock_each_other_out(
+    fleet: Fleet, stack: Stack
+) -> None:
+    model = await fleet.model()
+    image = await upload(fleet, model, build(model, "1.0.0"), release=False)
+    ids = [(await fleet.device(model)).client_id for _ in range(4)]
+    async with reports(stack) as one, reports(stack) as other:
+        batches = [
+            stored._store([(client_id, downloading(image.sha256, number)) for client_id in order])
+            for number in range(10)
+            for stored, order in ((one, ids), (other, ids[::-1]))
+        ]
+        for refusals in await asyncio.gather(*batches):
+            assert refusals == [None] * len(ids)
 
 
 async def test_a_database_that_is_killed_in_the_middle_of_a_batch_costs_no_device_its_answer(

@@ -28,6 +28,7 @@ MOST_READ: Final = 2500
 """Rows: a page has 500 devices, each with its presence, and half of those on the way may not fit."""
 FEW: Final = [Device(number).client_id for number in range(7, DEVICES, DEVICES // 50)]
 ONE: Final = FEW[3]
+SOME: Final = range(7, DEVICES, DEVICES // 50)
 LARGE: Final = {"devices", "device_presence", "device_configs", "rotations", "firmware_deliveries"}
 
 _STATE: Final = (
@@ -54,6 +55,8 @@ QUERIES: Final[dict[str, Query]] = {
     "devices say their status": lambda session: batch_db.presences(session, FEW),
     "have they a rotation that waits?": lambda session: rotator_db.waiting(session, FEW),
     "have they rebooted for an image?": lambda session: firmware_db.rebooted_for(session, FEW),
+    "who reports of an image": lambda session: firmware_db.reporters(session, FEW),
+    "how far were they with it?": lambda session: firmware_db.stages(session, [(one, "0" * 64) for one in SOME]),
     "one device": lambda session: registry_db.device(session, ONE, lock=True),
     "the presence of one": lambda session: registry_db.presence(session, ONE),
     "a page": lambda session: registry_db.devices(session, listed()),
