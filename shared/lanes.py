@@ -1,9 +1,9 @@
 """The way of messages to their handlers.
 
-Messages of one device are handled in their order, those of different devices side by side, by a fixed number of
-workers: a device waits for its turn, never behind all that another one has said, and an admin never behind
-devices. What comes is taken or dropped at once (shared.intake), so that nothing here grows without bound. The
-newest of a retained topic is put off instead.
+Messages of one device are handled in their order, except for paced ones, and those of different devices side by
+side, by a fixed number of workers: a device waits for its turn, never behind all that another one has said, and an
+admin never behind devices. What comes is taken or dropped at once (shared.intake), so that nothing here grows
+without bound. The newest of a retained topic is put off instead.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Lanes:
             self._line_up(waiting)
 
     def _line_up(self, waiting: Waiting) -> None:
-        line = _line_of(waiting.delivery)
+        line = _line_of(waiting)
         if line in self._lines:
             self._lines[line].append(waiting)
         else:
@@ -175,10 +175,15 @@ class Lanes:
                     del self._lines[line]
 
 
-def _line_of(delivery: Delivery) -> Hashable:
-    """Return what is handled one by one: a device's messages, and what an admin or a claim says twice."""
-    names = delivery.names
-    return names.get("client_id") or (names.get("claim_id", names.get("account")), hash(delivery.payload) % LINES)
+def _line_of(waiting: Waiting) -> Hashable:
+    """Return what is handled one by one: a device's messages, and what an admin or a claim says twice.
+
+    What is paced does not wait behind what has to be stored.
+    """
+    names = waiting.delivery.names
+    if "client_id" in names:
+        return names["client_id"], waiting.route.topic.paced
+    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % LINES
 
 
 async def _handle(waiting: Waiting) -> None:

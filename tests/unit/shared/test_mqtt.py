@@ -223,6 +223,22 @@ async def test_what_is_paced_has_a_bound_and_no_rate() -> None:
                 await seen.get()
 
 
+async def test_what_is_paced_does_not_wait_behind_what_else_a_device_says() -> None:
+    asked = asyncio.Event()
+
+    async def on_report(_: Delivery) -> None:
+        await asked.wait()
+
+    async def on_chunk(_: Delivery) -> None:
+        asked.set()
+
+    one = lanes(Route(topics.FIRMWARE_REPORT, on_report), Route(topics.FIRMWARE_CHUNK, on_chunk))
+    for topic in (topics.FIRMWARE_REPORT, topics.FIRMWARE_REPORT, topics.FIRMWARE_CHUNK):
+        read(one, aiomqtt.Message(topic.of(client_id="one"), b"{}", 1, False, 1, None))  # noqa: FBT003
+    async with working(one):
+        await asked.wait()
+
+
 async def test_not_more_of_a_device_waits_than_comes_at_once_however_slowly_it_is_handled() -> None:
     seen: asyncio.Queue[Delivery] = asyncio.Queue()
     one = lanes(Route(topics.LOG, seen.put), rate=Rate(per_s=1e9, burst=10))
