@@ -47,6 +47,18 @@ def print_line(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - this is the tool's output
 
 
+def print_while_read(text: str) -> bool:
+    """Print on stdout, at once; return whether there is a reader: `head` goes when it has enough."""
+    try:
+        print_line(text)
+    except BrokenPipeError:
+        # What is left to be written must not fail once more when Python ends.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return False
+    return True
+
+
 def print_note(text: str) -> None:
     """Print one line on stderr: for the reader, not for a script."""
     print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the tool's output

@@ -20,14 +20,14 @@ _BAR: Final = 30
 
 
 async def show(tally: Tally, stop: asyncio.Event, *, as_json: bool) -> None:
-    """Show the counts until `stop`, and once more then."""
+    """Show the counts until `stop`, and once more then; set it when nobody reads them any more."""
     console = Console()
     if as_json or not console.is_terminal:
         before = ""
         while True:
             now = output.as_json(tally.facts()) if as_json else line(tally)
-            if now != before:
-                output.print_line(now)
+            if now != before and not output.print_while_read(now):
+                stop.set()
             before = now
             if await life.over(stop, within_s=PAUSE_S):
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -180,3 +181,27 @@ async def test_a_simulation_ends_by_itself_and_a_broken_device_ends_only_itself(
     async with simulating(system, tmp_path, "--devices", 2, "--model", model, "--minutes", 0.05) as simulator:
         assert await simulator.process.wait() == 1
     assert list(simulator.counts["broken"]) == [victim]
+
+
+async def test_a_simulation_ends_when_nobody_reads_its_counts_any_more(
+    fleet: Fleet, system: System, tmp_path: Path
+) -> None:
+    model = await fleet.model()
+    profile = tmp_path / "profile.toml"
+    system.profile.save(profile)
+    words = ("--profile", profile, "simulate", "--devices", 1, "--model", model, "--state", tmp_path / "state")
+    command = shlex.join(map(str, (Path(sys.executable).with_name("mdm"), *words)))
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        counts, notes = await process.communicate()
+    assert process.returncode == 0
+    assert counts.startswith(b"devices ")
+    assert b"Traceback" not in notes
+    found = await fleet.witness.until(
+        lambda: devices(fleet, model), lambda views: not any(view.online for view in views.values())
+    )
+    assert len(found) == 1
