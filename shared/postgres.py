@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -17,6 +17,8 @@ from shared.errors import ConflictError, UnavailableError
 
 POOL_SIZE = 16
 _ANSWER_S = 5.0
+_SILENT_S: Final = 120
+"""So long a transaction may say nothing: a process that is frozen in the middle of one would hold its locks."""
 RINGS = "rings"
 """In a session's `info`: its transaction leaves something in the outbox."""
 
@@ -45,6 +47,11 @@ def refusal(error: IntegrityError) -> ConflictError:
     return ConflictError(f"the database refuses it: {str(error.orig).partition(': ')[2].partition(chr(10))[0]}")
 
 
+async def allow_silence(session: AsyncSession) -> None:
+    """Let this transaction say nothing for as long as its deeds outside take."""
+    await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
 class Transactions(Protocol):
     """Where transactions run: on the service's pool, or on the connection of a leader."""
 
@@ -58,7 +65,11 @@ class Database:
 
     def __init__(self, url: SecretStr) -> None:
         self.engine = create_async_engine(
-            url.get_secret_value(), pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True
+            url.get_secret_value(),
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_pre_ping=True,
+            connect_args={"server_settings": {"idle_in_transaction_session_timeout": f"{_SILENT_S}s"}},
         )
         self.rung = asyncio.Event()
 
