@@ -15,7 +15,7 @@ from tests.servers.base import HOST
 from tests.system import PAGE, System
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
-PATIENCE_MS: Final = 10_000
+PATIENCE_MS: Final = 30_000
 ARGUMENTS: Final = (
     "--no-sandbox",
     "--disable-gpu",
