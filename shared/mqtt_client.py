@@ -76,6 +76,26 @@ class Client(aiomqtt.Client):
         while self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:  # noqa: ASYNC110 - paho has no event
             await asyncio.sleep(self._keepalive / _LOOKS_A_KEEPALIVE)
 
+    def _on_disconnect(
+        self,
+        client: mqtt.Client,
+        userdata: Any,  # noqa: ANN401 - as the library has it
+        flags: mqtt.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        # When connecting was given up, the library would raise where nobody catches it.
+        if not self._connected.cancelled():
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_socket_open(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        self._loop.call_soon_threadsafe(self._read_soon, client, userdata, sock)
+
+    def _read_soon(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        """Read from now on; if the socket was closed meanwhile, its number may be another's by now."""
+        if sock.fileno() >= 0:
+            super()._on_socket_open(client, userdata, sock)
+
     def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
         del userdata
         self._loop.call_soon_threadsafe(self._write_soon, client, sock)

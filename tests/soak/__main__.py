@@ -41,7 +41,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=10.0, help="after the warm-up")
-    parser.add_argument("--warm-up-minutes", type=float, default=2.0, help="after all devices are connected")
+    parser.add_argument(
+        "--warm-up-minutes",
+        type=float,
+        default=5.0,
+        help="after all are connected, until each deed has come twice",
+    )
     parser.add_argument("--idle", action="store_true", help="let no admin do anything")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
