@@ -41,7 +41,8 @@ docs: setup  ## Make anew what is made of the code: the API's documents, tables,
 
 asyncapi: docs
 
-bench: setup  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
+bench:  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
+	@scripts/bootstrap bench
 	@$(UV) run --frozen python -m tests.bench $(ARGS)
 
 soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")

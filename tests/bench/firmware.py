@@ -8,8 +8,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiomqtt
 import httpx
@@ -20,16 +19,16 @@ from shared.admin import Package
 from tests import visits
 from tests.bench.measure import Row, Run, rss_peak_bytes, timed
 from tests.bench.report import Report
-from tests.bench.servers import listens, module
+from tests.bench.servers import nginx_serving
 from tests.credentials import account_client, device_client
 from tests.fleet import Fleet
-from tests.servers.base import HOST, free_port
+from tests.servers.base import HOST
 from tests.system import System
 from tests.uploads import upload
 
 CHUNK: Final = 16 * 1024
 WINDOW: Final = 4
-DEVICES: Final = 50
+DEVICES: Final = (1, 50)
 SIZE_BYTES: Final = 1024 * 1024
 ROUNDS: Final = 3
 AT_A_TIME: Final = 4
@@ -109,14 +108,13 @@ class Bench:
         return self._run(seconds, self.system.services["firmware"].pid)
 
     async def http_copy(self) -> Run:
-        """A file, served by Starlette alone."""
-        port = free_port()
-        file = self.system.stack.folder / "bare.bin"
-        file.write_bytes(self.image)
-        certificates = self.system.stack.endpoints.ca_file.parent
-        arguments: list[str | Path] = [file, str(port), certificates / "server.crt", certificates / "server.key"]
-        async with module(self.system, "bare", *arguments, is_ready=lambda: listens(port)) as server:
-            return self._run(await self._fetched(f"https://{HOST}:{port}/", [""] * len(self.packages)), server.pid)
+        """A file, served by nginx."""
+        folder = self.system.stack.folder / "nginx"
+        folder.mkdir(exist_ok=True)
+        (folder / "image.bin").write_bytes(self.image)
+        async with nginx_serving(self.system, folder) as (port, server):
+            url = f"https://{HOST}:{port}/image.bin"
+            return self._run(await self._fetched(url, [""] * len(self.packages)), server.pid)
 
     async def _restart(self) -> None:
         """Let the service begin anew, so that its peak is of this run."""
@@ -171,7 +169,7 @@ class Bench:
 
 
 async def run(system: System, fleet: Fleet) -> Report:
-    """Measure all ways in turn, some rounds."""
+    """Measure one device alone, and many at once."""
     model = await fleet.model(slot_size_bytes=max(SIZE_BYTES, 64 * 1024))
     image = image_builder.build(version="1.1.0", project=model, size_bytes=SIZE_BYTES)
     few = asyncio.Semaphore(AT_A_TIME)
@@ -180,9 +178,17 @@ async def run(system: System, fleet: Fleet) -> Report:
         async with few:
             return await fleet.device(model)
 
-    packages = await asyncio.gather(*(device() for _ in range(DEVICES)))
+    packages = await asyncio.gather(*(device() for _ in range(max(DEVICES))))
     await upload(fleet, model, image)
-    bench = Bench(system, packages, image, hashlib.sha256(image).hexdigest())
+    rows = []
+    for count in DEVICES:
+        bench = Bench(system, packages[:count], image, hashlib.sha256(image).hexdigest())
+        rows += [{"devices": count, **facts} for facts in await _ways(bench)]
+    return Report(f"devices fetch {SIZE_BYTES} bytes, all at once", rows)
+
+
+async def _ways(bench: Bench) -> list[dict[str, Any]]:
+    """Measure all ways in turn, some rounds."""
     ways = {
         ("MQTT", "MQTT copy"): bench.mqtt,
         ("MQTT copy", None): bench.mqtt_copy,
@@ -194,4 +200,4 @@ async def run(system: System, fleet: Fleet) -> Report:
         for way, measure in ways.items():
             runs[way].append(await measure())
     rows = [Row(name, runs[name, baseline], baseline) for name, baseline in ways]
-    return Report(f"{DEVICES} devices fetch {SIZE_BYTES} bytes at once", [row.facts(rows) for row in rows])
+    return [row.facts(rows) for row in rows]

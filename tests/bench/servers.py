@@ -6,15 +6,39 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from shared import messages, topics
 from tests.bench import echo, plain_http
 from tests.bench.population import DOCUMENT
 from tests.servers.base import HOST, Process, ServerError, free_port
+from tests.servers.tools import find_nginx
 from tests.system import System
+
+NGINX: Final = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+    access_log off;
+    sendfile on;
+    client_body_temp_path {folder}/nginx-bodies;
+    proxy_temp_path {folder}/nginx-proxied;
+    fastcgi_temp_path {folder}/nginx-fastcgi;
+    uwsgi_temp_path {folder}/nginx-uwsgi;
+    scgi_temp_path {folder}/nginx-scgi;
+    server {{
+        listen {host}:{port} ssl;
+        ssl_certificate {certificates}/server.crt;
+        ssl_certificate_key {certificates}/server.key;
+        root {files};
+    }}
+}}
+"""
 
 
 @asynccontextmanager
@@ -22,14 +46,36 @@ async def module(
     system: System, name: str, *arguments: str | Path, is_ready: Callable[[], bool], **environment: str
 ) -> AsyncIterator[Process]:
     """Run `python -m tests.bench.NAME` until the block ends."""
-    server = Process(
-        name,
-        system.stack.folder / "logs" / f"{name}.log",
-        is_ready,
-        [sys.executable, "-m", f"tests.bench.{name}", *arguments],
-        leash=system.leash,
-        environment={"PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    command = [sys.executable, "-m", f"tests.bench.{name}", *arguments]
+    root = str(Path(__file__).parents[2])
+    async with _running(system, name, command, is_ready, {"PYTHONPATH": root, **environment}) as server:
+        yield server
+
+
+@asynccontextmanager
+async def nginx_serving(system: System, files: Path) -> AsyncIterator[tuple[int, Process]]:
+    """Let one process of nginx serve a folder with TLS, and yield its port and the process."""
+    folder, port = system.stack.folder, free_port()
+    configuration = folder / "nginx.conf"
+    certificates = system.stack.endpoints.ca_file.parent
+    configuration.write_text(
+        NGINX.format(folder=folder, host=HOST, port=port, certificates=certificates, files=files)
     )
+    command: list[str | Path] = [find_nginx(), "-e", folder / "logs/nginx.log", "-c", configuration]
+    async with _running(system, "nginx", command, lambda: listens(port), {}) as server:
+        yield port, server
+
+
+@asynccontextmanager
+async def _running(
+    system: System,
+    name: str,
+    command: Sequence[str | Path],
+    is_ready: Callable[[], bool],
+    environment: Mapping[str, str],
+) -> AsyncIterator[Process]:
+    log_file = system.stack.folder / "logs" / f"{name}.log"
+    server = Process(name, log_file, is_ready, command, leash=system.leash, environment=environment)
     await asyncio.to_thread(server.start)
     try:
         yield server

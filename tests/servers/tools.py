@@ -18,8 +18,8 @@ NODE_WANTED = (18,)
 class MissingToolError(Exception):
     """A program is missing; the message says which."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is missing: run scripts/bootstrap")
+    def __init__(self, name: str, *, of: str = "") -> None:
+        super().__init__(f"{name} is missing: run scripts/bootstrap {of}".rstrip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,15 @@ def find_postgres() -> Path:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
     raise MissingToolError("PostgreSQL")
+
+
+def find_nginx() -> Path:
+    """Return nginx, which only `make bench` needs."""
+    places = (os.environ.get("PATH", ""), "/usr/sbin", str(cache_folder() / "nginx/usr/sbin"))
+    found = shutil.which("nginx", path=os.pathsep.join(places))
+    if found is None:
+        raise MissingToolError("nginx", of="bench")
+    return Path(found)
 
 
 def find_mosquitto() -> Mosquitto:
