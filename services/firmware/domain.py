@@ -109,8 +109,11 @@ def wants(candidate: Candidate, running: Running) -> bool:
 
 
 def counts(present: str | None, reported: str) -> bool:
-    """Say whether a report moves a delivery: once it has ended, only another end or a new offer does."""
-    return present not in ENDS or reported in ENDS
+    """Say whether a report moves a delivery: what was on its way when it ended or the device rebooted is late.
+
+    Replicas share the reports of a device, so that one may come behind the next.
+    """
+    return present not in ENDS | {REBOOTING} or reported in ENDS or reported == present
 
 
 def offsets(size_bytes: int, chunk_size_bytes: int) -> list[int]:

@@ -113,6 +113,7 @@ async def test_a_report_that_can_not_be_stored_costs_the_others_of_its_batch_not
     image = await upload(fleet, model, build(model, "1.0.0"), release=False)
     one, other, foreign = await fleet.device(model), await fleet.device(model), await fleet.device(elsewhere)
     failed = messages.FirmwareReport(sha256=image.sha256, stage=FirmwareStage.FAILED, error="out of power")
+    rebooting = messages.FirmwareReport(sha256=image.sha256, stage=FirmwareStage.REBOOTING)
     unknown = "0" * 64
     async with reports(stack) as stored:
         refusals = await stored._store(
@@ -123,16 +124,18 @@ async def test_a_report_that_can_not_be_stored_costs_the_others_of_its_batch_not
                 (one.client_id.replace(model, "another"), downloading(image.sha256, 5)),
                 (other.client_id, downloading(image.sha256, 10)),
                 (other.client_id, failed),
-                # It has ended: what comes late does not begin it again.
+                # It has ended, or the device reboots: what comes late does not begin it again.
                 (other.client_id, downloading(image.sha256, 15)),
+                (one.client_id, rebooting),
+                (one.client_id, downloading(image.sha256, 95)),
             ]
         )
-    assert [refusal is None for refusal in refusals] == [True, False, False, False, True, True, True]
+    assert [refusal is None for refusal in refusals] == [True, False, False, False, True, True, True, True, True]
     assert [refusal.message for refusal in refusals[1:3] if refusal] == [
         f"sha256: {model} has no image {unknown}",
         f"sha256: {elsewhere} has no image {image.sha256}",
     ]
-    assert await stages(stack, image.sha256) == {one.device_key: "downloading", other.device_key: "failed"}
+    assert await stages(stack, image.sha256) == {one.device_key: "rebooting", other.device_key: "failed"}
     told = [await fleet.seen(other, "firmware/reported") for _ in range(2)]
     assert [event.data["stage"] for event in told] == ["downloading", "failed"]
 
