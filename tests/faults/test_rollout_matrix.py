@@ -26,7 +26,7 @@ from tests.waiting import until
 
 SWEEPS: Final = (1, 2, 4)
 """At which looks at the rollout the service dies: there are many, and most change nothing."""
-TOLD: Final = ("rollout/wave_opened", "down/firmware/offer", "Reports.take", "Desk._once")
+TOLD: Final = ("rollout/wave_opened", "down/firmware/offer", "Reports._store", "Desk._once")
 ENDED: Final = """
     SELECT count(*) AS devices, count(*) FILTER (WHERE state = 'CONFIRMED' AND wave > 0) AS confirmed,
         (SELECT count(*) FROM mdm.audit_log WHERE subject = 'rollout/' || $1::bigint) AS entries

@@ -41,7 +41,7 @@ COST_OF_A_POWER_CUT = 2 * WINDOW
 """A window of pieces that were not on record yet, and one that was under way to the device."""
 SEEDS = range(4)
 SENDING = "publish down/firmware/chunk:before"
-TRANSFER = ("Firmware.answer_check", "Firmware.admit", "Reports.take", "down/firmware/")
+TRANSFER = ("Firmware.answer_check", "Firmware.admit", "Reports._store", "down/firmware/")
 """What the service does for one transfer; all else that it does meanwhile need not come again."""
 
 

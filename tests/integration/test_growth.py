@@ -26,9 +26,9 @@ from tests.stack import Stack
 DEVICES: Final = 20_000
 MOST_READ: Final = 2500
 """Rows: a page has 500 devices, each with its presence, and half of those on the way may not fit."""
-FEW: Final = [Device(number).client_id for number in range(7, DEVICES, DEVICES // 50)]
-ONE: Final = FEW[3]
 SOME: Final = range(7, DEVICES, DEVICES // 50)
+FEW: Final = [Device(number).client_id for number in SOME]
+ONE: Final = FEW[3]
 LARGE: Final = {"devices", "device_presence", "device_configs", "rotations", "firmware_deliveries"}
 
 _STATE: Final = (
