@@ -18,10 +18,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from cli.profile import Profile
-from shared import admin, client_token, topics
+from shared import admin, topics
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.messages import Event
-from shared.mqtt_client import TCP_NODELAY, Client, entered
+from shared.mqtt_client import Account, Client, entered
 
 RESEND_S: Final = 2.0
 TIMEOUT_S: Final = 30.0
@@ -201,19 +201,8 @@ class Admin:
 
     async def _new_client(self) -> Client:
         profile = self._profile
-        password = await client_token.password(profile.token_url, profile.account, profile.password)
-        return Client(
-            profile.host,
-            profile.port,
-            username=profile.account,
-            password=password.get_secret_value(),
-            identifier=self._client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=math.inf,
-            tls_context=self._tls_context,
-            socket_options=[TCP_NODELAY],
-            logger=_SILENT,
-        )
+        account = Account(profile.host, profile.port, profile.account, profile.password, profile.token_url)
+        return await account.client(self._client_id, tls_context=self._tls_context, logger=_SILENT)
 
     async def _subscribe(self, client: aiomqtt.Client, filters: list[str]) -> None:
         async with asyncio.timeout(_PACKET_TIMEOUT_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from device.options import Options
 from shared import messages, topics
 from shared.admin import ClaimPackage, Package
 from shared.errors import FleetError, InvalidInputError, UnavailableError
-from shared.mqtt_client import TCP_NODELAY, Client
+from shared.mqtt_client import Client
 
 # MQTT 3.1.1 section 3.2.2.3: 4 and 5; MQTT 5 section 3.2.2.2: 0x86 and 0x87.
 _REFUSED: Final = frozenset({4, 5, 0x86, 0x87})
@@ -213,9 +212,7 @@ def _client(login: Login, options: Options, tls: ssl.SSLContext | None) -> Clien
         password=login.password.get_secret_value(),
         will=login.will,
         keepalive=options.keepalive_s,
-        timeout=math.inf,  # bounded here instead: see shared.mqtt_client.entered
         tls_context=tls,
-        socket_options=[TCP_NODELAY],
         logger=_LOGGER,
         **login.session,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,12 +15,10 @@ import aiomqtt
 import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from pydantic import SecretStr
 
-from shared import client_token
 from shared.errors import FleetError, UnavailableError
 from shared.lanes import Delivery, Lanes, Route, device_route
-from shared.mqtt_client import TCP_NODELAY, Client, entered
+from shared.mqtt_client import Account, Client, entered
 from shared.topics import Topic
 
 log = structlog.get_logger()
@@ -45,35 +42,6 @@ class _Straight(asyncio.Queue[aiomqtt.Message]):
 
     def put_nowait(self, item: aiomqtt.Message) -> None:
         self._take(item)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where and as whom to connect.
-
-    With a `token_url` the account is a client of Keycloak, which gives a token for the password there.
-    """
-
-    host: str
-    port: int
-    username: str
-    password: SecretStr
-    token_url: str | None = None
-
-    async def client(self, identifier: str, **options: Any) -> Client:  # noqa: ANN401 - as the library has it
-        """Return a client, not connected; without a token raise CredentialsRefusedError or UnavailableError."""
-        password = await client_token.password(self.token_url, self.username, self.password)
-        return Client(
-            self.host,
-            self.port,
-            username=self.username,
-            password=password.get_secret_value(),
-            identifier=identifier,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            timeout=math.inf,
-            socket_options=[TCP_NODELAY],
-            **options,
-        )
 
 
 @dataclass(slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiomqtt
@@ -13,6 +15,9 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import SecretStr
+
+from shared import client_token
 
 TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 """A socket option: without it an answered request takes 25 ms on an idle network."""
@@ -25,11 +30,11 @@ class Client(aiomqtt.Client):
     """A client that says what the broker made of a publication, which the library keeps to itself.
 
     Thousands may live in one process: each looks at its keepalive not every second but often enough, and none
-    takes the socket of another.
+    takes the socket of another. It waits for ever unless told: who uses it sets limits (`entered`).
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library has it
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **{"timeout": math.inf, "socket_options": [TCP_NODELAY], **options})
         self._codes: dict[int, asyncio.Future[int]] = {}
 
     async def deliver(self, topic: str, payload: bytes, properties: Properties) -> int:
@@ -111,6 +116,33 @@ class Client(aiomqtt.Client):
         except Exception as error:  # noqa: BLE001 - as the library does: whatever it is, the connection is broken
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where and as whom to connect.
+
+    With a `token_url` the account is a client of Keycloak, which gives a token for the password there.
+    """
+
+    host: str
+    port: int
+    username: str
+    password: SecretStr
+    token_url: str | None = None
+
+    async def client(self, identifier: str, **options: Any) -> Client:  # noqa: ANN401 - as the library has it
+        """Return a client, not connected; without a token raise CredentialsRefusedError or UnavailableError."""
+        password = await client_token.password(self.token_url, self.username, self.password)
+        return Client(
+            self.host,
+            self.port,
+            username=self.username,
+            password=password.get_secret_value(),
+            identifier=identifier,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            **options,
+        )
 
 
 @asynccontextmanager

@@ -58,6 +58,7 @@ async def bare(profile: Profile) -> AsyncIterator[Client]:
         password=profile.password.get_secret_value(),
         identifier=f"test-{uuid4().hex}",
         protocol=aiomqtt.ProtocolVersion.V5,
+        timeout=10,
     )
     async with connection:
         yield connection
