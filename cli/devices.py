@@ -209,6 +209,7 @@ def print_device(device: admin.DeviceView) -> None:
             "config": _config_state(device),
             "config error": device.config_error,
             "secret": f"generation {device.secret_generation} of {output.cell(device.secret_created_at)}",
+            "recovery": "by its own key" if device.has_key else "it has no key: mdm device reissue",
             "rotation": device.rotation_state,
         }
     )

@@ -168,6 +168,7 @@ def _print_view(view: admin.FleetView) -> None:
             "disabled": view.disabled,
             "online": view.online,
             "drifting": view.drifting,
+            "without a key": view.without_key,
             **{f"health {name}": count for name, count in sorted(view.health.items())},
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }

@@ -1,4 +1,4 @@
-"""`mdm secrets`: what the rotator and the firmware service keep encrypted."""
+"""`mdm secrets`: what the services keep encrypted."""
 
 from __future__ import annotations
 
@@ -22,21 +22,34 @@ def rekey(ctx: typer.Context) -> None:
     The status is 1 if there are some that none of the keys opens: do not remove a key then.
     """
     here = session.of(ctx)
-    found = Rekeyed(rotations=here.ask(admin.SECRETS_REKEY), coredumps=here.ask(admin.COREDUMP_REKEY))
+    found = Rekeyed(
+        rotations=here.ask(admin.SECRETS_REKEY),
+        coredumps=here.ask(admin.COREDUMP_REKEY),
+        registry=here.ask(admin.RECOVERY_REKEY),
+    )
     here.show(found, _print)
-    if found.rotations.unreadable.count or found.coredumps.unreadable.count:
+    if any(result.unreadable.count for result in found.kinds().values()):
         raise typer.Exit(1)
 
 
 class Rekeyed(admin.Result):
-    """What the rotator and the firmware service have encrypted with their first master keys."""
+    """What the services have encrypted with their first master keys."""
 
     rotations: admin.SecretsRekeyed
     coredumps: admin.SecretsRekeyed
+    registry: admin.SecretsRekeyed
+
+    def kinds(self) -> dict[str, admin.SecretsRekeyed]:
+        """Return all by what a person calls them."""
+        return {
+            "rotations under way": self.rotations,
+            "core dumps": self.coredumps,
+            "recovery key and kept answers": self.registry,
+        }
 
 
 def _print(found: Rekeyed) -> None:
-    kinds = {"rotations under way": found.rotations, "core dumps": found.coredumps}
+    kinds = found.kinds()
     output.print_table(
         ("WHAT", "ENCRYPTED ANEW", "NO KEY OPENS"),
         ((kind, result.reencrypted, result.unreadable.count) for kind, result in kinds.items()),

@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--image", type=Path, help="first image for an empty flash")
     parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
     parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
-    parser.add_argument("--seal", action="store_true", help="ask for new secrets sealed for this device")
+    parser.add_argument("--keyless", action="store_true", help="be an old device, without a key of its own")
     parser.add_argument(
         "--prefer-http", action="store_true", help="fetch firmware over HTTP(S) where the offer has a URL"
     )
@@ -68,7 +68,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
     options = Options(
         protocol=given.protocol,
         mqtt_auth=given.mqtt_auth,
-        seal=given.seal,
+        keyless=given.keyless,
         prefer_http=given.prefer_http,
         chip=given.chip,
         slot_size_bytes=given.slot_size_bytes,

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from device import login
 from device import package as packages
 from device.board import Board
 from device.fetcher import Failure, Piece
+from device.key import recover
 from device.link import Link, LinkLostError, LoginRefusedError, tls_context
 from device.options import Hooks, Options
 from device.rotation import Slot
 from device.uplink import Ending, Uplink
 from shared import messages, topics
 from shared.admin import Package
+from shared.errors import InvalidInputError
 
 _EXPONENT_MAX: Final = 16
+T = TypeVar("T")
 
 
 def _fraction() -> float:
@@ -136,28 +140,52 @@ class Agent:
                 return ending
 
     async def _login(self, board: Board) -> tuple[Slot, Link | None]:
-        """Log in with the first slot that the broker takes; no link when the device is to end before."""
-        for slot in board.credentials.login_order():
+        """Log in with the first slot that the broker takes; no link when the device is to end or to try again."""
+        slots = board.credentials.login_order()
+        for slot in slots:
             try:
-                link = await self._connect(slot)
+                connecting = login.connect(self._package, slot, self._options, tls=self._tls)
+                link = await self._unless_ended(connecting, _drop)
             except LoginRefusedError:
                 board.credentials.on_refused(slot)
                 continue
             return slot, link
+        if await self._recovered(board):
+            return slots[0], None
         raise LinkLostError("the broker refused every secret")
 
-    async def _connect(self, slot: Slot) -> Link | None:
-        connecting = asyncio.ensure_future(login.connect(self._package, slot, self._options, tls=self._tls))
+    async def _recovered(self, board: Board) -> bool:
+        """Ask for the secret in force, by the key that only this device has; say whether it came."""
+        if board.key is None or board.key.recovery is None:
+            return False
+        asking = recover(
+            self._package, board.key.recovery, board.key.pair, self._options, self._hooks, tls=self._tls
+        )
         try:
-            while not connecting.done() and self._uplink.ending is None:
-                await self._wait(connecting)
+            package = await self._unless_ended(asking)
+        except (LoginRefusedError, LinkLostError, InvalidInputError) as error:
+            self._uplink.note("login.not_recovered", error=error.message)
+            return False
+        if package is not None:
+            board.credentials.on_recovered(package)
+        return package is not None
+
+    async def _unless_ended(
+        self, work: Coroutine[Any, Any, T], drop: Callable[[asyncio.Future[T]], None] | None = None
+    ) -> T | None:
+        """Return what comes of `work`, or None when the device is to end before; `drop` then gets it."""
+        working = asyncio.ensure_future(work)
+        try:
+            while not working.done() and self._uplink.ending is None:
+                await self._wait(working)
         except BaseException:
-            connecting.add_done_callback(_drop)
-            connecting.cancel()
+            if drop is not None:
+                working.add_done_callback(drop)
+            working.cancel()
             raise
-        if connecting.done():
-            return connecting.result()
-        connecting.cancel()
+        if working.done():
+            return working.result()
+        working.cancel()
         return None
 
     async def _talk(self, board: Board, slot: Slot, link: Link) -> None:

@@ -16,6 +16,7 @@ from device.credentials import Credentials
 from device.fetcher import Failure, Fetcher, Piece
 from device.firmware import Firmware
 from device.flash import Flash
+from device.key import DeviceKey
 from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
@@ -58,7 +59,9 @@ class Board:
         fault = uplink.hooks.fault
         provisioned = packages.provisioned_slot(package)
         store = SlotStore(state, provisioned, fault=fault)
-        self.credentials = Credentials(store, provisioned, uplink, options)
+        self.key = None if options.keyless else DeviceKey(package, state, uplink, options)
+        pair = None if self.key is None else self.key.pair
+        self.credentials = Credentials(store, provisioned, uplink, options, pair)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
         self.commands = Commands(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
         self._flash = Flash(
@@ -79,6 +82,7 @@ class Board:
                 _Route(topics.ROTATION_SWITCH, self.credentials.on_switch),
                 _Route(topics.ROTATION_DONE, self.credentials.on_done),
                 _Route(topics.ROTATION_CANCELLED, self.credentials.on_cancelled),
+                *([_Route(topics.KEY_KNOWN, self.key.on_known)] if self.key is not None else []),
                 _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
                 _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
                 _Route(topics.COMMAND, self.commands.on_command),
@@ -107,6 +111,8 @@ class Board:
         """Say all that is due on a new connection, which was logged in with `slot`."""
         self._told = None
         self.credentials.on_login(slot)
+        if self.key is not None:
+            self.key.on_connected()
         self.tell_status()
         self.configuration.on_connected()
         self.firmware.on_connected()

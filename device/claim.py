@@ -7,29 +7,26 @@ machine asks again with the same key and gets the same identity.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import TypeAdapter, ValidationError
 
 from device import durable
 from device import package as packages
 from device.agent import backoff_s
+from device.key import load_or_make
 from device.link import Link, LinkLostError, LoginRefusedError, claim_login, tls_context
 from device.options import Hooks, Options
-from device.slots import StateUnreadableError
 from device.uplink import Uplink
 from shared import crypto, topics
 from shared.admin import ClaimPackage, Package
 from shared.errors import InvalidInputError, MessageRefusedError
 from shared.messages import ClaimAnswer, ClaimRequest, Uid
 
-KEY_FILE: Final = "claim_key.json"
 PACKAGE_FILE: Final = "package.json"
 _UID: Final = TypeAdapter(Uid)
 
@@ -38,7 +35,7 @@ _UID: Final = TypeAdapter(Uid)
 class Machine:
     """A machine with a claim package, a `uid` of its own and its flash in `state`.
 
-    Fault points: `claim.key` and `claim.package`, each with `:before`, `:written` and `:after`;
+    Fault points: `device.key` and `claim.package`, each with `:before`, `:written` and `:after`;
     `publish.claim.request:before` and `:after`.
     """
 
@@ -61,7 +58,8 @@ class Machine:
         path = self.state / PACKAGE_FILE
         if path.exists():
             return packages.load(path)
-        login, tls, key = claim_login(self.claim, self.uid), tls_context(self.claim), self._key()
+        login, tls = claim_login(self.claim, self.uid), tls_context(self.claim)
+        key = load_or_make(self.state, fault=self.hooks.fault)
         failures = 0
         while True:
             try:
@@ -91,19 +89,6 @@ class Machine:
 
     def _note(self, event: str, **facts: object) -> None:
         Uplink(self.uid, self.hooks).note(event, **facts)
-
-    def _key(self) -> OKPKey:
-        """Return the machine's key pair, made and stored before the first request that names it."""
-        path = self.state / KEY_FILE
-        try:
-            if path.exists():
-                return OKPKey.import_key(json.loads(path.read_bytes()))
-        except (JoseError, ValueError) as error:
-            raise StateUnreadableError(f"{path}: is no key of this machine") from error
-        key = OKPKey.generate_key("X25519")
-        data = json.dumps(key.as_dict(private=True)).encode()
-        durable.write(path, data, name="claim.key", fault=self.hooks.fault)
-        return key
 
     async def _talk(self, link: Link, key: OKPKey) -> Package:
         """Ask again and again until a package comes; one that an admin has to grant comes unasked."""

@@ -13,6 +13,7 @@ from device.rotation import Change, Due, Slot, Wanted
 from device.slots import SlotStore
 from device.uplink import Ending, Saying, Uplink
 from shared import crypto, messages, topics
+from shared.admin import Package
 
 _KEY: Final = "rotation"
 
@@ -20,13 +21,16 @@ _KEY: Final = "rotation"
 class Credentials:
     """The device's secrets: which to log in with, and how to get a new one without losing the old."""
 
-    def __init__(self, store: SlotStore, provisioned: Slot, uplink: Uplink, options: Options) -> None:
+    def __init__(
+        self, store: SlotStore, provisioned: Slot, uplink: Uplink, options: Options, pair: OKPKey | None = None
+    ) -> None:
+        """Take the device's key pair, by which new secrets are sealed; None: an old device, which has none."""
         self._store = store
         self._provisioned = provisioned
         self._uplink = uplink
         self._options = options
         self._wanted: Wanted | None = None
-        self._private_key: OKPKey | None = None
+        self._pair = pair
         self._refused_until = 0.0
         self.login: int | None = None
         """The generation of the secret that the device is logged in with."""
@@ -47,6 +51,11 @@ class Credentials:
         self._refused_until = self._uplink.hooks.clock() + self._options.retry_s
         self._uplink.note("login.refused", generation=slot.generation)
 
+    def on_recovered(self, package: Package) -> None:
+        """Take the secret that the server says is in force; it is tried at the next login."""
+        self._store.recover(Slot(SecretStr(package.secret), package.secret_generation))
+        self._uplink.note("login.recovered", generation=package.secret_generation)
+
     def on_login(self, slot: Slot) -> None:
         """Take up what the slots say is due."""
         self.login = slot.generation
@@ -55,8 +64,6 @@ class Credentials:
     def on_offer(self, offer: messages.RotationOffer) -> None:
         """Accept a new secret, answer for one that is stored already, or ignore what is out of date."""
         answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._uplink.hooks.now())
-        if answer.wanted != self._wanted:
-            self._private_key = None
         self._wanted = answer.wanted
         self._uplink.note(
             "rotation.offered",
@@ -80,7 +87,7 @@ class Credentials:
             self._uplink.note("rotation.secret_unreadable", rotation_id=str(rotation_id))
             return
         self._store.fill_second(Slot(secret, message.generation, rotation_id))
-        self._wanted = self._private_key = None
+        self._wanted = None
         self._uplink.note("rotation.stored", rotation_id=str(rotation_id), generation=message.generation)
         self._speak()
 
@@ -111,7 +118,7 @@ class Credentials:
     def on_cancelled(self, message: messages.RotationCancelled) -> None:
         """Give up the rotation; the old secret is in force."""
         if self._wanted is not None and self._wanted.rotation_id == message.rotation_id:
-            self._wanted = self._private_key = None
+            self._wanted = None
             self._uplink.stop(_KEY)
         self._settle(rotation.on_cancelled(self._store.slots, message.rotation_id))
 
@@ -143,25 +150,27 @@ class Credentials:
         if due is Due.ACK:
             proof = self._uplink.hooks.proof(second.secret, "ack", second.rotation_id)
             return topics.ROTATION_ACK, messages.RotationAck(rotation_id=second.rotation_id, proof=proof)
-        proof = self._uplink.hooks.proof(second.secret, "stored", second.rotation_id)
-        return topics.ROTATION_STORED, messages.RotationStored(rotation_id=second.rotation_id, proof=proof)
+        return topics.ROTATION_STORED, messages.RotationStored(
+            rotation_id=second.rotation_id,
+            proof=self._uplink.hooks.proof(second.secret, "stored", second.rotation_id),
+            current_proof=self._uplink.hooks.proof(slots.first.secret, "current", second.rotation_id),
+        )
 
     def _request(self, wanted: Wanted) -> messages.RotationRequest:
-        if not self._options.seal:
-            return messages.RotationRequest(rotation_id=wanted.rotation_id)
-        if self._private_key is None:
-            self._private_key = OKPKey.generate_key("X25519")
-        public_key = crypto.public_half(self._private_key)
-        return messages.RotationRequest(rotation_id=wanted.rotation_id, public_key=public_key)
+        first = self._store.slots.first
+        return messages.RotationRequest(
+            rotation_id=wanted.rotation_id,
+            public_key=None if self._pair is None else crypto.public_half(self._pair),
+            proof=self._uplink.hooks.proof(first.secret, "request", wanted.rotation_id),
+        )
 
     def _open(self, message: messages.RotationSecret) -> SecretStr | None:
-        if message.secret is not None:
-            # Whoever asked for a sealed secret does not trust the way that an open one came.
-            return None if self._options.seal else SecretStr(message.secret)
-        if message.jwe is None or self._private_key is None:
-            return None
+        if self._pair is None:
+            return None if message.secret is None else SecretStr(message.secret)
+        if message.jwe is None:
+            return None  # who has a key does not trust the way that an open secret came
         try:
-            secret = crypto.unseal(message.jwe, self._private_key)
+            secret = crypto.unseal(message.jwe, self._pair)
         except (crypto.SecretUnreadableError, UnicodeDecodeError):
             return None
         return secret if secret.get_secret_value() else None

@@ -72,9 +72,12 @@ class Login:
     session: Mapping[str, Any] = field(default_factory=dict)
 
 
-def device_login(package: Package, password: SecretStr, options: Options) -> Login:
-    """Return how a device logs in: with a will, and a session that outlives the connection."""
-    offline = topics.STATUS.encode(messages.Status(online=False))
+def device_login(package: Package, password: SecretStr, generation: int, options: Options) -> Login:
+    """Return how a device logs in: with a will, and a session that outlives the connection.
+
+    The will says with which secret it had logged in, which is asked for before an old secret is put back.
+    """
+    offline = topics.STATUS.encode(messages.Status(online=False, secret_generation=generation))
     session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
     if options.protocol == "5":
         expiry = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -170,6 +173,14 @@ class Link:
         self._received = message
         payload = message.payload
         return message.topic.value, payload if isinstance(payload, bytes) else str(payload or "").encode()
+
+    async def receive_within(self, seconds: float) -> tuple[str, bytes] | None:
+        """Return the next message, as `receive`, or None if none comes in this time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.receive()
+        except TimeoutError:
+            return None
 
     @property
     def waiting(self) -> int:

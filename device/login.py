@@ -29,11 +29,11 @@ async def connect(package: Package, slot: Slot, options: Options, *, tls: ssl.SS
     if auth != "password":
         try:
             token = await _token(package, slot, options)
-            return await Link.connect(device_login(package, token, options), options, tls=tls)
+            return await Link.connect(device_login(package, token, slot.generation, options), options, tls=tls)
         except (LoginRefusedError, LinkLostError):
             if auth == "token":
                 raise
-    return await Link.connect(device_login(package, slot.secret, options), options, tls=tls)
+    return await Link.connect(device_login(package, slot.secret, slot.generation, options), options, tls=tls)
 
 
 async def _token(package: Package, slot: Slot, options: Options) -> SecretStr:

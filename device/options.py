@@ -28,8 +28,8 @@ class Options:
 
     `either` is for the time in which a fleet moves to another broker.
     """
-    seal: bool = False
-    """Ask for new secrets as a JWE for a key that is made for each rotation."""
+    keyless: bool = False
+    """Be an old device: without a key of its own, so that its secrets are not sealed and it cannot recover."""
     chip: str = "esp32"
     """Of the image that is built when the flash is empty and no image is given."""
     slot_size_bytes: int = 1536 * 1024
@@ -118,6 +118,6 @@ class Hooks:
     self_test: Callable[[str], str | None] = _accept
     commands: Mapping[str, CommandHandler] = field(default_factory=dict)
     hears: Callable[[str], bool] = _hear
-    proof: Callable[[SecretStr, Literal["stored", "ack"], UUID], str] = crypto.proof
+    proof: Callable[[SecretStr, crypto.Purpose, UUID], str] = crypto.proof
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

@@ -127,6 +127,15 @@ def adopted(slots: Slots, provisioned: Slot) -> Slots:
     return Slots(provisioned, slots.second if newer else None)
 
 
+def recovered(slots: Slots, slot: Slot) -> Slots:
+    """Return the slots with the secret that the server says is in force; it is on trial until it has let us in."""
+    if slot.secret == slots.first.secret:
+        return Slots(replace(slots.first, generation=slot.generation))
+    if slots.second is not None and slot.secret == slots.second.secret:
+        return Slots(slots.first, replace(slots.second, generation=slot.generation))
+    return Slots(slots.first, slot)
+
+
 def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> Answer:
     """Judge an offer at `now` (UTC); what it says of the present generation settles an older trial first."""
     if slots.second is not None and offer.rotation_id == slots.second.rotation_id:

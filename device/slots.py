@@ -26,8 +26,8 @@ class StateUnreadableError(FleetError):
 class SlotStore:
     """The two slots in `folder`; every change is durable when the call returns.
 
-    Fault points: `slots.begin`, `slots.adopt`, `slots.fill_second`, `slots.promote` and `slots.discard_second`,
-    each with `:before`, `:written` and `:after`.
+    Fault points: `slots.begin`, `slots.adopt`, `slots.fill_second`, `slots.recover`, `slots.promote` and
+    `slots.discard_second`, each with `:before`, `:written` and `:after`.
     """
 
     def __init__(self, folder: Path, provisioned: Slot, *, fault: durable.Fault = durable.no_fault) -> None:
@@ -48,6 +48,10 @@ class SlotStore:
     def fill_second(self, slot: Slot) -> None:
         """Put `slot` on trial; raise IllegalTransitionError when another one is."""
         self._write(rotation.filled(self._slots, slot), "slots.fill_second")
+
+    def recover(self, slot: Slot) -> None:
+        """Put a secret that was recovered on trial, in place of one that was refused."""
+        self._write(rotation.recovered(self._slots, slot), "slots.recover")
 
     def promote(self) -> None:
         """Make the second slot the first and empty it; raise IllegalTransitionError when it is empty."""

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from shared import broker_accounts
 from shared.access import Acl
 from shared.admin import Role
+from shared.broker_accounts import DeviceAccount
 from shared.settings import IdentitySettings
 from shared.token_broker import TokenBroker
 
@@ -49,11 +50,8 @@ class Broker(Protocol):
     async def ready(self) -> None:
         """Wait until the broker can be reached."""
 
-    async def put(self, client_id: str, password: SecretStr) -> None:
+    async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
         """Let a device in with this secret and no other, whether it was known before or not."""
-
-    async def set_password(self, client_id: str, password: SecretStr) -> None:
-        """Do so for a device that is known, or raise NotFoundError."""
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """Let the device in, or keep it out."""
@@ -61,8 +59,20 @@ class Broker(Protocol):
     async def delete(self, client_id: str) -> None:
         """Let a device or a claim's machines in no more; again is no error."""
 
-    async def devices(self) -> dict[str, bool] | None:
-        """Return the devices' accounts, each with whether it is let in; None if it keeps none."""
+    async def devices(self) -> dict[str, DeviceAccount] | None:
+        """Return the devices' accounts; None if it keeps none."""
+
+    async def device(self, client_id: str) -> DeviceAccount | None:
+        """Return a device's account; None if it has none."""
+
+    async def ensure_public(self, name: str) -> None:
+        """Let everybody in who has this name and gives it as the password."""
+
+    async def mark(self) -> str | None:
+        """Return the id of the installation whose accounts it keeps; None if it keeps no id."""
+
+    async def put_mark(self, instance: str) -> None:
+        """Keep the id of the installation, if there is none yet."""
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:
         """Let machines with a claim in, or raise ConflictError if it can not."""

@@ -12,12 +12,15 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
 from pydantic import SecretStr
 
+from shared import names
 from shared.admin_accounts import AdminAccounts
+from shared.crypto import Held
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.mqtt import Account, Connection, Delivery, Route
 from shared.settings import PlaceSettings
@@ -27,6 +30,17 @@ USERNAME: Final = "svc-accounts"
 _CONTROL: Final = "$CONTROL/dynamic-security/v1"
 _RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
 _TIMEOUT_S: Final = 10.0
+_PAGE: Final = 1000
+MARK: Final = "mdm-instance"
+"""A role that nobody has; its text name is the installation's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAccount:
+    """A device's account: whether it is let in, and with which secret, None if the account does not say."""
+
+    enabled: bool
+    held: Held | None
 
 
 class BrokerAccounts:
@@ -48,17 +62,17 @@ class BrokerAccounts:
         """Wait until the broker can be reached."""
         await self._connection.ready()
 
-    async def put(self, client_id: str, password: SecretStr) -> None:
-        """Make a device's account with this password, or set the password of the one that is there."""
-        await self._put(client_id, password, group="devices", clientid=client_id)
+    async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
+        """Make a device's account with this password, or set the password of the one that is there, and drop it.
+
+        Which secret it is stands in the account's text name: both are written in one step.
+        """
+        held = str(Held.of(password, generation))
+        await self._put(client_id, password, group="devices", clientid=client_id, textname=held)
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:
         """Make a claim's account, which many machines share, or set the password of the one that is there."""
         await self._put(claim_id, password, group="claims")
-
-    async def set_password(self, client_id: str, password: SecretStr) -> None:
-        """Put a password in force and drop the device's connection, or raise NotFoundError."""
-        await self.command("setClientPassword", username=client_id, password=password.get_secret_value())
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """Let the device in, or drop it and keep it out; doing it again changes nothing."""
@@ -69,31 +83,62 @@ class BrokerAccounts:
         with contextlib.suppress(NotFoundError):
             await self.command("deleteClient", username=client_id)
 
-    async def devices(self) -> dict[str, bool]:
-        """Return the devices' accounts, each with whether it is let in."""
-        data = await self.command("listClients", verbose=True)
-        return {
-            client["username"]: not client.get("disabled", False)
-            for client in data["clients"]
-            if client["username"].startswith("iotdevice-")
-        }
+    async def devices(self) -> dict[str, DeviceAccount]:
+        """Return the devices' accounts by client id."""
+        clients = await self._clients()
+        return {name: _account(it) for name, it in clients.items() if name.startswith(names.PREFIX)}
+
+    async def device(self, client_id: str) -> DeviceAccount | None:
+        """Return a device's account, or None if it has none."""
+        try:
+            return _account((await self.command("getClient", username=client_id))["client"])
+        except NotFoundError:
+            return None
+
+    async def ensure_public(self, name: str) -> None:
+        """Make an account whose password is its name, if it is not there; it may what the ACL file says of it.
+
+        It is in the group of claims: what the ACL file's patterns give to a device of its name is not for it.
+        """
+        with contextlib.suppress(ConflictError):
+            await self.command("createClient", username=name, password=name, groups=[{"groupname": "claims"}])
 
     async def claims(self) -> set[str]:
         """Return the names of the claims' accounts."""
-        data = await self.command("listClients")
-        return {name for name in data["clients"] if name.startswith("claim-")}
+        return {name for name in await self._clients() if name.startswith("claim-")}
 
-    async def _put(self, name: str, password: SecretStr, *, group: str, **binding: str) -> None:
+    async def mark(self) -> str | None:
+        """Return the id of the installation that the accounts belong to, None if none has marked them."""
         try:
-            await self.command(
-                "createClient",
-                username=name,
-                password=password.get_secret_value(),
-                groups=[{"groupname": group}],
-                **binding,
-            )
-        except ConflictError:
-            await self.set_password(name, password)
+            return str((await self.command("getRole", rolename=MARK))["role"].get("textname", "")) or None
+        except NotFoundError:
+            return None
+
+    async def put_mark(self, instance: str) -> None:
+        """Mark the accounts as those of an installation, if none has."""
+        with contextlib.suppress(ConflictError):
+            await self.command("createRole", rolename=MARK, textname=instance)
+
+    async def _clients(self) -> dict[str, dict[str, Any]]:
+        """Return all accounts by name; in pages, as one packet with all of them could be too large."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            page = await self.command("listClients", verbose=True, count=_PAGE, offset=len(found))
+            found |= {client["username"]: client for client in page["clients"]}
+            if len(page["clients"]) < _PAGE:
+                return found
+
+    async def _put(self, name: str, password: SecretStr, *, group: str, **facts: str) -> None:
+        account = {
+            "username": name,
+            "password": password.get_secret_value(),
+            "groups": [{"groupname": group}],
+            **facts,
+        }
+        try:
+            await self.command("modifyClient", **account)
+        except NotFoundError:
+            await self.command("createClient", **account)
 
     async def command(self, command: str, **arguments: object) -> dict[str, Any]:
         """Give the plugin one command and return the `data` of its answer; its refusals are raised."""
@@ -118,6 +163,10 @@ class BrokerAccounts:
             answer = self._waiting.get(response.get("correlationData"))
             if answer is not None and not answer.done():
                 answer.set_result(response)
+
+
+def _account(client: dict[str, Any]) -> DeviceAccount:
+    return DeviceAccount(not client.get("disabled", False), Held.parse(client.get("textname")))
 
 
 def _error(command: str, text: str) -> FleetError:

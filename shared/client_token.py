@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from shared.errors import FleetError, UnavailableError
 
-_REFUSED: Final = (400, 401)
+_REFUSED: Final = frozenset({"invalid_client", "unauthorized_client"})
+"""The errors of RFC 6749, 5.2, that speak of the client; a proxy's own 401 has none of them."""
 _TIMEOUT_S: Final = 10.0
 
 
@@ -30,7 +31,7 @@ async def fetch(client: httpx.AsyncClient, token_url: str, client_id: str, secre
         answer = await client.post(token_url, data=form)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UnavailableError("Keycloak does not answer (token); try again") from error
-    if answer.status_code in _REFUSED:
+    if _error(answer) in _REFUSED:
         raise CredentialsRefusedError(f"Keycloak refuses the secret of {client_id}", client_id=client_id)
     if not answer.is_success:
         raise UnavailableError(f"Keycloak answers {answer.status_code} (token); try again")
@@ -38,6 +39,17 @@ async def fetch(client: httpx.AsyncClient, token_url: str, client_id: str, secre
         return str(answer.json()["access_token"])
     except (ValueError, KeyError, TypeError):
         raise UnavailableError("Keycloak's answer holds no token") from None
+
+
+def _error(answer: httpx.Response) -> object:
+    """Return the error that the token endpoint names, if it is one that answers."""
+    if not answer.is_client_error:
+        return None
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    return body.get("error") if isinstance(body, dict) else None
 
 
 async def password(token_url: str | None, account: str, secret: SecretStr) -> SecretStr:

@@ -10,8 +10,9 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -29,15 +30,18 @@ from pydantic import SecretStr
 
 from shared import client_token, metrics, topics
 from shared.client_token import CredentialsRefusedError
+from shared.crypto import Held
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.settings import KeycloakSettings
 from shared.tokens import AUDIENCE
 
 T = TypeVar("T")
 _INSTANCE: Final = "mdm.instance"
+_INSTALLATION: Final = "mdm.installation"
 _TIMEOUT_S: Final = 10
 _PAGE: Final = 100
-_NOT_FOUND: Final = 404
+_EVENTS: Final = 1000
+_FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 
 
@@ -52,6 +56,11 @@ class Identity:
     ours: bool
     has_claims: bool = True
     """Whether its tokens say all that a broker needs to know of it."""
+
+    @property
+    def held(self) -> Held:
+        """Which secret Keycloak holds."""
+        return Held.of(self.secret, self.generation)
 
 
 def _mappers(client_id: str, generation: int) -> list[dict[str, Any]]:
@@ -140,16 +149,23 @@ class Keycloak:
 
     async def set_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put secret and generation in force, both in one update; doing it again changes nothing."""
-        found = await self._find(client_id)
-        with _translated("set_secret", client_id):
-            changes = {"secret": secret.get_secret_value(), "protocolMappers": _mappers(client_id, generation)}
-            await self._admin.a_update_client(found["id"], changes)
+        changes = {"secret": secret.get_secret_value(), "protocolMappers": _mappers(client_id, generation)}
+        found = await self._change("set_secret", client_id, changes)
+        if (found.secret, found.generation) != (secret, generation):
+            raise UnavailableError("Keycloak has not kept a change (set_secret); try again", client_id=client_id)
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """Give the device tokens, or refuse them from the next request on."""
+        found = await self._change("enable", client_id, {"enabled": enabled})
+        if found.enabled != enabled:
+            raise UnavailableError("Keycloak has not kept a change (enable); try again", client_id=client_id)
+
+    async def _change(self, operation: str, client_id: str, changes: dict[str, Any]) -> Identity:
+        """Update a client, and return what Keycloak has then: of two updates at once it keeps only parts."""
         found = await self._find(client_id)
-        with _translated("enable", client_id):
-            await _twice(lambda: self._admin.a_update_client(found["id"], {"enabled": enabled}))
+        with _translated(operation, client_id):
+            await _twice(lambda: self._admin.a_update_client(found["id"], changes))
+        return await self.get(client_id)
 
     async def get(self, client_id: str) -> Identity:
         """Return a device's client with its secret, or raise NotFoundError."""
@@ -158,18 +174,12 @@ class Keycloak:
     async def ours(self) -> list[Identity]:
         """Return all clients of our instance; read in pages, since Keycloak takes a minute for 2,000 at once."""
         found: list[dict[str, Any]] = []
-        page: list[dict[str, Any]] = []
-        while not found or len(page) == _PAGE:
+        while True:
             with _translated("list", "all"):
-                wanted = {"first": len(found), "max": _PAGE, "clientId": "iotdevice-", "search": "true"}
-                path = f"admin/realms/{self._realm}/clients"
-                response = await _twice(partial(self._connection.a_raw_get, path, **wanted))
-                answer = raise_error_from_response(response, KeycloakGetError)
-                page = answer if isinstance(answer, list) else []
+                page = await self._clients(first=len(found), max=_PAGE, clientId="iotdevice-", search="true")
             found += page
-            if not page:
-                break
-        return [self._identity(client) for client in found if self._is_ours(client)]
+            if len(page) < _PAGE:
+                return [self._identity(client) for client in found if self._is_ours(client)]
 
     async def delete(self, client_id: str) -> None:
         """Remove a device's client; one that is gone already, or is not of our instance, is left alone."""
@@ -181,6 +191,47 @@ class Keycloak:
                 await self._admin.a_delete_client(found["id"])
         except NotFoundError:
             return
+
+    async def refusals(self) -> dict[str, datetime]:
+        """Return when Keycloak last refused each device; nothing, if it keeps no events or does not show them."""
+        path = f"admin/realms/{self._realm}/events"
+        with _translated("list", "all"):
+            response = await _twice(
+                partial(self._connection.a_raw_get, path, type="CLIENT_LOGIN_ERROR", max=_EVENTS)
+            )
+            if response.status_code == _FORBIDDEN:
+                return {}
+            events = raise_error_from_response(response, KeycloakGetError)
+        found: dict[str, datetime] = {}
+        for event in events if isinstance(events, list) else []:
+            at = datetime.fromtimestamp(event["time"] / 1000, UTC)
+            client_id = event.get("clientId") or ""
+            found[client_id] = max(at, found.get(client_id, at))
+        return found
+
+    async def mark(self) -> str | None:
+        """Return the id of the installation that the clients belong to, None if none has marked them."""
+        try:
+            return str((await self._find(self._mark_name)).get("attributes", {}).get(_INSTALLATION) or "") or None
+        except NotFoundError:
+            return None
+
+    async def put_mark(self, installation: str) -> None:
+        """Mark the clients as those of an installation, if none has: by a client that nobody can use."""
+        attributes = {_INSTANCE: self._instance, _INSTALLATION: installation}
+        payload = {"clientId": self._mark_name, "enabled": False, "attributes": attributes}
+        with suppress(ConflictError), _translated("create", self._mark_name):
+            await self._admin.a_create_client(payload)
+
+    async def move_mark(self, installation: str) -> None:
+        """Mark the clients as those of an installation, whosever they were."""
+        await self.put_mark(installation)
+        attributes = {_INSTANCE: self._instance, _INSTALLATION: installation}
+        await self._change("mark", self._mark_name, {"attributes": attributes})
+
+    @property
+    def _mark_name(self) -> str:
+        return f"mdm-instance-{self._instance}"
 
     async def claims(self, client_id: str, secret: SecretStr) -> dict[str, Any]:
         """Return the claims of a fresh token, or raise CredentialsRefusedError.
@@ -221,11 +272,21 @@ class Keycloak:
         return bool(found.get("attributes", {}).get(_INSTANCE) == self._instance)
 
     async def _find(self, client_id: str) -> dict[str, Any]:
+        """Return a client; raise NotFoundError only when the realm itself says that it has none of this id."""
         with _translated("find", client_id):
-            uuid = await _twice(lambda: self._admin.a_get_client_id(client_id))
-            if uuid is None:
+            found = await self._clients(clientId=client_id)
+            if not found:
                 raise NotFoundError(f"Keycloak knows no client {client_id}", client_id=client_id)
-            return await _twice(lambda: self._admin.a_get_client(uuid))
+            return found[0]
+
+    async def _clients(self, **wanted: object) -> list[dict[str, Any]]:
+        """Return the clients that fit; whatever else a proxy or another server answers is no list of clients."""
+        path = f"admin/realms/{self._realm}/clients"
+        response = await _twice(partial(self._connection.a_raw_get, path, **wanted))
+        answer = raise_error_from_response(response, KeycloakGetError)
+        if not isinstance(answer, list) or not all(isinstance(it, dict) and "clientId" in it for it in answer):
+            raise UnavailableError("Keycloak's answer is no list of clients; is a proxy in between?")
+        return answer
 
 
 async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
@@ -265,6 +326,9 @@ def _translated(operation: str, client_id: str) -> Iterator[None]:
     except NotFoundError:
         status = "not_found"
         raise
+    except UnavailableError as error:
+        status = error.code
+        raise
     except (KeycloakConnectionError, KeycloakAuthenticationError, KeycloakOperationError) as error:
         translated = _translate(error, operation, client_id)
         status = translated.code
@@ -274,11 +338,11 @@ def _translated(operation: str, client_id: str) -> Iterator[None]:
 
 
 def _translate(error: KeycloakError, operation: str, client_id: str) -> FleetError:
-    if error.response_code == _NOT_FOUND:
-        return NotFoundError(f"Keycloak knows no client {client_id}", client_id=client_id)
+    """Return our error. A 404 is no word on a client: a proxy or a missing realm answers it for every address."""
     if error.response_code == _CONFLICT:
         return ConflictError(f"Keycloak has a client {client_id} already", client_id=client_id)
-    return UnavailableError(f"Keycloak does not answer ({operation}); try again", operation=operation)
+    status = f"answers {error.response_code}" if error.response_code else "does not answer"
+    return UnavailableError(f"Keycloak {status} ({operation}); try again", operation=operation)
 
 
 @asynccontextmanager

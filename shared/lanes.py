@@ -44,6 +44,8 @@ class Delivery:
     payload: bytes
     response_topic: str | None = None
     correlation_data: bytes | None = None
+    retained: bool = False
+    """Whether it was kept by the broker, and sent because we have subscribed: it may be from long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,4 +229,5 @@ def _delivery(names: dict[str, str], message: aiomqtt.Message) -> Delivery:
         payload,
         getattr(message.properties, "ResponseTopic", None),
         getattr(message.properties, "CorrelationData", None),
+        bool(message.retain),
     )

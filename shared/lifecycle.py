@@ -47,8 +47,14 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
 
     try:
         asyncio.run(until_signal())
-    except FleetError as error:
-        sys.exit(f"{service}: {error.message}")
+    except* FleetError as group:
+        sys.exit(f"{service}: {_first(group).message}")
+
+
+def _first(group: BaseExceptionGroup[FleetError]) -> FleetError:
+    """Return the first error of a group of groups."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _return_large_blocks() -> None:

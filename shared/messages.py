@@ -143,10 +143,14 @@ class RotationOffer(Message):
 
 
 class RotationRequest(Message):
-    """`up/rotation/request`: send the new secret, as a JWE when `public_key` (X25519, base64url) is given."""
+    """`up/rotation/request`: send the new secret, sealed for the device's key or else for `public_key`, if given.
+
+    `proof` = HMAC(secret in force, "request:" + id): it says that the server has the device's present secret.
+    """
 
     rotation_id: UUID
     public_key: PublicKey | None = None
+    proof: Sha256 | None = None
 
 
 class RotationSecret(Message):
@@ -165,10 +169,14 @@ class RotationSecret(Message):
 
 
 class RotationStored(Message):
-    """`up/rotation/stored`: the secret lies in the second slot; proof = HMAC(new secret, "stored:" + id)."""
+    """`up/rotation/stored`: the secret lies in the second slot; proof = HMAC(new secret, "stored:" + id).
+
+    `current_proof` = HMAC(secret in force, "current:" + id), as in `RotationRequest`.
+    """
 
     rotation_id: UUID
     proof: Sha256
+    current_proof: Sha256 | None = None
 
 
 class RotationSwitch(Message):
@@ -360,6 +368,51 @@ class CoreDumpRefused(Message):
 
     sha256: Sha256
     reason: Line
+
+
+class Recovery(Message):
+    """How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
+
+    It asks on the host of the package, on this port, with a public account. `server_key` (X25519, base64url) is
+    the server's half of the key by which the device proves who it is.
+    """
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    account: Line
+    password: Line
+    server_key: PublicKey
+
+
+class DeviceKey(Message):
+    """`up/key`: the public half of the key that only the device has; said until `down/key` answers."""
+
+    public_key: PublicKey
+
+
+class DeviceKeyKnown(Message):
+    """`down/key`: the key that is registered for the device, perhaps another one, and how to recover with it."""
+
+    public_key: PublicKey
+    recovery: Recovery
+
+
+Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class RecoverRequest(Message):
+    """`recover/{client_id}/request`: a device that is refused asks for the secret in force.
+
+    `nonce` is random, and the MQTT client id of the connection. `mac` is `shared.crypto.recovery_mac`.
+    """
+
+    nonce: Nonce
+    mac: Sha256
+
+
+class RecoverAnswer(Message):
+    """`recover/{client_id}/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
+
+    jwe: Annotated[str, Field(max_length=32 * 1024)] = Field(repr=False)
 
 
 class ClaimRequest(Message):

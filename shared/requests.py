@@ -7,16 +7,18 @@ reply topics, so that a request can not make a service publish anywhere else (AD
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import admin
+from shared import admin, crypto
 from shared.admin import Answer, Operation, Problem, Request, Result
 from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt import Connection, Delivery, Route
@@ -25,6 +27,8 @@ from shared.schema import AdminRequest, AuditEntry
 
 log = structlog.get_logger()
 
+SEALED: Final = "sealed"
+"""In a recorded answer: all of it, encrypted."""
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 
@@ -64,6 +68,8 @@ class Desk:
 
     database: Transactions
     connection: Connection
+    vault: crypto.Vault | None = None
+    """Encrypts the recorded answers that hold a secret; only who has such operations needs one."""
     # A request may need a second transaction while its own is open: bounded, so that they never wait for each
     # other's connections, and some are left for the devices' messages.
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(POOL_SIZE // 2 - 1))
@@ -123,17 +129,31 @@ class Desk:
             if known is not None and known.operation != operation.name:
                 raise ConflictError(f"request_id: was used for {known.operation} already")
             if known is not None:
-                return Answer.model_validate(known.answer)
+                return Answer.model_validate(self._opened(known.answer))
             answer = Answer(ok=True, result=(await handler(caller, request)).model_dump(mode="json"))
             session.add(
                 AdminRequest(
                     account=account,
                     request_id=request.request_id,
                     operation=operation.name,
-                    answer=answer.model_dump(mode="json"),
+                    answer=self._kept(operation, answer),
                 )
             )
             return answer
+
+    def _kept(self, operation: Operation[R, A], answer: Answer) -> dict[str, Any]:
+        """Return what is recorded of an answer."""
+        if not operation.secret:
+            return answer.model_dump(mode="json")
+        if self.vault is None:
+            raise ValueError(f"{operation.name}: a desk without a vault cannot record its answer")
+        return {SEALED: self.vault.encrypt(SecretStr(answer.model_dump_json())).decode()}
+
+    def _opened(self, kept: dict[str, Any]) -> object:
+        """Return a recorded answer, or raise SecretUnreadableError."""
+        if self.vault is None or SEALED not in kept:
+            return kept
+        return json.loads(self.vault.decrypt(str(kept[SEALED]).encode()).get_secret_value())
 
 
 async def forget_answers(database: Database, *, before: datetime) -> None:

@@ -5,8 +5,8 @@ Invariants that a table can hold by itself are in the migration too: slots, open
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, ClassVar
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -30,6 +30,8 @@ from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "mdm"
+VERIFY_AFTER: Final = timedelta(seconds=60)
+"""After a change of credentials: then also a call that was given up has arrived, and all places are compared."""
 NOW = text("now()")
 
 
@@ -55,6 +57,34 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(none_as_null=True),
         list[str]: ARRAY(Text()),
     }
+
+
+class Instance(Base):
+    """Which installation this is, in one row: Keycloak and the broker carry the same id.
+
+    The X25519 key pair is the server's half of recovery; its private key is ciphertext. Both are made at the first
+    start of the registry.
+    """
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("(public_key IS NULL) = (private_key IS NULL)", name="key_pair"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default=text("1"))
+    uuid: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    public_key: Mapped[str | None]
+    private_key: Mapped[bytes | None]
+
+
+class Stray(Base):
+    """An account or client that no row knows: disabled at `found_at`, removed days later."""
+
+    __tablename__ = "strays"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    found_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class DeviceModel(Base):
@@ -94,6 +124,9 @@ class Device(Base):
 
     `lifecycle` is CREATING until its identity stands in Keycloak and in the broker, then ACTIVE.
     `last_generation` counts every secret ever offered to it, also those of rotations that failed.
+    `secret_fingerprint` (shared.crypto.fingerprint) says which secret `secret_generation` is, None if not known.
+    `public_key` is the X25519 key that only the device has, None for devices without one. Keycloak and the broker
+    are compared with the row at `verify_at`.
     """
 
     __tablename__ = "devices"
@@ -121,6 +154,7 @@ class Device(Base):
             "secret_created_at",
             postgresql_where=text("rotation_state <> 'OK'"),
         ),
+        Index("devices_verify_at_idx", "verify_at", postgresql_where=text("verify_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -134,7 +168,10 @@ class Device(Base):
     config_version: Mapped[int] = mapped_column(BigInteger)
     secret_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
     last_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    secret_fingerprint: Mapped[str | None]
     secret_created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    public_key: Mapped[str | None]
+    verify_at: Mapped[datetime | None]
     rotation_state: Mapped[str] = mapped_column(server_default=text("'OK'"))
     rotation_slot: Mapped[int | None] = mapped_column(ForeignKey("rotation_slots.slot"), unique=True)
     rotation_retry_at: Mapped[datetime | None]
@@ -142,7 +179,10 @@ class Device(Base):
 
 
 class Presence(Base):
-    """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out."""
+    """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out.
+
+    The broker last refused a login in its name at `refused_at`.
+    """
 
     __tablename__ = "device_presence"
     __table_args__ = (Index("device_presence_online_idx", "device_id", postgresql_where=text("online")),)
@@ -152,6 +192,7 @@ class Presence(Base):
     )
     online: Mapped[bool] = mapped_column(server_default=text("false"))
     last_seen_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]
     status: Mapped[dict[str, Any] | None]
     firmware_version: Mapped[str | None]
     firmware_sha256: Mapped[str | None]
@@ -245,7 +286,10 @@ class ClaimRequest(Base):
 
 
 class Rotation(Base):
-    """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome."""
+    """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome.
+
+    Without an `old_secret` there is none to put back: what the device has is not what Keycloak holds.
+    """
 
     __tablename__ = "rotations"
     __table_args__ = (
@@ -254,7 +298,7 @@ class Rotation(Base):
         ),
         CheckConstraint("outcome IN ('DONE', 'TIMEOUT')", name="outcome"),
         CheckConstraint(
-            "num_nulls(new_secret, old_secret) = CASE WHEN outcome IS NULL THEN 0 ELSE 2 END",
+            "(outcome IS NULL) = (new_secret IS NOT NULL) AND (outcome IS NULL OR old_secret IS NULL)",
             name="secrets_only_while_open",
         ),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),

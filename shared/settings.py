@@ -141,6 +141,18 @@ class IdentitySettings(Settings, KeycloakSettings):
         return password
 
 
+def fernet_keys(given: object) -> object:
+    """Return the keys in a text, or raise ValueError if one of them is none."""
+    if not isinstance(given, str):
+        return given
+    keys = [SecretStr(key) for key in given.replace(",", " ").split()]
+    try:
+        crypto.Vault(keys)
+    except ValueError:
+        raise ValueError("each key must be 32 bytes in base64url, as Fernet.generate_key() makes it") from None
+    return keys
+
+
 class KeySettings(Settings):
     """What a service needs that encrypts what it keeps."""
 
@@ -148,20 +160,10 @@ class KeySettings(Settings):
         description="Fernet keys, comma separated or one on a line; the first encrypts, all decrypt"
     )
 
-    @field_validator("master_keys", mode="before")
-    @classmethod
-    def _fernet_keys(cls, given: object) -> object:
-        if not isinstance(given, str):
-            return given
-        keys = [SecretStr(key) for key in given.replace(",", " ").split()]
-        try:
-            crypto.Vault(keys)
-        except ValueError:
-            raise ValueError("each key must be 32 bytes in base64url, as Fernet.generate_key() makes it") from None
-        return keys
+    _fernet_keys = field_validator("master_keys", mode="before")(fernet_keys)
 
 
-class RegistrySettings(IdentitySettings):
+class RegistrySettings(IdentitySettings, KeySettings):
     """Settings of the registry; the device_* ones go into provisioning packages."""
 
     device_mqtt_host: Host = Field("127.0.0.1", description="the broker as devices see it; goes into packages")
@@ -348,6 +350,11 @@ class BackupSettings(KeycloakSettings):
     backup_passphrase: SecretStr | None = Field(
         None, description="encrypts the backup; asked for if it is not given"
     )
+    master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="the registry's, so that devices can recover after a restore with other master keys"
+    )
+
+    _fernet_keys = field_validator("master_keys", mode="before")(fernet_keys)
 
 
 class ToolSettings(BaseSettings):

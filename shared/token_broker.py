@@ -54,13 +54,9 @@ class TokenBroker:
     async def ready(self) -> None:
         """Return: nothing is kept open."""
 
-    async def put(self, client_id: str, password: SecretStr) -> None:  # noqa: ARG002 - Keycloak has it
+    async def put(self, client_id: str, password: SecretStr, generation: int) -> None:  # noqa: ARG002 - Keycloak has it
         """End the session that another secret began."""
         await self._drop(client_id)
-
-    async def set_password(self, client_id: str, password: SecretStr) -> None:
-        """End the session that another secret began."""
-        await self.put(client_id, password)
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
         """End the session of a device that gets no more tokens."""
@@ -73,6 +69,18 @@ class TokenBroker:
 
     async def devices(self) -> None:
         """Return None: there are no accounts."""
+
+    async def device(self, client_id: str) -> None:
+        """Return None: there is no account."""
+
+    async def ensure_public(self, name: str) -> None:
+        """Return: it has no accounts."""
+
+    async def mark(self) -> None:
+        """Return None: there are no accounts that could belong to another installation."""
+
+    async def put_mark(self, instance: str) -> None:
+        """Return: there are no accounts."""
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:  # noqa: ARG002
         """Raise ConflictError: a machine without an identity gets no token."""

@@ -113,6 +113,9 @@ ROTATION_ACK = Topic(f"{_UP}/rotation/ack", messages.RotationAck)
 ROTATION_DONE = Topic(f"{_DOWN}/rotation/done", messages.RotationDone)
 ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCancelled)
 
+KEY = Topic(f"{_UP}/key", messages.DeviceKey)
+KEY_KNOWN = Topic(f"{_DOWN}/key", messages.DeviceKeyKnown)
+
 FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
 FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
 FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest, paced=True)
@@ -133,6 +136,13 @@ COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)
 CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
 CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)
 
+RECOVER_REQUEST = Topic(f"{PREFIX}/recover/{{client_id}}/request", messages.RecoverRequest, max_bytes=1024)
+RECOVER_ANSWER = Topic(f"{PREFIX}/recover/{{client_id}}/answer/{{nonce}}", messages.RecoverAnswer)
+
+BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
+BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)
+"""Mosquitto's notices, such as whom it refuses; not acknowledged, so that a flood of them ends in the broker."""
+
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
 
@@ -146,6 +156,8 @@ HOMEASSISTANT_DIAGNOSTICS = Topic(
 )
 
 TOPICS: Final[Mapping[str, Topic[Any]]] = {
-    name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing is not DEVICE_UP
+    name: thing
+    for name, thing in list(globals().items())
+    if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
 }
-"""All topics that carry one kind of message, by the names that they have in Python."""
+"""All topics of the protocol that carry one kind of message, by the names that they have in Python."""

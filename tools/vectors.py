@@ -12,11 +12,13 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from unittest.mock import patch
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
@@ -24,6 +26,7 @@ from shared import admin, crypto, messages, topics
 from shared.topics import Topic
 
 CLIENT_ID: Final = "iotdevice-blink-mw9agw5m"
+_PRESENT: Final = "cHJlc2VudC1zZWNyZXQtb2YtdGhlLWRldmljZS1oZXJl"
 ROTATION_ID: Final = UUID("0f8fad5b-d9cb-469f-a165-70867728950e")
 SECRET: Final = SecretStr("Zm9ydHktdHdvLWJ5dGVzLW9mLWEtc2VjcmV0LWhlcmU")
 _OTHER: Final = (
@@ -31,7 +34,8 @@ _OTHER: Final = (
     UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1"),
 )
 _PRIVATE: Final = bytes(range(1, 33))
-_PURPOSES: Final[tuple[Literal["stored", "ack"], ...]] = ("stored", "ack")
+_SERVERS: Final = bytes(range(101, 133))
+_PURPOSES: Final[tuple[crypto.Purpose, ...]] = ("stored", "ack", "request", "current")
 
 
 def proofs() -> dict[str, Any]:
@@ -89,7 +93,9 @@ def rotation() -> dict[str, Any]:
     ids = {"rotation_id": ROTATION_ID}
     new = {**ids, "generation": 2}
     jwe = str(_sealed("", SECRET.get_secret_value())["jwe"])
-    stored, ack = (crypto.proof(SECRET, purpose, ROTATION_ID) for purpose in _PURPOSES)
+    present = SecretStr(_PRESENT)
+    request, current = (crypto.proof(present, purpose, ROTATION_ID) for purpose in _PURPOSES[2:])
+    stored, ack = (crypto.proof(SECRET, purpose, ROTATION_ID) for purpose in _PURPOSES[:2])
     said: list[tuple[Topic[Any], BaseModel]] = [
         (topics.STATUS, messages.Status(online=True, firmware_version="1.0.0", secret_generation=1)),
         (topics.CONFIG_GET, messages.ConfigGet(request_id="c1")),
@@ -99,18 +105,19 @@ def rotation() -> dict[str, Any]:
         ),
         (topics.CONFIG_REPORT, messages.ConfigReport(version=1, outcome=messages.ConfigOutcome.APPLIED)),
         (topics.ROTATION_OFFER, messages.RotationOffer(**new, deadline=deadline, current_generation=1)),
-        (topics.ROTATION_REQUEST, messages.RotationRequest(**ids, public_key=public_key)),
+        (topics.ROTATION_REQUEST, messages.RotationRequest(**ids, public_key=public_key, proof=request)),
         (topics.ROTATION_SECRET, messages.RotationSecret(**new, jwe=jwe)),
-        (topics.ROTATION_STORED, messages.RotationStored(**ids, proof=stored)),
+        (topics.ROTATION_STORED, messages.RotationStored(**ids, proof=stored, current_proof=current)),
         (topics.ROTATION_SWITCH, messages.RotationSwitch(**new)),
         (topics.STATUS, messages.Status(online=True, firmware_version="1.0.0", secret_generation=2)),
         (topics.ROTATION_ACK, messages.RotationAck(**ids, proof=ack)),
         (topics.ROTATION_DONE, messages.RotationDone(**new)),
     ]
     return {
-        "what": "the messages of a rotation in their order; private_key is the device's for this rotation",
+        "what": "the messages of a rotation in their order; private_key is the device's own",
         "client_id": CLIENT_ID,
         "private_key": _b64(_PRIVATE),
+        "present_secret": _PRESENT,
         "new_secret": SECRET.get_secret_value(),
         "messages": [
             {
@@ -120,6 +127,39 @@ def rotation() -> dict[str, Any]:
                 "retain": topic.retain,
             }
             for topic, message in said
+        ],
+    }
+
+
+def recovery() -> dict[str, Any]:
+    """Return how a device proves who it is when it asks for the secret in force, step by step."""
+    device, server = _key(_PRIVATE), _key(_SERVERS)
+    nonce = bytes(range(16)).hex()
+    mac = crypto.recovery_mac(device, crypto.public_half(server), CLIENT_ID, nonce)
+    shared_secret = device.exchange_derive_key(server)
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"mdm/v1/recover").derive(shared_secret)
+    return {
+        "what": "mac = hexadecimal HMAC-SHA256, key: HKDF-SHA256 (no salt, info mdm/v1/recover, 32 bytes) of "
+        "shared_secret, over the characters of message",
+        "vectors": [
+            {
+                "client_id": CLIENT_ID,
+                "device_private_key": _b64(_PRIVATE),
+                "device_public_key": crypto.public_half(device),
+                "server_private_key": _b64(_SERVERS),
+                "server_public_key": crypto.public_half(server),
+                "shared_secret": shared_secret.hex(),
+                "key": key.hex(),
+                "nonce": nonce,
+                "message": f"recover:{CLIENT_ID}:{nonce}",
+                "mac": mac,
+                "request": {
+                    "topic": topics.RECOVER_REQUEST.of(client_id=CLIENT_ID),
+                    "payload": topics.RECOVER_REQUEST.encode(
+                        messages.RecoverRequest(nonce=nonce, mac=mac)
+                    ).decode(),
+                },
+            }
         ],
     }
 
@@ -175,4 +215,5 @@ FILES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "proofs.json": proofs,
     "jwe.json": sealed,
     "rotation.json": rotation,
+    "recovery.json": recovery,
 }

@@ -45,9 +45,13 @@ class Secret(BaseModel):
 
 
 class Secrets(BaseModel):
-    """What Keycloak holds of all devices, a moment after the database's snapshot."""
+    """What Keycloak holds of all devices, a moment after the database's snapshot.
+
+    `recovery_key` is the private half of the server's key pair for recovery, if its master key was given.
+    """
 
     secrets: list[Secret]
+    recovery_key: str | None = None
 
 
 class Manifest(BaseModel):

@@ -7,6 +7,8 @@ from typing import Any
 
 from deploy import broker
 from services.backup.identities import Settled
+from shared.broker_accounts import MARK
+from shared.crypto import Held
 
 Document = dict[str, Any]
 
@@ -27,8 +29,12 @@ def merge(saved: str, existing: str | None, devices: list[Settled]) -> tuple[str
             name, password = settled.device.client_id, settled.secret.get_secret_value()
             if name not in clients or not broker.has_password(clients[name], password):
                 clients[name] = broker.account(name, password) | {"clientid": name}
+            # Which secret it is, as the services write it: it is known for sure here.
+            clients[name]["textname"] = str(Held.of(settled.secret, settled.generation or 0))
             clients[name]["disabled"] = not settled.device.enabled
     document["clients"] = list(clients.values())
+    # Whose accounts they are the registry marks again: the database that is restored has its own id.
+    document["roles"] = [role for role in document["roles"] if role["rolename"] != MARK]
     (group,) = (group for group in document["groups"] if group["groupname"] == broker.DEVICE_GROUP)
     members = {member["username"] for member in group["clients"]}
     wanted = [settled.device.client_id for settled in devices if settled.device.client_id in clients]

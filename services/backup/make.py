@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, SecretStr
 from services.backup import archive, tables
 from services.backup.archive import Collector, Manifest, Secret, Secrets, Writer
 from services.backup.sealed import PIECE_BYTES
-from shared import keycloak
+from shared import crypto, keycloak
 from shared.admin import Result
 from shared.errors import InvalidInputError, NotFoundError
 from shared.image_store import Store
@@ -66,6 +66,7 @@ async def _make(settings: BackupSettings, writer: Writer, watch: Watch) -> Made:
             writer.add(archive.MANIFEST, manifest.model_dump_json().encode())
             await _copy_tables(connection, manifest, writer, watch)
         saved = await _secrets(clients, manifest)
+        saved.recovery_key = await _recovery_key(settings, connection)
     writer.add(archive.KEYCLOAK, saved.model_dump_json().encode())
     if broker is not None:
         writer.add(archive.BROKER, broker)
@@ -123,6 +124,14 @@ async def _secrets(clients: Keycloak, manifest: Manifest) -> Secrets:
             if it.client_id in wanted
         ]
     )
+
+
+async def _recovery_key(settings: BackupSettings, connection: asyncpg.Connection) -> str | None:
+    """Return the server's private key for recovery: without it no device would recover after a restore."""
+    sealed = await connection.fetchval("SELECT private_key FROM mdm.instance")
+    if sealed is None or not settings.master_keys:
+        return None
+    return crypto.Vault(settings.master_keys).decrypt(sealed).get_secret_value()
 
 
 async def _copy_images(store: Store, images: dict[str, int], writer: Writer, watch: Watch) -> None:

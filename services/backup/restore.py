@@ -24,7 +24,7 @@ from services.backup import archive, broker_file, identities, tables
 from services.backup.archive import Manifest, Secret, Secrets
 from services.backup.identities import Settled
 from services.backup.make import Watch
-from shared import keycloak, migrate
+from shared import crypto, keycloak, migrate
 from shared.admin import Result
 from shared.errors import ConflictError, InvalidInputError
 from shared.image_store import Store
@@ -90,7 +90,22 @@ class Restore:
                 restored = await self._restore(connection, manifest)
         if Part.DATABASE in self.parts:
             await asyncio.to_thread(migrate.upgrade, url)
+        await self._take_over()
         return restored
+
+    async def _take_over(self) -> None:
+        """Let Keycloak be this database's, and the key pair of recovery readable with the present master keys.
+
+        After the newest migration: a backup may be older than either.
+        """
+        saved = Secrets.model_validate_json(archive.whole(self.file, self.passphrase, archive.KEYCLOAK))
+        async with tables.connected(self.settings.database_url) as connection:
+            async with keycloak.connected(self.settings) as clients:
+                await clients.move_mark(str(await connection.fetchval("SELECT uuid FROM mdm.instance")))
+            key = saved.recovery_key
+            if Part.DATABASE in self.parts and key is not None and self.settings.master_keys:
+                sealed = crypto.Vault(self.settings.master_keys).encrypt(SecretStr(key))
+                await connection.execute("UPDATE mdm.instance SET private_key = $1", sealed)
 
     def _checked(self) -> Manifest:
         """Read the whole file, or raise DamagedError."""

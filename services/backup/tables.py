@@ -21,7 +21,15 @@ from shared.schema import SCHEMA
 GAP = 1000
 """So many numbers are left out: generations that were given after the backup are not given again (ADR 0002)."""
 # What a system without anything in it may have.
-_INCIDENTAL = ("rotation_slots", "rotation_schedule", "outbox", "admin_requests", "audit_log")
+_INCIDENTAL = (
+    "instance",
+    "strays",
+    "rotation_slots",
+    "rotation_schedule",
+    "outbox",
+    "admin_requests",
+    "audit_log",
+)
 _COLUMNS = """
     SELECT c.relname AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

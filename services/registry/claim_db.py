@@ -121,6 +121,11 @@ def _view(request: ClaimRequest, code: str, key: str | None) -> admin.ClaimReque
     )
 
 
+async def every(session: AsyncSession) -> set[str]:
+    """Return the ids of all claims that there are."""
+    return set(await session.scalars(select(Claim.id)))
+
+
 async def reachable(session: AsyncSession, *, window: timedelta) -> set[str]:
     """Return the ids of all claims that must have a broker account, as `claim_rules.is_reachable` says of one."""
     still = Claim.expires_at > datetime.now(UTC) - window

@@ -202,6 +202,8 @@ class Claims:
             added = await devices.add(caller, wanted)
             known.device_id = (await db.device(session, added.client_id))[0].id
             known.granted_at = datetime.now(UTC)
+            # It has proven nothing yet, but what it gets now only this key opens.
+            await db.set_key(session, known.device_id, known.public_key)
             facts = {"claim": claim.id, "uid": uid}
             caller.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
             self.registry.outbox.tell(session, "claim/granted", added.client_id, facts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select
@@ -190,6 +191,12 @@ async def _lock(
     return list(await session.execute(query.execution_options(populate_existing=True)))
 
 
+async def set_key(session: AsyncSession, device_id: int, public_key: str) -> None:
+    """Store the key of a new device."""
+    device = await session.get_one(Device, device_id)
+    device.public_key = public_key
+
+
 async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
     """Say whether the making or the removal of a device has still not ended."""
     query = select(Device.id).where(Device.id == device_id, Device.lifecycle != "ACTIVE")
@@ -220,6 +227,12 @@ class Compared:
     enabled: bool
     rotation_state: str
     secret_generation: int
+    secret_fingerprint: str | None
+    has_key: bool
+    # What a device does by itself is no change of what it should be, which a comparison would have to wait for.
+    online: bool = field(compare=False)
+    last_seen_at: datetime | None = field(compare=False)
+    refused_at: datetime | None = field(compare=False)
 
 
 async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
@@ -232,12 +245,16 @@ async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
             Device.enabled,
             Device.rotation_state,
             Device.secret_generation,
-        ).join(DeviceModel, DeviceModel.id == Device.model_id)
+            Device.secret_fingerprint,
+            Device.public_key.is_not(None),
+            Presence.online,
+            Presence.last_seen_at,
+            Presence.refused_at,
+        )
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
     )
-    return {
-        names.client_id(code, key): Compared(lifecycle, enabled, rotation_state, generation)
-        for code, key, lifecycle, enabled, rotation_state, generation in rows
-    }
+    return {names.client_id(code, key): Compared(*facts) for code, key, *facts in rows}
 
 
 async def images_of(session: AsyncSession, model: DeviceModel) -> int:

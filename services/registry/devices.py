@@ -7,12 +7,15 @@ import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.registry import db, domain, provisioning, versions
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import credentials, db, domain, provisioning, versions
 from services.registry.service import Registry
-from shared import admin, crypto, names, nvs
+from shared import admin, crypto, names, nvs, postgres
+from shared.crypto import Held
 from shared.keycloak import Identity
 from shared.requests import Caller
-from shared.schema import Device, DeviceModel, Presence
+from shared.schema import VERIFY_AFTER, Device, DeviceModel, Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Devices:
             row = await db.device(session, request.device, lock=True)
             device, model, _ = row
             client_id = names.client_id(model.code, device.key)
+            if request.enabled is not None:
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
             wanted = request.model_dump(exclude={"request_id", "device"}, exclude_none=True)
             before = {name: getattr(device, name) for name in wanted}
             for name, value in wanted.items():
@@ -72,6 +77,7 @@ class Devices:
                 await versions.refresh(session, self.registry.outbox, row, layers=layers, author=caller.account)
             view = self._view(row)
         if request.enabled is not None:
+            await postgres.lock_identity(caller.session, client_id)
             await identities.enable(client_id, enabled=request.enabled)
         return view
 
@@ -85,7 +91,10 @@ class Devices:
         return admin.Removed(removed=client_id)
 
     async def reissue(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
-        """Give a device a new secret in a new package; the old secret dies, and with it any lost package."""
+        """Give a device a new secret in a new package; the old secret dies, and with it any lost package.
+
+        Its key is forgotten: the board that gets the package registers its own.
+        """
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
             device, model, _ = await db.device(session, request.device, lock=True)
@@ -94,17 +103,21 @@ class Devices:
             # Counted first: whatever fails from here on, this generation is never given again.
             device.last_generation += 1
             generation = device.last_generation
+            device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+        await postgres.lock_identity(caller.session, client_id)
         device, model, _ = await db.device(caller.session, client_id, lock=True)
         await caller.session.refresh(device)
         domain.refuse_in_rotation(client_id, device.rotation_state)
         secret = crypto.new_secret()
         await identities.replace_secret(client_id, secret, generation)
-        device.secret_generation = generation
+        credentials.record(device, Held.of(secret, generation))
         device.secret_created_at = datetime.now(UTC)
+        # The package may be for another board: it has a key of its own, or none.
+        device.public_key = None
         caller.audit("device.reissue", client_id)
         self.registry.outbox.tell(caller.session, "device/reissued", client_id)
         identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
-        return self._package(device, identity)
+        return await self.package(caller.session, device, identity)
 
     async def nvs_image(self, caller: Caller, request: admin.DeviceNvs) -> admin.NvsImage:
         """Hand out a device's package as an image of NVS, with a Wi-Fi network if one is named."""
@@ -125,14 +138,16 @@ class Devices:
         identity = await self.registry.identities.keycloak.get(client_id)
         caller.audit("device.provision", client_id)
         self.registry.outbox.tell(caller.session, "device/provisioned", client_id)
-        return self._package(device, identity)
+        return await self.package(caller.session, device, identity)
 
-    def _package(self, device: Device, identity: Identity) -> admin.Package:
+    async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:
+        """Return a device's package, which holds its secret."""
         return provisioning.package(
             identity,
             device_key=device.key,
             token_url=self.registry.identities.keycloak.token_url,
             settings=self.registry.settings,
+            recovery=await self.registry.instance.recovery(session),
         )
 
     def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:
@@ -162,5 +177,6 @@ def view_of(
         config_error=presence.config_error,
         secret_generation=device.secret_generation,
         secret_created_at=device.secret_created_at,
+        has_key=device.public_key is not None,
         rotation_state=device.rotation_state,
     )

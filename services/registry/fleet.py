@@ -33,6 +33,7 @@ class Fleet:
             disabled=sum(group.devices for group in groups if not group.enabled),
             online=sum(group.devices for group in groups if group.online),
             drifting=sum(group.devices for group in groups if group.drifts),
+            without_key=sum(group.devices for group in groups if not group.has_key),
             health=dict(health),
             rotation=dict(rotation),
             versions=[

@@ -22,6 +22,7 @@ class Group:
     enabled: bool
     online: bool
     drifts: bool
+    has_key: bool
     health: admin.Health
     rotation_state: admin.RotationState
     devices: int
@@ -43,6 +44,7 @@ async def groups(session: AsyncSession, *, now: datetime, thresholds: domain.Thr
         Device.enabled,
         Presence.online,
         db.drifts(),
+        Device.public_key.is_not(None),
         health,
         Device.rotation_state,
     )

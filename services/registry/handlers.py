@@ -15,9 +15,10 @@ from services.registry.layers import Layers
 from services.registry.models import Models
 from services.registry.presence import Presences
 from services.registry.reconciler import Reconciler
+from services.registry.recovery import Recoveries
 from services.registry.service import Registry
 from shared import admin, messages, topics
-from shared.mqtt import Connection, Route, device_route
+from shared.mqtt import Connection, Delivery, Route, device_route
 from shared.requests import Desk
 
 GROUP = "registry"
@@ -31,15 +32,18 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
     connection = desk.connection
     models, devices = Models(registry), Devices(registry)
     layers, commands = Layers(registry), Commands(registry)
+    recoveries = Recoveries(registry, desk.gate)
     claims, accounts, reconciler = Claims(registry, desk.gate), Accounts(registry), Reconciler(registry)
     return [
-        device_route(topics.STATUS, partial(on_status, presences)),
+        Route(topics.STATUS, partial(on_status, presences)),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
         device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
         device_route(
             topics.CLAIM_REQUEST, partial(on_claim_request, claims, connection), group=GROUP, sender="claim_id"
         ),
+        device_route(topics.KEY, partial(on_key, recoveries, connection), group=GROUP),
+        device_route(topics.RECOVER_REQUEST, partial(on_recover, recoveries, connection), group=GROUP),
         desk.route(admin.MODEL_ADD, models.add, group=GROUP),
         desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
         desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
@@ -50,6 +54,7 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
         desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
+        desk.route(admin.RECOVERY_REKEY, registry.instance.rekey, group=GROUP),
         desk.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
         desk.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
         desk.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
@@ -84,9 +89,26 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
     ]
 
 
-async def on_status(presences: Presences, client_id: str, status: messages.Status) -> None:
+async def on_status(presences: Presences, delivery: Delivery) -> None:
     """Take what a device, or its last will, says of it."""
-    await presences.record(client_id, status)
+    status = topics.STATUS.decode(delivery.payload)
+    await presences.record(delivery.names["client_id"], status, retained=delivery.retained)
+
+
+async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:
+    """Register a device's key, and tell it which one is registered."""
+    known = await recoveries.register(client_id, key)
+    if known is not None:
+        await connection.send(topics.KEY_KNOWN, known, client_id=client_id)
+
+
+async def on_recover(
+    recoveries: Recoveries, connection: Connection, client_id: str, request: messages.RecoverRequest
+) -> None:
+    """Answer a device that is refused with all its secrets, if it proves who it is."""
+    answer = await recoveries.answer(client_id, request)
+    if answer is not None:
+        await connection.send(topics.RECOVER_ANSWER, answer, client_id=client_id, nonce=request.nonce)
 
 
 async def on_config_get(

@@ -20,12 +20,13 @@ from services.registry import configuration, db, domain
 from shared import crypto, messages, names, retained, topics
 from shared.admin import DeviceAdd
 from shared.broker import Broker
+from shared.crypto import Held
 from shared.errors import ConflictError, FleetError
 from shared.keycloak import Keycloak
 from shared.mqtt import Connection
 from shared.postgres import Database
 from shared.requests import Caller, lock_key
-from shared.schema import Device, DeviceConfig, DeviceModel, Presence
+from shared.schema import VERIFY_AFTER, Device, DeviceConfig, DeviceModel, Presence
 
 log = structlog.get_logger()
 FIRST_GENERATION = 1
@@ -49,11 +50,14 @@ class Identities:
         """Return the client id of a new device, ACTIVE once the caller's transaction commits."""
         device_id, client_id = await self._intend(caller, request)
         try:
-            await self._establish(client_id)
+            held = await self._establish(client_id)
             # A savepoint: what it refuses must not keep the row locked while it is undone.
             async with caller.session.begin_nested():
                 activation = update(Device).where(Device.id == device_id)
-                await caller.session.execute(activation.values(lifecycle="ACTIVE", secret_created_at=func.now()))
+                facts = {"secret_fingerprint": held.fingerprint, "verify_at": func.now() + VERIFY_AFTER}
+                await caller.session.execute(
+                    activation.values(lifecycle="ACTIVE", secret_created_at=func.now(), **facts)
+                )
         except (FleetError, SQLAlchemyError):
             await self._unmake_or_leave(device_id, client_id)
             raise
@@ -76,7 +80,7 @@ class Identities:
         """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
         await self.keycloak.set_secret(client_id, secret, generation)
         await self._say_offline(client_id)
-        await self.broker.put(client_id, secret)
+        await self.broker.put(client_id, secret, generation)
 
     async def remove(self, caller: Caller, client_id: str) -> None:
         """Remove a device everywhere, its row when the caller's transaction commits.
@@ -114,7 +118,7 @@ class Identities:
             model = await session.get_one(DeviceModel, device.model_id)
             return device.id, names.client_id(model.code, device.key)
 
-    async def _establish(self, client_id: str) -> None:
+    async def _establish(self, client_id: str) -> Held:
         secret = crypto.new_secret()
         try:
             await self.keycloak.create(client_id, secret, FIRST_GENERATION)
@@ -122,7 +126,8 @@ class Identities:
             if not (await self.keycloak.get(client_id)).ours:
                 raise
             await self.keycloak.set_secret(client_id, secret, FIRST_GENERATION)
-        await self.broker.put(client_id, secret)
+        await self.broker.put(client_id, secret, FIRST_GENERATION)
+        return Held.of(secret, FIRST_GENERATION)
 
     async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
         """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
@@ -139,6 +144,10 @@ class Identities:
     async def unmake(self, client_id: str) -> None:
         """Remove account, client and retained messages; what is gone already is no error."""
         await self._refuse(lambda: self.broker.delete(client_id), lambda: self.keycloak.delete(client_id))
+        await self.clear_retained(client_id)
+
+    async def clear_retained(self, client_id: str) -> None:
+        """Have the broker forget all that a device has left retained."""
         for topic in await retained.topics(self.connection, topics.DEVICE_UP.of(client_id=client_id)):
             await self.connection.publish(topic, b"", retain=True)
 

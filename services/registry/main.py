@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from services.registry import commands, handlers
+from services.registry.broker_watch import BrokerWatch
 from services.registry.configs import Configs
+from services.registry.credentials import Credentials
 from services.registry.identity import Identities
+from services.registry.instance import Instance, OtherInstallationError
 from services.registry.presence import Presences
 from services.registry.reconciler import Reconciler
 from services.registry.service import Registry
-from shared import broker, keycloak, lifecycle, metrics, postgres
+from shared import broker, crypto, keycloak, lifecycle, metrics, postgres
 from shared.errors import FleetError
 from shared.outbox import Outbox
 from shared.rates import Rate
 from shared.requests import Desk, forget_answers
-from shared.service import Health
+from shared.service import Health, connection_of
 from shared.settings import RegistrySettings
 
 log = structlog.get_logger()
@@ -45,9 +49,14 @@ async def main(settings: RegistrySettings) -> None:
     ):
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
-        registry = Registry(settings, database, identities, outbox)
+        vault = crypto.Vault(settings.master_keys)
+        instance = Instance(database, identity_provider, gate, vault, settings)
+        registry = Registry(settings, database, identities, outbox, instance)
+        watch = BrokerWatch(registry)
+        watching = connection_of("registry", settings, suffix="-watch")
+        await watching.listen(*watch.routes())
         configs, presences = Configs(registry), Presences(registry)
-        desk = Desk(database, connection)
+        desk = Desk(database, connection, vault)
         await connection.listen(*handlers.routes(registry, desk, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
@@ -55,6 +64,9 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(presences.keep(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(keep_house(registry), name="house")
+            tasks.create_task(Credentials(registry).run(), name="credentials")
+            tasks.create_task(watching.run(), name="broker watch")
+            tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
 
 
@@ -64,18 +76,25 @@ async def keep_house(registry: Registry) -> None:
     compare_at = loop.time()
     while True:
         await registry.identities.ready()
+        due = registry.compare.is_set() or loop.time() >= compare_at
+        registry.compare.clear()
         try:
             await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
             await commands.forget(registry.database, before=datetime.now(UTC) - COMMANDS_KEPT)
-            if loop.time() >= compare_at:
+            if due:
+                compare_at = loop.time()  # and again soon, if it fails
                 diagnosis = await Reconciler(registry).run(repair=True)
                 log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
                 compare_at = loop.time() + registry.settings.reconcile_s
             else:
                 await registry.identities.end_unfinished()
+        except OtherInstallationError:
+            raise
         except FleetError as error:
             log.warning("registry.house_not_kept", reason=error.message)
-        await asyncio.sleep(min(HOUSEKEEPING_S, registry.settings.reconcile_s))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(HOUSEKEEPING_S, registry.settings.reconcile_s)):
+                await registry.compare.wait()
 
 
 if __name__ == "__main__":

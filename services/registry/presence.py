@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,8 +15,13 @@ from shared import messages, names
 from shared.batches import Batches
 from shared.schema import Presence
 
-Said: TypeAlias = tuple[str, messages.Status]
-"""A client id, and its status."""
+
+class Said(NamedTuple):
+    """A device's status; a `retained` one may be from long ago."""
+
+    client_id: str
+    status: messages.Status
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +32,9 @@ class Presences:
 
     said: Batches[Said, bool] = field(default_factory=Batches)
 
-    async def record(self, client_id: str, status: messages.Status) -> None:
+    async def record(self, client_id: str, status: messages.Status, *, retained: bool = False) -> None:
         """Store what a device says of itself; tell when it comes or goes."""
-        if not await self.said.ask((client_id, status)):
+        if not await self.said.ask(Said(client_id, status, retained)):
             raise names.unknown(client_id)
 
     async def keep(self) -> None:
@@ -39,13 +44,16 @@ class Presences:
     async def _store(self, batch: Sequence[Said]) -> Sequence[bool]:
         """Store all in their order; return which devices there are."""
         async with self.registry.database.transaction() as session:
-            presences = await batch_db.presences(session, [client_id for client_id, _ in batch])
-            for (client_id, status), presence in zip(batch, presences, strict=True):
+            presences = await batch_db.presences(session, [it.client_id for it in batch])
+            for said, presence in zip(batch, presences, strict=True):
                 if presence is not None:
-                    self._note(session, client_id, status, presence)
+                    self._note(session, said, presence)
             return [presence is not None for presence in presences]
 
-    def _note(self, session: AsyncSession, client_id: str, status: messages.Status, presence: Presence) -> None:
+    def _note(self, session: AsyncSession, said: Said, presence: Presence) -> None:
+        client_id, status, retained = said
+        if retained and presence.online == status.online:
+            return  # nothing is known of when it was said: a broker that came back keeps what was before
         if presence.online != status.online:
             self.registry.outbox.tell(session, f"device/{'online' if status.online else 'offline'}", client_id)
         presence.online = status.online

@@ -6,11 +6,19 @@ from shared import admin
 from shared.admin import Package
 from shared.errors import InvalidInputError
 from shared.keycloak import Identity
+from shared.messages import Recovery
 from shared.nvs import Wifi
 from shared.settings import RegistrySettings
 
 
-def package(identity: Identity, *, device_key: str, token_url: str, settings: RegistrySettings) -> Package:
+def package(
+    identity: Identity,
+    *,
+    device_key: str,
+    token_url: str,
+    settings: RegistrySettings,
+    recovery: Recovery | None,
+) -> Package:
     """Return the package of a device; it holds the secret, so it must be neither logged nor stored."""
     return Package(
         client_id=identity.client_id,
@@ -23,6 +31,7 @@ def package(identity: Identity, *, device_key: str, token_url: str, settings: Re
         mqtt_tls=settings.device_mqtt_tls,
         mqtt_auth="token" if settings.broker_auth == "token" else "password",
         ca_certificate=ca_certificate(settings),
+        recovery=recovery,
     )
 
 

@@ -3,34 +3,42 @@
 The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
 accounts follow from both, and those of claims and admins from the database alone. Only clients of our instance
 are touched, no device in a rotation is, and each thing is looked at once more right before it is mended, under
-the lock of whoever could be changing it.
+the lock of whoever could be changing it. What no row knows is strays.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 import structlog
 
-from services.registry import account_db, claim_db, db
+from services.registry import account_db, claim_db, db, splits
+from services.registry.credentials import Credentials, described, recorded
 from services.registry.service import Registry
-from shared import admin, postgres, retained, topics
+from services.registry.splits import Places, Remedy
+from services.registry.strays import Strays
+from shared import admin, names, postgres, retained, topics
 from shared.access import Acl, acls
 from shared.admin import Role
+from shared.broker_accounts import DeviceAccount
 from shared.errors import FleetError, NotFoundError
 from shared.keycloak import Identity
 from shared.requests import Caller
-from shared.schema import Device
 
 log = structlog.get_logger()
-Remedy = Callable[[], Awaitable[bool]]
+Mend = Callable[[], Awaitable[bool]]
 _AT_ONCE: Final = 8
 """So many things are mended at a time; each may hold a connection to the database."""
+_REMEDIES: Final = {
+    Remedy.RECORD: "the database takes what both hold",
+    Remedy.PUT: "the broker gets Keycloak's secret",
+    Remedy.ROTATE: "a new secret, over the broker, as soon as the device is online",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +48,44 @@ class Problem:
     client_id: str
     text: str
     remedy: str
-    mend: Remedy | None
+    mend: Mend | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """What the database says: devices by client id, claims in force, and admins with their roles."""
+    """What the database says: devices by client id, claims in force and all that are, admins with their roles."""
 
     devices: dict[str, db.Compared]
+    reachable: set[str]
     claims: set[str]
     admins: dict[str, Role]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What Keycloak and the broker say; `accounts` is None for a broker that keeps none."""
+
+    clients: dict[str, Identity]
+    refused_by_keycloak: dict[str, datetime]
+    accounts: dict[str, DeviceAccount] | None
+    claims: set[str]
+    admins: dict[str, frozenset[Acl]]
+    talkers: set[str]
+
+    def strays(self, now: _Recorded) -> dict[str, str]:
+        """Return what there is that no row knows, and of each what there is of it."""
+        places: tuple[tuple[str, set[str]], ...] = (
+            ("a client", self.clients.keys() - now.devices.keys()),
+            ("an account", (self.accounts or {}).keys() - now.devices.keys()),
+            ("retained messages", self.talkers - now.devices.keys()),
+            ("a claim's account", self.claims - now.claims),
+            ("an admin's account", self.admins.keys() - now.admins.keys() - {admin.BUILT_IN}),
+        )
+        found: dict[str, list[str]] = {}
+        for what, holders in places:
+            for name in holders:
+                found.setdefault(name, []).append(what)
+        return {name: ", ".join(whats) for name, whats in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,83 +108,112 @@ class Reconciler:
         return diagnosis
 
     async def run(self, *, repair: bool) -> admin.Diagnosis:
-        """Compare everything, and mend it if asked."""
+        """Compare everything, and mend it if asked; raise OtherInstallationError before anything is touched."""
         identities = self.registry.identities
+        await self.registry.instance.check()
         if repair:
             await identities.end_unfinished()
         # Read before the others are asked and after: what changes meanwhile is missing on no side.
         before = await self._recorded()
-        clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
-        accounts = await identities.broker.devices()
-        claim_accounts = await identities.broker.claims()
-        admin_accounts = await identities.broker.admins.found()
-        left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
+        found = await self._found()
         now = await self._recorded()
-        talkers = {_client_id(topic) for topic in left}
+        strays = found.strays(now)
+        rows = len(now.devices) + len(now.claims) + len(now.admins)
+        known = {*now.devices, *now.claims, *now.admins}
+        findings = await Strays(self.registry).settle(strays, known, rows=rows, repair=repair)
         problems = [
-            *self._compare(before.devices, now.devices, clients, accounts, talkers),
-            *self._compare_claims(before.claims, now.claims, claim_accounts),
-            *self._compare_admins(before.admins, now.admins, admin_accounts),
+            *self._compare(before.devices, now.devices, found),
+            *self._compare_claims(before, now, found.claims),
+            *self._compare_admins(before.admins, now.admins, found.admins),
         ]
         turn = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
             settling = [tasks.create_task(self._settle(problem, turn, repair=repair)) for problem in problems]
-        return admin.Diagnosis(devices=len(now.devices), findings=[task.result() for task in settling])
+        findings += [task.result() for task in settling]
+        return admin.Diagnosis(devices=len(now.devices), findings=findings)
 
     async def _recorded(self) -> _Recorded:
         async with self.registry.database.transaction() as session:
             return _Recorded(
                 await db.all_for_comparison(session),
                 await claim_db.reachable(session, window=self.registry.claim_window),
+                await claim_db.every(session),
                 {name: Role(row.role) for name, row in (await account_db.every(session)).items()},
             )
 
+    async def _found(self) -> _Found:
+        identities = self.registry.identities
+        clients = {identity.client_id: identity for identity in await identities.keycloak.ours()}
+        left = await retained.topics(identities.connection, topics.DEVICE_UP.filter)
+        return _Found(
+            clients=clients,
+            refused_by_keycloak=await identities.keycloak.refusals(),
+            accounts=await identities.broker.devices(),
+            claims=await identities.broker.claims(),
+            admins=await identities.broker.admins.found(),
+            talkers={name for name in map(_client_id, left) if names.is_client_id(name)},
+        )
+
     def _compare(
-        self,
-        before: dict[str, db.Compared],
-        rows: dict[str, db.Compared],
-        clients: dict[str, Identity],
-        accounts: dict[str, bool] | None,
-        talkers: set[str],
+        self, before: dict[str, db.Compared], rows: dict[str, db.Compared], found: _Found
     ) -> Iterator[Problem]:
-        """Compare; without accounts (None) a device is let in by what Keycloak says alone."""
-        if accounts is None:
-            accounts = {client_id: client.enabled for client_id, client in clients.items() if client_id in rows}
-        for client_id in sorted((clients.keys() | accounts.keys() | talkers) - rows.keys()):
-            places: dict[str, Container[str]] = {
-                "a client": clients,
-                "an account": accounts,
-                "retained messages": talkers,
-            }
-            has = ", ".join(what for what, holders in places.items() if client_id in holders)
-            text = f"is not in the database but has {has}"
-            yield Problem(client_id, text, "remove all that it has", partial(self._remove, client_id))
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
-            client, let_in = clients.get(client_id), accounts.get(client_id)
+            heal = partial(self._heal, client_id)
+            client = found.clients.get(client_id)
             if client is None:
-                yield Problem(client_id, "has no client in Keycloak", "mdm device reissue", None)
+                text = "make it again; the device gets a new secret as soon as it is online"
+                yield Problem(client_id, "has no client in Keycloak", text, heal)
                 continue
-            if client.generation != row.secret_generation:
-                text = f"secret generation: Keycloak {client.generation}, database {row.secret_generation}"
-                yield Problem(client_id, text, "mdm device reissue, if it can not log in", None)
             if not client.has_claims:
                 mend = partial(self._mend_claims, client_id)
                 yield Problem(client_id, "its tokens lack claims", "add them", mend)
-            if let_in is None:
-                mend = partial(self._mend_account, client_id, anew=True)
-                yield Problem(client_id, "has no account in the broker", "make it anew", mend)
-            elif (client.enabled, let_in) != (row.enabled, row.enabled):
-                mend = partial(self._mend_account, client_id, anew=False)
+            account = DeviceAccount(client.enabled, client.held)  # what a broker without accounts goes by
+            if found.accounts is not None and client_id not in found.accounts:
+                yield Problem(client_id, "has no account in the broker", "make it again", heal)
+                continue
+            account = account if found.accounts is None else found.accounts[client_id]
+            if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
-                yield Problem(client_id, text, "as the database says", mend)
+                yield Problem(client_id, text, "as the database says", heal)
+            places = self._places(row, client, account)
+            remedy = splits.remedy(places)
+            if remedy is not Remedy.NONE and places.row is not None:
+                held = ", ".join(f"{place} {what}" for place, what in described(places).items())
+                yield Problem(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
+            elif row.enabled:
+                yield from self._refusals(client_id, row, places, found.refused_by_keycloak.get(client_id))
 
-    def _compare_claims(self, before: set[str], reachable: set[str], accounts: set[str]) -> Iterator[Problem]:
-        for claim_id in sorted(accounts - reachable):
+    def _places(self, row: db.Compared, client: Identity, account: DeviceAccount) -> Places:
+        connected, refused = self.registry.is_connected(row.online, row.last_seen_at, row.refused_at)
+        return Places(
+            row=recorded(row.secret_generation, row.secret_fingerprint, client.held),
+            keycloak=client.held,
+            broker=account.held,
+            connected=connected,
+            refused=refused,
+        )
+
+    @staticmethod
+    def _refusals(
+        client_id: str, row: db.Compared, places: Places, by_keycloak: datetime | None
+    ) -> Iterator[Problem]:
+        """Yield a problem for a device that is refused though all places agree: it has another secret."""
+        who = []
+        if places.refused:
+            who.append(f"by the broker at {row.refused_at:%Y-%m-%d %H:%M:%S} UTC")
+        if by_keycloak is not None and not places.connected:
+            who.append(f"by Keycloak at {by_keycloak:%Y-%m-%d %H:%M:%S} UTC")
+        if who:
+            has_key = "it recovers with its key" if row.has_key else "it has no key: mdm device reissue"
+            yield Problem(client_id, f"was refused {' and '.join(who)}, and has not come since", has_key, None)
+
+    def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Problem]:
+        for claim_id in sorted((accounts & now.claims) - now.reachable):
             mend = partial(self._remove_claim_account, claim_id)
             yield Problem(claim_id, "is no claim that is in force", "remove the account", mend)
-        for claim_id in sorted((reachable & before) - accounts):
+        for claim_id in sorted((now.reachable & before.reachable) - accounts):
             # Its password is kept nowhere.
             text = "mdm claim revoke, and mdm claim create for another"
             yield Problem(claim_id, "has no account in the broker", text, None)
@@ -156,9 +221,6 @@ class Reconciler:
     def _compare_admins(
         self, before: dict[str, Role], recorded: dict[str, Role], accounts: dict[str, frozenset[Acl]]
     ) -> Iterator[Problem]:
-        for name in sorted(accounts.keys() - recorded.keys() - {admin.BUILT_IN}):
-            mend = partial(self._mend_admin, name)
-            yield Problem(name, "is no admin account that is in the database", "remove the account", mend)
         for name, role in recorded.items():
             if before.get(name) is not role:
                 continue
@@ -182,13 +244,6 @@ class Reconciler:
             client_id=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired
         )
 
-    async def _remove(self, client_id: str) -> bool:
-        async with self.registry.database.transaction() as session:
-            if await db.is_known(session, client_id):
-                return False
-        await self.registry.identities.unmake(client_id)
-        return True
-
     async def _remove_claim_account(self, claim_id: str) -> bool:
         async with self.registry.database.transaction() as session:
             if claim_id in await claim_db.reachable(session, window=self.registry.claim_window):
@@ -208,40 +263,24 @@ class Reconciler:
                 await accounts.set_role(name, Role(row.role))
         return True
 
-    async def _mend_account(self, client_id: str, *, anew: bool) -> bool:
-        """Make the broker and Keycloak agree with the row."""
-        identities = self.registry.identities
-        async with self._held(client_id) as device:
-            if device is None:
-                return False
-            if anew:
-                identity = await identities.keycloak.get(client_id)
-                await identities.broker.put(client_id, identity.secret)
-                if identity.enabled and device.enabled:
-                    return True
-            await identities.enable(client_id, enabled=device.enabled)
+    async def _heal(self, client_id: str) -> bool:
+        await Credentials(self.registry).heal(client_id)
         return True
 
     async def _mend_claims(self, client_id: str) -> bool:
         """Put the secret in force once more that is: its claims are written with it."""
         keycloak = self.registry.identities.keycloak
-        async with self._held(client_id) as device:
-            if device is None:
+        async with self.registry.database.transaction() as session:
+            await postgres.lock_identity(session, client_id)
+            try:
+                device, _, _ = await db.device(session, client_id, lock=True)
+            except NotFoundError:
+                return False
+            if device.rotation_state == "PENDING":
                 return False
             identity = await keycloak.get(client_id)
             await keycloak.set_secret(client_id, identity.secret, identity.generation)
         return True
-
-    @asynccontextmanager
-    async def _held(self, client_id: str) -> AsyncIterator[Device | None]:
-        """Lock a device's row for the block; None if it is gone or in a rotation."""
-        async with self.registry.database.transaction() as session:
-            try:
-                device, _, _ = await db.device(session, client_id, lock=True)
-            except NotFoundError:
-                yield None
-                return
-            yield None if device.rotation_state == "PENDING" else device
 
 
 def _client_id(topic: str) -> str:

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from services.registry import db, domain
 from services.registry.identity import Identities
+from services.registry.instance import Instance
 from shared.outbox import Outbox
 from shared.postgres import Database
 from shared.settings import RegistrySettings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Registry:
-    """What models, devices, configurations and presence are kept with."""
+    """What models, devices, configurations and presence are kept with.
+
+    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler.
+    """
 
     settings: RegistrySettings
     database: Database
     identities: Identities
     outbox: Outbox
+    instance: Instance
+    broker_started_at: datetime | None = None
+    compare: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_connected(
+        self, online: bool, last_seen_at: datetime | None, refused_at: datetime | None
+    ) -> tuple[bool, bool]:
+        """Return whether a device is connected, and whether it is not and the broker has refused it since.
+
+        The broker's start ended all connections, whatever devices had said before.
+        """
+        started_at = self.broker_started_at
+        connected = online and (started_at is None or (last_seen_at is not None and last_seen_at >= started_at))
+        refused = refused_at is not None and (last_seen_at is None or refused_at > last_seen_at)
+        return connected, refused and not connected
 
     async def count_devices(self) -> dict[str, int]:
         """Return how many devices each model has, by its code."""

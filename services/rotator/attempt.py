@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
+from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.rotator import domain
 from services.rotator.domain import Event, Step
 from shared import crypto, messages, metrics, topics
+from shared.crypto import Held
 from shared.outbox import Outbox
-from shared.schema import Device, Rotation
+from shared.schema import VERIFY_AFTER, Device, Rotation
 
 REASON = "the time was up; the old secret is in force"
 
@@ -42,6 +44,8 @@ class Attempt:
     rotation: Rotation
     device: Device
     client_id: str
+    heard: set[UUID] = field(default_factory=set)
+    """As the rotator's."""
 
     @property
     def step(self) -> Step:
@@ -64,6 +68,19 @@ class Attempt:
         self.tell("rotation/proof_refused", purpose=purpose)
         return False
 
+    def check_current_secret(
+        self, given: str | None, purpose: Literal["request", "current"], vault: crypto.Vault
+    ) -> None:
+        """Check a device's proof of its present secret; a wrong one says that ours is not the device's.
+
+        Ours is then never put back: the attempt goes forward once the device has stored the new secret.
+        """
+        old = self.rotation.old_secret
+        if given is None or old is None or crypto.proves(given, vault.decrypt(old), purpose, self.rotation.id):
+            return
+        self.rotation.old_secret = None
+        self.tell("rotation/split_found", purpose=purpose)
+
     def secret(self, vault: crypto.Vault) -> SecretStr:
         """Return the new secret of an attempt that has not ended."""
         return vault.decrypt(self.rotation.new_secret or b"")
@@ -80,16 +97,17 @@ class Attempt:
         """Return the word that the new secret is in force."""
         return messages.RotationSwitch(rotation_id=self.rotation.id, generation=self.rotation.generation)
 
-    def complete(self, now: datetime) -> None:
-        """Let the new secret be the device's secret."""
-        self.advance(Event.ACK_PROVEN)
+    def complete(self, event: Event, now: datetime, vault: crypto.Vault) -> None:
+        """Let the new secret be the device's secret: it has acknowledged it, or it was found in force."""
+        held = Held.of(self.secret(vault), self.rotation.generation)
+        self.advance(event)
         self.device.rotation_state = "OK"
-        self.device.secret_generation = self.rotation.generation
+        self.device.secret_generation, self.device.secret_fingerprint = held.generation, held.fingerprint
         self.device.secret_created_at = now
         self._close(now)
         done = messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
         self.outbox.put(self.session, topics.ROTATION_DONE, done, client_id=self.client_id)
-        self.tell("rotation/completed")
+        self.tell("rotation/completed", acknowledged=event is Event.ACK_PROVEN)
 
     def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
         """Let the attempt end with the old secret in force, to be tried again unless it is cancelled."""
@@ -110,6 +128,8 @@ class Attempt:
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None
+        self.heard.discard(self.rotation.id)
+        self.device.verify_at = now + VERIFY_AFTER
         self.rotation.new_secret = None
         self.rotation.old_secret = None
         self.rotation.ended_at = now

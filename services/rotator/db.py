@@ -9,7 +9,7 @@ from itertools import count, islice
 from typing import Final, get_args
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, not_, or_, select, true
+from sqlalchemy import and_, delete, exists, func, not_, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import admin, names
@@ -70,7 +70,8 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None
         )
         .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
         .limit(1)
-        .with_for_update(of=Device)
+        # One that is being changed by others is not waited for.
+        .with_for_update(of=Device, skip_locked=True)
     )
     # One after the other, each finds its first by an index; in one order, all that are queued would be sorted.
     for is_there in (Presence.online, not_(Presence.online)):
@@ -122,6 +123,17 @@ async def rotation(
 async def says_generation(session: AsyncSession, device: Device) -> int | None:
     """Return the generation of the secret that the device last said it had logged in with."""
     return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
+
+
+async def verify_soon(session: AsyncSession, client_id: str) -> None:
+    """Let a device's credentials be compared now."""
+    await session.execute(
+        update(Device)
+        .where(names.AMONG, Device.lifecycle == "ACTIVE")
+        .values(verify_at=func.now())
+        .execution_options(synchronize_session=False),
+        {"keys": names.keys([client_id])},
+    )
 
 
 # Made once: to put a statement together takes as long as to run it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from services.rotator.campaigns import Campaigns
 from services.rotator.clock import Clock
@@ -13,6 +14,7 @@ from shared import admin, messages, topics
 from shared.mqtt import Connection, Route, device_route
 from shared.requests import Desk
 
+SECRET_KEPT_S: Final = 60.0
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
@@ -66,7 +68,8 @@ async def on_ack(rotator: Rotator, connection: Connection, client_id: str, ack: 
 async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:
     match reply:
         case messages.RotationSecret():
-            await connection.send(topics.ROTATION_SECRET, reply, client_id=client_id)
+            # It must not stay in the broker's memory: a device that misses it asks again.
+            await connection.send(topics.ROTATION_SECRET, reply, expires_in_s=SECRET_KEPT_S, client_id=client_id)
         case messages.RotationSwitch():
             await connection.send(topics.ROTATION_SWITCH, reply, client_id=client_id)
         case messages.RotationDone():

@@ -32,10 +32,11 @@ class Keys:
             try:
                 async with self.rotator.attempt(rotation_id) as attempt:
                     rotation = attempt.rotation
-                    if rotation.new_secret is None or rotation.old_secret is None:
+                    if rotation.new_secret is None:
                         continue  # it has ended meanwhile
                     try:
-                        secrets = vault.reencrypt(rotation.new_secret), vault.reencrypt(rotation.old_secret)
+                        old = rotation.old_secret and vault.reencrypt(rotation.old_secret)
+                        secrets = vault.reencrypt(rotation.new_secret), old
                     except SecretUnreadableError:
                         unreadable.append(attempt.client_id)
                         continue

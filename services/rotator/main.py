@@ -15,6 +15,7 @@ from shared import broker, crypto, keycloak, lifecycle, metrics, postgres
 from shared.broker import Broker
 from shared.errors import LeadershipLostError, UnavailableError
 from shared.keycloak import Keycloak
+from shared.mqtt import Connection
 from shared.outbox import Outbox
 from shared.postgres import Database
 from shared.requests import Desk
@@ -44,7 +45,7 @@ async def main(settings: RotatorSettings) -> None:
                 ) as leadership:
                     await health.announce("leader")
                     log.info("rotator.leads")
-                    await lead(settings, leadership, database, identity_provider, gate)
+                    await lead(settings, leadership, database, identity_provider, gate, greeted=health.connection)
             except* LeadershipLostError as group:
                 log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
             except* UnavailableError as group:
@@ -59,12 +60,14 @@ async def lead(
     database: Database,
     identity_provider: Keycloak,
     gate: Broker,
+    *,
+    greeted: Connection,
 ) -> None:
     """Do the leader's work until the lock is lost."""
     outbox = Outbox("rotator")
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
-    sweep = Sweep(settings, rotator, identity_provider, gate, connection)
+    sweep = Sweep(settings, rotator, identity_provider, gate, connection, greeted)
     clock = Clock(settings, rotator)
     await clock.begin()
     await connection.listen(*handlers.routes(rotator, clock, Desk(leadership, connection)))

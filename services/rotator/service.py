@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+import structlog
+
 from services.rotator import db
 from services.rotator.attempt import Attempt, offer_of
 from services.rotator.domain import Event, Step
 from services.rotator.leader import Leadership
 from shared import crypto, messages
 from shared.batches import Batches
+from shared.errors import UnavailableError
 from shared.outbox import Outbox
 from shared.postgres import Database
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Rotator:
     outbox: Outbox
     vault: crypto.Vault
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: set[UUID] = field(default_factory=set)
+    """Rotations whose new secret the device has said to this leader that it has stored."""
     came: Batches[str, messages.RotationOffer | None] = field(default_factory=Batches)
     """Who has come online, by client id."""
 
@@ -40,7 +47,7 @@ class Rotator:
         """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
         async with self.leadership.transaction() as session:
             rotation, device, owner = await db.rotation(session, rotation_id, client_id)
-            yield Attempt(session, self.outbox, rotation, device, owner)
+            yield Attempt(session, self.outbox, rotation, device, owner, self.heard)
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
         """Return the offer that waits for a device that has come online: it may have lost it with its power."""
@@ -65,8 +72,11 @@ class Rotator:
             if ended is not None:
                 return ended
             attempt.advance(Event.REQUESTED)
+            attempt.check_current_secret(request.proof, "request", self.vault)
             secret = attempt.secret(self.vault)
-            sealed = crypto.seal(secret, request.public_key) if request.public_key else None
+            # For its own key, if it has one: who has stolen its secret cannot read the next one.
+            public_key = attempt.device.public_key or request.public_key
+            sealed = crypto.seal(secret, public_key) if public_key else None
             if attempt.rotation.delivered_at is None:
                 attempt.rotation.delivered_at = datetime.now(UTC)
                 attempt.tell("rotation/delivered")
@@ -88,6 +98,8 @@ class Rotator:
             if not attempt.proven(stored.proof, "stored", self.vault):
                 return None
             attempt.advance(Event.STORED_PROVEN)
+            self.heard.add(stored.rotation_id)
+            attempt.check_current_secret(stored.current_proof, "current", self.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
                 attempt.tell("rotation/stored")
@@ -104,9 +116,20 @@ class Rotator:
             if ended is not None:
                 return ended
             if attempt.proven(ack.proof, "ack", self.vault):
-                attempt.complete(datetime.now(UTC))
+                attempt.complete(Event.ACK_PROVEN, datetime.now(UTC), self.vault)
         self.rung.set()
         return None
+
+    async def verify_soon(self, client_id: str) -> None:
+        """Have what Keycloak and the broker hold of a device compared with its row now, by the registry.
+
+        Not on the leader's connection: it is for one that has just lost it.
+        """
+        try:
+            async with self.database.transaction() as session:
+                await db.verify_soon(session, client_id)
+        except UnavailableError as error:
+            log.warning("rotation.not_verified", client_id=client_id, reason=error.message)
 
     async def count_states(self) -> dict[str, int]:
         """Return how many devices are in each state of rotation."""

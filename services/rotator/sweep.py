@@ -1,11 +1,13 @@
 """What the leader does of itself: it claims devices, switches secrets over, restores them, and ends attempts.
 
 What happens in Keycloak and in the broker happens between two transactions, and may be done again by a new leader.
+Before an attempt ends without the device's word, all places are read: the row may be an earlier copy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,14 +16,21 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.rotator import db
+from services.rotator import db, domain
 from services.rotator.attempt import Attempt, offer_of
-from services.rotator.domain import Event, Step
+from services.rotator.domain import Ending, Event, Step
 from services.rotator.service import Rotator
-from shared import crypto, messages, topics
+from shared import crypto, messages, postgres, retained, topics
 from shared.broker import Broker
 from shared.client_token import CredentialsRefusedError
-from shared.errors import FleetError, LeadershipLostError, NotFoundError, UnavailableError
+from shared.crypto import Held
+from shared.errors import (
+    FleetError,
+    LeadershipLostError,
+    MessageRefusedError,
+    NotFoundError,
+    UnavailableError,
+)
 from shared.keycloak import Identity, Keycloak
 from shared.mqtt import Connection
 from shared.schema import Device, Rotation
@@ -41,7 +50,7 @@ class Work:
     generation: int
     old_generation: int
     new_secret: bytes
-    old_secret: bytes
+    old_secret: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Sweep:
     keycloak: Keycloak
     broker: Broker
     connection: Connection
+    greeted: Connection
+    """One with a retained greeting, by which retained messages are read."""
 
     async def run(self) -> None:
         """Sweep whenever the rotator rings, and from time to time, until cancelled."""
@@ -76,12 +87,11 @@ class Sweep:
         try:
             # Before anything else: what this leader can not read it must neither move nor end.
             for ciphertext in (work.new_secret, work.old_secret):
-                self.rotator.vault.decrypt(ciphertext)
-            if work.step == Step.RESTORING or (work.expired and work.step in (Step.SWITCHING, Step.SWITCHED)):
-                await self._restore(work)
-            elif work.expired:
-                await self._give_up(work, Event.EXPIRED)
-            elif work.step in (Step.STORED, Step.SWITCHING):
+                if ciphertext is not None:
+                    self.rotator.vault.decrypt(ciphertext)
+            if work.step == Step.RESTORING or work.expired:
+                await self._end(work)
+            elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
                 await self._switch(work)
         except UnavailableError as error:
             log.warning("rotation.waits", client_id=work.client_id, step=work.step, reason=error.message)
@@ -110,16 +120,26 @@ class Sweep:
         except NotFoundError:
             await self._put_off(candidate)
             return True
+        account = await self.broker.device(candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
             # Asked again: meanwhile the device may have been disabled, or another have come online.
             if await db.claim_due(session, now=now) == candidate:
-                await self._offer(session, candidate, old)
+                await self._offer(session, candidate, old, None if account is None else account.held)
         return True
 
-    async def _offer(self, session: AsyncSession, candidate: db.Candidate, old: Identity) -> None:
+    async def _offer(
+        self, session: AsyncSession, candidate: db.Candidate, old: Identity, broker: Held | None
+    ) -> None:
         now = datetime.now(UTC)
-        device = await session.get_one(Device, candidate.device_id)
-        device.last_generation += 1
+        device = await session.get_one(Device, candidate.device_id, populate_existing=True)
+        basis = domain.basis(
+            row=Held(device.secret_generation, device.secret_fingerprint or ""),
+            keycloak=old.held,
+            broker=broker,
+            said=await db.says_generation(session, device),
+        )
+        # Above all that is in use, also where the row is an earlier copy (ADR 0002).
+        device.last_generation = max(device.last_generation, old.generation, basis.generation) + 1
         device.rotation_state = "PENDING"
         device.rotation_slot = candidate.slot
         device.rotation_retry_at = None
@@ -127,10 +147,10 @@ class Sweep:
             id=uuid4(),
             device_id=device.id,
             generation=device.last_generation,
-            old_generation=old.generation,
+            old_generation=basis.generation,
             step=Step.OFFERED,
             new_secret=self.rotator.vault.encrypt(crypto.new_secret()),
-            old_secret=self.rotator.vault.encrypt(old.secret),
+            old_secret=self.rotator.vault.encrypt(old.secret) if basis.restorable else None,
             started_at=now,
             deadline_at=now + timedelta(seconds=self.settings.rotation_deadline_s),
         )
@@ -143,7 +163,8 @@ class Sweep:
             expires_at=rotation.deadline_at,
             client_id=candidate.client_id,
         )
-        Attempt(session, outbox, rotation, device, candidate.client_id).tell("rotation/offered")
+        attempt = Attempt(session, outbox, rotation, device, candidate.client_id)
+        attempt.tell("rotation/offered", restorable=basis.restorable)
 
     async def _put_off(self, candidate: db.Candidate) -> None:
         """Put off a device that Keycloak does not know, so that it does not hold up the others."""
@@ -170,25 +191,73 @@ class Sweep:
             )
             attempt.tell("rotation/switched")
 
-    async def _restore(self, work: Work) -> None:
-        """Put the old secret back in force, and only then let the attempt end.
+    async def _may_switch(self, work: Work) -> bool:
+        """Say whether the device has told this leader that it has stored the secret, or the switch has begun."""
+        heard = work.rotation_id in self.rotator.heard
+        if heard or work.step is Step.STORED:
+            return heard
+        new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)
+        keycloak, broker = await self._held(work.client_id)
+        return domain.may_switch(work.step, heard=heard, new=new, keycloak=keycloak, broker=broker)
 
-        A device that says that it has logged in with the new secret may have given up the old one, as after a
-        database that was put back to a point before its ack: its rotation goes on instead.
+    async def _held(self, client_id: str) -> tuple[Held | None, Held | None]:
+        """Return what Keycloak and the broker hold; None where there is nothing, or it does not say."""
+        try:
+            keycloak = (await self.keycloak.get(client_id)).held
+        except NotFoundError:
+            keycloak = None
+        account = await self.broker.device(client_id)
+        return keycloak, None if account is None else account.held
+
+    async def _end(self, work: Work) -> None:
+        """End an attempt whose time is up, by what Keycloak, the broker and the device's own status say."""
+        new_secret = self.rotator.vault.decrypt(work.new_secret)
+        keycloak, broker = await self._held(work.client_id)
+        ending = domain.ending(
+            work.step,
+            new=Held.of(new_secret, work.generation),
+            keycloak=keycloak,
+            broker=broker,
+            said=await self._said(work),
+            restorable=work.old_secret is not None,
+        )
+        match ending:
+            case Ending.GIVE_UP:
+                await self._give_up(work, Event.EXPIRED)
+            case Ending.ABANDON:
+                await self._give_up(work, Event.OVERTAKEN)
+            case Ending.RESTORE:
+                await self._restore(work)
+            case Ending.COMPLETE:
+                await self._put_in_force(work.client_id, new_secret, work.generation)
+                async with self.rotator.attempt(work.rotation_id) as attempt:
+                    if attempt.step not in domain.ENDS:
+                        attempt.complete(Event.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
+
+    async def _said(self, work: Work) -> int | None:
+        """Return the generation that the device last said it had logged in with.
+
+        The retained status is asked first: the database may be an earlier copy. A device that has logged in with
+        the new secret may have given up the old one.
         """
+        payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
+        if payload is not None:
+            with contextlib.suppress(MessageRefusedError):
+                said = topics.STATUS.decode(payload).secret_generation
+                if said is not None:
+                    return said
+        async with self.rotator.attempt(work.rotation_id) as attempt:
+            return await db.says_generation(attempt.session, attempt.device)
+
+    async def _restore(self, work: Work) -> None:
+        """Put the old secret back in force, and only then let the attempt end."""
+        if work.old_secret is None:
+            raise ValueError("there is no secret to put back")
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
                 if attempt.step == Step.DONE:
                     return  # the ack came first
-                logged_in = await db.says_generation(attempt.session, attempt.device) == work.generation
-                if logged_in and attempt.step == Step.SWITCHED:
-                    attempt.complete(datetime.now(UTC))
-                    return
-                if not logged_in:
-                    attempt.advance(Event.EXPIRED)
-            if logged_in:
-                await self._switch(work)
-                return
+                attempt.advance(Event.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
         await self._put_in_force(work.client_id, old_secret, work.old_generation)
         await self._give_up(work, Event.RESTORED)
@@ -199,6 +268,16 @@ class Sweep:
 
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Make Keycloak, then the broker, want this secret; doing it again changes nothing."""
+        try:
+            async with self.rotator.database.transaction() as session:
+                await postgres.lock_identity(session, client_id)
+                await self._put_in_both(client_id, secret, generation)
+        except LeadershipLostError:
+            # What it has done after it was frozen, a new leader may have undone already.
+            await self.rotator.verify_soon(client_id)
+            raise
+
+    async def _put_in_both(self, client_id: str, secret: SecretStr, generation: int) -> None:
         await self.rotator.leadership.check()
         try:
             await self.keycloak.set_secret(client_id, secret, generation)
@@ -210,10 +289,8 @@ class Sweep:
         if self.broker.drops:
             # Said before, so that what the device says when it is back comes after.
             await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
-        try:
-            await self.broker.set_password(client_id, secret)
-        except NotFoundError:
-            await self.broker.put(client_id, secret)
+        await self.broker.put(client_id, secret, generation)
+        await self.rotator.leadership.check()
 
     async def _check_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Raise UnavailableError unless Keycloak gives a token of this generation for this secret."""
@@ -241,7 +318,7 @@ class Sweep:
                 generation=rotation.generation,
                 old_generation=rotation.old_generation,
                 new_secret=rotation.new_secret or b"",
-                old_secret=rotation.old_secret or b"",
+                old_secret=rotation.old_secret,
             )
             for rotation, _, client_id in found
         ]

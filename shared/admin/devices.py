@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from shared.admin.encoding import Base64
 from shared.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.admin.operation import Operation, Removed, Request, Result, Role
-from shared.messages import Count, Line
+from shared.messages import Count, Line, Recovery
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
 RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
@@ -34,7 +34,7 @@ class DeviceRef(Request):
 
 
 class DeviceView(Result):
-    """A device: what is wanted of it and what it last said."""
+    """A device: what is wanted of it and what it last said; with `has_key` it can recover by itself."""
 
     client_id: str
     key: str
@@ -52,6 +52,7 @@ class DeviceView(Result):
     config_error: str | None
     secret_generation: int
     secret_created_at: AwareDatetime
+    has_key: bool
     rotation_state: str
 
 
@@ -101,6 +102,7 @@ class Package(Result):
     mqtt_tls: bool
     mqtt_auth: Literal["password", "token"] = "password"
     ca_certificate: str | None
+    recovery: Recovery | None = None
 
 
 class DeviceNvs(DeviceRef):
@@ -129,6 +131,6 @@ DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=
 DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False, role=Role.VIEWER)
 DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView, role=Role.OPERATOR)
 DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
-DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, once=False)
+DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, secret=True)
 DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
 DEVICE_NVS = Operation("registry", "device", "nvs", DeviceNvs, NvsImage, once=False)

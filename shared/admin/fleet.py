@@ -21,6 +21,7 @@ class FleetView(Result):
     disabled: int
     online: int
     drifting: int
+    without_key: int
     health: dict[Health, int]
     rotation: dict[RotationState, int]
     versions: list[RunningVersion]

@@ -81,8 +81,8 @@ class Operation(Generic[R, A]):
     """Something an admin can ask of a service.
 
     `once` says that the answer is recorded, so that a repeated request_id gets the same one; a question that
-    changes nothing, or whose answer holds a secret, is simply answered again. `role` is the least that its account
-    must have: the broker takes the request of no other.
+    changes nothing is simply answered again. An answer that holds a `secret` is recorded encrypted. `role` is the
+    least that its account must have: the broker takes the request of no other.
     """
 
     service: str
@@ -91,6 +91,7 @@ class Operation(Generic[R, A]):
     request: type[R]
     result: type[A]
     once: bool = True
+    secret: bool = False
     max_bytes: int = 128 * 1024
     role: Role = Role.ADMIN
 

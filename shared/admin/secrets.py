@@ -13,4 +13,5 @@ class SecretsRekeyed(Result):
     unreadable: Named
 
 
+RECOVERY_REKEY = Operation("registry", "secrets", "rekey", Nothing, SecretsRekeyed)
 SECRETS_REKEY = Operation("rotator", "secrets", "rekey", Nothing, SecretsRekeyed)

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.firmware.reports import Reports
-from services.registry.presence import Presences
+from services.registry.presence import Presences, Said
 from shared import messages, mqtt, postgres, topics
 from shared.messages import FirmwareStage
 from shared.outbox import Outbox
@@ -59,12 +59,12 @@ async def test_of_a_device_that_is_twice_in_a_batch_the_last_word_is_kept_and_ea
     async with presences(stack) as stored:
         known = await stored._store(
             [
-                (one.client_id, status("1")),
-                (other.client_id, status("7")),
-                (wrong_model, status("8")),
-                (one.client_id, status("2", online=False)),
-                ("no client id at all", status("9")),
-                (one.client_id, status("3")),
+                Said(one.client_id, status("1")),
+                Said(other.client_id, status("7")),
+                Said(wrong_model, status("8")),
+                Said(one.client_id, status("2", online=False)),
+                Said("no client id at all", status("9")),
+                Said(one.client_id, status("3")),
             ]
         )
     assert known == [True, True, False, True, False, True]
@@ -82,7 +82,7 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
     ids = [(await fleet.device(model)).client_id for _ in range(4)]
     async with presences(stack) as one, presences(stack) as other:
         batches = [
-            stored._store([(client_id, status(str(number))) for client_id in order])
+            stored._store([Said(client_id, status(str(number))) for client_id in order])
             for number in range(10)
             for stored, order in ((one, ids), (other, ids[::-1]))
         ]

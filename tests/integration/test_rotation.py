@@ -19,13 +19,13 @@ async def settled(fleet: Fleet, package: Package, state: str) -> admin.DeviceVie
     return await fleet.until(package, lambda view: view.rotation_state == state)
 
 
-@pytest.mark.parametrize("seal", [False, True], ids=["plain", "sealed"])
+@pytest.mark.parametrize("keyless", [True, False], ids=["plain", "sealed"])
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 async def test_a_device_gets_a_new_secret_and_the_old_one_dies(
-    fleet: Fleet, protocol: Protocol, seal: bool
+    fleet: Fleet, protocol: Protocol, keyless: bool
 ) -> None:
     package = await fleet.device()
-    options = Options(protocol=protocol, seal=seal, retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5)
+    options = Options(protocol=protocol, keyless=keyless, retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5)
     async with fleet.powered(package, options=options):
         await fleet.until(package, lambda view: view.online)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)

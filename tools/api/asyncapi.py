@@ -10,7 +10,13 @@ from tools.api import model
 from tools.api.model import PARAMETERS, ROLES, Channel, Schema
 
 _BINDING: Final = "0.2.0"
-_SERVERS: Final = {"device": "devices", "machine": "claims", "homeassistant": "services", "admin": "services"}
+_SERVERS: Final = {
+    "device": "devices",
+    "machine": "claims",
+    "refused_device": "claims",
+    "homeassistant": "services",
+    "admin": "services",
+}
 _DESCRIPTION: Final = """\
 What a device, a machine with a claim, and an admin's tool say to the services of device-mdm over MQTT.
 

@@ -26,6 +26,7 @@ Schema = dict[str, Any]
 ROLES: Final = {
     "device": "A device: it speaks below `d/{client_id}/up` and is spoken to below `d/{client_id}/down`.",
     "machine": "A machine without an identity, which asks for one by a claim.",
+    "refused_device": "A device that the broker refuses with all its secrets, and which recovers by its key.",
     "homeassistant": "Home Assistant, which is told of the devices if the setting `MDM_HOMEASSISTANT` says so.",
     "admin": "An admin's tool, such as `mdm`: it asks services, and hears what happens.",
 }
@@ -33,6 +34,7 @@ PARAMETERS: Final = {
     "client_id": "The device's client id, which is also its account; in a reply topic, the tool's MQTT client id.",
     "claim_id": "The claim, which is also its account.",
     "uid": "The machine's uid, which is also its MQTT client id.",
+    "nonce": "What the device has drawn for its request, which is also its MQTT client id then.",
     "account": "The admin's own account.",
     "sha256": "SHA-256 of the image or of the core dump.",
     "offset": "Where the piece begins, in bytes.",
@@ -121,6 +123,8 @@ def _uses(topic: Topic[Any]) -> tuple[tuple[str, Action], ...]:
         return (("device", "send"), *(also if topic.template in _ALSO_READ_BY_ADMINS else ()))
     if levels[:3] == ["d", "{client_id}", "down"]:
         return (("device", "receive"),)
+    if levels[0] == "recover":
+        return (("refused_device", "send" if levels[-1] == "request" else "receive"),)
     if levels[0] == "claim":
         return (("machine", "send" if levels[-1] == "request" else "receive"),)
     if levels[0] == "homeassistant":

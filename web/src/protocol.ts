@@ -451,7 +451,7 @@ export interface DeviceUpdate {
   enabled?: boolean | null;
 }
 
-/** A device: what is wanted of it and what it last said. */
+/** A device: what is wanted of it and what it last said; with `has_key` it can recover by itself. */
 export interface DeviceView {
   client_id: string;
   key: string;
@@ -469,6 +469,7 @@ export interface DeviceView {
   config_error: string | null;
   secret_generation: number;
   secret_created_at: string;
+  has_key: boolean;
   rotation_state: string;
 }
 
@@ -506,6 +507,7 @@ export interface FleetView {
   disabled: number;
   online: number;
   drifting: number;
+  without_key: number;
   health: Record<string, number>;
   rotation: Record<string, number>;
   versions: RunningVersion[];
@@ -795,6 +797,7 @@ export interface Package {
   mqtt_tls: boolean;
   mqtt_auth: "password" | "token";
   ca_certificate: string | null;
+  recovery: Recovery | null;
 }
 
 /** Why a request was refused; `code` is for scripts, `message` for people, `details` are the facts. */
@@ -807,6 +810,19 @@ export interface Problem {
 /** A piece is stored. */
 export interface Received {
   received: boolean;
+}
+
+/**
+ * How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
+ *
+ * It asks on the host of the package, on this port, with a public account. `server_key` (X25519, base64url) is
+ * the server's half of the key by which the device proves who it is.
+ */
+export interface Recovery {
+  port: number;
+  account: string;
+  password: string;
+  server_key: string;
 }
 
 /** What was removed. */
@@ -1204,6 +1220,7 @@ export const MODEL_ADD: Operation<ModelAdd, ModelView> = { service: "registry", 
 export const MODEL_LIST: Operation<Nothing, Models> = { service: "registry", noun: "model", verb: "list" };
 export const MODEL_REMOVE: Operation<ModelRef, Removed> = { service: "registry", noun: "model", verb: "remove" };
 export const MODEL_UPDATE: Operation<ModelUpdate, ModelChanged> = { service: "registry", noun: "model", verb: "update" };
+export const RECOVERY_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "registry", noun: "secrets", verb: "rekey" };
 export const ROLLOUT_ABORT: Operation<RolloutAbort, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "abort" };
 export const ROLLOUT_LIST: Operation<RolloutList, Rollouts> = { service: "firmware", noun: "rollout", verb: "list" };
 export const ROLLOUT_PAUSE: Operation<RolloutRef, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "pause" };

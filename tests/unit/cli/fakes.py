@@ -66,6 +66,7 @@ def device(**facts: object) -> admin.DeviceView:
         "config_error": None,
         "secret_generation": 1,
         "secret_created_at": NOW,
+        "has_key": True,
         "rotation_state": "OK",
     }
     return admin.DeviceView.model_validate({**usual, **facts})

@@ -19,6 +19,7 @@ def view(**facts: object) -> admin.FleetView:
         "disabled": 1,
         "online": 3,
         "drifting": 2,
+        "without_key": 1,
         "health": {"healthy": 3, "critical": 2},
         "rotation": {"OK": 4, "PENDING": 1},
         "versions": [

@@ -199,10 +199,10 @@ class Server:
 
     def _restore(self, rotation: Rotation) -> bool:
         if rotation.step != Step.RESTORING and self.says == rotation.generation:
-            if rotation.step == Step.SWITCHED:
-                self._end(rotation, Event.ACK_PROVEN)
-                return False
-            return self._switch(rotation)
+            if self.deeds < BOTH:
+                return self._put_in_force(self.slots[rotation.generation])
+            self._end(rotation, Event.FOUND_IN_FORCE)
+            return False
         if rotation.step != Step.RESTORING:
             self._move(rotation, Event.EXPIRED)
             return False
@@ -225,8 +225,8 @@ class Server:
 
     def _end(self, rotation: Rotation, event: Event) -> None:
         now = datetime.now(UTC)
-        if event == Event.ACK_PROVEN:
-            self._change(rotation, lambda attempt: attempt.complete(now))
+        if event == Event.FOUND_IN_FORCE:
+            self._change(rotation, lambda attempt: attempt.complete(event, now, self.rotator.vault))
         else:
             self._change(rotation, lambda attempt: attempt.give_up(event, now, retry_in=RETRY_IN))
 

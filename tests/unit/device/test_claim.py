@@ -11,14 +11,13 @@ from joserfc.jwk import OKPKey
 from pydantic import SecretStr
 
 from device import __main__ as command_line
-from device import claim
+from device import claim, key
 from device.claim import Machine
-from device.slots import StateUnreadableError
 from shared import crypto
 from shared.admin import ClaimPackage
 from shared.errors import InvalidInputError
 from shared.messages import ClaimAnswer, ClaimOutcome
-from tests.unit.device.kit import EPOCH, Killed, Surroundings, package
+from tests.unit.device.kit import EPOCH, package
 
 UID = "a0b1c2d3e4f5"
 CLAIM = ClaimPackage(
@@ -45,27 +44,6 @@ def test_only_a_package_that_is_sealed_for_the_machine_is_taken() -> None:
     assert claim._opened(granted("{}", key), key) is None
     assert claim._opened(granted(package(mqtt_port=0).model_dump_json(), key), key) is None
     assert claim._opened(ClaimAnswer(uid=UID, outcome=ClaimOutcome.PENDING), key) is None
-
-
-@pytest.mark.parametrize("point", ["claim.key:before", "claim.key:written", "claim.key:after"])
-def test_the_key_is_whole_or_not_there_when_the_power_fails(tmp_path: Path, point: str) -> None:
-    around = Surroundings()
-    around.kill_at = point
-    machine = Machine(CLAIM, UID, tmp_path, hooks=around.hooks)
-    with pytest.raises(Killed):
-        machine._key()
-    stored = (tmp_path / claim.KEY_FILE).exists()
-    assert stored == (point == "claim.key:after")
-    key = machine._key()
-    assert machine._key().as_dict(private=True) == key.as_dict(private=True)
-    assert (tmp_path / claim.KEY_FILE).stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"kty": "oct", "k": "AAAA"}'])
-def test_a_key_file_of_something_else_is_no_key(tmp_path: Path, content: str) -> None:
-    (tmp_path / claim.KEY_FILE).write_text(content)
-    with pytest.raises(StateUnreadableError, match="is no key of this machine"):
-        Machine(CLAIM, UID, tmp_path)._key()
 
 
 async def test_a_machine_with_a_package_asks_nobody(tmp_path: Path) -> None:
@@ -127,5 +105,5 @@ async def test_a_machine_that_waits_for_its_identity_ends_when_told(tmp_path: Pa
             assert process.returncode is None
         process.terminate()
         assert await process.wait() == 0
-    assert (tmp_path / "state" / claim.KEY_FILE).exists()
+    assert (tmp_path / "state" / key.KEY_FILE).exists()
     assert not (tmp_path / "state" / claim.PACKAGE_FILE).exists()

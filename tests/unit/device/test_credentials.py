@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from joserfc.jwk import OKPKey
 from pydantic import SecretStr
 
 from device.credentials import Credentials
@@ -21,10 +22,10 @@ ID = UUID(int=1)
 
 
 def boot(
-    folder: Path, around: Surroundings, *, seal: bool = False, provisioned: Slot = FIRST
+    folder: Path, around: Surroundings, *, pair: OKPKey | None = None, provisioned: Slot = FIRST
 ) -> tuple[Credentials, SlotStore]:
     store = SlotStore(folder, provisioned, fault=around.hooks.fault)
-    return Credentials(store, provisioned, around.uplink, Options(seal=seal, retry_s=5)), store
+    return Credentials(store, provisioned, around.uplink, Options(retry_s=5), pair), store
 
 
 def offer() -> messages.RotationOffer:
@@ -42,9 +43,14 @@ def test_a_rotation_from_offer_to_done(tmp_path: Path) -> None:
     credentials.on_login(FIRST)
 
     credentials.on_offer(offer())
-    assert around.take(topics.ROTATION_REQUEST) == [messages.RotationRequest(rotation_id=ID)]
+    asked = messages.RotationRequest(rotation_id=ID, proof=crypto.proof(FIRST.secret, "request", ID))
+    assert around.take(topics.ROTATION_REQUEST) == [asked]
     credentials.on_secret(secret())
-    stored = messages.RotationStored(rotation_id=ID, proof=crypto.proof(NEW, "stored", ID))
+    stored = messages.RotationStored(
+        rotation_id=ID,
+        proof=crypto.proof(NEW, "stored", ID),
+        current_proof=crypto.proof(FIRST.secret, "current", ID),
+    )
     assert around.take(topics.ROTATION_STORED) == [stored]
     credentials.on_switch(messages.RotationSwitch(rotation_id=ID, generation=2))
     assert around.uplink.ending is Ending.SWITCH
@@ -164,13 +170,15 @@ def test_cancelled_before_the_secret_came_stops_the_asking(tmp_path: Path) -> No
     assert store.slots.second is None
 
 
-def test_a_sealed_secret_is_opened_with_the_key_of_its_own_request(tmp_path: Path) -> None:
+def test_a_device_with_a_key_takes_only_what_is_sealed_for_it(tmp_path: Path) -> None:
     around = Surroundings()
-    credentials, store = boot(tmp_path, around, seal=True)
+    pair = crypto.new_key_pair()
+    credentials, store = boot(tmp_path, around, pair=pair)
     credentials.on_login(FIRST)
     credentials.on_offer(offer())
     (request,) = around.take(topics.ROTATION_REQUEST)
 
+    assert request.public_key == crypto.public_half(pair)
     credentials.on_secret(secret())
     assert store.slots.second is None, "an open secret was not asked for"
     jwe = crypto.seal(NEW, request.public_key)

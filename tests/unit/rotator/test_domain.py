@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.rotator.domain import ENDS, TRANSITIONS, Event, Step, advance
+from services.rotator.domain import (
+    ENDS,
+    TRANSITIONS,
+    Basis,
+    Ending,
+    Event,
+    Step,
+    advance,
+    basis,
+    ending,
+    may_switch,
+)
+from shared.crypto import Held
 from shared.errors import IllegalTransitionError
 
 EVERYTHING = list(product(Step, Event))
@@ -43,6 +55,9 @@ EXPECTED = {
     Step.DONE: {},
     Step.TIMEOUT: {},
 }
+for step in OPEN:
+    EXPECTED[step][Event.FOUND_IN_FORCE] = Step.DONE
+    EXPECTED[step][Event.OVERTAKEN] = Step.TIMEOUT
 """The protocol's rotation, written a second time: steps, and what may happen in each."""
 
 
@@ -98,9 +113,10 @@ def test_every_step_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize("step", [Step.SWITCHING, Step.SWITCHED])
-def test_what_is_switched_is_restored_before_it_times_out(step: Step) -> None:
-    assert Step.TIMEOUT not in reachable(step, without=Step.RESTORING)
-    assert Step.TIMEOUT in reachable(step)
+def test_what_is_switched_is_restored_before_it_times_out_or_was_overtaken(step: Step) -> None:
+    ways = {key for key, after in TRANSITIONS.items() if after is Step.TIMEOUT and key[0] is step}
+    assert ways == {(step, Event.OVERTAKEN)}
+    assert TRANSITIONS[step, Event.EXPIRED] is Step.RESTORING
 
 
 @pytest.mark.parametrize("step", [Step.OFFERED, Step.DELIVERED])
@@ -108,12 +124,90 @@ def test_nothing_is_switched_before_the_device_has_proven_that_it_stored_the_sec
     assert not reachable(step, without=Step.STORED) & CHANGED_OUTSIDE
 
 
-def test_nothing_is_done_before_the_device_has_logged_in_with_the_new_secret() -> None:
-    assert [key for key, after in TRANSITIONS.items() if after is Step.DONE] == [(Step.SWITCHED, Event.ACK_PROVEN)]
+def test_nothing_is_done_before_the_device_has_logged_in_or_the_new_secret_was_found_in_force() -> None:
+    done = {key for key, after in TRANSITIONS.items() if after is Step.DONE}
+    assert done == {(Step.SWITCHED, Event.ACK_PROVEN)} | {(step, Event.FOUND_IN_FORCE) for step in OPEN}
 
 
-def test_no_restored_secret_comes_back() -> None:
-    assert reachable(Step.RESTORING) == {Step.RESTORING, Step.TIMEOUT}
+OLD, NEW, OTHER = Held(1, "old"), Held(2, "new"), Held(1, "other")
+PLACES = [None, OLD, NEW, OTHER]
+
+
+@pytest.mark.parametrize(("step", "keycloak", "broker"), list(product(OPEN, PLACES, PLACES)))
+def test_a_device_that_has_logged_in_with_the_new_secret_keeps_it(
+    step: Step, keycloak: Held | None, broker: Held | None
+) -> None:
+    found = ending(step, new=NEW, keycloak=keycloak, broker=broker, said=NEW.generation, restorable=True)
+    proven = step not in {Step.OFFERED, Step.DELIVERED}
+    assert found is (Ending.COMPLETE if proven or NEW in (keycloak, broker) else Ending.GIVE_UP)
+
+
+@pytest.mark.parametrize("step", [Step.OFFERED, Step.DELIVERED, Step.STORED])
+@pytest.mark.parametrize("place", ["keycloak", "broker"])
+def test_an_earlier_copy_of_the_database_does_not_take_a_secret_out_of_force(step: Step, place: str) -> None:
+    places: dict[str, Held | None] = {"keycloak": OLD, "broker": OLD, place: NEW}
+    assert ending(step, new=NEW, said=None, restorable=True, **places) is Ending.COMPLETE
+    assert ending(step, new=NEW, keycloak=OLD, broker=OLD, said=1, restorable=True) is Ending.GIVE_UP
+
+
+@pytest.mark.parametrize("step", sorted(CHANGED_OUTSIDE))
+def test_what_is_not_the_devices_secret_is_never_put_back(step: Step) -> None:
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, said=1, restorable=True) is Ending.RESTORE
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, said=1, restorable=False) is Ending.COMPLETE
+
+
+@pytest.mark.parametrize(("keycloak", "broker"), [(OLD, NEW), (NEW, OLD)])
+def test_a_store_that_was_put_back_after_the_switch_does_not_bring_the_old_secret_back(
+    keycloak: Held, broker: Held
+) -> None:
+    assert (
+        ending(Step.SWITCHED, new=NEW, keycloak=keycloak, broker=broker, said=1, restorable=True)
+        is Ending.COMPLETE
+    )
+
+
+@pytest.mark.parametrize(("keycloak", "broker"), [(OLD, NEW), (NEW, OLD), (NEW, NEW), (OLD, OLD)])
+def test_a_restore_that_was_cut_off_goes_on(keycloak: Held, broker: Held) -> None:
+    assert (
+        ending(Step.RESTORING, new=NEW, keycloak=keycloak, broker=broker, said=1, restorable=True)
+        is Ending.RESTORE
+    )
+
+
+@pytest.mark.parametrize("step", OPEN)
+@pytest.mark.parametrize("place", ["keycloak", "broker"])
+def test_an_attempt_that_a_later_one_has_overtaken_touches_nothing(step: Step, place: str) -> None:
+    places: dict[str, Held | None] = {"keycloak": NEW, "broker": NEW, place: Held(3, "later")}
+    assert ending(step, new=NEW, said=2, restorable=True, **places) is Ending.ABANDON
+
+
+@pytest.mark.parametrize(("keycloak", "broker"), [(OLD, OLD), (OLD, NEW), (NEW, OLD), (NEW, NEW), (None, None)])
+def test_a_switch_begins_only_on_the_devices_word_to_this_leader(
+    keycloak: Held | None, broker: Held | None
+) -> None:
+    for step in (Step.STORED, Step.SWITCHING):
+        assert may_switch(step, heard=True, new=NEW, keycloak=keycloak, broker=broker)
+        unheard = may_switch(step, heard=False, new=NEW, keycloak=keycloak, broker=broker)
+        assert unheard == (step is Step.SWITCHING and NEW in (keycloak, broker))
+
+
+@pytest.mark.parametrize(
+    ("row", "keycloak", "broker", "said", "expected"),
+    [
+        (OLD, OLD, OLD, 1, Basis(1, restorable=True)),
+        (OLD, OLD, None, None, Basis(1, restorable=True)),
+        (Held(1, ""), OLD, None, 1, Basis(1, restorable=True)),
+        (OLD, OTHER, None, None, Basis(1, restorable=False)),
+        (OLD, NEW, None, 1, Basis(1, restorable=False)),
+        (OLD, NEW, OLD, 1, Basis(1, restorable=False)),
+        (NEW, OLD, NEW, 2, Basis(2, restorable=False)),
+        (OLD, NEW, NEW, None, Basis(2, restorable=True)),
+    ],
+)
+def test_an_attempt_is_based_on_what_the_device_logs_in_with(
+    row: Held, keycloak: Held, broker: Held | None, said: int | None, expected: Basis
+) -> None:
+    assert basis(row=row, keycloak=keycloak, broker=broker, said=said) == expected
 
 
 @given(events=st.lists(st.sampled_from(Event), max_size=60))
@@ -128,7 +222,7 @@ def test_a_walk_only_goes_forward_and_ends_once(events: list[Event]) -> None:
             walk.append(step)
 
     forward = [step for step in walk if step in FORWARD]
-    assert forward == FORWARD[: len(forward)]
-    assert walk[len(forward) :] in ([], [Step.TIMEOUT], [Step.RESTORING], [Step.RESTORING, Step.TIMEOUT])
-    if walk[-1] is Step.TIMEOUT:
-        assert (Step.RESTORING in walk) == (Step.SWITCHING in walk)
+    without_end = forward[:-1] if Step.DONE in forward else forward
+    assert without_end == FORWARD[: len(without_end)]
+    ends: list[list[Step]] = [[], [Step.DONE], [Step.TIMEOUT]]
+    assert walk[len(without_end) :] in [[*path, *end] for path in ([], [Step.RESTORING]) for end in ends]

@@ -26,7 +26,7 @@ SECRETS = [(name, ROTATOR[name]) for name in ROTATOR if name not in {"KEYCLOAK_U
 KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
     (settings.Settings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
-    (settings.RegistrySettings, IDENTITY),
+    (settings.RegistrySettings, ROTATOR),
     (settings.RotatorSettings, ROTATOR),
     (settings.FirmwareSettings, FIRMWARE),
 ]
@@ -337,7 +337,7 @@ def test_no_secret_is_in_the_text_of_the_settings(
 def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("PEM")
-    put(monkeypatch, IDENTITY | {"DEVICE_CA_FILE": str(file)})
+    put(monkeypatch, ROTATOR | {"DEVICE_CA_FILE": str(file)})
 
     assert environment.load(settings.RegistrySettings).device_ca_file == file
 

@@ -49,11 +49,10 @@ async def test_whoever_gets_no_more_tokens_is_cut_off(api: Api, status: str) -> 
     async with TokenBroker([api.url], SecretStr("key")) as broker:
         assert broker.drops
         await broker.enable(DEVICE, enabled=False)
-        await broker.put(DEVICE, SECRET)
-        await broker.set_password(DEVICE, SECRET)
+        await broker.put(DEVICE, SECRET, 2)
         await broker.delete(DEVICE)
         await broker.enable(DEVICE, enabled=True)
-    assert api.asked == [f"DELETE /api/v1/clients/{DEVICE}"] * 4
+    assert api.asked == [f"DELETE /api/v1/clients/{DEVICE}"] * 3
 
 
 async def test_a_name_is_not_taken_for_a_path(api: Api) -> None:

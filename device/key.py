@@ -1,0 +1,151 @@
+"""The key that only this device has: made before its first login, registered once, and how it recovers with it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import ssl
+from pathlib import Path
+from typing import Final
+
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from pydantic import SecretStr, ValidationError
+
+from device import durable
+from device import package as packages
+from device.link import Link, LinkLostError, Login
+from device.options import Hooks, Options
+from device.slots import StateUnreadableError
+from device.uplink import Saying, Uplink
+from shared import crypto, messages, topics
+from shared.admin import Package
+from shared.errors import InvalidInputError, MessageRefusedError
+from shared.messages import Recovery
+
+KEY_FILE: Final = "device_key.json"
+_CLAIM_KEY_FILE: Final = "claim_key.json"
+"""Where devices that came by a claim had their key before all had one."""
+KNOWN_FILE: Final = "recovery.json"
+_REPEAT: Final = "key"
+
+
+def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
+    """Return the device's key pair, made and stored durably before anybody hears of it.
+
+    Raise StateUnreadableError for a file that is no key. Fault points: `device.key`, as durable.write.
+    """
+    durable.make_folder(state)
+    path = next((it for it in (state / KEY_FILE, state / _CLAIM_KEY_FILE) if it.exists()), None)
+    try:
+        if path is not None:
+            return OKPKey.import_key(json.loads(path.read_bytes()))
+    except (JoseError, ValueError) as error:
+        raise StateUnreadableError(f"{path}: is no key of this device") from error
+    key = crypto.new_key_pair()
+    data = json.dumps(key.as_dict(private=True)).encode()
+    durable.write(state / KEY_FILE, data, name="device.key", fault=fault)
+    return key
+
+
+class DeviceKey:
+    """The key pair, and what the server has said of it; `recovery` is None until it can be used.
+
+    Fault points: `device.key` and `device.recovery`, each with `:before`, `:written` and `:after`.
+    """
+
+    def __init__(self, package: Package, state: Path, uplink: Uplink, options: Options) -> None:
+        """Load the key, or make it; raise StateUnreadableError."""
+        self._uplink = uplink
+        self._options = options
+        self._path = state / KNOWN_FILE
+        self.pair = load_or_make(state, fault=uplink.hooks.fault)
+        self._known = self._read()
+        self.recovery = package.recovery if self._known is None else self._known
+
+    @property
+    def public(self) -> str:
+        """The half that others may know."""
+        return crypto.public_half(self.pair)
+
+    def on_connected(self) -> None:
+        """Register the key, until the server has answered."""
+        if self._known is None:
+            self._uplink.repeat(_REPEAT, self._say, every_s=self._options.retry_s, slowing=True)
+
+    def on_known(self, known: messages.DeviceKeyKnown) -> None:
+        """Keep how to recover; with another key than ours there is no way."""
+        self._uplink.stop(_REPEAT)
+        if known.public_key != self.public:
+            self._uplink.note("key.refused")
+            return
+        if known.recovery != self._known:
+            data = known.recovery.model_dump_json().encode()
+            durable.write(self._path, data, name="device.recovery", fault=self._uplink.hooks.fault)
+            self._known = self.recovery = known.recovery
+            self._uplink.note("key.registered")
+
+    def _say(self) -> Saying | None:
+        return topics.KEY, messages.DeviceKey(public_key=self.public)
+
+    def _read(self) -> Recovery | None:
+        try:
+            return Recovery.model_validate_json(self._path.read_bytes()) if self._path.exists() else None
+        except ValidationError as error:
+            raise StateUnreadableError(f"{self._path}: does not say how to recover") from error
+
+
+async def recover(
+    package: Package,
+    recovery: Recovery,
+    pair: OKPKey,
+    options: Options,
+    hooks: Hooks,
+    *,
+    tls: ssl.SSLContext | None,
+) -> Package | None:
+    """Ask for the secret in force, and return the device's package with it; None: there was no answer.
+
+    Raise LinkLostError, or LoginRefusedError if there is no such account. Fault points: `publish.recover:before`
+    and `:after`.
+    """
+    nonce = secrets.token_hex(16)
+    login = Login(
+        package.mqtt_host,
+        recovery.port,
+        username=recovery.account,
+        password=SecretStr(recovery.password),
+        client_id=nonce,
+    )
+    mac = crypto.recovery_mac(pair, recovery.server_key, package.client_id, nonce)
+    link = await Link.connect(login, options, tls=tls)
+    try:
+        address = topics.RECOVER_ANSWER.of(client_id=package.client_id, nonce=nonce)
+        await link.subscribe(address)
+        request = messages.RecoverRequest(nonce=nonce, mac=mac)
+        hooks.fault("publish.recover:before")
+        await link.publish(
+            topics.RECOVER_REQUEST.of(client_id=package.client_id),
+            topics.RECOVER_REQUEST.encode(request),
+            qos=topics.RECOVER_REQUEST.qos,
+            retain=False,
+        )
+        hooks.fault("publish.recover:after")
+        return _opened(await link.receive_within(options.answer_timeout_s), address, package, pair)
+    except (MessageRefusedError, LinkLostError):
+        return None
+    finally:
+        link.drop()
+
+
+def _opened(received: tuple[str, bytes] | None, address: str, package: Package, pair: OKPKey) -> Package | None:
+    """Return the package in an answer, or None when there is none that is sealed for us."""
+    if received is None or received[0] != address:
+        return None
+    answer = topics.RECOVER_ANSWER.decode(received[1])
+    try:
+        found = Package.model_validate_json(crypto.unseal(answer.jwe, pair).get_secret_value())
+        packages.check(found)
+    except (crypto.SecretUnreadableError, ValidationError, InvalidInputError):
+        return None
+    return found if found.client_id == package.client_id else None

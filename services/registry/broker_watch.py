@@ -1,0 +1,97 @@
+"""What the broker says of itself: when it was started, and whom it refuses (Mosquitto's `$SYS` topics).
+
+A broker that is started again has ended all connections without a word, and may have come back with older
+accounts. Both show here: devices that are not heard again are offline, and those that it refuses are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from services.registry import credential_db
+from services.registry.service import Registry
+from shared import messages, names, topics
+from shared.errors import UnavailableError
+from shared.mqtt import Delivery, Route
+
+log = structlog.get_logger()
+GRACE: Final = timedelta(minutes=3)
+"""So long after the broker's start devices have to come back."""
+_FLUSH_S: Final = 1.0
+_JITTER: Final = timedelta(seconds=30)
+_REFUSED: Final = re.compile(rb"Client (iotdevice-\S+) disconnected, not authori[sz]ed")
+_UPTIME: Final = re.compile(rb"(\d+) seconds")
+
+
+@dataclass(slots=True)
+class BrokerWatch:
+    """Hears the broker, and stores what follows from it."""
+
+    registry: Registry
+    _refused_at: dict[str, datetime] = field(default_factory=dict)
+    _swept: datetime | None = None
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the broker's own topics; each replica hears all of them."""
+        return [Route(topics.BROKER_UPTIME, self.on_uptime), Route(topics.BROKER_LOG, self.on_log)]
+
+    async def on_uptime(self, delivery: Delivery) -> None:
+        """Learn when the broker was started."""
+        found = _UPTIME.fullmatch(delivery.payload)
+        if found is None:
+            return
+        started_at = datetime.now(UTC) - timedelta(seconds=int(found[1]))
+        known = self.registry.broker_started_at
+        if known is not None and abs(started_at - known) <= _JITTER:
+            # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
+            self.registry.broker_started_at = min(known, started_at)
+        else:
+            self.registry.broker_started_at = started_at
+            log.info("broker.started", at=started_at.isoformat())
+            if known is not None:
+                self.registry.compare.set()
+
+    async def on_log(self, delivery: Delivery) -> None:
+        """Note whom the broker refuses."""
+        found = _REFUSED.search(delivery.payload)
+        client_id = found[1].decode(errors="replace") if found else ""
+        if names.is_client_id(client_id):
+            self._refused_at[client_id] = datetime.now(UTC)
+
+    async def run(self) -> None:
+        """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            try:
+                await self._store_refusals()
+                await self.sweep_unheard()
+            except UnavailableError as error:
+                log.warning("broker.watch_waits", reason=error.message)
+
+    async def _store_refusals(self) -> None:
+        if not self._refused_at:
+            return
+        noted, self._refused_at = self._refused_at, {}
+        async with self.registry.database.transaction() as session:
+            for client_id in await credential_db.note_refusals(session, noted):
+                log.warning("device.refused", client_id=client_id)
+                self.registry.outbox.tell(session, "device/refused", client_id)
+
+    async def sweep_unheard(self) -> None:
+        """Let all be offline whom the broker has not heard again some time after its start."""
+        since = self.registry.broker_started_at
+        if since is None or since == self._swept or datetime.now(UTC) < since + GRACE:
+            return
+        async with self.registry.database.transaction() as session:
+            for client_id in await credential_db.mark_unheard_offline(session, since=since):
+                self.registry.outbox.tell(session, "device/offline", client_id)
+                self.registry.outbox.put(
+                    session, topics.STATUS, messages.Status(online=False), client_id=client_id
+                )
+        self._swept = since

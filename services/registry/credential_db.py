@@ -1,0 +1,91 @@
+"""Queries on what is known of devices' credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import names
+from shared.schema import Device, DeviceModel, Presence
+
+
+async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) -> list[str]:
+    """Return up to `limit` devices that are due to be compared, by client id; they are due again at `again_at`."""
+    due = (
+        select(Device.id)
+        .where(Device.verify_at <= func.now(), Device.lifecycle == "ACTIVE")
+        .order_by(Device.verify_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = await session.execute(
+        update(Device)
+        .where(Device.id.in_(due.scalar_subquery()), DeviceModel.id == Device.model_id)
+        .values(verify_at=again_at)
+        .returning(DeviceModel.code, Device.key)
+        .execution_options(synchronize_session=False)
+    )
+    return [names.client_id(code, key) for code, key in rows]
+
+
+async def verify_after(session: AsyncSession, device_id: int, at: datetime) -> None:
+    """Have a device compared at this time."""
+    await session.execute(
+        update(Device)
+        .where(Device.id == device_id)
+        .values(verify_at=at)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
+    """Note when the broker last refused each device; return those that it refuses since they were last seen.
+
+    They are due to be compared.
+    """
+    rows = await session.execute(
+        select(Presence, DeviceModel.code, Device.key)
+        .join(Device, Device.id == Presence.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(names.AMONG, Device.lifecycle == "ACTIVE")
+        .order_by(Presence.device_id)
+        .with_for_update(of=Presence),
+        {"keys": names.keys(refused_at)},
+    )
+    fresh = []
+    for presence, code, key in rows:
+        client_id = names.client_id(code, key)
+        if client_id not in refused_at:
+            continue
+        earlier, seen = presence.refused_at, presence.last_seen_at
+        if earlier is None or (seen is not None and earlier <= seen):
+            fresh.append(client_id)
+        presence.refused_at = refused_at[client_id]
+    await session.execute(
+        update(Device)
+        .where(names.AMONG)
+        .values(verify_at=func.now())
+        .execution_options(synchronize_session=False),
+        {"keys": names.keys(fresh)},
+    )
+    return fresh
+
+
+async def mark_unheard_offline(session: AsyncSession, *, since: datetime) -> list[str]:
+    """Let all be offline who have not been heard since the broker's start, which ended all connections."""
+    rows = await session.execute(
+        update(Presence)
+        .where(
+            Presence.online,
+            Presence.last_seen_at < since,
+            Device.id == Presence.device_id,
+            DeviceModel.id == Device.model_id,
+        )
+        .values(online=False)
+        .returning(DeviceModel.code, Device.key)
+        .execution_options(synchronize_session=False)
+    )
+    return [names.client_id(code, key) for code, key in rows]

@@ -1,0 +1,147 @@
+"""Devices' secrets in database, Keycloak and broker, compared for one device at a time, and made to agree.
+
+A change of credentials may land late, in part, or not at all. So each device is compared some time after each
+change (`devices.verify_at`), and all of them by the reconciler; splits.py says what heals a device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from services.registry import credential_db, db, splits
+from services.registry.service import Registry
+from services.registry.splits import Places, Remedy
+from shared import crypto, postgres
+from shared.crypto import Held
+from shared.errors import FleetError, NotFoundError, UnavailableError
+from shared.keycloak import Identity
+from shared.schema import VERIFY_AFTER, Device
+
+log = structlog.get_logger()
+LOOK_S: Final = 5.0
+BATCH: Final = 50
+RETRY: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Compares and heals."""
+
+    registry: Registry
+
+    async def run(self) -> None:
+        """Compare each device whose time has come, until cancelled."""
+        while True:
+            try:
+                while await self.verify_due():
+                    pass
+            except UnavailableError as error:
+                log.warning("credentials.wait", reason=error.message)
+            await asyncio.sleep(LOOK_S)
+
+    async def verify_due(self) -> bool:
+        """Compare those whose time has come; return whether there may be more."""
+        async with self.registry.database.transaction() as session:
+            due = await credential_db.claim_due(session, limit=BATCH, again_at=datetime.now(UTC) + RETRY)
+        for client_id in due:
+            try:
+                healed = await self.heal(client_id)
+                if healed is not Remedy.NONE:
+                    log.warning("credentials.split", client_id=client_id, remedy=healed.value)
+            except FleetError as error:
+                # It is compared again after RETRY.
+                log.warning("credentials.not_compared", client_id=client_id, reason=error.message)
+        return len(due) == BATCH
+
+    async def heal(self, client_id: str) -> Remedy:
+        """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is."""
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            await postgres.lock_identity(session, client_id)
+            try:
+                device, _, presence = await db.device(session, client_id, lock=True)
+            except NotFoundError:
+                return Remedy.NONE  # removed meanwhile
+            if device.rotation_state == "PENDING" or device.lifecycle != "ACTIVE":
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+                return Remedy.NONE
+            identity = await self.identity(device, client_id)
+            account = await identities.broker.device(client_id)
+            if account is None and identities.broker.keeps_accounts:
+                presence.refused_at = None
+                await identities.broker.put(client_id, identity.secret, identity.generation)
+                account = await identities.broker.device(client_id)
+            connected, refused = self.registry.is_connected(
+                presence.online, presence.last_seen_at, presence.refused_at
+            )
+            places = Places(
+                row=recorded(device.secret_generation, device.secret_fingerprint, identity.held),
+                keycloak=identity.held,
+                broker=identity.held if account is None else account.held,
+                connected=connected,
+                refused=refused,
+            )
+            remedy = splits.remedy(places)
+            device.verify_at = None
+            if remedy is Remedy.PUT:
+                presence.refused_at = None  # by an account that had another secret
+                await identities.broker.put(client_id, identity.secret, identity.generation)
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+            elif remedy is Remedy.RECORD:
+                record(device, identity.held)
+            elif remedy is Remedy.ROTATE and device.rotation_state != "OK":
+                return Remedy.NONE  # it will be rotated, and compared again then
+            elif remedy is Remedy.ROTATE:
+                device.rotation_state = "QUEUED"
+                self.registry.outbox.tell(session, "rotation/queued", client_id)
+            if remedy is not Remedy.NONE and places.row is not None:
+                facts = {"remedy": remedy.value, **described(places)}
+                self.registry.outbox.tell(session, "device/split", client_id, facts)
+            if (identity.enabled, account is None or account.enabled) != (device.enabled, device.enabled):
+                presence.refused_at = None
+                await identities.enable(client_id, enabled=device.enabled)
+        return remedy
+
+    async def identity(self, device: Device, client_id: str) -> Identity:
+        """Return a device's client; one that is lost is made again, with a secret that nobody has."""
+        keycloak = self.registry.identities.keycloak
+        try:
+            return await keycloak.get(client_id)
+        except NotFoundError:
+            log.warning("credentials.client_made_again", client_id=client_id)
+        device.last_generation += 1
+        await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
+        return await keycloak.get(client_id)
+
+
+def recorded(generation: int, fingerprint: str | None, keycloak: Held) -> Held | None:
+    """Return what the row says, or None if it says nothing against Keycloak: old rows have no fingerprint."""
+    if fingerprint is None:
+        return None if generation == keycloak.generation else Held(generation, "")
+    return Held(generation, fingerprint)
+
+
+def record(device: Device, held: Held) -> None:
+    """Let the row say what is in force."""
+    device.secret_generation, device.secret_fingerprint = held.generation, held.fingerprint
+    device.last_generation = max(device.last_generation, held.generation)
+
+
+def described(places: Places) -> dict[str, str]:
+    """Return what each place holds, for a person."""
+    return {
+        "database": _described(places.row),
+        "keycloak": _described(places.keycloak),
+        "broker": _described(places.broker),
+    }
+
+
+def _described(held: Held | None) -> str:
+    if held is None:
+        return "not known"
+    return f"{held.generation} ({held.fingerprint[:6] or 'not known'})"

@@ -1,0 +1,125 @@
+"""Which installation this is: database, Keycloak and broker carry one id, so that none is taken for another's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from joserfc.jwk import OKPKey
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import admin, crypto, messages, schema
+from shared.broker import Broker
+from shared.errors import ConflictError, FleetError
+from shared.keycloak import Keycloak
+from shared.postgres import Database
+from shared.requests import SEALED, Caller
+from shared.schema import AdminRequest
+from shared.settings import RegistrySettings
+
+log = structlog.get_logger()
+ACCOUNT: Final = "recover"
+"""The public account by which devices recover; its password is its name."""
+
+
+class OtherInstallationError(FleetError):
+    """Keycloak or the broker belongs to another database; nothing in it may be changed."""
+
+    code = "other_installation"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The installation's id in all three places, and its key pair for recovery."""
+
+    database: Database
+    keycloak: Keycloak
+    broker: Broker
+    vault: crypto.Vault
+    settings: RegistrySettings
+
+    async def check(self) -> None:
+        """Mark Keycloak and the broker if nobody has; raise OtherInstallationError if somebody else has."""
+        async with self.database.transaction() as session:
+            ours = str((await row(session)).uuid)
+        await _check("Keycloak", ours, self.keycloak.mark, self.keycloak.put_mark)
+        if self.broker.keeps_accounts:
+            await _check("the broker", ours, self.broker.mark, self.broker.put_mark)
+            await self.broker.ensure_public(ACCOUNT)
+
+    async def recovery(self, session: AsyncSession) -> messages.Recovery | None:
+        """Return how devices recover, as packages say it; None where the broker keeps no account for it."""
+        if not self.broker.keeps_accounts:
+            return None
+        public_key = (await row(session)).public_key
+        if public_key is None:
+            await self.ensure_key_pair()
+            public_key = (await row(session)).public_key or ""
+        return messages.Recovery(
+            port=self.settings.claim_mqtt_port, account=ACCOUNT, password=ACCOUNT, server_key=public_key
+        )
+
+    async def ensure_key_pair(self) -> None:
+        """Make the server's key pair, if there is none."""
+        async with self.database.transaction() as session:
+            ours = await row(session, lock=True)
+            if ours.public_key is None:
+                pair = crypto.new_key_pair()
+                ours.public_key = crypto.public_half(pair)
+                ours.private_key = self.vault.encrypt(crypto.private_half(pair))
+
+    async def key_pair(self, session: AsyncSession) -> OKPKey:
+        """Return the server's key pair, or raise SecretUnreadableError or ConflictError."""
+        ours = await row(session)
+        if ours.public_key is None or ours.private_key is None:
+            raise ConflictError("there is no key pair for recovery yet")
+        return crypto.key_pair(ours.public_key, self.vault.decrypt(ours.private_key))
+
+    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+        """Encrypt the private key and the recorded answers with secrets with the first master key."""
+        session = caller.session
+        done, unreadable = 0, []
+        ours = await row(session, lock=True)
+        if ours.private_key is not None:
+            try:
+                ours.private_key = self.vault.reencrypt(ours.private_key)
+                done += 1
+            except crypto.SecretUnreadableError:
+                unreadable.append("recovery key")
+        for kept in await session.scalars(select(AdminRequest).where(AdminRequest.answer.has_key(SEALED))):
+            try:
+                sealed = self.vault.reencrypt(str(kept.answer[SEALED]).encode())
+                kept.answer = {SEALED: sealed.decode()}
+                done += 1
+            except crypto.SecretUnreadableError:
+                await session.delete(kept)  # it would be asked for in vain
+        facts = {"reencrypted": done, "unreadable": len(unreadable)}
+        caller.audit("secrets.rekey", "secrets", after=facts)
+        return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))
+
+
+async def row(session: AsyncSession, *, lock: bool = False) -> schema.Instance:
+    """Return the one row."""
+    query = select(schema.Instance)
+    return (await session.scalars(query.with_for_update() if lock else query)).one()
+
+
+async def _check(
+    place: str, ours: str, mark: Callable[[], Awaitable[str | None]], put: Callable[[str], Awaitable[None]]
+) -> None:
+    found = await mark()
+    if found is None:
+        await put(ours)
+        log.info("instance.marked", place=place, instance=ours)
+        found = await mark()
+    if found != ours:
+        raise OtherInstallationError(
+            f"{place} holds the devices of installation {found}, but the database is of {ours}: is "
+            "MDM_DATABASE_URL right? Restore the database, or see `another installation` in docs/operations.md",
+            place=place,
+            found=found,
+            database=ours,
+        )

@@ -1,0 +1,139 @@
+"""The road home: a device whose secrets are all dead comes back by the key that only it has; nobody else does."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from shared import admin, crypto, messages, topics
+from shared.admin import Package
+from tests import credentials
+from tests.credentials import keycloak_admin
+from tests.database import run
+from tests.fleet import OPTIONS, Fleet
+from tests.integration.test_reconciler import behind_our_back
+from tests.raw import RawDevice
+from tests.recovering import Recovering
+from tests.stack import Stack
+from tests.system import System
+
+
+async def change_in_keycloak(stack: Stack, package: Package, secret: str) -> None:
+    """Change a client's secret by hand, as in Keycloak's console."""
+    async with keycloak_admin(stack.endpoints) as client:
+        path = f"/admin/realms/{stack.endpoints.realm}/clients"
+        (found,) = (await client.get(path, params={"clientId": package.client_id})).raise_for_status().json()
+        (await client.put(f"{path}/{found['id']}", json={"secret": secret})).raise_for_status()
+
+
+async def registered(fleet: Fleet, package: Package) -> None:
+    await fleet.until(package, lambda view: view.online and view.has_key)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one other secret", "two other secrets"])
+async def test_a_device_whose_secret_was_changed_in_both_places_comes_back(
+    fleet: Fleet, stack: Stack, same: bool
+) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    one = secrets.token_urlsafe(32)
+    await change_in_keycloak(stack, package, one)
+    other = one if same else secrets.token_urlsafe(32)
+    await behind_our_back(stack, "setClientPassword", package.client_id, password=other)
+    assert not await credentials.broker_accepts(package)
+    async with fleet.powered(package):
+        await fleet.seen(package, "device/recovered")
+        view = await fleet.until(package, lambda view: view.online)
+        valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+        assert await credentials.keycloak_accepts(valid)
+        assert await credentials.broker_accepts(valid)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        renewed = await fleet.until(package, lambda now: now.secret_generation > view.secret_generation)
+    assert renewed.has_key
+
+
+async def test_a_device_whose_client_and_account_are_gone_comes_back(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    await behind_our_back(stack, "deleteClient", package.client_id)
+    async with keycloak_admin(stack.endpoints) as client:
+        path = f"/admin/realms/{stack.endpoints.realm}/clients"
+        (found,) = (await client.get(path, params={"clientId": package.client_id})).raise_for_status().json()
+        (await client.delete(f"{path}/{found['id']}")).raise_for_status()
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+    valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+    assert await credentials.keycloak_accepts(valid)
+
+
+async def test_an_old_device_goes_on_without_a_key(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, options=replace(OPTIONS, keyless=True)):
+        view = await fleet.until(package, lambda view: view.online)
+    assert not view.has_key
+
+
+async def test_only_the_devices_own_key_is_answered(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    pair = Recovering.key_of(fleet.folder / package.client_id)
+    thief = crypto.new_key_pair()
+    asking = Recovering(package)
+    assert await asking.ask(thief) is None
+    assert await asking.ask(pair, client_id=(await fleet.device()).client_id) is None
+    found = await asking.ask(pair)
+    assert found is not None
+    assert found.secret == package.secret
+    await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+    assert await asking.ask(pair) is None
+    await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
+    assert await asking.ask(pair) is None
+
+
+async def test_a_key_is_never_replaced_by_a_device_but_by_a_reissue(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    other = crypto.public_half(crypto.new_key_pair())
+    async with RawDevice(package) as device:
+        await device.send(topics.KEY, messages.DeviceKey(public_key=other))
+        known = await device.receive(topics.KEY_KNOWN)
+        assert known.public_key != other
+        await fleet.seen(package, "device/key_refused")
+    await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
+    assert not (await fleet.show(package)).has_key
+
+
+async def test_a_thief_of_the_secret_cannot_open_the_next_one(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    thief = crypto.new_key_pair()
+    async with RawDevice(package) as device:
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        offer = await device.receive(topics.ROTATION_OFFER)
+        request = messages.RotationRequest(rotation_id=offer.rotation_id, public_key=crypto.public_half(thief))
+        await device.send(topics.ROTATION_REQUEST, request)
+        sealed = await device.receive(topics.ROTATION_SECRET)
+    assert sealed.secret is None
+    assert sealed.jwe is not None
+    with pytest.raises(crypto.SecretUnreadableError):
+        crypto.unseal(sealed.jwe, thief)
+    own = Recovering.key_of(fleet.folder / package.client_id)
+    assert crypto.unseal(sealed.jwe, own) != SecretStr(package.secret)
+
+
+async def test_the_servers_key_is_in_the_database_only_encrypted(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
+    await fleet.device()
+    (row,) = await run(stack, "SELECT public_key, private_key FROM mdm.instance")
+    vault = crypto.Vault([SecretStr(system.settings["MDM_MASTER_KEYS"])])
+    pair = crypto.key_pair(row["public_key"], vault.decrypt(row["private_key"]))
+    assert crypto.public_half(pair) == row["public_key"]

@@ -1,0 +1,131 @@
+"""Database, Keycloak and broker hold different secrets of a device: it heals without a person."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from services.registry.broker_watch import GRACE, BrokerWatch
+from shared import admin, postgres
+from shared.outbox import Outbox
+from tests import credentials
+from tests.database import run
+from tests.faults.promise import kept
+from tests.faults.test_recovery import change_in_keycloak
+from tests.fleet import OPTIONS, Fleet
+from tests.integration.test_reconciler import behind_our_back, examined
+from tests.stack import Stack
+from tests.system import System
+from tests.waiting import until
+
+OLD_DEVICE = replace(OPTIONS, keyless=True)
+"""Without a key: nothing of this may depend on recovery."""
+
+
+@pytest.fixture
+async def quick(system: System) -> AsyncIterator[System]:
+    """Let the registry compare all often, as it does each few minutes."""
+    async with system.altered("registry", MDM_RECONCILE_S="1"):
+        yield system
+
+
+async def rotated(fleet: Fleet, package: admin.Package) -> admin.Package:
+    """Give a device that is online a new secret, and return its package."""
+    before = (await fleet.show(package)).secret_generation
+    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.until(package, lambda view: view.rotation_state == "OK" and view.secret_generation > before)
+    return await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+
+
+async def test_a_broker_that_comes_back_with_older_accounts_gets_the_newer_ones_again(
+    fleet: Fleet, stack: Stack
+) -> None:
+    package = await fleet.device()
+    (accounts,) = stack.folder.rglob("dynamic-security.json")
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await fleet.until(package, lambda view: view.online)
+        await asyncio.to_thread(shutil.copy, accounts, accounts.with_suffix(".older"))
+        renewed = await rotated(fleet, package)
+        await asyncio.to_thread(stack.broker.kill)
+        await asyncio.to_thread(shutil.copy, accounts.with_suffix(".older"), accounts)
+        await asyncio.to_thread(stack.broker.start)
+        await until(lambda: credentials.broker_accepts(renewed))
+        view = await kept(fleet, stack, package)
+    assert view.secret_generation == 2
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_secret_changed_by_hand_before_an_offer_is_never_put_back(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package, options=OLD_DEVICE, cut_at="publish.rotation.stored:after") as power:
+        await fleet.until(package, lambda view: view.online)
+        await change_in_keycloak(stack, package, secrets.token_urlsafe(32))
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+    await fleet.until(package, lambda view: view.rotation_state != "PENDING")
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await kept(fleet, stack, package)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("place", ["keycloak", "broker", "database"])
+async def test_an_old_device_whose_secret_differs_in_one_place_heals(
+    fleet: Fleet, stack: Stack, place: str
+) -> None:
+    package = await fleet.device()
+    wrong = secrets.token_urlsafe(32)
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await fleet.until(package, lambda view: view.online)
+        match place:
+            case "keycloak":
+                await change_in_keycloak(stack, package, wrong)
+            case "broker":
+                label = "0:0123456789abcdef"
+                await behind_our_back(stack, "modifyClient", package.client_id, password=wrong, textname=label)
+            case _:
+                query = "UPDATE mdm.devices SET secret_generation = 5, last_generation = 5 WHERE key = $1"
+                await run(stack, query, package.device_key)
+        await until(lambda: examined(fleet, package, repair=False), lambda found: not found)
+        await kept(fleet, stack, package)
+
+
+async def test_doctor_says_what_each_place_holds_and_repairs_it(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    await change_in_keycloak(stack, package, secrets.token_urlsafe(32))
+    (found,) = await examined(fleet, package, repair=False)
+    assert found.problem.startswith("its secrets differ: database 1 (")
+    assert found.remedy == "a new secret, over the broker, as soon as the device is online"
+    (repaired,) = await examined(fleet, package, repair=True)
+    assert repaired.repaired
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await fleet.seen(package, "rotation/completed")
+        await kept(fleet, stack, package)
+
+
+async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_as_online(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """A broker that is killed publishes no will, and when it is back it keeps what devices had said before."""
+    gone, back = await fleet.device(), await fleet.device()
+    seen = "UPDATE mdm.device_presence SET online = true, last_seen_at = now() - $2 FROM mdm.devices d WHERE "
+    for package, ago in ((gone, timedelta(hours=1)), (back, timedelta(0))):
+        await run(stack, f"{seen} d.id = device_id AND d.key = $1", package.device_key, ago)
+    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as database:
+        registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), broker_started_at=None)
+        watch = BrokerWatch(registry)
+        await watch.sweep_unheard()
+        assert (await fleet.show(gone)).online
+        registry.broker_started_at = datetime.now(UTC) - GRACE
+        await watch.sweep_unheard()
+    assert not (await fleet.show(gone)).online
+    assert (await fleet.show(back)).online
+    await fleet.seen(gone, "device/offline")
