@@ -82,6 +82,9 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
         texts["mqtt_auth"] = package.mqtt_auth
     if package.ca_certificate is not None:
         texts["ca_cert"] = _pem(package.ca_certificate)
+    if package.recovery is not None:
+        recovery = package.recovery
+        texts |= {"rec_account": recovery.account, "rec_pass": recovery.password, "rec_key": recovery.server_key}
     if wifi is not None:
         texts |= {"wifi_ssid": wifi.ssid, "wifi_pass": wifi.password}
     numbers = [
@@ -89,6 +92,8 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
         Row("mqtt_port", "u16", package.mqtt_port),
         Row("mqtt_tls", "u8", int(package.mqtt_tls)),
     ]
+    if package.recovery is not None:
+        numbers.append(Row("rec_port", "u16", package.recovery.port))
     for key, text in texts.items():
         _check_text(key, text)
     for key, encoding, value in numbers:

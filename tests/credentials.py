@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import aiomqtt
@@ -113,16 +114,27 @@ def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
 
 async def broker_accounts(endpoints: Endpoints) -> list[str]:
     """Return the names of all accounts that the broker has, as it says itself."""
+    return list((await _ask_broker(endpoints, "listClients"))["clients"])
+
+
+async def account_label(endpoints: Endpoints, client_id: str) -> str | None:
+    """Return which secret the broker says that a device's account has; None: it does not say, or there is none."""
+    client: dict[str, str] = (await _ask_broker(endpoints, "getClient", username=client_id)).get("client", {})
+    return client.get("textname")
+
+
+async def _ask_broker(endpoints: Endpoints, command: str, **arguments: str) -> dict[str, Any]:
+    """Return the data of the broker's answer, without data if it refuses."""
     correlation = uuid4().hex
-    command = {"command": "listClients", "correlationData": correlation}
-    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(10):
+    body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
+    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(20):
         await client.subscribe(f"{CONTROL}/response", qos=1)
-        await client.publish(CONTROL, json.dumps({"commands": [command]}), qos=1)
+        await client.publish(CONTROL, json.dumps(body), qos=1)
         async for message in client.messages:
             assert isinstance(message.payload, bytes)
             for response in json.loads(message.payload)["responses"]:
                 if response.get("correlationData") == correlation:
-                    return list(response["data"]["clients"])
+                    return dict(response.get("data", {}))
     raise AssertionError
 
 

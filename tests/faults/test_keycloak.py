@@ -21,6 +21,7 @@ from tests.stack import Stack
 from tests.system import System
 from tests.waiting import PATIENCE_S, logged
 
+TIMES = 25
 SLOW_S = 5.0
 """Longer than the tool waits until it repeats its request."""
 
@@ -91,3 +92,16 @@ async def test_a_reissue_that_is_repeated_while_keycloak_is_slow_is_done_once_an
         stack, "SELECT answer::text FROM mdm.admin_requests WHERE request_id = $1", request.request_id
     )
     assert first.secret not in row[0]
+
+
+async def test_what_is_changed_of_a_client_at_once_is_not_lost(fleet: Fleet) -> None:
+    """Of two updates of one client at the same time Keycloak keeps only parts, now and then."""
+    package = await fleet.device()
+    for _ in range(TIMES):
+        renewed, _ = await asyncio.gather(
+            fleet.ask(admin.DEVICE_REISSUE, device=package.client_id),
+            fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False),
+        )
+        assert not await credentials.keycloak_accepts(renewed)
+        await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=True)
+        assert await credentials.keycloak_accepts(renewed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
 
+from services.rotator.handlers import SECRET_KEPT_S
 from shared import admin, crypto, messages, topics
 from shared.admin import Package
 from tests import credentials
@@ -19,6 +21,7 @@ from tests.raw import RawDevice
 from tests.recovering import Recovering
 from tests.stack import Stack
 from tests.system import System
+from tests.waiting import PATIENCE_S
 
 
 async def change_in_keycloak(stack: Stack, package: Package, secret: str) -> None:
@@ -137,3 +140,21 @@ async def test_the_servers_key_is_in_the_database_only_encrypted(
     vault = crypto.Vault([SecretStr(system.settings["MDM_MASTER_KEYS"])])
     pair = crypto.key_pair(row["public_key"], vault.decrypt(row["private_key"]))
     assert crypto.public_half(pair) == row["public_key"]
+
+
+async def test_a_secret_on_its_way_is_soon_forgotten_by_the_broker(fleet: Fleet) -> None:
+    """What waits for a device lies in the broker's saved memory, too."""
+    package = await fleet.device()
+    async with credentials.device_client(package, session_s=600) as client, asyncio.timeout(PATIENCE_S):
+        await client.subscribe(f"mdm/v1/d/{package.client_id}/down/rotation/#", qos=1)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            if topics.ROTATION_OFFER.match(str(message.topic)):
+                offer = topics.ROTATION_OFFER.decode(message.payload)
+                request = topics.ROTATION_REQUEST.encode(messages.RotationRequest(rotation_id=offer.rotation_id))
+                await client.publish(topics.ROTATION_REQUEST.of(client_id=package.client_id), request, qos=1)
+            elif topics.ROTATION_SECRET.match(str(message.topic)):
+                assert message.properties is not None
+                assert 0 < getattr(message.properties, "MessageExpiryInterval", 0) <= SECRET_KEPT_S
+                break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from device.options import Hooks
 from services.registry.broker_watch import GRACE, BrokerWatch
 from shared import admin, postgres
 from shared.outbox import Outbox
 from tests import credentials
 from tests.database import run
-from tests.faults.promise import kept
+from tests.faults.histories import put_back_rows, rows_of
+from tests.faults.promise import expire, kept
 from tests.faults.test_recovery import change_in_keycloak
 from tests.fleet import OPTIONS, Fleet
 from tests.integration.test_reconciler import behind_our_back, examined
 from tests.stack import Stack
 from tests.system import System
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 OLD_DEVICE = replace(OPTIONS, keyless=True)
 """Without a key: nothing of this may depend on recovery."""
@@ -129,3 +131,30 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
     assert not (await fleet.show(gone)).online
     assert (await fleet.show(back)).online
     await fleet.seen(gone, "device/offline")
+
+
+async def test_an_earlier_copy_of_the_database_puts_no_dead_secret_back(fleet: Fleet, stack: Stack) -> None:
+    """PostgreSQL loses the commit of a rotation's end, in a failover; the device has given up its old secret."""
+    package = await fleet.device()
+    async with fleet.powered(package, options=OLD_DEVICE, cut_at="publish.rotation.ack:before") as power:
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await power.failed()
+    await fleet.seen(package, "rotation/switched")
+    rows = await rows_of(stack, package)
+    promoted = asyncio.Event()
+
+    def note(event: str, _: Mapping[str, object]) -> None:
+        if event == "rotation.promoted":
+            promoted.set()
+
+    async with fleet.powered(package, options=OLD_DEVICE, hooks=Hooks(on_event=note)):
+        async with asyncio.timeout(PATIENCE_S):
+            await promoted.wait()
+    await fleet.until(package, lambda view: not view.online)
+    await put_back_rows(stack, package, rows)
+    await expire(stack, package)
+    await fleet.seen(package, "rotation/completed", acknowledged=False)
+    async with fleet.powered(package, options=OLD_DEVICE):
+        view = await kept(fleet, stack, package)
+    assert view.secret_generation == 2

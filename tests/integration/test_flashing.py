@@ -78,6 +78,8 @@ async def test_the_nvs_image_holds_the_package_that_counts_and_the_network(fleet
     renewed = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
     wifi = {"wifi_ssid": "home", "wifi_password": "correct horse"}
     facts = nvs_reader.read((await fleet.ask(admin.DEVICE_NVS, device=package.client_id, **wifi)).data)["mdm"]
+    recovery = package.recovery
+    assert recovery is not None
     assert facts == {
         "device_key": package.device_key,
         "client_id": package.client_id,
@@ -88,6 +90,10 @@ async def test_the_nvs_image_holds_the_package_that_counts_and_the_network(fleet
         "mqtt_port": package.mqtt_port,
         "mqtt_tls": int(package.mqtt_tls),
         **({"ca_cert": package.ca_certificate} if package.ca_certificate else {}),
+        "rec_account": recovery.account,
+        "rec_pass": recovery.password,
+        "rec_key": recovery.server_key,
+        "rec_port": recovery.port,
         "wifi_ssid": "home",
         "wifi_pass": "correct horse",
     }

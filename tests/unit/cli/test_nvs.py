@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from cli import devices, main
 from shared import admin, nvs
 from shared.errors import InvalidInputError
+from shared.messages import Recovery
 from tests import nvs_reader
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -60,6 +61,13 @@ def by_generator(text: str, *, size_bytes: int = SIZE) -> bytes:
         )
         generator.generate(names)
         return (Path(folder) / "out.bin").read_bytes()
+
+
+def test_an_image_holds_how_to_recover() -> None:
+    recovery = Recovery(port=8884, account="recover", password="recover", server_key="A" * 43)
+    facts = {"rec_port": 8884, "rec_account": "recover", "rec_pass": "recover", "rec_key": "A" * 43}
+    image = nvs.image(nvs.rows(package(recovery=recovery), None), size_bytes=SIZE)
+    assert nvs_reader.read(image) == {"mdm": BASE | facts}
 
 
 def test_an_image_holds_the_package_in_one_namespace() -> None:

@@ -1,0 +1,38 @@
+"""Random histories on the real three stores, for as long as the tests have time for them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.faults import keycloak_proxy
+from tests.faults.histories import SETTINGS, Runner
+from tests.fleet import Fleet
+from tests.matrix import reports
+from tests.system import System
+
+SECONDS = float(os.environ.get("HISTORIES_S", "180"))
+
+
+@pytest.fixture
+async def runner(system: System, fleet: Fleet) -> AsyncIterator[Runner]:
+    real = system.stack.endpoints.keycloak_url
+    seed = int(os.environ.get("HISTORIES_SEED") or secrets.randbelow(2**20))
+    async with keycloak_proxy.running(real) as proxy:
+        urls = {"MDM_KEYCLOAK_URL": proxy.url, "MDM_KEYCLOAK_PUBLIC_URL": real}
+        settings = urls | SETTINGS
+        async with (
+            system.altered("registry", fate=None, **settings),
+            system.altered("rotator", fate=None, **settings),
+        ):
+            yield Runner(fleet, system, proxy, seed)
+
+
+async def test_no_device_is_lost_in_random_histories(runner: Runner) -> None:
+    await runner.run(SECONDS)
+    reports.append(runner.report())
+    assert runner.outcomes, "no history has ended"
+    assert not runner.failures, "\n".join(runner.failures)
