@@ -146,7 +146,8 @@ class Claims:
                 return known
             model = await db.model(session, request.model)
             # Asked here, where an admin is told, and not only when a machine's device is made.
-            versions.document_of(model, request.tags, {}, layers=await db.layers(session))
+            layers = await db.layers(session)
+            await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
             now = datetime.now(UTC)
             claim = Claim(
                 id=f"claim-{domain.new_key(secrets.choice)}",

@@ -131,7 +131,7 @@ class Configs:
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return
             if is_reverted:
-                good = await versions.restore(session, self.registry.outbox, row, config)
+                good = await versions.restore(session, self.registry, row, config)
                 facts = {"reverted": report.version, "restored": good, "version": row[0].config_version}
                 session.add(
                     AuditEntry(
@@ -157,7 +157,7 @@ class Configs:
         client_id = names.client_id(model.code, device.key)
         before = (await db.config(caller.session, device)).overrides
         layers = await db.layers(caller.session)
-        document = versions.document_of(model, device.tags, overrides, layers=layers)
+        document = await versions.document_of(self.registry.checker, model, device.tags, overrides, layers=layers)
         changed = await versions.write(
             caller.session,
             self.registry.outbox,

@@ -29,17 +29,11 @@ class Devices:
         # Asked before anything is made: a layer that does not fit this model is no reason to undo an identity.
         model = await db.model(caller.session, request.model)
         layers = await db.layers(caller.session)
-        versions.document_of(model, request.tags, {}, layers=layers)
+        await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
         client_id = await self.registry.identities.create(caller, request)
         await db.lock_layers(caller.session)
         row = await db.device(caller.session, client_id, lock=True)
-        await versions.refresh(
-            caller.session,
-            self.registry.outbox,
-            row,
-            layers=await db.layers(caller.session),
-            author=caller.account,
-        )
+        await versions.refresh(caller.session, self.registry, [row], author=caller.account)
         view = self._view(row)
         caller.audit("device.add", client_id, after=view.model_dump(mode="json"))
         self.registry.outbox.tell(caller.session, "device/added", client_id)
@@ -73,8 +67,7 @@ class Devices:
                 caller.on(session).audit("device.update", client_id, before=before, after=wanted)
                 self.registry.outbox.tell(session, "device/updated", client_id, wanted)
             if before.get("tags") != wanted.get("tags"):
-                layers = await db.layers(session)
-                await versions.refresh(session, self.registry.outbox, row, layers=layers, author=caller.account)
+                await versions.refresh(session, self.registry, [row], author=caller.account)
             view = self._view(row)
         if request.enabled is not None:
             await postgres.lock_identity(caller.session, client_id)

@@ -16,7 +16,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import configuration, db, domain
+from services.registry import db, domain
 from shared import crypto, messages, names, retained, topics
 from shared.admin import DeviceAdd
 from shared.broker import Broker
@@ -168,7 +168,6 @@ class Identities:
 
 
 async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd, caller: Caller) -> Device:
-    configuration.check(model.config_defaults, model.config_schema, field="model defaults")
     device = Device(
         key=domain.new_key(secrets.choice),
         model_id=model.id,

@@ -34,7 +34,7 @@ class Layers:
         # Not merged when it is new: a null in it is to remove what stands below it.
         whole = request.replace or before is None
         layer.document = request.document if whole else domain.merge(layer.document, request.document)
-        configuration.check(layer.document, None, field="document")
+        configuration.refuse_unstorable(layer.document, field="document")
         if request.priority is not None:
             layer.priority = request.priority
         if not domain.same(before, _facts(layer)):
@@ -71,7 +71,7 @@ class Layers:
 
     async def _refresh(self, caller: Caller, tag: str) -> list[str]:
         rows = await db.lock_tagged(caller.session, tag)
-        return await versions.refresh_all(caller.session, self.registry.outbox, rows, author=caller.account)
+        return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
 
 
 def view_of(layer: ConfigLayer) -> admin.LayerView:

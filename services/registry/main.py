@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.registry import commands, handlers
+from services.registry import commands, configuration, handlers
 from services.registry.broker_watch import BrokerWatch
 from services.registry.configs import Configs
 from services.registry.credentials import Credentials
@@ -46,12 +46,13 @@ async def main(settings: RegistrySettings) -> None:
             api_token=settings.broker_api_token,
         ) as gate,
         health.told(database),
+        configuration.checker() as checker,
     ):
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
         vault = crypto.Vault(settings.master_keys)
         instance = Instance(database, identity_provider, gate, vault, settings)
-        registry = Registry(settings, database, identities, outbox, instance)
+        registry = Registry(settings, database, identities, outbox, instance, checker)
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())

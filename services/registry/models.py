@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.registry import claim_db, configuration, db, domain, versions
+from services.registry import claim_db, db, domain, versions
+from services.registry.configuration import Candidate
 from services.registry.service import Registry
 from shared import admin
 from shared.errors import ConflictError, NotFoundError
@@ -22,7 +23,7 @@ class Models:
 
     async def add(self, caller: Caller, request: admin.ModelAdd) -> admin.ModelView:
         """Add a model, or raise ConflictError if its code is taken."""
-        _check(request.config_schema, request.config_defaults)
+        await self._check(request.config_schema, request.config_defaults, new=True)
         try:
             await db.model(caller.session, request.code)
         except NotFoundError:
@@ -47,7 +48,7 @@ class Models:
         before = {name: getattr(model, name) for name in wanted}
         for name, value in wanted.items():
             setattr(model, name, value)
-        changed = await self._refresh(caller, model) if configures else []
+        changed = await self._refresh(caller, model, new=request.config_schema is not None) if configures else []
         if not domain.same(before, wanted):
             caller.audit("model.update", model.code, before=before, after=wanted)
             facts = {"code": model.code, "devices": len(changed)}
@@ -73,21 +74,21 @@ class Models:
         await caller.session.delete(model)
         return admin.Removed(removed=model.code)
 
-    async def _refresh(self, caller: Caller, model: DeviceModel) -> list[str]:
-        _check(model.config_schema, model.config_defaults)
+    async def _refresh(self, caller: Caller, model: DeviceModel, *, new: bool) -> list[str]:
+        await self._check(model.config_schema, model.config_defaults, new=new)
         rows = await db.lock_of_model(caller.session, model)
-        return await versions.refresh_all(caller.session, self.registry.outbox, rows, author=caller.account)
+        return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
+
+    async def _check(self, schema: dict[str, Any] | None, defaults: dict[str, Any], *, new: bool) -> None:
+        """Refuse what does not fit; a schema that is not new may be of a time with other rules for schemas."""
+        if schema is not None and new:
+            await self.registry.checker.check_schema(schema)
+        await self.registry.checker.check([Candidate(defaults, schema, "config_defaults")])
 
     async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
         """Return all models."""
         rows = await db.models(caller.session)
         return admin.Models(models=[view_of(model, devices=count) for model, count in rows])
-
-
-def _check(schema: dict[str, Any] | None, defaults: dict[str, Any]) -> None:
-    if schema is not None:
-        configuration.check_schema(schema)
-    configuration.check(defaults, schema, field="config_defaults")
 
 
 def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.registry import db, domain
+from services.registry.configuration import Checker
 from services.registry.identity import Identities
 from services.registry.instance import Instance
 from shared.outbox import Outbox
@@ -26,6 +27,7 @@ class Registry:
     identities: Identities
     outbox: Outbox
     instance: Instance
+    checker: Checker
     broker_started_at: datetime | None = None
     compare: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import configuration, db, domain
+from services.registry import db, domain
 from services.registry.batch_db import Desired
+from services.registry.configuration import Candidate, Checker
+from services.registry.service import Registry
 from shared import messages, names, topics
 from shared.errors import InvalidInputError
 from shared.outbox import Outbox
@@ -17,7 +19,8 @@ from shared.schema import ConfigLayer, Device, DeviceConfig, DeviceModel, Presen
 Row = tuple[Device, DeviceModel, Presence]
 
 
-def document_of(
+async def document_of(
+    checker: Checker,
     model: DeviceModel,
     tags: Iterable[str],
     overrides: dict[str, Any],
@@ -26,12 +29,17 @@ def document_of(
     field: str = "configuration",
 ) -> dict[str, Any]:
     """Return the merged document; raise InvalidInputError naming `field` and the path if it breaks the schema."""
-    tags = set(tags)
-    document = domain.layered(
-        model.config_defaults, (layer.document for layer in layers if layer.tag in tags), overrides
-    )
-    configuration.check(document, model.config_schema, field=field)
+    document = _merged(model, tags, overrides, layers)
+    await checker.check([Candidate(document, model.config_schema, field)])
     return document
+
+
+def _merged(
+    model: DeviceModel, tags: Iterable[str], overrides: dict[str, Any], layers: Iterable[ConfigLayer]
+) -> dict[str, Any]:
+    tags = set(tags)
+    documents = (layer.document for layer in layers if layer.tag in tags)
+    return domain.layered(model.config_defaults, documents, overrides)
 
 
 async def write(
@@ -69,38 +77,38 @@ async def write(
     return True
 
 
-async def refresh(
-    session: AsyncSession, outbox: Outbox, row: Row, *, layers: Iterable[ConfigLayer], author: str
-) -> str | None:
-    """Merge a locked device's document anew; return its client id if that made a new version."""
-    device, model, _ = row
-    client_id = names.client_id(model.code, device.key)
-    old = await db.config(session, device)
-    document = document_of(model, device.tags, old.overrides, layers=layers, field=f"{client_id}: configuration")
-    made = await write(
-        session,
-        outbox,
-        device,
-        client_id,
-        overrides=old.overrides,
-        document=document,
-        author=author,
-        trial_seconds=open_trial(old),
-    )
-    return client_id if made else None
-
-
-async def refresh_all(session: AsyncSession, outbox: Outbox, rows: Iterable[Row], *, author: str) -> list[str]:
+async def refresh(session: AsyncSession, registry: Registry, rows: Iterable[Row], *, author: str) -> list[str]:
     """Merge locked devices' documents anew; return the client ids of those that got a new version.
 
-    Raise InvalidInputError naming the first device whose document would break its schema.
+    Raise InvalidInputError naming the first device whose document would break its schema: then none gets one.
     """
     layers = await db.layers(session)
-    made = [await refresh(session, outbox, row, layers=layers, author=author) for row in rows]
-    return [client_id for client_id in made if client_id is not None]
+    merged: list[tuple[Device, str, DeviceConfig, Candidate]] = []
+    for device, model, _ in rows:
+        client_id = names.client_id(model.code, device.key)
+        old = await db.config(session, device)
+        document = _merged(model, device.tags, old.overrides, layers)
+        candidate = Candidate(document, model.config_schema, f"{client_id}: configuration")
+        merged.append((device, client_id, old, candidate))
+    await registry.checker.check(candidate for *_, candidate in merged)
+    changed = []
+    for device, client_id, old, candidate in merged:
+        made = await write(
+            session,
+            registry.outbox,
+            device,
+            client_id,
+            overrides=old.overrides,
+            document=candidate.document,
+            author=author,
+            trial_seconds=open_trial(old),
+        )
+        if made:
+            changed.append(client_id)
+    return changed
 
 
-async def restore(session: AsyncSession, outbox: Outbox, row: Row, bad: DeviceConfig) -> int | None:
+async def restore(session: AsyncSession, registry: Registry, row: Row, bad: DeviceConfig) -> int | None:
     """Make a locked device's last good configuration the desired one again; return which version that was.
 
     It is not refused by a schema that is newer than it: it is what the device runs now.
@@ -110,10 +118,14 @@ async def restore(session: AsyncSession, outbox: Outbox, row: Row, bad: DeviceCo
     good = await db.last_good_config(session, bad)
     overrides = good.overrides if good is not None else {}
     try:
-        document = document_of(model, device.tags, overrides, layers=await db.layers(session))
+        document = await document_of(
+            registry.checker, model, device.tags, overrides, layers=await db.layers(session)
+        )
     except InvalidInputError:
         document = good.document if good is not None else model.config_defaults
-    await write(session, outbox, device, client_id, overrides=overrides, document=document, author=client_id)
+    await write(
+        session, registry.outbox, device, client_id, overrides=overrides, document=document, author=client_id
+    )
     return good.version if good is not None else None
 
 

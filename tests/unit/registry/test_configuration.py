@@ -1,179 +1,189 @@
+"""The worker process that checks configurations."""
+
 from __future__ import annotations
 
-import socket
-import threading
-from typing import TYPE_CHECKING, Any
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
 from services.registry import configuration
-from shared.errors import InvalidInputError
+from services.registry.configuration import Candidate, Checker
+from shared.errors import InvalidInputError, UnavailableError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "interval_s": {"type": "integer", "minimum": 1},
-        "wifi": {
-            "type": "object",
-            "required": ["ssid"],
-            "properties": {"ssid": {"type": "string"}, "channels": {"items": {"enum": [1, 6, 11]}}},
-            "additionalProperties": False,
-        },
-    },
-}
+CPU_S = 0.5
+SCHEMA = {"properties": {"a": {"maximum": 9}}}
+FITS = Candidate({"a": 1}, SCHEMA, "configuration")
+ENDLESS = Candidate(
+    {"a": f"{'a' * 40}!"}, {"properties": {"a": {"pattern": r"^(?!x)(a+)+$"}}}, "lamp: configuration"
+)
 
 
 @pytest.fixture
-def other_host() -> Iterator[tuple[str, list[bool]]]:
-    """A host that notes each connection made to it."""
-    visits: list[bool] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def accept() -> None:
-            connection, _ = server.accept()
-            with connection:
-                visits.append(bool(connection.recv(4)))
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        port = server.getsockname()[1]
-        yield f"http://127.0.0.1:{port}/schema", visits
-        with socket.create_connection(("127.0.0.1", port)):
-            pass
-        thread.join(timeout=5)
+async def checker() -> AsyncIterator[Checker]:
+    async with configuration.checker(cpu_s=CPU_S) as made:
+        yield made
 
 
-def refusal(document: dict[str, Any], schema: dict[str, Any]) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        configuration.check(document, schema, field="configuration")
-    return caught.value.message
+def doubling(keyword: str, last: dict[str, Any]) -> dict[str, Any]:
+    steps = {f"s{step}": {keyword: [{"$ref": f"#/$defs/s{step + 1}"}] * 2} for step in range(26)}
+    return {"$ref": "#/$defs/s0", "$defs": {**steps, "s26": last}}
 
 
-def schema_refusal(schema: dict[str, Any]) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        configuration.check_schema(schema)
-    return caught.value.message
+async def test_without_a_schema_every_document_is_taken_and_no_process_is_needed(checker: Checker) -> None:
+    await checker.check([Candidate({"anything": [None]}, None, "configuration")])
+    assert checker._worker is None
+
+
+@pytest.mark.parametrize("schema", [None, SCHEMA])
+async def test_what_no_device_could_take_is_refused(checker: Checker, schema: dict[str, Any] | None) -> None:
+    with pytest.raises(InvalidInputError, match=r"^lamp: must be at most 32768 bytes"):
+        await checker.check([Candidate({"x": "y" * 40_000}, schema, "lamp")])
+
+
+async def test_the_first_of_many_documents_that_does_not_fit_is_named(checker: Checker) -> None:
+    levels = [*range(10), 11, *range(10), 10]
+    other = {"properties": {"a": {"maximum": 99}}}
+    for number in (1, configuration._JOB, 2 * configuration._JOB):
+        documents = [Candidate({"a": 50, "n": n}, other, "other") for n in range(number)]
+        documents += [Candidate({"a": level}, SCHEMA, f"lamp {n}") for n, level in enumerate(levels)]
+        with pytest.raises(InvalidInputError, match=r"^lamp 10\.a: 11 is greater than the maximum of 9$"):
+            await checker.check(documents)
+    await checker.check([FITS])
+
+
+async def test_many_documents_go_in_few_jobs_and_equal_ones_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[int] = []
+    run = Checker._run
+
+    async def counting(self: Checker, job: Sequence[configuration._Task]) -> None:
+        jobs.append(len(job))
+        await run(self, job)
+
+    monkeypatch.setattr(Checker, "_run", counting)
+    async with configuration.checker() as checker:
+        await checker.check(Candidate({"a": 1, "n": n % 150}, SCHEMA, f"lamp {n}") for n in range(10_000))
+    assert jobs == [100, 50]
 
 
 @pytest.mark.parametrize(
-    "document", [{}, {"other": 1}, {"interval_s": 1, "wifi": {"ssid": "home", "channels": [1, 11]}}]
-)
-def test_a_document_that_fits_is_taken(document: dict[str, Any]) -> None:
-    configuration.check_schema(SCHEMA)
-    configuration.check(document, SCHEMA, field="configuration")
-
-
-def test_without_a_schema_every_document_is_taken() -> None:
-    configuration.check({"anything": [None]}, None, field="configuration")
-
-
-@pytest.mark.parametrize(
-    ("document", "reason"),
+    "candidate",
     [
-        ({"interval_s": 0}, "configuration.interval_s: 0 is less than the minimum of 1"),
-        ({"interval_s": "1"}, "configuration.interval_s: '1' is not of type 'integer'"),
-        ({"wifi": {}}, "configuration.wifi: 'ssid' is a required property"),
-        ({"wifi": {"ssid": "home", "channels": [1, 2]}}, "configuration.wifi.channels[1]: 2 is not one of"),
-        ({"wifi": {"ssid": "home", "pass": ""}}, "configuration.wifi: Additional properties are not allowed"),
+        ENDLESS,
+        Candidate({}, doubling("allOf", {"type": "object"}), "lamp: configuration"),
+        Candidate({"a": [*range(5000), "b"]}, {"properties": {"a": {"uniqueItems": True}}}, "lamp: configuration"),
     ],
+    ids=["a pattern of before RE2", "references that double", "many unique items"],
 )
-def test_what_does_not_fit_is_named_by_path_and_rule(document: dict[str, Any], reason: str) -> None:
-    assert refusal(document, SCHEMA).startswith(reason)
-
-
-def test_what_does_not_fit_as_a_whole_is_named_by_the_field() -> None:
-    assert refusal({}, {"required": ["a"]}) == "configuration: 'a' is a required property"
-
-
-@pytest.mark.parametrize(
-    ("schema", "reason"),
-    [
-        ({"type": "text"}, "config_schema.type: 'text' is not valid"),
-        (
-            {"properties": {"a": {"minimum": "1"}}},
-            "config_schema.properties.a.minimum: '1' is not of type 'number'",
-        ),
-        ({"properties": []}, "config_schema.properties: [] is not of type 'object'"),
-        ({"allOf": [{}, {"required": "a"}]}, "config_schema.allOf[1].required: 'a' is not of type 'array'"),
-        ({"pattern": "("}, "config_schema.pattern: '(' is not a 'regex'"),
-        ({"multipleOf": 0}, "config_schema.multipleOf: 0 is less than or equal to the minimum of 0"),
-    ],
-)
-def test_what_is_wrong_with_a_schema_is_named_by_path_and_rule(schema: dict[str, Any], reason: str) -> None:
-    assert schema_refusal(schema).startswith(reason)
-
-
-def test_a_schema_nested_too_deeply_is_refused() -> None:
-    schema: dict[str, Any] = {}
-    for _ in range(1000):
-        schema = {"not": schema}
-
-    assert schema_refusal(schema) == "config_schema: is nested too deeply"
-
-
-@pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef"])
-def test_a_reference_to_another_host_is_refused_and_never_fetched(
-    keyword: str, other_host: tuple[str, list[bool]]
+async def test_what_takes_too_long_is_refused_and_others_are_checked_afterwards(
+    checker: Checker, candidate: Candidate
 ) -> None:
-    url, visits = other_host
+    ticks = 0
 
-    assert refusal({"a": 1}, {"properties": {"a": {keyword: url}}}).startswith("config_schema: can not resolve")
-    assert visits == []
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    refused = asyncio.create_task(checker.check([FITS, candidate, FITS]))
+    await asyncio.sleep(0)
+    await checker.check([FITS])
+    with pytest.raises(
+        InvalidInputError,
+        match=r"^config_schema: lamp: configuration must be checked within 0\.5 s of processor time",
+    ):
+        await refused
+    ticking.cancel()
+    assert ticks > 1000
+    await checker.check([FITS])
 
 
-def test_a_reference_relative_to_an_id_on_another_host_is_refused_and_never_fetched(
-    other_host: tuple[str, list[bool]],
+async def test_what_took_too_long_once_is_refused_at_once_when_it_is_asked_again(checker: Checker) -> None:
+    with pytest.raises(InvalidInputError, match=r"^config_schema: lamp: configuration must be checked within"):
+        await checker.check([ENDLESS])
+    await checker.check([FITS])
+    worker = checker._worker
+    with pytest.raises(InvalidInputError, match=r"^config_schema: lamp: configuration must be checked within"):
+        await checker.check([ENDLESS])
+    assert checker._worker is worker
+
+
+async def test_a_schema_that_takes_too_long_is_refused_and_others_are_checked_afterwards(checker: Checker) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^config_schema: the schema itself must be checked within 0\.5 s"
+    ):
+        await checker.check_schema({"type": [*range(5000), "b"]})
+    await checker.check_schema(SCHEMA)
+
+
+async def test_what_takes_too_much_memory_is_refused_and_others_are_checked_afterwards() -> None:
+    async with configuration.checker(cpu_s=60) as checker:
+        with pytest.raises(InvalidInputError, match=r"lamp must be checked within 256 MiB of memory"):
+            await checker.check([Candidate({"a": "b" * 20_000}, doubling("anyOf", {"type": "array"}), "lamp")])
+        await checker.check([FITS])
+
+
+async def test_a_long_fault_is_cut() -> None:
+    async with configuration.checker() as checker:
+        with pytest.raises(InvalidInputError) as caught:
+            await checker.check([Candidate({"a": "b" * 30_000}, {"properties": {"a": {"enum": ["c"]}}}, "lamp")])
+    assert len(caught.value.message) < 2000
+    assert caught.value.message.startswith("lamp.a: 'bbb")
+
+
+async def test_a_worker_that_was_killed_is_replaced(checker: Checker) -> None:
+    await checker.check([FITS])
+    assert checker._worker is not None
+    os.kill(checker._worker.pid, signal.SIGKILL)
+    await checker._worker.wait()
+    await checker.check([FITS])
+
+
+async def test_a_worker_that_is_killed_at_work_is_no_fault_of_the_document(checker: Checker) -> None:
+    await checker.check([FITS])
+    assert checker._worker is not None
+    os.kill(checker._worker.pid, signal.SIGSTOP)
+    waiting = asyncio.create_task(checker.check([Candidate({"a": 2}, SCHEMA, "lamp")]))
+    await asyncio.sleep(0)
+    os.kill(checker._worker.pid, signal.SIGKILL)
+    with pytest.raises(UnavailableError, match="the process that checks lamp has died; try again"):
+        await waiting
+    await checker.check([FITS])
+
+
+async def test_a_worker_that_is_frozen_is_replaced(checker: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    await checker.check([FITS])
+    assert checker._worker is not None
+    os.kill(checker._worker.pid, signal.SIGSTOP)
+    monkeypatch.setattr(configuration, "_ALL_S", 0.2)
+    with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; try again"):
+        await checker.check([Candidate({"a": 2}, SCHEMA, "lamp")])
+    monkeypatch.undo()
+    await checker.check([FITS])
+
+
+async def test_the_worker_ends_with_the_registry_also_in_the_middle_of_work(checker: Checker) -> None:
+    await checker.check([FITS])
+    worker = checker._worker
+    assert worker is not None
+    working = asyncio.create_task(checker.check([ENDLESS]))
+    await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert worker.returncode == -signal.SIGKILL
+
+
+async def test_passwords_are_not_in_the_workers_environment(
+    checker: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, visits = other_host
-
-    assert refusal({}, {"$id": url, "$ref": "other"}).startswith("config_schema: can not resolve")
-    assert visits == []
-
-
-@pytest.mark.parametrize("reference", ["#/nowhere", "#nowhere", "file:///etc/passwd", "other.json"])
-def test_a_reference_to_nowhere_is_refused(reference: str) -> None:
-    assert refusal({}, {"$ref": reference}).startswith("config_schema: can not resolve")
-
-
-def test_a_reference_inside_the_schema_is_followed() -> None:
-    schema = {"properties": {"a": {"$ref": "#/$defs/port"}}, "$defs": {"port": {"maximum": 65535}}}
-
-    configuration.check({"a": 1}, schema, field="configuration")
-    assert refusal({"a": 65536}, schema) == "configuration.a: 65536 is greater than the maximum of 65535"
-
-
-def test_a_schema_that_refers_to_itself_without_end_is_refused() -> None:
-    assert refusal({}, {"$ref": "#"}) == "config_schema: refers to itself without end"
-
-
-def test_a_recursive_schema_is_followed_as_deep_as_a_document_can_be() -> None:
-    schema = {"additionalProperties": {"$ref": "#"}, "type": "object"}
-    document: dict[str, Any] = {}
-    for _ in range(63):
-        document = {"a": document}
-
-    configuration.check(document, schema, field="configuration")
-    assert refusal({"a": {"a": 1}}, schema) == "configuration.a.a: 1 is not of type 'object'"
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"$ref": "#/type", "type": "object"},
-        {"$ref": "#/type/x", "type": "object"},
-        {"$ref": "#/x", "x": {"patternProperties": {"(": {}}}},
-    ],
-)
-def test_a_reference_to_what_is_no_schema_is_refused(schema: dict[str, Any]) -> None:
-    configuration.check_schema(schema)
-
-    assert refusal({"a": 1}, schema) == "config_schema: a $ref points at something that is no schema"
-
-
-def test_a_number_too_large_to_check_is_refused() -> None:
-    schema = {"properties": {"a": {"multipleOf": 0.5}}}
-
-    assert refusal({"a": 10**400}, schema) == "configuration: has a number that is too large to check"
+    monkeypatch.setenv("MDM_MQTT_PASSWORD", "secret")
+    await checker.check([FITS])
+    assert checker._worker is not None
+    with open(f"/proc/{checker._worker.pid}/environ", "rb") as environment:  # noqa: ASYNC230, PTH123
+        assert b"MDM_MQTT_PASSWORD" not in environment.read()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry import domain, versions
+from services.registry import configuration, domain, versions
 from shared.errors import InvalidInputError
 from shared.schema import ConfigLayer, DeviceModel
 
@@ -86,10 +86,11 @@ def test_without_layers_the_overrides_are_merged_into_the_defaults(
     assert domain.layered(defaults, [], overrides) == domain.merge(defaults, overrides)
 
 
-def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_named_with_its_path() -> None:
+async def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_named_with_its_path() -> None:
     model = DeviceModel(config_defaults={"level": 1}, config_schema={"properties": {"level": {"maximum": 5}}})
     layers = [ConfigLayer(tag="attic", document={"level": 9}), ConfigLayer(tag="cellar", document={"level": 4})]
 
-    assert versions.document_of(model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
-    with pytest.raises(InvalidInputError, match=r"^lamp: configuration\.level: 9 is greater"):
-        versions.document_of(model, ["attic"], {}, layers=layers, field="lamp: configuration")
+    async with configuration.checker() as checker:
+        assert await versions.document_of(checker, model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
+        with pytest.raises(InvalidInputError, match=r"^lamp: configuration\.level: 9 is greater"):
+            await versions.document_of(checker, model, ["attic"], {}, layers=layers, field="lamp: configuration")
