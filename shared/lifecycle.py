@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import platform
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,9 @@ from typing import Final, TypeVar
 from shared import log, metrics
 from shared.environment import load
 from shared.errors import FleetError
-from shared.settings import Settings
+from shared.settings import ProcessSettings
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=ProcessSettings)
 
 _LARGE_BYTES: Final = 16 * 1024
 """A piece of an image, or more."""
@@ -30,6 +31,7 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     A wrong setting ends the process with its name, also one that shows only in use, as a port that is taken.
     """
     _return_large_blocks()
+    _raise_file_limit()
     try:
         settings = load(kind)
         log.configure(settings, service=service)
@@ -64,3 +66,13 @@ def _return_large_blocks() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
+def _raise_file_limit() -> None:
+    """Allow this process as many files, and so connections, as it may give itself.
+
+    The usual soft limit of 1024 is for programs that use select(2), of which there are none here.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:  # macOS takes a number only
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

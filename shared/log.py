@@ -7,10 +7,10 @@ import sys
 
 import structlog
 
-from shared.settings import Settings
+from shared.settings import ProcessSettings
 
 
-def configure(settings: Settings, *, service: str) -> None:
+def configure(settings: ProcessSettings, *, service: str) -> None:
     """Send all logs, those of libraries included, to standard error in one format."""
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()

@@ -97,14 +97,21 @@ class KeycloakSettings(PlaceSettings):
     keycloak_client_secret: SecretStr = Field(description="its secret")
 
 
-class Settings(PlaceSettings):
-    """What every service needs to know of its neighbours."""
+class ProcessSettings(BaseSettings):
+    """What every process needs that runs for good."""
+
+    model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
 
     log_format: Literal["json", "console"] = Field("json", description="JSON, or lines for people")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least to log")
     metrics_port: OptionalPort = Field(
         0, description="port of the Prometheus metrics, on all interfaces; 0 serves none"
     )
+
+
+class Settings(ProcessSettings, PlaceSettings):
+    """What every service needs to know of its neighbours."""
+
     health_file: Path | None = Field(
         None, description="touched while broker and database answer, for `python -m shared.health`"
     )
@@ -289,6 +296,13 @@ class FirmwareSettings(KeySettings):
     )
     http_max_parallel: int = Field(
         256, ge=1, le=100_000, description="requests at a time; others are answered with 503"
+    )
+    http_max_per_address: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="connections of one address (IPv6: of one /64); others are [reset](operations.md#floods); for "
+        "where many share an address, as behind a proxy",
     )
     http_stall_s: float = Field(60, gt=0, le=3600, description="who takes nothing for so long is cut off")
     web_dir: Path | None = Field(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,11 +67,17 @@ class System:
         }
 
     def start(
-        self, service: str, *, name: str | None = None, fate: Fate | None = None, **settings: str
+        self,
+        service: str,
+        *,
+        name: str | None = None,
+        fate: Fate | None = None,
+        max_files: str | None = None,
+        **settings: str,
     ) -> Process:
         """Start a service, or one more of it under another name; return when it takes messages.
 
-        With a `fate` it is mortal, as tests.mortal says.
+        With a `fate` it is mortal, as tests.mortal says; `max_files` is its limit of open files, hard and soft.
         """
         name = name or service
         port = self.metrics_ports.setdefault(name, free_port())
@@ -84,7 +91,13 @@ class System:
             name,
             log_file,
             is_ready,
-            [sys.executable, "-m", *(["tests.mortal"] if fate else []), f"services.{service}.main"],
+            [
+                *limited(max_files),
+                sys.executable,
+                "-m",
+                *(["tests.mortal"] if fate else []),
+                f"services.{service}.main",
+            ],
             leash=self.leash,
             environment={
                 **self.environment(service),
@@ -99,15 +112,20 @@ class System:
         self.services[name] = process
         return process
 
-    async def restart(self, service: str, *, fate: Fate | None = None, **settings: str) -> None:
+    async def restart(
+        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+    ) -> None:
         """Stop a service cleanly and start it with other settings, or the usual ones."""
         await asyncio.to_thread(self.stop, service)
-        await asyncio.to_thread(lambda: self.start(service, name=None, fate=fate, **settings))
+        start = partial(self.start, service, name=None, fate=fate, max_files=max_files, **settings)
+        await asyncio.to_thread(start)
 
     @asynccontextmanager
-    async def altered(self, service: str, *, fate: Fate | None = None, **settings: str) -> AsyncIterator[None]:
+    async def altered(
+        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+    ) -> AsyncIterator[None]:
         """Run a service with other settings until the block ends."""
-        await self.restart(service, fate=fate, **settings)
+        await self.restart(service, fate=fate, max_files=max_files, **settings)
         try:
             yield
         finally:
@@ -154,6 +172,11 @@ class System:
         """Stop all services cleanly."""
         for name in list(self.services):
             self.stop(name)
+
+
+def limited(max_files: str | None) -> list[str]:
+    """Return what stands before a command that shall have so many files at most."""
+    return [] if max_files is None else ["sh", "-c", 'ulimit -n "$0" && exec "$@"', max_files]
 
 
 @contextmanager

@@ -1,41 +1,31 @@
-"""Images over HTTP(S), the second road: `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}.
-
-The web page is served there too, if the settings say where it is.
-"""
+"""Images over HTTP(S), the second road: `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import socket
-import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.firmware import conditions, page
-from services.firmware.certificate import Certificate
+from services.firmware import conditions
 from services.firmware.downloads import Downloads
-from services.firmware.service import Firmware, ImageNotForDeviceError, ImageUnknownError
+from services.firmware.service import ImageNotForDeviceError, ImageUnknownError
 from shared import metrics
-from shared.errors import InvalidInputError, UnavailableError
+from shared.errors import UnavailableError
 from shared.schema import FirmwareImage
 from shared.settings import FirmwareSettings
-from shared.tokens import TokenRefusedError, Tokens, tokens_of
+from shared.tokens import TokenRefusedError, Tokens
 
 log = structlog.get_logger()
 PIECE_BYTES: Final = 64 * 1024
 RETRY_AFTER_S: Final = 5
-_GRACE_S: Final = 2
 _LATEST: Final = "latest"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
@@ -175,76 +165,3 @@ def _line(scope: Scope) -> dict[str, Any]:
         "range": wanted and wanted[:100].decode("latin-1"),
         "peer": client and client[0],
     }
-
-
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to shared.lifecycle."""
-        yield
-
-
-class Server:
-    """Listens from its making on, and serves while `run` runs.
-
-    A port or certificate that can not be used raises InvalidInputError.
-    """
-
-    def __init__(self, settings: FirmwareSettings, firmware: Firmware) -> None:
-        if settings.keycloak_url is None:
-            raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
-        tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
-        images = Images(Downloads(firmware), tokens)
-        routes = [Route("/firmware/{name}", images.answer, methods=["GET"])]
-        if settings.web_dir is not None:
-            routes += page.read(settings.web_dir, settings.web_broker_url).routes()
-        router = Router(routes, redirect_slashes=False)
-        config = uvicorn.Config(
-            Gate(router, settings),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # Gate tells what there is to tell
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_GRACE_S,
-            ssl_certfile=settings.http_certificate_file,
-            ssl_keyfile=settings.http_key_file,
-        )
-        try:
-            config.load()
-        except (OSError, ssl.SSLError) as error:
-            names = "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE"
-            raise InvalidInputError(f"{names}: can not be used: {error}") from error
-        self._certificate = Certificate(config)
-        self._server = _Uvicorn(config)
-        self._socket = _listening(settings)
-        log.info("http.listens", host=settings.http_host, port=settings.http_port, tls=config.is_ssl)
-
-    async def run(self) -> None:
-        """Serve until cancelled; then let what is under way have a moment, and cut the rest off."""
-        serving = asyncio.create_task(self._server.serve([self._socket]), name="uvicorn")
-        renewing = asyncio.create_task(self._certificate.keep(), name="certificate")
-        try:
-            await asyncio.shield(serving)
-        finally:
-            renewing.cancel()
-            self._server.should_exit = True
-            await serving
-
-
-def _listening(settings: FirmwareSettings) -> socket.socket:
-    host, port = settings.http_host, settings.http_port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        listening = socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise InvalidInputError(
-            f"MDM_HTTP_HOST, MDM_HTTP_PORT: can not listen on {host}:{port}: {error}"
-        ) from error
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # What a client that was cut off has not taken would else keep its connection; accepted sockets inherit it.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.http_stall_s * 1000))
-    return listening

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from services.firmware import diagnostics, handlers, http
+from services.firmware import diagnostics, handlers, http_server
 from services.firmware.chunks import Chunks
 from services.firmware.conductor import Conductor
 from services.firmware.coredumps import CoreDumps
@@ -40,7 +40,7 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with postgres.connected(settings.database_url) as database, health.told(database):
         firmware = Firmware(settings, database, store, outbox)
-        server = http.Server(settings, firmware) if settings.http_port else None
+        server = http_server.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
         dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
         desk, reports = Desk(database, connection), Reports(database, outbox)

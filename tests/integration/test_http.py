@@ -286,9 +286,9 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({}, "MDM_HTTP_HOST, MDM_HTTP_PORT: can not listen on"),
-        ({"MDM_HTTP_KEY_FILE": "/etc/hostname"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: can not be used"),
-        ({"MDM_HTTP_KEY_FILE": "/nowhere"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: can not be used"),
+        ({}, "MDM_HTTP_HOST, MDM_HTTP_PORT: cannot listen on"),
+        ({"MDM_HTTP_KEY_FILE": "/etc/hostname"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: cannot be used"),
+        ({"MDM_HTTP_KEY_FILE": "/nowhere"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: cannot be used"),
     ],
     ids=["port taken", "no key", "no file"],
 )

@@ -1,4 +1,4 @@
-"""A service gives memory back: measured in a process of its own, whose heap nothing else has used."""
+"""What a service does to its process before all else: seen in a process of its own."""
 
 from __future__ import annotations
 
@@ -39,3 +39,18 @@ def kept_bytes(kind: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has another heap")
 def test_large_blocks_are_given_back_though_small_ones_between_them_stay() -> None:
     assert kept_bytes("service") < kept_bytes("any process") / 2
+
+
+def test_a_service_may_open_as_many_files_as_its_process_may_allow_itself() -> None:
+    script = """
+import resource
+from shared import lifecycle
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, most))
+try:
+    lifecycle.run("test", None, None)
+except AttributeError:
+    pass  # there are no settings to load
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
