@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from shared.repeats import REPEATED, Repeats
 from shared.settings import ProcessSettings
 
 
@@ -30,10 +31,11 @@ def configure(settings: ProcessSettings, *, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=before,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder([REPEATED]), *before],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    handler.addFilter(Repeats())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
     # httpx tells every request at INFO: the services say it in their own words.
     for library in ("httpx", "httpcore", "alembic"):
