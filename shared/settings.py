@@ -352,6 +352,22 @@ class FirmwareSettings(KeySettings):
         return self
 
 
+class ClaimProxySettings(ProcessSettings):
+    """Settings of the [proxy](operations.md#the-proxy-for-claims) before the broker's listener for claims."""
+
+    mqtt_host: Host = Field("127.0.0.1", description="the broker")
+    claim_proxy_host: Host = Field("127.0.0.1", description="the address on which machines reach the proxy")
+    claim_proxy_port: Port = Field(8884, description="its port")
+    claim_proxy_broker_port: Port = Field(8884, description="the port of the broker's own listener for claims")
+    claim_proxy_max_per_address: int = Field(
+        100,
+        ge=1,
+        le=100_000,
+        description="machines of one address (IPv6: of one /64) that are connected; others are "
+        "[reset](operations.md#floods)",
+    )
+
+
 class BackupSettings(KeycloakSettings):
     """What backup and restore need, which run where the services run."""
 
@@ -395,6 +411,7 @@ READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "registry": RegistrySettings,
     "rotator": RotatorSettings,
     "firmware": FirmwareSettings,
+    "claim proxy": ClaimProxySettings,
     "backup": BackupSettings,
     "migrate": DatabaseSettings,
     "mdm": ToolSettings,

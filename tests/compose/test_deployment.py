@@ -109,7 +109,7 @@ def test_only_ports_with_tls_are_published(deployment: Deployment) -> None:
     }
     assert published == {
         ("broker", "8883/tcp"),
-        ("broker", "8884/tcp"),
+        ("claim-proxy", "8884/tcp"),
         ("broker", "8885/tcp"),
         ("keycloak", "8443/tcp"),
         ("firmware", "8444/tcp"),

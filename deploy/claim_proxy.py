@@ -1,0 +1,135 @@
+"""The proxy before the broker's listener for claims: `python -m deploy.claim_proxy`.
+
+Everybody may reach that listener, and Mosquitto (src/net.c, 2.0) limits its connections in all, but not those of
+one address: whoever opens that many keeps all new machines out. The proxy passes bytes on, TLS too, within limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from shared import lifecycle, listener
+from shared.errors import InvalidInputError
+from shared.settings import ClaimProxySettings
+
+log = structlog.get_logger()
+MAX_CONNECTIONS: Final = 1000
+"""As many as the broker's listener has, see `max_connections` in deploy/mosquitto/mosquitto.conf."""
+CONNECT_S: Final = 10.0
+HANDSHAKE_S: Final = 10.0
+"""Until a machine first speaks, and again until it has answered the broker's part of the handshake."""
+_FLIGHTS: Final = 2
+IDLE_S: Final = 180.0
+"""A client pings when it has been silent for its keepalive: 30 s of the reference device, 120 s of ESP-IDF."""
+LIFETIME_S: Final = 600.0
+"""A machine has its identity within seconds, or waits for an admin's approval and connects again."""
+_PIECE_BYTES: Final = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Gives each machine's connection one of its own to the broker, and passes bytes on between the two."""
+
+    settings: ClaimProxySettings
+
+    async def serve(self, machine: socket.socket) -> None:
+        """Return when both are closed. A machine that never speaks does not reach the broker."""
+        with machine:
+            try:
+                async with asyncio.timeout(LIFETIME_S):
+                    first = await _received(machine, HANDSHAKE_S)
+                    if first:
+                        with await self._broker() as broker:
+                            await _join(machine, broker, first)
+            except (OSError, TimeoutError):
+                return
+
+    async def _broker(self) -> socket.socket:
+        """Return a connection to the broker; raise OSError, or TimeoutError after CONNECT_S."""
+        place = (self.settings.mqtt_host, self.settings.claim_proxy_broker_port)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                return await _connected(*place)
+        except (OSError, TimeoutError) as error:
+            log.warning("claim_proxy.broker_away", error=str(error) or f"no answer for {CONNECT_S:g} s")
+            raise
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    """Return a connection to the first of a host's addresses that takes one."""
+    loop = asyncio.get_running_loop()
+    failure = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setblocking(False)  # noqa: FBT003
+            await loop.sock_connect(connection, address)
+        except BaseException as error:
+            connection.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
+        else:
+            return connection
+    raise failure
+
+
+async def _join(machine: socket.socket, broker: socket.socket, first: bytes) -> None:
+    """Pass bytes on, both ways, until one side closes or the machine is silent for too long."""
+    ways = [
+        asyncio.create_task(_upwards(machine, broker, first), name="upwards"),
+        asyncio.create_task(_downwards(broker, machine), name="downwards"),
+    ]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _upwards(machine: socket.socket, broker: socket.socket, piece: bytes) -> None:
+    loop, flights = asyncio.get_running_loop(), 1
+    while piece:
+        await loop.sock_sendall(broker, piece)
+        piece = await _received(machine, HANDSHAKE_S if flights < _FLIGHTS else IDLE_S)
+        flights += 1
+
+
+async def _downwards(broker: socket.socket, machine: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while piece := await loop.sock_recv(broker, _PIECE_BYTES):
+        await loop.sock_sendall(machine, piece)
+
+
+async def _received(machine: socket.socket, within_s: float) -> bytes:
+    """Return what comes next, nothing at the end; raise TimeoutError if nothing comes in time."""
+    async with asyncio.timeout(within_s):
+        return await asyncio.get_running_loop().sock_recv(machine, _PIECE_BYTES)
+
+
+async def main(settings: ClaimProxySettings) -> None:
+    """Serve until cancelled. An address that cannot be used raises InvalidInputError."""
+    host, port = settings.claim_proxy_host, settings.claim_proxy_port
+    try:
+        listening = listener.listening_on(host, port)
+    except OSError as error:
+        raise InvalidInputError(
+            f"MDM_CLAIM_PROXY_HOST, MDM_CLAIM_PROXY_PORT: cannot listen on {host}:{port}: {error}"
+        ) from error
+    log.info("claim_proxy.listens", host=host, port=port)
+    await listener.Listener(
+        listening,
+        Proxy(settings).serve,
+        max_connections=MAX_CONNECTIONS,
+        max_per_address=settings.claim_proxy_max_per_address,
+    ).run()
+
+
+if __name__ == "__main__":
+    lifecycle.run("claim-proxy", ClaimProxySettings, main)
