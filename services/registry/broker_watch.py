@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -34,7 +34,6 @@ class BrokerWatch:
     """Hears the broker, and stores what follows from it."""
 
     registry: Registry
-    _refused_at: dict[str, datetime] = field(default_factory=dict)
     _swept: datetime | None = None
 
     def routes(self) -> list[Route]:
@@ -62,7 +61,7 @@ class BrokerWatch:
         found = _REFUSED.search(delivery.payload)
         client_id = found[1].decode(errors="replace") if found else ""
         if names.is_client_id(client_id):
-            self._refused_at[client_id] = datetime.now(UTC)
+            self.registry.refused_at[client_id] = datetime.now(UTC)
 
     async def run(self) -> None:
         """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
@@ -75,9 +74,10 @@ class BrokerWatch:
                 log.warning("broker.watch_waits", reason=error.message)
 
     async def _store_refusals(self) -> None:
-        if not self._refused_at:
+        noted = dict(self.registry.refused_at)
+        self.registry.refused_at.clear()
+        if not noted:
             return
-        noted, self._refused_at = self._refused_at, {}
         async with self.registry.database.transaction() as session:
             for client_id in await credential_db.note_refusals(session, noted):
                 log.warning("device.refused", client_id=client_id)

@@ -20,7 +20,7 @@ from shared import crypto, postgres
 from shared.crypto import Held
 from shared.errors import FleetError, NotFoundError, UnavailableError
 from shared.keycloak import Identity
-from shared.schema import VERIFY_AFTER, Device
+from shared.schema import VERIFY_AFTER, Device, Presence
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -73,7 +73,7 @@ class Credentials:
             identity = await self.identity(device, client_id)
             account = await identities.broker.device(client_id)
             if account is None and identities.broker.keeps_accounts:
-                presence.refused_at = None
+                self._forget_refusals(client_id, presence)
                 await identities.broker.put(client_id, identity.secret, identity.generation)
                 account = await identities.broker.device(client_id)
             connected, refused = self.registry.is_connected(
@@ -89,7 +89,7 @@ class Credentials:
             remedy = splits.remedy(places)
             device.verify_at = None
             if remedy is Remedy.PUT:
-                presence.refused_at = None  # by an account that had another secret
+                self._forget_refusals(client_id, presence)
                 await identities.broker.put(client_id, identity.secret, identity.generation)
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
             elif remedy is Remedy.RECORD:
@@ -103,9 +103,14 @@ class Credentials:
                 facts = {"remedy": remedy.value, **described(places)}
                 self.registry.outbox.tell(session, "device/split", client_id, facts)
             if (identity.enabled, account is None or account.enabled) != (device.enabled, device.enabled):
-                presence.refused_at = None
+                self._forget_refusals(client_id, presence)
                 await identities.enable(client_id, enabled=device.enabled)
         return remedy
+
+    def _forget_refusals(self, client_id: str, presence: Presence) -> None:
+        """Forget that the broker has refused a device: its account had another secret, or was disabled."""
+        presence.refused_at = None
+        self.registry.refused_at.pop(client_id, None)
 
     async def identity(self, device: Device, client_id: str) -> Identity:
         """Return a device's client; one that is lost is made again, with a secret that nobody has."""

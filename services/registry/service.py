@@ -19,7 +19,8 @@ from shared.settings import RegistrySettings
 class Registry:
     """What models, devices, configurations and presence are kept with.
 
-    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler.
+    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. Whom the broker has
+    refused is in `refused_at`, by client id, until it is stored.
     """
 
     settings: RegistrySettings
@@ -30,6 +31,7 @@ class Registry:
     checker: Checker
     broker_started_at: datetime | None = None
     compare: asyncio.Event = field(default_factory=asyncio.Event)
+    refused_at: dict[str, datetime] = field(default_factory=dict)
 
     def is_connected(
         self, online: bool, last_seen_at: datetime | None, refused_at: datetime | None
