@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, insert, select
+from sqlalchemy import Select, bindparam, delete, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from shared import admin, names
 from shared.errors import NotFoundError
 from shared.schema import Command, Device, DeviceModel
+
+REMEMBERED: Final = 32
+"""So many commands a device remembers (docs/protocol.md), and so does none of them twice."""
 
 
 class Target(NamedTuple):
@@ -23,6 +28,24 @@ class Target(NamedTuple):
     enabled: bool
     model: str
     commands: list[str]
+
+
+_NEWEST: Final = aliased(
+    Command,
+    select(Command)
+    .where(Command.device_id == Device.id)
+    .order_by(Command.created_at.desc())
+    .limit(REMEMBERED)
+    .lateral(),
+)
+_WAITING: Final = (
+    select(_NEWEST, DeviceModel.code, Device.key)
+    .select_from(Device)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .join(_NEWEST, true())
+    .where(names.AMONG, _NEWEST.answered_at.is_(None), _NEWEST.expires_at > bindparam("now"))
+    .order_by(_NEWEST.created_at)
+)
 
 
 async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: int) -> list[Target]:
@@ -62,6 +85,15 @@ async def command(session: AsyncSession, command_id: UUID, client_id: str) -> Co
     if not found:
         raise NotFoundError(f"command_id: there is no command {command_id} of {client_id}")
     return found[0][0]
+
+
+async def waiting(session: AsyncSession, client_ids: Sequence[str], *, now: datetime) -> list[tuple[Command, str]]:
+    """Return the commands of devices without an answer that have not expired at `now` (UTC), oldest first.
+
+    Only those that a device that has begun them still remembers.
+    """
+    rows = await session.execute(_WAITING, {"keys": names.keys(client_ids), "now": now})
+    return [(command, names.client_id(code, key)) for command, code, key in rows]
 
 
 async def batch(session: AsyncSession, wanted: admin.CommandShow) -> list[tuple[Command, str]]:

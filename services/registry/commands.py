@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import command_db, db, domain
 from services.registry.command_db import Target
@@ -100,6 +102,22 @@ class Commands:
             facts = {"command_id": str(command.id), "batch_id": str(command.batch_id), "name": command.name}
             self.registry.outbox.tell(
                 session, "command/answered", client_id, {**facts, "ok": answer.ok, "error": answer.error}
+            )
+
+    async def send_again(self, session: AsyncSession, client_ids: Sequence[str]) -> None:
+        """Send what waits for devices that are online now, since the broker may have lost it (ADR 0015).
+
+        Doing it again is harmless: a device does no command twice.
+        """
+        for command, client_id in await command_db.waiting(session, client_ids, now=datetime.now(UTC)):
+            message = messages.Command(
+                command_id=command.id,
+                name=command.name,
+                arguments=command.arguments,
+                expires_at=command.expires_at,
+            )
+            self.registry.outbox.put(
+                session, topics.COMMAND, message, expires_at=command.expires_at, client_id=client_id
             )
 
 

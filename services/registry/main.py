@@ -56,7 +56,7 @@ async def main(settings: RegistrySettings) -> None:
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
-        configs, presences = Configs(registry), Presences(registry)
+        configs, presences = Configs(registry), Presences(registry, commands.Commands(registry).send_again)
         desk = Desk(database, connection, vault)
         await connection.listen(*handlers.routes(registry, desk, configs, presences))
         async with asyncio.TaskGroup() as tasks:

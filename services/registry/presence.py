@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -29,7 +29,8 @@ class Presences:
     """Who is there, since when, and with what."""
 
     registry: Registry
-
+    greet: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
+    """Sends, in the same transaction, what waits for devices that are online now."""
     said: Batches[Said, bool] = field(default_factory=Batches)
 
     async def record(self, client_id: str, status: messages.Status, *, retained: bool = False) -> None:
@@ -42,12 +43,15 @@ class Presences:
         await self.said.run(self._store)
 
     async def _store(self, batch: Sequence[Said]) -> Sequence[bool]:
-        """Store all in their order; return which devices there are."""
+        """Store all in their order, and send what waits to who is online; return which devices there are."""
         async with self.registry.database.transaction() as session:
             presences = await batch_db.presences(session, [it.client_id for it in batch])
             for said, presence in zip(batch, presences, strict=True):
                 if presence is not None:
                     self._note(session, said, presence)
+            came = [it.client_id for it in batch if it.status.online]
+            if came:
+                await self.greet(session, came)
             return [presence is not None for presence in presences]
 
     def _note(self, session: AsyncSession, said: Said, presence: Presence) -> None:

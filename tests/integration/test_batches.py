@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.firmware.reports import Reports
+from services.registry.commands import Commands
 from services.registry.presence import Presences, Said
 from shared import messages, mqtt, postgres, topics
 from shared.messages import FirmwareStage
@@ -43,7 +44,7 @@ async def presences(stack: Stack) -> AsyncIterator[Presences]:
     """Store statuses as a registry does, beside the one that runs."""
     async with postgres.connected(SecretStr(stack.endpoints.database_url)) as connected:
         registry: Any = SimpleNamespace(database=connected, outbox=Outbox("registry"))
-        yield Presences(registry)
+        yield Presences(registry, Commands(registry).send_again)
 
 
 def status(version: str, *, online: bool = True) -> messages.Status:
