@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from pydantic import SecretStr
@@ -27,6 +28,7 @@ from shared.mqtt import Connection
 from shared.postgres import Database
 from shared.requests import Caller, lock_key
 from shared.schema import VERIFY_AFTER, Device, DeviceConfig, DeviceModel, Presence
+from shared.topics import Topic
 
 log = structlog.get_logger()
 FIRST_GENERATION = 1
@@ -64,17 +66,22 @@ class Identities:
         return client_id
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can."""
+        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can.
+
+        What a device that is refused has left retained is cleared, but for its being offline.
+        """
         if enabled:
             await self.keycloak.enable(client_id, enabled=True)
             await self.broker.enable(client_id, enabled=True)
             return
 
         async def at_broker() -> None:
-            await self._say_offline(client_id)
             await self.broker.enable(client_id, enabled=False)
+            # Only now: before, it could have said that it is online.
+            await self._say_offline(client_id)
 
         await self._refuse(at_broker, lambda: self.keycloak.enable(client_id, enabled=False))
+        await self.clear_retained(client_id, topics.STATUS)
 
     async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
@@ -146,10 +153,11 @@ class Identities:
         await self._refuse(lambda: self.broker.delete(client_id), lambda: self.keycloak.delete(client_id))
         await self.clear_retained(client_id)
 
-    async def clear_retained(self, client_id: str) -> None:
-        """Have the broker forget all that a device has left retained."""
-        for topic in await retained.topics(self.connection, topics.DEVICE_UP.of(client_id=client_id)):
-            await self.connection.publish(topic, b"", retain=True)
+    async def clear_retained(self, client_id: str, *keep: Topic[Any]) -> None:
+        """Clear what a device has left retained, whatever it was allowed to write when it did."""
+        wanted = topics.DEVICE_UP.of(client_id=client_id)
+        kept = [topic.of(client_id=client_id) for topic in keep]
+        await retained.clear(self.connection, wanted, keep=kept)
 
     async def _refuse(
         self, at_broker: Callable[[], Awaitable[None]], at_keycloak: Callable[[], Awaitable[None]]

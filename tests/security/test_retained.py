@@ -1,0 +1,73 @@
+"""What a device leaves retained in the broker: where it may, and that it goes when the device is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+
+from shared import admin, messages, topics
+from shared.admin import Package
+from shared.topics import PREFIX, Topic
+from tests.credentials import account_client
+from tests.fleet import Fleet
+from tests.raw import RawDevice
+from tests.stack import Stack
+
+KNOWN: Final[list[Topic[Any]]] = [topics.LOG, topics.CONFIG_REPORT, topics.FIRMWARE_CHUNK]
+MORE_THAN_THE_BROKER_QUEUES: Final = 40
+MIB: Final = 1024 * 1024
+
+
+async def held(stack: Stack, package: Package) -> dict[str, bytes]:
+    """Return what the broker holds retained below a device's topics."""
+    found: dict[str, bytes] = {}
+    async with account_client(stack.endpoints, "svc-registry") as client:
+        await client.subscribe(f"{PREFIX}/d/{package.client_id}/#", qos=1)
+        # What is retained comes before what is said now.
+        marker = topics.EVENT.of(noun="test", verb=package.client_id)
+        await client.subscribe(marker, qos=1)
+        await client.publish(marker, b"{}", qos=1)
+        async with asyncio.timeout(60):
+            async for message in client.messages:
+                if str(message.topic) == marker:
+                    return found
+                assert isinstance(message.payload, bytes)
+                found[str(message.topic)] = message.payload
+    raise AssertionError
+
+
+@pytest.mark.parametrize("end", ["disabled", "removed"])
+async def test_what_a_device_left_retained_goes_when_it_is_refused(fleet: Fleet, stack: Stack, end: str) -> None:
+    package = await fleet.device()
+    own = f"{PREFIX}/d/{package.client_id}/up"
+    status = topics.STATUS.of(client_id=package.client_id)
+    async with RawDevice(package) as device:
+        online = topics.STATUS.encode(messages.Status(online=True))
+        await device.client.publish(status, online, qos=1, retain=True)
+        await fleet.until(package, lambda view: view.online)
+        for topic in KNOWN:
+            await device.client.publish(topic.of(client_id=package.client_id), b"mine", qos=1, retain=True)
+        # By a device of a time when it could write on all topics below `up`.
+        async with account_client(stack.endpoints, "svc-registry") as registry:
+            for number in range(MORE_THAN_THE_BROKER_QUEUES):
+                await registry.publish(f"{own}/invented/{number}", bytes(2 * MIB - 200), qos=1, retain=True)
+        if end == "disabled":
+            await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+            assert await held(stack, package) == {status: topics.STATUS.encode(messages.Status(online=False))}
+        else:
+            await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
+            assert await held(stack, package) == {}
+
+
+async def test_a_device_that_is_enabled_again_says_that_it_is_there(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+        await fleet.until(package, lambda view: not view.online)
+        await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=True)
+        await fleet.until(package, lambda view: view.online)
+        (status,) = (await held(stack, package)).values()
+        assert topics.STATUS.decode(status).online
