@@ -23,6 +23,9 @@ DEVICE_GROUP: Final = "devices"
 DEVICE_ROLE: Final = "device"
 CLAIM_GROUP: Final = "claims"
 CLAIM_ROLE: Final = "claim"
+OTHER_ROLE: Final = "other"
+SHARING: Final = frozenset({"svc-registry", "svc-rotator", "svc-firmware"})
+"""Accounts that may join shared subscriptions."""
 # As the plugin makes them (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
 HASH_ITERATIONS: Final = 101
 SALT_BYTES: Final = 12
@@ -80,7 +83,7 @@ def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -
     """Return the text of dynamic-security.json in which these accounts have these passwords.
 
     Other accounts in the `existing` text, those of devices and claims, stay as they are; groups and roles that it
-    lacks are added.
+    lacks are added. Whatever else has no role and no group gets the role `other`.
     """
     fresh = _empty_document()
     document: dict[str, Any] = json.loads(existing) if existing else fresh
@@ -93,6 +96,10 @@ def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -
         for name, password in passwords.items()
     ]
     document["clients"] = ours + [client for name, client in old.items() if name not in passwords]
+    grouped = {member["username"] for group in document["groups"] for member in group["clients"]}
+    for client in document["clients"]:
+        if not client.get("roles") and client["username"] not in grouped | SHARING:
+            client["roles"] = [{"rolename": OTHER_ROLE, "priority": 0}]
     return json.dumps(document, indent=1) + "\n"
 
 
@@ -119,6 +126,7 @@ def _empty_document() -> dict[str, Any]:
         "roles": [
             # In a shared subscription it would take others' messages away from the services.
             {"rolename": DEVICE_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
+            {"rolename": OTHER_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
             # What the ACL file's patterns give to a device of its own name is not for a claim.
             {
                 "rolename": CLAIM_ROLE,

@@ -9,6 +9,7 @@ without bound. The newest of a retained topic is put off instead.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 import aiomqtt
 import structlog
+from pydantic import SecretStr
 
 from shared import metrics
 from shared.errors import FleetError, MessageRefusedError, UnavailableError
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 WORKERS: Final = 64
 LINES: Final = 16
 """In which the messages of one admin or claim wait, and so the most workers that they keep busy."""
+_NAME_DIGITS: Final = 32
 _RETRY_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
 _PUT_OFF_S: Final = 1.0
@@ -56,10 +59,17 @@ class Route:
     handle: Callable[[Delivery], Awaitable[None]]
     group: str | None = None
 
-    @property
-    def subscription(self) -> str:
-        """The topic filter to subscribe to."""
-        return f"$share/{self.group}/{self.topic.filter}" if self.group else self.topic.filter
+    def subscription(self, password: SecretStr) -> str:
+        """Return the topic filter to subscribe to with the account that has this password.
+
+        Whoever joins a shared subscription is given a part of its messages, which are lost if he may not read
+        them, and Mosquitto lets any account join that no role keeps from it. So the share has a name that nobody
+        but the replicas can know.
+        """
+        if self.group is None:
+            return self.topic.filter
+        name = hmac.digest(password.get_secret_value().encode(), b"share", "sha256").hex()[:_NAME_DIGITS]
+        return f"$share/{self.group}-{name}/{self.topic.filter}"
 
 
 @dataclass(frozen=True, slots=True)

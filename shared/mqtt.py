@@ -89,7 +89,7 @@ class Connection:
         """Add routes, and subscribe to them now if the connection is up, else when it comes up."""
         self.lanes.routes.extend(routes)
         if self._client is not None:
-            await _subscribe(self._client, routes)
+            await self._subscribe(self._client, routes)
 
     @property
     def is_up(self) -> bool:
@@ -162,7 +162,7 @@ class Connection:
             self._client = client
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT_S):
-                    await _subscribe(client, self.lanes.routes)
+                    await self._subscribe(client, self.lanes.routes)
                     if self.greeting:
                         topic, payload = self.greeting()
                         await client.publish(topic, payload, 1, retain=True)
@@ -173,6 +173,17 @@ class Connection:
                 self._client = None
                 self._up.clear()
                 await self._say_the_will(client)
+
+    async def _subscribe(self, client: aiomqtt.Client, routes: Sequence[Route]) -> None:
+        if not routes:
+            return
+        wanted = [route.subscription(self.account.password) for route in routes]
+        codes = await client.subscribe(
+            [(topic, route.topic.qos) for topic, route in zip(wanted, routes, strict=True)]
+        )
+        for route, code in zip(routes, codes, strict=True):
+            if getattr(code, "is_failure", False):
+                raise aiomqtt.MqttError(f"the broker refuses the subscription to {route.topic.filter}: {code}")
 
     async def _say_the_will(self, client: aiomqtt.Client) -> None:
         """Publish the will: the broker does so only for a connection that breaks, not for one that is ended."""
@@ -192,12 +203,3 @@ def _properties(wanted: Mapping[str, object]) -> Properties | None:
     for name, value in given.items():
         setattr(properties, name, value)
     return properties
-
-
-async def _subscribe(client: aiomqtt.Client, routes: Sequence[Route]) -> None:
-    if not routes:
-        return
-    codes = await client.subscribe([(route.subscription, route.topic.qos) for route in routes])
-    for route, code in zip(routes, codes, strict=True):
-        if getattr(code, "is_failure", False):
-            raise aiomqtt.MqttError(f"the broker refuses the subscription {route.subscription}: {code}")

@@ -128,6 +128,35 @@ def test_an_accounts_file_of_an_older_version_gets_the_groups_and_roles_that_it_
     assert [group["groupname"] for group in after["groups"]] == ["devices", "claims"]
 
 
+def test_no_account_but_the_services_may_join_a_shared_subscription() -> None:
+    passwords = dict.fromkeys((*broker.ACCOUNTS, "svc-health", "homeassistant"), "secret")
+    document = json.loads(broker.render_accounts(passwords))
+    denied = {"acltype": "subscribePattern", "topic": "$share/#", "priority": 10, "allow": False}
+    denying = {role["rolename"] for role in document["roles"] if denied in role["acls"]}
+    assert denying == {role["rolename"] for role in document["roles"]}
+    without = {client["username"] for client in document["clients"] if not client["roles"]}
+    assert without == {"svc-registry", "svc-rotator", "svc-firmware"}
+
+
+def test_an_accounts_file_of_an_older_version_lets_nobody_else_join_a_shared_subscription() -> None:
+    old = json.loads(broker.render_accounts({"admin": "secret", "svc-registry": "secret"}))
+    old["roles"] = [role for role in old["roles"] if role["rolename"] != broker.OTHER_ROLE]
+    own = {"username": "alice", "roles": [{"rolename": "admin-alice"}]}
+    device, by_hand = {"username": "iotdevice-m-1"}, {"username": "homeassistant"}
+    for client in old["clients"]:
+        client["roles"] = []
+    old["clients"] += [own, device, by_hand]
+    old["groups"][0]["clients"].append({"username": "iotdevice-m-1"})
+    rendered = broker.render_accounts({"admin": "secret", "svc-registry": "secret"}, json.dumps(old))
+    after = json.loads(rendered)
+    roles = {client["username"]: client.get("roles") for client in after["clients"]}
+    other = [{"rolename": "other", "priority": 0}]
+    expected = {"admin": other, "svc-registry": [], "alice": own["roles"], "iotdevice-m-1": None}
+    assert roles == {**expected, "homeassistant": other}
+    assert "other" in {role["rolename"] for role in after["roles"]}
+    assert broker.render_accounts({"admin": "secret", "svc-registry": "secret"}, rendered) == rendered
+
+
 def test_written_secrets_are_for_the_owner_only(tmp_path: Path) -> None:
     configuration = broker.write_files(tmp_path / "config", tmp_path / "data", SETTINGS, {"admin": "secret"})
     assert configuration.read_text() == broker.render_configuration(SETTINGS)

@@ -78,6 +78,7 @@ def test_the_accounts_of_a_running_broker_are_left_alone(volumes: Path) -> None:
     file = volumes / "broker-data/dynamic-security.json"
     document = json.loads(file.read_text())
     document["clients"] = [{"username": "iotdevice-blink-a1b2c3d4"}, *reversed(document["clients"])]
+    document["groups"][0]["clients"].append({"username": "iotdevice-blink-a1b2c3d4"})
     file.write_text(json.dumps(document))
     before = file.stat()
     prepare.prepare(volumes, WANTED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -90,8 +91,12 @@ async def test_a_service_that_gets_no_token_tries_again(unused_tcp_port: int) ->
 
 
 def test_replicas_of_a_group_share_a_subscription() -> None:
-    assert Route(topics.LOG, ignore).subscription == "mdm/v1/d/+/up/log"
-    assert Route(topics.LOG, ignore, "registry").subscription == "$share/registry/mdm/v1/d/+/up/log"
+    ours, others = SecretStr("ours"), SecretStr("another")
+    assert Route(topics.LOG, ignore).subscription(ours) == "mdm/v1/d/+/up/log"
+    shared = Route(topics.LOG, ignore, "registry").subscription(ours)
+    assert re.fullmatch(r"\$share/registry-[0-9a-f]{32}/mdm/v1/d/\+/up/log", shared)
+    assert Route(topics.LOG, ignore, "registry").subscription(ours) == shared
+    assert Route(topics.LOG, ignore, "registry").subscription(others) != shared
 
 
 async def test_a_device_route_hands_over_the_device_and_its_message() -> None:
