@@ -13,6 +13,8 @@ from pathlib import Path, PurePath
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
+from shared.access import device_writes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -76,7 +78,8 @@ def render_configuration(settings: Settings) -> str:
 
 def render_acl() -> str:
     """Return the text of the ACL file, which is the same everywhere."""
-    return (_TEMPLATES / "acl").read_text()
+    lines = "\n".join(f"pattern write {topic}" for topic in device_writes("%u"))
+    return (_TEMPLATES / "acl").read_text().replace("${device_writes}", lines)
 
 
 def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -> str:

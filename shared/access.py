@@ -1,7 +1,7 @@
-"""What the broker lets an admin account read and write: the ACLs of the account's own role.
+"""What the broker lets devices write, and admin accounts read and write, made of what is declared.
 
-They are made of the declared operations. A role has topics with the account's name in them, so that each account
-needs a role of its own: a pattern of the ACL file would hold for devices and claims too.
+The ACLs of an admin account are a role of its own. A role has topics with the account's name in them: a pattern of
+the ACL file would hold for devices and claims too.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ class Acl:
     topic: str
     priority: int
     allow: bool
+
+
+def device_writes(device: str) -> list[str]:
+    """Return the topics on which a device may write; `device` is how it stands in them.
+
+    Each is named: what a device leaves retained is bounded by how many topics it has.
+    """
+    everybody, own = (topics.DEVICE_UP.of(client_id=name).removesuffix("#") for name in ("+", device))
+    found = {topic.filter for topic in topics.TOPICS.values()}
+    return sorted(own + it.removeprefix(everybody) for it in found if it.startswith(everybody))
 
 
 def acls(account: str, role: Role) -> frozenset[Acl]:

@@ -29,6 +29,7 @@ from keycloak.exceptions import (
 from pydantic import SecretStr
 
 from shared import client_token, metrics, topics
+from shared.access import device_writes
 from shared.client_token import CredentialsRefusedError
 from shared.crypto import Held
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
@@ -70,7 +71,7 @@ def _mappers(client_id: str, generation: int) -> list[dict[str, Any]]:
     """
     device = f"{topics.PREFIX}/d/{client_id}"
     acl = [
-        {"permission": "allow", "action": "publish", "topic": f"{device}/up/#"},
+        *({"permission": "allow", "action": "publish", "topic": topic} for topic in device_writes(client_id)),
         {"permission": "allow", "action": "subscribe", "topic": f"{device}/down/#"},
         {"permission": "deny", "action": "all", "topic": "#"},
     ]

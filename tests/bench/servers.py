@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from deploy.broker import render_acl
 from shared import messages, topics
 from tests.bench import echo, plain_http
 from tests.bench.population import DOCUMENT
@@ -94,6 +96,10 @@ def listens(port: int) -> bool:
 async def echoing(system: System) -> AsyncIterator[Process]:
     """Run a responder without a database, whose answers are as long as the registry's."""
     endpoints, account = system.stack.endpoints, "svc-registry"
+    # Devices may write on topics of the protocol only, and the benchmark has some of its own.
+    (acl,) = system.stack.folder.rglob("acl")
+    acl.write_text(f"{render_acl()}pattern write {topics.PREFIX}/d/%u/up/bench/+\n")
+    system.stack.broker.send_signal(signal.SIGHUP)
     log_file = system.stack.folder / "logs/echo.log"
     written = log_file.stat().st_size if log_file.exists() else 0
     answer = messages.Config(version=1, document=DOCUMENT, secret_generation=1)

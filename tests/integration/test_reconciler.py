@@ -172,7 +172,7 @@ async def test_what_a_device_that_is_gone_left_retained_is_cleared_by_a_repair_o
     fleet: Fleet, stack: Stack
 ) -> None:
     package = await fleet.device()
-    topic = f"{topics.PREFIX}/d/{package.client_id}/up/diary"
+    topic = topics.LOG.of(client_id=package.client_id)
     async with RawDevice(package) as device:
         await device.client.publish(topic, b"I was here", qos=1, retain=True)
     await behind_our_back(stack, "deleteClient", package.client_id)

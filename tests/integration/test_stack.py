@@ -112,9 +112,9 @@ async def refused(client: aiomqtt.Client) -> AsyncIterator[None]:
 MARKERS = {
     "first": ("svc-registry", "mdm/v1/d/{first}/down/marker"),
     "second": ("svc-registry", "mdm/v1/d/{second}/down/marker"),
-    "svc-registry": ("first", "mdm/v1/d/{first}/up/marker"),
-    "svc-rotator": ("first", "mdm/v1/d/{first}/up/marker"),
-    "svc-firmware": ("first", "mdm/v1/d/{first}/up/marker"),
+    "svc-registry": ("first", "mdm/v1/d/{first}/up/log"),
+    "svc-rotator": ("first", "mdm/v1/d/{first}/up/log"),
+    "svc-firmware": ("first", "mdm/v1/d/{first}/up/log"),
     "svc-accounts": ("svc-accounts", CONTROL),
     "admin": ("svc-registry", "mdm/v1/replies/admin/marker"),
 }

@@ -16,6 +16,17 @@ from tests.raw import RawDevice
 from tests.stack import Stack
 
 KNOWN: Final[list[Topic[Any]]] = [topics.LOG, topics.CONFIG_REPORT, topics.FIRMWARE_CHUNK]
+INVENTED: Final = [
+    "diary/{number}",
+    "log/{number}",
+    "status/{number}",
+    "config/{number}",
+    "rotation/ack/{number}",
+    "coredump/chunk/{number}",
+    "coredump/chunk/ab/0/{number}",
+    "{number}",
+    "",
+]
 MORE_THAN_THE_BROKER_QUEUES: Final = 40
 MIB: Final = 1024 * 1024
 
@@ -36,6 +47,31 @@ async def held(stack: Stack, package: Package) -> dict[str, bytes]:
                 assert isinstance(message.payload, bytes)
                 found[str(message.topic)] = message.payload
     raise AssertionError
+
+
+async def test_a_device_retains_nothing_on_topics_that_it_invents(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    own = f"{PREFIX}/d/{package.client_id}/up"
+    log = topics.LOG.of(client_id=package.client_id)
+    async with RawDevice(package) as device:
+        for number in range(10):
+            for invented in INVENTED:
+                topic = f"{own}/{invented.format(number=number)}"
+                await device.client.publish(topic, bytes(1024), qos=1, retain=True)
+        await device.client.publish(own, b"mine", qos=1, retain=True)
+        for text in (b"first", b"second"):
+            await device.client.publish(log, text, qos=1, retain=True)
+    assert await held(stack, package) == {log: b"second"}
+
+
+async def test_a_device_writes_on_each_topic_that_is_declared(fleet: Fleet, stack: Stack) -> None:
+    package = await fleet.device()
+    names = {"client_id": package.client_id, "sha256": "ab", "offset": 0}
+    declared = {it.of(**names) for it in topics.TOPICS.values() if "/up/" in it.template}
+    async with RawDevice(package) as device:
+        for topic in declared:
+            await device.client.publish(topic, b"mine", qos=1, retain=True)
+    assert set(await held(stack, package)) == declared
 
 
 @pytest.mark.parametrize("end", ["disabled", "removed"])

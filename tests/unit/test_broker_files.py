@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from deploy import broker, certificates
+from shared import topics
 
 SETTINGS = broker.Settings(
     plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),
@@ -172,6 +173,12 @@ def test_a_service_reads_only_its_own_requests(service: str) -> None:
     lines = broker.render_acl().split(f"user svc-{service}\n")[1].split("\n\n")[0].splitlines()
     admin = [line for line in lines if "/admin/" in line]
     assert admin == [f"topic read mdm/v1/admin/+/{service}/+/+"]
+
+
+def test_a_device_may_write_on_what_is_declared_and_nothing_else() -> None:
+    writes = [line.split(" ")[2] for line in broker.render_acl().splitlines() if line.startswith("pattern write")]
+    declared = [topic.filter for topic in topics.TOPICS.values() if "/up/" in topic.template]
+    assert sorted(writes) == sorted([*(it.replace("+", "%u", 1) for it in declared), "mdm/v1/claim/%u/request"])
 
 
 def test_every_account_has_rules() -> None:
