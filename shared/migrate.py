@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -12,6 +13,8 @@ from alembic.script import ScriptDirectory
 from shared.environment import load
 from shared.errors import InvalidInputError
 from shared.settings import DatabaseSettings
+
+HEAD: Final = "head"
 
 
 def config(url: str) -> Config:
@@ -22,9 +25,14 @@ def config(url: str) -> Config:
     return configuration
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Run all migrations that are missing up to this one; running it again changes nothing."""
-    command.upgrade(config(url), revision)
+def upgrade(url: str, revision: str = HEAD) -> None:
+    """Run all migrations that are missing up to this one; running it again changes nothing.
+
+    With the newest schema the services' users get their rights, in the same transaction (shared.grants).
+    """
+    configuration = config(url)
+    configuration.attributes["grants"] = revision == HEAD
+    command.upgrade(configuration, revision)
 
 
 def knows(revision: str) -> bool:

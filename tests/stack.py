@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -15,14 +16,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+from sqlalchemy import make_url
 
 from deploy import broker
+from deploy.homelab import databases
+from shared import grants
 from tests.servers import base, containers, keycloak, mosquitto, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
+
+OWNER: Final = "mdm_owner"
+"""Who migrates the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,9 @@ class Endpoints:
     """What a client needs to know."""
 
     database_url: str
+    """As the superuser, who looks behind the services' backs."""
+    database_users: Mapping[str, str]
+    """The URLs of the tables' owner, of the services and of backups, by the user's name."""
     keycloak_url: str
     realm: str
     keycloak_clients: Mapping[str, str]
@@ -84,7 +96,20 @@ def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bo
         servers = (stack.postgres, stack.broker, stack.keycloak)
         cleanup.callback(_on_all, servers, lambda server: server.stop())
         _on_all(servers, lambda server: server.start())
+        asyncio.run(_make_users(stack.endpoints))
         yield stack
+
+
+async def _make_users(endpoints: Endpoints) -> None:
+    """Make the database's users as an installation has them: none of them is a superuser."""
+    passwords = {name: str(make_url(url).password) for name, url in endpoints.database_users.items()}
+    connection = await asyncpg.connect(endpoints.database_url.replace("+asyncpg", ""))
+    try:
+        await databases.ensure_user(connection, OWNER, passwords.pop(OWNER))
+        await connection.execute(f"ALTER DATABASE {postgres.DATABASE} OWNER TO {OWNER}")
+        await databases.ensure_services(connection, postgres.DATABASE, OWNER, passwords)
+    finally:
+        await connection.close()
 
 
 def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, *, durable: bool) -> Stack:
@@ -95,6 +120,10 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
     mqtt_port, device_mqtt_port, claim_mqtt_port, web_mqtt_port = mqtt_ports
     endpoints = Endpoints(
         database_url=postgres.url(database_port, database_password),
+        database_users={
+            name: postgres.url(database_port, secrets.token_urlsafe(24), user=name)
+            for name in (OWNER, *grants.USERS.values(), grants.BACKUP_USER)
+        },
         keycloak_url=f"http://{base.HOST}:{keycloak_port}",
         realm=keycloak.REALM,
         keycloak_clients=keycloak.clients(),

@@ -20,10 +20,10 @@ from prometheus_client.samples import Sample
 from pydantic import SecretStr
 
 from cli.profile import Profile
-from shared import migrate
+from shared import grants, migrate
 from tests.mortal import FOLDER, Fate
 from tests.servers.base import HOST, Leash, Process, free_port
-from tests.stack import Stack
+from tests.stack import OWNER, Stack
 from tests.waiting import until
 
 SERVICES: Final = ("registry", "rotator", "firmware")
@@ -34,10 +34,14 @@ PAGE: Final = _ROOT / "web/dist"
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The services; `settings` are the environment variables that they are started with."""
+    """The services; `settings` are the environment variables that they are all started with.
+
+    `own` are those that only one service has, by its name: nobody shares a database user or a master key.
+    """
 
     stack: Stack
     settings: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
     leash: Leash
     services: dict[str, Process] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class System:
         keycloak_client = "mdm-rotator" if service == "rotator" else "mdm-registry"
         return {
             **self.settings,
+            **self.own[service],
             "MDM_MQTT_PASSWORD": endpoints.accounts[f"svc-{service}"],
             "MDM_KEYCLOAK_CLIENT_ID": keycloak_client,
             "MDM_KEYCLOAK_CLIENT_SECRET": endpoints.keycloak_clients[keycloak_client],
@@ -183,15 +188,20 @@ def limited(max_files: str | None) -> list[str]:
 def running(stack: Stack, **settings: str) -> Iterator[System]:
     """Bring the database to the newest schema and run the three services until the block ends."""
     endpoints = stack.endpoints
-    migrate.upgrade(endpoints.database_url)
+    migrate.upgrade(endpoints.database_users[OWNER])
+    own: dict[str, dict[str, str]] = {
+        service: {
+            "MDM_DATABASE_URL": endpoints.database_users[user],
+            "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+        }
+        for service, user in grants.USERS.items()
+    }
     common = {
-        "MDM_DATABASE_URL": endpoints.database_url,
         "MDM_MQTT_HOST": endpoints.mqtt_host,
         "MDM_MQTT_PORT": str(endpoints.mqtt_port),
         "MDM_ACCOUNTS_PASSWORD": endpoints.accounts["svc-accounts"],
         "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
         "MDM_KEYCLOAK_REALM": endpoints.realm,
-        "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
         # A fire would queue the devices of all tests.
         "MDM_ROTATION_SCHEDULE": "",
         # What tests break is not to be mended before they have looked.
@@ -207,7 +217,7 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
     with ExitStack() as cleanup:
         leash = Leash()
         cleanup.callback(leash.close)
-        system = System(stack, common, leash)
+        system = System(stack, common, own, leash)
         cleanup.callback(system.stop_all)
         with ThreadPoolExecutor() as threads:
             list(threads.map(system.start, SERVICES))

@@ -10,29 +10,51 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from shared import migrate
+from shared import grants, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WANTED: Final = Path("/run/mdm/databases.json")
+OURS: Final = "mdm"
+"""Our database, and its owner, who migrates it; no service is the owner."""
 
 
 async def ensure(facts: Mapping[str, Any], host: str) -> None:
-    """Make each database and its user, with its password, unless they are there."""
+    """Make each database and its owner, and the users of ours, with their passwords, unless they are there."""
     connection = await asyncpg.connect(
         host=host, user="postgres", database="postgres", password=facts["superuser"]
     )
     try:
         for name, password in facts["databases"].items():
-            if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name):
-                await connection.execute(f'CREATE ROLE "{name}" LOGIN')
-            # A password is no parameter of this statement; ours are base64url.
-            await connection.execute(f"ALTER ROLE \"{name}\" PASSWORD '{password}'")
+            await ensure_user(connection, name, password)
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
                 await connection.execute(f'CREATE DATABASE "{name}" OWNER "{name}"')
+            # Each user may enter its own database only, not all of them, as PostgreSQL has it.
+            await connection.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
+        await ensure_services(connection, OURS, OURS, facts["users"])
     finally:
         await connection.close()
+
+
+async def ensure_user(connection: asyncpg.Connection, name: str, password: str) -> None:
+    """Make a user that may log in, unless it is there, and give it this password (base64url)."""
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name):
+        await connection.execute(f'CREATE ROLE "{name}" LOGIN')
+    # A password is no parameter of this statement.
+    await connection.execute(f"ALTER ROLE \"{name}\" PASSWORD '{password}'")
+
+
+async def ensure_services(
+    connection: asyncpg.Connection, database: str, owner: str, passwords: Mapping[str, str]
+) -> None:
+    """Make the users of the services and of backups, by name; what they may do in tables the migration says."""
+    for name, password in passwords.items():
+        await ensure_user(connection, name, password)
+        await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO "{name}"')
+    # It acts as the owner from its login on, so that what a restore makes is the owner's.
+    await connection.execute(f'GRANT "{owner}" TO {grants.BACKUP_USER}')
+    await connection.execute(f"ALTER ROLE {grants.BACKUP_USER} SET role = '{owner}'")
 
 
 def main() -> None:

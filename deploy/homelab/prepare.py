@@ -14,6 +14,7 @@ from typing import Final
 from deploy import broker
 from deploy.homelab import renewal
 from deploy.homelab.files import GRAFANA, KEYCLOAK, MDM, MOSQUITTO, POSTGRES, ROOT, Owner, Vault, environment, give
+from shared.grants import BACKUP_USER, USERS
 
 VOLUMES: Final = Path("/volumes")
 HEALTH_ACCOUNT: Final = "svc-health"
@@ -80,17 +81,21 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def database_url(vault: Vault) -> str:
-    """Return where the services find their database."""
-    return f"postgresql+asyncpg://mdm:{vault.password('database-mdm')}@postgres/mdm"
+def database_url(vault: Vault, user: str) -> str:
+    """Return where a user finds our database."""
+    return f"postgresql+asyncpg://{user}:{vault.password(f'database-{user}')}@postgres/mdm"
 
 
 def _databases(volumes: Path, vault: Vault) -> None:
     superuser = vault.password("database-superuser")
     give(volumes / "postgres/password", superuser, POSTGRES)
-    wanted = {name: vault.password(f"database-{name}") for name in ("mdm", "keycloak")}
-    give(volumes / "migrate/databases.json", json.dumps({"superuser": superuser, "databases": wanted}), MDM)
-    give(volumes / "migrate/environment", environment({"MDM_DATABASE_URL": database_url(vault)}), MDM)
+    wanted = {
+        "superuser": superuser,
+        "databases": {name: vault.password(f"database-{name}") for name in ("mdm", "keycloak")},
+        "users": {name: vault.password(f"database-{name}") for name in (*USERS.values(), BACKUP_USER)},
+    }
+    give(volumes / "migrate/databases.json", json.dumps(wanted), MDM)
+    give(volumes / "migrate/environment", environment({"MDM_DATABASE_URL": database_url(vault, "mdm")}), MDM)
 
 
 def _broker(volumes: Path, vault: Vault) -> None:
@@ -165,9 +170,9 @@ def _services(volumes: Path, vault: Vault, published: Published) -> None:
         "registry": {"MDM_KEYCLOAK_CLIENT_SECRET": vault.password("keycloak-mdm-registry")},
         "rotator": {"MDM_KEYCLOAK_CLIENT_SECRET": vault.password("keycloak-mdm-rotator")},
     }
-    for service in ("registry", "rotator", "firmware"):
+    for service, user in USERS.items():
         values: dict[str, object] = {
-            "MDM_DATABASE_URL": database_url(vault),
+            "MDM_DATABASE_URL": database_url(vault, user),
             "MDM_MQTT_PASSWORD": vault.password(f"broker-svc-{service}"),
             "MDM_KEYCLOAK_PUBLIC_URL": published.keycloak_url,
         }
@@ -182,6 +187,12 @@ def _services(volumes: Path, vault: Vault, published: Published) -> None:
         if service == "firmware":
             values["MDM_HTTP_URL"] = published.images_url
         give(volumes / service / "environment", environment(values), MDM)
+    backup = {
+        "MDM_DATABASE_URL": database_url(vault, BACKUP_USER),
+        "MDM_KEYCLOAK_PUBLIC_URL": published.keycloak_url,
+        **in_keycloak["registry"],
+    }
+    give(volumes / "backup/environment", environment(backup), ROOT)
     admin = {"MDM_HOST": "broker", "MDM_ACCOUNT": "admin", "MDM_PASSWORD": vault.password("broker-admin")}
     give(volumes / "admin/environment", environment(admin), ROOT)
     _belongs(MDM, volumes / "images", volumes / "demo")

@@ -47,9 +47,10 @@ _FOREIGN_KEYS = """
     SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS rule
     FROM pg_constraint WHERE contype = 'f' AND connamespace = $1::regnamespace
 """
+# Of other users it is hidden what kind of process they have; processes of the server itself have no user.
 _OTHERS = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
 # A rotation of then can not go on: whether the device has ended it since is not known. What the rotator meant to
 # say of it is not said. The next offer names the generation that Keycloak holds, which settles the device's slots.

@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared import grants
 from shared.schema import SCHEMA, Base
 
 
@@ -24,6 +25,8 @@ def _run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+    if context.config.attributes.get("grants"):
+        grants.apply(connection)
     connection.commit()
 
 

@@ -56,7 +56,7 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
         with stack.running(folder) as servers:
-            migrate.upgrade(servers.endpoints.database_url)
+            migrate.upgrade(servers.endpoints.database_users[stack.OWNER])
             asyncio.run(population.insert(servers.endpoints.database_url, 0, population.COUNT))
             population.write_accounts(servers, population.COUNT)
             with system.running(servers, **SETTINGS) as running:

@@ -18,7 +18,7 @@ from cli.client import Admin
 from cli.profile import Profile
 from deploy import broker
 from services.backup.restore import Part
-from shared import admin, crypto
+from shared import admin, crypto, grants
 from shared.admin import Package, Role
 from tests import credentials, uploads
 from tests import stack as stack_module
@@ -79,6 +79,7 @@ class Place:
     def environment(self) -> dict[str, str]:
         return {
             **self.system.environment("registry"),
+            "MDM_DATABASE_URL": self.stack.endpoints.database_users[grants.BACKUP_USER],
             **({"MDM_BROKER_ACCOUNTS_FILE": str(self.accounts_file)} if self.knows_accounts else {}),
             "MDM_BACKUP_PASSPHRASE": PASSPHRASE,
         }

@@ -32,7 +32,7 @@ async def restart(system: System, keys: str | None = None) -> None:
         "rotator",
         MDM_ROTATION_DEADLINE_S="300",
         MDM_ROTATION_MAX_PARALLEL=str(SLOTS),
-        MDM_MASTER_KEYS=keys or system.settings["MDM_MASTER_KEYS"],
+        MDM_MASTER_KEYS=keys or system.own["rotator"]["MDM_MASTER_KEYS"],
     )
 
 

@@ -350,7 +350,7 @@ async def test_dumps_follow_a_change_of_the_master_key(
     async with RawDevice(package) as device:
         await sent(device, b"memory")
     [dump] = await dumps_of(fleet, package)
-    old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
+    old, new = system.own["firmware"]["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
 
     await system.restart("firmware", MDM_MASTER_KEYS=new)
     with pytest.raises(AnswerError, match="no master key"):

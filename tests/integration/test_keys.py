@@ -70,7 +70,7 @@ async def test_a_rotator_that_lacks_a_key_says_so_goes_on_with_others_and_comple
     fleet: Fleet, stack: Stack, system: System, restart: Restart
 ) -> None:
     package, other = await fleet.device(), await fleet.device()
-    old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
+    old, new = system.own["rotator"]["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
     await restart(old)
     await offered(fleet, package)
     before = await open_rotation(stack, package)
@@ -99,7 +99,7 @@ async def test_a_rotator_that_lacks_a_key_does_not_end_a_rotation_though_its_tim
     begin: Callable[[Fleet, Package], Coroutine[Any, Any, None]],
 ) -> None:
     package = await fleet.device()
-    await restart(system.settings["MDM_MASTER_KEYS"])
+    await restart(system.own["rotator"]["MDM_MASTER_KEYS"])
     await begin(fleet, package)
     await restart(Fernet.generate_key().decode())
     statement = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND id = $1"
@@ -110,7 +110,7 @@ async def test_a_rotator_that_lacks_a_key_does_not_end_a_rotation_though_its_tim
     await logged(rotator, "rotation.stuck", str(before["id"]), beyond=rotator.log_size)
     assert await open_rotation(stack, package) == before
 
-    await restart(system.settings["MDM_MASTER_KEYS"])
+    await restart(system.own["rotator"]["MDM_MASTER_KEYS"])
     await fleet.seen(package, "rotation/timed_out")
     assert await credentials.keycloak_accepts(package)
     assert await credentials.broker_accepts(package)
@@ -120,7 +120,7 @@ async def test_after_a_rekey_the_new_key_alone_completes_what_the_old_one_began(
     fleet: Fleet, stack: Stack, system: System, restart: Restart, tmp_path: Path
 ) -> None:
     package = await fleet.device()
-    old, new = system.settings["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
+    old, new = system.own["rotator"]["MDM_MASTER_KEYS"], Fernet.generate_key().decode()
     await restart(old)
     await offered(fleet, package)
 

@@ -17,7 +17,7 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared import migrate, schema
+from shared import grants, migrate, schema
 from tests.stack import Stack
 
 PATIENCE_S = 30
@@ -608,3 +608,16 @@ async def test_a_device_in_a_rollout_stands_somehow_in_a_wave(rows: Rows, change
     rollout_id = await rollout(rows, await rows.device(model_id), model_id, await image_of(rows, model_id))
     async with refused(rule):
         await rows.run(f"UPDATE mdm.rollout_devices SET {change} WHERE rollout_id = $1", rollout_id)  # noqa: S608
+
+
+async def test_an_owner_whose_services_all_log_in_as_him_needs_no_users_of_theirs(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "USERS", {"registry": "nobody_has_made_this_user"})
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with connected(url) as connection:
+            assert await connection.fetch("SELECT FROM mdm.devices FOR UPDATE") == []
+            assert not await connection.fetch(
+                "SELECT FROM information_schema.table_privileges WHERE table_schema = 'mdm' AND grantee <> grantor"
+            )

@@ -139,11 +139,10 @@ async def test_no_secret_of_the_whole_run_is_found_anywhere(
     answers.append(refused.value.message)
 
     endpoints = stack.endpoints
-    database_password = make_url(endpoints.database_url).password
-    assert database_password
+    database_urls = {"the superuser": endpoints.database_url, **endpoints.database_users}
     secrets |= {
-        "the database's password": database_password,
-        "the master key": system.settings["MDM_MASTER_KEYS"],
+        **{f"the password of {user}": str(make_url(url).password) for user, url in database_urls.items()},
+        **{f"the master key of {service}": own["MDM_MASTER_KEYS"] for service, own in system.own.items()},
         **{f"the password of {account}": password for account, password in endpoints.accounts.items()},
         **{f"{name} in Keycloak": secret for name, secret in (await secrets_of_keycloak(stack)).items()},
     }

@@ -33,9 +33,9 @@ def accepts_logins(port: int) -> bool:
         return False
 
 
-def url(port: int, password: str) -> str:
-    """Return the database's URL for SQLAlchemy with asyncpg."""
-    return f"postgresql+asyncpg://{USER}:{password}@{base.HOST}:{port}/{DATABASE}"
+def url(port: int, password: str, *, user: str = USER) -> str:
+    """Return the database's URL for SQLAlchemy with asyncpg; without a user it is the superuser's."""
+    return f"postgresql+asyncpg://{user}:{password}@{base.HOST}:{port}/{DATABASE}"
 
 
 class Postgres(base.Process):

@@ -56,6 +56,12 @@ def test_the_authoritys_key_is_in_no_other_volume(volumes: Path) -> None:
         ("broker-admin", {"admin"}),
         ("broker-svc-registry", {"registry"}),
         ("broker-svc-accounts", {"registry", "rotator"}),
+        ("database-mdm", {"migrate"}),
+        ("database-mdm_registry", {"migrate", "registry"}),
+        ("database-mdm_rotator", {"migrate", "rotator"}),
+        ("database-mdm_firmware", {"migrate", "firmware"}),
+        ("database-mdm_backup", {"migrate", "backup"}),
+        ("keycloak-mdm-registry", {"keycloak", "registry", "backup"}),
         ("master-keys", {"rotator", "firmware"}),
         ("database-superuser", {"postgres", "migrate"}),
         ("keycloak-admin", {"keycloak"}),
@@ -131,4 +137,4 @@ def test_settings_are_read_as_they_were_written(volumes: Path) -> None:
     values = run.settings((volumes / "registry/environment").read_text())
     assert values["MDM_DEVICE_MQTT_HOST"] == "mdm.example.org"
     assert values["MDM_KEYCLOAK_PUBLIC_URL"] == "https://mdm.example.org:8443"
-    assert values["MDM_DATABASE_URL"].startswith("postgresql+asyncpg://mdm:")
+    assert values["MDM_DATABASE_URL"].startswith("postgresql+asyncpg://mdm_registry:")
