@@ -63,9 +63,15 @@ class Vault:
         """Return the password of this name."""
         return self._kept(name, lambda: secrets.token_urlsafe(32))
 
-    def master_keys(self) -> str:
-        """Return the master keys, comma separated; a person may put another one before the first."""
-        return ",".join(self._kept("master-keys", lambda: Fernet.generate_key().decode()).split())
+    def master_keys(self, service: str, *, inherits: bool) -> str:
+        """Return the master keys of a service, comma separated; a person may put another one before the first.
+
+        One that `inherits` can still read what is encrypted with the keys that services once had in common.
+        """
+        common = self.folder / "master-keys"
+        old = common.read_text().split() if inherits and common.exists() else []
+        keys = self._kept(f"master-keys-{service}", lambda: "\n".join([Fernet.generate_key().decode(), *old]))
+        return ",".join(keys.split())
 
     def hosts(self, wanted: str, guess: Callable[[], str]) -> list[str]:
         """Return the names by which devices reach this machine, the newest first: the wanted one, or else a guess.

@@ -173,6 +173,7 @@ def _services(volumes: Path, vault: Vault, published: Published) -> None:
     for service, user in USERS.items():
         values: dict[str, object] = {
             "MDM_DATABASE_URL": database_url(vault, user),
+            "MDM_MASTER_KEYS": vault.master_keys(service, inherits=service != "registry"),
             "MDM_MQTT_PASSWORD": vault.password(f"broker-svc-{service}"),
             "MDM_KEYCLOAK_PUBLIC_URL": published.keycloak_url,
         }
@@ -182,8 +183,6 @@ def _services(volumes: Path, vault: Vault, published: Published) -> None:
             values["MDM_DEVICE_MQTT_HOST"] = published.host
             values["MDM_DEVICE_MQTT_PORT"] = published.devices_port
             values["MDM_CLAIM_MQTT_PORT"] = published.claims_port
-        else:
-            values["MDM_MASTER_KEYS"] = vault.master_keys()
         if service == "firmware":
             values["MDM_HTTP_URL"] = published.images_url
         give(volumes / service / "environment", environment(values), MDM)

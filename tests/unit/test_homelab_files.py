@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.fernet import Fernet
 
 from deploy import certificates
 from deploy.homelab import prepare, renewal, run
@@ -62,7 +63,9 @@ def test_the_authoritys_key_is_in_no_other_volume(volumes: Path) -> None:
         ("database-mdm_firmware", {"migrate", "firmware"}),
         ("database-mdm_backup", {"migrate", "backup"}),
         ("keycloak-mdm-registry", {"keycloak", "registry", "backup"}),
-        ("master-keys", {"rotator", "firmware"}),
+        ("master-keys-registry", {"registry"}),
+        ("master-keys-rotator", {"rotator"}),
+        ("master-keys-firmware", {"firmware"}),
         ("database-superuser", {"postgres", "migrate"}),
         ("keycloak-admin", {"keycloak"}),
     ],
@@ -73,6 +76,21 @@ def test_each_volume_has_only_the_secrets_that_its_user_needs(
     value = (volumes / "authority/secrets" / secret).read_bytes()
     found = {name.split("/")[0] for name, content in contents(volumes).items() if value in content}
     assert found - {"authority"} == holders
+
+
+def test_what_the_common_master_keys_have_encrypted_stays_readable_to_those_who_had_them(tmp_path: Path) -> None:
+    old = [Fernet.generate_key().decode() for _ in range(2)]
+    secrets = tmp_path / "authority/secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "master-keys").write_text("\n".join(old))
+    for _ in range(2):  # again changes nothing
+        prepare.prepare(tmp_path, WANTED)
+    keys = {
+        service: run.settings((tmp_path / service / "environment").read_text())["MDM_MASTER_KEYS"].split(",")
+        for service in ("registry", "rotator", "firmware")
+    }
+    assert (keys["rotator"][1:], keys["firmware"][1:], keys["registry"][1:]) == (old, old, [])
+    assert len({*old, *(own[0] for own in keys.values())}) == len(old) + len(keys)
 
 
 def test_files_with_secrets_are_their_owners_only(volumes: Path) -> None:

@@ -20,13 +20,14 @@ IDENTITY = {
     "KEYCLOAK_CLIENT_ID": "registry",
     "KEYCLOAK_CLIENT_SECRET": "hidden-4",
 }
+REGISTRY = {**IDENTITY, "MASTER_KEYS": KEY}
 ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
 FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images", "MASTER_KEYS": KEY}
 SECRETS = [(name, ROTATOR[name]) for name in ROTATOR if name not in {"KEYCLOAK_URL", "KEYCLOAK_CLIENT_ID"}]
 KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
     (settings.Settings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
-    (settings.RegistrySettings, ROTATOR),
+    (settings.RegistrySettings, REGISTRY),
     (settings.RotatorSettings, ROTATOR),
     (settings.FirmwareSettings, FIRMWARE),
 ]
@@ -337,7 +338,7 @@ def test_no_secret_is_in_the_text_of_the_settings(
 def test_the_certificate_of_devices_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_text("PEM")
-    put(monkeypatch, ROTATOR | {"DEVICE_CA_FILE": str(file)})
+    put(monkeypatch, REGISTRY | {"DEVICE_CA_FILE": str(file)})
 
     assert environment.load(settings.RegistrySettings).device_ca_file == file
 
