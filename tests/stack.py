@@ -118,6 +118,11 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
     database_port, keycloak_port = base.free_port(), base.free_port()
     mqtt_ports = base.free_port(), base.free_port(), base.free_port(), base.free_port()
     mqtt_port, device_mqtt_port, claim_mqtt_port, web_mqtt_port = mqtt_ports
+    in_containers = _wants_containers()
+    if in_containers:
+        realm, clients = keycloak.realm()
+    else:
+        clients = keycloak.clients(keycloak.ensure_template(progress))
     endpoints = Endpoints(
         database_url=postgres.url(database_port, database_password),
         database_users={
@@ -126,7 +131,7 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         },
         keycloak_url=f"http://{base.HOST}:{keycloak_port}",
         realm=keycloak.REALM,
-        keycloak_clients=keycloak.clients(),
+        keycloak_clients=clients,
         mqtt_host=base.HOST,
         mqtt_port=mqtt_port,
         device_mqtt_port=device_mqtt_port,
@@ -135,17 +140,16 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         ca_file=folder / "certificates/ca.crt",
         accounts=accounts,
     )
-    if _wants_containers():
+    if in_containers:
         progress("stack: starting containers")
         made = (
             containers.postgres(folder, database_port, database_password, durable=durable),
             containers.mosquitto(folder, *mqtt_ports, accounts=accounts),
-            containers.keycloak(folder, keycloak_port),
+            containers.keycloak(folder, keycloak_port, realm),
         )
         for container in made:
             cleanup.callback(container.remove)
         return Stack(endpoints, folder, *made)
-    keycloak.ensure_template(progress)
     progress("stack: starting PostgreSQL, Mosquitto and Keycloak")
     leash = base.Leash()
     cleanup.callback(leash.close)

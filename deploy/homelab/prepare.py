@@ -18,7 +18,7 @@ from shared.grants import BACKUP_USER, USERS
 
 VOLUMES: Final = Path("/volumes")
 HEALTH_ACCOUNT: Final = "svc-health"
-_REALM: Final = Path(__file__).parents[1] / "keycloak/realm-iot.json"
+REALM: Final = Path(__file__).parents[1] / "keycloak/realm-iot.json"
 _CONFIG: Final = PurePosixPath("/mosquitto/config")
 _BROKER: Final = broker.Settings(
     plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),
@@ -137,7 +137,7 @@ def _canonical(accounts: str) -> object:
 
 
 def _keycloak(volumes: Path, vault: Vault, published: Published) -> None:
-    realm = json.loads(_REALM.read_text())
+    realm = json.loads(REALM.read_text())
     realm["sslRequired"] = "external"
     for client in realm["clients"]:
         client["secret"] = vault.password(f"keycloak-{client['clientId']}")

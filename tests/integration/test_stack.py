@@ -384,6 +384,23 @@ async def test_a_service_s_client_may_manage_clients(stack: Stack, client: str) 
         assert (await http.delete(made.headers["Location"])).status_code == httpx.codes.NO_CONTENT
 
 
+async def test_only_the_registrys_client_reads_which_devices_were_refused_and_nothing_else_is_noted(
+    stack: Stack,
+) -> None:
+    endpoints = stack.endpoints
+    assert (await token(stack, "mdm-rotator", "a wrong secret")).status_code == httpx.codes.UNAUTHORIZED
+    url = f"{endpoints.keycloak_url}/admin/realms/{endpoints.realm}/events"
+    seen = {}
+    for client, secret in endpoints.keycloak_clients.items():
+        headers = {"Authorization": f"Bearer {(await token(stack, client, secret)).json()['access_token']}"}
+        async with httpx.AsyncClient(timeout=30, headers=headers) as http:
+            seen[client] = await http.get(url)
+    assert seen["mdm-rotator"].status_code == httpx.codes.FORBIDDEN
+    noted = seen["mdm-registry"].raise_for_status().json()
+    assert "mdm-rotator" in {event["clientId"] for event in noted}
+    assert {event["type"] for event in noted} == {"CLIENT_LOGIN_ERROR"}
+
+
 async def test_clients_survive_a_killed_keycloak(stack: Stack) -> None:
     endpoints = stack.endpoints
     answer = await token(stack, "mdm-registry", endpoints.keycloak_clients["mdm-registry"])

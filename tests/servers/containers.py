@@ -175,18 +175,18 @@ def mosquitto(
     )
 
 
-def keycloak(folder: Path, port: int) -> Container:
-    """Return Keycloak with the realm, not started yet; the first start takes about a minute."""
+def keycloak(folder: Path, port: int, realm: str) -> Container:
+    """Return Keycloak with this realm, not started yet; the first start takes about a minute."""
     home = "/opt/keycloak"
+    imported = folder / keycloak_process.REALM_FILE.name
+    imported.write_text(realm)
     container = (
         DockerContainer(KEYCLOAK_IMAGE)
         .with_envs(
             KC_DB_URL=keycloak_process.DATABASE.format(home=home),
             JAVA_OPTS_KC_HEAP="-Xms64m -Xmx512m",
         )
-        .with_copy_into_container(
-            keycloak_process.REALM_FILE, f"{home}/data/import/{keycloak_process.REALM_FILE.name}"
-        )
+        .with_copy_into_container(imported, f"{home}/data/import/{imported.name}")
         .with_command(["start-dev", "--import-realm"])
     )
     return Container(

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import http.client
 import json
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 REALM = "iot"
 REALM_FILE = Path(__file__).parents[2] / "deploy/keycloak/realm-iot.json"
 _TEMPLATES_KEPT = 3
+_CLIENTS = "clients.json"
 _UNFINISHED = ".new."
 _HOLDS_DATABASE = ("h2", "transaction-logs")
 # H2 commits within half a second by default: a killed Keycloak would forget clients that it had confirmed.
@@ -47,10 +49,18 @@ _JAVA_OPTIONS = (
 )
 
 
-def clients() -> Mapping[str, str]:
-    """Return the secrets of the services' clients, by client id, as the realm file states them."""
-    realm = json.loads(REALM_FILE.read_text())
-    return {client["clientId"]: client["secret"] for client in realm["clients"] if "secret" in client}
+def realm() -> tuple[str, Mapping[str, str]]:
+    """Return the realm to import, with new secrets of the services' clients, and these, by client id."""
+    made = json.loads(REALM_FILE.read_text())
+    for client in made["clients"]:
+        client["secret"] = secrets.token_urlsafe(24)
+    return json.dumps(made), {client["clientId"]: client["secret"] for client in made["clients"]}
+
+
+def clients(template: Path) -> Mapping[str, str]:
+    """Return the secrets of the services' clients in a template, by client id."""
+    found: dict[str, str] = json.loads((template / _CLIENTS).read_text())
+    return found
 
 
 def serves_realm(port: int) -> bool:
@@ -116,8 +126,9 @@ def _make_template(template: Path) -> None:
         folder = Path(temporary)
         home, port = folder / "home", base.free_port()
         _make_home(home)
+        imported, clients = realm()
         (home / "data/import").mkdir(parents=True)
-        shutil.copy(REALM_FILE, home / "data/import")
+        (home / "data/import" / REALM_FILE.name).write_text(imported)
         archive = folder / "classes.jsa"
         options = [f"-XX:ArchiveClassesAtExit={archive}", "-Xlog:cds=error"]
         server = base.Process(
@@ -136,7 +147,8 @@ def _make_template(template: Path) -> None:
             server.kill()
             leash.close()
         ready = folder / "ready"
-        ready.mkdir()
+        ready.mkdir(mode=0o700)
+        (ready / _CLIENTS).write_text(json.dumps(clients))
         for name in _HOLDS_DATABASE:
             (home / "data" / name).rename(ready / name)
         if archive.exists():  # a Java that has no archive of its own makes none; Keycloak starts slower then

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,26 @@ def test_settings_are_read_as_they_were_written(volumes: Path) -> None:
     assert values["MDM_DEVICE_MQTT_HOST"] == "mdm.example.org"
     assert values["MDM_KEYCLOAK_PUBLIC_URL"] == "https://mdm.example.org:8443"
     assert values["MDM_DATABASE_URL"].startswith("postgresql+asyncpg://mdm_registry:")
+
+
+def test_the_realms_file_holds_no_secret() -> None:
+    realm = json.loads(prepare.REALM.read_text())
+    assert [client["clientId"] for client in realm["clients"]] == ["mdm-registry", "mdm-rotator"]
+
+    def fields(part: object) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from part
+        for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from fields(child)
+
+    telling = re.compile("secret$|password|credential|key", re.IGNORECASE)
+    assert [name for name in fields(realm) if telling.search(name)] == []
+
+
+def test_the_realm_has_secrets_that_were_made_here(volumes: Path) -> None:
+    realm = json.loads((volumes / "keycloak/realm-iot.json").read_text())
+    for client in realm["clients"]:
+        kept = volumes / "authority/secrets" / f"keycloak-{client['clientId']}"
+        assert client["secret"] == kept.read_text()
+        assert len(client["secret"]) >= 32
+    assert realm["sslRequired"] == "external"
