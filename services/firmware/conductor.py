@@ -11,13 +11,13 @@ import structlog
 from sqlalchemy import ColumnElement, and_, exists, or_, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import domain, reach_db, rollout_db, rollout_domain, service, standing_db
+from services.firmware import domain, library, reach_db, rollout_db, rollout_domain, service, standing_db
 from services.firmware.rollout_domain import Do, Event, Fact, Stand, State
 from services.firmware.service import Firmware
 from services.firmware.transitions import ITSELF, Change
 from shared import topics
 from shared.admin import RolloutPlan
-from shared.errors import ConflictError, FleetError, UnavailableError
+from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
 from shared.requests import Caller
 from shared.schema import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 
@@ -98,15 +98,23 @@ class Conductor:
     async def _judge(
         self, session: AsyncSession, rollout: Rollout, model: DeviceModel, plan: RolloutPlan, now: datetime
     ) -> None:
-        """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt."""
+        """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt.
+
+        It halts too when its model has got a key since, or lost one, so that the image is not signed any more.
+        """
+        change = Change(session, self.firmware.outbox, ITSELF, rollout, model.code)
+        image = await session.get_one(FirmwareImage, rollout.sha256)
+        try:
+            await library.check_signature(session, model, image.sha256, image.signature)
+        except InvalidInputError as error:
+            await _halt(change, error.message)
+            return
         tallies = await standing_db.tallies(session, rollout)
         verdict = rollout_domain.judge(
             tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
         )
-        change = Change(session, self.firmware.outbox, ITSELF, rollout, model.code)
         if verdict.do is Do.HALT:
-            await change.move(Event.HALTED, {}, reason=verdict.why)
-            log.warning("rollout.halted", rollout=rollout.id, reason=verdict.why)
+            await _halt(change, verdict.why)
         elif rollout.state != State.RUNNING:
             return
         elif verdict.do is Do.WAIT:
@@ -166,6 +174,11 @@ class Conductor:
                 expires_at=now + timedelta(seconds=plan.silence_s),
                 client_id=known.client_id,
             )
+
+
+async def _halt(change: Change, why: str) -> None:
+    await change.move(Event.HALTED, {}, reason=why)
+    log.warning("rollout.halted", rollout=change.rollout.id, reason=why)
 
 
 def _runs(rollout: Rollout) -> ColumnElement[bool]:

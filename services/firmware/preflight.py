@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db, domain, reach_db, rollout_db, rollout_domain, service
+from services.firmware import db, domain, library, reach_db, rollout_db, rollout_domain, service
 from services.firmware.reach_db import Known
 from shared import admin
 from shared.errors import ConflictError, NotFoundError
@@ -46,9 +46,13 @@ class Survey:
 
 
 async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey:
-    """Look at each device that is selected; its model is locked. Raise NotFoundError if no device is."""
+    """Look at each device that is selected; its model is locked. Raise NotFoundError if no device is.
+
+    Raise InvalidInputError for an image that is not signed as its model wants.
+    """
     model = await db.model(session, asked.model)
     image = await rollout_db.image(session, model, asked.version)
+    await library.check_signature(session, model, image.sha256, image.signature)
     found = await reach_db.selected(session, model, asked.tags, image)
     found = found[: -(-len(found) * asked.percent // 100)]
     if not found:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.firmware import preflight, rollout_db, rollout_domain, standing_db
+from services.firmware import library, preflight, rollout_db, rollout_domain, standing_db
 from services.firmware.preflight import Survey
 from services.firmware.rollout_domain import FAILURES, Event, Fact, Stand, State
 from services.firmware.service import Firmware
@@ -15,7 +15,7 @@ from services.firmware.transitions import Change
 from shared import admin, messages, topics
 from shared.errors import ConflictError
 from shared.requests import Caller
-from shared.schema import DeviceModel, Rollout, RolloutDevice
+from shared.schema import DeviceModel, FirmwareImage, Rollout, RolloutDevice
 
 _SHOWN: Final = 5
 
@@ -103,6 +103,9 @@ class Rollouts:
         rollout = await rollout_db.locked(session, rollout_id)
         model = await session.get_one(DeviceModel, rollout.model_id)
         facts: dict[str, object] = {}
+        if event is Event.RESUMED and rollout.sha256 is not None:
+            image = await session.get_one(FirmwareImage, rollout.sha256)
+            await library.check_signature(session, model, image.sha256, image.signature)
         if event is Event.RESUMED and rollout.state == State.HALTED:
             facts["forgiven"] = await standing_db.forgive(session, rollout)
         change = Change(session, self.firmware.outbox, caller.account, rollout, model.code)

@@ -113,6 +113,49 @@ async def test_what_was_stored_before_there_was_a_key_is_released_only_once_it_i
     assert [entry.action for entry in entries][:3] == ["firmware.release", "firmware.sign", "firmware.key_added"]
 
 
+async def test_what_is_not_signed_is_not_rolled_out(fleet: Fleet, model: str) -> None:
+    await fleet.device(model)
+    image = build(model, "1.1.0")
+    await upload(fleet, model, image, release=False)
+    first, second = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    await trust(fleet, model, first)
+    with pytest.raises(AnswerError, match=r"signature: .*found none"):
+        await fleet.ask(admin.ROLLOUT_PREFLIGHT, model=model, version="1.1.0")
+    with pytest.raises(AnswerError, match=r"signature: .*found none"):
+        await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
+    await upload(fleet, model, image, signature=sign(first, image), release=False)
+    await trust(fleet, model, second)
+    await distrust(fleet, model, first)
+    with pytest.raises(AnswerError, match=r"signature: .*found one of another key"):
+        await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
+    await upload(fleet, model, image, signature=sign(second, image), release=False)
+    begun = await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
+    assert begun.state == "RUNNING"
+    await fleet.ask(admin.ROLLOUT_ABORT, rollout=begun.rollout)
+
+
+async def test_a_rollout_that_is_open_when_its_model_gets_a_key_halts_until_the_image_is_signed(
+    fleet: Fleet, model: str
+) -> None:
+    package = await fleet.device(model)
+    image = build(model, "1.1.0")
+    await upload(fleet, model, image, release=False)
+    begun = await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
+    key = Ed25519PrivateKey.generate()
+    await trust(fleet, model, key)
+    await fleet.witness.seen(None, "rollout/halted", rollout=begun.rollout)
+    halted = await fleet.ask(admin.ROLLOUT_STATUS, rollout=begun.rollout)
+    assert (halted.state, "found none" in (halted.reason or "")) == ("HALTED", True)
+    with pytest.raises(AnswerError, match=r"signature: .*found none"):
+        await fleet.ask(admin.ROLLOUT_RESUME, rollout=begun.rollout)
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await upload(fleet, model, image, signature=sign(key, image), release=False)
+        assert (await fleet.show(package)).firmware_version != "1.1.0"
+        await fleet.ask(admin.ROLLOUT_RESUME, rollout=begun.rollout)
+        await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
+
+
 async def test_a_key_is_changed_by_way_of_two(fleet: Fleet, model: str, key: Ed25519PrivateKey) -> None:
     old, new = build(model, "1.1.0"), build(model, "1.2.0")
     await upload(fleet, model, old, signature=sign(key, old))
