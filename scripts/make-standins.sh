@@ -2,7 +2,7 @@
 # Makes stand-in images, from Debian packages and a Keycloak zip, for machines
 # that have no image registry. They carry the official names so that a
 # compose.yaml or a Dockerfile written for the official images runs unchanged:
-#   debian:trixie-slim  python:3.13-slim  postgres:17  eclipse-mosquitto:2
+#   debian:trixie-slim  python:3.13-slim  postgres:17.11  eclipse-mosquitto:2.0.22
 #   quay.io/keycloak/keycloak:$KC_VERSION
 # For verification only: they imitate the official images' entry points, users,
 # paths and environment, no more.
@@ -126,7 +126,7 @@ STOPSIGNAL SIGINT
 EXPOSE 5432
 CMD ["postgres"]
 D
-  build postgres:17 "$WORK/pg"
+  build postgres:17.11 "$WORK/pg"
 }
 
 make_mosquitto() {
@@ -152,7 +152,7 @@ EXPOSE 1883
 ENTRYPOINT ["/docker-entrypoint.sh"]
 CMD ["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"]
 D
-  build eclipse-mosquitto:2 "$WORK/mq"
+  build eclipse-mosquitto:2.0.22 "$WORK/mq"
 }
 
 make_keycloak() { # /bin/sh is bash, as in the official image (UBI), and there is no curl

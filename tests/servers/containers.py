@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-POSTGRES_IMAGE = "postgres:17"
-MOSQUITTO_IMAGE = "eclipse-mosquitto:2"
+POSTGRES_IMAGE = "postgres:17.11"
+MOSQUITTO_IMAGE = "eclipse-mosquitto:2.0.22"
 KEYCLOAK_IMAGE = f"quay.io/keycloak/keycloak:{tools.KEYCLOAK_VERSION}"
 IMAGES = (POSTGRES_IMAGE, MOSQUITTO_IMAGE, KEYCLOAK_IMAGE)
 _MOSQUITTO_CONFIG = PurePosixPath("/mosquitto/config")
