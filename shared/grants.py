@@ -36,11 +36,13 @@ _LOCK: Final = "SELECT, UPDATE (id)"
 _ANSWERS: Final = "SELECT, INSERT"
 
 GRANTS: Final[Mapping[type[schema.Base], Mapping[Service, str]]] = {
+    schema.Instance: {"registry": "SELECT, UPDATE"},
+    schema.Stray: {"registry": _ALL},
     schema.DeviceModel: {"registry": _ALL, "rotator": _READ, "firmware": "SELECT, UPDATE (image_sha256)"},
     schema.Device: {
         "registry": _ALL,
-        "rotator": "SELECT, UPDATE (secret_generation, last_generation, secret_created_at, rotation_state, "
-        "rotation_slot, rotation_retry_at)",
+        "rotator": "SELECT, UPDATE (secret_generation, last_generation, secret_fingerprint, secret_created_at, "
+        "verify_at, rotation_state, rotation_slot, rotation_retry_at)",
         "firmware": _LOCK,
     },
     schema.Presence: {"registry": _KEEP, "rotator": _READ, "firmware": _READ},
@@ -69,7 +71,7 @@ GRANTS: Final[Mapping[type[schema.Base], Mapping[Service, str]]] = {
     schema.CoreDumpChunk: {"firmware": _ONCE},
     schema.DeviceLogLine: {"firmware": _ONCE},
     schema.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
-    schema.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
+    schema.AdminRequest: {"registry": _ALL, "rotator": _ANSWERS, "firmware": _ANSWERS},
     schema.AuditEntry: {"registry": _ANSWERS, "rotator": _NOTE, "firmware": _NOTE},
 }
 """Each table, and who may do what with it; who is not named may do nothing."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,6 +26,8 @@ GRACE: Final = timedelta(minutes=3)
 _FLUSH_S: Final = 1.0
 _JITTER: Final = timedelta(seconds=30)
 _REFUSED: Final = re.compile(rb"Client (iotdevice-\S+) disconnected, not authori[sz]ed")
+_DROPPED: Final = re.compile(rb"Client (iotdevice-\S+) been disconnected by administrative action")
+"""Its password was changed, or its account disabled; no will is published then."""
 _UPTIME: Final = re.compile(rb"(\d+) seconds")
 
 
@@ -34,6 +36,7 @@ class BrokerWatch:
     """Hears the broker, and stores what follows from it."""
 
     registry: Registry
+    _dropped_at: dict[str, datetime] = field(default_factory=dict)
     _swept: datetime | None = None
 
     def routes(self) -> list[Route]:
@@ -57,21 +60,30 @@ class BrokerWatch:
                 self.registry.compare.set()
 
     async def on_log(self, delivery: Delivery) -> None:
-        """Note whom the broker refuses."""
-        found = _REFUSED.search(delivery.payload)
-        client_id = found[1].decode(errors="replace") if found else ""
-        if names.is_client_id(client_id):
-            self.registry.refused_at[client_id] = datetime.now(UTC)
+        """Note whom the broker refuses, and whom it drops."""
+        for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
+            found = pattern.search(delivery.payload)
+            if found is not None and names.is_client_id(found[1].decode(errors="replace")):
+                noted[found[1].decode()] = datetime.now(UTC)
 
     async def run(self) -> None:
         """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
+                await self._store_dropped()
                 await self._store_refusals()
                 await self.sweep_unheard()
             except UnavailableError as error:
                 log.warning("broker.watch_waits", reason=error.message)
+
+    async def _store_dropped(self) -> None:
+        dropped, self._dropped_at = self._dropped_at, {}
+        if not dropped:
+            return
+        async with self.registry.database.transaction() as session:
+            for client_id in await credential_db.note_dropped(session, dropped):
+                self.registry.outbox.tell(session, "device/offline", client_id)
 
     async def _store_refusals(self) -> None:
         noted = dict(self.registry.refused_at)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import names
 from shared.schema import Device, DeviceModel, Presence
+
+_PRESENCES: Final = (
+    select(Presence, DeviceModel.code, Device.key)
+    .join(Device, Device.id == Presence.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(names.AMONG, Device.lifecycle == "ACTIVE")
+    # Always in the same order: two that want the same rows must not wait for each other.
+    .order_by(Presence.device_id)
+    .with_for_update(of=Presence)
+)
 
 
 async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) -> list[str]:
@@ -46,15 +57,7 @@ async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime
 
     They are due to be compared.
     """
-    rows = await session.execute(
-        select(Presence, DeviceModel.code, Device.key)
-        .join(Device, Device.id == Presence.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(names.AMONG, Device.lifecycle == "ACTIVE")
-        .order_by(Presence.device_id)
-        .with_for_update(of=Presence),
-        {"keys": names.keys(refused_at)},
-    )
+    rows = await session.execute(_PRESENCES, {"keys": names.keys(refused_at)})
     fresh = []
     for presence, code, key in rows:
         client_id = names.client_id(code, key)
@@ -72,6 +75,19 @@ async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime
         {"keys": names.keys(fresh)},
     )
     return fresh
+
+
+async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
+    """Let devices be offline that the broker has dropped and that have not been heard since; return these."""
+    rows = await session.execute(_PRESENCES, {"keys": names.keys(dropped_at)})
+    gone = []
+    for presence, code, key in rows:
+        client_id = names.client_id(code, key)
+        at = dropped_at.get(client_id)
+        if at is not None and presence.online and (presence.last_seen_at is None or presence.last_seen_at < at):
+            presence.online = False
+            gone.append(client_id)
+    return gone
 
 
 async def mark_unheard_offline(session: AsyncSession, *, since: datetime) -> list[str]:

@@ -137,7 +137,7 @@ async def test_the_servers_key_is_in_the_database_only_encrypted(
 ) -> None:
     await fleet.device()
     (row,) = await run(stack, "SELECT public_key, private_key FROM mdm.instance")
-    vault = crypto.Vault([SecretStr(system.settings["MDM_MASTER_KEYS"])])
+    vault = crypto.Vault([SecretStr(system.own["registry"]["MDM_MASTER_KEYS"])])
     pair = crypto.key_pair(row["public_key"], vault.decrypt(row["private_key"]))
     assert crypto.public_half(pair) == row["public_key"]
 

@@ -118,9 +118,12 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
 ) -> None:
     """A broker that is killed publishes no will, and when it is back it keeps what devices had said before."""
     gone, back = await fleet.device(), await fleet.device()
-    seen = "UPDATE mdm.device_presence SET online = true, last_seen_at = now() - $2 FROM mdm.devices d WHERE "
+    seen = (
+        "UPDATE mdm.device_presence SET online = true, last_seen_at = now() - $2::interval "
+        "FROM mdm.devices d WHERE d.id = device_id AND d.key = $1"
+    )
     for package, ago in ((gone, timedelta(hours=1)), (back, timedelta(0))):
-        await run(stack, f"{seen} d.id = device_id AND d.key = $1", package.device_key, ago)
+        await run(stack, seen, package.device_key, ago)
     async with postgres.connected(SecretStr(stack.endpoints.database_url)) as database:
         registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), broker_started_at=None)
         watch = BrokerWatch(registry)

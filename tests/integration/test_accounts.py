@@ -332,13 +332,13 @@ async def test_rights_that_were_changed_behind_our_back_are_put_back(
         assert await publish(connection, topic) == NOT_AUTHORIZED
 
 
-async def test_an_account_that_the_database_does_not_know_is_removed_by_a_repair_only(
+async def test_an_account_that_the_database_does_not_know_is_disabled_by_a_repair_only(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
     profile = await new_account(fleet, system, Role.ADMIN)
     await run(stack, "DELETE FROM mdm.admin_accounts WHERE name = $1", profile.account)
     (found,) = await findings(fleet, profile.account, repair=False)
-    assert found.problem == "is no admin account that is in the database"
+    assert found.problem == "is not in the database but has an admin's account"
     assert await is_let_in(profile)
     assert [it.repaired for it in await findings(fleet, profile.account, repair=True)] == [True]
     assert not await is_let_in(profile)

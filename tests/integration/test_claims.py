@@ -31,7 +31,7 @@ from tests.system import System
 from tests.waiting import until
 
 POINTS = [
-    *(f"claim.key:{moment}" for moment in ("before", "written", "after")),
+    *(f"device.key:{moment}" for moment in ("before", "written", "after")),
     *(f"publish.claim.request:{moment}" for moment in ("before", "after")),
     *(f"claim.package:{moment}" for moment in ("before", "written", "after")),
 ]
@@ -512,12 +512,18 @@ async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fle
     await run(stack, "UPDATE mdm.claims SET revoked_at = now() WHERE id = $1", revoked.account)
     await run(stack, "DELETE FROM mdm.claims WHERE id = $1", unknown.account)
     await expire(stack, expired, days_ago=1)
-    for claim in (revoked, expired, unknown):
-        assert await findings(fleet, claim, repair=False) == [("is no claim that is in force", False)]
+    stray = "is not in the database but has a claim's account"
+    ended = "is no claim that is in force"
+    for claim, problem in ((revoked, ended), (expired, ended), (unknown, stray)):
+        assert await findings(fleet, claim, repair=False) == [(problem, False)]
         assert claim.account in await credentials.broker_accounts(stack.endpoints)
     await fleet.ask(admin.DOCTOR_REPAIR)
     accounts = await credentials.broker_accounts(stack.endpoints)
-    assert {claim.account for claim in (revoked, expired, unknown, live)} & set(accounts) == {live.account}
+    left = {claim.account for claim in (revoked, expired, unknown, live)} & set(accounts)
+    assert left == {live.account, unknown.account}
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        async with credentials.claim_client(unknown, "0" * 12):
+            pass
 
 
 async def test_a_live_claim_without_an_account_is_left_to_a_person(fleet: Fleet, stack: Stack) -> None:

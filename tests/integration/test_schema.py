@@ -354,7 +354,6 @@ async def test_no_generation_is_offered_to_a_device_twice(rows: Rows) -> None:
     ("change", "rule"),
     [
         ("new_secret = NULL", "rotations_secrets_only_while_open_check"),
-        ("old_secret = NULL", "rotations_secrets_only_while_open_check"),
         ("new_secret = NULL, old_secret = NULL", "rotations_secrets_only_while_open_check"),
         ("outcome = 'DONE', ended_at = now()", "rotations_secrets_only_while_open_check"),
         ("outcome = 'DONE', ended_at = now(), new_secret = NULL", "rotations_secrets_only_while_open_check"),
