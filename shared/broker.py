@@ -65,6 +65,9 @@ class Broker(Protocol):
     async def device(self, client_id: str) -> DeviceAccount | None:
         """Return a device's account; None if it has none."""
 
+    async def accepts(self, client_id: str, password: SecretStr) -> bool:
+        """Say whether it lets a device in with this secret; to be asked only while the device is not connected."""
+
     async def ensure_public(self, name: str) -> None:
         """Let everybody in who has this name and gives it as the password."""
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
 from pydantic import SecretStr
 
 from shared import names
@@ -23,6 +25,7 @@ from shared.admin_accounts import AdminAccounts
 from shared.crypto import Held
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.mqtt import Account, Connection, Delivery, Route
+from shared.mqtt_client import Client, entered
 from shared.settings import PlaceSettings
 from shared.topics import Topic
 
@@ -31,6 +34,8 @@ _CONTROL: Final = "$CONTROL/dynamic-security/v1"
 _RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
 _TIMEOUT_S: Final = 10.0
 _PAGE: Final = 1000
+_REFUSED: Final = (4, 5)
+"""Of MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorized."""
 MARK: Final = "mdm-instance"
 """A role that nobody has; its text name is the installation's id."""
 
@@ -94,6 +99,31 @@ class BrokerAccounts:
             return _account((await self.command("getClient", username=client_id))["client"])
         except NotFoundError:
             return None
+
+    async def accepts(self, client_id: str, password: SecretStr) -> bool:
+        """Say whether the broker lets a device in with this password; to be asked only while it is not connected.
+
+        It is a login in the device's name: its session stays, and what waits in it is not acknowledged.
+        """
+        account = self._connection.account
+        client = Client(
+            account.host,
+            account.port,
+            username=client_id,
+            password=password.get_secret_value(),
+            identifier=client_id,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=False,
+        )
+        try:
+            async with entered(client, timeout_s=_TIMEOUT_S):
+                return True
+        except MqttConnectError as error:
+            if error.rc in _REFUSED:
+                return False
+            raise UnavailableError(f"the broker is not ready: {error}; try again") from error
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            raise UnavailableError(f"the broker does not answer: {error}; try again") from error
 
     async def ensure_public(self, name: str) -> None:
         """Make an account whose password is its name, if it is not there; it may what the ACL file says of it.

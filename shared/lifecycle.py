@@ -47,10 +47,13 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
+    failed: FleetError | None = None
     try:
         asyncio.run(until_signal())
     except* FleetError as group:
-        sys.exit(f"{service}: {_first(group).message}")
+        failed = _first(group)
+    if failed is not None:
+        sys.exit(f"{service}: {failed.message}")
 
 
 def _first(group: BaseExceptionGroup[FleetError]) -> FleetError:

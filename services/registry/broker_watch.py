@@ -24,6 +24,7 @@ log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)
 """So long after the broker's start devices have to come back."""
 _FLUSH_S: Final = 1.0
+_OWN_TRY: Final = timedelta(seconds=5)
 _JITTER: Final = timedelta(seconds=30)
 _REFUSED: Final = re.compile(rb"Client (iotdevice-\S+) disconnected, not authori[sz]ed")
 _DROPPED: Final = re.compile(rb"Client (iotdevice-\S+) been disconnected by administrative action")
@@ -63,14 +64,21 @@ class BrokerWatch:
         """Note whom the broker refuses, and whom it drops."""
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.search(delivery.payload)
-            if found is not None and names.is_client_id(found[1].decode(errors="replace")):
-                noted[found[1].decode()] = datetime.now(UTC)
+            client_id = "" if found is None else found[1].decode(errors="replace")
+            if names.is_client_id(client_id) and not self._is_own_try(client_id):
+                noted[client_id] = datetime.now(UTC)
+
+    def _is_own_try(self, client_id: str) -> bool:
+        """Say whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
+        tried_at = self.registry.tried_at.get(client_id)
+        return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
 
     async def run(self) -> None:
         """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
+                self._forget_tries()
                 await self._store_dropped()
                 await self._store_refusals()
                 await self.sweep_unheard()
@@ -107,3 +115,8 @@ class BrokerWatch:
                     session, topics.STATUS, messages.Status(online=False), client_id=client_id
                 )
         self._swept = since
+
+    def _forget_tries(self) -> None:
+        now = datetime.now(UTC)
+        for client_id in [it for it, at in self.registry.tried_at.items() if at + _OWN_TRY < now]:
+            del self.registry.tried_at[client_id]

@@ -87,6 +87,8 @@ class Credentials:
                 refused=refused,
             )
             remedy = splits.remedy(places)
+            if remedy is Remedy.NONE and places.refused and not await self.accepts(client_id, identity):
+                remedy = Remedy.PUT  # the account has another secret than it says
             device.verify_at = None
             if remedy is Remedy.PUT:
                 self._forget_refusals(client_id, presence)
@@ -106,6 +108,12 @@ class Credentials:
                 self._forget_refusals(client_id, presence)
                 await identities.enable(client_id, enabled=device.enabled)
         return remedy
+
+    async def accepts(self, client_id: str, identity: Identity) -> bool:
+        """Say whether the broker lets a device in that is not connected, with Keycloak's secret."""
+        # Our own try is no refusal of the device.
+        self.registry.tried_at[client_id] = datetime.now(UTC)
+        return await self.registry.identities.broker.accepts(client_id, identity.secret)
 
     def _forget_refusals(self, client_id: str, presence: Presence) -> None:
         """Forget that the broker has refused a device: its account had another secret, or was disabled."""

@@ -20,7 +20,7 @@ class Registry:
     """What models, devices, configurations and presence are kept with.
 
     `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. Whom the broker has
-    refused is in `refused_at`, by client id, until it is stored.
+    refused is in `refused_at`, by client id, until it is stored; in `tried_at` whose login was tried by the registry itself.
     """
 
     settings: RegistrySettings
@@ -32,6 +32,7 @@ class Registry:
     broker_started_at: datetime | None = None
     compare: asyncio.Event = field(default_factory=asyncio.Event)
     refused_at: dict[str, datetime] = field(default_factory=dict)
+    tried_at: dict[str, datetime] = field(default_factory=dict)
 
     def is_connected(
         self, online: bool, last_seen_at: datetime | None, refused_at: datetime | None
