@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,10 @@ from shared import admin
 from shared.admin import Package
 from tests import minimal
 from tests.credentials import broker_accepts, keycloak_accepts
+from tests.faults.test_recovery import change_in_keycloak
 from tests.fleet import Fleet
+from tests.integration.test_reconciler import behind_our_back
+from tests.stack import Stack
 from tests.waiting import PATIENCE_S
 
 PROGRAM = Path(minimal.__path__[0]) / "device.py"
@@ -116,3 +120,19 @@ async def test_it_comes_back_with_the_old_secret_when_its_power_is_cut_for_too_l
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await fleet.seen(package, "rotation/completed", generation=3)
         await settled(package, tmp_path, 3)
+
+
+async def test_it_recovers_with_its_key_when_both_its_secrets_are_dead(
+    fleet: Fleet, stack: Stack, tmp_path: Path
+) -> None:
+    package = await fleet.device()
+    async with powered(package, tmp_path):
+        await fleet.until(package, lambda view: view.online and view.has_key)
+    await change_in_keycloak(stack, package, secrets.token_urlsafe(32))
+    await behind_our_back(stack, "setClientPassword", package.client_id, password=secrets.token_urlsafe(32))
+    assert not await broker_accepts(package)
+    async with powered(package, tmp_path):
+        recovered = await fleet.seen(package, "device/recovered")
+        await settled(package, tmp_path, recovered.data["generation"])
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")

@@ -12,6 +12,7 @@ import hmac
 import json
 import math
 import os
+import secrets
 import ssl
 import sys
 import time
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -29,6 +32,7 @@ REFUSED = {4, 5, 0x86, 0x87}
 NO_ANSWER = -1
 REPEAT_S = 1.0
 SETTLING_S = 5.0
+ANSWER_S = 10.0
 PAUSE_S = (0.2, 5.0)
 
 
@@ -55,14 +59,21 @@ def open_jwe(jwe: str, own: X25519PrivateKey) -> str:
     )
 
 
+def recovery_mac(own: X25519PrivateKey, server_key: str, client_id: str, nonce: str) -> str:
+    z = own.exchange(X25519PublicKey.from_public_bytes(from_b64url(server_key)))
+    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"mdm/v1/recover").derive(z)
+    return hmac.new(key, f"recover:{client_id}:{nonce}".encode(), hashlib.sha256).hexdigest()
+
+
 class Record:
-    """What survives a power cut: two slots, and the configuration."""
+    """What survives a power cut: the key, two slots, how to recover, and the configuration."""
 
     def __init__(self, file: Path, package: dict[str, Any]) -> None:
         self.file = file
-        first = {"secret": package["secret"], "generation": package["secret_generation"], "rotation_id": None}
-        fresh = {"first": first, "second": None, "config": None}
-        self.now: dict[str, Any] = json.loads(file.read_text()) if file.exists() else fresh
+        self.now: dict[str, Any] = {"first": slot_of(package), "second": None, "config": None, "recovery": None}
+        self.now |= json.loads(file.read_text()) if file.exists() else {}
+        if "key" not in self.now:
+            self.change(key=b64url(X25519PrivateKey.generate().private_bytes_raw()))
 
     def change(self, **what: object) -> None:
         """Replace the whole record in one durable step."""
@@ -87,9 +98,10 @@ class Device:
         self.client: mqtt.Client
         self.login: dict[str, Any] = {}
         self.wanted: dict[str, Any] | None = None
-        self.own_key: X25519PrivateKey | None = None
+        self.key = X25519PrivateKey.from_private_bytes(from_b64url(record.now["key"]))
+        self.public_key = b64url(self.key.public_key().public_bytes_raw())
         self.answer = NO_ANSWER
-        self.asking = self.leaving = False
+        self.asking = self.leaving = self.key_told = False
         self.refused_at = -math.inf
 
     @property
@@ -97,7 +109,7 @@ class Device:
         second: dict[str, Any] | None = self.record.now["second"]
         return second
 
-    # ---- step 2: connect ----
+    # ---- step 3: connect ----
     def run(self) -> None:
         pause_s = PAUSE_S[0]
         while True:
@@ -107,23 +119,18 @@ class Device:
                 if self.answer not in REFUSED:
                     break
                 self.refused_at = time.monotonic()
+            else:
+                self.recover()
             pause_s = PAUSE_S[0] if self.answer == 0 else min(2 * pause_s, PAUSE_S[1])
             time.sleep(pause_s)
 
     def live(self) -> None:
         """Log in with the slot and stay until the connection is lost."""
         self.answer, self.leaving = NO_ANSWER, False
-        self.client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            self.package["client_id"],
-            clean_session=False,
-            protocol=mqtt.MQTTv311,
-            manual_ack=True,
-        )
-        self.client.username_pw_set(self.package["client_id"], self.login["secret"])
-        self.client.will_set(self.base + "up/status", '{"online":false}', qos=1, retain=True)
-        if self.package["mqtt_tls"]:
-            self.client.tls_set_context(ssl.create_default_context(cadata=self.package["ca_certificate"]))
+        client_id = self.package["client_id"]
+        self.client = self.new_client(client_id, client_id, self.login["secret"], clean=False)
+        offline = {"online": False, "secret_generation": self.login["generation"]}
+        self.client.will_set(self.base + "up/status", json.dumps(offline), qos=1, retain=True)
         self.client.on_connect = self.on_connect
         self.client.on_message = self.on_message
         due_at = 0.0
@@ -139,6 +146,14 @@ class Device:
             self.client.disconnect()
             self.client.loop(0.1)
 
+    def new_client(self, client_id: str, username: str, password: str, *, clean: bool) -> mqtt.Client:
+        version, v311 = CallbackAPIVersion.VERSION2, mqtt.MQTTv311
+        client = mqtt.Client(version, client_id, clean_session=clean, protocol=v311, manual_ack=not clean)
+        client.username_pw_set(username, password)
+        if self.package["mqtt_tls"]:
+            client.tls_set_context(ssl.create_default_context(cadata=self.package["ca_certificate"]))
+        return client
+
     def on_connect(
         self, _client: object, _data: object, _flags: object, code: ReasonCode, _properties: object
     ) -> None:
@@ -147,13 +162,14 @@ class Device:
             self.client.subscribe(self.base + "down/#", qos=1)
             status = {"online": True, "firmware_version": "1.0.0", "secret_generation": self.login["generation"]}
             self.send("status", status, retain=True)
-            self.asking = True
+            self.asking, self.key_told = True, False
 
     def send(self, what: str, payload: dict[str, Any], *, retain: bool = False) -> None:
         self.client.publish(self.base + "up/" + what, json.dumps(payload), qos=1, retain=retain)
 
     def on_message(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         handle = {
+            "key": self.on_key,
             "config": self.on_config,
             "rotation/offer": self.on_offer,
             "rotation/secret": self.on_secret,
@@ -165,7 +181,13 @@ class Device:
             handle(json.loads(message.payload))
         client.ack(message.mid, message.qos)
 
-    # ---- step 3: be configured ----
+    # ---- step 2: have a key ----
+    def on_key(self, known: dict[str, Any]) -> None:
+        self.key_told = True
+        if known["public_key"] == self.public_key:
+            self.record.change(recovery=known["recovery"])
+
+    # ---- step 4: be configured ----
     def on_config(self, config: dict[str, Any]) -> None:
         known = self.record.now["config"]
         if "request_id" in config:
@@ -181,21 +203,24 @@ class Device:
         if self.second and config["secret_generation"] == self.second["generation"]:
             self.promote()
 
-    # ---- step 4: take a new secret ----
+    # ---- step 5: take a new secret ----
     def say_what_is_due(self) -> None:
+        if not self.key_told:
+            self.send("key", {"public_key": self.public_key})
         if self.asking:
             known = self.record.now["config"]
             self.send("config/get", {"request_id": "c1", **({"have_version": known["version"]} if known else {})})
-        if self.second:
+        present = self.record.now["first"]["secret"]
+        if self.second and (rotation_id := self.second["rotation_id"]):
             purpose = "ack" if self.login == self.second else "stored"
-            rotation_id = self.second["rotation_id"]
-            self.send(
-                f"rotation/{purpose}",
-                {"rotation_id": rotation_id, "proof": proof(self.second["secret"], purpose, rotation_id)},
-            )
-        elif self.wanted and self.own_key and in_time(self.wanted):
-            public_key = b64url(self.own_key.public_key().public_bytes_raw())
-            self.send("rotation/request", {"rotation_id": self.wanted["rotation_id"], "public_key": public_key})
+            said = {"rotation_id": rotation_id, "proof": proof(self.second["secret"], purpose, rotation_id)}
+            if purpose == "stored":
+                said["current_proof"] = proof(present, "current", rotation_id)
+            self.send(f"rotation/{purpose}", said)
+        elif self.wanted and not self.second and in_time(self.wanted):
+            rotation_id = self.wanted["rotation_id"]
+            asked = {"public_key": self.public_key, "proof": proof(present, "request", rotation_id)}
+            self.send("rotation/request", {"rotation_id": rotation_id, **asked})
 
     def on_offer(self, offer: dict[str, Any]) -> None:
         first = self.record.now["first"]
@@ -216,24 +241,22 @@ class Device:
         if not in_time(offer):
             self.wanted = None
             return
-        if not self.wanted or another:
-            self.own_key = X25519PrivateKey.generate()
         self.wanted = offer
         self.say_what_is_due()
 
     def on_secret(self, message: dict[str, Any]) -> None:
-        wanted, key = self.wanted, self.own_key
-        if wanted is None or key is None or self.second or "jwe" not in message or not in_time(wanted):
+        wanted = self.wanted
+        if wanted is None or self.second or "jwe" not in message or not in_time(wanted):
             return
         if (message["rotation_id"], message["generation"]) != (wanted["rotation_id"], wanted["generation"]):
             return
         second = {
-            "secret": open_jwe(message["jwe"], key),
+            "secret": open_jwe(message["jwe"], self.key),
             "generation": message["generation"],
             "rotation_id": message["rotation_id"],
         }
         self.record.change(second=second)
-        self.wanted = self.own_key = None
+        self.wanted = None
         self.say_what_is_due()
 
     def on_switch(self, message: dict[str, Any]) -> None:
@@ -258,6 +281,47 @@ class Device:
     def discard(self) -> None:
         self.record.change(second=None)
         self.leaving = self.login != self.record.now["first"]
+
+    # ---- step 6: recover ----
+    def recover(self) -> None:
+        """Ask for the secret in force, and put it into the second slot."""
+        recovery = self.record.now["recovery"] or self.package.get("recovery")
+        if not recovery:
+            return
+        nonce, answers = secrets.token_hex(16), list[bytes]()
+        base = f"mdm/v1/recover/{self.package['client_id']}/"
+        mac = recovery_mac(self.key, recovery["server_key"], self.package["client_id"], nonce)
+        client = self.new_client(nonce, recovery["account"], recovery["password"], clean=True)
+
+        def ask(*_: object) -> None:
+            client.subscribe(f"{base}answer/{nonce}", qos=1)
+            client.publish(base + "request", json.dumps({"nonce": nonce, "mac": mac}), qos=1)
+
+        client.on_connect = ask
+        client.on_message = lambda _client, _data, message: answers.append(bytes(message.payload))
+        until = time.monotonic() + ANSWER_S
+        try:
+            client.connect(self.package["mqtt_host"], recovery["port"])
+            while not answers and time.monotonic() < until and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+                pass
+        except OSError:
+            return
+        finally:
+            client.disconnect()
+        if answers:
+            self.take(slot_of(json.loads(open_jwe(json.loads(answers[0])["jwe"], self.key))))
+
+    def take(self, slot: dict[str, Any]) -> None:
+        """Store a recovered secret; one that is in a slot already gets the generation that it has."""
+        name = "first" if slot["secret"] == self.record.now["first"]["secret"] else "second"
+        known = self.record.now[name]
+        if known and known["secret"] == slot["secret"]:
+            slot["rotation_id"] = known["rotation_id"]
+        self.record.change(**({"second": None} | {name: slot}))
+
+
+def slot_of(package: dict[str, Any]) -> dict[str, Any]:
+    return {"secret": package["secret"], "generation": package["secret_generation"], "rotation_id": None}
 
 
 def in_time(offer: dict[str, Any]) -> bool:
