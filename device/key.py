@@ -28,6 +28,7 @@ _CLAIM_KEY_FILE: Final = "claim_key.json"
 """Where devices that came by a claim had their key before all had one."""
 KNOWN_FILE: Final = "recovery.json"
 _REPEAT: Final = "key"
+_AGAIN_S: Final = 24 * 3600.0
 
 
 def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
@@ -61,6 +62,7 @@ class DeviceKey:
         self._path = state / KNOWN_FILE
         self.pair = load_or_make(state, fault=uplink.hooks.fault)
         self._known = self._read()
+        self._answered_at: float | None = None
         self.recovery = package.recovery if self._known is None else self._known
 
     @property
@@ -69,13 +71,18 @@ class DeviceKey:
         return crypto.public_half(self.pair)
 
     def on_connected(self) -> None:
-        """Register the key, until the server has answered."""
-        if self._known is None:
+        """Register the key, until the server has answered: once a start, and each day.
+
+        The row may have been put back to an earlier copy, or be that of a new package.
+        """
+        now = self._uplink.hooks.clock()
+        if self._answered_at is None or now >= self._answered_at + _AGAIN_S:
             self._uplink.repeat(_REPEAT, self._say, every_s=self._options.retry_s, slowing=True)
 
     def on_known(self, known: messages.DeviceKeyKnown) -> None:
         """Keep how to recover; with another key than ours there is no way."""
         self._uplink.stop(_REPEAT)
+        self._answered_at = self._uplink.hooks.clock()
         if known.public_key != self.public:
             self._uplink.note("key.refused")
             return

@@ -381,7 +381,7 @@ class BackupSettings(KeycloakSettings):
         None, description="encrypts the backup; asked for if it is not given"
     )
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="the registry's, so that devices can recover after a restore with other master keys"
+        description="Fernet keys, comma separated or one on a line; the first encrypts, all decrypt"
     )
 
     _fernet_keys = field_validator("master_keys", mode="before")(fernet_keys)

@@ -189,6 +189,7 @@ def _services(volumes: Path, vault: Vault, published: Published) -> None:
     backup = {
         "MDM_DATABASE_URL": database_url(vault, BACKUP_USER),
         "MDM_KEYCLOAK_PUBLIC_URL": published.keycloak_url,
+        "MDM_MASTER_KEYS": vault.master_keys("registry", inherits=False),
         **in_keycloak["registry"],
     }
     give(volumes / "backup/environment", environment(backup), ROOT)

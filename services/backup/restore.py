@@ -103,7 +103,7 @@ class Restore:
             async with keycloak.connected(self.settings) as clients:
                 await clients.move_mark(str(await connection.fetchval("SELECT uuid FROM mdm.instance")))
             key = saved.recovery_key
-            if Part.DATABASE in self.parts and key is not None and self.settings.master_keys:
+            if Part.DATABASE in self.parts and key is not None:
                 sealed = crypto.Vault(self.settings.master_keys).encrypt(SecretStr(key))
                 await connection.execute("UPDATE mdm.instance SET private_key = $1", sealed)
 

@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import credential_db, db, splits
 from services.registry.service import Registry
 from services.registry.splits import Places, Remedy
 from shared import crypto, postgres
+from shared.broker_accounts import DeviceAccount
 from shared.crypto import Held
 from shared.errors import FleetError, NotFoundError, UnavailableError
 from shared.keycloak import Identity
@@ -70,44 +72,51 @@ class Credentials:
             if device.rotation_state == "PENDING" or device.lifecycle != "ACTIVE":
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
                 return Remedy.NONE
-            identity = await self.identity(device, client_id)
-            account = await identities.broker.device(client_id)
-            if account is None and identities.broker.keeps_accounts:
-                self._forget_refusals(client_id, presence)
-                await identities.broker.put(client_id, identity.secret, identity.generation)
-                account = await identities.broker.device(client_id)
-            connected, refused = self.registry.is_connected(
-                presence.online, presence.last_seen_at, presence.refused_at
-            )
-            places = Places(
-                row=recorded(device.secret_generation, device.secret_fingerprint, identity.held),
-                keycloak=identity.held,
-                broker=identity.held if account is None else account.held,
-                connected=connected,
-                refused=refused,
-            )
+            identity, account = await self._both(device, presence, client_id)
+            places = self.registry.places(presence, device, identity, account)
             remedy = splits.remedy(places)
-            if remedy is Remedy.NONE and places.refused and not await self.accepts(client_id, identity):
+            lies = remedy is Remedy.NONE and places.refused and device.enabled
+            if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than it says
+            if remedy is Remedy.ROTATE and device.rotation_state != "OK":
+                remedy = Remedy.NONE  # it will be rotated, and compared again then
             device.verify_at = None
-            if remedy is Remedy.PUT:
-                self._forget_refusals(client_id, presence)
-                await identities.broker.put(client_id, identity.secret, identity.generation)
-                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
-            elif remedy is Remedy.RECORD:
-                record(device, identity.held)
-            elif remedy is Remedy.ROTATE and device.rotation_state != "OK":
-                return Remedy.NONE  # it will be rotated, and compared again then
-            elif remedy is Remedy.ROTATE:
-                device.rotation_state = "QUEUED"
-                self.registry.outbox.tell(session, "rotation/queued", client_id)
+            await self._apply(session, device, remedy, identity, client_id)
             if remedy is not Remedy.NONE and places.row is not None:
                 facts = {"remedy": remedy.value, **described(places)}
                 self.registry.outbox.tell(session, "device/split", client_id, facts)
-            if (identity.enabled, account is None or account.enabled) != (device.enabled, device.enabled):
-                self._forget_refusals(client_id, presence)
+            is_enabled = (identity.enabled, account is None or account.enabled)
+            if is_enabled != (device.enabled, device.enabled):
                 await identities.enable(client_id, enabled=device.enabled)
+            if remedy is Remedy.PUT or is_enabled != (device.enabled, device.enabled):
+                self._forget_refusals(client_id, presence)
         return remedy
+
+    async def _both(
+        self, device: Device, presence: Presence, client_id: str
+    ) -> tuple[Identity, DeviceAccount | None]:
+        """Return a device's client and account, each made again if it is lost; no account where none are kept."""
+        identity = await self.identity(device, client_id)
+        broker = self.registry.identities.broker
+        account = await broker.device(client_id)
+        if account is None and broker.keeps_accounts:
+            self._forget_refusals(client_id, presence)
+            await broker.put(client_id, identity.secret, identity.generation)
+            account = await broker.device(client_id)
+        return identity, account
+
+    async def _apply(
+        self, session: AsyncSession, device: Device, remedy: Remedy, identity: Identity, client_id: str
+    ) -> None:
+        match remedy:
+            case Remedy.RECORD:
+                record(device, identity.held)
+            case Remedy.PUT:
+                await self.registry.identities.broker.put(client_id, identity.secret, identity.generation)
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+            case Remedy.ROTATE:
+                device.rotation_state = "QUEUED"
+                self.registry.outbox.tell(session, "rotation/queued", client_id)
 
     async def accepts(self, client_id: str, identity: Identity) -> bool:
         """Say whether the broker lets a device in that is not connected, with Keycloak's secret."""
@@ -130,13 +139,6 @@ class Credentials:
         device.last_generation += 1
         await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
         return await keycloak.get(client_id)
-
-
-def recorded(generation: int, fingerprint: str | None, keycloak: Held) -> Held | None:
-    """Return what the row says, or None if it says nothing against Keycloak: old rows have no fingerprint."""
-    if fingerprint is None:
-        return None if generation == keycloak.generation else Held(generation, "")
-    return Held(generation, fingerprint)
 
 
 def record(device: Device, held: Held) -> None:

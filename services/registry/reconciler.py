@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from services.registry import account_db, claim_db, db, splits
-from services.registry.credentials import Credentials, described, recorded
+from services.registry.credentials import Credentials, described
 from services.registry.service import Registry
 from services.registry.splits import Places, Remedy
 from services.registry.strays import Strays
@@ -177,23 +177,13 @@ class Reconciler:
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "as the database says", heal)
-            places = self._places(row, client, account)
+            places = self.registry.places(row, row, client, account)
             remedy = splits.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())
                 yield Problem(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
             elif row.enabled:
                 yield from self._refusals(client_id, row, places, found.refused_by_keycloak.get(client_id))
-
-    def _places(self, row: db.Compared, client: Identity, account: DeviceAccount) -> Places:
-        connected, refused = self.registry.is_connected(row.online, row.last_seen_at, row.refused_at)
-        return Places(
-            row=recorded(row.secret_generation, row.secret_fingerprint, client.held),
-            keycloak=client.held,
-            broker=account.held,
-            connected=connected,
-            refused=refused,
-        )
 
     @staticmethod
     def _refusals(

@@ -29,9 +29,10 @@ from shared.requests import Caller
 from shared.schema import VERIFY_AFTER, Device
 
 log = structlog.get_logger()
-_ALL: Final = Rate(50, 200)
+_ALL: Final = Rate(200, 400)
+"""Requests of everybody: each costs a look into the database."""
 _EACH: Final = Rate(0.1, 5)
-"""Of requests: everybody may make some, and each costs a look into the database."""
+"""Answers to one device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,7 @@ class Recoveries:
 
     async def answer(self, client_id: str, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
         """Return a device's package, sealed for its key, or None: who proves nothing is told nothing."""
-        now = time.monotonic()
-        if not (self._all.take("all", now) and self._each.take(client_id, now)):
+        if not self._all.take("all", time.monotonic()):
             return None
         async with self.gate, self.registry.database.transaction() as session:
             try:
@@ -76,6 +76,9 @@ class Recoveries:
             proven = await self._proven(session, device, client_id, request)
             if not (proven and device.enabled):
                 log.warning("recovery.refused", client_id=client_id, has_key=device.public_key is not None)
+                return None
+            # Only now: a stranger must not use up what the device may ask.
+            if not self._each.take(client_id, time.monotonic()):
                 return None
             await postgres.lock_identity(session, client_id)
             device, _, _ = await db.device(session, client_id, lock=True)

@@ -5,22 +5,53 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from services.registry import db, domain
+from services.registry import db, domain, splits
 from services.registry.configuration import Checker
 from services.registry.identity import Identities
 from services.registry.instance import Instance
+from shared.broker_accounts import DeviceAccount
+from shared.keycloak import Identity
 from shared.outbox import Outbox
 from shared.postgres import Database
 from shared.settings import RegistrySettings
+
+
+class Seen(Protocol):
+    """What is known of a device's connection."""
+
+    @property
+    def online(self) -> bool:
+        """Whether it has said so last."""
+
+    @property
+    def last_seen_at(self) -> datetime | None:
+        """When it was heard last."""
+
+    @property
+    def refused_at(self) -> datetime | None:
+        """When the broker last refused a login in its name."""
+
+
+class Recorded(Protocol):
+    """What the row says of a device's secret."""
+
+    @property
+    def secret_generation(self) -> int:
+        """Its number."""
+
+    @property
+    def secret_fingerprint(self) -> str | None:
+        """What tells it from others, None if not known."""
 
 
 @dataclass(slots=True)
 class Registry:
     """What models, devices, configurations and presence are kept with.
 
-    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. Whom the broker has
-    refused is in `refused_at`, by client id, until it is stored; in `tried_at` whose login was tried by the registry itself.
+    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. By client id: whom the
+    broker has refused, until it is stored, and in whose name the registry itself has tried to log in.
     """
 
     settings: RegistrySettings
@@ -34,17 +65,23 @@ class Registry:
     refused_at: dict[str, datetime] = field(default_factory=dict)
     tried_at: dict[str, datetime] = field(default_factory=dict)
 
-    def is_connected(
-        self, online: bool, last_seen_at: datetime | None, refused_at: datetime | None
-    ) -> tuple[bool, bool]:
-        """Return whether a device is connected, and whether it is not and the broker has refused it since.
+    def places(
+        self, presence: Seen, row: Recorded, identity: Identity, account: DeviceAccount | None
+    ) -> splits.Places:
+        """Return what each place holds of a device; `account` is None where the broker keeps none.
 
         The broker's start ended all connections, whatever devices had said before.
         """
-        started_at = self.broker_started_at
-        connected = online and (started_at is None or (last_seen_at is not None and last_seen_at >= started_at))
-        refused = refused_at is not None and (last_seen_at is None or refused_at > last_seen_at)
-        return connected, refused and not connected
+        started_at, seen = self.broker_started_at, presence.last_seen_at
+        connected = presence.online and (started_at is None or (seen is not None and seen >= started_at))
+        refused = presence.refused_at is not None and (seen is None or presence.refused_at > seen)
+        return splits.Places(
+            row=splits.recorded(row.secret_generation, row.secret_fingerprint, identity.held),
+            keycloak=identity.held,
+            broker=identity.held if account is None else account.held,
+            connected=connected,
+            refused=refused and not connected,
+        )
 
     async def count_devices(self) -> dict[str, int]:
         """Return how many devices each model has, by its code."""

@@ -40,6 +40,13 @@ class Places:
     refused: bool
 
 
+def recorded(generation: int, fingerprint: str | None, keycloak: Held) -> Held | None:
+    """Return what the row says, or None if it says nothing against Keycloak: old rows have no fingerprint."""
+    if fingerprint is None:
+        return None if generation == keycloak.generation else Held(generation, "")
+    return Held(generation, fingerprint)
+
+
 def remedy(places: Places) -> Remedy:
     """Return what to do about a device that is not in a rotation."""
     row, keycloak, broker = places.row, places.keycloak, places.broker

@@ -12,7 +12,7 @@ BUILT_IN: Final = "admin"
 """The account that the broker's own files hold; it has all rights, and no operation changes it."""
 # Accounts of others, and the names by which the product signs what it does by itself in the audit log.
 _PREFIXES: Final = ("svc-", "iotdevice-", "claim-")
-_RESERVED: Final = (BUILT_IN, "schedule", "retention", "backup")
+_RESERVED: Final = (BUILT_IN, "recover", "schedule", "retention", "backup")
 
 
 def _is_free(name: str) -> str:

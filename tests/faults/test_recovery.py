@@ -109,8 +109,10 @@ async def test_a_key_is_never_replaced_by_a_device_but_by_a_reissue(fleet: Fleet
         known = await device.receive(topics.KEY_KNOWN)
         assert known.public_key != other
         await fleet.seen(package, "device/key_refused")
-    await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
+    renewed = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
     assert not (await fleet.show(package)).has_key
+    async with fleet.powered(renewed):
+        await registered(fleet, package)
 
 
 async def test_a_thief_of_the_secret_cannot_open_the_next_one(fleet: Fleet) -> None:

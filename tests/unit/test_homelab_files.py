@@ -65,7 +65,7 @@ def test_the_authoritys_key_is_in_no_other_volume(volumes: Path) -> None:
         ("database-mdm_firmware", {"migrate", "firmware"}),
         ("database-mdm_backup", {"migrate", "backup"}),
         ("keycloak-mdm-registry", {"keycloak", "registry", "backup"}),
-        ("master-keys-registry", {"registry"}),
+        ("master-keys-registry", {"registry", "backup"}),
         ("master-keys-rotator", {"rotator"}),
         ("master-keys-firmware", {"firmware"}),
         ("database-superuser", {"postgres", "migrate"}),

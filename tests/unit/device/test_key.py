@@ -51,7 +51,7 @@ def test_a_device_that_came_by_a_claim_before_keeps_its_key(tmp_path: Path) -> N
     assert boot(tmp_path, Surroundings()).public == crypto.public_half(pair)
 
 
-def test_the_key_is_said_until_it_is_known_and_not_after_a_restart(tmp_path: Path) -> None:
+def test_the_key_is_said_until_it_is_known_once_a_start_and_each_day(tmp_path: Path) -> None:
     around = Surroundings()
     device = boot(tmp_path, around)
     device.on_connected()
@@ -60,9 +60,16 @@ def test_the_key_is_said_until_it_is_known_and_not_after_a_restart(tmp_path: Pat
     device.on_known(DeviceKeyKnown(public_key=device.public, recovery=HERE))
     assert around.take(topics.KEY, Options().retry_s * 3) == []
 
-    device = boot(tmp_path, around)
     device.on_connected()
     assert around.take(topics.KEY) == []
+    around.flush(after_s=24 * 3600)
+    device.on_connected()
+    assert len(around.take(topics.KEY)) == 1
+    device.on_known(DeviceKeyKnown(public_key=device.public, recovery=HERE))
+
+    device = boot(tmp_path, around)
+    device.on_connected()
+    assert len(around.take(topics.KEY)) == 1
     assert device.recovery == HERE
 
 
