@@ -23,6 +23,7 @@ function device(facts: Partial<DeviceView>): DeviceView {
     config_error: null,
     secret_generation: 1,
     secret_created_at: "2026-01-01T00:00:00Z",
+    has_key: true,
     rotation_state: "OK",
     ...facts,
   };

@@ -143,5 +143,6 @@ function factsOf(device: DeviceView) {
         <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
       </>,
     ],
+    ["Recovery", device.has_key ? "by its own key" : <Badge tone="warn">it has no key</Badge>],
   ] as const;
 }
