@@ -25,7 +25,6 @@ GRACE: Final = timedelta(minutes=3)
 """So long after the broker's start devices have to come back."""
 _FLUSH_S: Final = 1.0
 _OWN_TRY: Final = timedelta(seconds=5)
-_JITTER: Final = timedelta(seconds=30)
 _REFUSED: Final = re.compile(rb"Client (iotdevice-\S+) disconnected, not authori[sz]ed")
 _DROPPED: Final = re.compile(rb"Client (iotdevice-\S+) been disconnected by administrative action")
 """Its password was changed, or its account disabled; no will is published then."""
@@ -38,6 +37,7 @@ class BrokerWatch:
 
     registry: Registry
     _dropped_at: dict[str, datetime] = field(default_factory=dict)
+    _uptime: timedelta = timedelta(0)
     _swept: datetime | None = None
 
     def routes(self) -> list[Route]:
@@ -49,16 +49,18 @@ class BrokerWatch:
         found = _UPTIME.fullmatch(delivery.payload)
         if found is None:
             return
-        started_at = datetime.now(UTC) - timedelta(seconds=int(found[1]))
-        known = self.registry.broker_started_at
-        if known is not None and abs(started_at - known) <= _JITTER:
+        uptime = timedelta(seconds=int(found[1]))
+        started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
+        if known is not None and delivery.retained:
+            # We had lost it, and it may have come back with older accounts.
+            self.registry.compare.set()
+        if known is not None and uptime >= self._uptime:
             # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
             self.registry.broker_started_at = min(known, started_at)
         else:
             self.registry.broker_started_at = started_at
             log.info("broker.started", at=started_at.isoformat())
-            if known is not None:
-                self.registry.compare.set()
+        self._uptime = uptime
 
     async def on_log(self, delivery: Delivery) -> None:
         """Note whom the broker refuses, and whom it drops."""

@@ -185,15 +185,14 @@ class Reconciler:
             elif row.enabled:
                 yield from self._refusals(client_id, row, places, found.refused_by_keycloak.get(client_id))
 
-    @staticmethod
     def _refusals(
-        client_id: str, row: db.Compared, places: Places, by_keycloak: datetime | None
+        self, client_id: str, row: db.Compared, places: Places, by_keycloak: datetime | None
     ) -> Iterator[Problem]:
         """Yield a problem for a device that is refused though all places agree: it has another secret."""
         who = []
         if places.refused:
             who.append(f"by the broker at {row.refused_at:%Y-%m-%d %H:%M:%S} UTC")
-        if by_keycloak is not None and not places.connected:
+        if by_keycloak is not None and (who or not self.registry.identities.broker.keeps_accounts):
             who.append(f"by Keycloak at {by_keycloak:%Y-%m-%d %H:%M:%S} UTC")
         if who:
             has_key = "it recovers with its key" if row.has_key else "it has no key: mdm device reissue"

@@ -69,24 +69,17 @@ class Recoveries:
         if not self._all.take("all", time.monotonic()):
             return None
         async with self.gate, self.registry.database.transaction() as session:
-            try:
-                device, _, _ = await db.device(session, client_id)
-            except NotFoundError:
-                return None
-            proven = await self._proven(session, device, client_id, request)
-            if not (proven and device.enabled):
-                log.warning("recovery.refused", client_id=client_id, has_key=device.public_key is not None)
+            if not await self._proven(session, client_id, request):
+                log.warning("recovery.refused", client_id=client_id)
                 return None
             # Only now: a stranger must not use up what the device may ask.
             if not self._each.take(client_id, time.monotonic()):
                 return None
             await postgres.lock_identity(session, client_id)
             device, _, _ = await db.device(session, client_id, lock=True)
-            if not device.enabled or device.public_key is None:
-                return None
-            identity = await self._in_force(device, client_id)
-            if identity is None:
-                log.info("recovery.waits", client_id=client_id)
+            identity = await self._in_force(device, client_id) if device.enabled else None
+            if identity is None or device.public_key is None:
+                log.info("recovery.waits", client_id=client_id, enabled=device.enabled)
                 return None
             package = await Devices(self.registry).package(session, device, identity)
             facts = {"generation": identity.generation}
@@ -95,9 +88,12 @@ class Recoveries:
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))
 
-    async def _proven(
-        self, session: AsyncSession, device: Device, client_id: str, request: messages.RecoverRequest
-    ) -> bool:
+    async def _proven(self, session: AsyncSession, client_id: str, request: messages.RecoverRequest) -> bool:
+        """Say whether who asks has the key of the device, which may be removed or have none."""
+        try:
+            device, _, _ = await db.device(session, client_id)
+        except NotFoundError:
+            return False
         if device.public_key is None:
             return False
         pair = await self.registry.instance.key_pair(session)
