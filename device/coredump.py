@@ -61,7 +61,8 @@ class CoreDump:
         self._answered = message.missing, now
         for offset in message.missing:
             piece = self._data[offset : offset + message.chunk_size_bytes]
-            self._uplink.say(topics.COREDUMP_CHUNK, piece, sha256=self._sha256, offset=offset)
+            chunk = messages.CoreDumpChunk(sha256=self._sha256, offset=offset, data=piece)
+            self._uplink.say(topics.COREDUMP_CHUNK, chunk)
         self._offer_again()
 
     def on_stored(self, message: messages.CoreDumpStored) -> None:

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from device.journal import Journal
 from device.options import Hooks
-from shared import topics
+from shared import messages, topics
 from shared.topics import Topic
 
+_Payload = BaseModel | messages.Packed
 Saying = tuple[Topic[Any], BaseModel]
 Say = Callable[[], Saying | None]
 SLOWEST: Final = 12
@@ -45,8 +46,7 @@ class Publishes(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Once:
     topic: Topic[Any]
-    message: BaseModel | bytes
-    names: dict[str, object]
+    message: _Payload
     then: Callable[[], None] | None
 
 
@@ -91,16 +91,9 @@ class Uplink:
         self._once.clear()
         self._repeats.clear()
 
-    def say(
-        self,
-        topic: Topic[Any],
-        message: BaseModel | bytes,
-        *,
-        then: Callable[[], None] | None = None,
-        **names: object,
-    ) -> None:
-        """Send once; `then` is called when the broker has it. `names` stand in the topic."""
-        self._once.append(_Once(topic, message, names, then))
+    def say(self, topic: Topic[Any], message: _Payload, *, then: Callable[[], None] | None = None) -> None:
+        """Send once; `then` is called when the broker has it."""
+        self._once.append(_Once(topic, message, then))
 
     def repeat(
         self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
@@ -127,7 +120,7 @@ class Uplink:
         """Send all that is due, or raise what the connection raises."""
         while self._once:
             once = self._once[0]
-            await self._publish(link, once.topic, once.message, **once.names)
+            await self._publish(link, once.topic, once.message)
             self._once.popleft()
             if once.then is not None:
                 once.then()
@@ -147,11 +140,9 @@ class Uplink:
             await self._publish(link, topics.LOG, lines)
             self.journal.forget(lines)
 
-    async def _publish(
-        self, link: Publishes, topic: Topic[Any], message: BaseModel | bytes, **names: object
-    ) -> None:
+    async def _publish(self, link: Publishes, topic: Topic[Any], message: _Payload) -> None:
         name = "publish." + topic.template.partition("/up/")[2].replace("/", ".")
         self.hooks.fault(f"{name}:before")
-        address = topic.of(client_id=self.client_id, **names)
+        address = topic.of(client_id=self.client_id)
         await link.publish(address, topic.encode(message), qos=topic.qos, retain=topic.retain)
         self.hooks.fault(f"{name}:after")

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.dataclasses import dataclass
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DOCUMENT_DEPTH = 64
 """Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
 MAX_CHUNK_BYTES = 64 * 1024
+_SHA256_BYTES: Final = 32
+_OFFSET_BYTES: Final = 4
+_HEADER_BYTES: Final = _SHA256_BYTES + _OFFSET_BYTES
 _BIGINT_MAX = 2**63 - 1
 _LINES_MAX = 2**53
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -58,6 +63,7 @@ Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7
 """As an ESP32 image names it; images built by Arduino have spaces in it."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
+ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
@@ -71,6 +77,19 @@ class Message(BaseModel):
     """The base of all payloads: immutable, without NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Packed(ABC):
+    """The base of payloads that are bytes with a header, and no JSON."""
+
+    @abstractmethod
+    def pack(self) -> bytes:
+        """Return the payload."""
+
+    @classmethod
+    @abstractmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """Return what is in the payload, or raise ValueError naming the rule that it breaks."""
 
 
 class Status(Message):
@@ -353,8 +372,35 @@ class CoreDumpWanted(Message):
     """
 
     sha256: Sha256
-    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)]
-    missing: Annotated[list[Count], Field(min_length=1, max_length=64)]
+    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES - _HEADER_BYTES)]
+    missing: Annotated[list[ChunkOffset], Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreDumpChunk(Packed):
+    """`up/coredump/chunk`: the SHA-256 of a dump (32 bytes), an offset (4, big endian), and the piece from there.
+
+    All on one topic: a device that could name topics itself could leave a retained message on each of them.
+    """
+
+    sha256: Sha256
+    offset: ChunkOffset
+    data: bytes
+
+    def pack(self) -> bytes:
+        """Return the header and the piece."""
+        return bytes.fromhex(self.sha256) + self.offset.to_bytes(_OFFSET_BYTES, "big") + self.data
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """Return the piece in a payload, or raise ValueError when that is shorter than the header."""
+        if len(payload) < _HEADER_BYTES:
+            raise ValueError(f"payload: must begin with a header of {_HEADER_BYTES} bytes, has {len(payload)}")
+        return cls(
+            sha256=payload[:_SHA256_BYTES].hex(),
+            offset=int.from_bytes(payload[_SHA256_BYTES:_HEADER_BYTES], "big"),
+            data=payload[_HEADER_BYTES:],
+        )
 
 
 class CoreDumpStored(Message):

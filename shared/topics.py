@@ -34,10 +34,10 @@ def explain(error: ValidationError) -> str:
 class Topic(Generic[M]):
     """A topic, its payload and its quality of service, declared once.
 
-    `template` has a `{name}` for each level that varies; `model` is the payload, or `bytes` for a raw one;
-    a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None is said as
-    null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own, and so not
-    the rate that holds for a device's other topics.
+    `template` has a `{name}` for each level that varies; `model` is the payload, as JSON or packed, or `bytes` for
+    a raw one; a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
+    is said as null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own,
+    and so not the rate that holds for a device's other topics.
     """
 
     template: str
@@ -75,6 +75,8 @@ class Topic(Generic[M]):
         """Return the payload of `message`; absent fields are left out, unless the topic has nulls."""
         if isinstance(message, BaseModel):
             return message.model_dump_json(exclude_none=not self.nulls).encode()
+        if isinstance(message, messages.Packed):
+            return message.pack()
         return cast("bytes", message)
 
     def too_large(self, payload: bytes) -> MessageRefusedError:
@@ -87,6 +89,11 @@ class Topic(Generic[M]):
             raise self.too_large(payload)
         if self.model is bytes:
             return cast("M", payload)
+        if issubclass(self.model, messages.Packed):
+            try:
+                return self.model.unpack(payload)
+            except ValueError as error:
+                raise MessageRefusedError(str(error)) from None
         try:
             return self._reader.validate_json(payload)
         except ValidationError as error:
@@ -128,7 +135,7 @@ COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
 
 LOG = Topic(f"{_UP}/log", messages.Log)
 COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer)
-COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk/{{sha256}}/{{offset}}", bytes)
+COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk", messages.CoreDumpChunk)
 COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)
 COREDUMP_STORED = Topic(f"{_DOWN}/coredump/stored", messages.CoreDumpStored)
 COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)

@@ -14,12 +14,12 @@ from pydantic import BaseModel, SecretStr
 
 from shared import crypto, topics
 from shared.admin import ClaimPackage, Package
-from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest, RotationRequest, RotationStored
+from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest, Packed, RotationRequest, RotationStored
 from shared.topics import Topic
 from tests.credentials import claim_client, device_client
 
-M = TypeVar("M", bound=BaseModel | bytes)
-N = TypeVar("N", bound=BaseModel | bytes)
+M = TypeVar("M", bound=BaseModel | Packed | bytes)
+N = TypeVar("N", bound=BaseModel | Packed | bytes)
 P = TypeVar("P")
 PATIENCE_S = 30.0
 RESEND_S = 0.5

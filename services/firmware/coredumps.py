@@ -62,18 +62,20 @@ class CoreDumps:
             log.warning("coredump.refused", client_id=client_id, sha256=offer.sha256, reason=answer.reason)
         return answer
 
-    async def keep_piece(self, client_id: str, sha256: str, offset: int, data: bytes) -> None:
+    async def keep_piece(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
         """Store a piece of a dump under way; one that comes late, or again, changes nothing."""
         async with self.firmware.database.transaction() as session:
             device_id, _ = await db.device(session, client_id)
-            dump = await diagnostics_db.dump_of(session, device_id, sha256, share=True)
+            dump = await diagnostics_db.dump_of(session, device_id, piece.sha256, share=True)
             if dump is None:
-                raise NotFoundError(f"sha256: {client_id} has offered no core dump {sha256}")
+                raise NotFoundError(f"sha256: {client_id} has offered no core dump {piece.sha256}")
             if dump.stored_at is not None or dump.refused is not None:
                 return
-            domain.check_piece(offset, len(data), size_bytes=dump.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES)
-            token = crypto.encrypt_data(self.vault.decrypt(dump.data_key), data)
-            await diagnostics_db.keep_piece(session, dump.id, offset, token)
+            domain.check_piece(
+                piece.offset, len(piece.data), size_bytes=dump.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
+            )
+            token = crypto.encrypt_data(self.vault.decrypt(dump.data_key), piece.data)
+            await diagnostics_db.keep_piece(session, dump.id, piece.offset, token)
 
     async def forget_unfinished(self) -> None:
         """Delete what was begun a day ago and never stored."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from typing import Final
 
 from services.firmware.coredumps import CoreDumps
 from services.firmware.handlers import GROUP
 from services.firmware.logs import Logs
 from shared import admin, messages, topics
-from shared.errors import MessageRefusedError
-from shared.mqtt import Connection, Delivery, Route, device_route
+from shared.mqtt import Connection, Route, device_route
 from shared.requests import Desk
-
-_OFFSET: Final = re.compile(r"[0-9]{1,10}")
 
 
 def routes(dumps: CoreDumps, logs: Logs, desk: Desk) -> list[Route]:
     """Return the routes of all messages but the devices' lines, which have a connection of their own."""
     return [
         device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, desk.connection), group=GROUP),
-        Route(topics.COREDUMP_CHUNK, partial(on_chunk, dumps), GROUP),
+        device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
         desk.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
         desk.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
         desk.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
@@ -48,12 +43,3 @@ async def on_offer(
             await connection.send(topics.COREDUMP_STORED, answer, client_id=client_id)
         case messages.CoreDumpRefused():
             await connection.send(topics.COREDUMP_REFUSED, answer, client_id=client_id)
-
-
-async def on_chunk(dumps: CoreDumps, delivery: Delivery) -> None:
-    """Take a piece of a core dump."""
-    names = delivery.names
-    if not _OFFSET.fullmatch(names["offset"]):
-        raise MessageRefusedError("offset: must be a number of up to ten digits")
-    data = topics.COREDUMP_CHUNK.decode(delivery.payload)
-    await dumps.keep_piece(names["client_id"], names["sha256"], int(names["offset"]), data)

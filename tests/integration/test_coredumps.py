@@ -17,7 +17,7 @@ from device import image_builder
 from device.options import Hooks
 from shared import admin, topics
 from shared.admin import CoreDumpView, Package
-from shared.messages import CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
+from shared.messages import CoreDumpChunk, CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
 from tests.credentials import device_client
 from tests.database import run
 from tests.fleet import OPTIONS, Fleet
@@ -62,9 +62,10 @@ async def offered(device: RawDevice, offer: CoreDumpOffer) -> Answer:
 async def send(device: RawDevice, dump: bytes, wanted: CoreDumpWanted, *, times: int = 1) -> None:
     """Send the pieces that are wanted."""
     for offset in wanted.missing:
-        topic = topics.COREDUMP_CHUNK.of(client_id=device.client_id, sha256=wanted.sha256, offset=offset)
+        data = dump[offset : offset + wanted.chunk_size_bytes]
+        piece = CoreDumpChunk(sha256=wanted.sha256, offset=offset, data=data)
         for _ in range(times):
-            await device.client.publish(topic, dump[offset : offset + wanted.chunk_size_bytes], qos=1)
+            await device.send(topics.COREDUMP_CHUNK, piece)
 
 
 async def sent(device: RawDevice, dump: bytes, offer: CoreDumpOffer | None = None, *, times: int = 1) -> Answer:
@@ -201,7 +202,7 @@ async def test_a_service_killed_in_the_middle_goes_on_where_it_was(fleet: Fleet,
     [
         "coredump.write:after",
         "publish.coredump.offer:after",
-        "publish.coredump.chunk.{sha256}.{offset}:after",
+        "publish.coredump.chunk:after",
         "coredump.erase:before",
     ],
 )
@@ -260,8 +261,8 @@ async def test_a_piece_of_a_wrong_length_or_place_is_not_kept(fleet: Fleet, syst
     async with RawDevice(package) as device:
         first = await offered(device, offer)
         for offset, length in ((0, CHUNK - 1), (1, CHUNK), (2 * CHUNK, 1), (0, 0)):
-            topic = topics.COREDUMP_CHUNK.of(client_id=package.client_id, sha256=offer.sha256, offset=offset)
-            await device.client.publish(topic, bytes(length), qos=1)
+            piece = CoreDumpChunk(sha256=offer.sha256, offset=offset, data=bytes(length))
+            await device.send(topics.COREDUMP_CHUNK, piece)
         await system.takes("firmware", template, "failed", beyond=before + 3)
         assert await offered(device, offer) == first
 
@@ -328,9 +329,9 @@ async def test_another_device_can_neither_add_to_a_dump_nor_hear_of_it(fleet: Fl
     async with RawDevice(mine) as device, device_client(other) as thief:
         await thief.subscribe(f"{topics.PREFIX}/d/+/down/#", qos=1)
         first = await offered(device, offer)
+        piece = topics.COREDUMP_CHUNK.encode(CoreDumpChunk(sha256=offer.sha256, offset=0, data=bytes(CHUNK)))
         for client_id in (mine.client_id, other.client_id):
-            topic = topics.COREDUMP_CHUNK.of(client_id=client_id, sha256=offer.sha256, offset=0)
-            await thief.publish(topic, bytes(CHUNK), qos=1)
+            await thief.publish(topics.COREDUMP_CHUNK.of(client_id=client_id), piece, qos=1)
         await system.takes("firmware", template, "failed", beyond=before["failed"])
         assert await offered(device, offer) == first
         assert system.counted("firmware", template)["handled"] == before["handled"]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from deploy.broker import render_acl
 from shared import admin, messages, topics
 from shared.admin import Package
 from shared.topics import PREFIX, Topic
@@ -23,6 +24,7 @@ INVENTED: Final = [
     "config/{number}",
     "rotation/ack/{number}",
     "coredump/chunk/{number}",
+    "coredump/chunk/ab/{number}",
     "coredump/chunk/ab/0/{number}",
     "{number}",
     "",
@@ -31,11 +33,12 @@ MORE_THAN_THE_BROKER_QUEUES: Final = 40
 MIB: Final = 1024 * 1024
 
 
-async def held(stack: Stack, package: Package) -> dict[str, bytes]:
-    """Return what the broker holds retained below a device's topics."""
+async def held(stack: Stack, package: Package, *others: str) -> dict[str, bytes]:
+    """Return what the broker holds retained below a device's topics, and on those that match `others`."""
     found: dict[str, bytes] = {}
     async with account_client(stack.endpoints, "svc-registry") as client:
-        await client.subscribe(f"{PREFIX}/d/{package.client_id}/#", qos=1)
+        for wanted in (f"{PREFIX}/d/{package.client_id}/#", *others):
+            await client.subscribe(wanted, qos=1)
         # What is retained comes before what is said now.
         marker = topics.EVENT.of(noun="test", verb=package.client_id)
         await client.subscribe(marker, qos=1)
@@ -64,14 +67,24 @@ async def test_a_device_retains_nothing_on_topics_that_it_invents(fleet: Fleet, 
     assert await held(stack, package) == {log: b"second"}
 
 
-async def test_a_device_writes_on_each_topic_that_is_declared(fleet: Fleet, stack: Stack) -> None:
+def invented_within(pattern: str) -> set[str]:
+    """Return topics that match a pattern of the ACL file, as many as a device has names for."""
+    levels = pattern.replace("+", "{number}").replace("#", "{number}/{number}")
+    return {levels.format(number=number) for number in range(10)}
+
+
+async def test_of_all_topics_that_the_acl_file_allows_a_device_retains_one_message_of_each_kind(
+    fleet: Fleet, stack: Stack
+) -> None:
     package = await fleet.device()
-    names = {"client_id": package.client_id, "sha256": "ab", "offset": 0}
-    declared = {it.of(**names) for it in topics.TOPICS.values() if "/up/" in it.template}
+    declared = {it.of(client_id=package.client_id) for it in topics.TOPICS.values() if "/up/" in it.template}
+    claim = topics.CLAIM_REQUEST.of(claim_id=package.client_id)
+    rules = [rule.split(" ", 2) for rule in render_acl().splitlines() if rule.startswith("pattern ")]
+    patterns = [pattern.replace("%u", package.client_id) for _, access, pattern in rules if access != "read"]
     async with RawDevice(package) as device:
-        for topic in declared:
+        for topic in set().union(*map(invented_within, patterns)):
             await device.client.publish(topic, b"mine", qos=1, retain=True)
-    assert set(await held(stack, package)) == declared
+    assert set(await held(stack, package, claim)) == {*declared, claim}
 
 
 @pytest.mark.parametrize("end", ["disabled", "removed"])

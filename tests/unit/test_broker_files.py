@@ -181,6 +181,11 @@ def test_a_device_may_write_on_what_is_declared_and_nothing_else() -> None:
     assert sorted(writes) == sorted([*(it.replace("+", "%u", 1) for it in declared), "mdm/v1/claim/%u/request"])
 
 
+def test_a_device_may_write_on_no_topic_that_it_names_itself() -> None:
+    writes = [line for line in broker.render_acl().splitlines() if line.startswith("pattern write")]
+    assert [line for line in writes if "+" in line or "#" in line] == []
+
+
 def test_every_account_has_rules() -> None:
     named = {line.removeprefix("user ") for line in broker.render_acl().splitlines() if line.startswith("user ")}
     assert named == {*broker.ACCOUNTS, *broker.OPTIONAL_ACCOUNTS}

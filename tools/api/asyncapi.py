@@ -181,7 +181,7 @@ def _use(channel: Channel, role: str, action: str) -> Schema:
     return {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel.name}"},
-        "summary": _summary(channel),
+        "summary": model.summary(channel.topic.model),
         "tags": [{"name": role}],
         "bindings": _bindings(channel.topic),
         "messages": [{"$ref": f"#/channels/{channel.name}/messages/{channel.name}"}],
@@ -218,11 +218,7 @@ def _message(channel: Channel, schemas: dict[str, Schema]) -> Schema:
         content = {"contentType": "application/octet-stream"}
     else:
         payload, content = _reference("schemas", model.schema_name(channel.payload, schemas)), {}
-    return {"name": channel.name, "summary": _summary(channel), **content, "payload": payload}
-
-
-def _summary(channel: Channel) -> str:
-    return "A piece, as raw bytes." if channel.payload is None else model.summary(channel.payload)
+    return {"name": channel.name, "summary": model.summary(channel.topic.model), **content, "payload": payload}
 
 
 def _request(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:

@@ -36,7 +36,7 @@ PARAMETERS: Final = {
     "uid": "The machine's uid, which is also its MQTT client id.",
     "nonce": "What the device has drawn for its request, which is also its MQTT client id then.",
     "account": "The admin's own account.",
-    "sha256": "SHA-256 of the image or of the core dump.",
+    "sha256": "SHA-256 of the image.",
     "offset": "Where the piece begins, in bytes.",
     "noun": "What an event is about.",
     "verb": "What happened to it.",
@@ -63,7 +63,7 @@ class Channel:
 
     @property
     def payload(self) -> type[BaseModel] | None:
-        """The payload's model; None for raw bytes."""
+        """The payload's model; None for bytes."""
         model = self.topic.model
         return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
@@ -103,9 +103,14 @@ def schema_name(model: type[BaseModel], known: dict[str, Schema]) -> str:
     return theirs if theirs in known and model.__module__.startswith("shared.admin") else own
 
 
-def summary(declared: object) -> str:
-    """Return the first line of a docstring as a sentence, without the topic in front of it."""
-    first = (inspect.getdoc(declared) or "").partition("\n")[0]
+def description(payload: object) -> str:
+    """Return the docstring of what is declared, or what is to be said of raw bytes."""
+    return "A piece, as raw bytes." if payload is bytes else inspect.getdoc(payload) or ""
+
+
+def summary(payload: object) -> str:
+    """Return the first line of the description as a sentence, without the topic in front of it."""
+    first = description(payload).partition("\n")[0]
     text = re.sub(r"^`[^`]+`[^:`]*: ", "", first)
     return text[:1].upper() + text[1:]
 

@@ -92,7 +92,7 @@ def _payload(channel: Channel, schemas: dict[str, Schema]) -> Iterator[str]:
     yield f"### {channel.name}\n"
     yield f"`{channel.topic.template}`\n"
     if channel.payload is None:
-        yield "A piece, as raw bytes.\n"
+        yield f"{model.description(channel.topic.model)}\n"
     else:
         yield from _described(schemas[model.schema_name(channel.payload, schemas)])
 

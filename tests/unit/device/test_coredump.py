@@ -33,9 +33,9 @@ def connected(folder: Path, around: Surroundings, options: Options = OPTIONS) ->
 
 def pieces(around: Surroundings) -> list[tuple[int, bytes]]:
     """Return the pieces that were sent, and forget all that was."""
-    sent = [(topics.COREDUMP_CHUNK.match(topic), data) for topic, data in around.flush().sent]
+    sent = around.take(topics.COREDUMP_CHUNK)
     around.link.sent.clear()
-    return [(int(names["offset"]), data) for names, data in sent if names]
+    return [(piece.offset, piece.data) for piece in sent]
 
 
 def test_a_device_that_did_not_crash_says_nothing(tmp_path: Path) -> None:

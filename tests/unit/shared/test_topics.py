@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared import admin, messages, topics
 from shared.admin import Operation
@@ -124,6 +125,55 @@ def test_a_payload_at_the_limit_is_taken() -> None:
 
     assert topics.FIRMWARE_CHUNK_DATA.decode(raw) == topics.FIRMWARE_CHUNK_DATA.encode(raw) == raw
     assert topics.STATUS.decode(padded) == messages.Status(online=True)
+
+
+SHA256 = "00ff" * 16
+CHUNK = messages.CoreDumpChunk(sha256=SHA256, offset=0x01020304, data=b"piece")
+
+
+def test_a_piece_of_a_core_dump_has_the_dump_and_the_offset_before_it() -> None:
+    payload = bytes.fromhex(SHA256) + b"\1\2\3\4" + b"piece"
+
+    assert topics.COREDUMP_CHUNK.encode(CHUNK) == payload
+    assert topics.COREDUMP_CHUNK.decode(payload) == CHUNK
+
+
+@given(
+    sha256=st.binary(min_size=32, max_size=32),
+    offset=st.integers(0, 2**32 - 1),
+    data=st.binary(max_size=100),
+)
+def test_each_piece_of_a_core_dump_comes_as_it_went(sha256: bytes, offset: int, data: bytes) -> None:
+    piece = messages.CoreDumpChunk(sha256=sha256.hex(), offset=offset, data=data)
+
+    assert topics.COREDUMP_CHUNK.decode(topics.COREDUMP_CHUNK.encode(piece)) == piece
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 35])
+def test_a_piece_of_a_core_dump_without_a_whole_header_is_refused(size: int) -> None:
+    reason = refusal(topics.COREDUMP_CHUNK, bytes(size))
+
+    assert reason == f"payload: must begin with a header of 36 bytes, has {size}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("sha256", "00ff"), ("sha256", "0" * 63 + "G"), ("offset", -1), ("offset", 2**32)]
+)
+def test_a_piece_that_the_header_can_not_name_is_not_made(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=field):
+        messages.CoreDumpChunk(**{"sha256": SHA256, "offset": 0, "data": b"", field: value})  # type: ignore[arg-type]
+
+
+def test_the_largest_piece_that_a_device_may_be_asked_for_is_taken() -> None:
+    def wanted(**changes: object) -> bytes:
+        facts = {"sha256": SHA256, "chunk_size_bytes": 65500, "missing": [2**32 - 1]}
+        return json.dumps(facts | changes).encode()
+
+    asked = topics.COREDUMP_WANTED.decode(wanted())
+    piece = messages.CoreDumpChunk(SHA256, asked.missing[0], bytes(asked.chunk_size_bytes))
+    assert topics.COREDUMP_CHUNK.decode(topics.COREDUMP_CHUNK.encode(piece)) == piece
+    assert refusal(topics.COREDUMP_WANTED, wanted(chunk_size_bytes=65501)).startswith("chunk_size_bytes: ")
+    assert refusal(topics.COREDUMP_WANTED, wanted(missing=[2**32])).startswith("missing.0: ")
 
 
 def test_what_is_absent_is_left_out_and_a_null_in_a_document_is_kept() -> None:
