@@ -29,7 +29,7 @@ INVENTED: Final = [
     "{number}",
     "",
 ]
-MORE_THAN_THE_BROKER_QUEUES: Final = 40
+MORE_THAN_THE_BROKER_QUEUES: Final = 60
 MIB: Final = 1024 * 1024
 
 
