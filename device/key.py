@@ -127,12 +127,12 @@ async def recover(
     mac = crypto.recovery_mac(pair, recovery.server_key, package.client_id, nonce)
     link = await Link.connect(login, options, tls=tls)
     try:
-        address = topics.RECOVER_ANSWER.of(client_id=package.client_id, nonce=nonce)
+        address = topics.RECOVER_ANSWER.of(nonce=nonce)
         await link.subscribe(address)
-        request = messages.RecoverRequest(nonce=nonce, mac=mac)
+        request = messages.RecoverRequest(client_id=package.client_id, nonce=nonce, mac=mac)
         hooks.fault("publish.recover:before")
         await link.publish(
-            topics.RECOVER_REQUEST.of(client_id=package.client_id),
+            topics.RECOVER_REQUEST.of(),
             topics.RECOVER_REQUEST.encode(request),
             qos=topics.RECOVER_REQUEST.qos,
             retain=False,

@@ -24,6 +24,9 @@ WAITING_MAX_BYTES: Final = 32 * 1024 * 1024
 """Of payload, beside some 2 KiB for each message."""
 RETAINED_WAITING_MAX: Final = 10
 """Not one: what a device said before it was cut off still counts, as that it has logged in with a new secret."""
+PUBLIC: Final = "public"
+_PUBLIC_RATE: Final = Rate(200, 400)
+"""Of a topic on which everybody may write, whoever it is."""
 REPORT_S: Final = 10.0
 _NAMED: Final = 5
 
@@ -40,8 +43,8 @@ class Intake:
     """Counts what waits, and decides what may wait too; `now` is a time in seconds."""
 
     def __init__(self) -> None:
-        self._rates: dict[str, Rate] = {}
-        self._buckets: dict[str, Buckets] = {}
+        self._rates: dict[str, Rate] = {PUBLIC: _PUBLIC_RATE}
+        self._buckets: dict[str, Buckets] = {PUBLIC: Buckets(_PUBLIC_RATE)}
         self._waiting: Counter[Sender] = Counter()
         self._size_bytes = 0
         self._count = 0
@@ -55,6 +58,8 @@ class Intake:
 
     def sender(self, topic: Topic[Any], names: Mapping[str, str]) -> Sender | None:
         """Return who has a limit among the names in a topic; None: a service or an admin."""
+        if topic.public:
+            return Sender(PUBLIC, "everybody", topic.template)
         for kind in self._rates:
             if kind in names:
                 return Sender(kind, names[kind], topic.template)

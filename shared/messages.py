@@ -446,17 +446,18 @@ Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class RecoverRequest(Message):
-    """`recover/{client_id}/request`: a device that is refused asks for the secret in force.
+    """`recover/request`: a device that is refused asks for the secret in force.
 
     `nonce` is random, and the MQTT client id of the connection. `mac` is `shared.crypto.recovery_mac`.
     """
 
+    client_id: Annotated[str, Field(max_length=100)]
     nonce: Nonce
     mac: Sha256
 
 
 class RecoverAnswer(Message):
-    """`recover/{client_id}/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
+    """`recover/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
 
     jwe: Annotated[str, Field(max_length=32 * 1024)] = Field(repr=False)
 

@@ -37,7 +37,8 @@ class Topic(Generic[M]):
     `template` has a `{name}` for each level that varies; `model` is the payload, as JSON or packed, or `bytes` for
     a raw one; a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
     is said as null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own,
-    and so not the rate that holds for a device's other topics.
+    and so not the rate that holds for a device's other topics. On a `public` topic everybody may write, all at one
+    rate.
     """
 
     template: str
@@ -47,6 +48,7 @@ class Topic(Generic[M]):
     max_bytes: int = 64 * 1024
     nulls: bool = False
     paced: bool = False
+    public: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -143,8 +145,8 @@ COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)
 CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
 CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)
 
-RECOVER_REQUEST = Topic(f"{PREFIX}/recover/{{client_id}}/request", messages.RecoverRequest, max_bytes=1024)
-RECOVER_ANSWER = Topic(f"{PREFIX}/recover/{{client_id}}/answer/{{nonce}}", messages.RecoverAnswer)
+RECOVER_REQUEST = Topic(f"{PREFIX}/recover/request", messages.RecoverRequest, max_bytes=1024, public=True)
+RECOVER_ANSWER = Topic(f"{PREFIX}/recover/answer/{{nonce}}", messages.RecoverAnswer)
 
 BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
 BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)

@@ -46,9 +46,11 @@ class Recovering:
         )
         mac = crypto.recovery_mac(pair, recovery.server_key, wanted, nonce)
         async with client:
-            await client.subscribe(topics.RECOVER_ANSWER.of(client_id=wanted, nonce=nonce), qos=1)
-            request = topics.RECOVER_REQUEST.encode(messages.RecoverRequest(nonce=nonce, mac=mac))
-            await client.publish(topics.RECOVER_REQUEST.of(client_id=wanted), request, qos=1)
+            await client.subscribe(topics.RECOVER_ANSWER.of(nonce=nonce), qos=1)
+            request = topics.RECOVER_REQUEST.encode(
+                messages.RecoverRequest(client_id=wanted, nonce=nonce, mac=mac)
+            )
+            await client.publish(topics.RECOVER_REQUEST.of(), request, qos=1)
             try:
                 async with asyncio.timeout(NOTHING_S):
                     message = await anext(client.messages)

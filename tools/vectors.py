@@ -154,9 +154,9 @@ def recovery() -> dict[str, Any]:
                 "message": f"recover:{CLIENT_ID}:{nonce}",
                 "mac": mac,
                 "request": {
-                    "topic": topics.RECOVER_REQUEST.of(client_id=CLIENT_ID),
+                    "topic": topics.RECOVER_REQUEST.of(),
                     "payload": topics.RECOVER_REQUEST.encode(
-                        messages.RecoverRequest(nonce=nonce, mac=mac)
+                        messages.RecoverRequest(client_id=CLIENT_ID, nonce=nonce, mac=mac)
                     ).decode(),
                 },
             }

@@ -43,7 +43,7 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
             topics.CLAIM_REQUEST, partial(on_claim_request, claims, connection), group=GROUP, sender="claim_id"
         ),
         device_route(topics.KEY, partial(on_key, recoveries, connection), group=GROUP),
-        device_route(topics.RECOVER_REQUEST, partial(on_recover, recoveries, connection), group=GROUP),
+        Route(topics.RECOVER_REQUEST, partial(on_recover, recoveries, connection), GROUP),
         desk.route(admin.MODEL_ADD, models.add, group=GROUP),
         desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
         desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
@@ -102,13 +102,12 @@ async def on_key(recoveries: Recoveries, connection: Connection, client_id: str,
         await connection.send(topics.KEY_KNOWN, known, client_id=client_id)
 
 
-async def on_recover(
-    recoveries: Recoveries, connection: Connection, client_id: str, request: messages.RecoverRequest
-) -> None:
+async def on_recover(recoveries: Recoveries, connection: Connection, delivery: Delivery) -> None:
     """Answer a device that is refused with all its secrets, if it proves who it is."""
-    answer = await recoveries.answer(client_id, request)
+    request = topics.RECOVER_REQUEST.decode(delivery.payload)
+    answer = await recoveries.answer(request)
     if answer is not None:
-        await connection.send(topics.RECOVER_ANSWER, answer, client_id=client_id, nonce=request.nonce)
+        await connection.send(topics.RECOVER_ANSWER, answer, nonce=request.nonce)
 
 
 async def on_config_get(

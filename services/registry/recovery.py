@@ -29,8 +29,6 @@ from shared.requests import Caller
 from shared.schema import VERIFY_AFTER, Device
 
 log = structlog.get_logger()
-_ALL: Final = Rate(200, 400)
-"""Requests of everybody: each costs a look into the database."""
 _EACH: Final = Rate(0.1, 5)
 """Answers to one device."""
 
@@ -41,7 +39,6 @@ class Recoveries:
 
     registry: Registry
     gate: asyncio.Semaphore
-    _all: Buckets = field(default_factory=lambda: Buckets(_ALL))
     _each: Buckets = field(default_factory=lambda: Buckets(_EACH))
 
     async def register(self, client_id: str, key: messages.DeviceKey) -> messages.DeviceKeyKnown | None:
@@ -64,12 +61,11 @@ class Recoveries:
                 self.registry.outbox.tell(session, "device/key_refused", client_id)
             return messages.DeviceKeyKnown(public_key=device.public_key, recovery=recovery)
 
-    async def answer(self, client_id: str, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
+    async def answer(self, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
         """Return a device's package, sealed for its key, or None: who proves nothing is told nothing."""
-        if not self._all.take("all", time.monotonic()):
-            return None
+        client_id = request.client_id
         async with self.gate, self.registry.database.transaction() as session:
-            if not await self._proven(session, client_id, request):
+            if not await self._proven(session, request):
                 log.warning("recovery.refused", client_id=client_id)
                 return None
             # Only now: a stranger must not use up what the device may ask.
@@ -88,16 +84,16 @@ class Recoveries:
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))
 
-    async def _proven(self, session: AsyncSession, client_id: str, request: messages.RecoverRequest) -> bool:
+    async def _proven(self, session: AsyncSession, request: messages.RecoverRequest) -> bool:
         """Say whether who asks has the key of the device, which may be removed or have none."""
         try:
-            device, _, _ = await db.device(session, client_id)
+            device, _, _ = await db.device(session, request.client_id)
         except NotFoundError:
             return False
         if device.public_key is None:
             return False
         pair = await self.registry.instance.key_pair(session)
-        mac = crypto.recovery_mac(pair, device.public_key, client_id, request.nonce)
+        mac = crypto.recovery_mac(pair, device.public_key, request.client_id, request.nonce)
         return hmac.compare_digest(mac, request.mac)
 
     async def _in_force(self, device: Device, client_id: str) -> Identity | None:

@@ -289,13 +289,14 @@ class Device:
         if not recovery:
             return
         nonce, answers = secrets.token_hex(16), list[bytes]()
-        base = f"mdm/v1/recover/{self.package['client_id']}/"
-        mac = recovery_mac(self.key, recovery["server_key"], self.package["client_id"], nonce)
+        client_id = self.package["client_id"]
+        mac = recovery_mac(self.key, recovery["server_key"], client_id, nonce)
         client = self.new_client(nonce, recovery["account"], recovery["password"], clean=True)
 
         def ask(*_: object) -> None:
-            client.subscribe(f"{base}answer/{nonce}", qos=1)
-            client.publish(base + "request", json.dumps({"nonce": nonce, "mac": mac}), qos=1)
+            client.subscribe(f"mdm/v1/recover/answer/{nonce}", qos=1)
+            request = {"client_id": client_id, "nonce": nonce, "mac": mac}
+            client.publish("mdm/v1/recover/request", json.dumps(request), qos=1)
 
         client.on_connect = ask
         client.on_message = lambda _client, _data, message: answers.append(bytes(message.payload))

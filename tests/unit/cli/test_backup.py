@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
@@ -50,6 +51,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> None:
         "KEYCLOAK_CLIENT_ID": "c",
         "KEYCLOAK_CLIENT_SECRET": "s",
         "ASSETS_URL": "memory:///",
+        "MASTER_KEYS": Fernet.generate_key().decode(),
         "BACKUP_PASSPHRASE": PASSPHRASE,
     }.items():
         monkeypatch.setenv(f"MDM_{name}", value)

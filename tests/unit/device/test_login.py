@@ -34,6 +34,7 @@ class World:
     takes_tokens: bool = True
     status: str = "401 Unauthorized"
     body: bytes | None = None
+    refusal: bytes = b'{"error":"invalid_client"}'
     asked: list[str] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     package: Package = field(default_factory=package)
@@ -47,7 +48,7 @@ class World:
         self.asked.append(secret)
         known = secret in self.secrets
         token = json.dumps({"access_token": f"token-{len(self.asked)}-{secret}"}).encode()
-        body = self.body or (token if known else b"")
+        body = self.body or (token if known else self.refusal)
         status = "200 OK" if known else self.status
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
@@ -126,9 +127,16 @@ async def test_a_token_that_the_broker_refuses_is_refused_and_the_secret_is_not_
     assert world.shown == ["token-1-s"]
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>who are you?</html>", b'{"error":"server_error"}', b"[]"])
+async def test_a_401_of_somebody_else_is_no_refusal(world: World, body: bytes) -> None:
+    world.refusal = body
+    with pytest.raises(LinkLostError, match="401"):
+        await log_in(world, "token")
+
+
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests", "404 Not Found"])
 async def test_a_keycloak_that_is_not_ready_is_no_refusal(world: World, status: str) -> None:
-    world.status = status
+    world.status, world.refusal = status, b""
     with pytest.raises(LinkLostError):
         await log_in(world, "token")
 
