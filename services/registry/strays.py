@@ -6,6 +6,7 @@ a row knows it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -84,9 +85,10 @@ class Strays:
             await postgres.lock_identity(session, name)
             if await is_known(session, name):
                 return False
-            await self._enable(name, enabled=False)
-            await session.execute(insert(Stray).values(name=name).on_conflict_do_nothing())
-            self.registry.outbox.tell(session, "device/stray", name)
+            # There is nothing any more of one that has just been removed.
+            if await self._enable(name, enabled=False):
+                await session.execute(insert(Stray).values(name=name).on_conflict_do_nothing())
+                self.registry.outbox.tell(session, "device/stray", name)
         if names.is_client_id(name):
             await identities.clear_retained(name)
         return True
@@ -116,17 +118,17 @@ class Strays:
         text = "was disabled as unknown, and is in the database"
         return admin.Finding(client_id=name, problem=text, remedy="enable it", repaired=repaired)
 
-    async def _enable(self, name: str, *, enabled: bool) -> None:
-        identities = self.registry.identities
+    async def _enable(self, name: str, *, enabled: bool) -> bool:
+        """Enable or disable what there is; return whether there is anything."""
+        identities, found = self.registry.identities, False
+        places = [identities.broker.enable]
         if names.is_client_id(name):
-            try:
-                await identities.keycloak.enable(name, enabled=enabled)
-            except NotFoundError:
-                log.info("strays.no_client", name=name)
-        try:
-            await identities.broker.enable(name, enabled=enabled)
-        except NotFoundError:
-            log.info("strays.no_account", name=name)
+            places.insert(0, identities.keycloak.enable)
+        for enable in places:
+            with contextlib.suppress(NotFoundError):
+                await enable(name, enabled=enabled)
+                found = True
+        return found
 
 
 def _problem(what: str) -> str:

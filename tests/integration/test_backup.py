@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from cli.client import Admin
@@ -192,6 +193,24 @@ async def test_all_is_lost_and_comes_back(fleet: Fleet, place: Place) -> None:
         # It has its image from the restored store, and a new secret from the restored rotator.
         await fleet.until(first, lambda view: view.firmware_version == "1.0.0")
     assert (await rotated(fleet, second)).secret != second.secret
+
+
+async def test_the_key_of_recovery_outlives_the_master_key(fleet: Fleet, place: Place) -> None:
+    await fleet.device()
+    query = "SELECT uuid, private_key FROM mdm.instance"
+    (before,) = await run(place.stack, query)
+    await place.back_up()
+    await place.stop()
+    await place.lose(Part.DATABASE)
+    other = Fernet.generate_key().decode()
+    restored = await place.restore("--only", "database", MDM_MASTER_KEYS=other)
+    assert restored.status == 0, restored.errors
+    (after,) = await run(place.stack, query)
+    own = crypto.Vault([SecretStr(place.system.own["registry"]["MDM_MASTER_KEYS"])])
+    assert crypto.Vault([SecretStr(other)]).decrypt(after["private_key"]) == own.decrypt(before["private_key"])
+    assert after["uuid"] == before["uuid"]
+    await run(place.stack, "UPDATE mdm.instance SET private_key = $1", before["private_key"])
+    await place.start()
 
 
 def system_profile(place: Place, account: str, password: SecretStr) -> Profile:
