@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ACCOUNTS: Final = ("svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin")
-OPTIONAL_ACCOUNTS: Final = ("homeassistant", "recover")
-"""Accounts that have rules, and are there only where somebody has made them: the registry makes `recover`."""
+OPTIONAL_ACCOUNTS: Final = ("homeassistant",)
+"""Accounts that have rules, and are there only where somebody has made them."""
 DEVICE_GROUP: Final = "devices"
 DEVICE_ROLE: Final = "device"
 CLAIM_GROUP: Final = "claims"

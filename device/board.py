@@ -16,7 +16,7 @@ from device.credentials import Credentials
 from device.fetcher import Failure, Fetcher, Piece
 from device.firmware import Firmware
 from device.flash import Flash
-from device.key import DeviceKey
+from device.key import DeviceKey, load_or_make
 from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
@@ -59,9 +59,9 @@ class Board:
         fault = uplink.hooks.fault
         provisioned = packages.provisioned_slot(package)
         store = SlotStore(state, provisioned, fault=fault)
-        self.key = None if options.keyless else DeviceKey(package, state, uplink, options)
-        pair = None if self.key is None else self.key.pair
+        pair = None if options.keyless else load_or_make(state, fault=fault)
         self.credentials = Credentials(store, provisioned, uplink, options, pair)
+        self.key = None if pair is None else DeviceKey(package, state, pair, uplink, self.credentials.secret)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
         self.commands = Commands(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
         self._flash = Flash(

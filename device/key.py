@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ _CLAIM_KEY_FILE: Final = "claim_key.json"
 """Where devices that came by a claim had their key before all had one."""
 KNOWN_FILE: Final = "recovery.json"
 _REPEAT: Final = "key"
+_RETRY_S: Final = 5.0
 _AGAIN_S: Final = 24 * 3600.0
 
 
@@ -52,15 +54,17 @@ def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
 class DeviceKey:
     """The key pair, and what the server has said of it; `recovery` is None until it can be used.
 
-    Fault points: `device.key` and `device.recovery`, each with `:before`, `:written` and `:after`.
+    Fault point: `device.recovery`, with `:before`, `:written` and `:after`.
     """
 
-    def __init__(self, package: Package, state: Path, uplink: Uplink, options: Options) -> None:
-        """Load the key, or make it; raise StateUnreadableError."""
+    def __init__(
+        self, package: Package, state: Path, pair: OKPKey, uplink: Uplink, secret: Callable[[], SecretStr]
+    ) -> None:
+        """Load what the server has said; raise StateUnreadableError. The device is logged in with `secret`."""
+        self.pair = pair
+        self._secret = secret
         self._uplink = uplink
-        self._options = options
         self._path = state / KNOWN_FILE
-        self.pair = load_or_make(state, fault=uplink.hooks.fault)
         self._known = self._read()
         self._answered_at: float | None = None
         self.recovery = package.recovery if self._known is None else self._known
@@ -77,7 +81,7 @@ class DeviceKey:
         """
         now = self._uplink.hooks.clock()
         if self._answered_at is None or now >= self._answered_at + _AGAIN_S:
-            self._uplink.repeat(_REPEAT, self._say, every_s=self._options.retry_s, slowing=True)
+            self._uplink.repeat(_REPEAT, self._say, every_s=_RETRY_S, slowing=True)
 
     def on_known(self, known: messages.DeviceKeyKnown) -> None:
         """Keep how to recover; with another key than ours there is no way."""
@@ -86,14 +90,15 @@ class DeviceKey:
         if known.public_key != self.public:
             self._uplink.note("key.refused")
             return
-        if known.recovery != self._known:
+        if known.recovery is not None and known.recovery != self._known:
             data = known.recovery.model_dump_json().encode()
             durable.write(self._path, data, name="device.recovery", fault=self._uplink.hooks.fault)
             self._known = self.recovery = known.recovery
             self._uplink.note("key.registered")
 
     def _say(self) -> Saying | None:
-        return topics.KEY, messages.DeviceKey(public_key=self.public)
+        proof = crypto.key_proof(self._secret(), self.public)
+        return topics.KEY, messages.DeviceKey(public_key=self.public, proof=proof)
 
     def _read(self) -> Recovery | None:
         try:
@@ -122,17 +127,17 @@ async def recover(
         recovery.port,
         username=recovery.account,
         password=SecretStr(recovery.password),
-        client_id=nonce,
+        client_id=recovery.account,
     )
     mac = crypto.recovery_mac(pair, recovery.server_key, package.client_id, nonce)
     link = await Link.connect(login, options, tls=tls)
     try:
-        address = topics.RECOVER_ANSWER.of(nonce=nonce)
+        address = topics.RECOVER_ANSWER.of(account=recovery.account, nonce=nonce)
         await link.subscribe(address)
         request = messages.RecoverRequest(client_id=package.client_id, nonce=nonce, mac=mac)
         hooks.fault("publish.recover:before")
         await link.publish(
-            topics.RECOVER_REQUEST.of(),
+            topics.RECOVER_REQUEST.of(account=recovery.account),
             topics.RECOVER_REQUEST.encode(request),
             qos=topics.RECOVER_REQUEST.qos,
             retain=False,

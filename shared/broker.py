@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -68,8 +68,8 @@ class Broker(Protocol):
     async def accepts(self, client_id: str, password: SecretStr) -> bool:
         """Say whether it lets a device in with this secret; to be asked only while the device is not connected."""
 
-    async def ensure_public(self, name: str) -> None:
-        """Let everybody in who has this name and gives it as the password."""
+    async def ensure_public(self, accounts: Collection[str]) -> None:
+        """Let everybody in who gives one of these names as user name, password and MQTT client id."""
 
     async def mark(self) -> str | None:
         """Return the id of the installation whose accounts it keeps; None if it keeps no id."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -125,13 +125,17 @@ class BrokerAccounts:
         except (aiomqtt.MqttError, TimeoutError) as error:
             raise UnavailableError(f"the broker does not answer: {error}; try again") from error
 
-    async def ensure_public(self, name: str) -> None:
-        """Make an account whose password is its name, if it is not there; it may what the ACL file says of it.
+    async def ensure_public(self, accounts: Collection[str]) -> None:
+        """Make accounts whose password and MQTT client id are their names, where they are not there.
 
-        It is in the group of claims: what the ACL file's patterns give to a device of its name is not for it.
+        They are in the group of claims: what the ACL file's patterns give to a device of their name is not theirs.
         """
-        with contextlib.suppress(ConflictError):
-            await self.command("createClient", username=name, password=name, groups=[{"groupname": "claims"}])
+        there = await self._clients()
+        for name in accounts:
+            if name not in there:
+                with contextlib.suppress(ConflictError):
+                    groups = [{"groupname": "claims"}]
+                    await self.command("createClient", username=name, password=name, clientid=name, groups=groups)
 
     async def claims(self) -> set[str]:
         """Return the names of the claims' accounts."""

@@ -74,6 +74,12 @@ def proof(secret: SecretStr, purpose: Purpose, rotation_id: UUID) -> str:
     return hmac.new(secret.get_secret_value().encode(), message, "sha256").hexdigest()
 
 
+def key_proof(secret: SecretStr, public_key: str) -> str:
+    """Return hex HMAC-SHA256 (RFC 2104) over "key:public_key": whose key it is has the secret in force."""
+    message = f"key:{public_key}".encode()
+    return hmac.new(secret.get_secret_value().encode(), message, "sha256").hexdigest()
+
+
 def proves(given: str, secret: SecretStr, purpose: Purpose, rotation_id: UUID) -> bool:
     """Say whether `given` is the proof, in constant time."""
     return hmac.compare_digest(given, proof(secret, purpose, rotation_id))

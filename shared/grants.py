@@ -53,6 +53,7 @@ GRANTS: Final[Mapping[type[schema.Base], Mapping[Service, str]]] = {
     schema.Command: {"registry": _ALL},
     schema.AdminAccount: {"registry": _ALL},
     schema.Rotation: {
+        "registry": "SELECT (device_id, outcome, step)",
         "rotator": _KEEP,
         # Which tokens are good while a secret changes, and no more: the secrets' ciphertext is in this table.
         "firmware": "SELECT (device_id, outcome, generation, old_generation)",

@@ -419,8 +419,8 @@ class CoreDumpRefused(Message):
 class Recovery(Message):
     """How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
 
-    It asks on the host of the package, on this port, with a public account. `server_key` (X25519, base64url) is
-    the server's half of the key by which the device proves who it is.
+    It asks on the host of the package, on this port, with a public account, whose name is the MQTT client id too.
+    `server_key` (X25519, base64url) is the server's half of the key by which the device proves who it is.
     """
 
     port: Annotated[int, Field(ge=1, le=65535)]
@@ -430,25 +430,33 @@ class Recovery(Message):
 
 
 class DeviceKey(Message):
-    """`up/key`: the public half of the key that only the device has; said until `down/key` answers."""
+    """`up/key`: the public half of the key that only the device has; said until `down/key` answers.
+
+    `proof` = HMAC(secret that it is logged in with, "key:" + public_key): one that came late, from a board whose
+    secret has been replaced since, registers nothing.
+    """
 
     public_key: PublicKey
+    proof: Sha256
 
 
 class DeviceKeyKnown(Message):
-    """`down/key`: the key that is registered for the device, perhaps another one, and how to recover with it."""
+    """`down/key`: the key that is registered for the device, perhaps another one, and how to recover with it.
+
+    Without `recovery` there is none: the broker keeps no accounts.
+    """
 
     public_key: PublicKey
-    recovery: Recovery
+    recovery: Recovery | None = None
 
 
 Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class RecoverRequest(Message):
-    """`recover/request`: a device that is refused asks for the secret in force.
+    """`recover/{account}/request`: a device that is refused asks for the secret in force.
 
-    `nonce` is random, and the MQTT client id of the connection. `mac` is `shared.crypto.recovery_mac`.
+    `nonce` is random. `mac` is `shared.crypto.recovery_mac`.
     """
 
     client_id: Annotated[str, Field(max_length=100)]
@@ -457,7 +465,7 @@ class RecoverRequest(Message):
 
 
 class RecoverAnswer(Message):
-    """`recover/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
+    """`recover/{account}/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
 
     jwe: Annotated[str, Field(max_length=32 * 1024)] = Field(repr=False)
 

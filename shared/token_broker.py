@@ -9,7 +9,7 @@ of EMQX.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -77,7 +77,7 @@ class TokenBroker:
         """Return True: it lets in whom Keycloak gives a token."""
         return True
 
-    async def ensure_public(self, name: str) -> None:
+    async def ensure_public(self, accounts: Collection[str]) -> None:
         """Return: it has no accounts."""
 
     async def mark(self) -> None:

@@ -145,8 +145,9 @@ COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)
 CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
 CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)
 
-RECOVER_REQUEST = Topic(f"{PREFIX}/recover/request", messages.RecoverRequest, max_bytes=1024, public=True)
-RECOVER_ANSWER = Topic(f"{PREFIX}/recover/answer/{{nonce}}", messages.RecoverAnswer)
+_RECOVER = f"{PREFIX}/recover/{{account}}"
+RECOVER_REQUEST = Topic(f"{_RECOVER}/request", messages.RecoverRequest, max_bytes=1024, public=True)
+RECOVER_ANSWER = Topic(f"{_RECOVER}/answer/{{nonce}}", messages.RecoverAnswer)
 
 BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
 BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)

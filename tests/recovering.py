@@ -41,16 +41,16 @@ class Recovering:
             recovery.port,
             username=recovery.account,
             password=recovery.password,
-            identifier=nonce,
+            identifier=recovery.account,
             tls_context=ssl.create_default_context(cadata=self.package.ca_certificate),
         )
         mac = crypto.recovery_mac(pair, recovery.server_key, wanted, nonce)
         async with client:
-            await client.subscribe(topics.RECOVER_ANSWER.of(nonce=nonce), qos=1)
+            await client.subscribe(topics.RECOVER_ANSWER.of(account=recovery.account, nonce=nonce), qos=1)
             request = topics.RECOVER_REQUEST.encode(
                 messages.RecoverRequest(client_id=wanted, nonce=nonce, mac=mac)
             )
-            await client.publish(topics.RECOVER_REQUEST.of(), request, qos=1)
+            await client.publish(topics.RECOVER_REQUEST.of(account=recovery.account), request, qos=1)
             try:
                 async with asyncio.timeout(NOTHING_S):
                     message = await anext(client.messages)

@@ -141,6 +141,12 @@ def recovery() -> dict[str, Any]:
     return {
         "what": "mac = hexadecimal HMAC-SHA256, key: HKDF-SHA256 (no salt, info mdm/v1/recover, 32 bytes) of "
         "shared_secret, over the characters of message",
+        "registering": {
+            "what": "proof = hexadecimal HMAC-SHA256, key: the characters of secret, over those of message",
+            "secret": _PRESENT,
+            "message": f"key:{crypto.public_half(device)}",
+            "proof": crypto.key_proof(SecretStr(_PRESENT), crypto.public_half(device)),
+        },
         "vectors": [
             {
                 "client_id": CLIENT_ID,
@@ -154,7 +160,7 @@ def recovery() -> dict[str, Any]:
                 "message": f"recover:{CLIENT_ID}:{nonce}",
                 "mac": mac,
                 "request": {
-                    "topic": topics.RECOVER_REQUEST.of(),
+                    "topic": topics.RECOVER_REQUEST.of(account="recover-07"),
                     "payload": topics.RECOVER_REQUEST.encode(
                         messages.RecoverRequest(client_id=CLIENT_ID, nonce=nonce, mac=mac)
                     ).decode(),

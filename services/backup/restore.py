@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
 import asyncpg
 from pydantic import AwareDatetime, SecretStr
@@ -90,10 +91,10 @@ class Restore:
                 restored = await self._restore(connection, manifest)
         if Part.DATABASE in self.parts:
             await asyncio.to_thread(migrate.upgrade, url)
-        await self._take_over()
+        await self._take_over(manifest)
         return restored
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, manifest: Manifest) -> None:
         """Let Keycloak be this database's, and the key pair of recovery readable with the present master keys.
 
         After the newest migration: a backup may be older than either.
@@ -101,6 +102,10 @@ class Restore:
         saved = Secrets.model_validate_json(archive.whole(self.file, self.passphrase, archive.KEYCLOAK))
         async with tables.connected(self.settings.database_url) as connection:
             async with keycloak.connected(self.settings) as clients:
+                mark = await clients.mark()
+                if Part.DATABASE in self.parts and "instance" not in manifest.tables and mark is not None:
+                    # The backup is from before there were ids: it is of whom Keycloak and the broker are.
+                    await connection.execute("UPDATE mdm.instance SET uuid = $1", UUID(mark))
                 await clients.move_mark(str(await connection.fetchval("SELECT uuid FROM mdm.instance")))
             key = saved.recovery_key
             if Part.DATABASE in self.parts and key is not None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import credential_db
 from services.registry.service import Registry
@@ -23,10 +24,14 @@ from shared.mqtt import Delivery, Route
 log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)
 """So long after the broker's start devices have to come back."""
+PATIENCE: Final = timedelta(seconds=30)
+"""A device that is refused with one secret has so long to get in with its other one."""
 _FLUSH_S: Final = 1.0
 _OWN_TRY: Final = timedelta(seconds=5)
-_REFUSED: Final = re.compile(rb"Client (iotdevice-\S+) disconnected, not authori[sz]ed")
-_DROPPED: Final = re.compile(rb"Client (iotdevice-\S+) been disconnected by administrative action")
+# Whole lines, with or without a time in front: a client may state any id, also one with such words in it.
+_LINE: Final = rb"(?:\S+: )?Client (iotdevice-[a-z0-9_-]+) %s\.?"
+_REFUSED: Final = re.compile(_LINE % rb"disconnected, not authori[sz]ed")
+_DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative action")
 """Its password was changed, or its account disabled; no will is published then."""
 _UPTIME: Final = re.compile(rb"(\d+) seconds")
 
@@ -65,7 +70,7 @@ class BrokerWatch:
     async def on_log(self, delivery: Delivery) -> None:
         """Note whom the broker refuses, and whom it drops."""
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
-            found = pattern.search(delivery.payload)
+            found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
             if names.is_client_id(client_id) and not self._is_own_try(client_id):
                 noted[client_id] = datetime.now(UTC)
@@ -91,19 +96,36 @@ class BrokerWatch:
         dropped, self._dropped_at = self._dropped_at, {}
         if not dropped:
             return
-        async with self.registry.database.transaction() as session:
-            for client_id in await credential_db.note_dropped(session, dropped):
-                self.registry.outbox.tell(session, "device/offline", client_id)
+        try:
+            async with self.registry.database.transaction() as session:
+                for client_id in await credential_db.note_dropped(session, dropped):
+                    self._tell_offline(session, client_id)
+        except UnavailableError:
+            self._dropped_at = dropped | self._dropped_at
+            raise
 
     async def _store_refusals(self) -> None:
         noted = dict(self.registry.refused_at)
         self.registry.refused_at.clear()
         if not noted:
             return
-        async with self.registry.database.transaction() as session:
-            for client_id in await credential_db.note_refusals(session, noted):
-                log.warning("device.refused", client_id=client_id)
-                self.registry.outbox.tell(session, "device/refused", client_id)
+        try:
+            async with self.registry.database.transaction() as session:
+                fresh = await credential_db.note_refusals(session, noted)
+                for client_id in fresh:
+                    log.warning("device.refused", client_id=client_id)
+                    self.registry.outbox.tell(session, "device/refused", client_id)
+            # Apart: who changes a device holds its row first. Later: it may get in with its other secret.
+            async with self.registry.database.transaction() as session:
+                await credential_db.verify_at(session, fresh, datetime.now(UTC) + PATIENCE)
+        except UnavailableError:
+            self.registry.refused_at = noted | self.registry.refused_at
+            raise
+
+    def _tell_offline(self, session: AsyncSession, client_id: str) -> None:
+        """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
+        self.registry.outbox.tell(session, "device/offline", client_id)
+        self.registry.outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)
 
     async def sweep_unheard(self) -> None:
         """Let all be offline whom the broker has not heard again some time after its start."""

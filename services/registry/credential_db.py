@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, not_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared import names
-from shared.schema import Device, DeviceModel, Presence
+from shared.schema import Device, DeviceModel, Presence, Rotation
 
 _PRESENCES: Final = (
     select(Presence, DeviceModel.code, Device.key)
@@ -42,21 +42,17 @@ async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) ->
     return [names.client_id(code, key) for code, key in rows]
 
 
-async def verify_after(session: AsyncSession, device_id: int, at: datetime) -> None:
-    """Have a device compared at this time."""
-    await session.execute(
-        update(Device)
-        .where(Device.id == device_id)
-        .values(verify_at=at)
-        .execution_options(synchronize_session=False)
+async def is_switching(session: AsyncSession, device_id: int) -> bool:
+    """Say whether a rotation of a device has come so far that it may change Keycloak and the broker."""
+    early = Rotation.step.in_(["OFFERED", "DELIVERED"])
+    query = select(Rotation.device_id).where(
+        Rotation.device_id == device_id, Rotation.outcome.is_(None), not_(early)
     )
+    return await session.scalar(query) is not None
 
 
 async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
-    """Note when the broker last refused each device; return those that it refuses since they were last seen.
-
-    They are due to be compared.
-    """
+    """Note when the broker last refused each device; return those that it refuses since they were last seen."""
     rows = await session.execute(_PRESENCES, {"keys": names.keys(refused_at)})
     fresh = []
     for presence, code, key in rows:
@@ -67,14 +63,19 @@ async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime
         if earlier is None or (seen is not None and earlier <= seen):
             fresh.append(client_id)
         presence.refused_at = refused_at[client_id]
+    return fresh
+
+
+async def verify_at(session: AsyncSession, client_ids: Collection[str], at: datetime) -> None:
+    """Have devices compared at this time; those that are being changed are compared after that anyway."""
+    free = select(Device.id).where(names.AMONG).with_for_update(skip_locked=True)
     await session.execute(
         update(Device)
-        .where(names.AMONG)
-        .values(verify_at=func.now())
+        .where(Device.id.in_(free.scalar_subquery()))
+        .values(verify_at=at)
         .execution_options(synchronize_session=False),
-        {"keys": names.keys(fresh)},
+        {"keys": names.keys(client_ids)},
     )
-    return fresh
 
 
 async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:

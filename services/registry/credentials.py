@@ -73,7 +73,7 @@ class Credentials:
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
                 return Remedy.NONE
             identity, account = await self._both(device, presence, client_id)
-            places = self.registry.places(presence, device, identity, account)
+            places = self.registry.places(presence, device, identity, account, said=presence.secret_generation)
             remedy = splits.remedy(places)
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):

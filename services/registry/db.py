@@ -233,6 +233,7 @@ class Compared:
     online: bool = field(compare=False)
     last_seen_at: datetime | None = field(compare=False)
     refused_at: datetime | None = field(compare=False)
+    said: int | None = field(compare=False)
 
 
 async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
@@ -250,6 +251,7 @@ async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
             Presence.online,
             Presence.last_seen_at,
             Presence.refused_at,
+            Presence.secret_generation,
         )
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .join(Presence, Presence.device_id == Device.id)

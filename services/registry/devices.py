@@ -140,7 +140,7 @@ class Devices:
             device_key=device.key,
             token_url=self.registry.identities.keycloak.token_url,
             settings=self.registry.settings,
-            recovery=await self.registry.instance.recovery(session),
+            recovery=await self.registry.instance.recovery(session, identity.client_id),
         )
 
     def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:

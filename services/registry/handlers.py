@@ -107,7 +107,8 @@ async def on_recover(recoveries: Recoveries, connection: Connection, delivery: D
     request = topics.RECOVER_REQUEST.decode(delivery.payload)
     answer = await recoveries.answer(request)
     if answer is not None:
-        await connection.send(topics.RECOVER_ANSWER, answer, nonce=request.nonce)
+        account = delivery.names["account"]
+        await connection.send(topics.RECOVER_ANSWER, answer, account=account, nonce=request.nonce)
 
 
 async def on_config_get(

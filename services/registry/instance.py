@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -21,8 +22,11 @@ from shared.schema import AdminRequest
 from shared.settings import RegistrySettings
 
 log = structlog.get_logger()
-ACCOUNT: Final = "recover"
-"""The public account by which devices recover; its password is its name."""
+ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))
+"""The public accounts by which devices recover; the password of each is its name, and its MQTT client id too.
+
+So none of them can take the session of a device, and who holds one keeps out the devices that share it.
+"""
 
 
 class OtherInstallationError(FleetError):
@@ -43,23 +47,22 @@ class Instance:
 
     async def check(self) -> None:
         """Mark Keycloak and the broker if nobody has; raise OtherInstallationError if somebody else has."""
+        await self.ensure_key_pair()
         async with self.database.transaction() as session:
             ours = str((await row(session)).uuid)
         await _check("Keycloak", ours, self.keycloak.mark, self.keycloak.put_mark)
         if self.broker.keeps_accounts:
             await _check("the broker", ours, self.broker.mark, self.broker.put_mark)
-            await self.broker.ensure_public(ACCOUNT)
+            await self.broker.ensure_public(ACCOUNTS)
 
-    async def recovery(self, session: AsyncSession) -> messages.Recovery | None:
-        """Return how devices recover, as packages say it; None where the broker keeps no account for it."""
-        if not self.broker.keeps_accounts:
-            return None
+    async def recovery(self, session: AsyncSession, client_id: str) -> messages.Recovery | None:
+        """Return how a device recovers, as its package says it; None where the broker keeps no accounts for it."""
         public_key = (await row(session)).public_key
-        if public_key is None:
-            await self.ensure_key_pair()
-            public_key = (await row(session)).public_key or ""
+        if not self.broker.keeps_accounts or public_key is None:
+            return None
+        account = ACCOUNTS[zlib.crc32(client_id.encode()) % len(ACCOUNTS)]
         return messages.Recovery(
-            port=self.settings.claim_mqtt_port, account=ACCOUNT, password=ACCOUNT, server_key=public_key
+            port=self.settings.claim_mqtt_port, account=account, password=account, server_key=public_key
         )
 
     async def ensure_key_pair(self) -> None:

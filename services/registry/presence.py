@@ -61,7 +61,8 @@ class Presences:
         if presence.online != status.online:
             self.registry.outbox.tell(session, f"device/{'online' if status.online else 'offline'}", client_id)
         presence.online = status.online
-        presence.last_seen_at = datetime.now(UTC)
+        if not retained or presence.last_seen_at is None:
+            presence.last_seen_at = datetime.now(UTC)
         if status.online:
             presence.status = status.model_dump(mode="json", exclude_none=True)
             presence.firmware_version = status.firmware_version

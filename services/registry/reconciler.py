@@ -177,7 +177,7 @@ class Reconciler:
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "as the database says", heal)
-            places = self.registry.places(row, row, client, account)
+            places = self.registry.places(row, row, client, account, said=row.said)
             remedy = splits.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())

@@ -17,11 +17,11 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import credentials, db
+from services.registry import credential_db, credentials, db
 from services.registry.credentials import Credentials
 from services.registry.devices import Devices
 from services.registry.service import Registry
-from shared import crypto, messages, postgres
+from shared import crypto, messages, names, postgres
 from shared.errors import NotFoundError
 from shared.keycloak import Identity
 from shared.rates import Buckets, Rate
@@ -42,28 +42,43 @@ class Recoveries:
     _each: Buckets = field(default_factory=lambda: Buckets(_EACH))
 
     async def register(self, client_id: str, key: messages.DeviceKey) -> messages.DeviceKeyKnown | None:
-        """Store a device's key if it has none, and return the one that it has; None: there is no recovery.
+        """Store a device's key if it has none, and return the one that it has; None: it is not proven.
 
         A key that is there is never replaced: who has stolen a secret must not become the device for good.
         """
-        crypto.check_public_key(key.public_key)
         async with self.registry.database.transaction() as session:
-            device, _, _ = await db.device(session, client_id, lock=True)
-            recovery = await self.registry.instance.recovery(session)
-            if recovery is None:
+            device, _, _ = await db.device(session, client_id)
+            recovery = await self.registry.instance.recovery(session, client_id)
+            if device.public_key is None and not await self._register(session, client_id, key):
                 return None
-            if device.public_key is None:
-                device.public_key = key.public_key
-                Caller(client_id, "", session).audit("device.key", client_id, after={"public_key": key.public_key})
-                self.registry.outbox.tell(session, "device/key_registered", client_id)
-            elif device.public_key != key.public_key:
+            if device.public_key != key.public_key:
                 log.warning("device.other_key", client_id=client_id)
                 self.registry.outbox.tell(session, "device/key_refused", client_id)
-            return messages.DeviceKeyKnown(public_key=device.public_key, recovery=recovery)
+            return messages.DeviceKeyKnown(public_key=device.public_key or key.public_key, recovery=recovery)
+
+    async def _register(self, session: AsyncSession, client_id: str, key: messages.DeviceKey) -> bool:
+        """Store the key of a device that has none; say whether it is this key now.
+
+        The proof is by the secret in force: what the board before a reissue has said comes too late.
+        """
+        crypto.check_public_key(key.public_key)
+        await postgres.lock_identity(session, client_id)
+        identity = await self.registry.identities.keycloak.get(client_id)
+        device, _, _ = await db.device(session, client_id, lock=True)
+        if not hmac.compare_digest(key.proof, crypto.key_proof(identity.secret, key.public_key)):
+            log.warning("device.key_not_proven", client_id=client_id)
+            return False
+        if device.public_key is None:
+            device.public_key = key.public_key
+            Caller(client_id, "", session).audit("device.key", client_id, after={"public_key": key.public_key})
+            self.registry.outbox.tell(session, "device/key_registered", client_id)
+        return True
 
     async def answer(self, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
         """Return a device's package, sealed for its key, or None: who proves nothing is told nothing."""
         client_id = request.client_id
+        if not names.is_client_id(client_id):
+            return None
         async with self.gate, self.registry.database.transaction() as session:
             if not await self._proven(session, request):
                 log.warning("recovery.refused", client_id=client_id)
@@ -73,7 +88,7 @@ class Recoveries:
                 return None
             await postgres.lock_identity(session, client_id)
             device, _, _ = await db.device(session, client_id, lock=True)
-            identity = await self._in_force(device, client_id) if device.enabled else None
+            identity = await self._in_force(session, device, client_id) if device.enabled else None
             if identity is None or device.public_key is None:
                 log.info("recovery.waits", client_id=client_id, enabled=device.enabled)
                 return None
@@ -96,14 +111,13 @@ class Recoveries:
         mac = crypto.recovery_mac(pair, device.public_key, request.client_id, request.nonce)
         return hmac.compare_digest(mac, request.mac)
 
-    async def _in_force(self, device: Device, client_id: str) -> Identity | None:
+    async def _in_force(self, session: AsyncSession, device: Device, client_id: str) -> Identity | None:
         """Return the client with the secret that Keycloak and the broker hold, made to agree if need be.
 
-        None while the device is in a rotation in which they do not: the rotator settles that.
+        None while a rotation changes them and they do not agree: the rotator settles that.
         """
         identities = self.registry.identities
-        rotating = device.rotation_state == "PENDING"
-        if rotating:
+        if await credential_db.is_switching(session, device.id):
             identity = await identities.keycloak.get(client_id)
             account = await identities.broker.device(client_id)
             agree = account is not None and account.enabled and account.held == identity.held

@@ -66,9 +66,17 @@ class Registry:
     tried_at: dict[str, datetime] = field(default_factory=dict)
 
     def places(
-        self, presence: Seen, row: Recorded, identity: Identity, account: DeviceAccount | None
+        self,
+        presence: Seen,
+        row: Recorded,
+        identity: Identity,
+        account: DeviceAccount | None,
+        *,
+        said: int | None,
     ) -> splits.Places:
         """Return what each place holds of a device; `account` is None where the broker keeps none.
+
+        `said` is the generation with which the device says that it logged in last.
 
         The broker's start ended all connections, whatever devices had said before.
         """
@@ -81,6 +89,8 @@ class Registry:
             broker=identity.held if account is None else account.held,
             connected=connected,
             refused=refused and not connected,
+            said=said,
+            accounts=self.identities.broker.keeps_accounts,
         )
 
     async def count_devices(self) -> dict[str, int]:

@@ -11,8 +11,8 @@ from shared.admin.operation import Nothing, Operation, Removed, Request, Result,
 BUILT_IN: Final = "admin"
 """The account that the broker's own files hold; it has all rights, and no operation changes it."""
 # Accounts of others, and the names by which the product signs what it does by itself in the audit log.
-_PREFIXES: Final = ("svc-", "iotdevice-", "claim-")
-_RESERVED: Final = (BUILT_IN, "recover", "schedule", "retention", "backup")
+_PREFIXES: Final = ("svc-", "iotdevice-", "claim-", "recover-")
+_RESERVED: Final = (BUILT_IN, "schedule", "retention", "backup")
 
 
 def _is_free(name: str) -> str:

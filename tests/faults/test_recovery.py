@@ -90,6 +90,8 @@ async def test_only_the_devices_own_key_is_answered(fleet: Fleet) -> None:
     asking = Recovering(package)
     assert await asking.ask(thief) is None
     assert await asking.ask(pair, client_id=(await fleet.device()).client_id) is None
+    # A key without the model is no client id, and makes no identity of its own.
+    assert await asking.ask(pair, client_id=package.device_key) is None
     found = await asking.ask(pair)
     assert found is not None
     assert found.secret == package.secret
@@ -99,18 +101,35 @@ async def test_only_the_devices_own_key_is_answered(fleet: Fleet) -> None:
     assert await asking.ask(pair) is None
 
 
+def key_message(secret: str, public_key: str) -> messages.DeviceKey:
+    return messages.DeviceKey(public_key=public_key, proof=crypto.key_proof(SecretStr(secret), public_key))
+
+
 async def test_a_key_is_never_replaced_by_a_device_but_by_a_reissue(fleet: Fleet) -> None:
     package = await fleet.device()
     async with fleet.powered(package):
         await registered(fleet, package)
     other = crypto.public_half(crypto.new_key_pair())
     async with RawDevice(package) as device:
-        await device.send(topics.KEY, messages.DeviceKey(public_key=other))
+        await device.send(topics.KEY, key_message(package.secret, other))
         known = await device.receive(topics.KEY_KNOWN)
         assert known.public_key != other
         await fleet.seen(package, "device/key_refused")
     renewed = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
     assert not (await fleet.show(package)).has_key
+    async with RawDevice(renewed) as device:
+        # What the thief of the old secret has said, and what comes late of the board before.
+        await device.send(topics.KEY, key_message(package.secret, other))
+        mine = crypto.public_half(crypto.new_key_pair())
+        await device.send(topics.KEY, key_message(renewed.secret, mine))
+        assert (await device.receive(topics.KEY_KNOWN)).public_key == mine
+
+
+async def test_a_board_that_keeps_its_flash_registers_its_key_again_after_a_reissue(fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await registered(fleet, package)
+    renewed = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
     async with fleet.powered(renewed):
         await registered(fleet, package)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from cli.client import AnswerError
 from device.options import Hooks
 from services.registry.broker_watch import GRACE, BrokerWatch
 from shared import admin, postgres
@@ -44,7 +45,11 @@ async def heals(fleet: Fleet, package: admin.Package) -> bool:
     """Say whether nothing is under way or found any more, and the broker lets the device in."""
     if (await fleet.show(package)).rotation_state == "PENDING" or await examined(fleet, package, repair=False):
         return False
-    return await credentials.broker_accepts(await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id))
+    try:
+        valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
+    except AnswerError:
+        return False  # a rotation has just begun
+    return await credentials.broker_accepts(valid)
 
 
 async def rotated(fleet: Fleet, package: admin.Package) -> admin.Package:

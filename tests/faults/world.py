@@ -368,6 +368,7 @@ class World:
             broker=self.broker.secret.held,
             connected=self.login is not None,
             refused=self.refused and self.login is None,
+            said=self.row.said,
         )
         remedy = splits.remedy(places)
         if remedy is Remedy.RECORD:
@@ -381,7 +382,9 @@ class World:
 
     def recover(self) -> None:
         """Answer a device that has proven who it is by its key, as Recoveries does."""
-        if self.row.attempt is not None and self.keycloak != self.broker.secret:
+        attempt = self.row.attempt
+        switching = attempt is not None and attempt.step not in {Step.OFFERED, Step.DELIVERED}
+        if switching and self.keycloak != self.broker.secret:
             return
         if self.keycloak != self.broker.secret:
             above = max(self.row.last_generation, self.keycloak.generation, self.broker.secret.generation)
@@ -389,7 +392,7 @@ class World:
             self.keycloak = fresh
             self._set_account(fresh)
         held = self.keycloak.held
-        if self.row.attempt is None:
+        if not switching:
             last = max(self.row.last_generation, held.generation)
             self.row = replace(self.row, held=held, last_generation=last)
         self.slots = rules.recovered(self.slots, Slot(SecretStr(self.keycloak.name), held.generation))

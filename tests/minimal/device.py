@@ -206,7 +206,8 @@ class Device:
     # ---- step 5: take a new secret ----
     def say_what_is_due(self) -> None:
         if not self.key_told:
-            self.send("key", {"public_key": self.public_key})
+            proven = proof(self.login["secret"], "key", self.public_key)
+            self.send("key", {"public_key": self.public_key, "proof": proven})
         if self.asking:
             known = self.record.now["config"]
             self.send("config/get", {"request_id": "c1", **({"have_version": known["version"]} if known else {})})
@@ -289,14 +290,14 @@ class Device:
         if not recovery:
             return
         nonce, answers = secrets.token_hex(16), list[bytes]()
-        client_id = self.package["client_id"]
+        client_id, account = self.package["client_id"], recovery["account"]
         mac = recovery_mac(self.key, recovery["server_key"], client_id, nonce)
-        client = self.new_client(nonce, recovery["account"], recovery["password"], clean=True)
+        client = self.new_client(account, account, recovery["password"], clean=True)
 
         def ask(*_: object) -> None:
-            client.subscribe(f"mdm/v1/recover/answer/{nonce}", qos=1)
+            client.subscribe(f"mdm/v1/recover/{account}/answer/{nonce}", qos=1)
             request = {"client_id": client_id, "nonce": nonce, "mac": mac}
-            client.publish("mdm/v1/recover/request", json.dumps(request), qos=1)
+            client.publish(f"mdm/v1/recover/{account}/request", json.dumps(request), qos=1)
 
         client.on_connect = ask
         client.on_message = lambda _client, _data, message: answers.append(bytes(message.payload))

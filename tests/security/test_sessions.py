@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -21,6 +22,23 @@ from tests.integration.test_commands import answered, waits_in_the_broker
 from tests.system import System
 
 THIEVES: Final = ["a viewer", "a claim"]
+
+
+async def test_a_public_account_takes_nobodys_session(fleet: Fleet) -> None:
+    package = await fleet.device()
+    recovery = package.recovery
+    assert recovery is not None
+    stranger = aiomqtt.Client(
+        package.mqtt_host,
+        recovery.port,
+        username=recovery.account,
+        password=recovery.password,
+        identifier=package.client_id,
+        tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )
+    with pytest.raises(aiomqtt.MqttError, match="Not authorized"):
+        async with stranger:
+            pass
 
 
 @asynccontextmanager

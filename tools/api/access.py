@@ -9,7 +9,7 @@ from typing import Literal
 from deploy import broker
 
 Access = Literal["read", "write"]
-_THEMSELVES = {"d": "the device itself", "claim": "machines of the claim", "recover": "recover"}
+_THEMSELVES = {"d": "the device itself", "claim": "machines of the claim", "recover": "a device that is refused"}
 """Of which account a pattern speaks, by the level behind the prefix."""
 
 

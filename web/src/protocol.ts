@@ -815,8 +815,8 @@ export interface Received {
 /**
  * How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
  *
- * It asks on the host of the package, on this port, with a public account. `server_key` (X25519, base64url) is
- * the server's half of the key by which the device proves who it is.
+ * It asks on the host of the package, on this port, with a public account, whose name is the MQTT client id too.
+ * `server_key` (X25519, base64url) is the server's half of the key by which the device proves who it is.
  */
 export interface Recovery {
   port: number;

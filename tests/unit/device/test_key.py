@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from device import key
 from device.key import DeviceKey, load_or_make
-from device.options import Options
 from device.slots import StateUnreadableError
 from shared import crypto, messages, topics
 from shared.admin import Package
@@ -17,10 +17,12 @@ from tests.unit.device.kit import Killed, Surroundings, package
 HERE = Recovery(port=8884, account="recover", password="recover", server_key="A" * 43)
 THERE = HERE.model_copy(update={"port": 18884})
 PACKAGE = package()
+SECRET = SecretStr(PACKAGE.secret)
 
 
 def boot(folder: Path, around: Surroundings, package: Package = PACKAGE) -> DeviceKey:
-    return DeviceKey(package, folder, around.uplink, Options())
+    pair = load_or_make(folder, fault=around.hooks.fault)
+    return DeviceKey(package, folder, pair, around.uplink, lambda: SECRET)
 
 
 @pytest.mark.parametrize("point", ["device.key:before", "device.key:written", "device.key:after"])
@@ -55,10 +57,11 @@ def test_the_key_is_said_until_it_is_known_once_a_start_and_each_day(tmp_path: P
     around = Surroundings()
     device = boot(tmp_path, around)
     device.on_connected()
-    assert around.take(topics.KEY) == [messages.DeviceKey(public_key=device.public)]
-    assert len(around.take(topics.KEY, Options().retry_s)) == 1
+    proof = crypto.key_proof(SECRET, device.public)
+    assert around.take(topics.KEY) == [messages.DeviceKey(public_key=device.public, proof=proof)]
+    assert len(around.take(topics.KEY, 5)) == 1
     device.on_known(DeviceKeyKnown(public_key=device.public, recovery=HERE))
-    assert around.take(topics.KEY, Options().retry_s * 3) == []
+    assert around.take(topics.KEY, 15) == []
 
     device.on_connected()
     assert around.take(topics.KEY) == []
@@ -87,5 +90,5 @@ def test_a_device_whose_key_is_not_the_registered_one_does_not_say_it_for_ever(t
     device.on_connected()
     around.take(topics.KEY)
     device.on_known(DeviceKeyKnown(public_key=crypto.public_half(crypto.new_key_pair()), recovery=HERE))
-    assert around.take(topics.KEY, Options().retry_s * 3) == []
+    assert around.take(topics.KEY, 15) == []
     assert device.recovery is None

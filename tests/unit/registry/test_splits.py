@@ -12,9 +12,16 @@ ANY = [None, OLD, NEW, OTHER]
 
 
 def places(
-    row: Held | None, keycloak: Held, broker: Held | None, *, connected: bool = False, refused: bool = False
+    row: Held | None,
+    keycloak: Held,
+    broker: Held | None,
+    *,
+    connected: bool = False,
+    refused: bool = False,
+    said: int | None = None,
+    accounts: bool = True,
 ) -> Places:
-    return Places(row, keycloak, broker, connected=connected, refused=refused)
+    return Places(row, keycloak, broker, connected=connected, refused=refused, said=said, accounts=accounts)
 
 
 @pytest.mark.parametrize(("connected", "refused"), [(True, False), (False, True), (False, False)])
@@ -60,3 +67,18 @@ def test_an_old_account_that_does_not_say_what_it_holds_is_left_as_it_is() -> No
     assert remedy(places(None, OLD, None)) is Remedy.NONE
     assert remedy(places(OLD, OLD, None, connected=True)) is Remedy.NONE
     assert remedy(places(OLD, NEW, None)) is Remedy.ROTATE
+
+
+def test_a_foreign_refusal_takes_nothing_from_a_device_that_logged_in_last_with_what_the_broker_holds() -> None:
+    assert remedy(places(OLD, NEW, OLD, refused=True, said=OLD.generation)) is Remedy.ROTATE
+    assert remedy(places(OLD, NEW, OLD, refused=True, said=NEW.generation)) is Remedy.PUT
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_without_accounts_a_device_that_is_connected_is_not_taken_to_have_what_keycloak_holds(
+    connected: bool,
+) -> None:
+    split = places(OLD, NEW, NEW, connected=connected, accounts=False)
+    assert remedy(split) is (Remedy.ROTATE if connected else Remedy.RECORD)
+    assert remedy(places(NEW, NEW, NEW, connected=connected, accounts=False)) is Remedy.NONE
+    assert remedy(places(None, NEW, NEW, connected=connected, accounts=False)) is Remedy.RECORD
