@@ -72,7 +72,7 @@ GRANTS: Final[Mapping[type[schema.Base], Mapping[Service, str]]] = {
     schema.CoreDumpChunk: {"firmware": _ONCE},
     schema.DeviceLogLine: {"firmware": _ONCE},
     schema.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
-    schema.AdminRequest: {"registry": _ALL, "rotator": _ANSWERS, "firmware": _ANSWERS},
+    schema.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
     schema.AuditEntry: {"registry": _ANSWERS, "rotator": _NOTE, "firmware": _NOTE},
 }
 """Each table, and who may do what with it; who is not named may do nothing."""

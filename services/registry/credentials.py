@@ -60,8 +60,11 @@ class Credentials:
                 log.warning("credentials.not_compared", client_id=client_id, reason=error.message)
         return len(due) == BATCH
 
-    async def heal(self, client_id: str) -> Remedy:
-        """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is."""
+    async def heal(self, client_id: str, *, offline: bool = False) -> Remedy:
+        """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is.
+
+        One that is `offline` is rotated only if asked: it would hold the slot of others until its deadline.
+        """
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
             await postgres.lock_identity(session, client_id)
@@ -78,8 +81,9 @@ class Credentials:
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than it says
-            if remedy is Remedy.ROTATE and device.rotation_state != "OK":
-                remedy = Remedy.NONE  # it will be rotated, and compared again then
+            waits = device.rotation_state != "OK" or not (places.connected or offline)
+            if remedy is Remedy.ROTATE and waits:
+                remedy = Remedy.NONE  # it will be rotated, or compared again when it may be there
             device.verify_at = None
             await self._apply(session, device, remedy, identity, client_id)
             if remedy is not Remedy.NONE and places.row is not None:

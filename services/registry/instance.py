@@ -95,7 +95,17 @@ class Instance:
         for kept in await session.scalars(select(AdminRequest).where(AdminRequest.answer.has_key(SEALED))):
             try:
                 sealed = self.vault.reencrypt(str(kept.answer[SEALED]).encode())
-                kept.answer = {SEALED: sealed.decode()}
+                await session.delete(kept)  # recorded answers are never changed
+                await session.flush()
+                session.add(
+                    AdminRequest(
+                        account=kept.account,
+                        request_id=kept.request_id,
+                        operation=kept.operation,
+                        answer={SEALED: sealed.decode()},
+                        answered_at=kept.answered_at,
+                    )
+                )
                 done += 1
             except crypto.SecretUnreadableError:
                 await session.delete(kept)  # it would be asked for in vain

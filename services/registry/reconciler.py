@@ -102,13 +102,16 @@ class Reconciler:
     async def on_repair(self, caller: Caller, _: admin.Nothing) -> admin.Diagnosis:
         """Mend what can be mended for an admin."""
         await postgres.allow_silence(caller.session)
-        diagnosis = await self.run(repair=True)
+        diagnosis = await self.run(repair=True, asked=True)
         if any(finding.repaired for finding in diagnosis.findings):
             caller.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
         return diagnosis
 
-    async def run(self, *, repair: bool) -> admin.Diagnosis:
-        """Compare everything, and mend it if asked; raise OtherInstallationError before anything is touched."""
+    async def run(self, *, repair: bool, asked: bool = False) -> admin.Diagnosis:
+        """Compare everything, and mend it if `repair`; raise OtherInstallationError before anything is touched.
+
+        `asked`: by a person, who wants it for devices that are offline too.
+        """
         identities = self.registry.identities
         await self.registry.instance.check()
         if repair:
@@ -122,7 +125,7 @@ class Reconciler:
         known = {*now.devices, *now.claims, *now.admins}
         findings = await Strays(self.registry).settle(strays, known, rows=rows, repair=repair)
         problems = [
-            *self._compare(before.devices, now.devices, found),
+            *self._compare(before.devices, now.devices, found, asked=asked),
             *self._compare_claims(before, now, found.claims),
             *self._compare_admins(before.admins, now.admins, found.admins),
         ]
@@ -155,12 +158,12 @@ class Reconciler:
         )
 
     def _compare(
-        self, before: dict[str, db.Compared], rows: dict[str, db.Compared], found: _Found
+        self, before: dict[str, db.Compared], rows: dict[str, db.Compared], found: _Found, *, asked: bool
     ) -> Iterator[Problem]:
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
-            heal = partial(self._heal, client_id)
+            heal = partial(self._heal, client_id, asked=asked)
             client = found.clients.get(client_id)
             if client is None:
                 text = "make it again; the device gets a new secret as soon as it is online"
@@ -252,8 +255,8 @@ class Reconciler:
                 await accounts.set_role(name, Role(row.role))
         return True
 
-    async def _heal(self, client_id: str) -> bool:
-        await Credentials(self.registry).heal(client_id)
+    async def _heal(self, client_id: str, *, asked: bool) -> bool:
+        await Credentials(self.registry).heal(client_id, offline=asked)
         return True
 
     async def _mend_claims(self, client_id: str) -> bool:

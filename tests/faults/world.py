@@ -377,7 +377,7 @@ class World:
             self.row = replace(self.row, held=held, last_generation=last)
         elif remedy is Remedy.PUT:
             self._set_account(self.keycloak)
-        elif remedy is Remedy.ROTATE:
+        elif remedy is Remedy.ROTATE and self.login is not None:
             self.offer()
 
     def recover(self) -> None:

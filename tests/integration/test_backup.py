@@ -296,6 +296,8 @@ async def test_a_device_that_was_made_after_the_backup_is_adopted_if_keycloak_ha
     assert (view.secret_generation, view.name) == (adopted.secret_generation, "newer than the backup")
     assert (await rotated(fleet, adopted)).secret != adopted.secret
     await fleet.ask(admin.DOCTOR_REPAIR)
+    await run(place.stack, "UPDATE mdm.strays SET found_at = now() - interval '8 days'")
+    await fleet.ask(admin.DOCTOR_REPAIR)
     assert await unsettled(fleet) == []
     assert not await keycloak_accepts(unknown)
 

@@ -100,7 +100,7 @@ async def test_a_rollback_is_a_new_version_that_the_device_applies(fleet: Fleet)
         back = await fleet.ask(admin.CONFIG_ROLLBACK, device=package.client_id, version=2)
         await fleet.until(package, lambda view: view.config_version_reported == 4)
     assert (back.version, back.changed, back.document) == (4, True, {**DEFAULTS, "level": 2})
-    audit = await fleet.ask(admin.AUDIT_LIST, subject=package.client_id, limit=1)
+    audit = await fleet.ask(admin.AUDIT_LIST, subject=package.client_id, actor="admin", limit=1)
     assert (audit.entries[0].action, audit.entries[0].after) == ("config.rollback", {"level": 2})
     with pytest.raises(AnswerError, match="version: there is no version 9"):
         await fleet.ask(admin.CONFIG_ROLLBACK, device=package.client_id, version=9)
