@@ -393,7 +393,7 @@ async def test_nothing_is_touched_by_a_restore_that_is_refused(fleet: Fleet, pla
     await asyncio.to_thread(place.stack.broker.stop)
     assert "--replace destroys what is in it" in await fault()
     assert "is of MDM_INSTANCE=default, not other" in await fault("--replace", MDM_INSTANCE="other")
-    assert "Keycloak does not answer" in await fault("--replace", MDM_KEYCLOAK_CLIENT_SECRET="wrong")
+    assert "Keycloak answers 401" in await fault("--replace", MDM_KEYCLOAK_CLIENT_SECRET="wrong")
     assert "passphrase is another one" in await fault("--replace", MDM_BACKUP_PASSPHRASE="wrong horse battery")
     assert "only: must be database" in await fault("--only", "everything")
     place.file.write_bytes(whole[:-1])
