@@ -7,7 +7,7 @@ change (`devices.verify_at`), and all of them by the reconciler; splits.py says 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -134,15 +134,27 @@ class Credentials:
         self.registry.refused_at.pop(client_id, None)
 
     async def identity(self, device: Device, client_id: str) -> Identity:
-        """Return a device's client; one that is lost is made again, with a secret that nobody has."""
+        """Return a device's client; one that is lost is made again, with a secret that nobody has.
+
+        One that has lost its generation gets the row's if it still has the row's secret, and else the next.
+        """
         keycloak = self.registry.identities.keycloak
         try:
-            return await keycloak.get(client_id)
+            identity = await keycloak.get(client_id)
         except NotFoundError:
             log.warning("credentials.client_made_again", client_id=client_id)
-        device.last_generation += 1
-        await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
-        return await keycloak.get(client_id)
+            device.last_generation += 1
+            await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
+            return await keycloak.get(client_id)
+        if identity.generation > 0:
+            return identity
+        if device.secret_fingerprint in (None, identity.held.fingerprint):
+            generation = device.secret_generation
+        else:
+            device.last_generation += 1
+            generation = device.last_generation
+        await keycloak.set_secret(client_id, identity.secret, generation)
+        return replace(identity, generation=generation, has_claims=True)
 
 
 def record(device: Device, held: Held) -> None:

@@ -270,7 +270,7 @@ class Reconciler:
                 return False
             if device.rotation_state == "PENDING":
                 return False
-            identity = await keycloak.get(client_id)
+            identity = await Credentials(self.registry).identity(device, client_id)
             await keycloak.set_secret(client_id, identity.secret, identity.generation)
         return True
 

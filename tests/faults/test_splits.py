@@ -20,6 +20,7 @@ from services.registry.broker_watch import GRACE, BrokerWatch
 from shared import admin, postgres
 from shared.outbox import Outbox
 from tests import credentials
+from tests.credentials import keycloak_admin
 from tests.database import run
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
@@ -123,6 +124,34 @@ async def test_doctor_says_what_each_place_holds_and_repairs_it(fleet: Fleet, st
     async with fleet.powered(package, options=OLD_DEVICE):
         await fleet.seen(package, "rotation/completed")
         await kept(fleet, stack, package)
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["the same secret", "another secret"])
+async def test_a_client_that_has_lost_its_generation_gets_one_again(
+    fleet: Fleet, stack: Stack, changed: bool
+) -> None:
+    package = await fleet.device()
+    await lose_generation(stack, package)
+    if changed:
+        await change_in_keycloak(stack, package, secrets.token_urlsafe(32))
+    assert await examined(fleet, package, repair=False)
+    await examined(fleet, package, repair=True)
+    async with fleet.powered(package, options=OLD_DEVICE):
+        if changed:
+            await fleet.seen(package, "rotation/completed")
+        view = await kept(fleet, stack, package)
+    assert (view.secret_generation > 1) == changed
+    assert not await examined(fleet, package, repair=False)
+
+
+async def lose_generation(stack: Stack, package: admin.Package) -> None:
+    """Take from a client the mapper that says which secret it has."""
+    clients = f"/admin/realms/{stack.endpoints.realm}/clients"
+    async with keycloak_admin(stack.endpoints) as client:
+        (found,) = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+        (mapper,) = [it for it in found["protocolMappers"] if it["name"] == "secret_gen"]
+        models = f"{clients}/{found['id']}/protocol-mappers/models"
+        (await client.delete(f"{models}/{mapper['id']}")).raise_for_status()
 
 
 async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_as_online(
