@@ -134,10 +134,7 @@ class BrokerWatch:
             return
         async with self.registry.database.transaction() as session:
             for client_id in await credential_db.mark_unheard_offline(session, since=since):
-                self.registry.outbox.tell(session, "device/offline", client_id)
-                self.registry.outbox.put(
-                    session, topics.STATUS, messages.Status(online=False), client_id=client_id
-                )
+                self._tell_offline(session, client_id)
         self._swept = since
 
     def _forget_tries(self) -> None:
