@@ -14,7 +14,6 @@ from typing import Final
 import structlog
 
 from shared import lifecycle, listener
-from shared.errors import InvalidInputError
 from shared.settings import ClaimProxySettings
 
 log = structlog.get_logger()
@@ -116,12 +115,7 @@ async def _received(machine: socket.socket, within_s: float) -> bytes:
 async def main(settings: ClaimProxySettings) -> None:
     """Serve until cancelled. An address that cannot be used raises InvalidInputError."""
     host, port = settings.claim_proxy_host, settings.claim_proxy_port
-    try:
-        listening = listener.listening_on(host, port)
-    except OSError as error:
-        raise InvalidInputError(
-            f"MDM_CLAIM_PROXY_HOST, MDM_CLAIM_PROXY_PORT: cannot listen on {host}:{port}: {error}"
-        ) from error
+    listening = listener.listening_on(host, port, settings="MDM_CLAIM_PROXY_HOST, MDM_CLAIM_PROXY_PORT")
     log.info("claim_proxy.listens", host=host, port=port)
     await listener.Listener(
         listening,

@@ -18,6 +18,8 @@ from typing import Final
 
 import structlog
 
+from shared.errors import InvalidInputError
+
 log = structlog.get_logger()
 
 REPORT_S: Final = 10.0
@@ -118,7 +120,10 @@ def source_of(address: str) -> str:
     return str(ipaddress.ip_network((ip, _PREFIX_V6), strict=False))
 
 
-def listening_on(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a host's first address; raise OSError if that cannot be."""
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    return socket.create_server((host, port), family=family, backlog=1024)
+def listening_on(host: str, port: int, *, settings: str) -> socket.socket:
+    """Return a socket that listens on a host's first address, or raise InvalidInputError naming the `settings`."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise InvalidInputError(f"{settings}: cannot listen on {host}:{port}: {error}") from error

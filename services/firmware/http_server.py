@@ -167,13 +167,8 @@ class Server:
 
 
 def _listening(settings: FirmwareSettings) -> socket.socket:
-    host, port = settings.http_host, settings.http_port
-    try:
-        listening = listener.listening_on(host, port)
-    except OSError as error:
-        raise InvalidInputError(
-            f"MDM_HTTP_HOST, MDM_HTTP_PORT: cannot listen on {host}:{port}: {error}"
-        ) from error
+    names = "MDM_HTTP_HOST, MDM_HTTP_PORT"
+    listening = listener.listening_on(settings.http_host, settings.http_port, settings=names)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # What a client that was cut off has not taken would else keep its connection; accepted sockets inherit it.
         # Twice as long as Gate waits: were it the kernel that ends it, the log would not say why.

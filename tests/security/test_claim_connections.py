@@ -85,7 +85,7 @@ async def in_process(stack: Stack) -> AsyncIterator[int]:
     settings = ClaimProxySettings(
         mqtt_host=stack.endpoints.mqtt_host, claim_proxy_broker_port=stack.endpoints.claim_mqtt_port
     )
-    listening = listener.listening_on(HOST, 0)
+    listening = listener.listening_on(HOST, 0, settings="port")
     port = listening.getsockname()[1]
     limits = {"max_connections": MAX_CONNECTIONS, "max_per_address": settings.claim_proxy_max_per_address}
     running = asyncio.create_task(listener.Listener(listening, Proxy(settings).serve, **limits).run())

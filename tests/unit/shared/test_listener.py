@@ -30,7 +30,7 @@ async def echoing(*, max_connections: int = 10, max_per_address: int = 10) -> As
                     raise ValueError
                 await loop.sock_sendall(connection, said)
 
-    listening = listener.listening_on(HOST, 0)
+    listening = listener.listening_on(HOST, 0, settings="port")
     port = listening.getsockname()[1]
     limits = {"max_connections": max_connections, "max_per_address": max_per_address}
     running = asyncio.create_task(Listener(listening, serve, **limits).run())
