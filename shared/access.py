@@ -30,7 +30,7 @@ class Acl:
 
 
 def device_writes(device: str) -> list[str]:
-    """Return the topics on which a device may write; `device` is how it stands in them.
+    """Return the topics on which a device may write; `device` is its name in them.
 
     Each is named: what a device leaves retained is bounded by how many topics it has.
     """

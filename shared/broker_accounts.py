@@ -70,7 +70,7 @@ class BrokerAccounts:
     async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
         """Make a device's account with this password, or set the password of the one that is there, and drop it.
 
-        Which secret it is stands in the account's text name: both are written in one step.
+        The account's text name says which secret it is: both are written in one step.
         """
         held = str(Held.of(password, generation))
         await self._put(client_id, password, group="devices", clientid=client_id, textname=held)
