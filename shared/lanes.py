@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -49,6 +50,7 @@ class Delivery:
     correlation_data: bytes | None = None
     retained: bool = False
     """Whether it was kept by the broker, and sent because we have subscribed: it may be from long ago."""
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)

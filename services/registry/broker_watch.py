@@ -13,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import credential_db
-from services.registry.service import Registry
-from shared import messages, names, topics
+from services.registry.service import Registry, tell_offline
+from shared import names, topics
 from shared.errors import UnavailableError
 from shared.mqtt import Delivery, Route
 
@@ -99,7 +98,7 @@ class BrokerWatch:
         try:
             async with self.registry.database.transaction() as session:
                 for client_id in await credential_db.note_dropped(session, dropped):
-                    self._tell_offline(session, client_id)
+                    tell_offline(self.registry.outbox, session, client_id)
         except UnavailableError:
             self._dropped_at = dropped | self._dropped_at
             raise
@@ -122,11 +121,6 @@ class BrokerWatch:
             self.registry.refused_at = noted | self.registry.refused_at
             raise
 
-    def _tell_offline(self, session: AsyncSession, client_id: str) -> None:
-        """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
-        self.registry.outbox.tell(session, "device/offline", client_id)
-        self.registry.outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)
-
     async def sweep_unheard(self) -> None:
         """Let all be offline whom the broker has not heard again some time after its start."""
         since = self.registry.broker_started_at
@@ -134,7 +128,7 @@ class BrokerWatch:
             return
         async with self.registry.database.transaction() as session:
             for client_id in await credential_db.mark_unheard_offline(session, since=since):
-                self._tell_offline(session, client_id)
+                tell_offline(self.registry.outbox, session, client_id)
         self._swept = since
 
     def _forget_tries(self) -> None:

@@ -118,15 +118,13 @@ class Configs:
             if is_reverted:
                 await db.lock_layers(session)
             row = await db.device(session, client_id, lock=is_reverted)
-            now = datetime.now(UTC)
             config = await session.get(DeviceConfig, (row[0].id, report.version))
             if config is not None:
-                config.outcome, config.reported_at = report.outcome.value, now
+                config.outcome, config.reported_at = report.outcome.value, datetime.now(UTC)
             presence = await db.presence(session, client_id)
             presence.config_version = report.version
             presence.config_outcome = report.outcome
             presence.config_error = report.error
-            presence.last_seen_at = now
             self.registry.outbox.tell(session, "config/reported", client_id, report.model_dump(mode="json"))
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return

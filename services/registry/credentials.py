@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import credential_db, db, splits
-from services.registry.service import Registry
+from services.registry.service import Registry, tell_offline
 from services.registry.splits import Places, Remedy
 from shared import crypto, postgres
 from shared.broker_accounts import DeviceAccount
@@ -28,6 +28,8 @@ log = structlog.get_logger()
 LOOK_S: Final = 5.0
 BATCH: Final = 50
 RETRY: Final = timedelta(seconds=30)
+CAME: Final = timedelta(seconds=10)
+"""A device that can log in has so long to come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ class Credentials:
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than it says
+            if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
+                await self._have_it_come_again(session, device, presence, client_id)
+                return Remedy.NONE
             waits = device.rotation_state != "OK" or not (places.connected or offline)
             if remedy is Remedy.ROTATE and waits:
                 remedy = Remedy.NONE  # it will be rotated, or compared again when it may be there
@@ -121,6 +126,24 @@ class Credentials:
             case Remedy.ROTATE:
                 device.rotation_state = "QUEUED"
                 self.registry.outbox.tell(session, "rotation/queued", client_id)
+
+    def _is_in_doubt(self, presence: Presence, places: Places) -> bool:
+        """Say whether a device may not be there: it said so, but was refused since, or somebody in its name."""
+        came, refused = presence.last_seen_at, presence.refused_at
+        if not places.connected or not places.accounts or came is None or refused is None:
+            return False
+        return came < min(refused, datetime.now(UTC) - CAME)
+
+    async def _have_it_come_again(
+        self, session: AsyncSession, device: Device, presence: Presence, client_id: str
+    ) -> None:
+        """Have the broker drop whoever is connected as a device: one that can log in says so again."""
+        broker = self.registry.identities.broker
+        await broker.enable(client_id, enabled=False)
+        await broker.enable(client_id, enabled=device.enabled)
+        presence.online = False
+        tell_offline(self.registry.outbox, session, client_id)
+        device.verify_at = datetime.now(UTC) + CAME
 
     async def accepts(self, client_id: str, identity: Identity) -> bool:
         """Say whether the broker lets a device in that is not connected, with Keycloak's secret."""

@@ -13,7 +13,7 @@ from services.registry.devices import Devices
 from services.registry.fleet import Fleet
 from services.registry.layers import Layers
 from services.registry.models import Models
-from services.registry.presence import Presences
+from services.registry.presence import Presences, Said
 from services.registry.reconciler import Reconciler
 from services.registry.recovery import Recoveries
 from services.registry.service import Registry
@@ -92,7 +92,7 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
 async def on_status(presences: Presences, delivery: Delivery) -> None:
     """Take what a device, or its last will, says of it."""
     status = topics.STATUS.decode(delivery.payload)
-    await presences.record(delivery.names["client_id"], status, retained=delivery.retained)
+    await presences.record(Said(delivery.names["client_id"], status, delivery.received_at, delivery.retained))
 
 
 async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:

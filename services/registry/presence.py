@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,10 +17,11 @@ from shared.schema import Presence
 
 
 class Said(NamedTuple):
-    """A device's status; a `retained` one may be from long ago."""
+    """A device's status, and when it came; a `retained` one may be from long ago."""
 
     client_id: str
     status: messages.Status
+    received_at: datetime
     retained: bool = False
 
 
@@ -33,10 +34,10 @@ class Presences:
     """Sends, in the same transaction, what waits for devices that are online now."""
     said: Batches[Said, bool] = field(default_factory=Batches)
 
-    async def record(self, client_id: str, status: messages.Status, *, retained: bool = False) -> None:
+    async def record(self, said: Said) -> None:
         """Store what a device says of itself; tell when it comes or goes."""
-        if not await self.said.ask(Said(client_id, status, retained)):
-            raise names.unknown(client_id)
+        if not await self.said.ask(said):
+            raise names.unknown(said.client_id)
 
     async def keep(self) -> None:
         """Store what devices say, many at once, until cancelled."""
@@ -55,14 +56,15 @@ class Presences:
             return [presence is not None for presence in presences]
 
     def _note(self, session: AsyncSession, said: Said, presence: Presence) -> None:
-        client_id, status, retained = said
+        client_id, status, received_at, retained = said
         if retained and presence.online == status.online:
             return  # nothing is known of when it was said: a broker that came back keeps what was before
         if presence.online != status.online:
             self.registry.outbox.tell(session, f"device/{'online' if status.online else 'offline'}", client_id)
         presence.online = status.online
         if not retained or presence.last_seen_at is None:
-            presence.last_seen_at = datetime.now(UTC)
+            # Not the time of now: the broker may have dropped it since.
+            presence.last_seen_at = received_at
         if status.online:
             presence.status = status.model_dump(mode="json", exclude_none=True)
             presence.firmware_version = status.firmware_version

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from services.registry import db, domain, splits
 from services.registry.configuration import Checker
 from services.registry.identity import Identities
 from services.registry.instance import Instance
+from shared import messages, topics
 from shared.broker_accounts import DeviceAccount
 from shared.keycloak import Identity
 from shared.outbox import Outbox
@@ -111,3 +114,9 @@ class Registry:
             critical=timedelta(seconds=self.settings.health_critical_s),
             inactive=timedelta(seconds=self.settings.health_inactive_s),
         )
+
+
+def tell_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
+    """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
+    outbox.tell(session, "device/offline", client_id)
+    outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from cli.client import AnswerError
 from device.options import Hooks
 from services.registry.broker_watch import GRACE, BrokerWatch
+from services.registry.credentials import CAME
 from shared import admin, postgres
 from shared.outbox import Outbox
 from tests import credentials
@@ -33,6 +34,11 @@ from tests.waiting import PATIENCE_S, until
 
 OLD_DEVICE = replace(OPTIONS, keyless=True)
 """Without a key: nothing of this may depend on recovery."""
+
+SEEN = (
+    "UPDATE mdm.device_presence SET online = true, last_seen_at = now() - $2::interval "
+    "FROM mdm.devices d WHERE d.id = device_id AND d.key = $1"
+)
 
 
 @pytest.fixture
@@ -113,6 +119,24 @@ async def test_an_old_device_whose_secret_differs_in_one_place_heals(
         await kept(fleet, stack, package)
 
 
+async def test_an_old_device_that_is_only_believed_to_be_connected_gets_keycloaks_secret(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """The broker's word that it has dropped a device may be lost; a rotation would wait for it in vain."""
+    package = await fleet.device()
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await fleet.until(package, lambda view: view.online)
+        label = {"password": secrets.token_urlsafe(32), "textname": "0:0123456789abcdef"}
+        await behind_our_back(stack, "modifyClient", package.client_id, **label)
+        await fleet.until(package, lambda view: not view.online)
+        await fleet.seen(package, "device/refused")
+        await run(stack, SEEN, package.device_key, CAME)
+        await examined(fleet, package, repair=True)
+        assert not (await fleet.show(package)).online
+        await examined(fleet, package, repair=True)
+        await kept(fleet, stack, package)
+
+
 async def test_doctor_says_what_each_place_holds_and_repairs_it(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
     await change_in_keycloak(stack, package, secrets.token_urlsafe(32))
@@ -159,12 +183,8 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
 ) -> None:
     """A broker that is killed publishes no will, and when it is back it keeps what devices had said before."""
     gone, back = await fleet.device(), await fleet.device()
-    seen = (
-        "UPDATE mdm.device_presence SET online = true, last_seen_at = now() - $2::interval "
-        "FROM mdm.devices d WHERE d.id = device_id AND d.key = $1"
-    )
     for package, ago in ((gone, timedelta(hours=1)), (back, timedelta(0))):
-        await run(stack, seen, package.device_key, ago)
+        await run(stack, SEEN, package.device_key, ago)
     async with postgres.connected(SecretStr(stack.endpoints.database_url)) as database:
         registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), broker_started_at=None)
         watch = BrokerWatch(registry)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final
 from uuid import uuid4
@@ -28,6 +29,7 @@ from tests.uploads import build, upload
 from tests.waiting import until
 
 DEVICES: Final = 6
+NOW: Final = datetime.now(UTC)
 ASKING: Final = 3
 WINDOW: Final = 20
 _HELD: Final = "LOCK TABLE mdm.device_configs, mdm.device_presence IN ACCESS EXCLUSIVE MODE"
@@ -60,12 +62,12 @@ async def test_of_a_device_that_is_twice_in_a_batch_the_last_word_is_kept_and_ea
     async with presences(stack) as stored:
         known = await stored._store(
             [
-                Said(one.client_id, status("1")),
-                Said(other.client_id, status("7")),
-                Said(wrong_model, status("8")),
-                Said(one.client_id, status("2", online=False)),
-                Said("no client id at all", status("9")),
-                Said(one.client_id, status("3")),
+                Said(one.client_id, status("1"), NOW),
+                Said(other.client_id, status("7"), NOW),
+                Said(wrong_model, status("8"), NOW),
+                Said(one.client_id, status("2", online=False), NOW),
+                Said("no client id at all", status("9"), NOW),
+                Said(one.client_id, status("3"), NOW),
             ]
         )
     assert known == [True, True, False, True, False, True]
@@ -83,7 +85,7 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
     ids = [(await fleet.device(model)).client_id for _ in range(4)]
     async with presences(stack) as one, presences(stack) as other:
         batches = [
-            stored._store([Said(client_id, status(str(number))) for client_id in order])
+            stored._store([Said(client_id, status(str(number)), NOW) for client_id in order])
             for number in range(10)
             for stored, order in ((one, ids), (other, ids[::-1]))
         ]
