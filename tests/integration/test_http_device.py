@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
 import pytest
@@ -88,16 +88,16 @@ async def frail(port: int, *, after_bytes: int) -> AsyncIterator[int]:
             writer.write(data)
 
     async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(HOST, port)
-        going_up = asyncio.create_task(up(reader, far_writer))
-        left = after_bytes
-        while left > 0 and (data := await far_reader.read(min(left, CHUNK))):
-            writer.write(data)
-            await writer.drain()
-            left -= len(data)
-        going_up.cancel()
-        far_writer.close()
-        writer.close()
+        with closing(writer), suppress(ConnectionError):
+            far_reader, far_writer = await asyncio.open_connection(HOST, port)
+            with closing(far_writer):
+                going_up = asyncio.create_task(up(reader, far_writer))
+                left = after_bytes
+                while left > 0 and (data := await far_reader.read(min(left, CHUNK))):
+                    writer.write(data)
+                    await writer.drain()
+                    left -= len(data)
+                going_up.cancel()
 
     server = await asyncio.start_server(lead, HOST, 0)
     try:

@@ -48,7 +48,8 @@ async def held(stack: Stack, package: Package, *others: str) -> dict[str, bytes]
                 if str(message.topic) == marker:
                     return found
                 assert isinstance(message.payload, bytes)
-                found[str(message.topic)] = message.payload
+                if message.retain:  # and not said just now
+                    found[str(message.topic)] = message.payload
     raise AssertionError
 
 
