@@ -8,7 +8,6 @@ import secrets
 import socket
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Final
 
 from shared import health, topics
 from shared.errors import UnavailableError
@@ -18,7 +17,10 @@ from shared.postgres import Database
 from shared.rates import Rate
 from shared.settings import Settings
 
-INSTANCE: Final = f"{socket.gethostname()}-{os.getpid()}"
+
+def _instance() -> str:
+    """Return what tells this process from its replicas."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Connection:
@@ -31,7 +33,7 @@ def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Conn
         token_url=settings.mqtt_token_url,
     )
     # Random: who can name the MQTT client id of another connection can end it.
-    connection = Connection(account, f"{service}-{INSTANCE}{suffix}-{secrets.token_hex(8)}")
+    connection = Connection(account, f"{service}-{_instance()}{suffix}-{secrets.token_hex(8)}")
     connection.lanes.intake.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
     return connection
 
@@ -40,7 +42,7 @@ class Health:
     """Tells on `services/{name}/{instance}/status` that this process is there, and in which role."""
 
     def __init__(self, service: str, settings: Settings, *, role: str | None = None) -> None:
-        self._topic = topics.SERVICE_STATUS.of(name=service, instance=INSTANCE)
+        self._topic = topics.SERVICE_STATUS.of(name=service, instance=_instance())
         self._file = settings.health_file
         self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))
         self.connection = connection_of(service, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from cli.profile import Profile
 from shared import grants, migrate
 from tests.mortal import FOLDER, Fate
 from tests.servers.base import HOST, Leash, Process, free_port
+from tests.servers.fork_server import ForkedProcess
 from tests.stack import OWNER, Stack
 from tests.waiting import until
 
@@ -92,17 +92,11 @@ class System:
             lines = process.log_since().splitlines()
             return any(b"mqtt.connected" in line and f"svc-{service}".encode() in line for line in lines)
 
-        process = Process(
+        process = ForkedProcess(
             name,
             log_file,
             is_ready,
-            [
-                *limited(max_files),
-                sys.executable,
-                "-m",
-                *(["tests.mortal"] if fate else []),
-                f"services.{service}.main",
-            ],
+            [*(["tests.mortal"] if fate else []), f"services.{service}.main"],
             leash=self.leash,
             environment={
                 **self.environment(service),
@@ -113,6 +107,7 @@ class System:
                 **settings,
             },
         )
+        process.max_files = max_files
         process.start()
         self.services[name] = process
         return process
@@ -177,11 +172,6 @@ class System:
         """Stop all services cleanly."""
         for name in list(self.services):
             self.stop(name)
-
-
-def limited(max_files: str | None) -> list[str]:
-    """Return what stands before a command that shall have so many files at most."""
-    return [] if max_files is None else ["sh", "-c", 'ulimit -n "$0" && exec "$@"', max_files]
 
 
 @contextmanager

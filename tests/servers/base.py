@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +103,16 @@ class Server(ABC):
         return "\n".join(self.log_since(0).decode(errors="replace").splitlines()[-lines:])
 
 
+class Child(Protocol):
+    """A process that was started, as of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
 class Process(Server):
     """A server that runs as a process of this machine, in a session of its own."""
 
@@ -122,7 +132,7 @@ class Process(Server):
         self._leash = leash
         self._environment = {**os.environ, **(environment or {})}
         self._user = user
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
 
     @property
     def running(self) -> bool:
@@ -139,19 +149,22 @@ class Process(Server):
             raise ServerError(f"{self.name} is running already")
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.log_file.parent,
-                env=self._environment,
-                start_new_session=True,
-                user=self._user,
-                group=group_of(self._user),
-                extra_groups=[] if self._user else None,
-            )
+            self._process = self._spawn(log.fileno())
         self._leash.hold(self._process.pid)
+
+    def _spawn(self, log: int) -> Child:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.log_file.parent,
+            env=self._environment,
+            start_new_session=True,
+            user=self._user,
+            group=group_of(self._user),
+            extra_groups=[] if self._user else None,
+        )
 
     def wait(self) -> None:
         """Return when the process has ended by itself, or by another's hand."""
