@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from shared.admin import ClaimPackage, Package
-from tests.stack import Endpoints
+from tests.stack import Endpoints, Stack
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 _REFUSED_HTTP = {400, 401}
@@ -150,3 +150,12 @@ async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClien
         answer = await client.post(f"/realms/{endpoints.realm}/protocol/openid-connect/token", data=form)
         client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
         yield client
+
+
+async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
+    """Change an account of the broker as somebody with all rights would."""
+    body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}
+    async with account_client(stack.endpoints, "svc-accounts") as client:
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps(body), qos=1)
+        await anext(client.messages)

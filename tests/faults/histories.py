@@ -27,12 +27,11 @@ from shared import admin
 from shared.admin import Package
 from shared.crypto import Held
 from tests import credentials
-from tests.credentials import keycloak_admin
+from tests.credentials import behind_our_back, keycloak_admin
 from tests.database import run
 from tests.faults.keycloak_proxy import Fault, Proxy
 from tests.faults.promise import expire
 from tests.fleet import OPTIONS, Fleet
-from tests.integration.test_reconciler import behind_our_back
 from tests.stack import Stack
 from tests.system import System
 from tests.waiting import NotSeenError, until

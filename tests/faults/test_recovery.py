@@ -13,10 +13,9 @@ from services.rotator.handlers import SECRET_KEPT_S
 from shared import admin, crypto, messages, topics
 from shared.admin import Package
 from tests import credentials
-from tests.credentials import keycloak_admin
+from tests.credentials import behind_our_back, keycloak_admin
 from tests.database import run
 from tests.fleet import OPTIONS, Fleet
-from tests.integration.test_reconciler import behind_our_back
 from tests.raw import RawDevice
 from tests.recovering import Recovering
 from tests.stack import Stack

@@ -21,13 +21,13 @@ from services.registry.credentials import CAME
 from shared import admin, postgres
 from shared.outbox import Outbox
 from tests import credentials
-from tests.credentials import keycloak_admin
+from tests.credentials import behind_our_back, keycloak_admin
 from tests.database import run
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
 from tests.faults.test_recovery import change_in_keycloak
 from tests.fleet import OPTIONS, Fleet
-from tests.integration.test_reconciler import behind_our_back, examined
+from tests.integration.test_reconciler import examined
 from tests.stack import Stack
 from tests.system import System
 from tests.waiting import PATIENCE_S, until

@@ -24,10 +24,9 @@ from shared import admin, crypto, postgres, topics
 from shared.admin import BUILT_IN, OPERATIONS, Role
 from shared.mqtt_client import Client
 from shared.postgres import Database
-from tests.credentials import CONTROL, account_client, broker_accounts
+from tests.credentials import CONTROL, account_client, behind_our_back, broker_accounts
 from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_reconciler import behind_our_back
 from tests.integration.test_tool import mdm
 from tests.stack import Stack
 from tests.system import System

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -19,8 +20,9 @@ from shared import admin, crypto, messages, topics
 from shared.admin import Package
 from shared.requests import Desk
 from shared.topics import Topic
-from tests.credentials import CONTROL, account_client, device_client
+from tests.credentials import account_client, behind_our_back, device_client
 from tests.fleet import Fleet
+from tests.stack import Stack
 from tests.system import System
 
 
@@ -159,14 +161,12 @@ async def test_a_good_message_of_an_unknown_device_is_refused_and_counted(
 
 
 @pytest.fixture
-async def stranger(system: System, fleet: Fleet) -> Package:
+async def stranger(stack: Stack, fleet: Fleet) -> AsyncIterator[Package]:
     """Return a device that the broker lets in, but of which the database knows nothing."""
     known = await fleet.device()
     name = f"iotdevice-nobody-{known.device_key}"
     groups = [{"groupname": "devices"}]
-    command = {"command": "createClient", "username": name, "password": known.secret, "groups": groups}
-    async with account_client(system.stack.endpoints, "svc-accounts") as client:
-        await client.subscribe(f"{CONTROL}/response", qos=1)
-        await client.publish(CONTROL, json.dumps({"commands": [command]}), qos=1)
-        await anext(client.messages)
-    return known.model_copy(update={"client_id": name})
+    await behind_our_back(stack, "createClient", name, password=known.secret, groups=groups)
+    yield known.model_copy(update={"client_id": name})
+    # Many of them would say that the database is not the right one.
+    await behind_our_back(stack, "deleteClient", name)

@@ -19,9 +19,9 @@ from shared.admin import ClaimPackage
 from shared.messages import ClaimOutcome
 from tests import credentials
 from tests.claims import new_claim, new_uid, package_of, show, switched_on
+from tests.credentials import behind_our_back
 from tests.database import run
 from tests.fleet import Fleet
-from tests.integration.test_reconciler import behind_our_back
 from tests.integration.test_registry import traces
 from tests.integration.test_schema import dsn
 from tests.integration.test_tool import mdm

@@ -15,10 +15,9 @@ from typing import Any
 from shared import admin
 from shared.admin import Package
 from tests import minimal
-from tests.credentials import broker_accepts, keycloak_accepts
+from tests.credentials import behind_our_back, broker_accepts, keycloak_accepts
 from tests.faults.test_recovery import change_in_keycloak
 from tests.fleet import Fleet
-from tests.integration.test_reconciler import behind_our_back
 from tests.stack import Stack
 from tests.waiting import PATIENCE_S
 

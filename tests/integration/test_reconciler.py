@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from uuid import uuid4
 
 import pytest
@@ -12,21 +11,13 @@ from deploy import broker
 from shared import admin, topics
 from shared.admin import Finding, Package
 from tests import credentials
-from tests.credentials import CONTROL, account_client
+from tests.credentials import behind_our_back
 from tests.database import run
 from tests.fleet import Fleet
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
 from tests.waiting import until
-
-
-async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
-    body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}
-    async with account_client(stack.endpoints, "svc-accounts") as client:
-        await client.subscribe(f"{CONTROL}/response", qos=1)
-        await client.publish(CONTROL, json.dumps(body), qos=1)
-        await anext(client.messages)
 
 
 async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:

@@ -20,10 +20,11 @@ from shared.access import device_writes
 from shared.admin import Package
 from shared.keycloak import unverified_claims
 from tests import credentials, token_door
+from tests.credentials import behind_our_back
 from tests.faults.promise import survives_a_power_cut
 from tests.fleet import Fleet
 from tests.integration.test_http_tokens import device_client
-from tests.integration.test_reconciler import behind_our_back, examined
+from tests.integration.test_reconciler import examined
 from tests.stack import Stack
 from tests.system import SERVICES, System
 from tests.waiting import PATIENCE_S

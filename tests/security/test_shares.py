@@ -13,10 +13,9 @@ from shared import crypto, messages, topics
 from shared.admin import Role
 from shared.topics import PREFIX
 from tests.claims import new_claim
-from tests.credentials import account_client, claim_client, device_client
+from tests.credentials import account_client, behind_our_back, claim_client, device_client
 from tests.fleet import Fleet
 from tests.integration.test_accounts import new_account
-from tests.integration.test_reconciler import behind_our_back
 from tests.raw import RawDevice
 from tests.stack import Stack
 from tests.system import System
