@@ -19,7 +19,7 @@ web/node_modules/.whole: web/package-lock.json | setup
 	@touch $@
 
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
-	@$(UV) run --frozen python -m tests.e2e.story $(if $(ONCE),--once)
+	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once)
 
 test: web check  ## All checks and all tests (in two processes with servers of their own; WORKERS=0: in one)
 	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
@@ -43,10 +43,10 @@ asyncapi: docs
 
 bench:  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
 	@scripts/bootstrap bench
-	@$(UV) run --frozen python -m tests.bench $(ARGS)
+	@$(UV) run --frozen python -m dev.bench $(ARGS)
 
 soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")
-	@$(UV) run --frozen python -m tests.soak $(ARGS)
+	@$(UV) run --frozen python -m dev.soak $(ARGS)
 
 screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium)
 	@$(UV) run --frozen python -m tests.web.screenshots

@@ -9,8 +9,9 @@ import typer
 
 from cli import output, session
 from cli.profile import Profile
-from shared import admin, crypto
-from shared.errors import ConflictError
+from shared.auth import crypto
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError
 
 app = typer.Typer(help="Accounts of admins: viewers read, operators do the daily work, admins may do everything.")
 

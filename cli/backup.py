@@ -16,11 +16,11 @@ import typer
 from pydantic import SecretStr
 
 from cli import output, passwords, session
-from shared.errors import ConflictError, InvalidInputError
+from shared.protocol.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
-    from services.backup.make import Made, Watch
-    from services.backup.restore import Restored
+    from backup.make import Made, Watch
+    from backup.restore import Restored
 
 MIN_PASSPHRASE: Final = 12
 _PARTS: Final = "database, keycloak, broker or images"
@@ -40,9 +40,9 @@ def backup(
     MDM_BACKUP_PASSPHRASE, or is asked for.
     """
     # The services' libraries are not for every start of the tool.
-    from services.backup import make  # noqa: PLC0415
-    from shared.environment import load  # noqa: PLC0415
-    from shared.settings import BackupSettings  # noqa: PLC0415
+    from backup import make  # noqa: PLC0415
+    from shared.runtime.environment import load  # noqa: PLC0415
+    from shared.runtime.settings import BackupSettings  # noqa: PLC0415
 
     here, settings = session.of(ctx), load(BackupSettings)
     if file.exists() and not force:
@@ -70,9 +70,9 @@ def restore(
 
     It needs the settings of the services in the environment. If it is cut off, run it again.
     """
-    from services.backup.restore import Part, Restore  # noqa: PLC0415
-    from shared.environment import load  # noqa: PLC0415
-    from shared.settings import BackupSettings  # noqa: PLC0415
+    from backup.restore import Part, Restore  # noqa: PLC0415
+    from shared.runtime.environment import load  # noqa: PLC0415
+    from shared.runtime.settings import BackupSettings  # noqa: PLC0415
 
     here, settings = session.of(ctx), load(BackupSettings)
     try:

@@ -18,10 +18,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from cli.profile import Profile
-from shared import admin, topics
-from shared.errors import FleetError, InvalidInputError, MessageRefusedError
-from shared.messages import Event
-from shared.mqtt_client import Account, Client, entered
+from shared.mqtt.client import Account, Client, entered
+from shared.protocol import admin, topics
+from shared.protocol.errors import FleetError, InvalidInputError, MessageRefusedError
+from shared.protocol.messages import Event
 
 RESEND_S: Final = 2.0
 TIMEOUT_S: Final = 30.0

@@ -11,7 +11,7 @@ import typer
 from cli import documents, durations, output, session
 from cli.arguments import MaybeDevice
 from cli.client import Admin
-from shared import admin
+from shared.protocol import admin
 
 app = typer.Typer(help="Tell devices to do something once, and see what became of it.")
 

@@ -12,8 +12,9 @@ import typer
 
 from cli import output, session
 from cli.arguments import Device
-from shared import admin, nvs
-from shared.errors import ConflictError, InvalidInputError
+from shared.esp32 import nvs
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, InvalidInputError
 
 app = typer.Typer(help="The devices, their configuration and their provisioning packages.")
 config = typer.Typer(help="The configuration of a device.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import output, session
-from shared import admin
+from shared.protocol import admin
 
 
 def doctor(

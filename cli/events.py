@@ -9,8 +9,8 @@ import typer
 
 from cli import output, session
 from cli.client import Admin
-from shared.errors import InvalidInputError
-from shared.messages import Event
+from shared.protocol.errors import InvalidInputError
+from shared.protocol.messages import Event
 
 _NOUN: Final = re.compile(r"[a-z0-9_-]+")
 

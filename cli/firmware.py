@@ -13,7 +13,7 @@ import typer
 
 from cli import firmware_keys, image_files, output, session
 from cli.client import Admin
-from shared import admin
+from shared.protocol import admin
 
 app = typer.Typer(help="Firmware images.")
 app.add_typer(firmware_keys.app, name="key")

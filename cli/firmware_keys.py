@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from cli import image_files, output, session
-from shared import admin, image_signature
+from shared.esp32 import signature as image_signature
+from shared.protocol import admin
 
 app = typer.Typer(help="The keys that a model's images must be signed with.")
 

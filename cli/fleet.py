@@ -18,8 +18,8 @@ from rich.text import Text
 
 from cli import events, output, session
 from cli.client import Admin
-from shared import admin
-from shared.messages import Event
+from shared.protocol import admin
+from shared.protocol.messages import Event
 
 app = typer.Typer(help="All devices at a glance: how many there are, and how they stand.")
 

@@ -9,7 +9,7 @@ import typer
 
 from cli import client, output, passwords, profile, session
 from cli.profile import Profile
-from shared import admin
+from shared.protocol import admin
 
 
 def login(ctx: typer.Context) -> None:

@@ -10,8 +10,8 @@ import typer
 from cli import durations, output, session
 from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
-from shared import admin
-from shared.messages import LogLevel
+from shared.protocol import admin
+from shared.protocol.messages import LogLevel
 
 app = typer.Typer(help="What devices log: their own words.")
 

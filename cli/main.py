@@ -40,8 +40,8 @@ from cli import (
 )
 from cli.session import Session
 from cli.simulate import command as simulate
-from shared import secret_files
-from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+from shared.protocol.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+from shared.runtime import secret_files
 
 FAILED: Final = 1
 MISUSED: Final = 2

@@ -7,8 +7,8 @@ import sys
 
 from pydantic import SecretStr
 
-from shared import secret_files
-from shared.errors import InvalidInputError
+from shared.protocol.errors import InvalidInputError
+from shared.runtime import secret_files
 
 
 def is_terminal() -> bool:

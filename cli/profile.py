@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from cli import output
-from shared.errors import FleetError
-from shared.topics import explain
+from shared.protocol.errors import FleetError
+from shared.protocol.topics import explain
 
 PLAIN_PORT: Final = 1883
 TLS_PORT: Final = 8883

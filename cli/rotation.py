@@ -10,7 +10,7 @@ import typer
 from cli import output, schedule, session
 from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
-from shared import admin
+from shared.protocol import admin
 
 app = typer.Typer(help="New secrets for devices: start, watch and cancel rotations, and look them up.")
 app.command("schedule")(schedule.show_schedule)

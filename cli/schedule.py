@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from cli import output, session
-from shared import admin
+from shared.protocol import admin
 
 _SHOWN: Final = "%Y-%m-%d %H:%M %Z"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli import output, session
-from shared import admin
+from shared.protocol import admin
 
 app = typer.Typer(help="What is encrypted at rest: secrets while rotations are under way, and core dumps.")
 

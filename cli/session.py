@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from cli import client, output, profile
 from cli.profile import Profile
-from shared import admin
-from shared.errors import InvalidInputError
-from shared.topics import explain
+from shared.protocol import admin
+from shared.protocol.errors import InvalidInputError
+from shared.protocol.topics import explain
 
 R = TypeVar("R", bound=admin.Request)
 A = TypeVar("A", bound=admin.Result)

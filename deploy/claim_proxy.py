@@ -13,8 +13,8 @@ from typing import Final
 
 import structlog
 
-from shared import lifecycle, listener
-from shared.settings import ClaimProxySettings
+from shared.runtime import lifecycle, listener
+from shared.runtime.settings import ClaimProxySettings
 
 log = structlog.get_logger()
 MAX_CONNECTIONS: Final = 1000

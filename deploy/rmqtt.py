@@ -1,7 +1,7 @@
 """The files of a node of an RMQTT cluster that checks Keycloak's tokens, and the clients in Keycloak for it.
 
 Written for rmqttd 0.24.0. What services and admins may do is what deploy/mosquitto/acl says; what a device may do
-stands in its token (shared/keycloak.py).
+stands in its token (shared/auth/keycloak.py).
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
 from device.uplink import Uplink
-from shared import messages, topics
-from shared.admin import Package
-from shared.errors import MessageRefusedError
-from shared.topics import Topic
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.errors import MessageRefusedError
+from shared.protocol.topics import Topic
 
 _PROJECT_MAX = 31
 _FIRST_VERSION = "1.0.0"

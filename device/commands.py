@@ -18,9 +18,9 @@ from device import durable
 from device.options import CommandHandler, Done
 from device.slots import StateUnreadableError
 from device.uplink import Ending, Uplink, one_line
-from shared import messages, topics
-from shared.messages import CommandResult
-from shared.topics import explain
+from shared.protocol import messages, topics
+from shared.protocol.messages import CommandResult
+from shared.protocol.topics import explain
 
 FILE_NAME: Final = "commands.json"
 

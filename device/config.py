@@ -17,9 +17,9 @@ from device import durable
 from device.options import Options
 from device.slots import StateUnreadableError
 from device.uplink import Ending, Saying, Uplink, one_line
-from shared import messages, topics
-from shared.messages import ConfigOutcome
-from shared.topics import explain
+from shared.protocol import messages, topics
+from shared.protocol.messages import ConfigOutcome
+from shared.protocol.topics import explain
 
 FILE_NAME: Final = "config.json"
 _KEY: Final = "config"

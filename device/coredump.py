@@ -13,7 +13,7 @@ from device import durable
 from device.flash import Flash
 from device.options import Options
 from device.uplink import Saying, Uplink
-from shared import messages, topics
+from shared.protocol import messages, topics
 
 FILE_NAME: Final = "coredump.bin"
 _KEY: Final = "coredump"

@@ -12,8 +12,9 @@ from device.options import Options
 from device.rotation import Change, Due, Slot, Wanted
 from device.slots import SlotStore
 from device.uplink import Ending, Saying, Uplink
-from shared import crypto, messages, topics
-from shared.admin import Package
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
 
 _KEY: Final = "rotation"
 

@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from device.download import Wish
 from device.link import trust_of
 from device.options import Options
-from shared import client_token
-from shared.admin import Package
-from shared.client_token import CredentialsRefusedError
-from shared.errors import FleetError, UnavailableError
+from shared.auth import client_token
+from shared.auth.client_token import CredentialsRefusedError
+from shared.protocol.admin import Package
+from shared.protocol.errors import FleetError, UnavailableError
 
 _QUEUE_LENGTH: Final = 2
 # All that may be over soon; any other status will be the same the next time.

@@ -11,8 +11,8 @@ from device.download import Download, Wish
 from device.flash import Flash
 from device.options import Options
 from device.uplink import Ending, Saying, Uplink, one_line
-from shared import messages, topics
-from shared.messages import FirmwareStage
+from shared.protocol import messages, topics
+from shared.protocol.messages import FirmwareStage
 
 _KEY: Final = "firmware"
 _STEP_PERCENT: Final = 5

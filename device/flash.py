@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from device import durable, image
 from device.slots import StateUnreadableError
-from shared.errors import IllegalTransitionError
-from shared.messages import FirmwareStage
-from shared.topics import explain
+from shared.protocol.errors import IllegalTransitionError
+from shared.protocol.messages import FirmwareStage
+from shared.protocol.topics import explain
 
 FILE_NAME: Final = "otadata.json"
 _REFUSED_MAX: Final = 16

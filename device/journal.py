@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from device.options import Hooks
-from shared.messages import Log, LogLevel, LogLine
+from shared.protocol.messages import Log, LogLevel, LogLine
 
 _TOLD: Final = ("device.", "login.", "link.", "rotation.", "coredump.")
 _BAD_ENDS: Final = ("failed", "lost", "refused")

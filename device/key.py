@@ -19,10 +19,11 @@ from device.link import Link, LinkLostError, Login
 from device.options import Hooks, Options
 from device.slots import StateUnreadableError
 from device.uplink import Saying, Uplink
-from shared import crypto, messages, topics
-from shared.admin import Package
-from shared.errors import InvalidInputError, MessageRefusedError
-from shared.messages import Recovery
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.errors import InvalidInputError, MessageRefusedError
+from shared.protocol.messages import Recovery
 
 KEY_FILE: Final = "device_key.json"
 _CLAIM_KEY_FILE: Final = "claim_key.json"

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 from device.link import Link, LinkLostError, LoginRefusedError, device_login, trust_of
 from device.options import Options
 from device.rotation import Slot
-from shared import client_token
-from shared.admin import Package
-from shared.client_token import CredentialsRefusedError
-from shared.errors import UnavailableError
+from shared.auth import client_token
+from shared.auth.client_token import CredentialsRefusedError
+from shared.protocol.admin import Package
+from shared.protocol.errors import UnavailableError
 
 
 async def connect(package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Link:

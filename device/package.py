@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from pydantic import SecretStr, ValidationError
 
 from device.rotation import Slot
-from shared.admin import ClaimPackage, Package
-from shared.errors import InvalidInputError
-from shared.topics import explain
+from shared.protocol.admin import ClaimPackage, Package
+from shared.protocol.errors import InvalidInputError
+from shared.protocol.topics import explain
 
 P = TypeVar("P", Package, ClaimPackage)
 _PORT_MAX: Final = 65535

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from device import durable, rotation
 from device.rotation import Slot, Slots
-from shared.errors import FleetError
-from shared.topics import explain
+from shared.protocol.errors import FleetError
+from shared.protocol.topics import explain
 
 FILE_NAME: Final = "slots.json"
 _READER: Final = TypeAdapter(Slots)

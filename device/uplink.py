@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from device.journal import Journal
 from device.options import Hooks
-from shared import messages, topics
-from shared.topics import Topic
+from shared.protocol import messages, topics
+from shared.protocol.topics import Topic
 
 _Payload = BaseModel | messages.Packed
 Saying = tuple[Topic[Any], BaseModel]

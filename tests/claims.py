@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from dev.fleet import OPTIONS, Fleet, PowerCutError
 from device.claim import Machine
 from device.options import Hooks
-from shared import admin, crypto
-from shared.admin import ClaimPackage, ClaimView, Package
-from tests.fleet import OPTIONS, Fleet, PowerCutError
+from shared.auth import crypto
+from shared.protocol import admin
+from shared.protocol.admin import ClaimPackage, ClaimView, Package
 
 
 def new_uid() -> str:

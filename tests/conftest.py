@@ -10,13 +10,13 @@ import pytest
 from hypothesis import settings
 
 from cli.client import Admin
+from dev import stack as stack_module
+from dev import system as system_module
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
 from tests import matrix
-from tests import stack as stack_module
-from tests import system as system_module
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
-from tests.witness import watching
 
 DEADLINE_S = 5
 

@@ -8,7 +8,7 @@ import resource
 import ssl
 from collections.abc import AsyncIterator, Sequence
 
-from tests.servers.base import HOST
+from dev.servers.base import HOST
 
 PATIENCE_S = 120.0
 ELSEWHERE = "127.0.0.2"

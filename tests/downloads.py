@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import aiomqtt
 
-from shared import messages, topics
-from shared.admin import Package
-from tests.credentials import device_client
+from dev.credentials import device_client
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
 
 PATIENCE_S = 120.0
 REPEAT_S = 5.0

@@ -18,10 +18,11 @@ from uuid import uuid4
 import aiomqtt
 from pydantic import SecretStr
 
-from shared import crypto, messages, topics
-from shared.admin import Package
-from shared.messages import FirmwareStage
-from shared.topics import Topic
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import FirmwareStage
+from shared.protocol.topics import Topic
 from tests.raw import RESEND_S, RawDevice
 
 _BACKLOG: Final = 500

@@ -12,11 +12,19 @@ import aiomqtt
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
-from shared import crypto, topics
-from shared.admin import ClaimPackage, Package
-from shared.messages import ClaimAnswer, ClaimOutcome, ClaimRequest, Packed, RotationRequest, RotationStored
-from shared.topics import Topic
-from tests.credentials import claim_client, device_client
+from dev.credentials import claim_client, device_client
+from shared.auth import crypto
+from shared.protocol import topics
+from shared.protocol.admin import ClaimPackage, Package
+from shared.protocol.messages import (
+    ClaimAnswer,
+    ClaimOutcome,
+    ClaimRequest,
+    Packed,
+    RotationRequest,
+    RotationStored,
+)
+from shared.protocol.topics import Topic
 
 M = TypeVar("M", bound=BaseModel | Packed | bytes)
 N = TypeVar("N", bound=BaseModel | Packed | bytes)

@@ -13,8 +13,9 @@ import aiomqtt
 from joserfc.jwk import OKPKey
 
 from device.key import KEY_FILE
-from shared import crypto, messages, topics
-from shared.admin import Package
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
 
 NOTHING_S = 3.0
 """After so long there is no answer."""

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.messages import FirmwareStage
-from tests.fleet import Fleet
+from dev.fleet import Fleet
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import FirmwareStage
 from tests.raw import RawDevice
 
 Fate = Literal["confirms", "fails", "rolls back", "comes back", "goes silent", "is deaf"]

@@ -17,10 +17,10 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from deploy.rmqtt import ANY_CLIENT, AUDIENCE
-from shared.errors import FleetError
-from shared.tokens import SigningKeys
+from dev.servers.base import HOST
+from shared.auth.tokens import SigningKeys
+from shared.protocol.errors import FleetError
 from tests.cluster.balancer import join
-from tests.servers.base import HOST
 
 _REFUSALS = {4: b"\x20\x02\x00\x05", 5: b"\x20\x03\x00\x87\x00"}
 _FLAGS_AT = 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.rotator.domain import ENDS, TRANSITIONS, Step
+from services.rotator.states import ENDS, TRANSITIONS, Step
 
 
 def diagram() -> str:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from shared.environment import is_secret, variable
-from shared.settings import READERS
+from shared.runtime.environment import is_secret, variable
+from shared.runtime.settings import READERS
 
 _UNITS: Final = {
     "_bytes_per_s": "bytes per second",

@@ -10,11 +10,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared import admin, messages, topics
-from shared.admin import Operation
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Operation
 
 _HEAD: Final = """\
-// Written by `make docs` from shared/admin and shared/messages.py. Do not edit.
+// Written by `make docs` from shared/protocol/admin and shared/protocol/messages.py. Do not edit.
 
 /** What an admin may ask of a service; the request and the result are its types only. */
 export interface Operation<Asked, Answered> {

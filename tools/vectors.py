@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
-from shared import admin, crypto, messages, topics
-from shared.topics import Topic
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
+from shared.protocol.topics import Topic
 
 CLIENT_ID: Final = "iotdevice-blink-mw9agw5m"
 _PRESENT: Final = "cHJlc2VudC1zZWNyZXQtb2YtdGhlLWRldmljZS1oZXJl"

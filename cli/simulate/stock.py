@@ -10,8 +10,8 @@ from cli import batches, output, session
 from cli.client import Admin
 from device import durable
 from device import package as packages
-from shared import admin
-from shared.admin import ModelView, Package
+from shared.protocol import admin
+from shared.protocol.admin import ModelView, Package
 
 TAG: Final = "simulated"
 _PACKAGE: Final = "package.json"

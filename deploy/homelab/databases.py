@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from shared import grants, migrate
+from shared.database import grants, migrate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

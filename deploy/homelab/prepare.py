@@ -14,7 +14,7 @@ from typing import Final
 from deploy import broker
 from deploy.homelab import renewal
 from deploy.homelab.files import GRAFANA, KEYCLOAK, MDM, MOSQUITTO, POSTGRES, ROOT, Owner, Vault, environment, give
-from shared.grants import BACKUP_USER, USERS
+from shared.database.grants import BACKUP_USER, USERS
 
 VOLUMES: Final = Path("/volumes")
 HEALTH_ACCOUNT: Final = "svc-health"

@@ -6,26 +6,30 @@ import asyncio
 
 import structlog
 
-from services.firmware import diagnostics, handlers, http_server
-from services.firmware.chunks import Chunks
-from services.firmware.conductor import Conductor
-from services.firmware.coredumps import CoreDumps
-from services.firmware.homeassistant import HomeAssistant
-from services.firmware.house import House
-from services.firmware.logs import Logs
-from services.firmware.notices import Notices
-from services.firmware.reports import Reports
-from services.firmware.service import Firmware
-from services.firmware.shelf import Shelf
-from services.firmware.trials import Trials
-from shared import crypto, lifecycle, metrics, postgres
-from shared.errors import UnavailableError
-from shared.image_store import Store
-from shared.mqtt import Connection
-from shared.outbox import Outbox
-from shared.requests import Desk
-from shared.service import Health, connection_of
-from shared.settings import FirmwareSettings
+from services.firmware import routes
+from services.firmware.assignment.progress import Reports
+from services.firmware.assignment.service import Firmware
+from services.firmware.delivery.chunks import Chunks
+from services.firmware.delivery.notifier import Notices
+from services.firmware.delivery.rollback_detection import Trials
+from services.firmware.diagnostics import routes as diagnostics
+from services.firmware.diagnostics.coredumps import CoreDumps
+from services.firmware.diagnostics.logs import Logs
+from services.firmware.homeassistant.bridge import HomeAssistant
+from services.firmware.http import server as http_server
+from services.firmware.images.export import Shelf
+from services.firmware.images.retention import House
+from services.firmware.rollouts.executor import Conductor
+from shared.auth import crypto
+from shared.database import engine
+from shared.database.outbox import Outbox
+from shared.mqtt.connection import Connection
+from shared.protocol.errors import UnavailableError
+from shared.runtime import lifecycle, metrics
+from shared.runtime.rpc import Desk
+from shared.runtime.service_connection import Health, connection_of
+from shared.runtime.settings import FirmwareSettings
+from shared.storage.images import Store
 
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
@@ -38,7 +42,7 @@ async def main(settings: FirmwareSettings) -> None:
     store = Store(settings.assets_url)
     shelf = None if settings.assets_dir is None else Shelf(settings.assets_dir)
     outbox = Outbox("firmware")
-    async with postgres.connected(settings.database_url) as database, health.told(database):
+    async with engine.connected(settings.database_url) as database, health.told(database):
         firmware = Firmware(settings, database, store, outbox)
         server = http_server.Server(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
@@ -46,7 +50,7 @@ async def main(settings: FirmwareSettings) -> None:
         desk, reports = Desk(database, connection), Reports(database, outbox)
         trials = Trials(database, reports)
         await connection.listen(
-            *handlers.routes(firmware, desk, chunks, notices, trials),
+            *routes.routes(firmware, desk, chunks, notices, trials),
             *diagnostics.routes(dumps, logs, desk),
         )
         async with asyncio.TaskGroup() as tasks:

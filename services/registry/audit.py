@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.registry import db
-from shared import admin
-from shared.requests import Caller
+from services.registry import queries
+from shared.protocol import admin
+from shared.runtime.rpc import Caller
 
 
 async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:
@@ -19,6 +19,6 @@ async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:
                 before=entry.before,
                 after=entry.after,
             )
-            for entry in await db.audit(caller.session, request)
+            for entry in await queries.audit(caller.session, request)
         ]
     )

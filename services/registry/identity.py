@@ -17,18 +17,21 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import db, domain
-from shared import crypto, messages, names, retained, topics
-from shared.admin import DeviceAdd
-from shared.broker import Broker
-from shared.crypto import Held
-from shared.errors import ConflictError, FleetError
-from shared.keycloak import Keycloak
-from shared.mqtt import Connection
-from shared.postgres import Database
-from shared.requests import Caller, lock_key
-from shared.schema import VERIFY_AFTER, Device, DeviceConfig, DeviceModel, Presence
-from shared.topics import Topic
+from services.registry import queries, rules
+from shared.auth import crypto
+from shared.auth.crypto import Held
+from shared.auth.keycloak import Keycloak
+from shared.broker.api import Broker
+from shared.database import device_refs
+from shared.database.engine import Database
+from shared.database.tables import VERIFY_AFTER, Device, DeviceConfig, DeviceModel, Presence
+from shared.mqtt import retained
+from shared.mqtt.connection import Connection
+from shared.protocol import messages, topics
+from shared.protocol.admin import DeviceAdd
+from shared.protocol.errors import ConflictError, FleetError
+from shared.protocol.topics import Topic
+from shared.runtime.rpc import Caller, lock_key
 
 log = structlog.get_logger()
 FIRST_GENERATION = 1
@@ -95,8 +98,8 @@ class Identities:
         What can not be reached now is removed later: once it is REMOVING, a device does not come back.
         """
         async with self.database.transaction() as session:
-            device, _, _ = await db.device(session, client_id, lock=True)
-            domain.refuse_in_rotation(client_id, device.rotation_state)
+            device, _, _ = await queries.device(session, client_id, lock=True)
+            rules.refuse_in_rotation(client_id, device.rotation_state)
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
         await caller.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
@@ -106,13 +109,13 @@ class Identities:
     async def end_unfinished(self) -> int:
         """End the making or removal of each device that was cut off and is worked on by nobody."""
         async with self.database.transaction() as session:
-            unfinished = await db.unfinished(session)
+            unfinished = await queries.unfinished(session)
         ended = 0
         for device_id, client_id, origin in unfinished:
             async with self.database.transaction() as session:
                 free = await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin))))
                 # Asked again under the lock: its request may have been repeated and have finished it.
-                if free and await db.is_unfinished(session, device_id):
+                if free and await queries.is_unfinished(session, device_id):
                     ended += await self._unmake_or_leave(device_id, client_id)
         return ended
 
@@ -121,9 +124,9 @@ class Identities:
         async with self.database.transaction() as session:
             device = await session.scalar(select(Device).where(Device.request_id == caller.origin))
             if device is None:
-                device = await _insert(session, await db.model(session, request.model), request, caller)
+                device = await _insert(session, await queries.model(session, request.model), request, caller)
             model = await session.get_one(DeviceModel, device.model_id)
-            return device.id, names.client_id(model.code, device.key)
+            return device.id, device_refs.client_id(model.code, device.key)
 
     async def _establish(self, client_id: str) -> Held:
         secret = crypto.new_secret()
@@ -177,7 +180,7 @@ class Identities:
 
 async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd, caller: Caller) -> Device:
     device = Device(
-        key=domain.new_key(secrets.choice),
+        key=rules.new_key(secrets.choice),
         model_id=model.id,
         name=request.name,
         tags=request.tags,

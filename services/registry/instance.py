@@ -12,14 +12,16 @@ from joserfc.jwk import OKPKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import admin, crypto, messages, schema
-from shared.broker import Broker
-from shared.errors import ConflictError, FleetError
-from shared.keycloak import Keycloak
-from shared.postgres import Database
-from shared.requests import SEALED, Caller
-from shared.schema import AdminRequest
-from shared.settings import RegistrySettings
+from shared.auth import crypto
+from shared.auth.keycloak import Keycloak
+from shared.broker.api import Broker
+from shared.database import tables
+from shared.database.engine import Database
+from shared.database.tables import AdminRequest
+from shared.protocol import admin, messages
+from shared.protocol.errors import ConflictError, FleetError
+from shared.runtime.rpc import SEALED, Caller
+from shared.runtime.settings import RegistrySettings
 
 log = structlog.get_logger()
 ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))
@@ -114,9 +116,9 @@ class Instance:
         return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))
 
 
-async def row(session: AsyncSession, *, lock: bool = False) -> schema.Instance:
+async def row(session: AsyncSession, *, lock: bool = False) -> tables.Instance:
     """Return the one row."""
-    query = select(schema.Instance)
+    query = select(tables.Instance)
     return (await session.scalars(query.with_for_update() if lock else query)).one()
 
 

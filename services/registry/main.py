@@ -8,22 +8,27 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from services.registry import commands, configuration, handlers
-from services.registry.broker_watch import BrokerWatch
-from services.registry.configs import Configs
-from services.registry.credentials import Credentials
+from services.registry import routes
+from services.registry.commands import service as commands
+from services.registry.config.service import Configs
+from services.registry.context import Registry
+from services.registry.credentials.broker_watch import BrokerWatch
+from services.registry.credentials.service import Credentials
+from services.registry.devices.presence import Presences
 from services.registry.identity import Identities
 from services.registry.instance import Instance, OtherInstallationError
-from services.registry.presence import Presences
-from services.registry.reconciler import Reconciler
-from services.registry.service import Registry
-from shared import broker, crypto, keycloak, lifecycle, metrics, postgres
-from shared.errors import FleetError
-from shared.outbox import Outbox
-from shared.rates import Rate
-from shared.requests import Desk, forget_answers
-from shared.service import Health, connection_of
-from shared.settings import RegistrySettings
+from services.registry.reconciler.service import Reconciler
+from services.registry.validation import checker as configuration
+from shared.auth import crypto, keycloak
+from shared.broker import api as broker
+from shared.database import engine
+from shared.database.outbox import Outbox
+from shared.mqtt.rates import Rate
+from shared.protocol.errors import FleetError
+from shared.runtime import lifecycle, metrics
+from shared.runtime.rpc import Desk, forget_answers
+from shared.runtime.service_connection import Health, connection_of
+from shared.runtime.settings import RegistrySettings
 
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
@@ -37,7 +42,7 @@ async def main(settings: RegistrySettings) -> None:
     connection = health.connection
     connection.lanes.intake.limit("claim_id", Rate(settings.claim_rate_per_s, settings.claim_burst))
     async with (
-        postgres.connected(settings.database_url) as database,
+        engine.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
         broker.connected(
             settings,
@@ -58,7 +63,7 @@ async def main(settings: RegistrySettings) -> None:
         await watching.listen(*watch.routes())
         configs, presences = Configs(registry), Presences(registry, commands.Commands(registry).send_again)
         desk = Desk(database, connection, vault)
-        await connection.listen(*handlers.routes(registry, desk, configs, presences))
+        await connection.listen(*routes.routes(registry, desk, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(configs.look_up(), name="configurations")

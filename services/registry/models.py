@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from services.registry import claim_db, db, domain, versions
-from services.registry.configuration import Candidate
-from services.registry.service import Registry
-from shared import admin
-from shared.errors import ConflictError, NotFoundError
-from shared.requests import Caller
-from shared.schema import DeviceModel
+from services.registry import queries, rules
+from services.registry.claims import queries as claim_queries
+from services.registry.config import versions
+from services.registry.context import Registry
+from services.registry.validation.checker import Candidate
+from shared.database.tables import DeviceModel
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, NotFoundError
+from shared.runtime.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Models:
         """Add a model, or raise ConflictError if its code is taken."""
         await self._check(request.config_schema, request.config_defaults, new=True)
         try:
-            await db.model(caller.session, request.code)
+            await queries.model(caller.session, request.code)
         except NotFoundError:
             pass
         else:
@@ -42,31 +44,34 @@ class Models:
         """Change what is given of a model, and with it the configurations of all its devices, or nothing."""
         configures = request.config_schema is not None or request.config_defaults is not None
         if configures:
-            await db.lock_layers(caller.session, exclusive=True)
-        model = await db.model(caller.session, request.code)
+            await queries.lock_layers(caller.session, exclusive=True)
+        model = await queries.model(caller.session, request.code)
         wanted = request.model_dump(exclude={"request_id", "code"}, exclude_none=True)
         before = {name: getattr(model, name) for name in wanted}
         for name, value in wanted.items():
             setattr(model, name, value)
         changed = await self._refresh(caller, model, new=request.config_schema is not None) if configures else []
-        if not domain.same(before, wanted):
+        if not rules.same(before, wanted):
             caller.audit("model.update", model.code, before=before, after=wanted)
             facts = {"code": model.code, "devices": len(changed)}
             self.registry.outbox.tell(caller.session, "model/updated", data=facts)
-        view = view_of(model, devices=await db.devices_of(caller.session, model))
+        view = view_of(model, devices=await queries.devices_of(caller.session, model))
         return admin.ModelChanged(**view.model_dump(), changed=changed)
 
     async def remove(self, caller: Caller, request: admin.ModelRef) -> admin.Removed:
         """Remove a model without devices, images and live claims, or raise ConflictError with their numbers."""
-        model = await db.model(caller.session, request.code)
-        devices, images = await db.devices_of(caller.session, model), await db.images_of(caller.session, model)
+        model = await queries.model(caller.session, request.code)
+        devices, images = (
+            await queries.devices_of(caller.session, model),
+            await queries.images_of(caller.session, model),
+        )
         if devices or images:
             raise ConflictError(
                 f"code: {model.code} has {devices} devices and {images} images; remove them first",
                 devices=devices,
                 images=images,
             )
-        claims = await claim_db.live_of(caller.session, model, now=datetime.now(UTC))
+        claims = await claim_queries.live_of(caller.session, model, now=datetime.now(UTC))
         if claims:
             raise ConflictError(f"code: {model.code} has {claims} live claims; revoke them first", claims=claims)
         caller.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
@@ -76,7 +81,7 @@ class Models:
 
     async def _refresh(self, caller: Caller, model: DeviceModel, *, new: bool) -> list[str]:
         await self._check(model.config_schema, model.config_defaults, new=new)
-        rows = await db.lock_of_model(caller.session, model)
+        rows = await queries.lock_of_model(caller.session, model)
         return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
 
     async def _check(self, schema: dict[str, Any] | None, defaults: dict[str, Any], *, new: bool) -> None:
@@ -87,7 +92,7 @@ class Models:
 
     async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
         """Return all models."""
-        rows = await db.models(caller.session)
+        rows = await queries.models(caller.session)
         return admin.Models(models=[view_of(model, devices=count) for model, count in rows])
 
 

@@ -10,12 +10,14 @@ from uuid import UUID
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.rotator import domain
-from services.rotator.domain import Event, Step
-from shared import crypto, messages, metrics, topics
-from shared.crypto import Held
-from shared.outbox import Outbox
-from shared.schema import VERIFY_AFTER, Device, Rotation
+from services.rotator import states
+from services.rotator.states import Event, Step
+from shared.auth import crypto
+from shared.auth.crypto import Held
+from shared.database.outbox import Outbox
+from shared.database.tables import VERIFY_AFTER, Device, Rotation
+from shared.protocol import messages, topics
+from shared.runtime import metrics
 
 REASON = "the time was up; the old secret is in force"
 
@@ -54,8 +56,8 @@ class Attempt:
 
     def advance(self, event: Event) -> None:
         """Go to the next step, or raise IllegalTransitionError and change nothing."""
-        step = domain.advance(self.step, event)
-        if step in domain.ENDS:
+        step = states.advance(self.step, event)
+        if step in states.ENDS:
             self.rotation.outcome = step
         else:
             self.rotation.step = step

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.rotator import attempt, campaign_db, db
-from services.rotator.campaign_db import Target
-from services.rotator.service import Rotator
-from shared import admin, names
-from shared.errors import ConflictError, NotFoundError
-from shared.requests import Caller
-from shared.schema import Device, Rotation
+from services.rotator import attempt, campaign_queries, queries
+from services.rotator.campaign_queries import Target
+from services.rotator.messages import Rotator
+from shared.database import device_refs
+from shared.database.tables import Device, Rotation
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, NotFoundError
+from shared.runtime.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +24,15 @@ class Campaigns:
 
     async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
         """Queue the devices that are meant and enabled; raise if there is none."""
-        meant = names.selected(request.device, tag=request.tag, model=request.model)
-        found = await campaign_db.targets(caller.session, meant)
+        meant = device_refs.selected(request.device, tag=request.tag, model=request.model)
+        found = await campaign_queries.targets(caller.session, meant)
         if not found:
-            raise names.unknown(request.device) if request.device else NotFoundError("no device fits")
+            raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
         enabled = [target for target in found if target.enabled]
         skipped = _named(target for target in found if not target.enabled)
         if not enabled:
             raise ConflictError("every device that fits is disabled", skipped=skipped.names)
-        queued = await campaign_db.queue(caller.session, enabled)
+        queued = await campaign_queries.queue(caller.session, enabled)
         if queued:
             self._note(caller, request, "rotation.start", "rotation/queued", queued)
         self.rotator.rung.set()
@@ -46,15 +47,15 @@ class Campaigns:
 
     async def cancel(self, caller: Caller, request: admin.RotationCancel) -> admin.RotationCancelled:
         """Call off what has not begun or would be tried again, and let what is under way end by its own rules."""
-        meant = Device.rotation_state != "OK" if request.all else names.selected(request.device)
-        found = await campaign_db.targets(caller.session, meant)
+        meant = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
+        found = await campaign_queries.targets(caller.session, meant)
         if request.device is not None and not found:
-            raise names.unknown(request.device)
+            raise device_refs.unknown(request.device)
         dequeued, not_retried, ending = (
             [target for target in found if target.state == state] for state in ("QUEUED", "TIMEOUT", "PENDING")
         )
-        await campaign_db.set_state(caller.session, dequeued + not_retried, "OK")
-        await campaign_db.cancel(caller.session, ending)
+        await campaign_queries.set_state(caller.session, dequeued + not_retried, "OK")
+        await campaign_queries.cancel(caller.session, ending)
         cancelled = dequeued + not_retried + ending
         if cancelled:
             self._note(caller, request, "rotation.cancel", "rotation/cancelled", cancelled)
@@ -65,8 +66,8 @@ class Campaigns:
 
     async def status(self, caller: Caller, request: admin.RotationStatus) -> admin.RotationOverview:
         """Return how the devices stand, and a page of the rotations under way."""
-        counts = await db.count_states(caller.session)
-        rows = await campaign_db.under_way(caller.session, request)
+        counts = await queries.count_states(caller.session)
+        rows = await campaign_queries.under_way(caller.session, request)
         now = datetime.now(UTC)
         return admin.RotationOverview(
             counts=admin.RotationCounts(**{state.lower(): count for state, count in counts.items()}),
@@ -76,8 +77,8 @@ class Campaigns:
 
     async def history(self, caller: Caller, request: admin.RotationHistory) -> admin.Rotations:
         """Return a page of a device's rotations."""
-        client_id = await campaign_db.client_id(caller.session, request.device)
-        found = await campaign_db.history(caller.session, request)
+        client_id = await campaign_queries.client_id(caller.session, request.device)
+        found = await campaign_queries.history(caller.session, request)
         return admin.Rotations(
             client_id=client_id,
             rotations=[_entry(rotation) for rotation in found],

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.errors import LeadershipLostError, UnavailableError
-from shared.postgres import RINGS, Database, is_busy, is_outage, refusal
+from shared.database.engine import RINGS, Database, is_busy, is_outage, refusal
+from shared.protocol.errors import LeadershipLostError, UnavailableError
 
 log = structlog.get_logger()
 _LOCK: Final = func.hashtextextended("mdm:rotator", 0)

@@ -6,21 +6,24 @@ import asyncio
 
 import structlog
 
-from services.rotator import handlers, leader
-from services.rotator.clock import Clock
+from services.rotator import leader, routes
 from services.rotator.leader import Leadership
-from services.rotator.service import Rotator
-from services.rotator.sweep import Sweep
-from shared import broker, crypto, keycloak, lifecycle, metrics, postgres
-from shared.broker import Broker
-from shared.errors import LeadershipLostError, UnavailableError
-from shared.keycloak import Keycloak
-from shared.mqtt import Connection
-from shared.outbox import Outbox
-from shared.postgres import Database
-from shared.requests import Desk
-from shared.service import Health, connection_of
-from shared.settings import RotatorSettings
+from services.rotator.messages import Rotator
+from services.rotator.scheduler import Clock
+from services.rotator.worker import Sweep
+from shared.auth import crypto, keycloak
+from shared.auth.keycloak import Keycloak
+from shared.broker import api as broker
+from shared.broker.api import Broker
+from shared.database import engine
+from shared.database.engine import Database
+from shared.database.outbox import Outbox
+from shared.mqtt.connection import Connection
+from shared.protocol.errors import LeadershipLostError, UnavailableError
+from shared.runtime import lifecycle, metrics
+from shared.runtime.rpc import Desk
+from shared.runtime.service_connection import Health, connection_of
+from shared.runtime.settings import RotatorSettings
 
 log = structlog.get_logger()
 
@@ -29,7 +32,7 @@ async def main(settings: RotatorSettings) -> None:
     """Stand by or lead until cancelled."""
     health = Health("rotator", settings, role="standby")
     async with (
-        postgres.connected(settings.database_url) as database,
+        engine.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
         broker.connected(settings, identifier=health.connection.identifier) as gate,
         health.connection.running(),
@@ -70,7 +73,7 @@ async def lead(
     sweep = Sweep(settings, rotator, identity_provider, gate, connection, greeted)
     clock = Clock(settings, rotator)
     await clock.begin()
-    await connection.listen(*handlers.routes(rotator, clock, Desk(leadership, connection)))
+    await connection.listen(*routes.routes(rotator, clock, Desk(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")

@@ -10,7 +10,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from tests.servers.base import HOST
+from dev.servers.base import HOST
 
 _PIECE_BYTES = 65536
 

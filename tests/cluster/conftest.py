@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from cli.client import Admin
-from tests import stack as stack_module
-from tests import system as system_module
+from dev import stack as stack_module
+from dev import system as system_module
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
 from tests.cluster import nodes as nodes_module
 from tests.cluster.nodes import Nodes
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
-from tests.witness import watching
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from pydantic import SecretStr
 from cli.profile import Profile
 from deploy import certificates, rmqtt
 from deploy.broker import ACCOUNTS
-from tests.credentials import keycloak_admin
-from tests.servers.base import HOST, Leash, Process, free_port
-from tests.servers.mosquitto import answers
-from tests.stack import Stack
+from dev.credentials import keycloak_admin
+from dev.servers.base import HOST, Leash, Process, free_port
+from dev.servers.mosquitto import answers
+from dev.stack import Stack
 
 NAMES = tuple(name for name in ACCOUNTS if name != "svc-accounts")
 

@@ -8,13 +8,14 @@ from uuid import uuid4
 import aiomqtt
 import pytest
 
-from shared import admin, client_token, topics
-from shared.admin import Package
-from shared.messages import Config, ConfigGet, Status
-from tests import credentials
+from dev import credentials
+from dev.fleet import Fleet
+from shared.auth import client_token
+from shared.protocol import admin, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import Config, ConfigGet, Status
 from tests.cluster.conftest import Ground
 from tests.faults.promise import survives_a_power_cut
-from tests.fleet import Fleet
 from tests.raw import RawClient
 
 

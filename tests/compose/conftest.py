@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
+from dev.servers.base import free_port
 from tests.compose import engine
 from tests.compose.deployment import Deployment
-from tests.servers.base import free_port
 
 PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_PAGES_PORT", "MDM_KEYCLOAK_PORT", "MDM_IMAGES_PORT")
 

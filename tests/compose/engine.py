@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.servers.containers import IMAGES
+from dev.servers.containers import IMAGES
 
 ROOT: Final = Path(__file__).parents[2]
 _WITH_STANDINS: Final = ROOT / "scripts/with-docker-standins"

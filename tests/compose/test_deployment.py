@@ -20,17 +20,17 @@ import httpx
 import pytest
 
 from cli.client import Admin
+from dev.credentials import broker_accepts, device_client
+from dev.event_recorder import Witness, watching
+from dev.fleet import OPTIONS, powered
+from dev.waiting import until
 from device import image_builder
 from device import package as packages
 from device.claim import Machine
 from device.options import Options
-from shared.admin import Package
+from shared.protocol.admin import Package
 from tests.compose.deployment import Deployment, certificate
 from tests.compose.engine import ROOT
-from tests.credentials import broker_accepts, device_client
-from tests.fleet import OPTIONS, powered
-from tests.waiting import until
-from tests.witness import Witness, watching
 
 ONE_SHOT = {"init", "migrate"}
 SIMULATED = 10

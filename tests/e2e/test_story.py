@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.e2e import story
-from tests.system import System
+from dev import story
+from dev.system import System
 
 SEEN = [
     "Keycloak gives the device a token",

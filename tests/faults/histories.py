@@ -23,18 +23,18 @@ import asyncpg
 from pydantic import SecretStr
 
 from cli.client import AnswerError, NoAnswerError
-from shared import admin
-from shared.admin import Package
-from shared.crypto import Held
-from tests import credentials
-from tests.credentials import behind_our_back, keycloak_admin
-from tests.database import run
+from dev import credentials
+from dev.credentials import behind_our_back, keycloak_admin
+from dev.database import run
+from dev.fleet import OPTIONS, Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import NotSeenError, until
+from shared.auth.crypto import Held
+from shared.protocol import admin
+from shared.protocol.admin import Package
 from tests.faults.keycloak_proxy import Fault, Proxy
 from tests.faults.promise import expire
-from tests.fleet import OPTIONS, Fleet
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import NotSeenError, until
 
 SIDE_BY_SIDE: Final = int(os.environ.get("HISTORIES_AT_ONCE", "6"))
 LONGEST: Final = 10

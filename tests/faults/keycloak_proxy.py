@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.servers.base import HOST, free_port
+from dev.servers.base import HOST, free_port
 
 _HOP_BY_HOP: Final = {"connection", "content-length", "content-encoding", "transfer-encoding", "keep-alive"}
 

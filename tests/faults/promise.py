@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shared import admin
-from shared.admin import DeviceView, Package
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.waiting import until
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.waiting import until
+from shared.protocol import admin
+from shared.protocol.admin import DeviceView, Package
 
 ENDED = ("OK", "TIMEOUT")
 

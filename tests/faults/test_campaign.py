@@ -8,14 +8,14 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
+from dev import credentials
+from dev.campaign import parts
+from dev.fleet import Fleet
+from dev.system import System
 from device.options import Options
-from shared import admin
-from shared.admin import Package, RotationEntry
-from tests import credentials
-from tests.campaign import parts
-from tests.fleet import Fleet
+from shared.protocol import admin
+from shared.protocol.admin import Package, RotationEntry
 from tests.matrix import reports
-from tests.system import System
 
 DEVICES: Final = 200
 AT_ONCE: Final = 8

@@ -13,14 +13,14 @@ from typing import Final
 import pytest
 
 from cli.client import AnswerError, NoAnswerError
+from dev import credentials
+from dev.fleet import Fleet
+from dev.servers.base import Server
+from dev.system import System
+from dev.uploads import upload, versions
 from device import image_builder
-from shared import admin
-from shared.admin import Package
-from tests import credentials
-from tests.fleet import Fleet
-from tests.servers.base import Server
-from tests.system import System
-from tests.uploads import upload, versions
+from shared.protocol import admin
+from shared.protocol.admin import Package
 
 PROCESSES: Final = ("registry", "rotator", "firmware", "broker", "postgres", "keycloak")
 ENOUGH: Final = 3

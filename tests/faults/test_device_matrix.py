@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from shared import admin, topics
-from shared.admin import Package
-from shared.topics import Topic
+from dev.fleet import Fleet
+from dev.system import System
+from shared.protocol import admin, topics
+from shared.protocol.admin import Package
+from shared.protocol.topics import Topic
 from tests.faults.promise import ended, expire, kept
 from tests.faults.weather import Fault, Weather
-from tests.fleet import Fleet
 from tests.matrix import Matrix
-from tests.system import System
 
 ROTATION = [topic for topic in topics.TOPICS.values() if "/rotation/" in topic.template or topic is topics.STATUS]
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dev.fleet import Fleet
+from dev.system import System
 from tests.faults import keycloak_proxy
 from tests.faults.histories import SETTINGS, Runner
-from tests.fleet import Fleet
 from tests.matrix import reports
-from tests.system import System
 
 SECONDS = float(os.environ.get("HISTORIES_S", "180"))
 

@@ -10,18 +10,18 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from services.registry.strays import too_many
-from shared import admin
-from shared.admin import Finding, Package
-from shared.postgres import Database
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.servers.base import ServerError
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import logged, until
+from services.registry.reconciler.strays import too_many
+from shared.database.engine import Database
+from shared.protocol import admin
+from shared.protocol.admin import Finding, Package
 from tests.integration.conftest import empty_database
-from tests.servers.base import ServerError
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import logged, until
 
 FLEET = 7
 

@@ -10,16 +10,16 @@ from uuid import uuid4
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from shared import admin
-from tests import credentials
-from tests.database import run
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import PATIENCE_S, logged
+from shared.protocol import admin
 from tests.faults import keycloak_proxy
 from tests.faults.keycloak_proxy import Fault, Proxy
 from tests.faults.promise import expire
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import PATIENCE_S, logged
 
 TIMES = 25
 SLOW_S = 5.0

@@ -14,15 +14,15 @@ from statistics import median
 
 import pytest
 
+from dev.crash_injection import Death, Fate, deaths
+from dev.fleet import Fleet
+from dev.servers.base import Process
+from dev.system import System
+from dev.waiting import PATIENCE_S, logged, until
 from device.options import Hooks
-from shared import admin
+from shared.protocol import admin
 from tests.faults.promise import all_said, ended, expire, kept
-from tests.fleet import Fleet
 from tests.matrix import Matrix, reports
-from tests.mortal import Death, Fate, deaths
-from tests.servers.base import Process
-from tests.system import System
-from tests.waiting import PATIENCE_S, logged, until
 
 AFTERWARDS_S = 3
 """For a step that is taken after the deed, such as the last publication."""

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared import admin
-from tests import credentials
-from tests.fleet import Fleet
-from tests.servers.base import Server
-from tests.stack import Stack
-from tests.system import SERVICES, System
-from tests.waiting import logged, until
+from dev import credentials
+from dev.fleet import Fleet
+from dev.servers.base import Server
+from dev.stack import Stack
+from dev.system import SERVICES, System
+from dev.waiting import logged, until
+from shared.protocol import admin
 
 
 @pytest.fixture

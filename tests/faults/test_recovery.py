@@ -9,18 +9,19 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from services.rotator.handlers import SECRET_KEPT_S
-from shared import admin, crypto, messages, topics
-from shared.admin import Package
-from tests import credentials
-from tests.credentials import behind_our_back, keycloak_admin
-from tests.database import run
-from tests.fleet import OPTIONS, Fleet
+from dev import credentials
+from dev.credentials import behind_our_back, keycloak_admin
+from dev.database import run
+from dev.fleet import OPTIONS, Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import PATIENCE_S
+from services.rotator.routes import SECRET_KEPT_S
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
 from tests.raw import RawDevice
 from tests.recovering import Recovering
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import PATIENCE_S
 
 
 async def change_in_keycloak(stack: Stack, package: Package, secret: str) -> None:

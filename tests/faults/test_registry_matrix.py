@@ -15,16 +15,16 @@ from uuid import uuid4
 import pytest
 
 from cli.client import AnswerError, NoAnswerError
-from shared import admin, topics
-from tests import credentials
+from dev import credentials
+from dev.crash_injection import Death, Fate, deaths
+from dev.fleet import Fleet
+from dev.system import System
+from dev.waiting import logged, until
+from shared.protocol import admin, topics
 from tests.faults.promise import all_said
-from tests.fleet import Fleet
 from tests.integration.test_registry import traces
 from tests.matrix import Matrix
-from tests.mortal import Death, Fate, deaths
 from tests.raw import RawDevice
-from tests.system import System
-from tests.waiting import logged, until
 
 RECONCILED = "registry.reconciled"
 WHOLE = ("ACTIVE",)

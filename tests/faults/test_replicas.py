@@ -16,17 +16,17 @@ from functools import partial
 from itertools import count, cycle
 from typing import Any, Final
 
-from shared import admin, messages, topics
-from shared.admin import DeviceView, Package
-from shared.topics import Topic
-from tests.database import run
+from dev.database import run
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import build, upload
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import DeviceView, Package
+from shared.protocol.topics import Topic
 from tests.downloads import Downloader, downloaders
-from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
 from tests.raw import RESEND_S, RawDevice
 from tests.swarm import packages as made
-from tests.system import System
-from tests.uploads import build, upload
 
 Deed = Callable[[int], Coroutine[Any, Any, None]]
 """Is done with its number, from 1."""

@@ -13,16 +13,16 @@ from typing import Final
 
 import pytest
 
-from shared import admin
-from tests.database import run
-from tests.fleet import Fleet
+from dev.crash_injection import Death, Fate, deaths
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin
 from tests.integration.test_rollouts import AT_ONCE, fit, stored
 from tests.matrix import Matrix
-from tests.mortal import Death, Fate, deaths
-from tests.stack import Stack
 from tests.swarm import Swarm, packages, swarming
-from tests.system import System
-from tests.waiting import until
 
 SWEEPS: Final = (1, 2, 4)
 """At which looks at the rollout the service dies: there are many, and most change nothing."""

@@ -15,22 +15,23 @@ import pytest
 from pydantic import SecretStr
 
 from cli.client import AnswerError
+from dev import credentials
+from dev.credentials import behind_our_back, keycloak_admin
+from dev.database import run
+from dev.fleet import OPTIONS, Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import PATIENCE_S, until
 from device.options import Hooks
-from services.registry.broker_watch import GRACE, BrokerWatch
-from services.registry.credentials import CAME
-from shared import admin, postgres
-from shared.outbox import Outbox
-from tests import credentials
-from tests.credentials import behind_our_back, keycloak_admin
-from tests.database import run
+from services.registry.credentials.broker_watch import GRACE, BrokerWatch
+from services.registry.credentials.service import CAME
+from shared.database import engine
+from shared.database.outbox import Outbox
+from shared.protocol import admin
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
 from tests.faults.test_recovery import change_in_keycloak
-from tests.fleet import OPTIONS, Fleet
 from tests.integration.test_reconciler import examined
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import PATIENCE_S, until
 
 OLD_DEVICE = replace(OPTIONS, keyless=True)
 """Without a key: nothing of this may depend on recovery."""
@@ -185,7 +186,7 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
     gone, back = await fleet.device(), await fleet.device()
     for package, ago in ((gone, timedelta(hours=1)), (back, timedelta(0))):
         await run(stack, SEEN, package.device_key, ago)
-    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as database:
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
         registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), broker_started_at=None)
         watch = BrokerWatch(registry)
         await watch.sweep_unheard()

@@ -16,24 +16,24 @@ from pathlib import Path
 
 import pytest
 
+from dev.crash_injection import Death, Fate, deaths
+from dev.credentials import account_client
+from dev.fleet import Fleet
+from dev.servers.base import Server
+from dev.stack import Stack
+from dev.system import System
+from dev.uploads import upload
+from dev.waiting import PATIENCE_S, logged
 from device import image_builder
 from device.link import Link
 from device.options import Hooks
-from shared import admin, topics
-from shared.admin import Package
-from tests.credentials import account_client
+from shared.protocol import admin, topics
+from shared.protocol.admin import Package
 from tests.downloads import check
 from tests.faults.weather import Fault, Weather
-from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
 from tests.matrix import Matrix
-from tests.mortal import Death, Fate, deaths
 from tests.raw import RawDevice
-from tests.servers.base import Server
-from tests.stack import Stack
-from tests.system import System
-from tests.uploads import upload
-from tests.waiting import PATIENCE_S, logged
 
 PIECES = 24
 WINDOW = 4

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from dev.fleet import OPTIONS, Fleet
+from dev.stack import Stack
+from dev.waiting import PATIENCE_S
 from device.agent import Agent
 from device.options import Hooks
-from shared import admin
-from tests.fleet import OPTIONS, Fleet
-from tests.stack import Stack
-from tests.waiting import PATIENCE_S
+from shared.protocol import admin
 
 
 async def test_a_device_that_can_not_reconnect_in_a_trial_goes_back_while_it_is_offline(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from dev.waiting import PATIENCE_S
 from device.link import Link
-from shared.topics import Topic
-from tests.waiting import PATIENCE_S
+from shared.protocol.topics import Topic
 
 Receive = Callable[[Link], Awaitable[tuple[str, bytes]]]
 

@@ -1,8 +1,8 @@
 """The promise as a game of pure rules: a device, the three stores, and everything that may go wrong between them.
 
-The rules are the product's own: device.rotation, services.rotator.domain and services.registry.splits. What is
-simulated are the stores, messages and calls: they are lost, doubled and late, processes die, and a store is put
-back to an earlier copy. A history is a list of numbers, each of which picks what happens next.
+The rules are the product's own: device.rotation, services.rotator.states and services.registry.credentials.rules.
+What is simulated are the stores, messages and calls: they are lost, doubled and late, processes die, and a store
+is put back to an earlier copy. A history is a list of numbers, each of which picks what happens next.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pydantic import SecretStr
 
 from device import rotation as rules
 from device.rotation import Change, Due, Slot, Slots, Wanted
-from services.registry import splits
-from services.registry.splits import Places, Remedy
-from services.rotator import domain
-from services.rotator.domain import Ending, Event, Step
-from shared import messages
-from shared.crypto import Held
-from shared.errors import IllegalTransitionError
+from services.registry.credentials import rules as credential_rules
+from services.registry.credentials.rules import Places, Remedy
+from services.rotator import states
+from services.rotator.states import Ending, Event, Step
+from shared.auth.crypto import Held
+from shared.protocol import messages
+from shared.protocol.errors import IllegalTransitionError
 
 NOW: Final = datetime(2026, 11, 25, tzinfo=UTC)
 LATER: Final = NOW + timedelta(minutes=5)
@@ -187,7 +187,7 @@ class World:
         row = self.row
         if row.attempt is not None:
             return
-        basis = domain.basis(
+        basis = states.basis(
             row=row.held, keycloak=self.keycloak.held, broker=self.broker.secret.held, said=row.said
         )
         generation = max(row.last_generation, self.keycloak.generation, basis.generation) + 1
@@ -219,7 +219,7 @@ class World:
             return
         if self.expired or attempt.step is Step.RESTORING:
             self._end(attempt)
-        elif attempt.step not in {Step.STORED, Step.SWITCHING} or not domain.may_switch(
+        elif attempt.step not in {Step.STORED, Step.SWITCHING} or not states.may_switch(
             attempt.step,
             heard=attempt.number in self.heard,
             new=attempt.new.held,
@@ -237,7 +237,7 @@ class World:
 
     def _end(self, attempt: Attempt) -> None:
         said = self.broker.said if self.broker.said is not None else self.row.said
-        ending = domain.ending(
+        ending = states.ending(
             attempt.step,
             new=attempt.new.held,
             keycloak=self.keycloak.held,
@@ -298,11 +298,11 @@ class World:
 
     def _move(self, attempt: Attempt, event: Event) -> None:
         self.done = 0
-        self.row = replace(self.row, attempt=replace(attempt, step=domain.advance(attempt.step, event)))
+        self.row = replace(self.row, attempt=replace(attempt, step=states.advance(attempt.step, event)))
 
     def _close(self, attempt: Attempt, event: Event) -> None:
         self.done = 0
-        outcome = domain.advance(attempt.step, event)
+        outcome = states.advance(attempt.step, event)
         held = attempt.new.held if outcome is Step.DONE else self.row.held
         self.row = replace(self.row, attempt=None, held=held)
         self._answer_ended(attempt.number, done=outcome is Step.DONE)
@@ -333,7 +333,7 @@ class World:
             attempt = replace(attempt, old=None)  # the proof by the present secret is another one
             self.row = replace(self.row, attempt=attempt)
         try:
-            step = domain.advance(attempt.step, event)
+            step = states.advance(attempt.step, event)
         except IllegalTransitionError:
             return
         if step is Step.DONE:
@@ -370,7 +370,7 @@ class World:
             refused=self.refused and self.login is None,
             said=self.row.said,
         )
-        remedy = splits.remedy(places)
+        remedy = credential_rules.remedy(places)
         if remedy is Remedy.RECORD:
             held = self.keycloak.held
             last = max(self.row.last_generation, held.generation)

@@ -11,14 +11,14 @@ from typing import Final
 
 import pytest
 
-from shared import admin, topics
-from shared.admin import Package
-from shared.messages import ConfigGet
-from tests import credentials
-from tests.fleet import Fleet
+from dev import credentials
+from dev.fleet import Fleet
+from dev.system import SERVICES, System
+from shared.protocol import admin, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import ConfigGet
 from tests.flooder import KINDS
 from tests.raw import RawDevice
-from tests.system import SERVICES, System
 
 DEVICES: Final = 20
 QUESTIONS: Final = 5

@@ -12,14 +12,14 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from shared import admin, messages, topics
-from shared.topics import PREFIX
+from dev.credentials import CONTROL, account_client, broker_accounts, claim_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from shared.protocol import admin, messages, topics
+from shared.protocol.topics import PREFIX
 from tests.claims import new_claim, new_uid
-from tests.credentials import CONTROL, account_client, broker_accounts, claim_client
-from tests.fleet import Fleet
 from tests.raw import RawClient, RawDevice, RawMachine
-from tests.stack import Stack
-from tests.system import System
 
 ACCOUNTS = ["svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin"]
 

@@ -19,17 +19,19 @@ from sqlalchemy import text
 
 from cli.client import Admin, AnswerError, CannotConnectError, NotAllowedError
 from cli.profile import Profile
-from services.registry import account_db
-from shared import admin, crypto, postgres, topics
-from shared.admin import BUILT_IN, OPERATIONS, Role
-from shared.mqtt_client import Client
-from shared.postgres import Database
-from tests.credentials import CONTROL, account_client, behind_our_back, broker_accounts
-from tests.database import run
-from tests.fleet import Fleet
+from dev.credentials import CONTROL, account_client, behind_our_back, broker_accounts
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from services.registry.accounts import queries as account_queries
+from shared.auth import crypto
+from shared.database import engine
+from shared.database.engine import Database
+from shared.mqtt.client import Client
+from shared.protocol import admin, topics
+from shared.protocol.admin import BUILT_IN, OPERATIONS, Role
 from tests.integration.test_tool import mdm
-from tests.stack import Stack
-from tests.system import System
 
 R = TypeVar("R", bound=admin.Request)
 A = TypeVar("A", bound=admin.Result)
@@ -268,16 +270,16 @@ async def test_two_admins_who_remove_each_other_at_the_same_time_leave_one(
     names = [profile.account for profile in pair]
     await behind_our_back(stack, "disableClient", BUILT_IN)
     try:
-        async with postgres.connected(SecretStr(stack.endpoints.database_url)) as database:
+        async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
             async with database.transaction() as session:
-                await account_db.lock(session)
+                await account_queries.lock(session)
                 for profile, victim in zip(pair, reversed(names), strict=True):
                     async with bare(profile) as connection:
                         await ask_to_remove(connection, profile.account, victim)
                 await until_two_wait(database)
             async with database.transaction() as session:
-                await account_db.lock(session)
-                left = await account_db.every(session)
+                await account_queries.lock(session)
+                left = await account_queries.every(session)
     finally:
         await behind_our_back(stack, "enableClient", BUILT_IN)
     assert len(left) == 1

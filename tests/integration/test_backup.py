@@ -15,25 +15,27 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from backup.restore import Part
 from cli.client import Admin
 from cli.profile import Profile
 from deploy import broker
-from services.backup.restore import Part
-from shared import admin, crypto, grants
-from shared.admin import Package, Role
-from tests import credentials, uploads
-from tests import stack as stack_module
-from tests import system as system_module
+from dev import credentials, uploads
+from dev import stack as stack_module
+from dev import system as system_module
+from dev.crash_injection import FOLDER, Death, Fate
+from dev.credentials import broker_accepts, keycloak_accepts
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import SERVICES, System
+from shared.auth import crypto
+from shared.database import grants
+from shared.protocol import admin
+from shared.protocol.admin import Package, Role
 from tests.claims import new_claim, new_uid
-from tests.credentials import broker_accepts, keycloak_accepts
-from tests.database import run
 from tests.faults import promise
-from tests.fleet import Fleet
 from tests.integration.test_tool import Ran, mdm
-from tests.mortal import FOLDER, Death, Fate
 from tests.raw import RawMachine
-from tests.stack import Stack
-from tests.system import SERVICES, System
 
 PASSPHRASE = "correct horse battery staple"
 DEADLINE_S = "5"
@@ -362,7 +364,7 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     fate.folder.mkdir()
     fate.condemn(death)
     dying = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.mortal", "cli.main", "restore", str(place.file)),
+        *(sys.executable, "-m", "dev.crash_injection", "cli.main", "restore", str(place.file)),
         env={"PYTHONPATH": str(Path(__file__).parents[2]), **place.environment, FOLDER: str(fate.folder)},
     )
     assert await dying.wait() == -9

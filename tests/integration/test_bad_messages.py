@@ -12,18 +12,19 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from services.firmware import diagnostics
-from services.firmware import handlers as firmware_handlers
-from services.registry import handlers as registry_handlers
-from services.rotator import handlers as rotator_handlers
-from shared import admin, crypto, messages, topics
-from shared.admin import Package
-from shared.requests import Desk
-from shared.topics import Topic
-from tests.credentials import account_client, behind_our_back, device_client
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
+from dev.credentials import account_client, behind_our_back, device_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from services.firmware import routes as firmware_handlers
+from services.firmware.diagnostics import routes as diagnostics
+from services.registry import routes as registry_handlers
+from services.rotator import routes as rotator_handlers
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.topics import Topic
+from shared.runtime.rpc import Desk
 
 
 class Anything:

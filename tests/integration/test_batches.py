@@ -15,18 +15,20 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from services.firmware.reports import Reports
-from services.registry.commands import Commands
-from services.registry.presence import Presences, Said
-from shared import messages, mqtt, postgres, topics
-from shared.messages import FirmwareStage
-from shared.outbox import Outbox
-from tests import database
-from tests.fleet import Fleet
+from dev import database
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.uploads import build, upload
+from dev.waiting import until
+from services.firmware.assignment.progress import Reports
+from services.registry.commands.service import Commands
+from services.registry.devices.presence import Presences, Said
+from shared.database import engine
+from shared.database.outbox import Outbox
+from shared.mqtt import connection as mqtt
+from shared.protocol import messages, topics
+from shared.protocol.messages import FirmwareStage
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.uploads import build, upload
-from tests.waiting import until
 
 DEVICES: Final = 6
 NOW: Final = datetime.now(UTC)
@@ -44,7 +46,7 @@ SELECT key, stage FROM mdm.firmware_deliveries JOIN mdm.devices ON devices.id = 
 @asynccontextmanager
 async def presences(stack: Stack) -> AsyncIterator[Presences]:
     """Store statuses as a registry does, beside the one that runs."""
-    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as connected:
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as connected:
         registry: Any = SimpleNamespace(database=connected, outbox=Outbox("registry"))
         yield Presences(registry, Commands(registry).send_again)
 
@@ -96,7 +98,7 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
 @asynccontextmanager
 async def reports(stack: Stack) -> AsyncIterator[Reports]:
     """Store reports as a firmware service does, beside the one that runs."""
-    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as connected:
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as connected:
         yield Reports(connected, Outbox("firmware"))
 
 

@@ -12,15 +12,15 @@ import pytest
 from cryptography.fernet import Fernet
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from shared.admin import Package
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 MANY: Final = 10_000
 SLOTS: Final = 2

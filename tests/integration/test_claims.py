@@ -14,21 +14,22 @@ import asyncpg
 import pytest
 
 from cli.client import AnswerError
-from shared import admin, crypto, messages, topics
-from shared.admin import ClaimPackage
-from shared.messages import ClaimOutcome
-from tests import credentials
+from dev import credentials
+from dev.credentials import behind_our_back
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import ClaimPackage
+from shared.protocol.messages import ClaimOutcome
 from tests.claims import new_claim, new_uid, package_of, show, switched_on
-from tests.credentials import behind_our_back
-from tests.database import run
-from tests.fleet import Fleet
 from tests.integration.test_registry import traces
 from tests.integration.test_schema import dsn
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice, RawMachine
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 POINTS = [
     *(f"device.key:{moment}" for moment in ("before", "written", "after")),

@@ -14,21 +14,21 @@ import pytest
 from pydantic import SecretStr
 
 from cli.client import AnswerError
+from dev.credentials import account_client
+from dev.fleet import OPTIONS, Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
 from device.options import Done, Hooks, Protocol
-from services.registry import commands
-from services.registry.command_db import REMEMBERED
+from services.registry.commands import service as commands
+from services.registry.commands.queries import REMEMBERED
 from services.registry.main import COMMANDS_KEPT
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.errors import InvalidInputError
-from shared.postgres import connected
-from shared.requests import Caller
-from tests.credentials import account_client
-from tests.fleet import OPTIONS, Fleet
+from shared.database.engine import connected
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.errors import InvalidInputError
+from shared.runtime.rpc import Caller
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 CUTS = [
     *(f"command.{write}:{at}" for write in ("begin", "finish", "said") for at in ("before", "written", "after")),

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.messages import ConfigOutcome
-from tests.fleet import Fleet
+from dev.fleet import Fleet
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import ConfigOutcome
 from tests.raw import RawDevice
 
 SCHEMA = {"properties": {"level": {"type": "integer", "maximum": 9}}}

@@ -13,19 +13,19 @@ import pytest
 from cryptography.fernet import Fernet
 
 from cli.client import AnswerError
+from dev.credentials import device_client
+from dev.database import run
+from dev.fleet import OPTIONS, Fleet
+from dev.system import System
+from dev.uploads import upload
+from dev.waiting import until
 from device import image_builder
 from device.options import Hooks
-from shared import admin, topics
-from shared.admin import CoreDumpView, Package
-from shared.messages import CoreDumpChunk, CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
-from tests.credentials import device_client
-from tests.database import run
-from tests.fleet import OPTIONS, Fleet
+from shared.protocol import admin, topics
+from shared.protocol.admin import CoreDumpView, Package
+from shared.protocol.messages import CoreDumpChunk, CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
 from tests.integration.test_tool import environment, mdm
 from tests.raw import PATIENCE_S, RESEND_S, RawDevice
-from tests.system import System
-from tests.uploads import upload
-from tests.waiting import until
 
 __all__ = ["environment"]
 

@@ -13,18 +13,18 @@ import aiomqtt
 import pytest
 
 from cli.client import Admin
+from dev.credentials import device_client
+from dev.database import run
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import upload
 from device import image_builder
-from shared import messages, topics
-from shared.admin import ImageView, Package
-from tests.credentials import device_client
-from tests.database import run
+from shared.protocol import messages, topics
+from shared.protocol.admin import ImageView, Package
 from tests.downloads import Downloader, check, downloaders
-from tests.fleet import Fleet
 from tests.integration.test_firmware import CHUNK
 from tests.raw import RawDevice
-from tests.system import System
-from tests.uploads import upload
-from tests.witness import watching
 
 PIECES = 12
 MANY = 100

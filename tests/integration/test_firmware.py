@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from cli.client import AnswerError
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import upload, versions
 from device import image_builder
-from shared import admin, messages, topics
+from shared.protocol import admin, messages, topics
 from tests.downloads import check
-from tests.fleet import Fleet
 from tests.raw import RawDevice
-from tests.system import System
-from tests.uploads import upload, versions
 
 CHUNK = 16 * 1024
 

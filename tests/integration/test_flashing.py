@@ -8,13 +8,14 @@ import hashlib
 import pytest
 
 from cli.client import AnswerError
+from dev import credentials
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import build, upload
 from device import image_builder
-from shared import admin
-from tests import credentials, nvs_reader
-from tests.fleet import Fleet
+from shared.protocol import admin
+from tests import nvs_reader
 from tests.integration.test_images import stored_at
-from tests.system import System
-from tests.uploads import build, upload
 
 
 async def read(fleet: Fleet, sha256: str, size_bytes: int, **fields: object) -> bytes:

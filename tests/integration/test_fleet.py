@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from shared import admin
-from shared.admin import DeviceView
-from tests.database import run
-from tests.fleet import Fleet
-from tests.stack import Stack
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol import admin
+from shared.protocol.admin import DeviceView
 
 DAY_S = 24 * 3600
 SEEN_AGO = """

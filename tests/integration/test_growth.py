@@ -11,17 +11,18 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware import db as firmware_db
-from services.registry import batch_db
-from services.registry import db as registry_db
-from services.rotator import campaign_db
-from services.rotator import db as rotator_db
-from shared import admin, names
-from shared.postgres import Database
-from tests.bench import population
-from tests.bench.population import Device
+from dev.bench import population
+from dev.bench.population import Device
+from dev.stack import Stack
+from services.firmware import queries as firmware_db
+from services.registry import batch_queries
+from services.registry import queries as registry_db
+from services.rotator import campaign_queries
+from services.rotator import queries as rotator_db
+from shared.database import device_refs
+from shared.database.engine import Database
+from shared.protocol import admin
 from tests.integration.conftest import empty_database
-from tests.stack import Stack
 
 DEVICES: Final = 20_000
 MOST_READ: Final = 2500
@@ -51,8 +52,8 @@ _STATE: Final = (
 
 Query = Callable[[AsyncSession], Awaitable[object]]
 QUERIES: Final[dict[str, Query]] = {
-    "devices ask for their configuration": lambda session: batch_db.desired(session, FEW),
-    "devices say their status": lambda session: batch_db.presences(session, FEW),
+    "devices ask for their configuration": lambda session: batch_queries.desired(session, FEW),
+    "devices say their status": lambda session: batch_queries.presences(session, FEW),
     "have they a rotation that waits?": lambda session: rotator_db.waiting(session, FEW),
     "have they rebooted for an image?": lambda session: firmware_db.rebooted_for(session, FEW),
     "who reports of an image": lambda session: firmware_db.reporters(session, FEW),
@@ -68,9 +69,13 @@ QUERIES: Final[dict[str, Query]] = {
         session, population.MODEL, DEVICES * 3 // 4, limit=50
     ),
     "lock those with a tag": lambda session: registry_db.lock_tagged(session, "room-7"),
-    "rotate those with a tag": lambda session: campaign_db.targets(session, names.selected(None, tag="room-7")),
+    "rotate those with a tag": lambda session: campaign_queries.targets(
+        session, device_refs.selected(None, tag="room-7")
+    ),
     "the next to rotate": lambda session: rotator_db.claim_due(session, now=datetime.now(UTC)),
-    "rotations under way": lambda session: campaign_db.under_way(session, admin.RotationStatus(request_id="x")),
+    "rotations under way": lambda session: campaign_queries.under_way(
+        session, admin.RotationStatus(request_id="x")
+    ),
 }
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import aiomqtt
 import pytest
 
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.topics import PREFIX, Topic
-from tests.credentials import CONTROL, account_client
-from tests.fleet import Fleet
+from dev.credentials import CONTROL, account_client
+from dev.fleet import Fleet
+from dev.stack import Endpoints, Stack
+from dev.system import System
+from dev.uploads import build, upload
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.topics import PREFIX, Topic
 from tests.raw import PATIENCE_S, RawClient, RawDevice
-from tests.stack import Endpoints, Stack
-from tests.system import System
-from tests.uploads import build, upload
 
 ACCOUNT = "homeassistant"
 DISCOVERY, UPDATE = topics.HOMEASSISTANT_DISCOVERY, topics.HOMEASSISTANT_UPDATE

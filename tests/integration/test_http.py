@@ -17,18 +17,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev import http_helpers
+from dev.fleet import Fleet
+from dev.http_helpers import served
+from dev.servers.base import HOST, Process
+from dev.system import System
+from dev.uploads import upload
+from dev.waiting import logged
 from device import image_builder
-from shared import messages, topics
-from shared.admin import ImageView, Package
-from tests import visits
+from shared.protocol import messages, topics
+from shared.protocol.admin import ImageView, Package
 from tests.downloads import check
-from tests.fleet import Fleet
 from tests.raw import RawDevice
-from tests.servers.base import HOST, Process
-from tests.system import System
-from tests.uploads import upload
-from tests.visits import served
-from tests.waiting import logged
 
 SIZE = 200_000
 LARGE = 6 * 1024 * 1024
@@ -58,7 +58,7 @@ async def shelf(fleet: Fleet, system: System) -> AsyncIterator[Shelf]:
     image = image_builder.build(version="1.1.0", project=model, size_bytes=SIZE)
     package = await fleet.device(model)
     view = await upload(fleet, model, image)
-    async with visits.visiting(system, await visits.token(package)) as client:
+    async with http_helpers.visiting(system, await http_helpers.token(package)) as client:
         yield Shelf(image, view, package, client)
 
 
@@ -135,7 +135,7 @@ async def test_what_is_not_there_is_not_found(shelf: Shelf, path: str) -> None:
 
 async def test_a_model_without_an_image_has_no_latest(fleet: Fleet, system: System) -> None:
     package = await fleet.device()
-    async with visits.visiting(system, await visits.token(package)) as client:
+    async with http_helpers.visiting(system, await http_helpers.token(package)) as client:
         assert (await client.get("/firmware/latest")).status_code == 404
 
 
@@ -161,7 +161,7 @@ async def test_a_store_that_fails_in_the_middle_cuts_a_download_off_and_the_rest
 ) -> None:
     package, view = large
     path, received = f"/firmware/{view.sha256}", hashlib.sha256()
-    async with visits.visiting(system, await visits.token(package)) as client:
+    async with http_helpers.visiting(system, await http_helpers.token(package)) as client:
         async with client.stream("GET", path) as answer:
             pieces = answer.aiter_raw()
             received.update(await anext(pieces))
@@ -180,7 +180,7 @@ async def test_a_store_that_fails_in_the_middle_cuts_a_download_off_and_the_rest
 
 async def test_another_models_image_is_forbidden(fleet: Fleet, system: System, shelf: Shelf) -> None:
     stranger = await fleet.device()
-    async with visits.visiting(system, await visits.token(stranger)) as client:
+    async with http_helpers.visiting(system, await http_helpers.token(stranger)) as client:
         assert (await client.get(shelf.path)).status_code == 403
 
 
@@ -191,7 +191,7 @@ async def test_an_older_image_is_only_for_who_was_offered_it(fleet: Fleet, syste
     assert offer.url == f"https://{HOST}:{system.http_ports['firmware']}{shelf.path}"
     await upload(fleet, shelf.view.model, image_builder.build(version="1.2.0", project=shelf.view.model))
     assert (await shelf.client.get(shelf.path)).status_code == 403
-    async with visits.visiting(system, await visits.token(offered)) as client:
+    async with http_helpers.visiting(system, await http_helpers.token(offered)) as client:
         assert (await client.get(shelf.path)).content == shelf.image
 
 
@@ -252,10 +252,10 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_until_then_others_are_
     system: System, large: tuple[Package, ImageView]
 ) -> None:
     package, view = large
-    token = await visits.token(package)
+    token = await http_helpers.token(package)
     process = await start(system, max_parallel=1, stall_s=3)
     slow = await asyncio.to_thread(dawdle, system, token, f"/firmware/{view.sha256}")
-    async with visits.visiting(system, token, name="narrow") as client:
+    async with http_helpers.visiting(system, token, name="narrow") as client:
         busy = await client.head(f"/firmware/{view.sha256}")
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
         await logged(process, "cut off: the client took nothing for 3 s")
@@ -269,7 +269,7 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
     system: System, large: tuple[Package, ImageView]
 ) -> None:
     package, view = large
-    token = await visits.token(package)
+    token = await http_helpers.token(package)
     process = await start(system)
     slow = await asyncio.to_thread(dawdle, system, token, f"/firmware/{view.sha256}")
     process.send_signal(signal.SIGTERM)
@@ -278,7 +278,7 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
     assert "cut off: the service stops" in process.log_tail(10)
     assert "Traceback" not in process.log_file.read_text()
     slow.close()
-    async with visits.visiting(system, token) as client:
+    async with http_helpers.visiting(system, token) as client:
         rest = await client.get(f"/firmware/{view.sha256}", headers={"Range": f"bytes={LARGE - 10}-"})
         assert (rest.status_code, len(rest.content)) == (206, 10)
 

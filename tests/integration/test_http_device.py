@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from dev.fleet import OPTIONS, Fleet
+from dev.http_helpers import served
+from dev.servers.base import HOST, free_port
+from dev.system import System
+from dev.uploads import upload
 from device import image_builder
-from shared.admin import Package
-from tests.fleet import OPTIONS, Fleet
-from tests.servers.base import HOST, free_port
-from tests.system import System
-from tests.uploads import upload
-from tests.visits import served
+from shared.protocol.admin import Package
 
 CHUNK = 16 * 1024
 SIZE = 40 * CHUNK + 16

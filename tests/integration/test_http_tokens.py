@@ -19,20 +19,21 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from dev import http_helpers
+from dev.credentials import keycloak_admin
+from dev.fleet import Fleet
+from dev.servers.base import HOST
+from dev.stack import Stack
+from dev.system import System
+from dev.uploads import upload
 from device import image_builder
-from shared import admin, crypto, messages, topics
-from shared.admin import ImageView, Package
-from shared.errors import UnavailableError
-from shared.keycloak import unverified_claims
-from shared.tokens import KEYS_FRESH_S, REFETCH_S, SigningKeys, TokenRefusedError, Tokens
-from tests import visits
-from tests.credentials import keycloak_admin
-from tests.fleet import Fleet
+from shared.auth import crypto
+from shared.auth.keycloak import unverified_claims
+from shared.auth.tokens import KEYS_FRESH_S, REFETCH_S, SigningKeys, TokenRefusedError, Tokens
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import ImageView, Package
+from shared.protocol.errors import UnavailableError
 from tests.raw import RawDevice
-from tests.servers.base import HOST
-from tests.stack import Stack
-from tests.system import System
-from tests.uploads import upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ class Door:
     token: str
 
     async def knock(self, token: str | None = None, **headers: str) -> httpx.Response:
-        async with visits.visiting(self.system) as client:
-            given = headers or visits.bearer(self.token if token is None else token)
+        async with http_helpers.visiting(self.system) as client:
+            given = headers or http_helpers.bearer(self.token if token is None else token)
             return await client.get(f"/firmware/{self.view.sha256}", headers=given)
 
 
@@ -55,7 +56,7 @@ async def door(fleet: Fleet, system: System) -> Door:
     model = await fleet.model()
     package = await fleet.device(model)
     view = await upload(fleet, model, image_builder.build(version="1.1.0", project=model))
-    return Door(system, package, view, await visits.token(package))
+    return Door(system, package, view, await http_helpers.token(package))
 
 
 def refused(answer: httpx.Response) -> bool:
@@ -156,7 +157,7 @@ async def test_a_foreign_key_is_refused_under_a_known_name_and_under_its_own(doo
 
 async def test_another_issuer_is_refused(door: Door) -> None:
     port = httpx.URL(door.package.token_url).port
-    foreign = await visits.token(door.package, Host=f"localhost:{port}")
+    foreign = await http_helpers.token(door.package, Host=f"localhost:{port}")
     assert unverified_claims(foreign)["iss"].startswith("http://localhost:")
     assert refused(await door.knock(foreign))
 
@@ -205,7 +206,7 @@ async def test_a_client_that_is_no_device_is_refused_also_with_the_claims_of_one
     mappers = [{name: mapper[name] for name in mapper if name != "id"} for mapper in mappers]
     for client_id in (f"visitor-{uuid4().hex}", door.package.device_key, "iotdevice-nomodel-aaaaaaaa"):
         async with keycloak_client(stack, client_id, mappers=mappers) as visitor:
-            token = await visits.token(visitor)
+            token = await http_helpers.token(visitor)
             claims = unverified_claims(token)
             assert "mdm" in claims["aud"]
             assert claims["secret_gen"] == 1
@@ -221,7 +222,7 @@ async def test_a_token_that_is_not_for_us_or_names_no_secret_is_refused(
     models = f"/admin/realms/{stack.endpoints.realm}/clients/{found['id']}/protocol-mappers/models"
     async with keycloak_admin(stack.endpoints) as keycloak:
         (await keycloak.delete(f"{models}/{mapper['id']}")).raise_for_status()
-    assert refused(await door.knock(await visits.token(door.package)))
+    assert refused(await door.knock(await http_helpers.token(door.package)))
 
 
 async def test_an_expired_token_is_refused(door: Door, stack: Stack) -> None:
@@ -230,7 +231,7 @@ async def test_an_expired_token_is_refused(door: Door, stack: Stack) -> None:
     async with keycloak_admin(stack.endpoints) as keycloak:
         path = f"/admin/realms/{stack.endpoints.realm}/clients/{found['id']}"
         (await keycloak.put(path, json=found | lifespan)).raise_for_status()
-    token = await visits.token(door.package)
+    token = await http_helpers.token(door.package)
     assert unverified_claims(token)["exp"] < time.time()
     assert refused(await door.knock(token))
 
@@ -250,7 +251,7 @@ async def test_a_removed_device_is_refused_at_once(fleet: Fleet, door: Door) -> 
 async def test_a_token_of_a_secret_that_was_given_anew_is_refused(fleet: Fleet, door: Door) -> None:
     renewed = await fleet.ask(admin.DEVICE_REISSUE, device=door.package.client_id)
     assert refused(await door.knock())
-    assert (await door.knock(await visits.token(renewed))).status_code == 200
+    assert (await door.knock(await http_helpers.token(renewed))).status_code == 200
 
 
 @pytest.fixture
@@ -275,7 +276,7 @@ async def test_a_device_is_let_in_all_through_a_rotation_and_afterwards_with_the
         await device.send(topics.ROTATION_STORED, messages.RotationStored(rotation_id=rotation_id, proof=proof))
         await fleet.seen(package, "rotation/switched")
     switched = package.model_copy(update={"secret": secret.get_secret_value()})
-    new = await visits.token(switched)
+    new = await http_helpers.token(switched)
     assert unverified_claims(new)["secret_gen"] == 2
     assert (await door.knock(new)).status_code == 200
     assert (await door.knock(old)).status_code == 200
@@ -300,7 +301,7 @@ async def test_while_keycloak_is_away_known_keys_count_and_others_are_to_be_aske
     await asyncio.to_thread(lambda: system.start("firmware", name="ignorant"))
     stack.keycloak.send_signal(signal.SIGSTOP)
     try:
-        async with visits.visiting(system, door.token, name="ignorant") as client:
+        async with http_helpers.visiting(system, door.token, name="ignorant") as client:
             answer = await client.get(f"/firmware/{door.view.sha256}")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
             assert (await door.knock()).status_code == 200

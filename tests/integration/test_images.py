@@ -12,17 +12,17 @@ from uuid import uuid4
 import pytest
 
 from cli.client import AnswerError
+from dev import database, waiting
+from dev.crash_injection import Death, Fate
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import begin, build, upload, versions
+from dev.waiting import PATIENCE_S
 from device import image_builder
-from shared import admin, messages, topics
-from shared.messages import FirmwareStage
-from tests import database, waiting
+from shared.protocol import admin, messages, topics
+from shared.protocol.messages import FirmwareStage
 from tests.downloads import check
-from tests.fleet import Fleet
-from tests.mortal import Death, Fate
 from tests.raw import RawDevice
-from tests.system import System
-from tests.uploads import begin, build, upload, versions
-from tests.waiting import PATIENCE_S
 
 
 async def until(holds: Callable[[], object]) -> None:

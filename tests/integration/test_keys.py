@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 from cryptography.fernet import Fernet
 
-from shared import admin
-from shared.admin import Package
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import logged
+from shared.protocol import admin
+from shared.protocol.admin import Package
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import logged
 
 Restart = Callable[..., Coroutine[Any, Any, None]]
 OPEN: Final = """

@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from services.rotator import leader
 from services.rotator.leader import Leadership
-from shared.errors import LeadershipLostError
-from shared.postgres import Database
+from shared.database.engine import Database
+from shared.protocol.errors import LeadershipLostError
 
 POLL_S = 0.05
 

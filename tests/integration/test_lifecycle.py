@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from shared.admin import DeviceView
-from tests import credentials
-from tests.fleet import Fleet
+from dev import credentials
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import DeviceView
 from tests.integration.test_registry import traces
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 
 async def listed(fleet: Fleet, **wanted: object) -> list[DeviceView]:

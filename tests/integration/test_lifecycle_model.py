@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from cli.client import AnswerError
-from shared import admin
-from shared.admin import DeviceView, Package
-from tests import credentials
-from tests.fleet import Fleet
+from dev import credentials
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol import admin
+from shared.protocol.admin import DeviceView, Package
 from tests.integration.test_registry import traces
-from tests.stack import Stack
 
 
 class Deed(StrEnum):

@@ -10,17 +10,17 @@ from collections.abc import Callable
 
 import pytest
 
-from shared import admin, messages, topics
-from shared.admin import LogLineView, Package
-from shared.messages import Log, LogLevel, LogLine
-from tests.credentials import device_client
-from tests.database import run
-from tests.fleet import Fleet
+from dev.credentials import device_client
+from dev.database import run
+from dev.fleet import Fleet
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import LogLineView, Package
+from shared.protocol.messages import Log, LogLevel, LogLine
 from tests.integration.test_coredumps import offer_of, offered, usual
 from tests.integration.test_tool import MDM, environment, mdm
 from tests.raw import PATIENCE_S, RawDevice
-from tests.system import System
-from tests.waiting import until
 
 __all__ = ["environment", "usual"]
 

@@ -7,12 +7,12 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 
-from shared import admin
-from tests import waiting
-from tests.database import run
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
+from dev import waiting
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from shared.protocol import admin
 
 PATIENCE_S = 30
 

@@ -12,14 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from shared import admin
-from shared.admin import Package
+from dev.credentials import behind_our_back, broker_accepts, keycloak_accepts
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.waiting import PATIENCE_S
+from shared.protocol import admin
+from shared.protocol.admin import Package
 from tests import minimal
-from tests.credentials import behind_our_back, broker_accepts, keycloak_accepts
 from tests.faults.test_recovery import change_in_keycloak
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.waiting import PATIENCE_S
 
 PROGRAM = Path(minimal.__path__[0]) / "device.py"
 ALLOWED = {"paho", "cryptography"}

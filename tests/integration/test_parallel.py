@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared import admin
-from tests.database import run
-from tests.fleet import Fleet
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import PATIENCE_S, until
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import PATIENCE_S, until
+from shared.protocol import admin
 
 EXPIRE = "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL"
 

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
-from shared import postgres
-from shared.errors import UnavailableError
-from tests.stack import Stack
+from dev.stack import Stack
+from shared.database import engine
+from shared.protocol.errors import UnavailableError
 
 LOCK = func.pg_advisory_xact_lock(func.hashtext("held by a frozen process"))
 PATIENCE_S = 30
@@ -28,9 +28,9 @@ async def test_a_transaction_that_says_nothing_more_holds_its_locks_for_a_while_
                 await session.execute(select(LOCK))
             await silent.execute(select(1))
 
-    async with postgres.connected(url) as another:
-        monkeypatch.setattr(postgres, "_SILENT_S", 1)
-        async with postgres.connected(url) as frozen, asyncio.timeout(PATIENCE_S):
+    async with engine.connected(url) as another:
+        monkeypatch.setattr(engine, "_SILENT_S", 1)
+        async with engine.connected(url) as frozen, asyncio.timeout(PATIENCE_S):
             with pytest.raises(UnavailableError):
                 await hold_and_say_nothing()
             assert await frozen.answers()
@@ -39,10 +39,10 @@ async def test_a_transaction_that_says_nothing_more_holds_its_locks_for_a_while_
 async def test_a_transaction_with_long_deeds_outside_may_be_silent(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "_SILENT_S", 1)
-    async with postgres.connected(SecretStr(stack.endpoints.database_url)) as patient:
+    monkeypatch.setattr(engine, "_SILENT_S", 1)
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as patient:
         async with patient.transaction() as session:
-            await postgres.allow_silence(session)
+            await engine.allow_silence(session)
             await asyncio.sleep(2)
             assert await session.scalar(select(1)) == 1
         async with patient.transaction() as session:

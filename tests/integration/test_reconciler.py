@@ -8,16 +8,16 @@ from uuid import uuid4
 import pytest
 
 from deploy import broker
-from shared import admin, topics
-from shared.admin import Finding, Package
-from tests import credentials
-from tests.credentials import behind_our_back
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.credentials import behind_our_back
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin, topics
+from shared.protocol.admin import Finding, Package
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 
 async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:

@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
+from shared.protocol import admin, messages, topics
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 
 async def keycloak_clients(stack: Stack, model: str) -> list[str]:

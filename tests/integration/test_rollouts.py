@@ -12,22 +12,22 @@ from typing import Final
 import pytest
 
 from cli.client import AnswerError
+from dev import waiting
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.uploads import upload
 from device import image_builder
-from shared import admin, messages, topics
-from shared.admin import RolloutStatus
-from shared.messages import FirmwareStage
-from tests import waiting
-from tests.database import run
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import RolloutStatus
+from shared.protocol.messages import FirmwareStage
 from tests.downloads import check
-from tests.fleet import Fleet
 from tests.integration.test_metrics import by
 from tests.integration.test_metrics import until as counted
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
-from tests.stack import Stack
 from tests.swarm import OLD, Fate, packages, status, swarming
-from tests.system import System
-from tests.uploads import upload
 
 AT_ONCE: Final = {"soak_s": 0, "offers_per_minute": 10_000, "max_under_way": 10_000}
 PATIENCE_S: Final = 60

@@ -6,13 +6,14 @@ import pytest
 from pydantic import SecretStr
 
 from cli.client import AnswerError
+from dev import credentials
+from dev.fleet import Fleet
+from dev.system import System
 from device.options import Options, Protocol
-from shared import admin, crypto, messages, topics
-from shared.admin import Package
-from tests import credentials
-from tests.fleet import Fleet
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
 from tests.raw import RawDevice
-from tests.system import System
 
 
 async def settled(fleet: Fleet, package: Package, state: str) -> admin.DeviceView:

@@ -13,21 +13,22 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
 from services.rotator import leader
-from services.rotator.clock import Clock
-from services.rotator.service import Rotator
-from shared import admin, crypto, topics
-from shared.admin import AuditView
-from shared.outbox import Outbox
-from shared.postgres import Database
-from shared.schema import AuditEntry, RotationSchedule
-from shared.settings import RotatorSettings
-from tests.database import run
-from tests.fleet import Fleet
+from services.rotator.messages import Rotator
+from services.rotator.scheduler import Clock
+from shared.auth import crypto
+from shared.database.engine import Database
+from shared.database.outbox import Outbox
+from shared.database.tables import AuditEntry, RotationSchedule
+from shared.protocol import admin, topics
+from shared.protocol.admin import AuditView
+from shared.runtime.settings import RotatorSettings
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
-from tests.waiting import until
 
 GRACE_S = 400 * 24 * 3600
 PATIENCE_S = 30

@@ -17,8 +17,8 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared import grants, migrate, schema
-from tests.stack import Stack
+from dev.stack import Stack
+from shared.database import grants, migrate, tables
 
 PATIENCE_S = 30
 COLUMNS = """
@@ -84,7 +84,7 @@ async def upgrade_in_a_process(url: str) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "shared.migrate",
+        "shared.database.migrate",
         env={**os.environ, "MDM_DATABASE_URL": url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -178,8 +178,8 @@ async def test_the_migration_makes_the_same_constraints_defaults_and_indexes_as_
     async with new_database(stack) as other_url:
         engine = create_async_engine(other_url)
         async with engine.begin() as connection:
-            await connection.execute(text(f"CREATE SCHEMA {schema.SCHEMA}"))
-            await connection.run_sync(schema.Base.metadata.create_all)
+            await connection.execute(text(f"CREATE SCHEMA {tables.SCHEMA}"))
+            await connection.run_sync(tables.Base.metadata.create_all)
         await engine.dispose()
 
         assert await facts(database_url) == await facts(other_url)
@@ -217,7 +217,7 @@ async def test_services_that_start_at_once_migrate_once(stack: Stack) -> None:
 
         assert [upgrade.result() for upgrade in upgrades] == ["", "", ""]
         names = {row["tablename"] for row in await connection.fetch(TABLES)}
-        assert names == {table.name for table in schema.Base.metadata.tables.values()} | {"alembic_version"}
+        assert names == {table.name for table in tables.Base.metadata.tables.values()} | {"alembic_version"}
 
 
 @pytest.mark.parametrize("code", ["", "A", "a-b", "a b", "a\n", "é", "a" * 51])

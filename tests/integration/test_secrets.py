@@ -15,14 +15,15 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from cli.client import Admin, AnswerError
-from shared import admin, crypto, messages, topics
-from tests import credentials
-from tests.database import run
-from tests.fleet import Fleet
+from dev import credentials
+from dev.database import run
+from dev.fleet import Fleet
+from dev.servers.mosquitto import Mosquitto
+from dev.stack import Stack
+from dev.system import System
+from shared.auth import crypto
+from shared.protocol import admin, messages, topics
 from tests.raw import RawDevice
-from tests.servers.mosquitto import Mosquitto
-from tests.stack import Stack
-from tests.system import System
 
 PAGE = 100
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from shared import topics
-from shared.messages import ServiceStatus
-from tests.credentials import account_client
-from tests.servers.base import Process
-from tests.stack import OWNER
-from tests.system import SERVICES, System
+from dev.credentials import account_client
+from dev.servers.base import Process
+from dev.stack import OWNER
+from dev.system import SERVICES, System
+from shared.protocol import topics
+from shared.protocol.messages import ServiceStatus
 
 
 async def status(system: System, pid: int, *, online: bool) -> ServiceStatus:
@@ -131,10 +131,13 @@ def test_a_port_of_metrics_that_is_taken_ends_the_start(system: System, service:
 
 
 def test_migrations_need_to_know_the_database(system: System, tmp_path: Path) -> None:
-    assert refused("shared.migrate", {}) == "migrate: MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE"
+    assert (
+        refused("shared.database.migrate", {})
+        == "migrate: MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE"
+    )
     file = tmp_path / "url"
     file.write_text(f"{system.stack.endpoints.database_users[OWNER]}\n")
-    migrate = [sys.executable, "-m", "shared.migrate"]
+    migrate = [sys.executable, "-m", "shared.database.migrate"]
     subprocess.run(migrate, env={"MDM_DATABASE_URL_FILE": str(file)}, timeout=60, check=True)
 
 

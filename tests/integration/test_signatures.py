@@ -10,9 +10,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.client import AnswerError
-from shared import admin, image_signature
-from tests.fleet import Fleet
-from tests.uploads import build, upload, versions
+from dev.fleet import Fleet
+from dev.uploads import build, upload, versions
+from shared.esp32 import signature as image_signature
+from shared.protocol import admin
 
 
 def raw(key: Ed25519PrivateKey) -> bytes:

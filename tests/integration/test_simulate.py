@@ -15,15 +15,15 @@ import pytest
 from cli.client import Admin
 from cli.simulate import fates, stock
 from cli.simulate.tally import Fate
-from shared import admin
-from shared.admin import DeviceView
-from tests import waiting
-from tests.fleet import Fleet
+from dev import waiting
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.simulator import Simulator, simulating
+from dev.stack import Stack
+from dev.system import System
+from shared.protocol import admin
+from shared.protocol.admin import DeviceView
 from tests.integration.test_rollouts import AT_ONCE, expire, fit, stands, stored, until
-from tests.simulator import Simulator, simulating
-from tests.stack import Stack
-from tests.system import System
-from tests.witness import watching
 
 DEVICES = 50
 EACH = 2

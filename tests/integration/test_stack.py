@@ -18,7 +18,7 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.stack import Stack
+    from dev.stack import Stack
 
 CONTROL = "$CONTROL/dynamic-security/v1"
 SECONDS = 10

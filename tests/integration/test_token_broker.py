@@ -14,20 +14,21 @@ import pytest
 
 from cli.client import AnswerError
 from deploy import rmqtt
+from dev import credentials
+from dev.credentials import behind_our_back
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import SERVICES, System
+from dev.waiting import PATIENCE_S
 from device.options import Hooks, Options
-from shared import admin
-from shared.access import device_writes
-from shared.admin import Package
-from shared.keycloak import unverified_claims
-from tests import credentials, token_door
-from tests.credentials import behind_our_back
+from shared.auth.keycloak import unverified_claims
+from shared.broker.acl import device_writes
+from shared.protocol import admin
+from shared.protocol.admin import Package
+from tests import token_door
 from tests.faults.promise import survives_a_power_cut
-from tests.fleet import Fleet
 from tests.integration.test_http_tokens import device_client
 from tests.integration.test_reconciler import examined
-from tests.stack import Stack
-from tests.system import SERVICES, System
-from tests.waiting import PATIENCE_S
 
 KNOCK = "knock-knock"
 EITHER = Options(mqtt_auth="either", retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5)

@@ -13,11 +13,11 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from dev.fleet import Fleet
+from dev.system import System
 from device import image_builder
-from shared.admin import Package
-from tests.fleet import Fleet
+from shared.protocol.admin import Package
 from tests.signing import private_pem, public_pem
-from tests.system import System
 
 MDM = str(Path(sys.executable).with_name("mdm"))
 

@@ -7,12 +7,12 @@ import ssl
 import aiomqtt
 import pytest
 
-from shared import admin, messages, topics
-from shared.topics import PREFIX
-from tests.credentials import CONTROL, broker_accounts
-from tests.fleet import Fleet
+from dev.credentials import CONTROL, broker_accounts
+from dev.fleet import Fleet
+from dev.stack import Endpoints, Stack
+from shared.protocol import admin, messages, topics
+from shared.protocol.topics import PREFIX
 from tests.raw import RawClient, RawDevice
-from tests.stack import Endpoints, Stack
 
 NOT_AUTHORIZED = 0x87
 

@@ -14,13 +14,13 @@ from uuid import uuid4
 import aiomqtt
 import pytest
 
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.topics import PREFIX
-from tests.credentials import account_client, device_client
-from tests.fleet import Fleet
+from dev.credentials import account_client, device_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.topics import PREFIX
 from tests.raw import RawClient, RawDevice
-from tests.stack import Stack
 
 FORGED: Final = "6.6.6"
 SAYING: Final = topics.STATUS.encode(messages.Status(online=True, firmware_version=FORGED))

@@ -13,16 +13,17 @@ import pytest
 
 from deploy import claim_proxy
 from deploy.claim_proxy import MAX_CONNECTIONS, Proxy
+from dev.credentials import broker_accepts
+from dev.fleet import OPTIONS, Fleet
+from dev.servers.base import HOST, Leash, Process, free_port
+from dev.stack import Stack
 from device.claim import Machine
 from device.options import Hooks
-from shared import admin, listener
-from shared.settings import ClaimProxySettings
+from shared.protocol import admin
+from shared.runtime import listener
+from shared.runtime.settings import ClaimProxySettings
 from tests.claims import new_claim, new_uid
 from tests.connections import ELSEWHERE, ended, held
-from tests.credentials import broker_accepts
-from tests.fleet import OPTIONS, Fleet
-from tests.servers.base import HOST, Leash, Process, free_port
-from tests.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from shared import grants, migrate
-from shared.grants import Service
-from tests.database import run
-from tests.fleet import Fleet
-from tests.stack import OWNER, Stack
-from tests.system import System
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import OWNER, Stack
+from dev.system import System
+from shared.database import grants, migrate
+from shared.database.grants import Service
 
 RIGHTS = """
     SELECT table_name, column_name, privilege_type FROM information_schema.column_privileges

@@ -10,19 +10,19 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from dev import http_helpers
+from dev.fleet import Fleet
+from dev.servers.base import HOST
+from dev.system import System
+from dev.uploads import upload
+from dev.waiting import until
 from device import image_builder
-from services.firmware.http_server import REQUEST_S
-from shared import topics
-from shared.admin import ImageView, Package
-from tests import visits
+from services.firmware.http.server import REQUEST_S
+from shared.protocol import topics
+from shared.protocol.admin import ImageView, Package
 from tests.connections import ELSEWHERE, PATIENCE_S, ended, held
 from tests.downloads import check
-from tests.fleet import Fleet
 from tests.raw import RawDevice
-from tests.servers.base import HOST
-from tests.system import System
-from tests.uploads import upload
-from tests.waiting import until
 
 MAX_FILES = "1024"
 FLOOD = 1100
@@ -41,9 +41,9 @@ def visitor(system: System, token: str, source: str) -> httpx.AsyncClient:
     trust = ssl.create_default_context(cafile=system.stack.endpoints.ca_file)
     return httpx.AsyncClient(
         base_url=f"https://{HOST}:{system.http_ports['firmware']}",
-        headers=visits.bearer(token),
+        headers=http_helpers.bearer(token),
         transport=httpx.AsyncHTTPTransport(verify=trust, local_address=source),
-        timeout=visits.PATIENCE_S,
+        timeout=http_helpers.PATIENCE_S,
     )
 
 
@@ -52,7 +52,7 @@ async def test_connections_that_say_nothing_stop_neither_mqtt_nor_http_and_fill_
     system: System, image: tuple[Package, ImageView], addresses: int
 ) -> None:
     package, view = image
-    token = await visits.token(package)
+    token = await http_helpers.token(package)
     sources = [f"127.0.0.{10 + number % addresses}" for number in range(FLOOD)]
     async with system.altered("firmware", max_files=MAX_FILES):
         process = system.services["firmware"]
@@ -77,7 +77,7 @@ async def test_a_connection_without_a_whole_request_is_ended_and_a_slow_download
     system: System, image: tuple[Package, ImageView]
 ) -> None:
     package, view = image
-    token = await visits.token(package)
+    token = await http_helpers.token(package)
     port = system.http_ports["firmware"]
     trust = ssl.create_default_context(cafile=system.stack.endpoints.ca_file)
 
@@ -99,7 +99,7 @@ async def test_a_connection_without_a_whole_request_is_ended_and_a_slow_download
     async def slow() -> None:
         received = hashlib.sha256()
         async with (
-            visits.visiting(system, token) as client,
+            http_helpers.visiting(system, token) as client,
             client.stream("GET", f"/firmware/{view.sha256}") as answer,
         ):
             pieces = answer.aiter_raw()

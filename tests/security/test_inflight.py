@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import aiomqtt
 import pytest
 
-from shared.admin import Package
-from shared.topics import PREFIX
-from tests.credentials import account_client, device_client
-from tests.fleet import Fleet
+from dev.credentials import account_client, device_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol.admin import Package
+from shared.protocol.topics import PREFIX
 from tests.raw import PATIENCE_S
-from tests.stack import Stack
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -12,15 +12,15 @@ import pytest
 from pydantic import ConfigDict, ValidationError
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from shared.admin import Operation, Request
-from shared.messages import LogLevel
-from tests.database import run
-from tests.fleet import Fleet
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import SERVICES, System
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Operation, Request
+from shared.protocol.messages import LogLevel
 from tests.integration.test_tool import environment, mdm
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import SERVICES, System
 
 __all__ = ["environment"]
 

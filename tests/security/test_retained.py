@@ -8,13 +8,13 @@ from typing import Any, Final
 import pytest
 
 from deploy.broker import render_acl
-from shared import admin, messages, topics
-from shared.admin import Package
-from shared.topics import PREFIX, Topic
-from tests.credentials import account_client
-from tests.fleet import Fleet
+from dev.credentials import account_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol import admin, messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.topics import PREFIX, Topic
 from tests.raw import RawDevice
-from tests.stack import Stack
 
 KNOWN: Final[list[Topic[Any]]] = [topics.LOG, topics.CONFIG_REPORT, topics.FIRMWARE_CHUNK]
 INVENTED: Final = [

@@ -12,11 +12,11 @@ from typing import Any, Final
 import pytest
 
 from cli.client import AnswerError
-from shared import admin, messages, topics
-from tests.database import run
-from tests.fleet import Fleet
+from dev.database import run
+from dev.fleet import Fleet
+from dev.stack import Stack
+from shared.protocol import admin, messages, topics
 from tests.raw import RawDevice
-from tests.stack import Stack
 
 LONG: Final = f"{'a' * 60}!"
 PATTERN: Final = r"^([a-zA-Z0-9-]+\.?)+$"

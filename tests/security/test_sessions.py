@@ -11,15 +11,15 @@ from typing import Final
 import aiomqtt
 import pytest
 
-from shared import admin
-from shared.admin import Package, Role
-from shared.topics import PREFIX
+from dev.credentials import claim_client
+from dev.fleet import Fleet
+from dev.system import System
+from shared.protocol import admin
+from shared.protocol.admin import Package, Role
+from shared.protocol.topics import PREFIX
 from tests.claims import new_claim
-from tests.credentials import claim_client
-from tests.fleet import Fleet
 from tests.integration.test_accounts import new_account
 from tests.integration.test_commands import answered, waits_in_the_broker
-from tests.system import System
 
 THIEVES: Final = ["a viewer", "a claim"]
 

@@ -9,16 +9,17 @@ from uuid import uuid4
 import aiomqtt
 import pytest
 
-from shared import crypto, messages, topics
-from shared.admin import Role
-from shared.topics import PREFIX
+from dev.credentials import account_client, behind_our_back, claim_client, device_client
+from dev.fleet import Fleet
+from dev.stack import Stack
+from dev.system import System
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Role
+from shared.protocol.topics import PREFIX
 from tests.claims import new_claim
-from tests.credentials import account_client, behind_our_back, claim_client, device_client
-from tests.fleet import Fleet
 from tests.integration.test_accounts import new_account
 from tests.raw import RawDevice
-from tests.stack import Stack
-from tests.system import System
 
 QUESTIONS: Final = 10
 KINDS: Final = ["admin", "svc-accounts", "a viewer", "a device", "a claim", "made by hand"]

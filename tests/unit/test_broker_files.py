@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from deploy import broker, certificates
-from shared import topics
+from shared.protocol import topics
 
 SETTINGS = broker.Settings(
     plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),

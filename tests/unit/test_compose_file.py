@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from deploy.homelab import files
+from dev.servers import containers
 from tests.compose.engine import ROOT
-from tests.servers import containers
 
 SERVICES: Final[Mapping[str, Mapping[str, Any]]] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 OURS: Final = "device-mdm:latest"

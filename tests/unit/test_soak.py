@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from tests.soak import measure
-from tests.soak.measure import Series
+from dev.soak import measure
+from dev.soak.measure import Series
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import BrowserContext, Error, Page, async_playwright, expect
 
-from tests.servers.base import HOST
-from tests.system import PAGE, System
+from dev.servers.base import HOST
+from dev.system import PAGE, System
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 PATIENCE_MS: Final = 30_000

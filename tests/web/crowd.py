@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.database import run
-from tests.stack import Stack
+from dev.database import run
+from dev.stack import Stack
 
 _ADD = """
 WITH made AS (

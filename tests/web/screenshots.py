@@ -12,16 +12,16 @@ from typing import Final, Literal
 from playwright.async_api import Page, async_playwright, expect
 
 from cli.client import Admin
+from dev import stack, system
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import upload
 from device import image_builder
 from device.options import Hooks
-from shared import admin
-from shared.admin import Package
-from tests import stack, system
-from tests.fleet import Fleet
-from tests.system import System
-from tests.uploads import upload
+from shared.protocol import admin
+from shared.protocol.admin import Package
 from tests.web.conftest import ARGUMENTS, CHROMIUM, go, log_in, visit
-from tests.witness import watching
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "docs/screenshots"
 MODEL: Final = "lamp"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from playwright.async_api import Page, expect
 
+from dev.fleet import Fleet
+from dev.uploads import upload
 from device import image_builder
 from device.options import Hooks
-from tests.fleet import Fleet
-from tests.uploads import upload
 from tests.web.conftest import go
 
 

@@ -10,12 +10,12 @@ import pytest
 from playwright.async_api import Page, expect
 
 from cli.client import AnswerError
+from dev.credentials import account_client
+from dev.database import run
+from dev.fleet import Fleet
+from dev.system import System
 from device.options import Done, Hooks
-from shared import admin, messages, topics
-from tests.credentials import account_client
-from tests.database import run
-from tests.fleet import Fleet
-from tests.system import System
+from shared.protocol import admin, messages, topics
 from tests.web.conftest import go, log_in
 from tests.web.crowd import crowd
 

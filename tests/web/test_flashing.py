@@ -8,14 +8,15 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from dev import credentials
+from dev.fleet import Fleet
+from dev.system import System
+from dev.uploads import build, upload
 from device import image_builder
-from shared import admin
-from shared.admin import Package, Role
-from tests import credentials, nvs_reader
-from tests.fleet import Fleet
+from shared.protocol import admin
+from shared.protocol.admin import Package, Role
+from tests import nvs_reader
 from tests.integration.test_accounts import new_account
-from tests.system import System
-from tests.uploads import build, upload
 from tests.web.board import TWO_SLOTS, Board
 from tests.web.conftest import go, log_in
 

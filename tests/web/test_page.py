@@ -8,10 +8,10 @@ from typing import Literal
 import pytest
 from playwright.async_api import Page, expect
 
+from dev.credentials import CONTROL, account_client
+from dev.fleet import Fleet
+from dev.system import PAGE, System
 from tests.claims import new_claim
-from tests.credentials import CONTROL, account_client
-from tests.fleet import Fleet
-from tests.system import PAGE, System
 from tests.web.conftest import go, log_in
 
 

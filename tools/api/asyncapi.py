@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shared import admin, topics
-from shared.admin import Operation
+from shared.protocol import admin, topics
+from shared.protocol.admin import Operation
 from tools.api import model
 from tools.api.model import PARAMETERS, ROLES, Channel, Schema
 

@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from shared import admin, topics
-from shared.admin import Operation
-from shared.topics import Topic
+from shared.protocol import admin, topics
+from shared.protocol.admin import Operation
+from shared.protocol.topics import Topic
 
 Action = Literal["send", "receive"]
 Schema = dict[str, Any]
@@ -100,7 +100,7 @@ def schema_name(model: type[BaseModel], known: dict[str, Schema]) -> str:
     """Return under which name `schemas` has a model."""
     own = model.__name__
     theirs = f"Admin{own}"
-    return theirs if theirs in known and model.__module__.startswith("shared.admin") else own
+    return theirs if theirs in known and model.__module__.startswith("shared.protocol.admin") else own
 
 
 def description(payload: object) -> str:
@@ -189,7 +189,7 @@ def _always_say_defaults(schema: Schema) -> None:
 def _plain(name: str) -> str:
     """Return a name without the module that pydantic puts before it when two payloads share one."""
     module, _, own = name.rpartition("__")
-    return f"Admin{own}" if module.startswith("shared__admin") else own
+    return f"Admin{own}" if module.startswith("shared__protocol__admin") else own
 
 
 def _with_plain_references(schema: Any) -> Any:  # noqa: ANN401 - JSON has no other type

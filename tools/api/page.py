@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from shared import admin
-from shared.admin import Operation
-from shared.topics import Topic
+from shared.protocol import admin
+from shared.protocol.admin import Operation
+from shared.protocol.topics import Topic
 from tools.api import access, model
 from tools.api.model import ROLES, Channel, Schema
 

@@ -1,4 +1,4 @@
-// Written by `make docs` from shared/admin and shared/messages.py. Do not edit.
+// Written by `make docs` from shared/protocol/admin and shared/protocol/messages.py. Do not edit.
 
 /** What an admin may ask of a service; the request and the result are its types only. */
 export interface Operation<Asked, Answered> {

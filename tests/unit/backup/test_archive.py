@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 from pydantic import SecretStr
 
-from services.backup import archive, sealed
-from services.backup.archive import Collector, Writer
-from services.backup.sealed import DamagedError, SealedReader, SealedWriter
+from backup import archive, sealed
+from backup.archive import Collector, Writer
+from backup.sealed import DamagedError, SealedReader, SealedWriter
 
 PASSPHRASE = SecretStr("correct horse battery staple")
 PIECE = 1000

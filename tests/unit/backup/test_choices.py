@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from backup.archive import Recorded, Secret
+from backup.broker_file import merge
+from backup.identities import Choice, Settled, choose
 from deploy import broker
-from services.backup.archive import Recorded, Secret
-from services.backup.broker_file import merge
-from services.backup.identities import Choice, Settled, choose
-from shared.keycloak import Identity
+from shared.auth.keycloak import Identity
 
 NAME = "iotdevice-lamp-abcd1234"
 

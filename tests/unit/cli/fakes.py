@@ -6,8 +6,8 @@ from typing import Any, Self
 from uuid import UUID
 
 from cli.profile import Profile
-from shared import admin
-from shared.messages import Event
+from shared.protocol import admin
+from shared.protocol.messages import Event
 
 NOW = datetime(2025, 2, 1, 12, 34, 56, tzinfo=UTC)
 SHA256 = "ab" * 32

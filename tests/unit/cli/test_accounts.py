@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import client, main, passwords, profile
-from shared import admin
-from shared.admin import Role
+from shared.protocol import admin
+from shared.protocol.admin import Role
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -10,10 +10,10 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+from backup import make
+from backup.restore import Part, Restore, Restored
 from cli import main, passwords
-from services.backup import make
-from services.backup.restore import Part, Restore, Restored
-from shared.errors import InvalidInputError
+from shared.protocol.errors import InvalidInputError
 from tests.unit.cli import fakes
 
 PASSPHRASE = "correct horse battery staple"

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from cli import commands, output
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.client import AnswerError
 from cli.firmware import WINDOW
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

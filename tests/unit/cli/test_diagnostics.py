@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli import logs, output
-from shared import admin
-from shared.messages import LogLevel
+from shared.protocol import admin
+from shared.protocol.messages import LogLevel
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

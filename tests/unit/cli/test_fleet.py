@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from cli import fleet
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

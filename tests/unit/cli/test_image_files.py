@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.client import AnswerError
-from shared import admin, image_signature
-from shared.esp32 import CHIP_IDS
+from shared.esp32 import signature as image_signature
+from shared.esp32.chips import CHIP_IDS
+from shared.protocol import admin
 from tests.signing import private_pem, public_pem
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cli import devices, main
-from shared import admin, nvs
-from shared.errors import InvalidInputError
-from shared.messages import Recovery
+from shared.esp32 import nvs
+from shared.protocol import admin
+from shared.protocol.errors import InvalidInputError
+from shared.protocol.messages import Recovery
 from tests import nvs_reader
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cli import rollouts
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -4,7 +4,7 @@ from uuid import UUID
 import pytest
 
 from cli import rotation
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from cli import schedule
 from cli.session import Session
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli.fakes import FakeAdmin
 
 NEXT = [datetime(2025, 10, 4, 6, tzinfo=UTC), datetime(2025, 11, 1, 7, tzinfo=UTC)]

@@ -1,6 +1,6 @@
 import pytest
 
-from shared import admin
+from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from device.options import Hooks
 from device.uplink import Uplink
-from shared.admin import Package
-from shared.topics import Topic
+from shared.protocol.admin import Package
+from shared.protocol.topics import Topic
 
 CLIENT_ID = "iotdevice-blink-a1b2c3d4"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from device import __main__ as command_line
 from device import claim, key
 from device.claim import Machine
-from shared import crypto
-from shared.admin import ClaimPackage
-from shared.errors import InvalidInputError
-from shared.messages import ClaimAnswer, ClaimOutcome
+from shared.auth import crypto
+from shared.protocol.admin import ClaimPackage
+from shared.protocol.errors import InvalidInputError
+from shared.protocol.messages import ClaimAnswer, ClaimOutcome
 from tests.unit.device.kit import EPOCH, package
 
 UID = "a0b1c2d3e4f5"

@@ -14,7 +14,7 @@ from device.commands import FILE_NAME, Commands, CommandStore
 from device.options import Done
 from device.slots import StateUnreadableError
 from device.uplink import Ending
-from shared import messages, topics
+from shared.protocol import messages, topics
 from tests.unit.device.kit import EPOCH, Killed, Surroundings, same
 
 KEPT = 3

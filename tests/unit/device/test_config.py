@@ -8,8 +8,8 @@ from device.config import FILE_NAME, ConfigStore, Configuration
 from device.options import Options
 from device.slots import StateUnreadableError
 from device.uplink import Ending
-from shared import messages, topics
-from shared.messages import ConfigOutcome
+from shared.protocol import messages, topics
+from shared.protocol.messages import ConfigOutcome
 from tests.unit.device.kit import Killed, Surroundings
 
 

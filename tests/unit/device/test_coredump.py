@@ -12,8 +12,8 @@ from device.coredump import CoreDump
 from device.flash import Flash
 from device.journal import Journal
 from device.options import Options
-from shared import messages, topics
-from shared.messages import CoreDumpRefused, CoreDumpStored, CoreDumpWanted
+from shared.protocol import messages, topics
+from shared.protocol.messages import CoreDumpRefused, CoreDumpStored, CoreDumpWanted
 from tests.unit.device.kit import Killed, Surroundings
 
 OPTIONS = Options(panic_bytes=250)

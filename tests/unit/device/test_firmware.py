@@ -12,8 +12,8 @@ from device.firmware import Firmware
 from device.flash import Flash
 from device.options import Options
 from device.uplink import Ending
-from shared import messages, topics
-from shared.messages import FirmwareStage
+from shared.protocol import messages, topics
+from shared.protocol.messages import FirmwareStage
 from tests.unit.device.kit import Surroundings, same
 
 OLD = image_builder.build(version="1.0.0", project="blink")

@@ -8,8 +8,8 @@ import pytest
 from device import image_builder
 from device.flash import FILE_NAME, Flash
 from device.slots import StateUnreadableError
-from shared.errors import IllegalTransitionError
-from shared.messages import FirmwareStage
+from shared.protocol.errors import IllegalTransitionError
+from shared.protocol.messages import FirmwareStage
 from tests.unit.device.kit import Killed, Surroundings
 
 OLD = image_builder.build(version="1.0.0", project="blink")

@@ -9,9 +9,10 @@ from pydantic import SecretStr
 from device import key
 from device.key import DeviceKey, load_or_make
 from device.slots import StateUnreadableError
-from shared import crypto, messages, topics
-from shared.admin import Package
-from shared.messages import DeviceKeyKnown, Recovery
+from shared.auth import crypto
+from shared.protocol import messages, topics
+from shared.protocol.admin import Package
+from shared.protocol.messages import DeviceKeyKnown, Recovery
 from tests.unit.device.kit import Killed, Surroundings, package
 
 HERE = Recovery(port=8884, account="recover", password="recover", server_key="A" * 43)

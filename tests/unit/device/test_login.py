@@ -19,7 +19,7 @@ from device.login import connect
 from device.options import Auth, Hooks, Options
 from device.rotation import Slot
 from device.slots import SlotStore
-from shared.admin import Package
+from shared.protocol.admin import Package
 from tests.unit.device.kit import CLIENT_ID, package
 
 ACCEPTED, BAD_PASSWORD = 0, 4

@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 
 from deploy import certificates
-from services.firmware.certificate import Certificate
+from services.firmware.http.tls_reload import Certificate
 
 
 def config(folder: Path) -> uvicorn.Config:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware.conditions import Reply, reply
+from services.firmware.http.ranges import Reply, reply
 
 ETAG = '"' + "a" * 64 + '"'
 SIZE = 1000

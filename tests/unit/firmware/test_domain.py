@@ -8,44 +8,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware import domain
-from services.firmware.domain import Candidate, Kept, Running, Uses
-from shared.errors import ConflictError, InvalidInputError
-from shared.messages import FirmwareStage
+from services.firmware import rules
+from services.firmware.rules import Candidate, Kept, Running, Uses
+from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.protocol.messages import FirmwareStage
 
 NEW, OLD = "a" * 64, "b" * 64
 CANDIDATE = Candidate(sha256=NEW, size_bytes=1000, chip="esp32", project="sensor", stage=None)
 RUNNING = Running(sha256=OLD, chip="esp32", project="sensor", slot_size_bytes=1000)
-STAGES = [None, domain.OFFERED, *FirmwareStage]
+STAGES = [None, rules.OFFERED, *FirmwareStage]
 
 
 def refusal(candidate: Candidate, running: Running) -> str:
     with pytest.raises(ConflictError) as caught:
-        domain.wants(candidate, running)
+        rules.wants(candidate, running)
     return caught.value.message
 
 
 @pytest.mark.parametrize("stage", [None, "offered", "downloading", "verifying", "rebooting", "confirmed"])
 def test_a_device_that_runs_another_image_wants_the_one_of_its_model(stage: str | None) -> None:
-    assert domain.wants(replace(CANDIDATE, stage=stage), RUNNING) is True
+    assert rules.wants(replace(CANDIDATE, stage=stage), RUNNING) is True
 
 
 def test_a_device_that_has_said_nothing_wants_the_image() -> None:
-    assert domain.wants(CANDIDATE, Running(None, None, None, None)) is True
+    assert rules.wants(CANDIDATE, Running(None, None, None, None)) is True
 
 
 @pytest.mark.parametrize("unknown", ["sha256", "chip", "project", "slot_size_bytes"])
 def test_what_a_device_has_not_said_is_no_reason_against_an_image(unknown: str) -> None:
     unsaid: dict[str, Any] = {unknown: None}
 
-    assert domain.wants(CANDIDATE, replace(RUNNING, **unsaid)) is True
+    assert rules.wants(CANDIDATE, replace(RUNNING, **unsaid)) is True
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_device_that_runs_the_image_is_up_to_date_whatever_it_said_before(stage: str | None) -> None:
     other = Running(sha256=NEW, chip="esp32c3", project="other", slot_size_bytes=1)
 
-    assert domain.wants(replace(CANDIDATE, stage=stage), other) is False
+    assert rules.wants(replace(CANDIDATE, stage=stage), other) is False
 
 
 @pytest.mark.parametrize("stage", ["failed", "rolled_back"])
@@ -66,9 +66,9 @@ def test_an_image_that_does_not_fit_is_refused_with_the_reason(changed: dict[str
 
 
 def test_the_stages_are_those_of_the_protocol() -> None:
-    assert set(FirmwareStage) > domain.ENDS
-    assert domain.REFUSED_BY_DEVICE < domain.ENDS
-    assert domain.OFFERED not in set(FirmwareStage)
+    assert set(FirmwareStage) > rules.ENDS
+    assert rules.REFUSED_BY_DEVICE < rules.ENDS
+    assert rules.OFFERED not in set(FirmwareStage)
 
 
 @pytest.mark.parametrize(("present", "reported"), list(product(STAGES, FirmwareStage)))
@@ -78,19 +78,19 @@ def test_a_late_report_of_progress_does_not_take_a_delivery_back(present: str | 
         present == "rebooting" and reported in {"downloading", "verifying"}
     )
 
-    assert domain.counts(present, reported) is not late
+    assert rules.counts(present, reported) is not late
 
 
 @pytest.mark.parametrize(
     ("size_bytes", "expected"), [(0, []), (1, [0]), (4, [0]), (5, [0, 4]), (8, [0, 4]), (9, [0, 4, 8])]
 )
 def test_pieces_begin_where_the_one_before_ends(size_bytes: int, expected: list[int]) -> None:
-    assert domain.offsets(size_bytes, 4) == expected
+    assert rules.offsets(size_bytes, 4) == expected
 
 
 @given(data=st.binary(max_size=300), chunk_size_bytes=st.integers(1, 64))
 def test_the_pieces_together_are_the_image(data: bytes, chunk_size_bytes: int) -> None:
-    pieces = [data[at : at + chunk_size_bytes] for at in domain.offsets(len(data), chunk_size_bytes)]
+    pieces = [data[at : at + chunk_size_bytes] for at in rules.offsets(len(data), chunk_size_bytes)]
 
     assert b"".join(pieces) == data
     assert all(pieces)
@@ -115,7 +115,7 @@ def test_what_is_neither_new_nor_pinned_nor_used_goes(keep: int, used: str, goin
     images = [Kept("a", pinned=False), Kept("b", pinned=True), Kept("c", pinned=False)]
     images += [Kept("d", pinned=True), Kept("e", pinned=False)]
 
-    assert domain.superfluous(images, used, keep=keep) == list(going)
+    assert rules.superfluous(images, used, keep=keep) == list(going)
 
 
 @pytest.mark.parametrize(
@@ -147,15 +147,15 @@ def test_who_uses_an_image_is_said_with_numbers(uses: Uses, reasons: list[str]) 
 def test_a_device_that_was_to_start_an_image_and_runs_another_one_did_not_keep_it(
     stage: str | None, running: str | None, *, came_back: bool
 ) -> None:
-    assert domain.came_back(replace(CANDIDATE, stage=stage), replace(RUNNING, sha256=running)) is came_back
+    assert rules.came_back(replace(CANDIDATE, stage=stage), replace(RUNNING, sha256=running)) is came_back
 
 
 def test_a_confirmed_image_is_not_offered_to_a_device_that_says_its_version_and_another_sha256() -> None:
     confirmed = replace(CANDIDATE, stage="confirmed", version="1.1.0")
 
     assert "another sha256" in refusal(confirmed, replace(RUNNING, version="1.1.0"))
-    assert domain.wants(confirmed, replace(RUNNING, version="1.0.0")) is True
-    assert domain.wants(replace(confirmed, stage="offered"), replace(RUNNING, version="1.1.0")) is True
+    assert rules.wants(confirmed, replace(RUNNING, version="1.0.0")) is True
+    assert rules.wants(replace(confirmed, stage="offered"), replace(RUNNING, version="1.1.0")) is True
 
 
 @pytest.mark.parametrize(
@@ -171,18 +171,18 @@ def test_a_confirmed_image_is_not_offered_to_a_device_that_says_its_version_and_
     ],
 )
 def test_a_piece_that_an_image_does_not_have_is_refused_with_the_rule(offset: int, length: int, rule: str) -> None:
-    assert (domain.piece_fault(offset, length, 1000) or "").startswith(rule)
+    assert (rules.piece_fault(offset, length, 1000) or "").startswith(rule)
 
 
 @given(size_bytes=st.integers(1, 300_000), chunk_size_bytes=st.integers(1, 65536))
 def test_every_piece_of_an_image_is_given_for_any_length(size_bytes: int, chunk_size_bytes: int) -> None:
-    for offset in domain.offsets(size_bytes, chunk_size_bytes)[-2:]:
-        assert domain.piece_fault(offset, min(chunk_size_bytes, size_bytes - offset), size_bytes) is None
+    for offset in rules.offsets(size_bytes, chunk_size_bytes)[-2:]:
+        assert rules.piece_fault(offset, min(chunk_size_bytes, size_bytes - offset), size_bytes) is None
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 100), (100, 100), (200, 50)])
 def test_a_piece_is_where_it_belongs(offset: int, length: int) -> None:
-    domain.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)
+    rules.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)
 
 
 @pytest.mark.parametrize(
@@ -198,4 +198,4 @@ def test_a_piece_is_where_it_belongs(offset: int, length: int) -> None:
 )
 def test_a_piece_of_another_place_or_length_is_refused(offset: int, length: int, field: str) -> None:
     with pytest.raises(InvalidInputError, match=field):
-        domain.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)
+        rules.check_piece(offset, length, size_bytes=250, chunk_size_bytes=100)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.firmware import entities
-from shared import topics
-from shared.schema import Device, DeviceModel, Presence
+from services.firmware.homeassistant import discovery
+from shared.database.tables import Device, DeviceModel, Presence
+from shared.protocol import topics
 
 CLIENT_ID = "iotdevice-blink-mw9agw5m"
 UPDATE_KEYS = {
@@ -31,13 +31,13 @@ def device(*, name: str = "", rotation_state: str = "OK") -> Device:
 def told(
     *, running: str | None = "1.0", wanted: str | None = None, stage: str | None = None, percent: int | None = None
 ) -> dict[str, Any]:
-    message = entities.update(running=running, wanted=wanted, stage=stage, percent=percent)
+    message = discovery.update(running=running, wanted=wanted, stage=stage, percent=percent)
     return dict(json.loads(topics.HOMEASSISTANT_UPDATE.encode(message)))
 
 
 def discovered() -> dict[str, Any]:
     model = DeviceModel(code="blink", name="Blink", chip="esp32")
-    message = entities.discovery(CLIENT_ID, device(name="kitchen light"), model)
+    message = discovery.discovery(CLIENT_ID, device(name="kitchen light"), model)
     return dict(json.loads(topics.HOMEASSISTANT_DISCOVERY.encode(message)))
 
 
@@ -86,7 +86,7 @@ def test_home_assistant_knows_each_field_of_an_update() -> None:
 
 def test_what_a_device_has_not_said_is_null() -> None:
     presence = Presence(online=False, status=None, config_version=None, config_outcome=None)
-    said = json.loads(topics.HOMEASSISTANT_DIAGNOSTICS.encode(entities.diagnostics(device(), presence)))
+    said = json.loads(topics.HOMEASSISTANT_DIAGNOSTICS.encode(discovery.diagnostics(device(), presence)))
     assert said == {
         "online": False,
         "config_version": 3,
@@ -105,7 +105,7 @@ def test_what_a_device_has_not_said_is_null() -> None:
 def test_a_configuration_that_is_not_applied_is_a_problem(version: int, outcome: str, problem: bool) -> None:
     status = {"online": True, "rssi_dbm": -60, "config_version": 1, "secret_generation": 1, "chip": "esp32"}
     presence = Presence(online=True, status=status, config_version=version, config_outcome=outcome)
-    said = entities.diagnostics(device(rotation_state="QUEUED"), presence)
+    said = discovery.diagnostics(device(rotation_state="QUEUED"), presence)
     assert (said.config_problem, said.config_version, said.secret_generation) == (problem, 3, 2)
     assert (said.rssi_dbm, said.rotation_state) == (-60, "QUEUED")
 
@@ -131,14 +131,16 @@ def test_a_device_is_discovered_as_home_assistant_documents_it() -> None:
 
 
 def test_a_device_without_names_is_called_by_its_ids() -> None:
-    said = entities.discovery(CLIENT_ID, device(), DeviceModel(code="blink", name="", chip="esp32"))
+    said = discovery.discovery(CLIENT_ID, device(), DeviceModel(code="blink", name="", chip="esp32"))
     assert (said.device.name, said.device.model) == (CLIENT_ID, "blink")
 
 
 def test_each_entity_has_its_own_id_and_reads_what_is_said() -> None:
     components = discovered()["components"]
     fields = json.loads(
-        topics.HOMEASSISTANT_DIAGNOSTICS.encode(entities.diagnostics(device(), Presence(online=True, status=None)))
+        topics.HOMEASSISTANT_DIAGNOSTICS.encode(
+            discovery.diagnostics(device(), Presence(online=True, status=None))
+        )
     )
     assert len({component["unique_id"] for component in components.values()}) == len(components) > 5
     for name, component in components.items():

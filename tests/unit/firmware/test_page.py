@@ -6,8 +6,8 @@ import httpx
 import pytest
 from starlette.routing import Router
 
-from services.firmware import page
-from shared.errors import InvalidInputError
+from services.firmware.http import web_ui
+from shared.protocol.errors import InvalidInputError
 
 INDEX = '<!doctype html><head><meta name="mdm-broker" content="" /></head>'
 
@@ -28,7 +28,7 @@ async def get(
     base: str = "https://mdm.lan:8443",
     host: str | None = None,
 ) -> httpx.Response:
-    app = Router(page.read(folder, broker_url).routes(), redirect_slashes=False)
+    app = Router(web_ui.read(folder, broker_url).routes(), redirect_slashes=False)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
         return await client.get(path, headers={} if host is None else {"host": host})
 
@@ -80,4 +80,4 @@ def test_a_folder_without_the_page_is_refused(tmp_path: Path, index: str | None)
     if index is not None:
         (tmp_path / "index.html").write_text(index)
     with pytest.raises(InvalidInputError, match="MDM_WEB_DIR"):
-        page.read(tmp_path, "wss://{host}:8885")
+        web_ui.read(tmp_path, "wss://{host}:8885")

@@ -8,10 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.firmware import rollout_domain as domain
-from services.firmware.rollout_domain import ENDS, FAILURES, TRANSITIONS, Do, Event, Fact, Stand, State, Tally
-from shared.admin import RolloutPlan
-from shared.errors import ConflictError
+from services.firmware.assignment import rollout_states as rules
+from services.firmware.assignment.rollout_states import (
+    ENDS,
+    FAILURES,
+    TRANSITIONS,
+    Do,
+    Event,
+    Fact,
+    Stand,
+    State,
+    Tally,
+)
+from shared.protocol.admin import RolloutPlan
+from shared.protocol.errors import ConflictError
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 EXPECTED = {
@@ -44,10 +54,10 @@ PLANS = st.builds(
 def test_an_event_leads_where_it_should_or_is_refused(state: State, event: Event) -> None:
     expected = EXPECTED[state].get(event)
     if expected is not None:
-        assert domain.advance(state, event) is expected
+        assert rules.advance(state, event) is expected
         return
     with pytest.raises(ConflictError, match=f"the rollout is {state} and can not be {event}"):
-        domain.advance(state, event)
+        rules.advance(state, event)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in ENDS])
@@ -57,15 +67,15 @@ def test_every_open_rollout_can_be_aborted(state: State) -> None:
 
 @pytest.mark.parametrize(("stand", "fact"), list(product(Stand, Fact)))
 def test_the_same_fact_twice_is_as_once(stand: Stand, fact: Fact) -> None:
-    once = domain.stand_after(stand, fact)
-    assert domain.stand_after(once, fact) is once
+    once = rules.stand_after(stand, fact)
+    assert rules.stand_after(once, fact) is once
 
 
 @pytest.mark.parametrize("fact", list(Fact))
 def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: Fact) -> None:
-    before, after = domain.effect(fact)
+    before, after = rules.effect(fact)
     for stand in Stand:
-        assert domain.stand_after(stand, fact) is (after if stand in before else stand)
+        assert rules.stand_after(stand, fact) is (after if stand in before else stand)
 
 
 @pytest.mark.parametrize("end", [Stand.CONFIRMED, *sorted(FAILURES)])
@@ -73,27 +83,27 @@ def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: Fact) -> None:
     "fact", [fact for fact in Fact if fact not in {Fact.CONFIRMED, Fact.FAILED, Fact.ROLLED_BACK}]
 )
 def test_only_what_a_device_says_of_an_end_moves_an_end(end: Stand, fact: Fact) -> None:
-    assert domain.stand_after(end, fact) is end
+    assert rules.stand_after(end, fact) is end
 
 
 @pytest.mark.parametrize("stand", list(Stand))
 def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(stand: Stand) -> None:
     for state in State:
         refused = stand in {Stand.FAILED, Stand.ROLLED_BACK}
-        assert domain.binds(state, stand, runs_it=True) is not refused
+        assert rules.binds(state, stand, runs_it=True) is not refused
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_device_that_waits_gets_the_image_only_from_a_rollout_that_is_complete(state: State) -> None:
-    assert domain.binds(state, Stand.WAITING, runs_it=False) is (state is State.COMPLETED)
-    assert not domain.binds(state, Stand.SKIPPED, runs_it=False)
-    assert not domain.binds(state, Stand.SILENT, runs_it=False)
-    assert domain.binds(state, Stand.CONFIRMED, runs_it=False)
+    assert rules.binds(state, Stand.WAITING, runs_it=False) is (state is State.COMPLETED)
+    assert not rules.binds(state, Stand.SKIPPED, runs_it=False)
+    assert not rules.binds(state, Stand.SILENT, runs_it=False)
+    assert rules.binds(state, Stand.CONFIRMED, runs_it=False)
 
 
 @given(total=st.integers(0, 100_000), plan=PLANS)
 def test_the_waves_have_all_devices_and_none_is_empty(total: int, plan: RolloutPlan) -> None:
-    sizes = domain.wave_sizes(total, plan.waves)
+    sizes = rules.wave_sizes(total, plan.waves)
     assert sum(sizes) == total
     assert all(size > 0 for size in sizes)
 
@@ -111,18 +121,18 @@ def test_the_waves_have_all_devices_and_none_is_empty(total: int, plan: RolloutP
     ],
 )
 def test_a_wave_reaches_so_many_in_all(total: int, waves: list[str], sizes: list[int]) -> None:
-    assert domain.wave_sizes(total, waves) == sizes
+    assert rules.wave_sizes(total, waves) == sizes
 
 
 @given(total=st.integers(0, 1000), plan=PLANS)
 def test_a_wave_with_as_many_failures_as_are_allowed_can_still_be_met(total: int, plan: RolloutPlan) -> None:
-    assert 0 <= domain.allowed(total, plan) <= total - domain.needed(total, plan)
+    assert 0 <= rules.allowed(total, plan) <= total - rules.needed(total, plan)
 
 
 @given(plan=PLANS, tally=st.builds(Tally, *[st.integers(0, 50)] * 4), met=st.booleans())
 def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: Tally, met: bool) -> None:
-    verdict = domain.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
-    assert (verdict.do is Do.HALT) is (tally.failed > domain.allowed(tally.total, plan))
+    verdict = rules.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
+    assert (verdict.do is Do.HALT) is (tally.failed > rules.allowed(tally.total, plan))
 
 
 @given(plan=PLANS, data=st.data(), total=st.integers(1, 40))
@@ -130,7 +140,7 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
     plan: RolloutPlan, data: st.DataObject, total: int
 ) -> None:
     """A rollout is played: facts come to devices of open waves, also twice and late, and time goes on."""
-    sizes = domain.wave_sizes(total, plan.waves)
+    sizes = rules.wave_sizes(total, plan.waves)
     devices = [[Stand.WAITING] * size for size in sizes]
     wave, met_at, now = 0, None, NOW
     facts = st.tuples(st.integers(0, total - 1), st.sampled_from(Fact), st.integers(0, 60))
@@ -139,15 +149,15 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
         if wave:
             mine = devices[number % wave]
             place = number % len(mine)
-            mine[place] = domain.stand_after(mine[place], fact)
+            mine[place] = rules.stand_after(mine[place], fact)
         tallies = {
-            index: domain.tally((stand, False, mine.count(stand)) for stand in Stand)
+            index: rules.tally((stand, False, mine.count(stand)) for stand in Stand)
             for index, mine in enumerate(devices[:wave], 1)
         }
         for index, tally in tallies.items():
             assert tally.total == sizes[index - 1] - devices[index - 1].count(Stand.SKIPPED)
-        verdict = domain.judge(tallies, wave=wave, last=len(sizes), met_at=met_at, plan=plan, now=now)
-        over = any(tally.failed > domain.allowed(tally.total, plan) for tally in tallies.values())
+        verdict = rules.judge(tallies, wave=wave, last=len(sizes), met_at=met_at, plan=plan, now=now)
+        over = any(tally.failed > rules.allowed(tally.total, plan) for tally in tallies.values())
         assert (verdict.do is Do.HALT) is over
         if verdict.do is Do.HALT:
             return
@@ -178,13 +188,13 @@ def test_what_is_forgiven_or_skipped_counts_no_more() -> None:
         (Stand.FAILED, True, 6),
         (Stand.SKIPPED, False, 7),
     ]
-    assert domain.tally(counts) == Tally(waiting=1, under_way=5, confirmed=4, failed=5)
+    assert rules.tally(counts) == Tally(waiting=1, under_way=5, confirmed=4, failed=5)
 
 
 def test_a_rollout_without_devices_left_is_complete() -> None:
-    met = domain.judge({}, wave=1, last=1, met_at=None, plan=RolloutPlan(soak_s=0), now=NOW)
+    met = rules.judge({}, wave=1, last=1, met_at=None, plan=RolloutPlan(soak_s=0), now=NOW)
     assert met.do is Do.SOAK
-    assert domain.judge({}, wave=1, last=1, met_at=NOW, plan=RolloutPlan(soak_s=0), now=NOW).do is Do.COMPLETE
+    assert rules.judge({}, wave=1, last=1, met_at=NOW, plan=RolloutPlan(soak_s=0), now=NOW).do is Do.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -206,7 +216,7 @@ def test_a_rollout_without_devices_left_is_complete() -> None:
     ],
 )
 def test_offers_are_made_in_the_window_only(window: str | None, zone: str, at: str, is_open: bool) -> None:
-    assert domain.is_open(RolloutPlan(window=window, zone=zone), datetime.fromisoformat(at)) is is_open
+    assert rules.is_open(RolloutPlan(window=window, zone=zone), datetime.fromisoformat(at)) is is_open
 
 
 @pytest.mark.parametrize(

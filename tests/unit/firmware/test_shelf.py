@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from services.firmware.shelf import Shelf
-from shared.errors import InvalidInputError, UnavailableError
-from shared.image_store import Store
+from services.firmware.images.export import Shelf
+from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.storage.images import Store
 
 ONE, OTHER = bytes(8 * 1024 * 1024), b"\x01" * 8 * 1024 * 1024
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware.turns import Asked, Turns
-from shared.messages import FirmwareChunkRequest
+from services.firmware.delivery.fair_queue import Asked, Turns
+from shared.protocol.messages import FirmwareChunkRequest
 
 WINDOW = 4
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.registry import claim_rules
-from services.registry.claim_rules import Taken, Verdict
-from shared.schema import Claim, ClaimRequest
+from services.registry.claims import rules as claim_rules
+from services.registry.claims.rules import Taken, Verdict
+from shared.database.tables import Claim, ClaimRequest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = timedelta(hours=1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from services.registry import configuration
-from services.registry.configuration import Candidate, Checker
-from shared.errors import InvalidInputError, UnavailableError
+from services.registry.validation import checker as configuration
+from services.registry.validation.checker import Candidate, Checker
+from shared.protocol.errors import InvalidInputError, UnavailableError
 
 CPU_S = 0.5
 SCHEMA = {"properties": {"a": {"maximum": 9}}}

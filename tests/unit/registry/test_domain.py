@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry import domain
+from services.registry import rules
 
 NAMES = st.sampled_from("abcd")
 VALUES = st.recursive(
@@ -55,41 +55,41 @@ def null_paths(document: dict[str, Any]) -> set[tuple[str, ...]]:
 def test_an_example_of_the_rfc_gives_its_result(
     target: dict[str, Any], patch: dict[str, Any], result: dict[str, Any]
 ) -> None:
-    assert domain.merge(target, patch) == result
+    assert rules.merge(target, patch) == result
 
 
 @pytest.mark.parametrize(("target", "patch", "result"), APPENDIX_A)
 def test_an_example_of_the_rfc_gives_its_result_inside_a_document(
     target: object, patch: object, result: object
 ) -> None:
-    assert domain.merge({"x": target, "y": 1}, {"x": patch}) == {"x": result, "y": 1}
+    assert rules.merge({"x": target, "y": 1}, {"x": patch}) == {"x": result, "y": 1}
 
 
 def test_null_removes_an_object_with_all_that_is_in_it() -> None:
-    assert domain.merge({"x": {"a": {"b": 1}}}, {"x": None}) == {}
+    assert rules.merge({"x": {"a": {"b": 1}}}, {"x": None}) == {}
 
 
 @given(document=DOCUMENTS)
 def test_an_empty_patch_changes_nothing(document: dict[str, Any]) -> None:
-    assert domain.merge(document, {}) == document
+    assert rules.merge(document, {}) == document
 
 
 @given(document=DOCUMENTS, patch=DOCUMENTS)
 def test_the_same_patch_again_changes_nothing(document: dict[str, Any], patch: dict[str, Any]) -> None:
-    once = domain.merge(document, patch)
+    once = rules.merge(document, patch)
 
-    assert domain.merge(once, patch) == once
+    assert rules.merge(once, patch) == once
 
 
 @given(document=DOCUMENTS, patch=DOCUMENTS)
 def test_no_null_of_a_patch_stays(document: dict[str, Any], patch: dict[str, Any]) -> None:
-    assert null_paths(domain.merge(document, patch)) <= null_paths(document)
-    assert null_paths(domain.merge({}, patch)) == set()
+    assert null_paths(rules.merge(document, patch)) <= null_paths(document)
+    assert null_paths(rules.merge({}, patch)) == set()
 
 
 @given(document=DOCUMENTS, patch=DOCUMENTS)
 def test_what_a_patch_names_is_taken_and_the_rest_is_kept(document: dict[str, Any], patch: dict[str, Any]) -> None:
-    merged = domain.merge(document, patch)
+    merged = rules.merge(document, patch)
 
     assert set(merged) == (set(document) | set(patch)) - {name for name in patch if patch[name] is None}
     for name in set(document) - set(patch):
@@ -102,7 +102,7 @@ def test_what_a_patch_names_is_taken_and_the_rest_is_kept(document: dict[str, An
 @given(document=DOCUMENTS, patch=DOCUMENTS)
 def test_neither_the_document_nor_the_patch_is_changed(document: dict[str, Any], patch: dict[str, Any]) -> None:
     before = copy.deepcopy((document, patch))
-    domain.merge(document, patch)
+    rules.merge(document, patch)
 
     assert (document, patch) == before
 
@@ -114,12 +114,12 @@ def test_a_new_key_is_made_of_what_is_chosen() -> None:
         offered.append(alphabet)
         return alphabet[len(offered)]
 
-    assert domain.new_key(choose) == "bcdefghi"
+    assert rules.new_key(choose) == "bcdefghi"
     assert offered == ["abcdefghijklmnopqrstuvwxyz0123456789"] * 8
 
 
 def test_a_random_key_is_one_that_the_database_takes() -> None:
-    keys = {domain.new_key(secrets.choice) for _ in range(100)}
+    keys = {rules.new_key(secrets.choice) for _ in range(100)}
 
     assert len(keys) == 100
     assert all(re.fullmatch(r"[a-z0-9]{8}", key) for key in keys)

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.registry import configuration, domain, versions
-from shared.errors import InvalidInputError
-from shared.schema import ConfigLayer, DeviceModel
+from services.registry import rules
+from services.registry.config import versions
+from services.registry.validation import checker as configuration
+from shared.database.tables import ConfigLayer, DeviceModel
+from shared.protocol.errors import InvalidInputError
 
 NAMES = st.sampled_from("abcd")
 VALUES = st.recursive(
@@ -21,7 +23,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
 
 
-def apply(document: dict[str, Any], changes: Iterable[domain.Change]) -> dict[str, Any]:
+def apply(document: dict[str, Any], changes: Iterable[rules.Change]) -> dict[str, Any]:
     result = copy.deepcopy(document)
     for change in changes:
         place = result
@@ -38,21 +40,21 @@ def apply(document: dict[str, Any], changes: Iterable[domain.Change]) -> dict[st
 def test_the_changes_of_a_diff_make_one_document_of_the_other(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    assert domain.same(apply(before, domain.diff(before, after)), after)
+    assert rules.same(apply(before, rules.diff(before, after)), after)
 
 
 @given(before=DOCUMENTS, after=DOCUMENTS)
 def test_there_is_no_difference_exactly_between_the_same_documents(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    assert domain.diff(before, before) == []
-    assert (domain.diff(before, after) == []) == domain.same(before, after)
+    assert rules.diff(before, before) == []
+    assert (rules.diff(before, after) == []) == rules.same(before, after)
 
 
 @given(before=DOCUMENTS, after=DOCUMENTS)
 def test_a_diff_the_other_way_round_is_its_mirror(before: dict[str, Any], after: dict[str, Any]) -> None:
     mirror = {"added": "removed", "removed": "added", "changed": "changed"}
-    there, back = domain.diff(before, after), domain.diff(after, before)
+    there, back = rules.diff(before, after), rules.diff(after, before)
 
     assert [(it.path, mirror[it.kind], it.after, it.before) for it in there] == [
         (it.path, it.kind, it.before, it.after) for it in back
@@ -63,16 +65,16 @@ def test_a_diff_names_the_innermost_path_and_tells_true_from_one() -> None:
     before = {"led": {"on": 1, "color": "red"}, "list": [1, {"a": 1}]}
     after = {"led": {"on": True, "pin": 3}, "list": [1, {"a": 2}]}
 
-    assert domain.diff(before, after) == [
-        domain.Change(("led", "color"), "removed", before="red"),
-        domain.Change(("led", "on"), "changed", before=1, after=True),
-        domain.Change(("led", "pin"), "added", after=3),
-        domain.Change(("list",), "changed", before=[1, {"a": 1}], after=[1, {"a": 2}]),
+    assert rules.diff(before, after) == [
+        rules.Change(("led", "color"), "removed", before="red"),
+        rules.Change(("led", "on"), "changed", before=1, after=True),
+        rules.Change(("led", "pin"), "added", after=3),
+        rules.Change(("list",), "changed", before=[1, {"a": 1}], after=[1, {"a": 2}]),
     ]
 
 
 def test_a_later_layer_wins_over_an_earlier_one_and_the_device_over_all() -> None:
-    merged = domain.layered(
+    merged = rules.layered(
         {"a": 0, "b": 0, "c": 0, "d": 0}, [{"a": 1, "b": 1, "c": 1}, {"b": 2, "c": 2, "d": None}], {"c": 3}
     )
 
@@ -83,7 +85,7 @@ def test_a_later_layer_wins_over_an_earlier_one_and_the_device_over_all() -> Non
 def test_without_layers_the_overrides_are_merged_into_the_defaults(
     defaults: dict[str, Any], overrides: dict[str, Any]
 ) -> None:
-    assert domain.layered(defaults, [], overrides) == domain.merge(defaults, overrides)
+    assert rules.layered(defaults, [], overrides) == rules.merge(defaults, overrides)
 
 
 async def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_named_with_its_path() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.rotator.domain import (
+from services.rotator.states import (
     ENDS,
     TRANSITIONS,
     Basis,
@@ -18,8 +18,8 @@ from services.rotator.domain import (
     ending,
     may_switch,
 )
-from shared.crypto import Held
-from shared.errors import IllegalTransitionError
+from shared.auth.crypto import Held
+from shared.protocol.errors import IllegalTransitionError
 
 EVERYTHING = list(product(Step, Event))
 OPEN = [step for step in Step if step not in ENDS]

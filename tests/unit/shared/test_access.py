@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared import access, admin
-from shared.admin import OPERATIONS, AccountName, Role
+from shared.broker import acl as access
+from shared.protocol import admin
+from shared.protocol.admin import OPERATIONS, AccountName, Role
 
 NAMES = TypeAdapter(AccountName)
 

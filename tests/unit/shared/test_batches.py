@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared import batches
-from shared.batches import Batches, Work
-from shared.errors import UnavailableError
+from shared.protocol.errors import UnavailableError
+from shared.runtime import microbatch
+from shared.runtime.microbatch import Batches, Work
 
 
 @asynccontextmanager
@@ -66,7 +66,7 @@ async def test_what_comes_during_a_batch_is_the_next_one_in_its_order() -> None:
 
 
 async def test_a_batch_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MOST", 3)
+    monkeypatch.setattr(microbatch, "MOST", 3)
     slow = Slow()
     slow.go.set()
     async with running(slow) as gathered:

@@ -20,9 +20,9 @@ from esptool.targets import CHIP_DEFS
 from esptool.util import FatalError
 
 from device import image_builder
-from shared import esp32_image
-from shared.esp32 import CHIP_IDS
-from shared.esp32_image import ImageError
+from shared.esp32 import image as esp32_image
+from shared.esp32.chips import CHIP_IDS
+from shared.esp32.image import ImageError
 from tests.unit.firmware import images
 
 ROUNDS = 10

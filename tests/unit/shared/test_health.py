@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from shared import health
+from shared.runtime import health
 
 
 def status(file: Path) -> int:
-    return subprocess.run([sys.executable, "-m", "shared.health", file], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "shared.runtime.health", file], check=False).returncode
 
 
 async def until(holds: Callable[[], bool]) -> None:

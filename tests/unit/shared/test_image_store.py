@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidInputError, NotFoundError, UnavailableError
-from shared.image_store import Store
+from shared.protocol.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.storage.images import Store
 
 DATA = bytes(range(256)) * 5
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -14,7 +14,7 @@ LARGE_BYTES: Final = 20_000
 _SCRIPT: Final = f"""
 import re, sys
 from pathlib import Path
-from shared import lifecycle
+from shared.runtime import lifecycle
 
 def rss_bytes():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -44,7 +44,7 @@ def test_large_blocks_are_given_back_though_small_ones_between_them_stay() -> No
 def test_a_service_may_open_as_many_files_as_its_process_may_allow_itself() -> None:
     script = """
 import resource
-from shared import lifecycle
+from shared.runtime import lifecycle
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, most))
 try:

@@ -11,9 +11,9 @@ from typing import Self
 
 import pytest
 
-from shared import listener
-from shared.listener import Listener, source_of
-from tests.servers.base import HOST
+from dev.servers.base import HOST
+from shared.runtime import listener
+from shared.runtime.listener import Listener, source_of
 
 PATIENCE_S = 30
 

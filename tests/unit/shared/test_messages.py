@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from shared import admin, messages
-from shared.topics import Topic
+from shared.protocol import admin, messages
+from shared.protocol.topics import Topic
 
 SECRET = "secret-that-nobody-may-see-in-any-log-files"
 ID = UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1")

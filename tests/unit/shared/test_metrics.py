@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import metrics
-from shared.errors import UnavailableError
-from shared.metrics import Counts
+from shared.protocol.errors import UnavailableError
+from shared.runtime import metrics
+from shared.runtime.metrics import Counts
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from shared import admin, intake, topics
-from shared import lanes as lanes_module
-from shared.errors import ConflictError, UnavailableError
-from shared.lanes import WORKERS, Lanes
-from shared.messages import Log, LogLevel, LogLine, Status
-from shared.mqtt import Account, Connection, Delivery, Route, device_route
-from shared.rates import Rate
+from shared.mqtt import admission
+from shared.mqtt import dispatcher as lanes_module
+from shared.mqtt.connection import Account, Connection, Delivery, Route, device_route
+from shared.mqtt.dispatcher import WORKERS, Lanes
+from shared.mqtt.rates import Rate
+from shared.protocol import admin, topics
+from shared.protocol.errors import ConflictError, UnavailableError
+from shared.protocol.messages import Log, LogLevel, LogLine, Status
 
 PATIENCE_S = 5
 Handler = Callable[[str, Log], Awaitable[None]]
@@ -257,13 +258,13 @@ async def test_not_more_of_a_device_waits_than_comes_at_once_however_slowly_it_i
 
 
 def test_what_waits_of_all_together_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "WAITING_MAX", 20)
+    monkeypatch.setattr(admission, "WAITING_MAX", 20)
     one = lanes(Route(topics.LOG, ignore))
     read(one, *(message(str(number), "hello") for number in range(30)))
     assert len(one) == 20
 
     size_bytes = len(topics.LOG.encode(said("hello")))
-    monkeypatch.setattr(intake, "WAITING_MAX_BYTES", 3 * size_bytes)
+    monkeypatch.setattr(admission, "WAITING_MAX_BYTES", 3 * size_bytes)
     other = lanes(Route(topics.LOG, ignore))
     read(other, *(message(str(number), "hello") for number in range(30)))
     assert len(other) == 3

@@ -12,7 +12,7 @@ from paho.mqtt.client import DisconnectFlags
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from shared.mqtt_client import Client
+from shared.mqtt.client import Client
 
 TURNS = 3
 """So often the loop comes by until what was asked of it is done."""

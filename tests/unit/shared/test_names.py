@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
-from shared import names
-from shared.errors import NotFoundError
+from shared.database import device_refs
+from shared.protocol.errors import NotFoundError
 
 CODES = st.from_regex(r"[a-z0-9_]{1,50}", fullmatch=True)
 KEYS = st.from_regex(r"[a-z0-9]{8}", fullmatch=True)
@@ -16,7 +16,7 @@ KEYS = st.from_regex(r"[a-z0-9]{8}", fullmatch=True)
 
 def condition(name: str) -> dict[str, str]:
     """What a name asks of each column."""
-    compiled = names.named(name).compile(
+    compiled = device_refs.named(name).compile(
         dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
         compile_kwargs={"literal_binds": True},
     )
@@ -25,7 +25,7 @@ def condition(name: str) -> dict[str, str]:
 
 @given(code=CODES, key=KEYS)
 def test_a_client_id_stands_for_the_model_and_the_key_it_is_made_of(code: str, key: str) -> None:
-    client_id = names.client_id(code, key)
+    client_id = device_refs.client_id(code, key)
 
     assert client_id == f"iotdevice-{code}-{key}"
     assert condition(client_id) == {"devices.key": key, "device_models.code": code}
@@ -60,7 +60,7 @@ def test_a_key_stands_for_the_device_of_any_model(key: str) -> None:
 )
 def test_a_name_that_no_device_can_have_is_not_found(name: str) -> None:
     with pytest.raises(NotFoundError) as caught:
-        names.named(name)
+        device_refs.named(name)
     assert caught.value.message == f"there is no device {name}"
     assert caught.value.details == {"device": name}
 
@@ -75,4 +75,4 @@ def test_a_name_that_no_device_can_have_is_not_found(name: str) -> None:
     ],
 )
 def test_a_key_alone_is_no_client_id(name: str, *, holds: bool) -> None:
-    assert names.is_client_id(name) == holds
+    assert device_refs.is_client_id(name) == holds

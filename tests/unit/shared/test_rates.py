@@ -5,7 +5,7 @@ from collections import defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.rates import Buckets, Rate
+from shared.mqtt.rates import Buckets, Rate
 
 RATES = st.builds(
     Rate, per_s=st.floats(min_value=0.01, max_value=1000), burst=st.integers(min_value=1, max_value=1000)

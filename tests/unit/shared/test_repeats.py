@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from shared import log, repeats
-from shared.settings import ProcessSettings
+from shared.runtime import log, log_repeats
+from shared.runtime.settings import ProcessSettings
 
 OURS = structlog.get_logger()
 THEIRS = logging.getLogger("asyncio")
@@ -30,7 +30,7 @@ class Log:
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
     def repeated(self) -> list[int | None]:
-        return [line.get(repeats.REPEATED) for line in self.lines()]
+        return [line.get(log_repeats.REPEATED) for line in self.lines()]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     before, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "alembic", "mqtt")}
     monkeypatch.setattr(sys, "stderr", made.stream)
-    monkeypatch.setattr(log, "Repeats", lambda: repeats.Repeats(lambda: made.now))
+    monkeypatch.setattr(log, "Repeats", lambda: log_repeats.Repeats(lambda: made.now))
     root.handlers = []
     log.configure(ProcessSettings(), service="test")
     yield made
@@ -54,12 +54,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 def test_a_flood_of_one_line_is_one_line_a_second_that_says_how_many_there_were(written: Log) -> None:
     for _ in range(1000):
         OURS.warning("broker.away", reason="refused")
-    written.now += repeats.INTERVAL_S
+    written.now += log_repeats.INTERVAL_S
     for _ in range(3):
         OURS.warning("broker.away", reason="refused")
-    written.now += repeats.INTERVAL_S
+    written.now += log_repeats.INTERVAL_S
     OURS.warning("broker.away", reason="refused")
-    written.now += repeats.INTERVAL_S
+    written.now += log_repeats.INTERVAL_S
     OURS.warning("broker.away", reason="refused")
     assert written.repeated() == [None, 999, 2, None]
 
@@ -81,7 +81,7 @@ def test_a_line_of_a_library_that_differs_in_numbers_is_the_same(written: Log) -
             THEIRS.exception(text)
         THEIRS.warning("%s took %d s", "task", number)
     assert len(written.lines()) == 2
-    written.now += repeats.INTERVAL_S
+    written.now += log_repeats.INTERVAL_S
     THEIRS.warning("%s took %d s", "task", 1)
     assert written.repeated() == [None, None, 99]
 
@@ -102,6 +102,6 @@ def test_no_more_lines_are_remembered_than_there_is_room_for(written: Log) -> No
     for number in range(5000):
         OURS.info("many", number=number)
     filters = logging.getLogger().handlers[0].filters
-    assert isinstance(filters[0], repeats.Repeats)
-    assert len(filters[0]._lines) == repeats._REMEMBERED
+    assert isinstance(filters[0], log_repeats.Repeats)
+    assert len(filters[0]._lines) == log_repeats._REMEMBERED
     assert len(written.lines()) == 5000

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared import environment, settings
-from shared.errors import InvalidInputError
+from shared.protocol.errors import InvalidInputError
+from shared.runtime import environment, settings
 
 KEY, OLD_KEY = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 SERVICE = {"DATABASE_URL": "postgresql+asyncpg://u:hidden-1@host/db", "MQTT_PASSWORD": "hidden-2"}

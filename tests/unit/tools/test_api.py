@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from shared import admin, topics
-from tests.servers.tools import MissingToolError, find_node
+from dev.servers.tools import MissingToolError, find_node
+from shared.protocol import admin, topics
 from tools import vectors
 from tools.api import access, asyncapi, model, specification
 from tools.api.page import page

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from services.rotator.domain import TRANSITIONS, Event, Step
+from services.rotator.states import TRANSITIONS, Event, Step
 from tools import files, rotation_steps
 
 

@@ -5,7 +5,7 @@ import re
 import typer
 
 from cli.main import app
-from shared import environment, settings
+from shared.runtime import environment, settings
 from tools import settings_table
 
 

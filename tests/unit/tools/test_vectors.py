@@ -18,8 +18,9 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 from pydantic import SecretStr
 
-from shared import crypto, topics
-from shared.admin import Package
+from shared.auth import crypto
+from shared.protocol import topics
+from shared.protocol.admin import Package
 from tools import vectors
 
 PROOFS = vectors.proofs()["vectors"]

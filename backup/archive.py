@@ -1,0 +1,175 @@
+"""What lies in a backup: a tar of entries in pieces, sealed. The manifest comes first, `end` last."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import BinaryIO, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, SecretStr, ValidationError
+
+from backup.sealed import PIECE_BYTES, DamagedError, SealedReader, SealedWriter
+from shared.protocol.topics import explain
+
+MANIFEST: Final = "manifest"
+KEYCLOAK: Final = "keycloak"
+BROKER: Final = "broker"
+TABLES: Final = "tables/"
+IMAGES: Final = "images/"
+END: Final = "end"
+
+
+class Recorded(BaseModel):
+    """What the database of the backup says of a device; `rotating` says that a rotation of it is open."""
+
+    model_config = ConfigDict(frozen=True)
+
+    client_id: str
+    key: str
+    enabled: bool
+    generation: int
+    rotating: bool
+
+
+class Secret(BaseModel):
+    """What Keycloak holds of a device."""
+
+    model_config = ConfigDict(frozen=True)
+
+    client_id: str
+    secret: str
+    generation: int
+
+
+class Secrets(BaseModel):
+    """What Keycloak holds of all devices, a moment after the database's snapshot.
+
+    `recovery_key` is the private half of the server's key pair for recovery, if its master key was given.
+    """
+
+    secrets: list[Secret]
+    recovery_key: str | None = None
+
+
+class Manifest(BaseModel):
+    """What a backup is of: the database's revision, its tables with their columns, its sequences, and its devices.
+
+    `images` are the sizes in bytes of those that are there, by SHA-256.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    created_at: AwareDatetime
+    instance: str
+    revision: str
+    tables: dict[str, list[str]]
+    sequences: dict[str, int]
+    devices: list[Recorded]
+    images: dict[str, int]
+    has_broker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some of an entry's bytes."""
+
+    entry: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes entries one after another; a small one is one piece."""
+
+    sealed: SealedWriter
+    _tar: tarfile.TarFile = field(init=False)
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def on(cls, file: BinaryIO, passphrase: SecretStr) -> Writer:
+        """Begin a backup in an empty file."""
+        return cls(SealedWriter(file, passphrase))
+
+    def __post_init__(self) -> None:
+        self._tar = tarfile.open(fileobj=self.sealed, mode="w|")  # type: ignore[call-overload]  # noqa: SIM115
+
+    def add(self, entry: str, data: bytes) -> None:
+        """Add a piece to an entry."""
+        number = self._counts[entry] = self._counts.get(entry, -1) + 1
+        info = tarfile.TarInfo(f"{entry}/{number:08d}")
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+
+    def close(self) -> None:
+        """End the backup."""
+        self.add(END, b"")
+        self._tar.close()
+        self.sealed.close()
+
+
+@dataclass(slots=True)
+class Collector:
+    """Collects what comes in small parts into pieces of an entry."""
+
+    writer: Writer
+    entry: str
+    _waiting: bytearray = field(default_factory=bytearray)
+    _size: int = 0
+
+    async def take(self, data: bytes) -> None:
+        """Take more data."""
+        self._waiting += data
+        if len(self._waiting) >= PIECE_BYTES:
+            self._flush()
+
+    def close(self) -> int:
+        """Add what is left as the last piece, and return how many bytes there were."""
+        self._flush()
+        return self._size
+
+    def _flush(self) -> None:
+        self.writer.add(self.entry, bytes(self._waiting))
+        self._size += len(self._waiting)
+        self._waiting.clear()
+
+
+def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[Piece]:
+    """Return all pieces of a backup in their order, or raise DamagedError as soon as one does not open."""
+    file.seek(0)
+    entry = ""
+    try:
+        with tarfile.open(fileobj=SealedReader(file, passphrase), mode="r|") as tar:  # type: ignore[call-overload]
+            for info in tar:
+                entry = info.name.rpartition("/")[0]
+                content = tar.extractfile(info)
+                yield Piece(entry, content.read() if content else b"")
+    except tarfile.TarError as error:
+        raise DamagedError(f"file: can not be read: {error}") from error
+    if entry != END:
+        raise DamagedError("file: ends too early")
+
+
+def grouped(file: BinaryIO, passphrase: SecretStr, kind: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Return each entry of a kind, such as `tables/`, by its name without that, with its pieces."""
+    for entry, found in groupby(pieces(file, passphrase), key=lambda piece: piece.entry):
+        if entry.startswith(kind):
+            yield entry.removeprefix(kind), (piece.data for piece in found)
+
+
+def whole(file: BinaryIO, passphrase: SecretStr, entry: str) -> bytes:
+    """Return one entry as a whole, or raise DamagedError."""
+    for rest, found in grouped(file, passphrase, entry):
+        if not rest:
+            return b"".join(found)
+    raise DamagedError(f"file: has no entry {entry}")
+
+
+def read_manifest(file: BinaryIO, passphrase: SecretStr) -> Manifest:
+    """Return what a backup is of."""
+    try:
+        return Manifest.model_validate_json(whole(file, passphrase, MANIFEST))
+    except ValidationError as error:
+        raise DamagedError(f"file: its manifest can not be read: {explain(error)}") from None

@@ -1,0 +1,100 @@
+"""Devices' secrets in Keycloak, of a backup: which one of two is the one that the device has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from pydantic import SecretStr
+
+from backup.archive import Recorded, Secret
+from shared.auth.keycloak import Identity, Keycloak
+from shared.protocol.errors import ConflictError
+
+_AT_ONCE: Final = 8
+
+
+class Choice(Enum):
+    """What becomes of a device's client in Keycloak."""
+
+    KEEP = auto()
+    MAKE = auto()
+    REPLACE = auto()
+    LOST = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The secret that is in force for a device; None if there is none any more.
+
+    `from_backup`: it is the one of the backup, and the device may have a newer one. `restored`: it was put into
+    Keycloak just now.
+    """
+
+    device: Recorded
+    secret: SecretStr | None
+    generation: int | None
+    from_backup: bool
+    restored: bool
+
+
+def choose(recorded: Recorded, saved: Secret | None, live: Identity | None) -> Choice:
+    """Return what to do about a device that the database has as `recorded`.
+
+    What Keycloak holds goes before the backup: the device may have been rotated since, or a rotation of then
+    may have been taken back. Unless its generation is below the one that the device had confirmed: then
+    Keycloak itself has been put back to something older.
+    """
+    if live is None:
+        return Choice.LOST if saved is None else Choice.MAKE
+    if saved is not None and live.generation < recorded.generation <= saved.generation:
+        return Choice.REPLACE
+    return Choice.KEEP
+
+
+async def settle(
+    keycloak: Keycloak,
+    devices: list[Recorded],
+    saved: dict[str, Secret],
+    advance: Callable[[], None],
+) -> tuple[list[Settled], list[Identity]]:
+    """Bring the secrets of all devices into Keycloak, and return what is in force then; again changes nothing.
+
+    With it come the clients of ours that are none of these devices. Without `saved` secrets nothing is changed.
+    Raise ConflictError for a client of another instance.
+    """
+    live = {identity.client_id: identity for identity in await keycloak.ours()}
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(device: Recorded) -> Settled:
+        async with turn:
+            settled = await _settle(keycloak, device, saved.get(device.client_id), live.get(device.client_id))
+        advance()
+        return settled
+
+    settled = await asyncio.gather(*(one(device) for device in devices))
+    strangers = live.keys() - {device.client_id for device in devices}
+    return settled, [live[client_id] for client_id in sorted(strangers)]
+
+
+async def _settle(keycloak: Keycloak, device: Recorded, saved: Secret | None, live: Identity | None) -> Settled:
+    choice = choose(device, saved, live)
+    if live is not None and choice is Choice.KEEP:
+        same = saved is not None and saved.secret == live.secret.get_secret_value()
+        return Settled(device, live.secret, live.generation, from_backup=same, restored=False)
+    if saved is None:
+        return Settled(device, None, None, from_backup=False, restored=False)
+    secret = SecretStr(saved.secret)
+    if choice is Choice.MAKE:
+        try:
+            await keycloak.create(device.client_id, secret, saved.generation, enabled=device.enabled)
+        except ConflictError:
+            raise ConflictError(
+                f"Keycloak has a client {device.client_id} of another instance: is MDM_INSTANCE right?"
+            ) from None
+    else:
+        await keycloak.set_secret(device.client_id, secret, saved.generation)
+    return Settled(device, secret, saved.generation, from_backup=True, restored=True)

@@ -1,0 +1,84 @@
+"""`python -m dev.bench [NAME ...]`: measure on a stack of its own; print tables, and JSON if asked."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+from rich.console import Console
+
+from cli.client import Admin
+from dev import stack, system
+from dev.bench import configuration, firmware, growth, population, rotation, statuses, storm
+from dev.bench.report import Report, figures
+from dev.event_recorder import watching
+from dev.fleet import Fleet
+from dev.system import System
+from shared.database import migrate
+
+# A device that asks without a pause says more than it may: the bench is not about that.
+SETTINGS: Final = {"MDM_DEVICE_RATE_PER_S": "100000", "MDM_DEVICE_BURST": "100000"}
+
+Bench = Callable[[System, Fleet], Awaitable[Report]]
+BENCHES: Final[Mapping[str, Bench]] = {
+    "configuration": lambda running, _: configuration.run(running),
+    "storm": lambda running, _: storm.run(running),
+    "statuses": lambda running, _: statuses.run(running),
+    "rotation": rotation.run,
+    "firmware": firmware.run,
+    "growth": growth.run,
+}
+
+
+def main() -> int:
+    """Run the benches; their figures are told, never judged."""
+    parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all if none is given")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    given = parser.parse_args()
+    unknown = set(given.names) - BENCHES.keys()
+    if unknown:
+        parser.error(f"NAME: must be one of {', '.join(BENCHES)}, not {', '.join(sorted(unknown))}")
+    quiet = structlog.make_filtering_bound_logger("error")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), wrapper_class=quiet)
+    os.environ["TESTS_STACK"] = "native"  # accounts are written into the broker's file, memory is read from /proc
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="device-mdm-bench-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
+        with stack.running(folder) as servers:
+            migrate.upgrade(servers.endpoints.database_users[stack.OWNER])
+            asyncio.run(population.insert(servers.endpoints.database_url, 0, population.COUNT))
+            population.write_accounts(servers, population.COUNT)
+            with system.running(servers, **SETTINGS) as running:
+                reports = asyncio.run(_run(running, folder, given.names or list(BENCHES)))
+    if given.json:
+        found = figures(reports, seconds=time.monotonic() - began)
+        given.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+async def _run(running: System, folder: Path, names: list[str]) -> dict[str, Report]:
+    reports: dict[str, Report] = {}
+    async with Admin(running.profile) as admin, watching(admin) as witness:
+        fleet = Fleet(admin, witness, folder)
+        for name in names:
+            began = time.monotonic()
+            sys.stderr.write(f"bench: {name}\n")
+            reports[name] = await BENCHES[name](running, fleet)
+            sys.stderr.write(f"bench: {name} took {time.monotonic() - began:.0f} s\n")
+            Console().print(reports[name].table)
+    return reports
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The baseline of MQTT: answers each question with the bytes that it was given, without any database.
+
+`python -m dev.bench.echo HOST PORT ACCOUNT` with the password and the answer in the environment. It is what one
+writes first with aiomqtt, with as many answers under way as a service has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Final
+from uuid import uuid4
+
+import aiomqtt
+
+from shared.mqtt.client import TCP_NODELAY
+from shared.mqtt.dispatcher import WORKERS
+from shared.protocol import topics
+
+PASSWORD: Final = "ECHO_PASSWORD"
+ANSWER: Final = "ECHO_ANSWER"
+"""Stands in the answer behind the question's own fields."""
+QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/question"
+STATUS: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/status"
+READY: Final = "echo is ready"
+
+
+async def main(host: str, port: int, account: str) -> None:
+    """Answer until ended."""
+    rest = b"," + os.environ[ANSWER].encode()[1:]
+    client = aiomqtt.Client(
+        host,
+        port,
+        username=account,
+        password=os.environ[PASSWORD],
+        identifier=f"echo-{uuid4().hex}",
+        protocol=aiomqtt.ProtocolVersion.V5,
+        socket_options=[TCP_NODELAY],
+    )
+
+    client.pending_calls_threshold = 10_000  # a line in the log for each answer would slow it down
+
+    async def work() -> None:
+        async for message in client.messages:
+            parts = str(message.topic).split("/")
+            if parts[-1] == "question" and isinstance(message.payload, bytes):
+                topic = topics.CONFIG.of(client_id=parts[3])
+                await client.publish(topic, message.payload[:-1] + rest, qos=1)
+
+    async with client:
+        group = "$share/echo/"
+        await client.subscribe([(group + topic.format(client_id="+"), 1) for topic in (QUESTION, STATUS)])
+        sys.stdout.write(f"{READY}\n")
+        sys.stdout.flush()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(WORKERS):
+                tasks.create_task(work())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,161 @@
+"""Bare clients with given credentials, and whether Keycloak and the broker accept a device's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import aiomqtt
+import httpx
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from dev.stack import Endpoints, Stack
+from shared.protocol.admin import ClaimPackage, Package
+
+CONTROL = "$CONTROL/dynamic-security/v1"
+_REFUSED_HTTP = {400, 401}
+_REFUSED_V5 = {0x86, 0x87}
+_TAKEN_OVER_V5 = 0x8E
+
+
+async def keycloak_accepts(package: Package, secret: str | None = None) -> bool:
+    """Say whether Keycloak gives a token for this secret, by default the package's."""
+    return await keycloak_token(package, secret) is not None
+
+
+async def keycloak_token(package: Package, secret: str | None = None) -> str | None:
+    """Return the token that Keycloak gives for this secret, by default the package's; None: it refuses."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": package.client_id,
+        "client_secret": secret or package.secret,
+    }
+    async with httpx.AsyncClient(timeout=10) as client:
+        response = await client.post(package.token_url, data=form)
+    if response.status_code in _REFUSED_HTTP:
+        return None
+    return str(response.raise_for_status().json()["access_token"])
+
+
+async def broker_accepts(package: Package, secret: str | None = None) -> bool:
+    """Say whether the broker lets the device in; if it does, the device's own session is taken over."""
+    try:
+        async with device_client(package, secret):
+            return True
+    except aiomqtt.MqttError as error:
+        code = getattr(getattr(error, "rc", None), "value", None)
+        if code in _REFUSED_V5:
+            return False
+        if code == _TAKEN_OVER_V5:  # it was let in, and the device has come back meanwhile
+            return True
+        raise
+
+
+def device_client(
+    package: Package,
+    secret: str | None = None,
+    *,
+    session_s: int = 0,
+    identifier: str | None = None,
+    will: aiomqtt.Will | None = None,
+) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave.
+
+    With `session_s` the broker keeps its session so long, and what is sent to it meanwhile. `identifier` is the
+    client id that it states, by default its own.
+    """
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = session_s
+    return aiomqtt.Client(
+        package.mqtt_host,
+        package.mqtt_port,
+        username=package.client_id,
+        password=secret or package.secret,
+        identifier=identifier or package.client_id,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=session_s == 0,
+        properties=properties,
+        will=will,
+        tls_context=ssl.create_default_context(cadata=package.ca_certificate),
+    )
+
+
+def claim_client(claim: ClaimPackage, identifier: str, *, clean: bool = True) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a claim's account, under any client id, in a new session if `clean`."""
+    return aiomqtt.Client(
+        claim.mqtt_host,
+        claim.mqtt_port,
+        username=claim.account,
+        password=claim.password,
+        identifier=identifier,
+        clean_start=clean,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        tls_context=ssl.create_default_context(cadata=claim.ca_certificate),
+    )
+
+
+def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
+    """Return a bare MQTT 5 client with a service's or an admin's account."""
+    return aiomqtt.Client(
+        endpoints.mqtt_host,
+        endpoints.mqtt_port,
+        username=account,
+        password=endpoints.accounts[account],
+        identifier=f"test-{uuid4().hex}",
+        protocol=aiomqtt.ProtocolVersion.V5,
+    )
+
+
+async def broker_accounts(endpoints: Endpoints) -> list[str]:
+    """Return the names of all accounts that the broker has, as it says itself."""
+    return list((await _ask_broker(endpoints, "listClients"))["clients"])
+
+
+async def account_label(endpoints: Endpoints, client_id: str) -> str | None:
+    """Return which secret the broker says that a device's account has; None: it does not say, or there is none."""
+    client: dict[str, str] = (await _ask_broker(endpoints, "getClient", username=client_id)).get("client", {})
+    return client.get("textname")
+
+
+async def _ask_broker(endpoints: Endpoints, command: str, **arguments: str) -> dict[str, Any]:
+    """Return the data of the broker's answer, without data if it refuses."""
+    correlation = uuid4().hex
+    body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
+    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(20):
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps(body), qos=1)
+        async for message in client.messages:
+            assert isinstance(message.payload, bytes)
+            for response in json.loads(message.payload)["responses"]:
+                if response.get("correlationData") == correlation:
+                    return dict(response.get("data", {}))
+    raise AssertionError
+
+
+@asynccontextmanager
+async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
+    """Open Keycloak's admin interface, to look at clients or to change them behind the product's back."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "mdm-registry",
+        "client_secret": endpoints.keycloak_clients["mdm-registry"],
+    }
+    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=20) as client:
+        answer = await client.post(f"/realms/{endpoints.realm}/protocol/openid-connect/token", data=form)
+        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
+        yield client
+
+
+async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
+    """Change an account of the broker as somebody with all rights would."""
+    body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}
+    async with account_client(stack.endpoints, "svc-accounts") as client:
+        await client.subscribe(f"{CONTROL}/response", qos=1)
+        await client.publish(CONTROL, json.dumps(body), qos=1)
+        await anext(client.messages)

@@ -1,0 +1,77 @@
+"""Sees the events of all services, so that a test waits for a thing to happen and not for time to pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from cli.client import Admin
+from dev.waiting import MAX_SHOWN, PATIENCE_S, NotSeenError
+from shared.protocol.messages import Event
+
+T = TypeVar("T")
+
+
+class Witness:
+    """Remembers each event until somebody has asked for it."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[str, Event]] = []
+        self._count = 0
+        self._news = asyncio.Condition()
+
+    async def listen(self, admin: Admin) -> None:
+        """Collect events until cancelled."""
+        async for noun, verb, event in admin.events():
+            async with self._news:
+                self._count += 1
+                self._events.append((f"{noun}/{verb}", event))
+                self._news.notify_all()
+
+    async def seen(self, client_id: str | None, name: str, **data: object) -> Event:
+        """Wait for an event of a device, or of none, now or before; it counts once. Raise NotSeenError."""
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._news:
+                while (found := self._place(client_id, name, data)) is None:
+                    await self._news.wait()
+                return self._events.pop(found)[1]
+        except TimeoutError:
+            raise NotSeenError(f"no {name} {data or ''} of {client_id} in {PATIENCE_S:g} s") from None
+
+    def remembers(self, client_id: str | None, name: str, **data: object) -> bool:
+        """Say whether there was such an event that nobody has asked for yet."""
+        return self._place(client_id, name, data) is not None
+
+    def _place(self, client_id: str | None, name: str, data: dict[str, object]) -> int | None:
+        for number, (event_name, event) in enumerate(self._events):
+            if (event_name, event.client_id) == (name, client_id) and data.items() <= event.data.items():
+                return number
+        return None
+
+    async def until(self, look: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
+        """Look again after each event until what is looked at holds. Raise NotSeenError with the last look."""
+        known = self._count
+        last = await look()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not holds(last):
+                    async with self._news:
+                        await self._news.wait_for(lambda seen=known: self._count > seen)  # type: ignore[misc]
+                    known = self._count
+                    last = await look()
+        except TimeoutError:
+            raise NotSeenError(f"not so within {PATIENCE_S:g} s: {str(last)[:MAX_SHOWN]}") from None
+        return last
+
+
+@asynccontextmanager
+async def watching(admin: Admin) -> AsyncIterator[Witness]:
+    """Collect events while the block runs."""
+    witness = Witness()
+    task = asyncio.create_task(witness.listen(admin), name="events")
+    try:
+        yield witness
+    finally:
+        task.cancel()

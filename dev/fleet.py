@@ -1,0 +1,123 @@
+"""Devices for tests: made by the real registry, run by the reference agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from cli.client import Admin
+from dev.event_recorder import Witness
+from dev.waiting import PATIENCE_S
+from device.agent import Agent
+from device.options import Hooks, Options
+from shared.protocol import admin
+from shared.protocol.admin import DeviceView, Operation, Package, Request, Result
+from shared.protocol.messages import Event
+
+R = TypeVar("R", bound=Request)
+A = TypeVar("A", bound=Result)
+OPTIONS = Options(retry_s=0.5, claim_retry_s=0.5, backoff_min_s=0.1, backoff_max_s=0.5, chunk_timeout_s=1)
+HOOKS = Hooks()
+
+
+class PowerCutError(Exception):
+    """A device lost its power."""
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """A device's power while it is on."""
+
+    task: asyncio.Task[None]
+
+    async def failed(self) -> None:
+        """Wait until the device has reached the point at which its power is cut."""
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.wait([self.task])
+
+
+@asynccontextmanager
+async def powered(
+    package: Package,
+    state: Path,
+    *,
+    options: Options = OPTIONS,
+    hooks: Hooks = HOOKS,
+    cut_at: str | None = None,
+    steps: list[str] | None = None,
+) -> AsyncIterator[Power]:
+    """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`.
+
+    All points that it comes to are added to `steps`.
+    """
+
+    def fault(point: str) -> None:
+        if steps is not None:
+            steps.append(point)
+        if point == cut_at:
+            raise PowerCutError
+
+    agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault))
+    task = asyncio.create_task(agent.run(), name=package.client_id)
+    try:
+        yield Power(task)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, PowerCutError):
+            await task
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """An admin's connection, and a folder for the devices' flash."""
+
+    admin: Admin
+    witness: Witness
+    folder: Path
+
+    async def ask(self, operation: Operation[R, A], **fields: object) -> A:
+        """Send one new request and return its result."""
+        request = operation.request.model_validate({"request_id": uuid4().hex, **fields})
+        return await self.admin.call(operation, request, timeout_s=PATIENCE_S)
+
+    async def model(self, **fields: object) -> str:
+        """Add a model of a new code and return the code."""
+        code = f"m{uuid4().hex[:10]}"
+        await self.ask(admin.MODEL_ADD, **{"code": code, "chip": "esp32", **fields})
+        return code
+
+    async def device(self, model: str | None = None, *, tags: Sequence[str] = ()) -> Package:
+        """Add a device and return its package."""
+        added = await self.ask(admin.DEVICE_ADD, model=model or await self.model(), tags=list(tags))
+        return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
+
+    async def show(self, package: Package) -> DeviceView:
+        """Return what the registry knows of a device."""
+        return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
+
+    def powered(
+        self,
+        package: Package,
+        *,
+        options: Options = OPTIONS,
+        hooks: Hooks = HOOKS,
+        cut_at: str | None = None,
+        steps: list[str] | None = None,
+    ) -> AbstractAsyncContextManager[Power]:
+        """Run a device until the block ends or its power is cut; its flash stays."""
+        state = self.folder / package.client_id
+        return powered(package, state, options=options, hooks=hooks, cut_at=cut_at, steps=steps)
+
+    async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
+        """Wait until a fact holds for what the registry knows of a device."""
+        return await self.witness.until(partial(self.show, package), holds)
+
+    async def seen(self, package: Package, name: str, **data: object) -> Event:
+        """Wait for an event of a device."""
+        return await self.witness.seen(package.client_id, name, **data)

@@ -1,0 +1,191 @@
+"""Starts services as forks of one process that has imported what they need: a start costs no imports then.
+
+`python -m dev.servers.fork_server FD` serves requests on a socket, one after another: a line of JSON
+each, answered by one. It ends when the socket is closed; its children do not.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import resource
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from dev.servers.base import Child, Process
+
+MODULES: Final = [
+    *(f"services.{name}.main" for name in ("registry", "rotator", "firmware")),
+    "dev.crash_injection",
+]
+_ROOT: Final = Path(__file__).parents[2]
+_POLL_S: Final = 0.01
+_LINE_BYTES: Final = 1 << 20
+
+
+class ForkServer:
+    """The side that asks; any thread may."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket, far = socket.socketpair()
+        with far:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(far.fileno())],
+                cwd=_ROOT,
+                pass_fds=[far.fileno()],
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End it; what it has started goes on."""
+        self._socket.close()
+        self._process.wait()
+
+    def ask(self, *, log: int | None = None, **request: object) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer to a request."""
+        line = json.dumps(request).encode() + b"\n"
+        with self._lock:
+            # An empty byte carries the file, before a line of any length.
+            socket.send_fds(self._socket, [b"\0"], [] if log is None else [log])
+            self._socket.sendall(line)
+            answer = b""
+            while not answer.endswith(b"\n"):
+                piece = self._socket.recv(_LINE_BYTES)
+                if not piece:
+                    raise OSError("the fork server has ended")
+                answer += piece
+        return json.loads(answer)
+
+
+@cache
+def fork_server() -> ForkServer:
+    """Return the one of this process; it is ready as soon as it has imported all."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+class Forked:
+    """A child of the fork server, as subprocess.Popen would show it."""
+
+    def __init__(self, server: ForkServer, pid: int) -> None:
+        self._server = server
+        self.pid = pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        if self._status is None:
+            self._status = self._server.ask(poll=self.pid)
+        return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("forked", timeout or 0)
+            time.sleep(_POLL_S)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+class ForkedProcess(Process):
+    """A server that is forked: its command is a module of MODULES, and the arguments after it."""
+
+    max_files: str | None = None
+
+    def _spawn(self, log: int) -> Child:
+        server = fork_server()
+        request = {
+            "command": [str(it) for it in self._command],
+            "environment": dict(self._environment),
+            "folder": str(self.log_file.parent),
+            "max_files": self.max_files,
+        }
+        return Forked(server, server.ask(log=log, start=request))
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer requests until there are no more."""
+    for module in MODULES:
+        importlib.import_module(module)
+    # What is run is imported by being run.
+    for module in MODULES:
+        del sys.modules[module]
+    gc.collect()
+    gc.freeze()  # else the first collection of each child copies all pages
+    reader = channel.makefile("rb")
+    while True:
+        first, files, _, _ = socket.recv_fds(channel, 1, 1)
+        if not first:
+            return
+        request = json.loads(reader.readline())
+        if "start" in request:
+            answer: int | None = _fork(channel, files[0], request["start"])
+            os.close(files[0])
+        else:
+            pid, status = os.waitpid(request["poll"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        channel.close()
+        _become(log, request)
+        status = _run(request["command"])
+    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _become(log: int, request: dict[str, Any]) -> None:
+    os.setsid()
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    if request["max_files"] is not None:
+        count = int(request["max_files"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def _run(command: list[str]) -> int:
+    sys.argv = command
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(end.code + "\n")
+            return 1
+        return end.code or 0
+    return 0
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,208 @@
+"""The main job, from an empty system to a fleet of one, told line by line: `make run`.
+
+Each line is printed only when the thing has been seen to happen; the first that does not ends the story.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from cli.client import Admin
+from dev import credentials, stack, system
+from dev.event_recorder import watching
+from dev.fleet import Power, powered
+from dev.narrator import Narrator, StoryError
+from dev.servers.base import HOST
+from dev.waiting import NotSeenError
+from device import image_builder
+from shared.protocol.admin import Package
+
+MODEL = "blink"
+DEADLINE_S = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Esp32:
+    """One simulated device: its package, and the folder that is its flash."""
+
+    package: Package
+    state: Path
+
+    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[Power]:
+        """Switch the device on for the block; its power may fail at a point before."""
+        return powered(self.package, self.state, cut_at=cut_at)
+
+
+async def tell(narrator: Narrator, running: system.System) -> Esp32:
+    """Tell the whole story; return the device as it is at the end, switched on by whoever goes on."""
+    folder = running.stack.folder
+    narrator.chapter("A device gets an identity")
+    await narrator.mdm("model", "add", MODEL, "--chip", "esp32")
+    added = await narrator.mdm("device", "add", "--model", MODEL, "--name", "kitchen-light")
+    client_id = narrator.client_id = added["client_id"]
+    narrator.done(f"model {MODEL} and device {client_id} made")
+    await narrator.mdm("device", "provision", client_id, "--output", folder / "package.json")
+    package = Package.model_validate_json((folder / "package.json").read_bytes())
+    narrator.check(await credentials.keycloak_accepts(package), "Keycloak gives the device a token")
+    narrator.check(await credentials.broker_accepts(package), "the broker lets the device in, over TLS")
+
+    esp32 = Esp32(package, folder / "esp32")
+    async with esp32.powered():
+        await narrator.seen("device/online")
+        narrator.done("device online")
+        await _configuration(narrator, client_id)
+        await _firmware(narrator, client_id, folder)
+        await _rotation(narrator, client_id, package)
+    await _timeout(narrator, client_id, esp32)
+    return esp32
+
+
+async def _configuration(narrator: Narrator, client_id: str) -> None:
+    narrator.chapter("A device gets its configuration")
+    await narrator.seen("config/reported", version=1, outcome="applied")
+    narrator.done("version 1, the model's defaults, asked for and applied")
+    await narrator.mdm("device", "config", "set", client_id, "led.color=red", "interval_s=30")
+    await narrator.seen("config/reported", version=2, outcome="applied")
+    narrator.done("version 2 pushed and applied")
+
+
+async def _firmware(narrator: Narrator, client_id: str, folder: Path) -> None:
+    narrator.chapter("A device gets new firmware")
+    image = folder / "blink-1.1.0.bin"
+    image.write_bytes(image_builder.build(version="1.1.0", project=MODEL, payload=200_000))
+    await narrator.mdm("firmware", "upload", image, "--model", MODEL)
+    narrator.done(f"image 1.1.0 checked and stored ({image.stat().st_size} bytes)")
+    for stage in ("downloading", "verifying", "rebooting", "confirmed"):
+        await narrator.seen("firmware/reported", stage=stage)
+        narrator.done(f"device: {stage}")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(shown["firmware_version"] == "1.1.0", "firmware 1.0.0 -> 1.1.0 delivered and confirmed")
+
+
+async def _rotation(narrator: Narrator, client_id: str, package: Package) -> None:
+    narrator.chapter("A device gets a new secret")
+    await narrator.mdm("rotate", client_id)
+    for step in ("offered", "delivered", "stored", "switched", "completed"):
+        await narrator.seen(f"rotation/{step}")
+        narrator.done(f"rotation {step}")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(shown["secret_generation"] == 2, "the device's secret is generation 2")
+    narrator.check(not await credentials.keycloak_accepts(package), "the old secret is refused by Keycloak")
+    narrator.check(not await credentials.broker_accepts(package), "the old secret is refused by the broker")
+
+
+async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
+    narrator.chapter("A device loses its power in the middle of a rotation")
+    async with esp32.powered(cut_at="publish.rotation.stored:after") as power:
+        await narrator.seen("device/online")
+        await narrator.mdm("rotate", client_id)
+        await narrator.seen("rotation/switched")
+        narrator.done("secret switched in Keycloak and in the broker")
+        await power.failed()
+        narrator.done("the device lost its power before it could log in with the new secret")
+    timed_out = await narrator.seen("rotation/timed_out")
+    narrator.check(
+        timed_out.data["at_step"] == "RESTORING",
+        "timed out: the old secret was put back in Keycloak and the broker",
+    )
+    async with esp32.powered():
+        await narrator.seen("device/online")
+        narrator.done("power back: the device is online again, with the secret it had before")
+        await narrator.mdm("device", "config", "set", client_id, "interval_s=60")
+        await narrator.seen("config/reported", version=3, outcome="applied")
+        narrator.done("and it works: version 3 applied")
+    shown = await narrator.mdm("device", "show", client_id)
+    narrator.check(
+        shown["rotation_state"] == "TIMEOUT" and shown["secret_generation"] == 2,
+        "state TIMEOUT, to be tried again; generation 2 still in force",
+    )
+
+
+async def perform(
+    running: system.System,
+    say: Callable[[str], None],
+    afterwards: Callable[[Esp32], Awaitable[None]] | None = None,
+) -> None:
+    """Tell the story on a running system, then do what comes afterwards with the device switched on."""
+    profile = running.stack.folder / "profile.toml"
+    running.profile.save(profile)
+    async with Admin(running.profile) as admin, watching(admin) as witness:
+        esp32 = await tell(Narrator(profile, say, witness), running)
+        if afterwards is not None:
+            async with esp32.powered():
+                await afterwards(esp32)
+
+
+def settings() -> Mapping[str, str]:
+    """Return what the services need so that the story's time-out does not take minutes."""
+    return {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S)}
+
+
+def main() -> int:
+    """Set all up, tell the story, and stay up unless --once is given."""
+    parser = argparse.ArgumentParser(description="The main job, visibly, on a real stack.")
+    parser.add_argument("--once", action="store_true", help="end after the story; status 0 if all was seen")
+    once = parser.parse_args().once
+    with stack.scratch("run-") as folder:
+        (folder / "logs").mkdir()
+        with (folder / "logs" / "device.log").open("a") as device_log:
+            structlog.configure(logger_factory=structlog.WriteLoggerFactory(device_log))
+            print("Starting PostgreSQL, Mosquitto, Keycloak and the three services")
+            with (
+                stack.running(folder, progress=_say) as servers,
+                system.running(servers, **settings()) as running,
+            ):
+                _say("services: registry, rotator and firmware are up")
+                stay = partial(_stay, page=f"{HOST}:{running.http_ports['firmware']}")
+                try:
+                    asyncio.run(perform(running, _say, None if once else stay))
+                except (StoryError, NotSeenError) as error:
+                    print(f"\nThe story broke off: {error}\n")
+                    for server in (*running.services.values(), servers.keycloak, servers.broker):
+                        print(f"--- the end of {server.log_file.name}\n{server.log_tail(15)}")
+                    return 1
+                print("\nThe whole story was seen to happen.")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+async def _stay(esp32: Esp32, page: str) -> None:
+    folder = esp32.state.parent
+    print(
+        f"""
+The system stays up, and the device with it. In another terminal:
+
+  export MDM_PROFILE={folder}/profile.toml
+  scripts/uv run mdm device list
+  scripts/uv run mdm events
+  scripts/uv run mdm rotate {esp32.package.client_id}
+  tail -f {folder}/logs/*.log
+
+The web page, for the account admin with the password in profile.toml (the browser will warn of the certificate,
+which is signed by {folder}/certificates/ca.crt):
+
+  https://{page}/
+
+Ctrl-C ends it all."""
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

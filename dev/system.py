@@ -1,0 +1,214 @@
+"""The three services as processes on a running stack, with all that they need to know of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import httpx
+from cryptography.fernet import Fernet
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from pydantic import SecretStr
+
+from cli.profile import Profile
+from dev.crash_injection import FOLDER, Fate
+from dev.servers.base import HOST, Leash, Process, free_port
+from dev.servers.fork_server import ForkedProcess
+from dev.stack import OWNER, Stack
+from dev.waiting import until
+from shared.database import grants, migrate
+
+SERVICES: Final = ("registry", "rotator", "firmware")
+_ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = _ROOT / "web/dist"
+"""The web page as `make web` builds it, if it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The services; `settings` are the environment variables that they are all started with.
+
+    `own` are those that only one service has, by its name: nobody shares a database user or a master key.
+    """
+
+    stack: Stack
+    settings: Mapping[str, str]
+    own: Mapping[str, Mapping[str, str]]
+    leash: Leash
+    services: dict[str, Process] = field(default_factory=dict)
+    metrics_ports: dict[str, int] = field(default_factory=dict)
+    http_ports: dict[str, int] = field(default_factory=dict)
+    """Where firmware services serve images, by their names."""
+
+    @property
+    def profile(self) -> Profile:
+        """Where and as whom an admin connects."""
+        endpoints = self.stack.endpoints
+        return Profile(
+            host=endpoints.mqtt_host,
+            port=endpoints.mqtt_port,
+            account="admin",
+            password=SecretStr(endpoints.accounts["admin"]),
+        )
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the settings of one service, its own account's password among them."""
+        endpoints = self.stack.endpoints
+        keycloak_client = "mdm-rotator" if service == "rotator" else "mdm-registry"
+        return {
+            **self.settings,
+            **self.own[service],
+            "MDM_MQTT_PASSWORD": endpoints.accounts[f"svc-{service}"],
+            "MDM_KEYCLOAK_CLIENT_ID": keycloak_client,
+            "MDM_KEYCLOAK_CLIENT_SECRET": endpoints.keycloak_clients[keycloak_client],
+        }
+
+    def start(
+        self,
+        service: str,
+        *,
+        name: str | None = None,
+        fate: Fate | None = None,
+        max_files: str | None = None,
+        **settings: str,
+    ) -> Process:
+        """Start a service, or one more of it under another name; return when it takes messages.
+
+        With a `fate` it dies as dev.crash_injection says; `max_files` is its limit of open files, hard and soft.
+        """
+        name = name or service
+        port = self.metrics_ports.setdefault(name, free_port())
+        log_file = self.stack.folder / "logs" / f"{name}.log"
+
+        def is_ready() -> bool:
+            lines = process.log_since().splitlines()
+            return any(b"mqtt.connected" in line and f"svc-{service}".encode() in line for line in lines)
+
+        process = ForkedProcess(
+            name,
+            log_file,
+            is_ready,
+            [*(["dev.crash_injection"] if fate else []), f"services.{service}.main"],
+            leash=self.leash,
+            environment={
+                **self.environment(service),
+                "MDM_METRICS_PORT": str(port),
+                **(self.http(name) if service == "firmware" else {}),
+                "PYTHONPATH": str(_ROOT),
+                **({FOLDER: str(fate.folder)} if fate else {}),
+                **settings,
+            },
+        )
+        process.max_files = max_files
+        process.start()
+        self.services[name] = process
+        return process
+
+    async def restart(
+        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+    ) -> None:
+        """Stop a service cleanly and start it with other settings, or the usual ones."""
+        await asyncio.to_thread(self.stop, service)
+        start = partial(self.start, service, name=None, fate=fate, max_files=max_files, **settings)
+        await asyncio.to_thread(start)
+
+    @asynccontextmanager
+    async def altered(
+        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+    ) -> AsyncIterator[None]:
+        """Run a service with other settings until the block ends."""
+        await self.restart(service, fate=fate, max_files=max_files, **settings)
+        try:
+            yield
+        finally:
+            await self.restart(service)
+
+    def http(self, name: str) -> dict[str, str]:
+        """Return the settings by which a firmware service serves images and page with the broker's certificate."""
+        port = self.http_ports.setdefault(name, free_port())
+        certificates = self.stack.endpoints.ca_file.parent
+        return {
+            "MDM_HTTP_PORT": str(port),
+            "MDM_HTTP_URL": f"https://{HOST}:{port}",
+            "MDM_HTTP_CERTIFICATE_FILE": str(certificates / "server.crt"),
+            "MDM_HTTP_KEY_FILE": str(certificates / "server.key"),
+            **({"MDM_WEB_DIR": str(PAGE)} if PAGE.exists() else {}),
+            "MDM_WEB_BROKER_URL": f"wss://{{host}}:{self.stack.endpoints.web_mqtt_port}",
+        }
+
+    def counted(self, name: str, topic: str) -> Counter[str]:
+        """Return how many messages of a topic's template a service has taken, by outcome."""
+        return Counter(
+            {
+                sample.labels["outcome"]: int(sample.value)
+                for sample in self.samples(name, "mdm_messages_total")
+                if sample.labels["topic"] == topic
+            }
+        )
+
+    def samples(self, name: str, metric: str) -> list[Sample]:
+        """Return what a service serves of a metric."""
+        text = httpx.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
+        families = text_string_to_metric_families(text)
+        return [sample for family in families for sample in family.samples if sample.name == metric]
+
+    async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
+        """Wait until a service has taken more than so many messages with this outcome."""
+        await until(lambda: asyncio.to_thread(self.counted, name, topic), lambda counts: counts[outcome] > beyond)
+
+    def stop(self, name: str) -> None:
+        """Stop a service cleanly."""
+        self.services.pop(name).stop()
+
+    def stop_all(self) -> None:
+        """Stop all services cleanly."""
+        for name in list(self.services):
+            self.stop(name)
+
+
+@contextmanager
+def running(stack: Stack, **settings: str) -> Iterator[System]:
+    """Bring the database to the newest schema and run the three services until the block ends."""
+    endpoints = stack.endpoints
+    migrate.upgrade(endpoints.database_users[OWNER])
+    own: dict[str, dict[str, str]] = {
+        service: {
+            "MDM_DATABASE_URL": endpoints.database_users[user],
+            "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+        }
+        for service, user in grants.USERS.items()
+    }
+    common = {
+        "MDM_MQTT_HOST": endpoints.mqtt_host,
+        "MDM_MQTT_PORT": str(endpoints.mqtt_port),
+        "MDM_ACCOUNTS_PASSWORD": endpoints.accounts["svc-accounts"],
+        "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
+        "MDM_KEYCLOAK_REALM": endpoints.realm,
+        # A fire would queue the devices of all tests.
+        "MDM_ROTATION_SCHEDULE": "",
+        # What tests break is not to be mended before they have looked.
+        "MDM_RECONCILE_S": "86400",
+        "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
+        "MDM_ASSETS_DIR": f"{stack.folder}/shelf",
+        "MDM_DEVICE_MQTT_HOST": endpoints.mqtt_host,
+        "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),
+        "MDM_CLAIM_MQTT_PORT": str(endpoints.claim_mqtt_port),
+        "MDM_DEVICE_CA_FILE": str(endpoints.ca_file),
+        **settings,
+    }
+    with ExitStack() as cleanup:
+        leash = Leash()
+        cleanup.callback(leash.close)
+        system = System(stack, common, own, leash)
+        cleanup.callback(system.stop_all)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(system.start, SERVICES))
+        yield system

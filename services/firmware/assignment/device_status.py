@@ -1,0 +1,253 @@
+"""Queries on how devices stand in rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Text,
+    any_,
+    bindparam,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import rules
+from services.firmware.assignment import rollout_states
+from services.firmware.assignment.rollout_states import FAILURES, UNDER_WAY, Fact, Stand, State, Tally
+from shared.database import device_refs
+from shared.database.tables import (
+    Device,
+    DeviceModel,
+    FirmwareDelivery,
+    Rollout,
+    RolloutDevice,
+)
+from shared.protocol import admin
+
+# Made once: to put a statement together takes as long as to run it.
+_MEANT: Final = (
+    select(RolloutDevice, Rollout.sha256)
+    .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
+    .where(
+        RolloutDevice.device_id == any_(bindparam("device_ids", type_=ARRAY(BigInteger))),
+        Rollout.sha256 == any_(bindparam("sha256s", type_=ARRAY(Text))),
+    )
+    # Always in the same order: two batches that want the same rows must not wait for each other.
+    .order_by(RolloutDevice.device_id, RolloutDevice.rollout_id)
+    .with_for_update(of=RolloutDevice)
+)
+
+
+async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, Tally]:
+    """Return the tallies of the waves that are open."""
+    rows = await session.execute(
+        select(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven, func.count())
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.wave.between(1, rollout.wave))
+        .group_by(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven)
+    )
+    waves: dict[int, list[tuple[Stand, bool, int]]] = {}
+    for wave, state, forgiven, count in rows:
+        waves.setdefault(wave, []).append((Stand(state), forgiven, count))
+    return {wave: rollout_states.tally(counts) for wave, counts in waves.items()}
+
+
+async def counts(session: AsyncSession, rollout: Rollout) -> dict[int, dict[str, int]]:
+    """Return how many devices of each wave stand how."""
+    rows = await session.execute(
+        select(RolloutDevice.wave, RolloutDevice.state, func.count())
+        .where(RolloutDevice.rollout_id == rollout.id)
+        .group_by(RolloutDevice.wave, RolloutDevice.state)
+        .order_by(RolloutDevice.wave)
+    )
+    found: dict[int, dict[str, int]] = {}
+    for wave, state, count in rows:
+        found.setdefault(wave, {})[state.lower()] = count
+    return found
+
+
+async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.RolloutFailure]:
+    """Return the latest devices that failed, then those that were skipped, up to MAX_NAMED."""
+    rows = await session.execute(
+        select(RolloutDevice, DeviceModel.code, Device.key)
+        .join(Device, Device.id == RolloutDevice.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(FAILURES | {Stand.SKIPPED}))
+        .order_by(RolloutDevice.state == Stand.SKIPPED, RolloutDevice.changed_at.desc(), RolloutDevice.device_id)
+        .limit(admin.MAX_NAMED)
+    )
+    return [
+        admin.RolloutFailure(
+            client_id=device_refs.client_id(code, key),
+            wave=row.wave,
+            state=row.state,
+            reason=row.reason,
+            at=row.changed_at,
+            forgiven=row.forgiven,
+        )
+        for row, code, key in rows
+    ]
+
+
+async def room(session: AsyncSession, rollout: Rollout, plan: admin.RolloutPlan, now: datetime) -> int:
+    """Return how many devices may be offered the image now."""
+    mine = RolloutDevice.rollout_id == rollout.id
+    under_way = select(func.count()).where(mine, RolloutDevice.state.in_(UNDER_WAY))
+    lately = select(func.count()).where(mine, RolloutDevice.offered_at > now - timedelta(minutes=1))
+    return min(
+        plan.max_under_way - (await session.scalar(under_way) or 0),
+        plan.offers_per_minute - (await session.scalar(lately) or 0),
+    )
+
+
+async def apply(
+    session: AsyncSession,
+    rollout: Rollout,
+    fact: Fact,
+    meant: ColumnElement[bool],
+    *,
+    reason: str | None = None,
+    **also: object,
+) -> list[int]:
+    """Let a fact happen to the devices of a rollout that are meant, and return whom it changed."""
+    before, after = rollout_states.effect(fact)
+    values = {"state": after, "reason": reason, "changed_at": func.now(), **also}
+    if after is Stand.SKIPPED:
+        values["live"] = False
+    changed = await session.scalars(
+        update(RolloutDevice)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(before), meant)
+        .values(**values)
+        .returning(RolloutDevice.device_id)
+        .execution_options(synchronize_session=False)
+    )
+    return list(changed)
+
+
+class Noted(NamedTuple):
+    """A fact that happens to a device with an image, and why."""
+
+    device_id: int
+    sha256: str
+    fact: Fact
+    reason: str | None = None
+
+
+async def note(session: AsyncSession, noted: Sequence[Noted]) -> None:
+    """Let facts happen to devices in the newest rollouts that meant the image for them, if there are any."""
+    images = [one.sha256 for one in noted]
+    found = await session.execute(_MEANT, {"device_ids": [one.device_id for one in noted], "sha256s": images})
+    newest = {(row.device_id, sha256): row for row, sha256 in found}
+    for device_id, sha256, fact, reason in noted:
+        row = newest.get((device_id, sha256))
+        if row is None:
+            continue
+        after = rollout_states.stand_after(Stand(row.state), fact)
+        if after != row.state:
+            row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
+
+
+async def image_of(session: AsyncSession, device_id: int, running_sha256: str | None) -> str | None:
+    """Return the image that a rollout wants a device to have, or None if that is its model's business."""
+    rows = await session.execute(
+        select(Rollout.sha256, Rollout.state, RolloutDevice.state)
+        .join(RolloutDevice, RolloutDevice.rollout_id == Rollout.id)
+        .where(RolloutDevice.device_id == device_id, Rollout.in_force, Rollout.sha256.is_not(None))
+        .order_by(Rollout.id.desc())
+    )
+    decided = set()
+    for sha256, state, stand in rows:
+        # Of rollouts of one image, the newest decides, as it does in `note`.
+        if sha256 not in decided and rollout_states.binds(
+            State(state), Stand(stand), runs_it=sha256 == running_sha256
+        ):
+            return str(sha256)
+        decided.add(sha256)
+    return None
+
+
+async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> bool:
+    """Say whether the newest rollout of an image left a device out: it may not go on fetching it."""
+    state = await session.scalar(
+        select(RolloutDevice.state)
+        .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
+        .where(RolloutDevice.device_id == device_id, Rollout.sha256 == sha256)
+        .order_by(RolloutDevice.rollout_id.desc())
+        .limit(1)
+    )
+    return state == Stand.SKIPPED
+
+
+async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:
+    """Note that the image is offered to these devices; what they have begun goes on where it is."""
+    rows = [{"device_id": one, "sha256": sha256, "stage": rules.OFFERED} for one in device_ids]
+    statement = insert(FirmwareDelivery).values(rows)
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256],
+            set_={"stage": rules.OFFERED, "percent": None, "error": None, "updated_at": func.now()},
+            where=FirmwareDelivery.stage.in_(rules.ENDS),
+        )
+    )
+
+
+async def forgive(session: AsyncSession, rollout: Rollout) -> int:
+    """Let the failures so far count no more, and return how many there are."""
+    forgiven = await session.scalars(
+        update(RolloutDevice)
+        .where(
+            RolloutDevice.rollout_id == rollout.id,
+            RolloutDevice.state.in_(FAILURES),
+            RolloutDevice.forgiven.is_(False),
+        )
+        .values(forgiven=True)
+        .returning(RolloutDevice.device_id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(forgiven.all())
+
+
+async def end(session: AsyncSession, rollout: Rollout) -> None:
+    """Free the devices of a rollout that has ended for another."""
+    await session.execute(
+        update(RolloutDevice)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.live)
+        .values(live=False)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def client_ids(session: AsyncSession, device_ids: Sequence[int]) -> list[str]:
+    """Return the client ids of these devices."""
+    rows = await session.execute(
+        select(DeviceModel.code, Device.key)
+        .join(Device, Device.model_id == DeviceModel.id)
+        .where(Device.id.in_(device_ids))
+    )
+    return [device_refs.client_id(*row) for row in rows]
+
+
+async def count_stands(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices of the open rollouts stand how."""
+    rows = await session.execute(
+        select(RolloutDevice.state, func.count()).where(RolloutDevice.live).group_by(RolloutDevice.state)
+    )
+    return {**dict.fromkeys(Stand, 0), **dict(rows.all())}
+
+
+async def keep(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:
+    """Note that these devices have confirmed the image, though nobody heard it."""
+    await session.execute(
+        update(FirmwareDelivery)
+        .where(FirmwareDelivery.device_id.in_(device_ids), FirmwareDelivery.sha256 == sha256)
+        .values(stage="confirmed", percent=None, error=None, updated_at=func.now())
+        .execution_options(synchronize_session=False)
+    )

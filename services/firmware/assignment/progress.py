@@ -1,0 +1,100 @@
+"""What devices report of images: how far they have come, of many devices at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import queries, rules
+from services.firmware.assignment import device_status
+from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment.rollout_states import Fact
+from services.firmware.queries import Delivered
+from shared.database import device_refs
+from shared.database.engine import Database
+from shared.database.outbox import Outbox
+from shared.protocol.errors import NotFoundError
+from shared.protocol.messages import FirmwareReport, FirmwareStage
+from shared.runtime.microbatch import Batches
+
+_FACTS: Final = {
+    FirmwareStage.CONFIRMED: Fact.CONFIRMED,
+    FirmwareStage.FAILED: Fact.FAILED,
+    FirmwareStage.ROLLED_BACK: Fact.ROLLED_BACK,
+}
+"""What a report says to a rollout; any other stage says that the device has begun."""
+
+
+class Reported(NamedTuple):
+    """A report, and the device that it is of."""
+
+    client_id: str
+    device_id: int
+    report: FirmwareReport
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Takes devices' reports."""
+
+    database: Database
+    outbox: Outbox
+    said: Batches[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=Batches)
+    """Reports with the client ids of their devices, and why they can not be stored."""
+
+    async def take(self, client_id: str, report: FirmwareReport) -> None:
+        """Store how far a device has come with an image, or raise NotFoundError."""
+        refusal = await self.said.ask((client_id, report))
+        if refusal is not None:
+            raise refusal
+
+    async def keep(self) -> None:
+        """Store what devices report, many at once, until cancelled."""
+        await self.said.run(self._store)
+
+    async def _store(self, batch: Sequence[tuple[str, FirmwareReport]]) -> Sequence[NotFoundError | None]:
+        """Store all in their order; return why some can not be."""
+        async with self.database.transaction() as session:
+            reporters = await queries.reporters(session, [client_id for client_id, _ in batch])
+            models = await queries.models_of_images(session, {report.sha256 for _, report in batch})
+            reported: list[Reported] = []
+            refusals: list[NotFoundError | None] = []
+            for client_id, report in batch:
+                reporter = reporters.get(client_id)
+                if reporter is None:
+                    refusals.append(device_refs.unknown(client_id))
+                elif models.get(report.sha256) != reporter.model_id:
+                    refusals.append(NotFoundError(f"sha256: {reporter.model} has no image {report.sha256}"))
+                else:
+                    refusals.append(None)
+                    reported.append(Reported(client_id, reporter.device_id, report))
+            await record(session, self.outbox, reported)
+            return refusals
+
+
+async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Reported]) -> None:
+    """Store reports in their order, of images that there are; tell of those that say something new."""
+    if not reported:
+        return
+    await device_status.note(
+        session,
+        [
+            Noted(device_id, report.sha256, _FACTS.get(report.stage, Fact.BEGUN), report.error)
+            for _, device_id, report in reported
+        ],
+    )
+    stages = await queries.stages(session, [(device_id, report.sha256) for _, device_id, report in reported])
+    delivered: list[Delivered] = []
+    for client_id, device_id, report in reported:
+        key = device_id, report.sha256
+        present = stages.get(key)
+        if not rules.counts(present, report.stage):
+            continue
+        stages[key] = report.stage
+        delivered.append(Delivered(device_id, report.sha256, report.stage, report.percent, report.error))
+        if present != report.stage or report.stage == FirmwareStage.DOWNLOADING:
+            outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
+    await queries.set_deliveries(session, delivered)

@@ -1,0 +1,241 @@
+"""Rollouts as two tables of states and events, and when a wave ends, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from shared.protocol.admin import RolloutPlan
+from shared.protocol.errors import ConflictError
+
+
+class State(StrEnum):
+    """How a rollout stands; the last two are its ends."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    HALTED = "HALTED"
+    ABORTED = "ABORTED"
+    COMPLETED = "COMPLETED"
+
+
+class Event(StrEnum):
+    """What can happen to a rollout: three deeds of an admin, and two of its own."""
+
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    ABORTED = "aborted"
+    HALTED = "halted"
+    COMPLETED = "completed"
+
+
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.RUNNING, Event.PAUSED): State.PAUSED,
+    (State.RUNNING, Event.HALTED): State.HALTED,
+    (State.RUNNING, Event.COMPLETED): State.COMPLETED,
+    (State.RUNNING, Event.ABORTED): State.ABORTED,
+    (State.PAUSED, Event.RESUMED): State.RUNNING,
+    (State.PAUSED, Event.HALTED): State.HALTED,
+    (State.PAUSED, Event.ABORTED): State.ABORTED,
+    (State.HALTED, Event.RESUMED): State.RUNNING,
+    (State.HALTED, Event.ABORTED): State.ABORTED,
+}
+ENDS: Final = frozenset({State.ABORTED, State.COMPLETED})
+
+
+class Stand(StrEnum):
+    """How a device stands in a rollout."""
+
+    WAITING = "WAITING"
+    OFFERED = "OFFERED"
+    TAKEN = "TAKEN"
+    CONFIRMED = "CONFIRMED"
+    FAILED = "FAILED"
+    ROLLED_BACK = "ROLLED_BACK"
+    SILENT = "SILENT"
+    SKIPPED = "SKIPPED"
+
+
+class Fact(StrEnum):
+    """What can happen to a device: its own reports, what its check says, and deeds of the rollout."""
+
+    OFFERED = "offered"
+    WITHDRAWN = "withdrawn"
+    BEGUN = "begun"
+    RUNS_IT = "runs_it"
+    KEPT = "kept"
+    UNFIT = "unfit"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    TIMED_OUT = "timed_out"
+    DROPPED = "dropped"
+
+
+UNDER_WAY: Final = frozenset({Stand.OFFERED, Stand.TAKEN})
+OPEN: Final = UNDER_WAY | {Stand.WAITING}
+FAILURES: Final = frozenset({Stand.FAILED, Stand.ROLLED_BACK, Stand.SILENT})
+_SAID: Final = {
+    Fact.CONFIRMED: Stand.CONFIRMED,
+    Fact.FAILED: Stand.FAILED,
+    Fact.ROLLED_BACK: Stand.ROLLED_BACK,
+}
+STANDS: Final[dict[tuple[Stand, Fact], Stand]] = {
+    (Stand.WAITING, Fact.OFFERED): Stand.OFFERED,
+    (Stand.WAITING, Fact.BEGUN): Stand.TAKEN,
+    (Stand.WAITING, Fact.RUNS_IT): Stand.CONFIRMED,
+    (Stand.WAITING, Fact.UNFIT): Stand.FAILED,
+    (Stand.WAITING, Fact.DROPPED): Stand.SKIPPED,
+    (Stand.OFFERED, Fact.WITHDRAWN): Stand.WAITING,
+    (Stand.OFFERED, Fact.BEGUN): Stand.TAKEN,
+    (Stand.OFFERED, Fact.RUNS_IT): Stand.CONFIRMED,
+    (Stand.OFFERED, Fact.KEPT): Stand.CONFIRMED,
+    (Stand.OFFERED, Fact.UNFIT): Stand.FAILED,
+    (Stand.OFFERED, Fact.TIMED_OUT): Stand.SILENT,
+    (Stand.OFFERED, Fact.DROPPED): Stand.SKIPPED,
+    (Stand.TAKEN, Fact.KEPT): Stand.CONFIRMED,
+    (Stand.TAKEN, Fact.UNFIT): Stand.FAILED,
+    (Stand.TAKEN, Fact.TIMED_OUT): Stand.SILENT,
+    (Stand.TAKEN, Fact.DROPPED): Stand.SKIPPED,
+    # What a device says of an end counts, also late and after another end; that it was skipped does not end that
+    # it runs the image.
+    **{(stand, fact): end for stand in Stand for fact, end in _SAID.items() if stand is not Stand.SKIPPED},
+    (Stand.SKIPPED, Fact.CONFIRMED): Stand.CONFIRMED,
+}
+
+
+def advance(state: State, event: Event) -> State:
+    """Return a rollout's next state; raise ConflictError if there is none."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise ConflictError(f"the rollout is {state} and can not be {event}", state=state) from None
+
+
+def stand_after(stand: Stand, fact: Fact) -> Stand:
+    """Return how a device stands after a fact; one that does not belong there, or came before, changes nothing."""
+    return STANDS.get((stand, fact), stand)
+
+
+def effect(fact: Fact) -> tuple[frozenset[Stand], Stand]:
+    """Return which stands a fact changes, and into which: it is one."""
+    before = frozenset(stand for stand, known in STANDS if known is fact)
+    (after,) = {STANDS[stand, fact] for stand in before}
+    return before, after
+
+
+def binds(state: State, stand: Stand, *, runs_it: bool) -> bool:
+    """Say whether a device should have a rollout's image rather than an older decision's."""
+    if stand in UNDER_WAY or stand is Stand.CONFIRMED:
+        return True
+    if stand in {Stand.FAILED, Stand.ROLLED_BACK}:
+        return False
+    return runs_it or (stand is Stand.WAITING and state is State.COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many devices of a wave stand how; what is skipped or forgiven is not in it."""
+
+    waiting: int = 0
+    under_way: int = 0
+    confirmed: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All devices that count."""
+        return self.waiting + self.under_way + self.confirmed + self.failed
+
+
+def tally(counts: Iterable[tuple[Stand, bool, int]]) -> Tally:
+    """Add up counts of devices, each with their stand and whether they are forgiven."""
+    sums = dict.fromkeys(("waiting", "under_way", "confirmed", "failed"), 0)
+    for stand, forgiven, count in counts:
+        if stand is Stand.WAITING:
+            sums["waiting"] += count
+        elif stand in UNDER_WAY:
+            sums["under_way"] += count
+        elif stand is Stand.CONFIRMED:
+            sums["confirmed"] += count
+        elif stand in FAILURES and not forgiven:
+            sums["failed"] += count
+    return Tally(**sums)
+
+
+def needed(total: int, plan: RolloutPlan) -> int:
+    """Return how many devices of a wave must confirm."""
+    return -(-total * plan.success_percent // 100)
+
+
+def allowed(total: int, plan: RolloutPlan) -> int:
+    """Return how many devices of a wave may fail; never so many that it could not be met any more."""
+    number = int(plan.failure_limit.rstrip("%"))
+    limit = total * number // 100 if plan.failure_limit.endswith("%") else number
+    return min(limit, total - needed(total, plan))
+
+
+class Do(StrEnum):
+    """What a rollout does next."""
+
+    WAIT = "wait"
+    SOAK = "soak"
+    OPEN = "open"
+    COMPLETE = "complete"
+    HALT = "halt"
+
+
+class Verdict(NamedTuple):
+    """What a rollout does next, and why."""
+
+    do: Do
+    why: str
+
+
+def judge(
+    waves: Mapping[int, Tally], *, wave: int, last: int, met_at: datetime | None, plan: RolloutPlan, now: datetime
+) -> Verdict:
+    """Return what follows from the tallies of the waves up to `wave`, of `last`, which was met at `met_at`."""
+    for number in range(1, wave + 1):
+        found = waves.get(number, Tally())
+        may = allowed(found.total, plan)
+        if found.failed > may:
+            return Verdict(Do.HALT, f"wave {number}: {found.failed} of {found.total} devices failed, {may} may")
+    present = waves.get(wave, Tally())
+    must = needed(present.total, plan)
+    if wave and present.confirmed < must:
+        return Verdict(Do.WAIT, f"wave {wave}: {present.confirmed} of {must} needed devices have confirmed")
+    if wave:
+        soaked_at = (met_at or now) + timedelta(seconds=plan.soak_s)
+        if met_at is None or now < soaked_at:
+            return Verdict(Do.SOAK, f"wave {wave} is met and soaks until {soaked_at:%Y-%m-%d %H:%M:%SZ}")
+    return (
+        Verdict(Do.COMPLETE, "all waves are done; waits for the model's other rollouts, if there are any")
+        if wave == last
+        else Verdict(Do.OPEN, f"wave {wave + 1} begins")
+    )
+
+
+def wave_sizes(total: int, waves: Iterable[str]) -> list[int]:
+    """Return how many devices each wave has; those that reach nobody new are left out."""
+    reached = [0]
+    for share in waves:
+        number = int(share.rstrip("%"))
+        goal = -(-total * number // 100) if share.endswith("%") else number
+        reached.append(max(reached[-1], min(goal, total)))
+    reached.append(total)
+    return [after - before for before, after in pairwise(reached) if after > before]
+
+
+def is_open(plan: RolloutPlan, now: datetime) -> bool:
+    """Say whether offers may be made now; a window whose end is before its begin goes over midnight."""
+    if plan.hours is None:
+        return True
+    begin, end = plan.hours
+    local = now.astimezone(ZoneInfo(plan.zone)).time()
+    return begin <= local < end if begin < end else local >= begin or local < end

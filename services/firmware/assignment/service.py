@@ -1,0 +1,229 @@
+"""Delivery: which image a device is offered, may fetch, and what it reports of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+import structlog
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import queries, rules
+from services.firmware.assignment import device_status, progress, rollout_queries
+from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment.progress import Reported
+from services.firmware.assignment.rollout_states import Fact
+from services.firmware.images import catalog
+from services.firmware.queries import Delivered
+from shared.database.engine import Database
+from shared.database.outbox import Outbox
+from shared.database.tables import DeviceModel, FirmwareImage, Presence
+from shared.protocol import messages
+from shared.protocol.errors import ConflictError, FleetError, NotFoundError
+from shared.protocol.messages import FirmwareStage
+from shared.runtime.rpc import Caller
+from shared.runtime.settings import FirmwareSettings
+from shared.storage.images import Store
+
+log = structlog.get_logger()
+
+
+class ImageNotForDeviceError(FleetError):
+    """A device may not have this image, and asking again will not help."""
+
+    code = "image_not_for_device"
+
+
+class ImageUnknownError(ImageNotForDeviceError):
+    """There is no such image, or none at all."""
+
+    code = "image_unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prospect:
+    """A device, the image that it should have, and how it stands with it."""
+
+    client_id: str
+    device_id: int
+    image: FirmwareImage
+    stage: str | None
+
+    @property
+    def candidate(self) -> rules.Candidate:
+        return candidate_of(self.image, self.stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """The service's tools, and what it does with them; `changed` is set when it is time to keep house."""
+
+    settings: FirmwareSettings
+    database: Database
+    store: Store
+    outbox: Outbox
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def rouse(self, session: AsyncSession) -> None:
+        """Have the house kept once the session's transaction has committed."""
+        event.listen(session.sync_session, "after_commit", lambda _: self.changed.set(), once=True)
+
+    async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
+        """Return the image that a device should fetch, or that it is up to date."""
+        running = rules.Running(check.sha256, check.chip, check.project, check.slot_size_bytes, check.version)
+        async with self.database.transaction() as session:
+            prospect = await _prospect(session, client_id, running)
+            if prospect is None:
+                return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
+            if rules.came_back(prospect.candidate, running):
+                prospect = await self._count_out(session, prospect, check.version)
+            if running.sha256 == prospect.image.sha256:
+                runs_it = Noted(prospect.device_id, prospect.image.sha256, Fact.RUNS_IT)
+                await device_status.note(session, [runs_it])
+            if await self._offers(session, prospect, running):
+                return self.offer_of(prospect.image, check.request_id)
+        return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
+
+    async def notice(self, client_id: str, running: rules.Running) -> messages.FirmwareOffer | None:
+        """Return what to tell a device of its image, unless it has it, has begun with it or must not have it."""
+        async with self.database.transaction() as session:
+            prospect = await _prospect(session, client_id, running)
+            if prospect is None or prospect.stage not in rules.UNTOLD:
+                return None
+            return self.offer_of(prospect.image, None) if await self._offers(session, prospect, running) else None
+
+    async def admit(self, client_id: str, sha256: str) -> int:
+        """Return the size in bytes of an image that a device may fetch, or raise ImageNotForDeviceError."""
+        async with self.database.transaction() as session:
+            try:
+                device_id, model = await queries.device(session, client_id)
+            except NotFoundError as error:
+                raise ImageNotForDeviceError("there is no such device, or it is disabled") from error
+            return (await self.permitted_image(session, device_id, model, sha256)).size_bytes
+
+    async def permitted_image(
+        self, session: AsyncSession, device_id: int, model: DeviceModel, sha256: str
+    ) -> FirmwareImage:
+        """Return the image if this device may fetch it, by whichever road, or raise ImageNotForDeviceError."""
+        image = await session.get(FirmwareImage, sha256)
+        if image is None:
+            raise ImageUnknownError("there is no such image for this device")
+        if image.model_id != model.id:
+            raise ImageNotForDeviceError("there is no such image for this device")
+        delivery = await queries.delivery(session, device_id, sha256)
+        if delivery is None:
+            if sha256 != model.image_sha256:
+                raise ImageNotForDeviceError("this image was not offered to this device")
+        elif delivery.stage in rules.REFUSED_BY_DEVICE:
+            raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+        if sha256 != model.image_sha256 and await device_status.was_skipped(session, device_id, sha256):
+            raise ImageNotForDeviceError("a rollout has left this device out")
+        return image
+
+    async def current_image(self, session: AsyncSession, client_id: str) -> FirmwareImage:
+        """Return the image that this device should have, or raise ImageNotForDeviceError.
+
+        What it must not have because of what it said of itself last is refused, as it is not offered either.
+        """
+        device_id, _ = await queries.device(session, client_id)
+        running = running_of(await session.get(Presence, device_id))
+        prospect = await _prospect(session, client_id, running)
+        if prospect is None:
+            raise ImageUnknownError("the model has no image")
+        try:
+            rules.wants(prospect.candidate, running)
+        except ConflictError as error:
+            raise ImageNotForDeviceError(error.message) from error
+        return prospect.image
+
+    async def read(self, sha256: str, offset: int, length: int) -> bytes:
+        """Return a piece of an image that is permitted, or raise ImageUnknownError if it is gone."""
+        try:
+            return await self.store.read(sha256, offset, length)
+        except NotFoundError as error:
+            raise ImageUnknownError("the image is gone") from error
+
+    async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
+        """Make an image its model's image; the event lets Notices tell the devices online."""
+        await catalog.check_release(caller.session, model, image)
+        had_rollouts = await rollout_queries.give_way(caller.session, model)
+        if model.image_sha256 == image.sha256 and not had_rollouts:
+            return
+        model.image_sha256 = image.sha256
+        self.rouse(caller.session)
+        caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
+        self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
+
+    async def _offers(self, session: AsyncSession, prospect: _Prospect, running: rules.Running) -> bool:
+        """Say whether a device is to fetch its image, and note that it is offered."""
+        client_id, image = prospect.client_id, prospect.image
+        try:
+            wanted = rules.wants(prospect.candidate, running)
+        except ConflictError as error:
+            log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
+            unfit = Noted(prospect.device_id, image.sha256, Fact.UNFIT, error.message)
+            await device_status.note(session, [unfit])
+            return False
+        if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):
+            await queries.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, rules.OFFERED)])
+            self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
+        return wanted
+
+    async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:
+        """Take an image as rolled back: the device was to start it, and asks for one from another version."""
+        error = f"the device did not keep it, and runs {version}"
+        report = messages.FirmwareReport(
+            sha256=prospect.image.sha256, stage=FirmwareStage.ROLLED_BACK, error=error
+        )
+        await progress.record(session, self.outbox, [Reported(prospect.client_id, prospect.device_id, report)])
+        return replace(prospect, stage=report.stage)
+
+    async def count_stands(self) -> dict[str, int]:
+        """Return how many devices of the open rollouts stand how."""
+        async with self.database.transaction() as session:
+            return await device_status.count_stands(session)
+
+    def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
+        """Return the offer of an image; without a request it is a notice."""
+        return messages.FirmwareOffer(
+            request_id=request_id,
+            sha256=image.sha256,
+            size_bytes=image.size_bytes,
+            version=image.version,
+            chunk_size_bytes=self.settings.chunk_size_bytes,
+            window=self.settings.window,
+            url=self.settings.http_url and f"{self.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
+        )
+
+
+def running_of(presence: Presence | None) -> rules.Running:
+    """Return what a device said of itself last."""
+    if presence is None:
+        return rules.Running(None, None, None, None)
+    status = presence.status or {}
+    return rules.Running(
+        presence.firmware_sha256,
+        status.get("chip"),
+        status.get("project"),
+        status.get("slot_size_bytes"),
+        presence.firmware_version,
+    )
+
+
+async def _prospect(session: AsyncSession, client_id: str, running: rules.Running) -> _Prospect | None:
+    """Return the image that a device should have, a rollout's or its model's; the only place that decides it."""
+    device_id, model = await queries.device(session, client_id)
+    sha256 = await device_status.image_of(session, device_id, running.sha256) or model.image_sha256
+    if sha256 is None:
+        return None
+    image = await session.get(FirmwareImage, sha256)
+    if image is None:
+        return None  # deleted since
+    delivery = await queries.delivery(session, device_id, image.sha256)
+    return _Prospect(client_id, device_id, image, delivery.stage if delivery else None)
+
+
+def candidate_of(image: FirmwareImage, stage: str | None) -> rules.Candidate:
+    """Return an image as the rules look at it, with how an earlier delivery of it stands."""
+    return rules.Candidate(image.sha256, image.size_bytes, image.chip, image.project, stage, image.version)

@@ -1,0 +1,120 @@
+"""The pieces of images on their way to devices: in turns, a few at a time, and not faster than allowed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from aiolimiter import AsyncLimiter
+from cachetools import TTLCache
+
+from services.firmware import rules
+from services.firmware.assignment.service import Firmware, ImageNotForDeviceError
+from services.firmware.delivery.fair_queue import Turns
+from shared.mqtt.connection import Connection
+from shared.protocol import messages, topics
+from shared.protocol.errors import FleetError
+from shared.runtime import metrics
+
+log = structlog.get_logger()
+
+ADMITTED_FOR_S: Final = 5.0
+"""So long a device goes on that was disabled, or may not have its image any more."""
+ADMITTED_MAX: Final = 10_000
+EXPIRES_S: Final = 60.0
+"""A piece that waits in the broker for longer has been asked for again."""
+
+
+class Chunks:
+    """Takes devices' requests, and answers them in turns.
+
+    At most MDM_FIRMWARE_INFLIGHT pieces are in memory. A request that can not be answered now is dropped: the
+    device repeats it.
+    """
+
+    def __init__(self, firmware: Firmware, connection: Connection) -> None:
+        self._firmware = firmware
+        self._connection = connection
+        self._turns = Turns(firmware.settings.window)
+        self._pace = _Pace(firmware.settings.firmware_bytes_per_s)
+        self._admitted: TTLCache[tuple[str, str], int] = TTLCache(ADMITTED_MAX, ADMITTED_FOR_S)
+        self._is_down = False
+
+    async def take(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
+        """Let a request wait for its turn."""
+        metrics.FIRMWARE_REQUESTS.labels(self._turns.ask(client_id, request)).inc()
+
+    async def run(self) -> None:
+        """Answer requests until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(self._firmware.settings.firmware_inflight):
+                tasks.create_task(self._work(), name=f"chunks-{number}")
+
+    async def _work(self) -> None:
+        while True:
+            async with self._turns.turn() as (client_id, request):
+                try:
+                    await self._answer(client_id, request)
+                    self._is_down = False
+                except FleetError as error:
+                    metrics.FIRMWARE_ANSWERS.labels("failed").inc()
+                    # One line for an outage, not one for each piece that falls into it.
+                    if not self._is_down:
+                        log.warning("firmware.waits", client_id=client_id, reason=error.message)
+                    self._is_down = True
+                except Exception:
+                    metrics.FIRMWARE_ANSWERS.labels("crashed").inc()
+                    log.exception("firmware.crashed", client_id=client_id)
+
+    async def _answer(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
+        """Send a piece, or the reason why the device will never get it."""
+        await self._pace.wait(min(request.length, messages.MAX_CHUNK_BYTES))
+        try:
+            data = await self._read(client_id, request)
+        except ImageNotForDeviceError as error:
+            metrics.FIRMWARE_ANSWERS.labels("refused").inc()
+            cancelled = messages.FirmwareCancelled(sha256=request.sha256, reason=error.message)
+            await self._connection.send(topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id)
+            return
+        topic = topics.FIRMWARE_CHUNK_DATA
+        address = topic.of(client_id=client_id, sha256=request.sha256, offset=request.offset)
+        await self._connection.publish(address, data, qos=topic.qos, expires_in_s=EXPIRES_S)
+        metrics.FIRMWARE_ANSWERS.labels("sent").inc()
+        metrics.FIRMWARE_BYTES.labels("mqtt").inc(len(data))
+
+    async def _read(self, client_id: str, request: messages.FirmwareChunkRequest) -> bytes:
+        size_bytes = await self._admit(client_id, request.sha256)
+        fault = rules.piece_fault(request.offset, request.length, size_bytes)
+        if fault is not None:
+            raise ImageNotForDeviceError(fault)
+        data = await self._firmware.read(request.sha256, request.offset, request.length)
+        if len(data) != request.length:
+            log.error("firmware.damaged", sha256=request.sha256, expected=size_bytes)
+            raise ImageNotForDeviceError("the stored image is damaged")
+        return data
+
+    async def _admit(self, client_id: str, sha256: str) -> int:
+        """Return the size in bytes of an image that the device may have, or raise ImageNotForDeviceError."""
+        key = (client_id, sha256)
+        size_bytes = self._admitted.get(key)
+        if size_bytes is None:
+            size_bytes = self._admitted[key] = await self._firmware.admit(client_id, sha256)
+        return size_bytes
+
+
+class _Pace:
+    """Lets so many bytes a second pass, in the order in which they ask; 0 sets no limit."""
+
+    def __init__(self, bytes_per_s: int) -> None:
+        # The bucket must hold the largest piece.
+        burst = max(bytes_per_s, messages.MAX_CHUNK_BYTES)
+        self._bucket = AsyncLimiter(burst, burst / bytes_per_s) if bytes_per_s else None
+        # By itself the bucket prefers those who ask for less.
+        self._order = asyncio.Lock()
+
+    async def wait(self, size_bytes: int) -> None:
+        """Wait until so many bytes may pass; MAX_CHUNK_BYTES at most."""
+        if self._bucket is not None:
+            async with self._order:
+                await self._bucket.acquire(size_bytes)

@@ -1,0 +1,97 @@
+"""Tells the devices online that there is an image for them; those that miss it ask when they connect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+from aiolimiter import AsyncLimiter
+
+from services.firmware import queries
+from services.firmware.assignment.service import Firmware, running_of
+from shared.mqtt.connection import Connection, Delivery
+from shared.protocol import messages, topics
+from shared.protocol.errors import NotFoundError, UnavailableError
+from shared.protocol.topics import Topic
+
+log = structlog.get_logger()
+
+PAGE: Final = 100
+PER_S: Final = 100
+"""So many notices in a second: each brings a download."""
+EXPIRES_S: Final = 60.0
+RETRY_S: Final = 1.0
+T = TypeVar("T")
+
+
+class _Facts(messages.Message):
+    model: str
+
+
+class Released(messages.Message):
+    """What is read of the event `firmware/released`."""
+
+    data: _Facts
+
+
+RELEASED: Final = Topic(topics.EVENT.of(noun="firmware", verb="released"), Released)
+
+
+class Notices:
+    """Walks through a model's devices when its image was released, a page at a time.
+
+    The event of the release says when: it is published after the commit. What a crash cuts off is made up for at
+    the next start, which walks through all models.
+    """
+
+    def __init__(self, firmware: Firmware, connection: Connection) -> None:
+        self._firmware = firmware
+        self._connection = connection
+        self._due: asyncio.Queue[str] = asyncio.Queue()
+        self._pace = AsyncLimiter(PER_S, 1)
+
+    async def on_released(self, delivery: Delivery) -> None:
+        """Remember to tell the devices of a model."""
+        self._due.put_nowait(RELEASED.decode(delivery.payload).data.model)
+
+    async def run(self) -> None:
+        """Tell devices until cancelled."""
+        for model in await self._patiently(self._models):
+            self._due.put_nowait(model)
+        while True:
+            model, last = await self._due.get(), 0
+            while (page := await self._patiently(partial(self._tell_page, model, after=last))) is not None:
+                last = page
+
+    async def _models(self) -> list[str]:
+        async with self._firmware.database.transaction() as session:
+            return await queries.models_with_image(session)
+
+    async def _tell_page(self, model: str, *, after: int) -> int | None:
+        """Tell the model's next devices; return the id of the last one, or None when there was none left."""
+        await self._connection.ready()
+        async with self._firmware.database.transaction() as session:
+            page = await queries.online_after(session, model, after, limit=PAGE)
+        for client_id, presence in page:
+            try:
+                offer = await self._firmware.notice(client_id, running_of(presence))
+            except NotFoundError:
+                continue  # removed or disabled meanwhile
+            if offer is not None:
+                await self._pace.acquire()
+                await self._connection.send(
+                    topics.FIRMWARE_OFFER, offer, client_id=client_id, expires_in_s=EXPIRES_S
+                )
+        return page[-1][1].device_id if page else None
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Take a step, again and again while a neighbour is away."""
+        while True:
+            try:
+                return await step()
+            except UnavailableError as error:
+                log.warning("firmware.notices_wait", reason=error.message)
+                await asyncio.sleep(RETRY_S)

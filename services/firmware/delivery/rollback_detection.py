@@ -1,0 +1,50 @@
+"""Images on trial: a device that comes back with other firmware than it rebooted for has rolled it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from services.firmware import queries
+from services.firmware.assignment.progress import Reports
+from shared.database.engine import Database
+from shared.protocol import messages
+from shared.protocol.messages import FirmwareStage
+from shared.runtime.microbatch import Batches
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """What devices say of their running firmware, compared with what they were about to start.
+
+    A status may come before the report that was said earlier is stored, by another replica: then the device's next
+    status, or its next question for an image, tells it.
+    """
+
+    database: Database
+    reports: Reports
+    came: Batches[str, Sequence[str]] = field(default_factory=Batches)
+    """Who has come online, by client id."""
+
+    async def look(self, client_id: str, status: messages.Status) -> None:
+        """Record a rollback that the device does not report itself, as one whose new image never ran."""
+        if not status.online or status.firmware_sha256 is None:
+            return
+        for sha256 in await self.came.ask(client_id):
+            if sha256 == status.firmware_sha256:
+                continue
+            report = messages.FirmwareReport(
+                sha256=sha256,
+                stage=FirmwareStage.ROLLED_BACK,
+                error="came back with other firmware than it rebooted for",
+            )
+            await self.reports.take(client_id, report)
+
+    async def look_up(self) -> None:
+        """Look for which images devices that have come online rebooted, of many at once, until cancelled."""
+        await self.came.run(self._rebooted_for)
+
+    async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
+        async with self.database.transaction() as session:
+            found = await queries.rebooted_for(session, client_ids)
+        return [found.get(client_id, ()) for client_id in client_ids]

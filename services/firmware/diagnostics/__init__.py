@@ -1,0 +1,1 @@
+"""Core dumps and log lines of devices."""

@@ -1,0 +1,241 @@
+"""Core dumps: taken from devices in pieces, checked, kept encrypted, and handed to admins.
+
+They are a copy of a device's memory, and so may hold its secrets. The pieces lie in the database, not in the store
+of images: they are small, come and go with the device's rows, and one backup holds them with their keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import queries, rules
+from services.firmware.assignment.service import Firmware
+from services.firmware.diagnostics import queries as diagnostics_queries
+from shared.auth import crypto
+from shared.auth.crypto import SecretUnreadableError, Vault
+from shared.database.tables import CoreDump
+from shared.protocol import admin, messages
+from shared.protocol.errors import FleetError, InvalidInputError, NotFoundError
+from shared.runtime.rpc import Caller
+
+log = structlog.get_logger()
+
+CHUNK_SIZE_BYTES: Final = 16 * 1024
+WINDOW: Final = 8
+"""So many pieces a device is asked for at once, and an admin gets in one answer."""
+FORGOTTEN_AFTER: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
+_PAGE: Final = 500
+
+Answer = messages.CoreDumpWanted | messages.CoreDumpStored | messages.CoreDumpRefused
+
+
+class RefusedError(FleetError):
+    """A core dump is not taken; offering it again will not help."""
+
+    code = "core_dump_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class CoreDumps:
+    """What becomes of a core dump."""
+
+    firmware: Firmware
+    vault: Vault
+
+    async def answer_offer(self, client_id: str, offer: messages.CoreDumpOffer) -> Answer:
+        """Say which pieces of a dump are missing, or, if none is, whether it is stored."""
+        try:
+            async with self.firmware.database.transaction() as session:
+                device_id, _ = await queries.device(session, client_id)
+                await diagnostics_queries.lock(session, f"coredump/{device_id}")
+                answer = await self._answer(session, device_id, client_id, offer)
+        except RefusedError as error:
+            answer = messages.CoreDumpRefused(sha256=offer.sha256, reason=error.message)
+        if isinstance(answer, messages.CoreDumpRefused):
+            log.warning("coredump.refused", client_id=client_id, sha256=offer.sha256, reason=answer.reason)
+        return answer
+
+    async def keep_piece(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
+        """Store a piece of a dump under way; one that comes late, or again, changes nothing."""
+        async with self.firmware.database.transaction() as session:
+            device_id, _ = await queries.device(session, client_id)
+            dump = await diagnostics_queries.dump_of(session, device_id, piece.sha256, share=True)
+            if dump is None:
+                raise NotFoundError(f"sha256: {client_id} has offered no core dump {piece.sha256}")
+            if dump.stored_at is not None or dump.refused is not None:
+                return
+            rules.check_piece(
+                piece.offset, len(piece.data), size_bytes=dump.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
+            )
+            token = crypto.encrypt_data(self.vault.decrypt(dump.data_key), piece.data)
+            await diagnostics_queries.keep_piece(session, dump.id, piece.offset, token)
+
+    async def forget_unfinished(self) -> None:
+        """Delete what was begun a day ago and never stored."""
+        async with self.firmware.database.transaction() as session:
+            await diagnostics_queries.forget_unfinished(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
+
+    async def list_newest(self, caller: Caller, request: admin.CoreDumpList) -> admin.CoreDumps:
+        """Return a page of the stored dumps."""
+        if request.device is not None:
+            await diagnostics_queries.check_known(caller.session, request.device)
+        views = await _views(caller.session, await diagnostics_queries.newest(caller.session, request))
+        return admin.CoreDumps(dumps=views, next=views[-1].id if len(views) == request.limit else None)
+
+    async def show(self, caller: Caller, request: admin.CoreDumpRef) -> admin.CoreDumpView:
+        """Return what is known of a stored dump."""
+        [view] = await _views(caller.session, [await diagnostics_queries.stored(caller.session, request.id)])
+        return view
+
+    async def read(self, caller: Caller, request: admin.CoreDumpRead) -> admin.CoreDumpBytes:
+        """Return some bytes of a stored dump, and note who reads it."""
+        dump, client_id = await diagnostics_queries.stored(caller.session, request.id)
+        pieces = await diagnostics_queries.pieces(caller.session, dump.id, start=request.offset, limit=WINDOW)
+        if not pieces or pieces[0].offset != request.offset:
+            raise InvalidInputError(
+                f"offset: must be a multiple of {CHUNK_SIZE_BYTES} below {dump.size_bytes}, is {request.offset}"
+            )
+        if request.offset == 0:
+            caller.audit("coredump.read", client_id, after={"id": dump.id, "sha256": dump.sha256})
+        return admin.CoreDumpBytes(data=base64.b64encode(self._plain(dump, pieces)))
+
+    async def delete(self, caller: Caller, request: admin.CoreDumpRef) -> admin.Removed:
+        """Delete a stored dump."""
+        dump, client_id = await diagnostics_queries.stored(caller.session, request.id, lock=True)
+        await caller.session.delete(dump)
+        facts = {"id": dump.id, "sha256": dump.sha256}
+        caller.audit("coredump.delete", client_id, before=facts)
+        self.firmware.outbox.tell(caller.session, "coredump/deleted", client_id, facts)
+        return admin.Removed(removed=str(dump.id))
+
+    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+        """Encrypt the key of each dump with the first master key, a page at a time; again changes nothing."""
+        reencrypted, after = 0, 0
+        unreadable: set[str] = set()
+        while True:
+            async with self.firmware.database.transaction() as session:
+                page = await diagnostics_queries.locked(session, after=after, limit=_PAGE)
+                for dump, client_id in page:
+                    after = dump.id
+                    try:
+                        dump.data_key = self.vault.reencrypt(dump.data_key)
+                    except SecretUnreadableError:
+                        unreadable.add(client_id)
+                    else:
+                        reencrypted += 1
+            if not page:
+                break
+        facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
+        caller.audit("coredump.rekey", "secrets", after=facts)
+        self.firmware.outbox.tell(caller.session, "coredump/rekeyed", data=facts)
+        return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(sorted(unreadable)))
+
+    async def _answer(
+        self, session: AsyncSession, device_id: int, client_id: str, offer: messages.CoreDumpOffer
+    ) -> Answer:
+        """Answer an offer, or raise RefusedError when nothing is to be changed."""
+        limit = admin.MAX_CORE_DUMP_BYTES
+        if offer.size_bytes > limit:
+            raise RefusedError(f"size_bytes: must be at most {limit}, is {offer.size_bytes}")
+        dump = await diagnostics_queries.dump_of(session, device_id, offer.sha256)
+        if dump is None:
+            dump = await self._begin(session, device_id, offer)
+        if dump.refused is not None:
+            raise RefusedError(dump.refused)
+        if dump.stored_at is not None:
+            return messages.CoreDumpStored(sha256=offer.sha256)
+        if dump.size_bytes != offer.size_bytes:
+            raise RefusedError(f"size_bytes: was {dump.size_bytes} at first, is {offer.size_bytes}")
+        there = await diagnostics_queries.offsets(session, dump.id)
+        missing = [it for it in rules.offsets(dump.size_bytes, CHUNK_SIZE_BYTES) if it not in there]
+        if missing:
+            return messages.CoreDumpWanted(
+                sha256=offer.sha256, chunk_size_bytes=CHUNK_SIZE_BYTES, missing=missing[:WINDOW]
+            )
+        return await self._finish(session, client_id, dump)
+
+    async def _begin(self, session: AsyncSession, device_id: int, offer: messages.CoreDumpOffer) -> CoreDump:
+        """Begin a dump in place of one that is under way: a device has but one in its flash."""
+        limit = self.firmware.settings.coredumps_per_hour
+        if await diagnostics_queries.begun(session, device_id, since=datetime.now(UTC) - _HOUR) >= limit:
+            raise RefusedError(f"this device has sent {limit} core dumps within an hour")
+        for other in await diagnostics_queries.unfinished(session, device_id):
+            await _give_up(session, other, "the device has offered another core dump since")
+        dump = CoreDump(
+            device_id=device_id,
+            sha256=offer.sha256,
+            size_bytes=offer.size_bytes,
+            elf_sha256=offer.elf_sha256,
+            reason=offer.reason,
+            firmware_version=offer.firmware_version,
+            data_key=self.vault.encrypt(crypto.new_data_key()),
+        )
+        session.add(dump)
+        await session.flush()
+        return dump
+
+    async def _finish(self, session: AsyncSession, client_id: str, dump: CoreDump) -> Answer:
+        """Store a dump of which all pieces are there, if it has the hash that was offered."""
+        data = self._plain(dump, await diagnostics_queries.pieces(session, dump.id))
+        found = hashlib.sha256(data).hexdigest()
+        if found != dump.sha256:
+            reason = f"sha256: the bytes have {found}"
+            await _give_up(session, dump, reason)
+            refusal = {"sha256": dump.sha256, "reason": reason}
+            self.firmware.outbox.tell(session, "coredump/refused", client_id, refusal)
+            return messages.CoreDumpRefused(sha256=dump.sha256, reason=reason)
+        dump.stored_at = datetime.now(UTC)
+        await session.flush()
+        await diagnostics_queries.drop_oldest(session, dump.device_id, kept=self.firmware.settings.coredumps_kept)
+        facts = {
+            "id": dump.id,
+            "sha256": dump.sha256,
+            "size_bytes": dump.size_bytes,
+            "elf_sha256": dump.elf_sha256,
+            "reason": dump.reason,
+        }
+        self.firmware.outbox.tell(session, "coredump/stored", client_id, facts)
+        return messages.CoreDumpStored(sha256=dump.sha256)
+
+    def _plain(self, dump: CoreDump, pieces: Sequence[diagnostics_queries.Piece]) -> bytes:
+        key = self.vault.decrypt(dump.data_key)
+        return b"".join(crypto.decrypt_data(key, piece.data) for piece in pieces)
+
+
+async def _give_up(session: AsyncSession, dump: CoreDump, reason: str) -> None:
+    """Drop what has come of a dump, and remember why, so that it is not sent again at once."""
+    dump.refused = reason
+    await session.flush()
+    await diagnostics_queries.drop_pieces(session, dump.id)
+
+
+async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDump, str]]) -> list[admin.CoreDumpView]:
+    images = await diagnostics_queries.images_of(session, (dump.elf_sha256 for dump, _ in rows))
+    views = []
+    for dump, client_id in rows:
+        image, model = images.get(dump.elf_sha256, (None, None))
+        views.append(
+            admin.CoreDumpView(
+                id=dump.id,
+                client_id=client_id,
+                sha256=dump.sha256,
+                size_bytes=dump.size_bytes,
+                elf_sha256=dump.elf_sha256,
+                reason=dump.reason,
+                firmware_version=dump.firmware_version,
+                image_model=model,
+                image_version=image.version if image else None,
+                image_sha256=image.sha256 if image else None,
+                stored_at=dump.stored_at,
+            )
+        )
+    return views

@@ -1,0 +1,218 @@
+"""Queries on core dumps and on the lines of devices' logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import CoreDump, CoreDumpChunk, Device, DeviceLogLine, DeviceModel, FirmwareImage
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+from shared.protocol.messages import LogLevel
+from shared.runtime.rpc import lock_key
+
+
+class Piece(NamedTuple):
+    """An encrypted piece of a core dump."""
+
+    offset: int
+    data: bytes
+
+
+async def lock(session: AsyncSession, name: str) -> None:
+    """Hold what goes by this name until the transaction ends, also against replicas."""
+    await session.execute(select(func.pg_advisory_xact_lock(lock_key(name))))
+
+
+async def check_known(session: AsyncSession, name: str) -> None:
+    """Raise NotFoundError when there is no device of this key or client id."""
+    query = select(Device.id).join(DeviceModel, DeviceModel.id == Device.model_id).where(device_refs.named(name))
+    if await session.scalar(query) is None:
+        raise device_refs.unknown(name)
+
+
+async def dump_of(session: AsyncSession, device_id: int, sha256: str, *, share: bool = False) -> CoreDump | None:
+    """Return a device's dump, however it stands; with `share` it is neither changed nor removed meanwhile."""
+    query = select(CoreDump).where(CoreDump.device_id == device_id, CoreDump.sha256 == sha256)
+    return await session.scalar(query.with_for_update(read=True) if share else query)
+
+
+async def begun(session: AsyncSession, device_id: int, *, since: datetime) -> int:
+    """Return how many dumps a device has begun since then."""
+    query = select(func.count()).where(CoreDump.device_id == device_id, CoreDump.begun_at >= since)
+    return await session.scalar(query) or 0
+
+
+async def unfinished(session: AsyncSession, device_id: int) -> Sequence[CoreDump]:
+    """Return the dumps of a device that are under way."""
+    query = select(CoreDump).where(
+        CoreDump.device_id == device_id, CoreDump.stored_at.is_(None), CoreDump.refused.is_(None)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def offsets(session: AsyncSession, dump_id: int) -> set[int]:
+    """Return the offsets of the pieces that have come."""
+    return set(await session.scalars(select(CoreDumpChunk.offset).where(CoreDumpChunk.dump_id == dump_id)))
+
+
+async def keep_piece(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
+    """Store a piece, unless it has come before."""
+    await session.execute(
+        insert(CoreDumpChunk).values(dump_id=dump_id, offset=offset, data=data).on_conflict_do_nothing()
+    )
+
+
+async def pieces(session: AsyncSession, dump_id: int, *, start: int = 0, limit: int | None = None) -> list[Piece]:
+    """Return pieces from the offset `start` on, in order."""
+    query = select(CoreDumpChunk.offset, CoreDumpChunk.data).where(
+        CoreDumpChunk.dump_id == dump_id, CoreDumpChunk.offset >= start
+    )
+    return [Piece(*row) for row in await session.execute(query.order_by(CoreDumpChunk.offset).limit(limit))]
+
+
+async def drop_pieces(session: AsyncSession, dump_id: int) -> None:
+    """Delete the pieces of a dump."""
+    await session.execute(delete(CoreDumpChunk).where(CoreDumpChunk.dump_id == dump_id))
+
+
+async def drop_oldest(session: AsyncSession, device_id: int, *, kept: int) -> None:
+    """Delete the stored dumps of a device but the newest."""
+    too_many = (
+        select(CoreDump.id)
+        .where(CoreDump.device_id == device_id, CoreDump.stored_at.is_not(None))
+        .order_by(CoreDump.id.desc())
+        .offset(kept)
+    )
+    await session.execute(delete(CoreDump).where(CoreDump.id.in_(too_many)))
+
+
+async def forget_unfinished(session: AsyncSession, *, before: datetime) -> None:
+    """Delete the dumps that were begun before this time (UTC) and not stored."""
+    await session.execute(delete(CoreDump).where(CoreDump.begun_at < before, CoreDump.stored_at.is_(None)))
+
+
+def _dumps() -> Select[CoreDump, str, str]:
+    return (
+        select(CoreDump, DeviceModel.code, Device.key)
+        .join(Device, Device.id == CoreDump.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+    )
+
+
+async def _read(session: AsyncSession, query: Select[CoreDump, str, str]) -> list[tuple[CoreDump, str]]:
+    return [(dump, device_refs.client_id(code, key)) for dump, code, key in await session.execute(query)]
+
+
+async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> tuple[CoreDump, str]:
+    """Return a stored dump and its device's client id, or raise NotFoundError."""
+    query = _dumps().where(CoreDump.id == dump_id, CoreDump.stored_at.is_not(None))
+    found = await _read(session, query.with_for_update(of=CoreDump) if lock else query)
+    if not found:
+        raise NotFoundError(f"id: there is no core dump {dump_id}", id=dump_id)
+    return found[0]
+
+
+async def newest(session: AsyncSession, wanted: admin.CoreDumpList) -> list[tuple[CoreDump, str]]:
+    """Return up to `limit` stored dumps before `before`, newest first, each with its device's client id."""
+    query = _dumps().where(CoreDump.stored_at.is_not(None), device_refs.selected(wanted.device))
+    if wanted.before is not None:
+        query = query.where(CoreDump.id < wanted.before)
+    return await _read(session, query.order_by(CoreDump.id.desc()).limit(wanted.limit))
+
+
+async def locked(session: AsyncSession, *, after: int, limit: int) -> list[tuple[CoreDump, str]]:
+    """Return and lock the next dumps, however they stand, in the order of their ids."""
+    query = _dumps().where(CoreDump.id > after).order_by(CoreDump.id).limit(limit)
+    return await _read(session, query.with_for_update(of=CoreDump))
+
+
+async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[str, tuple[FirmwareImage, str]]:
+    """Return, by ELF, the image that was made from it, and the code of its model; the newest if there are more."""
+    query = (
+        select(FirmwareImage, DeviceModel.code)
+        .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
+        .where(FirmwareImage.elf_sha256.in_(set(elf_sha256s)))
+        .order_by(FirmwareImage.uploaded_at)
+    )
+    return {image.elf_sha256: (image, code) for image, code in await session.execute(query)}
+
+
+async def device_ids(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, int]:
+    """Return the ids of those devices that there are, by client id, and keep them from being removed."""
+    keys = {client_id.rpartition("-")[2] for client_id in client_ids}
+    query = (
+        select(Device.id, DeviceModel.code, Device.key)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.key.in_(keys), Device.enabled, Device.lifecycle == "ACTIVE")
+        .order_by(Device.id)
+        .with_for_update(of=Device, read=True, key_share=True)
+    )
+    return {device_refs.client_id(code, key): device_id for device_id, code, key in await session.execute(query)}
+
+
+async def add_lines(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
+    """Store many lines at once, without those that have come before."""
+    await session.execute(insert(DeviceLogLine).on_conflict_do_nothing(), rows)
+
+
+async def trim_lines(session: AsyncSession, device_id: int, *, kept: int) -> None:
+    """Delete the lines of a device but the newest."""
+    newest_too_many = (
+        select(DeviceLogLine.id)
+        .where(DeviceLogLine.device_id == device_id)
+        .order_by(DeviceLogLine.id.desc())
+        .offset(kept)
+        .limit(1)
+    )
+    await session.execute(
+        delete(DeviceLogLine).where(
+            DeviceLogLine.device_id == device_id, DeviceLogLine.id <= newest_too_many.scalar_subquery()
+        )
+    )
+
+
+async def forget_lines(session: AsyncSession, *, before: datetime) -> None:
+    """Delete the lines that were received before this time (UTC)."""
+    await session.execute(delete(DeviceLogLine).where(DeviceLogLine.received_at < before))
+
+
+async def last_line(session: AsyncSession) -> int:
+    """Return the id of the line that was kept last, or 0."""
+    return await session.scalar(select(func.max(DeviceLogLine.id))) or 0
+
+
+async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> list[tuple[DeviceLogLine, str]]:
+    """Return up to `limit` lines with ids up to `until`, each with its device's client id.
+
+    They begin behind `after`, or are the newest, newest first.
+    """
+    query = (
+        select(DeviceLogLine, DeviceModel.code, Device.key)
+        .join(Device, Device.id == DeviceLogLine.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(
+            device_refs.selected(wanted.device, tag=wanted.tag, model=wanted.model),
+            DeviceLogLine.id <= until,
+            _matters(wanted.level),
+        )
+        .limit(wanted.limit)
+    )
+    if wanted.since_s is not None:
+        query = query.where(DeviceLogLine.received_at >= func.now() - timedelta(seconds=wanted.since_s))
+    if wanted.after is None:
+        query = query.order_by(DeviceLogLine.id.desc())
+    else:
+        query = query.where(DeviceLogLine.id > wanted.after).order_by(DeviceLogLine.id)
+    return [(line, device_refs.client_id(code, key)) for line, code, key in await session.execute(query)]
+
+
+def _matters(lowest: LogLevel) -> ColumnElement[bool]:
+    levels = list(LogLevel)
+    return DeviceLogLine.level.in_(levels[levels.index(lowest) :])

@@ -1,0 +1,45 @@
+"""Which message reaches which deed of core dumps and logs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.firmware.diagnostics.coredumps import CoreDumps
+from services.firmware.diagnostics.logs import Logs
+from services.firmware.routes import GROUP
+from shared.mqtt.connection import Connection, Route, device_route
+from shared.protocol import admin, messages, topics
+from shared.runtime.rpc import Desk
+
+
+def routes(dumps: CoreDumps, logs: Logs, desk: Desk) -> list[Route]:
+    """Return the routes of all messages but the devices' lines, which have a connection of their own."""
+    return [
+        device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, desk.connection), group=GROUP),
+        device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
+        desk.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
+        desk.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
+        desk.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
+        desk.route(admin.COREDUMP_DELETE, dumps.delete, group=GROUP),
+        desk.route(admin.COREDUMP_REKEY, dumps.rekey, group=GROUP),
+        desk.route(admin.LOG_LIST, logs.list_lines, group=GROUP),
+    ]
+
+
+def log_route(logs: Logs) -> Route:
+    """Return the route of the devices' lines."""
+    return device_route(topics.LOG, logs.keep, group=GROUP)
+
+
+async def on_offer(
+    dumps: CoreDumps, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
+) -> None:
+    """Answer a device that has a core dump."""
+    answer = await dumps.answer_offer(client_id, offer)
+    match answer:
+        case messages.CoreDumpWanted():
+            await connection.send(topics.COREDUMP_WANTED, answer, client_id=client_id)
+        case messages.CoreDumpStored():
+            await connection.send(topics.COREDUMP_STORED, answer, client_id=client_id)
+        case messages.CoreDumpRefused():
+            await connection.send(topics.COREDUMP_REFUSED, answer, client_id=client_id)

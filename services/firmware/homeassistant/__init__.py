@@ -1,0 +1,1 @@
+"""Devices as Home Assistant shows them."""

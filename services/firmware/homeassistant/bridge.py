@@ -1,0 +1,194 @@
+"""Tells Home Assistant of the devices: what they are, which firmware they run and should run, and how they do.
+
+The row is what is told, as it is when it is told: an event says only of which device. What was lost, in a crash or
+by the broker, is made up for at the start and now and then, by a walk through all devices; what is left of devices
+that are gone is taken back then too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from aiolimiter import AsyncLimiter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware.assignment.service import Firmware, ImageNotForDeviceError
+from services.firmware.homeassistant import discovery as entities
+from services.firmware.homeassistant import queries as homeassistant_queries
+from services.firmware.homeassistant.queries import Known
+from shared.database import device_refs
+from shared.database.tables import FirmwareImage
+from shared.mqtt import retained
+from shared.mqtt.connection import Connection, Delivery, Route
+from shared.protocol import topics
+from shared.protocol.errors import NotFoundError, UnavailableError
+from shared.protocol.homeassistant import Update
+from shared.protocol.topics import Topic
+
+log = structlog.get_logger()
+
+GROUP: Final = "firmware"
+PAGE: Final = 100
+PER_S: Final = 100
+"""So many devices in a second on a walk: each is three messages."""
+RETRY_S: Final = 1.0
+_ABOUT_MANY: Final = frozenset(
+    {
+        "model/updated",
+        "firmware/released",
+        "firmware/withdrawn",
+        "rotation/queued",
+        "rotation/cancelled",
+        "rotation/scheduled",
+    }
+)
+"""Events that concern many devices when they name none; those of rollouts do too."""
+_DISCOVERY: Final = topics.HOMEASSISTANT_DISCOVERY
+_UPDATE: Final = topics.HOMEASSISTANT_UPDATE
+_DIAGNOSTICS: Final = topics.HOMEASSISTANT_DIAGNOSTICS
+_TOPICS: Final[tuple[Topic[Any], ...]] = (_DISCOVERY, _UPDATE, _DIAGNOSTICS)
+_CHANGED: Final[dict[str, tuple[Topic[Any], ...]]] = {
+    "device": _TOPICS,
+    "claim": _TOPICS,
+    "config": (_DIAGNOSTICS,),
+    "rotation": (_DIAGNOSTICS,),
+    "firmware": (_UPDATE,),
+}
+"""What may have to be told anew of the device in an event, by the event's noun; of others nothing."""
+_ALL: Final = ""
+"""In the place of a model's code."""
+
+
+class HomeAssistant:
+    """What is told, and when."""
+
+    def __init__(self, firmware: Firmware, connection: Connection) -> None:
+        self._firmware = firmware
+        self._connection = connection
+        self._pace = AsyncLimiter(PER_S, 1)
+        self._due: set[str] = set()
+        self._rung = asyncio.Event()
+
+    def route(self) -> Route:
+        """Return the route of the events that say what to look at."""
+        return Route(topics.EVENT, self.on_event, GROUP)
+
+    async def on_event(self, delivery: Delivery) -> None:
+        """Look at the device that an event is about, or soon at those of a model, or at all."""
+        event, noun = topics.EVENT.decode(delivery.payload), delivery.names["noun"]
+        if event.client_id is not None:
+            if noun in _CHANGED:
+                await self._look_at(event.client_id, _CHANGED[noun])
+        elif noun == "rollout" or f"{noun}/{delivery.names['verb']}" in _ABOUT_MANY:
+            self._due.add(str(event.data.get("model") or event.data.get("code") or _ALL))
+            self._rung.set()
+
+    async def run(self) -> None:
+        """Walk through devices until cancelled: all at the start and now and then, else those that events say."""
+        loop = asyncio.get_running_loop()
+        all_at = loop.time()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(all_at):
+                    await self._rung.wait()
+            self._rung.clear()
+            due, self._due = self._due, set()
+            if loop.time() >= all_at:
+                all_at = loop.time() + self._firmware.settings.homeassistant_refresh_s
+                due = {_ALL}
+            try:
+                await self._walk_through({_ALL} if _ALL in due else due)
+            except UnavailableError as error:
+                log.warning("homeassistant.waits", reason=error.message)
+                await asyncio.sleep(RETRY_S)
+                self._due |= due
+                self._rung.set()
+
+    async def leave(self) -> None:
+        """Take back all that was ever told, once; for a service that is to tell nothing any more."""
+        try:
+            await self._connection.ready()
+            for client_id in await self._told():
+                async with self._firmware.database.transaction() as session:
+                    await homeassistant_queries.lock(session, client_id)
+                    self._take_back(session, client_id)
+        except UnavailableError as error:
+            log.warning("homeassistant.not_left", reason=error.message)
+
+    async def _walk_through(self, models: set[str]) -> None:
+        await self._connection.ready()
+        if _ALL in models:
+            await self._forget_the_gone()
+        for model in models:
+            last = 0
+            while page := await self._page(model or None, after=last):
+                for device_id, client_id in page:
+                    await self._pace.acquire()
+                    await self._look_at(client_id)
+                    last = device_id
+
+    async def _page(self, model: str | None, *, after: int) -> list[tuple[int, str]]:
+        async with self._firmware.database.transaction() as session:
+            return await homeassistant_queries.page(session, model, after, limit=PAGE)
+
+    async def _forget_the_gone(self) -> None:
+        told = await self._told()
+        async with self._firmware.database.transaction() as session:
+            gone = told - await homeassistant_queries.all_client_ids(session)
+        for client_id in gone:
+            await self._look_at(client_id)
+
+    async def _told(self) -> set[str]:
+        """Return the client ids of which the broker holds something for Home Assistant."""
+        found: set[str] = set()
+        for told in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
+            for topic in _TOPICS:
+                found.update((topic.match(told) or {}).values())
+        return {client_id for client_id in found if device_refs.is_client_id(client_id)}
+
+    async def _look_at(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
+        """Tell what is wanted of a device as it is now, or take all back if it is gone."""
+        outbox = self._firmware.outbox
+        async with self._firmware.database.transaction() as session:
+            await homeassistant_queries.lock(session, client_id)
+            known = await homeassistant_queries.known(session, client_id)
+            if known is None:
+                self._take_back(session, client_id)
+                return
+            if _DISCOVERY in wanted:
+                discovery = entities.discovery(client_id, known.device, known.model)
+                outbox.put(session, _DISCOVERY, discovery, client_id=client_id)
+            if _UPDATE in wanted:
+                update = await self._update(session, client_id, known)
+                outbox.put(session, _UPDATE, update, client_id=client_id)
+            if _DIAGNOSTICS in wanted:
+                diagnostics = entities.diagnostics(known.device, known.presence)
+                outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
+
+    def _take_back(self, session: AsyncSession, client_id: str) -> None:
+        for topic in _TOPICS:
+            self._firmware.outbox.clear(session, topic, client_id=client_id)
+
+    async def _update(self, session: AsyncSession, client_id: str, known: Known) -> Update:
+        presence = known.presence
+        wanted = await self._wanted(session, client_id, presence.firmware_sha256)
+        delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)
+        return entities.update(
+            running=known.running.version if known.running else presence.firmware_version,
+            wanted=wanted.version if wanted else None,
+            stage=delivery.stage if delivery else None,
+            percent=delivery.percent if delivery else None,
+        )
+
+    async def _wanted(
+        self, session: AsyncSession, client_id: str, running_sha256: str | None
+    ) -> FirmwareImage | None:
+        """Return the image that a device is to fetch, if there is one that it does not run."""
+        try:
+            image = await self._firmware.current_image(session, client_id)
+        except (ImageNotForDeviceError, NotFoundError):
+            return None
+        return None if image.sha256 == running_sha256 else image

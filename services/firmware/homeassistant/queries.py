@@ -1,0 +1,73 @@
+"""Queries for what Home Assistant is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import Device, DeviceModel, FirmwareDelivery, FirmwareImage, Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A device, its model, what it last said, and the image that it runs if that is one of ours."""
+
+    device: Device
+    model: DeviceModel
+    presence: Presence
+    running: FirmwareImage | None
+
+
+async def lock(session: AsyncSession, client_id: str) -> None:
+    """Let only one transaction at a time say something of a device: what is read later is also said later."""
+    await session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"homeassistant:{client_id}", 0)))
+    )
+
+
+async def known(session: AsyncSession, client_id: str) -> Known | None:
+    """Return what is known of a device, or None if there is none of this name."""
+    row = (
+        await session.execute(
+            select(Device, DeviceModel, Presence, FirmwareImage)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .join(Presence, Presence.device_id == Device.id)
+            .outerjoin(
+                FirmwareImage,
+                (FirmwareImage.sha256 == Presence.firmware_sha256) & (FirmwareImage.model_id == DeviceModel.id),
+            )
+            .where(device_refs.named(client_id), Device.lifecycle == "ACTIVE")
+        )
+    ).one_or_none()
+    return None if row is None else Known(*row)
+
+
+async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
+    """Return how a device stands with an image."""
+    return await session.get(FirmwareDelivery, (device_id, sha256))
+
+
+async def page(session: AsyncSession, model: str | None, after: int, *, limit: int) -> list[tuple[int, str]]:
+    """Return the ids and client ids of the next devices of a model, or of all, behind the id `after`."""
+    query = (
+        select(Device.id, DeviceModel.code, Device.key)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.lifecycle == "ACTIVE", Device.id > after)
+        .order_by(Device.id)
+        .limit(limit)
+    )
+    rows = await session.execute(query if model is None else query.where(DeviceModel.code == model))
+    return [(device_id, device_refs.client_id(code, key)) for device_id, code, key in rows]
+
+
+async def all_client_ids(session: AsyncSession) -> set[str]:
+    """Return the client ids of all devices."""
+    rows = await session.execute(
+        select(DeviceModel.code, Device.key)
+        .join(Device, Device.model_id == DeviceModel.id)
+        .where(Device.lifecycle == "ACTIVE")
+    )
+    return {device_refs.client_id(code, key) for code, key in rows}

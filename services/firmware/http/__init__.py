@@ -1,0 +1,1 @@
+"""Images and the web page over HTTP(S)."""

@@ -1,0 +1,1 @@
+"""Stored images: uploads, signing keys, releases and retention."""

@@ -1,0 +1,111 @@
+"""What all that handle images share: how one is shown, what it must be to be its model's, how it goes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import rules
+from services.firmware.assignment import rollout_queries
+from services.firmware.images import queries as image_queries
+from shared.database.outbox import Outbox
+from shared.database.tables import AuditEntry, DeviceModel, FirmwareImage, FirmwareKey
+from shared.esp32 import signature as image_signature
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, InvalidInputError
+
+RETENTION = "retention"
+"""The audit log's name for who removes images that are not kept."""
+
+
+async def views(session: AsyncSession, rows: Sequence[tuple[FirmwareImage, DeviceModel]]) -> list[admin.ImageView]:
+    """Return images as an admin sees them."""
+    keys = await image_queries.keys(session, [model.id for _, model in rows])
+    return [
+        admin.ImageView(
+            sha256=image.sha256,
+            model=model.code,
+            version=image.version,
+            project=image.project,
+            chip=image.chip,
+            size_bytes=image.size_bytes,
+            idf_version=image.idf_version,
+            secure_version=image.secure_version,
+            elf_sha256=image.elf_sha256,
+            uploaded_at=image.uploaded_at,
+            current=model.image_sha256 == image.sha256,
+            pinned=image.pinned,
+            signature=base64.b64encode(image.signature).decode() if image.signature else None,
+            signed_by=_signer(keys.get(model.id, []), image.sha256, image.signature),
+        )
+        for image, model in rows
+    ]
+
+
+async def view(session: AsyncSession, image: FirmwareImage, model: DeviceModel) -> admin.ImageView:
+    """Return one image as an admin sees it."""
+    return (await views(session, [(image, model)]))[0]
+
+
+async def check_signature(session: AsyncSession, model: DeviceModel, sha256: str, signature: bytes | None) -> None:
+    """Raise InvalidInputError if the model trusts keys and none of them made the signature."""
+    keys = (await image_queries.keys(session, [model.id])).get(model.id, [])
+    if not keys or _signer(keys, sha256, signature) is not None:
+        return
+    trusted = ", ".join(key.fingerprint for key in keys)
+    found = "none" if signature is None else "one of another key or another file"
+    raise InvalidInputError(
+        f"signature: expected one by a key that {model.code} trusts ({trusted}), found {found}",
+        field="signature",
+        found=found,
+        expected=[key.fingerprint for key in keys],
+    )
+
+
+async def check_release(session: AsyncSession, model: DeviceModel, image: FirmwareImage) -> None:
+    """Raise an error unless a stored image may be its model's, which may have changed since the upload."""
+    if image.chip != model.chip:
+        raise ConflictError(f"chip: expected the chip of model {model.code}, {model.chip}, found {image.chip}")
+    if image.size_bytes > model.slot_size_bytes:
+        slot = f"at most the slot of model {model.code}, {model.slot_size_bytes} bytes"
+        raise ConflictError(f"size_bytes: expected {slot}, found {image.size_bytes}")
+    await check_signature(session, model, image.sha256, image.signature)
+
+
+async def delete(
+    session: AsyncSession, outbox: Outbox, model: DeviceModel, image: FirmwareImage, *, actor: str
+) -> None:
+    """Delete an image of a locked model; its bytes go once this is committed."""
+    facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
+    await image_queries.delete_image(session, image)
+    session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=facts))
+    outbox.tell(session, "firmware/deleted", data={**facts, "by": actor})
+
+
+async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, rules.Uses]:
+    """Return who uses which of a model's images, by SHA-256; what is not named is not in use."""
+    return await image_queries.uses(session, model, await rollout_queries.needed(session, model.id))
+
+
+async def prune(session: AsyncSession, outbox: Outbox, model: DeviceModel, *, keep: int) -> list[str]:
+    """Delete the images of a locked model that are not to be kept, and return their versions."""
+    images = await image_queries.of_model(session, model)
+    used = await uses(session, model)
+    kept = [rules.Kept(image.sha256, image.pinned) for image in images]
+    going = set(rules.superfluous(kept, used, keep=keep))
+    for image in images:
+        if image.sha256 in going:
+            await delete(session, outbox, model, image, actor=RETENTION)
+    return [image.version for image in images if image.sha256 in going]
+
+
+def _signer(keys: Sequence[FirmwareKey], sha256: str, signature: bytes | None) -> str | None:
+    """Return the fingerprint of the key that made a signature, if it is one of these."""
+    if signature is None:
+        return None
+    for key in keys:
+        if image_signature.verifies(key.public_key, sha256, signature):
+            return key.fingerprint
+    return None

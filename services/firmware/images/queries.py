@@ -1,0 +1,175 @@
+"""Queries on stored images: who uses them, which keys they must be signed with, and what is left of old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from services.firmware import rules
+from services.firmware.rules import Uses
+from shared.database.tables import (
+    Device,
+    DeviceModel,
+    FirmwareDelivery,
+    FirmwareImage,
+    FirmwareKey,
+    FirmwareLeftover,
+    Presence,
+)
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+
+DELIVERY_LIVES: Final = timedelta(days=1)
+"""A delivery of which a device has said nothing for so long is none: the device asks anew when it comes."""
+
+
+async def page(session: AsyncSession, request: admin.ImageList) -> list[tuple[FirmwareImage, DeviceModel]]:
+    """Return a page of images with their models, newest first, or raise NotFoundError for an unknown `after`."""
+    query = (
+        select(FirmwareImage, DeviceModel)
+        .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
+        .order_by(FirmwareImage.uploaded_at.desc(), FirmwareImage.sha256)
+        .limit(request.limit)
+    )
+    if request.model is not None:
+        query = query.where(DeviceModel.code == request.model)
+    if request.after is not None:
+        last = await session.get(FirmwareImage, request.after)
+        if last is None:
+            raise NotFoundError(f"after: there is no image {request.after} any more; begin the list again")
+        at = FirmwareImage.uploaded_at
+        query = query.where(
+            or_(at < last.uploaded_at, and_(at == last.uploaded_at, FirmwareImage.sha256 > last.sha256))
+        )
+    return [(image, model) for image, model in await session.execute(query)]
+
+
+async def image_of_version(session: AsyncSession, model: DeviceModel, version: str) -> FirmwareImage | None:
+    """Return the model's image of this version, if there is one."""
+    return await session.scalar(
+        select(FirmwareImage).where(FirmwareImage.model_id == model.id, FirmwareImage.version == version)
+    )
+
+
+async def of_model(session: AsyncSession, model: DeviceModel) -> list[FirmwareImage]:
+    """Return a model's images, newest first."""
+    return list(
+        await session.scalars(
+            select(FirmwareImage)
+            .where(FirmwareImage.model_id == model.id)
+            .order_by(FirmwareImage.uploaded_at.desc(), FirmwareImage.sha256)
+        )
+    )
+
+
+async def models_with_images(session: AsyncSession) -> list[str]:
+    """Return the codes of the models that have images."""
+    has_images = select(FirmwareImage.sha256).where(FirmwareImage.model_id == DeviceModel.id).exists()
+    return list(await session.scalars(select(DeviceModel.code).where(has_images).order_by(DeviceModel.code)))
+
+
+async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:
+    """Return the image of each model, by its code; None for a model without."""
+    rows = await session.execute(
+        select(DeviceModel.code, FirmwareImage).outerjoin(
+            FirmwareImage, FirmwareImage.sha256 == DeviceModel.image_sha256
+        )
+    )
+    return dict(rows.all())
+
+
+async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str, int]) -> dict[str, Uses]:
+    """Return who uses which of a model's images, by SHA-256; what is not named is not in use.
+
+    `rollouts` are those that need an image.
+    """
+    running = await session.execute(
+        select(Presence.firmware_sha256, func.count())
+        .join(Device, Device.id == Presence.device_id)
+        .where(Device.model_id == model.id, Presence.firmware_sha256.is_not(None))
+        .group_by(Presence.firmware_sha256)
+    )
+    newer = aliased(FirmwareDelivery)
+    superseded = (
+        select(newer.device_id)
+        .where(newer.device_id == FirmwareDelivery.device_id, newer.updated_at > FirmwareDelivery.updated_at)
+        .exists()
+    )
+    delivering = await session.execute(
+        select(FirmwareDelivery.sha256, func.count())
+        .join(Device, Device.id == FirmwareDelivery.device_id)
+        .where(
+            Device.model_id == model.id,
+            FirmwareDelivery.stage.not_in(rules.ENDS),
+            FirmwareDelivery.updated_at > func.now() - DELIVERY_LIVES,
+            ~superseded,
+        )
+        .group_by(FirmwareDelivery.sha256)
+    )
+    runs: dict[str, int] = {sha256: count for sha256, count in running if sha256 is not None}
+    fetched: dict[str, int] = dict(delivering.all())
+    named = {*runs, *fetched, *rollouts, *([model.image_sha256] if model.image_sha256 else [])}
+    return {
+        sha256: Uses(
+            current=sha256 == model.image_sha256,
+            running=runs.get(sha256, 0),
+            delivering=fetched.get(sha256, 0),
+            rollout=rollouts.get(sha256),
+        )
+        for sha256 in named
+    }
+
+
+async def delete_image(session: AsyncSession, image: FirmwareImage) -> None:
+    """Delete an image's row and its deliveries but for refusals, and note that its bytes are left over."""
+    await session.execute(
+        delete(FirmwareDelivery).where(
+            FirmwareDelivery.sha256 == image.sha256, FirmwareDelivery.stage.not_in(rules.REFUSED_BY_DEVICE)
+        )
+    )
+    await note_leftover(session, image.sha256)
+    await session.delete(image)
+    await session.flush()
+
+
+async def note_leftover(session: AsyncSession, sha256: str) -> None:
+    """Note that the store may hold bytes that are no image's."""
+    await session.execute(insert(FirmwareLeftover).values(sha256=sha256).on_conflict_do_nothing())
+
+
+async def take_leftover(session: AsyncSession, sha256: str) -> bool:
+    """Take back such a note, which nobody else then works on until the commit; False if there is none."""
+    taken = await session.scalar(
+        delete(FirmwareLeftover).where(FirmwareLeftover.sha256 == sha256).returning(FirmwareLeftover.sha256)
+    )
+    return taken is not None
+
+
+async def free_leftover(session: AsyncSession, *, without: Iterable[str]) -> FirmwareLeftover | None:
+    """Return and lock the oldest note that nobody works on, if there is one."""
+    return await session.scalar(
+        select(FirmwareLeftover)
+        .where(FirmwareLeftover.sha256.not_in(list(without)))
+        .order_by(FirmwareLeftover.since)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
+async def keys(session: AsyncSession, model_ids: Iterable[int]) -> dict[int, list[FirmwareKey]]:
+    """Return the keys that models trust, oldest first; a model without keys is not named."""
+    rows = await session.scalars(
+        select(FirmwareKey)
+        .where(FirmwareKey.model_id.in_(set(model_ids)))
+        .order_by(FirmwareKey.created_at, FirmwareKey.fingerprint)
+    )
+    trusted: dict[int, list[FirmwareKey]] = {}
+    for key in rows:
+        trusted.setdefault(key.model_id, []).append(key)
+    return trusted

@@ -1,0 +1,88 @@
+"""Keeps house: old images go, bytes that are no image's go, and each model's image lies at its stable path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from services.firmware import queries
+from services.firmware.assignment.service import Firmware
+from services.firmware.images import catalog
+from services.firmware.images import queries as image_queries
+from services.firmware.images.export import Shelf
+from shared.database.tables import FirmwareImage
+from shared.protocol.errors import FleetError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a service looks after without being asked; a `shelf` only if there is to be one."""
+
+    firmware: Firmware
+    shelf: Shelf | None
+
+    async def keep(self) -> None:
+        """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
+        firmware = self.firmware
+        while True:
+            firmware.changed.clear()
+            for duty in (self._prune, self._sweep, self._fill_shelf):
+                await _attempt(duty)
+            try:
+                async with asyncio.timeout(firmware.settings.firmware_house_s):
+                    await firmware.changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _prune(self) -> None:
+        """Delete what is not to be kept: a device may have stopped using it, or the setting has changed."""
+        database, outbox = self.firmware.database, self.firmware.outbox
+        async with database.transaction() as session:
+            codes = await image_queries.models_with_images(session)
+        for code in codes:
+            async with database.transaction() as session:
+                model = await queries.model(session, code)
+                keep = self.firmware.settings.firmware_keep
+                gone = await catalog.prune(session, outbox, model, keep=keep)
+            if gone:
+                log.info("firmware.pruned", model=code, versions=gone)
+
+    async def _sweep(self) -> None:
+        """Remove the bytes of images that are gone or never came to be; each in its own transaction, locked."""
+        tried: set[str] = set()
+        while True:
+            async with self.firmware.database.transaction() as session:
+                leftover = await image_queries.free_leftover(session, without=tried)
+                if leftover is None:
+                    return
+                tried.add(leftover.sha256)
+                if await session.get(FirmwareImage, leftover.sha256) is None:
+                    await self.firmware.store.delete(leftover.sha256)
+                await session.delete(leftover)
+
+    async def _fill_shelf(self) -> None:
+        """Let each model's file be its image, also after a crash or somebody else's hand."""
+        if self.shelf is None:
+            return
+        async with self.firmware.database.transaction() as session:
+            current = await image_queries.current(session)
+        for code, image in current.items():
+            held = await asyncio.to_thread(self.shelf.holds, code)
+            if image is None and held is not None:
+                await asyncio.to_thread(self.shelf.clear, code)
+            elif image is not None and held != image.sha256:
+                data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
+                await asyncio.to_thread(self.shelf.put, code, data)
+                log.info("firmware.shelved", model=code, sha256=image.sha256)
+
+
+async def _attempt(duty: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await duty()
+    except FleetError as error:
+        log.warning("firmware.house_not_kept", reason=error.message)

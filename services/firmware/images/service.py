@@ -1,0 +1,123 @@
+"""Stored images: listed, shown, released, withdrawn, pinned and deleted."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from services.firmware import queries
+from services.firmware.assignment.service import Firmware
+from services.firmware.images import catalog
+from services.firmware.images import queries as image_queries
+from services.firmware.rules import Uses
+from shared.database.tables import DeviceModel, FirmwareImage
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, InvalidInputError, NotFoundError
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What an admin does with images that are stored."""
+
+    firmware: Firmware
+
+    async def list_page(self, caller: Caller, request: admin.ImageList) -> admin.Images:
+        """Return a page of images."""
+        if request.model is not None:
+            await queries.model(caller.session, request.model)
+        rows = await image_queries.page(caller.session, request)
+        following = rows[-1][0].sha256 if len(rows) == request.limit else None
+        return admin.Images(images=await catalog.views(caller.session, rows), next=following)
+
+    async def show(self, caller: Caller, request: admin.ImageRef) -> admin.ImageDetails:
+        """Return one image and who uses it."""
+        model, image = await _find(caller, request)
+        view = await catalog.view(caller.session, image, model)
+        uses = (await catalog.uses(caller.session, model)).get(image.sha256, Uses())
+        return admin.ImageDetails(
+            **view.model_dump(),
+            uploaded_by=image.uploaded_by,
+            running=uses.running,
+            delivering=uses.delivering,
+            rollout=uses.rollout,
+        )
+
+    async def read(self, caller: Caller, request: admin.ImageRead) -> admin.ImageBytes:
+        """Return some bytes of an image."""
+        image = await caller.session.get(FirmwareImage, request.sha256)
+        if image is None:
+            raise NotFoundError(f"sha256: there is no image {request.sha256}")
+        left = image.size_bytes - request.offset
+        if left <= 0:
+            raise InvalidInputError(
+                f"offset: must be less than the image's {image.size_bytes} bytes, is {request.offset}"
+            )
+        length = min(request.length, left)
+        data = await self.firmware.store.read(image.sha256, request.offset, length)
+        if len(data) != length:
+            raise NotFoundError(f"sha256: the stored image {image.sha256} is damaged: bytes are missing")
+        return admin.ImageBytes(data=base64.b64encode(data))
+
+    async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Make an image its model's image, also an older one than now."""
+        model, image = await _find(caller, request)
+        await self.firmware.release(caller, model, image)
+        return await catalog.view(caller.session, image, model)
+
+    async def withdraw(self, caller: Caller, request: admin.Withdraw) -> admin.Removed:
+        """Leave the model without an image, or raise ConflictError if it has none."""
+        model = await queries.model(caller.session, request.model)
+        if model.image_sha256 is None:
+            raise ConflictError(f"model: {model.code} has no image to withdraw")
+        image = await caller.session.get_one(FirmwareImage, model.image_sha256)
+        model.image_sha256 = None
+        facts = {"version": image.version, "sha256": image.sha256}
+        caller.audit("firmware.withdraw", model.code, before=facts)
+        data = {"model": model.code, "version": image.version}
+        self.firmware.outbox.tell(caller.session, "firmware/withdrawn", data=data)
+        self.firmware.rouse(caller.session)
+        return admin.Removed(removed=image.version)
+
+    async def pin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Spare an image from retention."""
+        return await self._set_pinned(caller, request, pinned=True)
+
+    async def unpin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+        """Spare it no more."""
+        return await self._set_pinned(caller, request, pinned=False)
+
+    async def delete(self, caller: Caller, request: admin.ImageRef) -> admin.Removed:
+        """Delete an image, or raise ConflictError with who uses it."""
+        model, image = await _find(caller, request)
+        uses = (await catalog.uses(caller.session, model)).get(image.sha256, Uses())
+        if uses.reasons():
+            raise ConflictError(
+                f"version: {model.code} {image.version} is in use: {'; '.join(uses.reasons())}",
+                current=uses.current,
+                running=uses.running,
+                delivering=uses.delivering,
+                rollout=uses.rollout,
+            )
+        await catalog.delete(caller.session, self.firmware.outbox, model, image, actor=caller.account)
+        self.firmware.rouse(caller.session)
+        return admin.Removed(removed=image.version)
+
+    async def _set_pinned(self, caller: Caller, request: admin.ImageRef, *, pinned: bool) -> admin.ImageView:
+        model, image = await _find(caller, request)
+        if image.pinned != pinned:
+            image.pinned = pinned
+            action, event = ("pin", "pinned") if pinned else ("unpin", "unpinned")
+            facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
+            caller.audit(f"firmware.{action}", model.code, after=facts)
+            self.firmware.outbox.tell(caller.session, f"firmware/{event}", data=facts)
+        return await catalog.view(caller.session, image, model)
+
+
+async def _find(caller: Caller, request: admin.ImageRef) -> tuple[DeviceModel, FirmwareImage]:
+    """Return the model, locked so that none of its images changes, and its image of this version."""
+    model = await queries.model(caller.session, request.model)
+    image = await image_queries.image_of_version(caller.session, model, request.version)
+    if image is None:
+        raise NotFoundError(f"version: {model.code} has no image {request.version}", model=model.code)
+    return model, image

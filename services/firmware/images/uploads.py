@@ -1,0 +1,156 @@
+"""Uploads: an image comes in pieces, is checked whole, stored, and made its model's image."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import queries, rules
+from services.firmware.assignment.service import Firmware
+from services.firmware.images import catalog
+from services.firmware.images import queries as image_queries
+from shared.database.tables import DeviceModel, FirmwareImage, FirmwareUpload
+from shared.esp32 import image as esp32_image
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.runtime.rpc import Caller
+
+CHUNK_SIZE_BYTES: Final = 32 * 1024
+FORGOTTEN_AFTER: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """What an admin does to bring an image in."""
+
+    firmware: Firmware
+
+    async def begin(self, caller: Caller, request: admin.UploadBegin) -> admin.Upload:
+        """Begin an upload, or go on with the one that was begun: the answer says which pieces are missing."""
+        session = caller.session
+        await queries.forget_uploads(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
+        model = await queries.model(session, request.model)
+        _check_size(request.size_bytes, model)
+        upload = await queries.upload(session, model.id, request.sha256)
+        if upload is None:
+            upload = FirmwareUpload(
+                id=uuid4(), model_id=model.id, sha256=request.sha256, size_bytes=request.size_bytes
+            )
+            session.add(upload)
+        elif upload.size_bytes != request.size_bytes:
+            raise ConflictError(f"size_bytes: the upload was begun with {upload.size_bytes}")
+        upload.version = request.version
+        stored = await session.get(FirmwareImage, request.sha256)
+        wanted = [] if stored else rules.offsets(request.size_bytes, CHUNK_SIZE_BYTES)
+        there = await queries.received(session, upload.id)
+        return admin.Upload(
+            upload_id=upload.id,
+            chunk_size_bytes=CHUNK_SIZE_BYTES,
+            missing=[offset for offset in wanted if offset not in there],
+        )
+
+    async def keep_chunk(self, caller: Caller, request: admin.UploadChunk) -> admin.Received:
+        """Store a piece."""
+        upload = await queries.upload_by_id(caller.session, request.upload_id, lock=False)
+        rules.check_piece(
+            request.offset, len(request.data), size_bytes=upload.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
+        )
+        await queries.keep_chunk(caller.session, upload.id, request.offset, request.data)
+        return admin.Received()
+
+    async def finish(self, caller: Caller, request: admin.UploadFinish) -> admin.ImageView:
+        """Check and store the whole image; a refused one is forgotten, pieces and all, only by time."""
+        session = caller.session
+        upload = await queries.upload_by_id(session, request.upload_id, lock=True)
+        model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
+        stored = await session.get(FirmwareImage, upload.sha256)
+        if stored is None:
+            await catalog.check_signature(session, model, upload.sha256, request.signature)
+            stored = await self._store(caller, upload, model, request.signature)
+        elif stored.model_id != model.id:
+            raise ConflictError("sha256: this image is stored for another model already")
+        elif upload.version not in (None, stored.version):
+            raise InvalidInputError(f"version: the image says {stored.version}, the label {upload.version}")
+        else:
+            await self._sign(caller, model, stored, request.signature)
+        await session.delete(upload)
+        if request.release:
+            await self.firmware.release(caller, model, stored)
+        await catalog.prune(session, self.firmware.outbox, model, keep=self.firmware.settings.firmware_keep)
+        self.firmware.rouse(session)
+        return await catalog.view(session, stored, model)
+
+    async def _sign(
+        self, caller: Caller, model: DeviceModel, stored: FirmwareImage, signature: bytes | None
+    ) -> None:
+        """Give a stored image a signature, or another one, as after a change of keys."""
+        wanted = stored.signature if signature is None else signature
+        await catalog.check_signature(caller.session, model, stored.sha256, wanted)
+        if wanted != stored.signature:
+            stored.signature = wanted
+            facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
+            caller.audit("firmware.sign", model.code, after=facts)
+            self.firmware.outbox.tell(caller.session, "firmware/signed", data=facts)
+
+    async def _store(
+        self, caller: Caller, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
+    ) -> FirmwareImage:
+        session = caller.session
+        data = await queries.assembled(session, upload.id)
+        if len(data) != upload.size_bytes:
+            raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
+        if hashlib.sha256(data).hexdigest() != upload.sha256:
+            raise InvalidInputError("sha256: the pieces make another file than the one announced")
+        parsed = await asyncio.to_thread(esp32_image.parse, data)
+        esp32_image.check_for(
+            parsed,
+            chip=model.chip,
+            slot_size_bytes=model.slot_size_bytes,
+            version_label=upload.version,
+            model_code=model.code,
+        )
+        if await image_queries.image_of_version(session, model, parsed.version) is not None:
+            raise ConflictError(f"version: {model.code} has another image {parsed.version} already")
+        await self._announce(session, parsed.sha256)
+        await self.firmware.store.put(parsed.sha256, data)
+        stored = FirmwareImage(
+            sha256=parsed.sha256,
+            model_id=model.id,
+            version=parsed.version,
+            project=parsed.project,
+            chip=parsed.chip,
+            size_bytes=parsed.size_bytes,
+            secure_version=parsed.secure_version,
+            idf_version=parsed.idf_version,
+            elf_sha256=parsed.elf_sha256,
+            uploaded_by=caller.account,
+            signature=signature,
+        )
+        session.add(stored)
+        await session.flush()
+        facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
+        caller.audit("firmware.upload", model.code, after=facts)
+        self.firmware.outbox.tell(session, "firmware/uploaded", data=facts)
+        return stored
+
+    async def _announce(self, session: AsyncSession, sha256: str) -> None:
+        """Note, for good, that bytes may be left over, and take the note back in the image's own transaction.
+
+        A crash from here on leaves the note, and so the bytes are removed; until then nobody else may do so.
+        """
+        while not await image_queries.take_leftover(session, sha256):
+            async with self.firmware.database.transaction() as other:
+                await image_queries.note_leftover(other, sha256)
+
+
+def _check_size(size_bytes: int, model: DeviceModel) -> None:
+    if size_bytes > model.slot_size_bytes:
+        raise InvalidInputError(
+            f"size_bytes: the image has {size_bytes}, the slot of {model.code} {model.slot_size_bytes}"
+        )

@@ -1,0 +1,243 @@
+"""Queries on images, uploads and deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import (
+    Device,
+    DeviceModel,
+    FirmwareDelivery,
+    FirmwareImage,
+    FirmwareUpload,
+    FirmwareUploadChunk,
+    Presence,
+    Rotation,
+)
+from shared.protocol.errors import NotFoundError
+
+
+async def model(session: AsyncSession, code: str) -> DeviceModel:
+    """Return and lock the model of this code, or raise NotFoundError."""
+    found = await session.scalar(select(DeviceModel).where(DeviceModel.code == code).with_for_update())
+    if found is None:
+        raise NotFoundError(f"model: there is no model {code}; add it first", model=code)
+    return found
+
+
+async def device(session: AsyncSession, client_id: str) -> tuple[int, DeviceModel]:
+    """Return the id and the model of an enabled device, or raise NotFoundError."""
+    row = (
+        await session.execute(
+            select(Device.id, DeviceModel)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .where(device_refs.named(client_id), Device.enabled, Device.lifecycle == "ACTIVE")
+        )
+    ).one_or_none()
+    if row is None:
+        raise device_refs.unknown(client_id)
+    return row
+
+
+async def models_with_image(session: AsyncSession) -> list[str]:
+    """Return the codes of the models that have an image for their devices."""
+    return list(
+        await session.scalars(
+            select(DeviceModel.code).where(DeviceModel.image_sha256.is_not(None)).order_by(DeviceModel.code)
+        )
+    )
+
+
+async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
+    """Return the generations of the secrets that may be in force for a device.
+
+    While its rotation is open these are both: at SWITCHING and RESTORING either is, and after the switch the
+    device still holds tokens of the old one. A token of the new one exists only once Keycloak wants it.
+    """
+    row = (
+        await session.execute(
+            # One statement: the end of a rotation must not fall between two looks.
+            select(Device.secret_generation, Rotation.old_generation, Rotation.generation)
+            .outerjoin(Rotation, (Rotation.device_id == Device.id) & Rotation.outcome.is_(None))
+            .where(Device.id == device_id)
+        )
+    ).one()
+    return {generation for generation in row if generation is not None}
+
+
+async def online_after(
+    session: AsyncSession, model_code: str, after: int, *, limit: int
+) -> list[tuple[str, Presence]]:
+    """Return the client ids and presences of the model's next devices online, behind the device id `after`."""
+    rows = await session.execute(
+        select(Device.key, Presence)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(
+            DeviceModel.code == model_code,
+            Device.enabled,
+            Device.lifecycle == "ACTIVE",
+            Presence.online,
+            # Of both tables: the database does not see by itself that the other's rows are not wanted either.
+            Device.id > after,
+            Presence.device_id > after,
+        )
+        .order_by(Device.id)
+        .limit(limit)
+    )
+    return [(device_refs.client_id(model_code, key), presence) for key, presence in rows]
+
+
+async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:
+    """Return the upload of this image that is under way, if there is one."""
+    return await session.scalar(
+        select(FirmwareUpload).where(FirmwareUpload.model_id == model_id, FirmwareUpload.sha256 == sha256)
+    )
+
+
+async def upload_by_id(session: AsyncSession, upload_id: UUID, *, lock: bool) -> FirmwareUpload:
+    """Return an upload under way, or raise NotFoundError."""
+    query = select(FirmwareUpload).where(FirmwareUpload.id == upload_id)
+    found = await session.scalar(query.with_for_update() if lock else query)
+    if found is None:
+        raise NotFoundError(f"upload_id: there is no upload {upload_id}; begin it again")
+    return found
+
+
+async def received(session: AsyncSession, upload_id: UUID) -> set[int]:
+    """Return the offsets of the pieces that have come."""
+    return set(
+        await session.scalars(select(FirmwareUploadChunk.offset).where(FirmwareUploadChunk.upload_id == upload_id))
+    )
+
+
+async def assembled(session: AsyncSession, upload_id: UUID) -> bytes:
+    """Return all pieces that have come, in order."""
+    return b"".join(
+        await session.scalars(
+            select(FirmwareUploadChunk.data)
+            .where(FirmwareUploadChunk.upload_id == upload_id)
+            .order_by(FirmwareUploadChunk.offset)
+        )
+    )
+
+
+async def keep_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
+    """Store a piece; the same one again changes nothing."""
+    await session.execute(
+        insert(FirmwareUploadChunk)
+        .values(upload_id=upload_id, offset=offset, data=data)
+        .on_conflict_do_update(
+            index_elements=[FirmwareUploadChunk.upload_id, FirmwareUploadChunk.offset], set_={"data": data}
+        )
+    )
+
+
+async def forget_uploads(session: AsyncSession, *, before: datetime) -> None:
+    """Delete uploads that were begun before this time (UTC) and never finished."""
+    await session.execute(delete(FirmwareUpload).where(FirmwareUpload.created_at < before))
+
+
+async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
+    """Return and lock how a device stands with an image."""
+    return await session.get(FirmwareDelivery, (device_id, sha256), with_for_update=True)
+
+
+class Reporter(NamedTuple):
+    """A device that may report."""
+
+    model: str
+    device_id: int
+    model_id: int
+
+
+class Delivered(NamedTuple):
+    """How a device stands with an image."""
+
+    device_id: int
+    sha256: str
+    stage: str
+    percent: int | None = None
+    error: str | None = None
+
+
+# Made once: to put a statement together takes as long as to run it.
+_REPORTERS: Final = (
+    select(DeviceModel.code, Device.key, Device.id, Device.model_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
+)
+_IMAGES: Final = bindparam("sha256s", type_=ARRAY(Text))
+_MODELS_OF_IMAGES: Final = select(FirmwareImage.sha256, FirmwareImage.model_id).where(
+    FirmwareImage.sha256 == any_(_IMAGES)
+)
+# Always in the same order, here and below: two batches that want the same rows must not wait for each other.
+_ORDER: Final = itemgetter(0, 1)
+_STAGES: Final = (
+    select(FirmwareDelivery.device_id, FirmwareDelivery.sha256, FirmwareDelivery.stage)
+    .where(
+        FirmwareDelivery.device_id == any_(bindparam("device_ids", type_=ARRAY(BigInteger))),
+        FirmwareDelivery.sha256 == any_(_IMAGES),
+    )
+    .order_by(FirmwareDelivery.device_id, FirmwareDelivery.sha256)
+    .with_for_update()
+)
+_INSERT: Final = insert(FirmwareDelivery)
+_SET_DELIVERIES: Final = _INSERT.on_conflict_do_update(
+    index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256],
+    set_={
+        "stage": _INSERT.excluded.stage,
+        "percent": _INSERT.excluded.percent,
+        "error": _INSERT.excluded.error,
+        "updated_at": func.now(),
+    },
+)
+_REBOOTED_FOR: Final = (
+    select(DeviceModel.code, Device.key, FirmwareDelivery.sha256)
+    .select_from(FirmwareDelivery)
+    .join(Device, Device.id == FirmwareDelivery.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(device_refs.AMONG, FirmwareDelivery.stage == "rebooting")
+)
+
+
+async def rebooted_for(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return for which images devices have said that they reboot, and nothing since."""
+    found: dict[str, list[str]] = {}
+    for code, key, sha256 in await session.execute(_REBOOTED_FOR, {"keys": device_refs.keys(client_ids)}):
+        found.setdefault(device_refs.client_id(code, key), []).append(sha256)
+    return found
+
+
+async def reporters(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, Reporter]:
+    """Return the enabled devices among these, by client id."""
+    rows = await session.execute(_REPORTERS, {"keys": device_refs.keys(client_ids)})
+    return {device_refs.client_id(code, key): Reporter(code, *ids) for code, key, *ids in rows}
+
+
+async def models_of_images(session: AsyncSession, sha256s: Iterable[str]) -> dict[str, int]:
+    """Return the ids of the models that these images are for; one that there is not is left out."""
+    rows = await session.execute(_MODELS_OF_IMAGES, {"sha256s": list(sha256s)})
+    return dict(rows.all())
+
+
+async def stages(session: AsyncSession, deliveries: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Return and lock at which stage deliveries are, each a device's id and an image's SHA-256."""
+    device_ids, sha256s = map(list, zip(*deliveries, strict=True))
+    rows = await session.execute(_STAGES, {"device_ids": device_ids, "sha256s": sha256s})
+    return {(device_id, sha256): stage for device_id, sha256, stage in rows}
+
+
+async def set_deliveries(session: AsyncSession, delivered: Sequence[Delivered]) -> None:
+    """Store how devices stand with images; of what stands there twice, the last counts."""
+    if delivered:
+        await session.execute(_SET_DELIVERIES, [one._asdict() for one in sorted(delivered, key=_ORDER)])

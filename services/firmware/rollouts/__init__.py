@@ -1,0 +1,1 @@
+"""Rollouts: firmware for many devices, in waves."""

@@ -1,0 +1,195 @@
+"""Takes rollouts further: any number of replicas do, each rollout one at a time, with nothing kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import ColumnElement, and_, exists, or_, true
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import rules
+from services.firmware.assignment import device_status, rollout_queries, rollout_states, service
+from services.firmware.assignment.rollout_states import Do, Event, Fact, Stand, State
+from services.firmware.assignment.service import Firmware
+from services.firmware.images import catalog
+from services.firmware.rollouts import targets
+from services.firmware.rollouts.transitions import ITSELF, Change
+from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
+from shared.protocol import topics
+from shared.protocol.admin import RolloutPlan
+from shared.protocol.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
+from shared.runtime.rpc import Caller
+
+log = structlog.get_logger()
+
+BATCH: Final = 500
+"""So many devices are offered an image in one transaction at most."""
+_GOING_ON: Final = frozenset({State.RUNNING, State.PAUSED})
+_ONLINE: Final = exists().where(Presence.device_id == RolloutDevice.device_id, Presence.online)
+_GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enabled, Device.lifecycle == "ACTIVE")
+
+
+@dataclass(frozen=True, slots=True)
+class Conductor:
+    """What makes rollouts go on."""
+
+    firmware: Firmware
+
+    async def run(self) -> None:
+        """Look at the rollouts from time to time, until cancelled."""
+        while True:
+            try:
+                async with self.firmware.database.transaction() as session:
+                    due = await rollout_queries.due(session)
+                for rollout_id in due:
+                    await self._further(rollout_id)
+            except UnavailableError as error:
+                log.warning("rollout.waits", reason=error.message)
+            await asyncio.sleep(self.firmware.settings.rollout_sweep_s)
+
+    async def _further(self, rollout_id: int) -> None:
+        try:
+            async with self.firmware.database.transaction() as session:
+                rollout = await rollout_queries.free(session, rollout_id)
+                if rollout is not None:
+                    model = await session.get_one(DeviceModel, rollout.model_id)
+                    await self._step(session, rollout, model)
+        except UnavailableError:
+            raise
+        except FleetError as error:
+            # What is wrong with one rollout must not hold up the others; it needs a person.
+            log.exception("rollout.stuck", rollout=rollout_id, reason=error.message)
+
+    async def _step(self, session: AsyncSession, rollout: Rollout, model: DeviceModel) -> None:
+        now, plan = datetime.now(UTC), RolloutPlan.model_validate(rollout.plan)
+        may_offer = rollout.state == State.RUNNING and rollout_states.is_open(plan, now)
+        await self._let_go(session, rollout, plan, now, may_offer=may_offer)
+        if rollout.state in _GOING_ON:
+            await self._judge(session, rollout, model, plan, now)
+        if may_offer and rollout.state == State.RUNNING:
+            await self._offer(session, rollout, plan, now)
+
+    async def _let_go(
+        self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime, *, may_offer: bool
+    ) -> None:
+        """Drop devices that are gone, withdraw offers whose time is over, and give up on silent devices.
+
+        One that is online with the image when its time is over is not silent.
+        """
+        await device_status.apply(
+            session, rollout, Fact.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
+        )
+        late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
+        withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
+        await device_status.apply(session, rollout, Fact.WITHDRAWN, withdrawn)
+        # Its report may have been lost with a service; a trial would be over by now.
+        kept = await device_status.apply(session, rollout, Fact.KEPT, and_(late, _runs(rollout)))
+        if kept and rollout.sha256 is not None:
+            await device_status.keep(session, kept, rollout.sha256)
+        await device_status.apply(
+            session,
+            rollout,
+            Fact.TIMED_OUT,
+            and_(late, ~_runs(rollout), or_(RolloutDevice.state == Stand.TAKEN, _ONLINE)),
+            reason=f"has not confirmed the image within {plan.silence_s} s",
+        )
+
+    async def _judge(
+        self, session: AsyncSession, rollout: Rollout, model: DeviceModel, plan: RolloutPlan, now: datetime
+    ) -> None:
+        """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt.
+
+        It halts too when its model has got a key since, or lost one, so that the image is not signed any more.
+        """
+        change = Change(session, self.firmware.outbox, ITSELF, rollout, model.code)
+        image = await session.get_one(FirmwareImage, rollout.sha256)
+        try:
+            await catalog.check_signature(session, model, image.sha256, image.signature)
+        except InvalidInputError as error:
+            await _halt(change, error.message)
+            return
+        tallies = await device_status.tallies(session, rollout)
+        verdict = rollout_states.judge(
+            tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
+        )
+        if verdict.do is Do.HALT:
+            await _halt(change, verdict.why)
+        elif rollout.state != State.RUNNING:
+            return
+        elif verdict.do is Do.WAIT:
+            rollout.met_at = None
+        elif verdict.do is Do.SOAK and rollout.met_at is None:
+            rollout.met_at = now
+            change.tell("wave_met", {"wave": rollout.wave})
+        elif verdict.do is Do.OPEN:
+            rollout.wave += 1
+            rollout.met_at = None
+            change.tell("wave_opened", {"wave": rollout.wave})
+        elif verdict.do is Do.COMPLETE:
+            await self._complete(change, model)
+
+    async def _complete(self, change: Change, model: DeviceModel) -> None:
+        """End a rollout; an image that went to the whole model becomes the model's, once no other one is open."""
+        session, rollout = change.session, change.rollout
+        is_whole = not rollout.tags and rollout.percent == 100  # noqa: PLR2004 - all of it
+        if is_whole:
+            await session.refresh(model, with_for_update=True)
+            if await rollout_queries.open_of(session, model.id, but=rollout.id) is not None:
+                return
+        await change.move(Event.COMPLETED, {})
+        if is_whole:
+            image = await session.get_one(FirmwareImage, rollout.sha256)
+            await self.firmware.release(Caller(ITSELF, str(rollout.id), session), model, image)
+
+    async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
+        """Offer the image to devices that wait, are online and want it, as many as may be under way."""
+        room = min(BATCH, await device_status.room(session, rollout, plan, now))
+        if room <= 0:
+            return
+        image = await session.get_one(FirmwareImage, rollout.sha256)
+        wanting = []
+        for known in await targets.candidates(session, rollout, image.sha256, room):
+            try:
+                wants = rules.wants(service.candidate_of(image, known.stage), known.running)
+            except ConflictError as error:
+                one = RolloutDevice.device_id == known.device_id
+                await device_status.apply(session, rollout, Fact.UNFIT, one, reason=error.message)
+                continue
+            if wants:
+                wanting.append(known)
+            else:
+                await device_status.apply(
+                    session, rollout, Fact.RUNS_IT, RolloutDevice.device_id == known.device_id
+                )
+        if not wanting:
+            return
+        ids = [known.device_id for known in wanting]
+        await device_status.apply(session, rollout, Fact.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now)
+        await device_status.offer(session, ids, image.sha256)
+        offer = self.firmware.offer_of(image, None)
+        for known in wanting:
+            self.firmware.outbox.put(
+                session,
+                topics.FIRMWARE_OFFER,
+                offer,
+                expires_at=now + timedelta(seconds=plan.silence_s),
+                client_id=known.client_id,
+            )
+
+
+async def _halt(change: Change, why: str) -> None:
+    await change.move(Event.HALTED, {}, reason=why)
+    log.warning("rollout.halted", rollout=change.rollout.id, reason=why)
+
+
+def _runs(rollout: Rollout) -> ColumnElement[bool]:
+    """Return the condition that a device is online with the rollout's image."""
+    return exists().where(
+        Presence.device_id == RolloutDevice.device_id,
+        Presence.online,
+        Presence.firmware_sha256 == rollout.sha256,
+    )

@@ -1,0 +1,95 @@
+"""Before a rollout: which devices would take the image, which run it, and why others would fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware import queries, rules
+from services.firmware.assignment import rollout_queries, rollout_states, service
+from services.firmware.images import catalog
+from services.firmware.rollouts import targets
+from services.firmware.rollouts.targets import Known
+from shared.database.tables import DeviceModel, FirmwareImage
+from shared.protocol import admin
+from shared.protocol.errors import ConflictError, NotFoundError
+
+OFFLINE_AFTER: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The devices that a rollout would reach: those that fit come in the order in which they are reached."""
+
+    model: DeviceModel
+    image: FirmwareImage
+    fit: list[Known]
+    already: list[Known]
+    unfit: list[tuple[Known, str]]
+
+    def findings(self, waves: Sequence[str]) -> admin.RolloutFindings:
+        """Return what an admin is told."""
+        return admin.RolloutFindings(
+            model=self.model.code,
+            version=self.image.version,
+            sha256=self.image.sha256,
+            fit=len(self.fit),
+            already=admin.Named.of([known.client_id for known in self.already]),
+            count=len(self.unfit),
+            problems=[
+                admin.RolloutProblem(client_id=known.client_id, reason=reason)
+                for known, reason in self.unfit[: admin.MAX_NAMED]
+            ],
+            waves=rollout_states.wave_sizes(len(self.fit), waves),
+        )
+
+
+async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey:
+    """Look at each device that is selected; its model is locked. Raise NotFoundError if no device is.
+
+    Raise InvalidInputError for an image that is not signed as its model wants.
+    """
+    model = await queries.model(session, asked.model)
+    image = await rollout_queries.image(session, model, asked.version)
+    await catalog.check_signature(session, model, image.sha256, image.signature)
+    found = await targets.selected(session, model, asked.tags, image)
+    found = found[: -(-len(found) * asked.percent // 100)]
+    if not found:
+        raise NotFoundError("no device fits")
+    now = datetime.now(UTC)
+    fit, already, unfit = [], [], []
+    for known in found:
+        reason = fault(known, image, now)
+        if reason is not None:
+            unfit.append((known, reason))
+        elif known.running.sha256 == image.sha256:
+            already.append(known)
+        else:
+            fit.append(known)
+    # Those that can be reached at once come first; `sorted` keeps their order otherwise.
+    return Survey(model, image, sorted(fit, key=lambda known: not known.online), already, unfit)
+
+
+def fault(known: Known, image: FirmwareImage, now: datetime) -> str | None:
+    """Return why a device would not take an image, if it would not."""
+    try:
+        wanted = rules.wants(service.candidate_of(image, known.stage), known.running)
+    except ConflictError as error:
+        return error.message
+    if not known.enabled:
+        return "is disabled"
+    return _unreachable(known, now) if wanted else None
+
+
+def _unreachable(known: Known, now: datetime) -> str | None:
+    if known.last_seen_at is None:
+        return "has never been seen"
+    if not known.online and known.last_seen_at < now - OFFLINE_AFTER:
+        return f"is offline since {known.last_seen_at:%Y-%m-%d %H:%M:%SZ}"
+    if known.running.slot_size_bytes is None:
+        return "slot_size_bytes: the device has not said how large its slot is"
+    return None

@@ -1,0 +1,149 @@
+"""Which image a device should have, and which of its reports count, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.protocol.messages import MAX_CHUNK_BYTES
+
+OFFERED: Final = "offered"
+REBOOTING: Final = "rebooting"
+CONFIRMED: Final = "confirmed"
+ROLLED_BACK: Final = "rolled_back"
+ENDS: Final = frozenset({CONFIRMED, "failed", ROLLED_BACK})
+REFUSED_BY_DEVICE: Final = frozenset({"failed", ROLLED_BACK})
+UNTOLD: Final = frozenset({None, OFFERED, CONFIRMED})
+"""The stages at which a device is told of an image: it has not begun to fetch it, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The image that a device's model wants it to have; `stage` is how an earlier delivery to it stands."""
+
+    sha256: str
+    size_bytes: int
+    chip: str
+    project: str
+    stage: str | None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a device says of itself; None where it has not said."""
+
+    sha256: str | None
+    chip: str | None
+    project: str | None
+    slot_size_bytes: int | None
+    version: str | None = None
+
+
+def came_back(candidate: Candidate, running: Running) -> bool:
+    """Say whether a device that was about to start the image runs another one: it did not keep it."""
+    return candidate.stage == REBOOTING and running.sha256 not in (None, candidate.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Who needs an image: its model, devices that run it, devices that are fetching it, and which rollout."""
+
+    current: bool = False
+    running: int = 0
+    delivering: int = 0
+    rollout: int | None = None
+
+    def reasons(self) -> list[str]:
+        """Return why the image must stay, as sentences; empty if it is not in use."""
+        reasons = ["it is its model's image"] if self.current else []
+        if self.running:
+            reasons.append(f"{_devices(self.running)} run{'s' * (self.running == 1)} it")
+        if self.delivering:
+            reasons.append(f"it is being delivered to {_devices(self.delivering)}")
+        if self.rollout is not None:
+            reasons.append(f"rollout {self.rollout} needs it")
+        return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An image as far as keeping it goes."""
+
+    sha256: str
+    pinned: bool
+
+
+def superfluous(newest_first: Iterable[Kept], used: Container[str], *, keep: int) -> list[str]:
+    """Return which of a model's images may go: not among the `keep` newest, not pinned, not used; 0 keeps all."""
+    if keep == 0:
+        return []
+    older = list(newest_first)[keep:]
+    return [image.sha256 for image in older if not image.pinned and image.sha256 not in used]
+
+
+def _devices(count: int) -> str:
+    return f"{count} device{'s' * (count != 1)}"
+
+
+def wants(candidate: Candidate, running: Running) -> bool:
+    """Return whether the device needs the image; raise ConflictError with the reason why it must not have it."""
+    if candidate.sha256 == running.sha256:
+        return False
+    if candidate.stage in REFUSED_BY_DEVICE:
+        raise ConflictError(f"the device has had this image before: {candidate.stage}")
+    if candidate.stage == CONFIRMED and candidate.version is not None and candidate.version == running.version:
+        # Offered again, it would be fetched, confirmed and not recognised for ever.
+        raise ConflictError("sha256: the device has confirmed this image and says its version with another sha256")
+    if running.chip is not None and candidate.chip != running.chip:
+        raise ConflictError(f"chip: the image is for {candidate.chip}, the device has {running.chip}")
+    if running.project is not None and candidate.project != running.project:
+        raise ConflictError(f"project: the image is {candidate.project}, the device runs {running.project}")
+    if running.slot_size_bytes is not None and candidate.size_bytes > running.slot_size_bytes:
+        raise ConflictError(
+            f"size_bytes: the image has {candidate.size_bytes}, the device's slot {running.slot_size_bytes}"
+        )
+    return True
+
+
+def counts(present: str | None, reported: str) -> bool:
+    """Say whether a report moves a delivery: what was on its way when it ended or the device rebooted is late.
+
+    Replicas share the reports of a device, so that one may come behind the next.
+    """
+    return present not in ENDS | {REBOOTING} or reported in ENDS or reported == present
+
+
+def offsets(size_bytes: int, chunk_size_bytes: int) -> list[int]:
+    """Return where the pieces of an image begin."""
+    return list(range(0, size_bytes, chunk_size_bytes))
+
+
+def piece_fault(offset: int, length: int, size_bytes: int) -> str | None:
+    """Return the rule that a piece of an image of `size_bytes` breaks, or None.
+
+    A piece begins at a multiple of its length, or ends the image. So the length that a device was told holds until
+    it has the whole image, also when the service has another setting meanwhile.
+    """
+    if not 1 <= length <= MAX_CHUNK_BYTES:
+        return f"length: must be 1 to {MAX_CHUNK_BYTES}, is {length}"
+    if offset >= size_bytes:
+        return f"offset: must be less than the image's {size_bytes} bytes, is {offset}"
+    if offset + length > size_bytes:
+        return f"length: must be at most {size_bytes - offset} at {offset}, where the image ends, is {length}"
+    if offset % length and offset + length != size_bytes:
+        return f"offset: must be a multiple of the length {length}, is {offset}"
+    return None
+
+
+def check_piece(offset: int, length: int, *, size_bytes: int, chunk_size_bytes: int) -> None:
+    """Raise InvalidInputError unless a piece of this length belongs at this offset."""
+    if offset % chunk_size_bytes or offset >= size_bytes:
+        raise InvalidInputError(
+            f"offset: must be a multiple of {chunk_size_bytes} below {size_bytes}, is {offset}"
+        )
+    expected = min(chunk_size_bytes, size_bytes - offset)
+    if length != expected:
+        raise InvalidInputError(f"data: must be {expected} bytes at {offset}, is {length}")

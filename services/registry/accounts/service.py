@@ -1,0 +1,118 @@
+"""The accounts of admins: in the broker with their rights, and in the database with their roles.
+
+Database and broker are changed under one lock, the broker first: what is cut off leaves the row as it was, the
+same request goes on with it, and the reconciler goes by the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry.accounts import queries as account_queries
+from services.registry.context import Registry
+from shared.broker.acl import acls
+from shared.broker.api import Admins
+from shared.database.tables import AdminAccount
+from shared.protocol import admin
+from shared.protocol.admin import Role
+from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What admins do with each other's accounts."""
+
+    registry: Registry
+
+    async def add(self, caller: Caller, request: admin.AccountAdd) -> admin.AccountView:
+        """Make an account, or raise ConflictError if its name is taken."""
+        await account_queries.lock(caller.session)
+        if request.name in await account_queries.every(caller.session):
+            raise ConflictError(f"name: there is an account {request.name} already", name=request.name)
+        row = AdminAccount(name=request.name, role=request.role, author=caller.account)
+        caller.session.add(row)
+        await caller.session.flush()
+        await self._broker.put(request.name, request.role, SecretStr(request.password))
+        self._note(caller, "add", "account/added", request.name, after={"role": request.role})
+        return _view(row, present=True)
+
+    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Accounts:
+        """Return all accounts."""
+        found = await self._broker.found()
+        rows = await account_queries.every(caller.session)
+        return admin.Accounts(
+            accounts=[
+                _view(row, present=found.get(name) == acls(name, Role(row.role))) for name, row in rows.items()
+            ]
+        )
+
+    async def set_role(self, caller: Caller, request: admin.AccountRole) -> admin.AccountView:
+        """Give an account another role, which counts at once."""
+        row = await self._of_another(caller, request.name)
+        before, role = row.role, request.role
+        present = await self._broker.found()
+        if role is not Role.ADMIN:
+            await _keep_an_admin(caller.session, request.name, present)
+        await self._broker.set_role(request.name, role)
+        row.role = role
+        self._note(caller, "role", "account/updated", request.name, before={"role": before}, after={"role": role})
+        return _view(row, present=request.name in present)
+
+    async def set_password(self, caller: Caller, request: admin.AccountPassword) -> admin.AccountView:
+        """Give an account another password; if the broker has lost it, it is made again."""
+        row = await self._of_another(caller, request.name)
+        await self._broker.put(request.name, Role(row.role), SecretStr(request.password))
+        self._note(caller, "password", "account/updated", request.name)
+        return _view(row, present=True)
+
+    async def remove(self, caller: Caller, request: admin.AccountRef) -> admin.Removed:
+        """Remove an account and end its sessions."""
+        row = await self._of_another(caller, request.name)
+        await _keep_an_admin(caller.session, request.name, await self._broker.found())
+        await self._broker.delete(request.name)
+        self._note(caller, "remove", "account/removed", request.name, before={"role": row.role})
+        await caller.session.delete(row)
+        return admin.Removed(removed=request.name)
+
+    async def who_am_i(self, caller: Caller, _: admin.Nothing) -> admin.WhoAmI:
+        """Return the role of the account that asks."""
+        return admin.WhoAmI(
+            account=caller.account, role=await account_queries.role_of(caller.session, caller.account)
+        )
+
+    @property
+    def _broker(self) -> Admins:
+        return self.registry.identities.broker.admins
+
+    async def _of_another(self, caller: Caller, name: str) -> AdminAccount:
+        await account_queries.lock(caller.session)
+        row = await account_queries.account(caller.session, name)
+        if name == caller.account:
+            raise InvalidInputError("name: must be another account; nobody changes his own")
+        return row
+
+    def _note(self, caller: Caller, verb: str, event: str, name: str, **change: dict[str, Any]) -> None:
+        caller.audit(f"account.{verb}", name, **change)
+        role = change.get("after", {}).get("role")
+        data = {"account": name} if role is None else {"account": name, "role": role}
+        self.registry.outbox.tell(caller.session, event, data=data)
+
+
+async def _keep_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:
+    """Raise ConflictError if nobody with the role admin could log in any more without this account."""
+    rows = await account_queries.every(session)
+    others = [admin.BUILT_IN, *(row.name for row in rows.values() if row.role == Role.ADMIN and row.name != name)]
+    if rows[name].role == Role.ADMIN and not any(other in present for other in others):
+        raise ConflictError(f"name: {name} is the last account with the role admin", name=name)
+
+
+def _view(row: AdminAccount, *, present: bool) -> admin.AccountView:
+    return admin.AccountView(
+        name=row.name, role=Role(row.role), author=row.author, created_at=row.created_at, present=present
+    )

@@ -1,0 +1,1 @@
+"""Claims, by which machines without an identity get one."""

@@ -1,0 +1,133 @@
+"""Queries on claims and on the machines that asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry.claims.rules import Taken
+from shared.database import device_refs
+from shared.database.tables import Claim, ClaimRequest, Device, DeviceModel
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+from shared.runtime.rpc import lock_key
+
+
+async def lock_uid(session: AsyncSession, uid: str) -> None:
+    """Let nobody else work on what this machine asks for until the transaction ends."""
+    await session.execute(select(func.pg_advisory_xact_lock(lock_key(f"mdm:claim_request:{uid}"))))
+
+
+async def claim(session: AsyncSession, claim_id: str, *, lock: bool = False) -> Claim:
+    """Return a claim, locked if asked, or raise NotFoundError."""
+    found = await session.get(Claim, claim_id, with_for_update=lock)
+    if found is None:
+        raise NotFoundError(f"claim: there is no claim {claim_id}", claim=claim_id)
+    return found
+
+
+async def of_request(session: AsyncSession, origin: str) -> Claim | None:
+    """Return the claim that an admin's request has made already."""
+    found: Claim | None = await session.scalar(select(Claim).where(Claim.request_id == origin))
+    return found
+
+
+async def newest(session: AsyncSession, wanted: admin.ClaimList, *, now: datetime) -> list[Claim]:
+    """Return the newest claims, without those that are revoked or expired unless `all` are wanted."""
+    query = select(Claim).order_by(Claim.created_at.desc(), Claim.id).limit(wanted.limit)
+    if not wanted.all:
+        query = query.where(Claim.revoked_at.is_(None), Claim.expires_at > now)
+    return list(await session.scalars(query))
+
+
+async def live_of(session: AsyncSession, model: DeviceModel, *, now: datetime) -> int:
+    """Return how many claims of a model are neither revoked nor expired."""
+    query = select(func.count()).select_from(Claim).where(Claim.model_id == model.id)
+    return await session.scalar(query.where(Claim.revoked_at.is_(None), Claim.expires_at > now)) or 0
+
+
+async def models(session: AsyncSession) -> dict[int, str]:
+    """Return the code of each model, by id."""
+    return {row[0]: row[1] for row in await session.execute(select(DeviceModel.id, DeviceModel.code))}
+
+
+async def taken(session: AsyncSession, claims: list[Claim]) -> dict[str, Taken]:
+    """Return what is taken of each of these claims, by id."""
+    counted = dict.fromkeys((claim.id for claim in claims), Taken())
+    rows = await session.execute(
+        select(
+            ClaimRequest.claim_id,
+            func.count().filter(ClaimRequest.state == "granted"),
+            func.count().filter(ClaimRequest.state == "pending"),
+        )
+        .where(ClaimRequest.claim_id.in_(counted))
+        .group_by(ClaimRequest.claim_id)
+    )
+    return counted | {claim_id: Taken(used, waiting) for claim_id, used, waiting in rows}
+
+
+async def request(session: AsyncSession, uid: str) -> ClaimRequest:
+    """Return what is stored of a machine that asked, or raise NotFoundError."""
+    found = await session.get(ClaimRequest, uid)
+    if found is None:
+        raise NotFoundError(f"uid: {uid} has not asked for an identity", uid=uid)
+    return found
+
+
+async def device(session: AsyncSession, request: ClaimRequest) -> Device:
+    """Return the device that a machine became, or raise NotFoundError if it has just been removed."""
+    found = await session.get(Device, request.device_id)
+    if found is None:
+        raise NotFoundError(f"uid: the device of {request.uid} is gone", uid=request.uid)
+    return found
+
+
+async def request_views(session: AsyncSession, wanted: admin.ClaimRequests) -> list[admin.ClaimRequestView]:
+    """Return up to `limit` machines behind `after` that fit, in the order of their uids."""
+    query = _views().order_by(ClaimRequest.uid).limit(wanted.limit)
+    if wanted.after is not None:
+        query = query.where(ClaimRequest.uid > wanted.after)
+    if wanted.claim is not None:
+        query = query.where(ClaimRequest.claim_id == wanted.claim)
+    if wanted.state is not None:
+        query = query.where(ClaimRequest.state == wanted.state)
+    return [_view(*row) for row in await session.execute(query)]
+
+
+async def request_view(session: AsyncSession, uid: str) -> admin.ClaimRequestView:
+    """Return a machine that is known to have asked, as an admin sees it."""
+    return _view(*(await session.execute(_views().where(ClaimRequest.uid == uid))).one())
+
+
+def _views() -> Select[ClaimRequest, str, str | None]:
+    return (
+        select(ClaimRequest, DeviceModel.code, Device.key)
+        .join(Claim, Claim.id == ClaimRequest.claim_id)
+        .join(DeviceModel, DeviceModel.id == Claim.model_id)
+        .outerjoin(Device, Device.id == ClaimRequest.device_id)
+    )
+
+
+def _view(request: ClaimRequest, code: str, key: str | None) -> admin.ClaimRequestView:
+    return admin.ClaimRequestView(
+        uid=request.uid,
+        claim=request.claim_id,
+        model=code,
+        state=request.state,
+        client_id=device_refs.client_id(code, key) if key else None,
+        requested_at=request.requested_at,
+        granted_at=request.granted_at,
+    )
+
+
+async def every(session: AsyncSession) -> set[str]:
+    """Return the ids of all claims that there are."""
+    return set(await session.scalars(select(Claim.id)))
+
+
+async def reachable(session: AsyncSession, *, window: timedelta) -> set[str]:
+    """Return the ids of all claims that must have a broker account, as `claim_rules.is_reachable` says of one."""
+    still = Claim.expires_at > datetime.now(UTC) - window
+    return set(await session.scalars(select(Claim.id).where(Claim.revoked_at.is_(None), still)))

@@ -1,0 +1,258 @@
+"""Claims: made and revoked by admins, and the identities that machines get by them.
+
+What a machine's request leads to is decided and stored first, in a transaction of its own that counts the claim's
+uses. Only then is the device made, as a saga that the same request, sent again after a crash, goes on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import queries, rules
+from services.registry.claims import queries as claim_queries
+from services.registry.claims import rules as claim_rules
+from services.registry.claims.rules import Verdict
+from services.registry.config import versions
+from services.registry.context import Registry
+from services.registry.devices import provisioning
+from services.registry.devices.service import Devices
+from shared.auth import crypto
+from shared.database.tables import Claim, ClaimRequest, DeviceModel
+from shared.protocol import admin, messages, topics
+from shared.protocol.errors import ConflictError, FleetError, UnavailableError
+from shared.protocol.messages import ClaimOutcome
+from shared.runtime.rpc import Caller, lock_key
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What admins do with claims, and machines with them; `gate` bounds the requests that hold transactions."""
+
+    registry: Registry
+    gate: asyncio.Semaphore
+
+    async def add(self, caller: Caller, request: admin.ClaimAdd) -> admin.ClaimAdded:
+        """Make a claim and its broker account, or leave nothing behind."""
+        claim = await self._intend(caller, request)
+        try:
+            await self.registry.identities.broker.put_claim(claim.id, SecretStr(request.password))
+        except FleetError:
+            async with self.registry.database.transaction() as session:
+                await session.delete(await claim_queries.claim(session, claim.id, lock=True))
+            raise
+        view = await self._view(caller.session, claim)
+        caller.audit("claim.add", claim.id, after=view.model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "claim/added", data={"claim": claim.id, "model": view.model})
+        settings = self.registry.settings
+        return admin.ClaimAdded(
+            **view.model_dump(),
+            mqtt_host=settings.device_mqtt_host,
+            mqtt_port=settings.claim_mqtt_port,
+            mqtt_tls=settings.device_mqtt_tls,
+            ca_certificate=provisioning.ca_certificate(settings),
+        )
+
+    async def list_newest(self, caller: Caller, request: admin.ClaimList) -> admin.ClaimViews:
+        """Return the newest claims."""
+        claims = await claim_queries.newest(caller.session, request, now=datetime.now(UTC))
+        return admin.ClaimViews(claims=await self._views(caller.session, claims))
+
+    async def revoke(self, caller: Caller, request: admin.ClaimRef) -> admin.ClaimView:
+        """Refuse a claim from now on, and drop whoever is connected with it; what was granted stays."""
+        async with self.registry.database.transaction() as session:
+            claim = await claim_queries.claim(session, request.claim, lock=True)
+            if claim.revoked_at is None:
+                claim.revoked_at = datetime.now(UTC)
+                caller.on(session).audit("claim.revoke", claim.id)
+                self.registry.outbox.tell(session, "claim/revoked", data={"claim": claim.id})
+        await self.registry.identities.broker.delete(claim.id)
+        return await self._view(caller.session, claim)
+
+    async def list_requests(self, caller: Caller, request: admin.ClaimRequests) -> admin.ClaimRequestViews:
+        """Return a page of the machines that asked."""
+        found = await claim_queries.request_views(caller.session, request)
+        following = found[-1].uid if len(found) == request.limit else None
+        return admin.ClaimRequestViews(requests=found, next=following)
+
+    async def approve(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
+        """Make the device of a machine that waits or was denied, and send it its identity."""
+        async with self.registry.database.transaction() as session:
+            await claim_queries.lock_uid(session, request.uid)
+            known = await claim_queries.request(session, request.uid)
+            if known.state != "granted":
+                claim = await claim_queries.claim(session, known.claim_id, lock=True)
+                taken = (await claim_queries.taken(session, [claim]))[claim.id]
+                now = datetime.now(UTC)
+                fault = claim_rules.why_not_approved(
+                    claim, taken=taken, now=now, window=self.registry.claim_window
+                )
+                if fault is not None:
+                    raise ConflictError(f"uid: {request.uid} can not be approved: {fault.reason}")
+                before, known.state = known.state, "granted"
+                caller.on(session).audit("claim.approve", request.uid, before={"state": before})
+        answer = await self._give(caller.session, request.uid, known.public_key)
+        self._say(caller.session, known.claim_id, answer)
+        return await claim_queries.request_view(caller.session, request.uid)
+
+    async def deny(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
+        """Refuse a machine that waits, until it is approved or forgotten."""
+        known = await self._without_device(caller.session, request.uid)
+        if known.state != "denied":
+            caller.audit("claim.deny", known.uid, before={"state": known.state})
+            known.state = "denied"
+            self.registry.outbox.tell(
+                caller.session, "claim/denied", data={"claim": known.claim_id, "uid": known.uid}
+            )
+            self._say(caller.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
+        return await claim_queries.request_view(caller.session, request.uid)
+
+    async def forget(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.Removed:
+        """Let a machine without a device ask anew, with another key if it likes."""
+        known = await self._without_device(caller.session, request.uid)
+        caller.audit("claim.forget", known.uid, before={"state": known.state, "claim": known.claim_id})
+        await caller.session.delete(known)
+        return admin.Removed(removed=known.uid)
+
+    async def answer(self, claim_id: str, request: messages.ClaimRequest) -> messages.ClaimAnswer:
+        """Decide on what a machine asks, make its device if it is to get one, and return what to tell it."""
+        crypto.check_public_key(request.public_key)
+        async with self.gate:
+            async with self.registry.database.transaction() as session:
+                verdict = await self._decide(session, claim_id, request)
+            if verdict.outcome is ClaimOutcome.GRANTED:
+                try:
+                    async with self.registry.database.transaction() as session:
+                        return await self._give(session, request.uid, request.public_key)
+                except UnavailableError:
+                    raise
+                except FleetError as error:
+                    # Such as a rotation under way, or layers that do not fit the model.
+                    log.warning("claim.waits", uid=request.uid, code=error.code, reason=error.message)
+                    verdict = claim_rules.NOT_NOW
+        if verdict.outcome is ClaimOutcome.REFUSED:
+            log.warning("claim.refused", claim=claim_id, uid=request.uid, reason=verdict.reason)
+        return _answer(request.uid, verdict)
+
+    async def _intend(self, caller: Caller, request: admin.ClaimAdd) -> Claim:
+        """Commit a new claim, or find the one that the same request left before a crash."""
+        async with self.registry.database.transaction() as session:
+            known = await claim_queries.of_request(session, caller.origin)
+            if known is not None:
+                return known
+            model = await queries.model(session, request.model)
+            # Asked here, where an admin is told, and not only when a machine's device is made.
+            layers = await queries.layers(session)
+            await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
+            now = datetime.now(UTC)
+            claim = Claim(
+                id=f"claim-{rules.new_key(secrets.choice)}",
+                model_id=model.id,
+                tags=request.tags,
+                uses=request.uses,
+                needs_approval=request.needs_approval,
+                expires_at=now + timedelta(seconds=request.expires_in_s),
+                request_id=caller.origin,
+                author=caller.account,
+                created_at=now,
+            )
+            session.add(claim)
+            return claim
+
+    async def _decide(self, session: AsyncSession, claim_id: str, request: messages.ClaimRequest) -> Verdict:
+        """Store what becomes of a request; without a device, it goes with the claim by which it was asked last."""
+        await claim_queries.lock_uid(session, request.uid)
+        claim = await claim_queries.claim(session, claim_id, lock=True)
+        known = await session.get(ClaimRequest, request.uid)
+        verdict = claim_rules.judge(
+            claim,
+            known,
+            request.public_key,
+            taken=(await claim_queries.taken(session, [claim]))[claim_id],
+            now=datetime.now(UTC),
+            window=self.registry.claim_window,
+        )
+        if verdict.outcome is ClaimOutcome.REFUSED:
+            return verdict
+        if known is None:
+            known = ClaimRequest(uid=request.uid, public_key=request.public_key)
+            session.add(known)
+            facts = {"claim": claim_id, "uid": request.uid}
+            Caller(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts)
+            self.registry.outbox.tell(session, "claim/requested", data=facts)
+        if known.device_id is None:
+            known.claim_id, known.state = claim_id, verdict.outcome.value
+        return verdict
+
+    async def _give(self, session: AsyncSession, uid: str, public_key: str) -> messages.ClaimAnswer:
+        """Return a machine's identity sealed for its key; its device is made unless there is one."""
+        await claim_queries.lock_uid(session, uid)
+        known = await claim_queries.request(session, uid)
+        if (known.state, known.public_key) != ("granted", public_key):
+            raise ConflictError(f"uid: {uid} was forgotten or denied meanwhile")
+        devices, caller = Devices(self.registry), Caller(known.claim_id, uid, session)
+        if known.device_id is None:
+            await session.execute(select(func.pg_advisory_xact_lock(lock_key(caller.origin))))
+            claim = await claim_queries.claim(session, known.claim_id)
+            model = await session.get_one(DeviceModel, claim.model_id)
+            wanted = admin.DeviceAdd(request_id=uid, model=model.code, name=uid, tags=claim.tags)
+            added = await devices.add(caller, wanted)
+            known.device_id = (await queries.device(session, added.client_id))[0].id
+            known.granted_at = datetime.now(UTC)
+            # It has proven nothing yet, but what it gets now only this key opens.
+            await queries.set_key(session, known.device_id, known.public_key)
+            facts = {"claim": claim.id, "uid": uid}
+            caller.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
+            self.registry.outbox.tell(session, "claim/granted", added.client_id, facts)
+        device = await claim_queries.device(session, known)
+        package = await devices.provision(caller, admin.DeviceRef(request_id=uid, device=device.key))
+        sealed = crypto.seal(SecretStr(package.model_dump_json()), known.public_key)
+        return messages.ClaimAnswer(uid=uid, outcome=ClaimOutcome.GRANTED, jwe=sealed)
+
+    async def _without_device(self, session: AsyncSession, uid: str) -> ClaimRequest:
+        """Return a machine that has no device, and keep it so until the transaction ends."""
+        await claim_queries.lock_uid(session, uid)
+        known = await claim_queries.request(session, uid)
+        if known.device_id is not None:
+            device = await claim_queries.device(session, known)
+            raise ConflictError(f"uid: {uid} is device {device.key}; `mdm device remove` forgets both", uid=uid)
+        return known
+
+    def _say(self, session: AsyncSession, claim_id: str, answer: messages.ClaimAnswer) -> None:
+        self.registry.outbox.put(session, topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=answer.uid)
+
+    async def _view(self, session: AsyncSession, claim: Claim) -> admin.ClaimView:
+        return (await self._views(session, [claim]))[0]
+
+    async def _views(self, session: AsyncSession, claims: list[Claim]) -> list[admin.ClaimView]:
+        now, codes = datetime.now(UTC), await claim_queries.models(session)
+        counted = await claim_queries.taken(session, claims)
+        return [
+            admin.ClaimView(
+                claim=claim.id,
+                model=codes[claim.model_id],
+                tags=claim.tags,
+                uses=claim.uses,
+                used=counted[claim.id].used,
+                waiting=counted[claim.id].waiting,
+                needs_approval=claim.needs_approval,
+                state=claim_rules.state_of(claim, taken=counted[claim.id], now=now),
+                expires_at=claim.expires_at,
+                author=claim.author,
+                created_at=claim.created_at,
+            )
+            for claim in claims
+        ]
+
+
+def _answer(uid: str, verdict: Verdict) -> messages.ClaimAnswer:
+    return messages.ClaimAnswer(uid=uid, outcome=verdict.outcome, reason=verdict.reason)

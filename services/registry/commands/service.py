@@ -1,0 +1,182 @@
+"""Commands: sent to devices once, answered by them or not, and forgotten after a while."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import queries, rules
+from services.registry.commands import queries as command_queries
+from services.registry.commands.queries import Target
+from services.registry.context import Registry
+from shared.database import device_refs
+from shared.database.engine import Database
+from shared.database.tables import Command
+from shared.protocol import admin, messages, topics
+from shared.protocol.errors import ConflictError, InvalidInputError, NotFoundError
+from shared.runtime.rpc import Caller
+
+_PAGE_BYTES: Final = 1024 * 1024
+"""So many bytes of commands are in one answer at most: the broker takes twice as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What an admin tells devices to do, and what they answer."""
+
+    registry: Registry
+
+    async def send(self, caller: Caller, request: admin.CommandSend) -> admin.CommandSent:
+        """Send a command to all devices that are meant and enabled, or to none at all."""
+        targets, skipped = await _targets(caller, request)
+        batch_id, now = uuid4(), datetime.now(UTC)
+        expires_at = now + timedelta(seconds=request.expires_in_s)
+        rows: list[dict[str, Any]] = []
+        sent: list[admin.CommandRef] = []
+        for target in targets:
+            client_id = device_refs.client_id(target.model, target.key)
+            message = messages.Command(
+                command_id=uuid4(), name=request.name, arguments=request.arguments, expires_at=expires_at
+            )
+            rows.append(
+                {
+                    "id": message.command_id,
+                    "batch_id": batch_id,
+                    "device_id": target.device_id,
+                    "name": request.name,
+                    "arguments": request.arguments,
+                    "author": caller.account,
+                    "created_at": now,
+                    "expires_at": expires_at,
+                }
+            )
+            sent.append(admin.CommandRef(client_id=client_id, command_id=message.command_id))
+            self.registry.outbox.put(
+                caller.session, topics.COMMAND, message, expires_at=expires_at, client_id=client_id
+            )
+        await command_queries.add(caller.session, rows)
+        facts = {"batch_id": str(batch_id), "name": request.name, "devices": len(sent), "skipped": len(skipped)}
+        self.registry.outbox.tell(caller.session, "command/sent", data=facts)
+        asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
+        subject = sent[0].client_id if request.device is not None else str(batch_id)
+        caller.audit("command.send", subject, after={**asked, **facts})
+        return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
+
+    async def show(self, caller: Caller, request: admin.CommandShow) -> admin.CommandBatch:
+        """Return how a batch stands, and a page of its devices."""
+        now = datetime.now(UTC)
+        counts: Counter[str] = Counter()
+        for (ok, expires_at), count in (await command_queries.counts(caller.session, request.batch_id)).items():
+            counts[rules.command_outcome(ok=ok, expires_at=expires_at, now=now)] += count
+        if not counts:
+            raise NotFoundError(f"batch_id: there is no batch {request.batch_id}", batch_id=str(request.batch_id))
+        rows = await command_queries.batch(caller.session, request)
+        page = _page(rows, now)
+        is_last = len(rows) < request.limit and len(page) == len(rows)
+        return admin.CommandBatch(
+            batch_id=request.batch_id,
+            counts=admin.CommandCounts(**counts),
+            commands=page,
+            next=None if is_last else rows[len(page) - 1][0].device_id,
+        )
+
+    async def list_newest(self, caller: Caller, request: admin.CommandList) -> admin.Commands:
+        """Return the newest commands."""
+        if request.device is not None:
+            await queries.device(caller.session, request.device)
+        rows = await command_queries.newest(caller.session, request)
+        return admin.Commands(commands=_page(rows, datetime.now(UTC)))
+
+    async def record_result(self, client_id: str, answer: messages.CommandResult) -> None:
+        """Store a device's answer, also a late one; only the first one counts."""
+        async with self.registry.database.transaction() as session:
+            command = await command_queries.command(session, answer.command_id, client_id)
+            if command.answered_at is not None:
+                return
+            command.answered_at = datetime.now(UTC)
+            command.ok, command.result, command.error = answer.ok, answer.result, answer.error
+            facts = {"command_id": str(command.id), "batch_id": str(command.batch_id), "name": command.name}
+            self.registry.outbox.tell(
+                session, "command/answered", client_id, {**facts, "ok": answer.ok, "error": answer.error}
+            )
+
+    async def send_again(self, session: AsyncSession, client_ids: Sequence[str]) -> None:
+        """Send what waits for devices that are online now, since the broker may have lost it (ADR 0015).
+
+        Doing it again is harmless: a device does no command twice.
+        """
+        for command, client_id in await command_queries.waiting(session, client_ids, now=datetime.now(UTC)):
+            message = messages.Command(
+                command_id=command.id,
+                name=command.name,
+                arguments=command.arguments,
+                expires_at=command.expires_at,
+            )
+            self.registry.outbox.put(
+                session, topics.COMMAND, message, expires_at=command.expires_at, client_id=client_id
+            )
+
+
+async def forget(database: Database, *, before: datetime) -> None:
+    """Delete the commands that were sent before this time (UTC)."""
+    async with database.transaction() as session:
+        await command_queries.forget(session, before=before)
+
+
+async def _targets(caller: Caller, request: admin.CommandSend) -> tuple[list[Target], list[str]]:
+    """Return the devices to send to, and the client ids of those that are disabled; raise if none is left."""
+    found = await command_queries.targets(caller.session, request, limit=admin.MAX_BATCH + 1)
+    if not found:
+        raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
+    if len(found) > admin.MAX_BATCH:
+        raise InvalidInputError(f"more than {admin.MAX_BATCH} devices fit; choose by tag or model")
+    enabled = [target for target in found if target.enabled]
+    skipped = [device_refs.client_id(target.model, target.key) for target in found if not target.enabled]
+    if not enabled:
+        raise ConflictError("every device that fits is disabled", skipped=skipped)
+    for model, listed in {target.model: target.commands for target in enabled}.items():
+        known = rules.known_commands(listed)
+        if request.name not in known:
+            raise InvalidInputError(
+                f"name: the model {model} has no command {request.name}; it has {', '.join(known)}",
+                model=model,
+                commands=known,
+            )
+    return enabled, skipped
+
+
+def _page(rows: Iterable[tuple[Command, str]], now: datetime) -> list[admin.CommandView]:
+    """Return the first commands, as many as one answer can carry, but at least one if there is one."""
+    page: list[admin.CommandView] = []
+    size_bytes = 0
+    for command, client_id in rows:
+        view = view_of(command, client_id, now)
+        size_bytes += len(view.model_dump_json().encode())
+        if page and size_bytes > _PAGE_BYTES:
+            break
+        page.append(view)
+    return page
+
+
+def view_of(command: Command, client_id: str, now: datetime) -> admin.CommandView:
+    """Return a command as an admin sees it at `now` (UTC)."""
+    return admin.CommandView(
+        command_id=command.id,
+        batch_id=command.batch_id,
+        client_id=client_id,
+        name=command.name,
+        arguments=command.arguments,
+        author=command.author,
+        created_at=command.created_at,
+        expires_at=command.expires_at,
+        outcome=rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now),
+        answered_at=command.answered_at,
+        result=command.result,
+        error=command.error,
+    )

@@ -1,0 +1,1 @@
+"""Configurations: validated, layered, versioned, and sent to devices."""

@@ -1,0 +1,91 @@
+"""Layers: what the configurations of all devices with a tag have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.registry import queries, rules
+from services.registry.config import versions
+from services.registry.context import Registry
+from services.registry.validation import checker
+from shared.database.tables import ConfigLayer
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What an admin wants of all devices with a tag."""
+
+    registry: Registry
+
+    async def set(self, caller: Caller, request: admin.LayerSet) -> admin.LayerResult:
+        """Change a layer, and with it each device that has its tag, or none at all."""
+        session = caller.session
+        await queries.lock_layers(session, exclusive=True)
+        try:
+            layer = await queries.layer(session, request.tag)
+        except NotFoundError:
+            layer = ConfigLayer(tag=request.tag, priority=0, document={}, author=caller.account)
+            before = None
+            session.add(layer)
+        else:
+            before = _facts(layer)
+        # Not merged when it is new: a null in it is to remove what stands below it.
+        whole = request.replace or before is None
+        layer.document = request.document if whole else rules.merge(layer.document, request.document)
+        checker.refuse_unstorable(layer.document, field="document")
+        if request.priority is not None:
+            layer.priority = request.priority
+        if not rules.same(before, _facts(layer)):
+            layer.author, layer.updated_at = caller.account, datetime.now(UTC)
+            await session.flush()
+            caller.audit("layer.set", request.tag, before=before, after=_facts(layer))
+        devices = await self._refresh(caller, request.tag)
+        if not rules.same(before, _facts(layer)):
+            self._tell(caller, "layer/changed", request.tag, devices)
+        return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
+
+    async def remove(self, caller: Caller, request: admin.LayerRef) -> admin.LayerResult:
+        """Remove a layer, and what it says from each device that has its tag."""
+        session = caller.session
+        await queries.lock_layers(session, exclusive=True)
+        layer = await queries.layer(session, request.tag)
+        caller.audit("layer.remove", request.tag, before=_facts(layer))
+        await session.delete(layer)
+        await session.flush()
+        devices = await self._refresh(caller, request.tag)
+        self._tell(caller, "layer/removed", request.tag, devices)
+        return admin.LayerResult(tag=request.tag, layer=None, devices=devices)
+
+    async def show(self, caller: Caller, request: admin.LayerRef) -> admin.LayerView:
+        """Return one layer."""
+        return view_of(await queries.layer(caller.session, request.tag))
+
+    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Layers:
+        """Return all layers in the order in which they apply."""
+        return admin.Layers(layers=[view_of(layer) for layer in await queries.layers(caller.session)])
+
+    def _tell(self, caller: Caller, event: str, tag: str, devices: list[str]) -> None:
+        self.registry.outbox.tell(caller.session, event, data={"tag": tag, "devices": len(devices)})
+
+    async def _refresh(self, caller: Caller, tag: str) -> list[str]:
+        rows = await queries.lock_tagged(caller.session, tag)
+        return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
+
+
+def view_of(layer: ConfigLayer) -> admin.LayerView:
+    """Return a layer as an admin sees it."""
+    return admin.LayerView(
+        tag=layer.tag,
+        priority=layer.priority,
+        document=layer.document,
+        author=layer.author,
+        updated_at=layer.updated_at,
+    )
+
+
+def _facts(layer: ConfigLayer) -> dict[str, object]:
+    return {"priority": layer.priority, "document": layer.document}

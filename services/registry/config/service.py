@@ -1,0 +1,186 @@
+"""Configurations: set, compared, taken back, asked for by devices and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from services.registry import batch_queries, queries, rules
+from services.registry.batch_queries import Desired
+from services.registry.config import versions
+from services.registry.context import Registry
+from shared.database import device_refs
+from shared.database.tables import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
+from shared.protocol import admin, messages
+from shared.protocol.errors import ConflictError
+from shared.protocol.messages import ConfigOutcome
+from shared.runtime.microbatch import Batches
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Configs:
+    """What an admin wants of devices, and what devices ask for and do with it."""
+
+    registry: Registry
+    asked: Batches[str, Desired | None] = field(default_factory=Batches)
+    """By client id."""
+
+    async def set(self, caller: Caller, request: admin.ConfigSet) -> admin.ConfigSetResult:
+        """Make a new version of a device's configuration and push it, unless nothing changes."""
+        await queries.lock_layers(caller.session)
+        row = await queries.device(caller.session, request.device, lock=True)
+        old = await queries.config(caller.session, row[0])
+        if request.expected_version not in {None, old.version}:
+            raise ConflictError(
+                f"expected_version: {old.author} has made version {old.version} meanwhile; look at it first",
+                version=old.version,
+                author=old.author,
+            )
+        overrides, trial_seconds = request.overrides, request.trial_seconds
+        if not request.replace:
+            overrides = rules.merge(old.overrides, request.overrides)
+            trial_seconds = trial_seconds or versions.open_trial(old)
+        return await self._write(caller, row, overrides, action="config.set", trial_seconds=trial_seconds)
+
+    async def rollback(self, caller: Caller, request: admin.ConfigRollback) -> admin.ConfigSetResult:
+        """Make what was special in an old version a new version, and push it."""
+        await queries.lock_layers(caller.session)
+        row = await queries.device(caller.session, request.device, lock=True)
+        old = await queries.config_version(caller.session, row[0], request.version)
+        return await self._write(caller, row, old.overrides, action="config.rollback")
+
+    async def get(self, caller: Caller, request: admin.ConfigGet) -> admin.ConfigView:
+        """Return one version of a device's configuration."""
+        device, model, presence = await queries.device(caller.session, request.device)
+        version = request.version or device.config_version
+        config = await queries.config_version(caller.session, device, version)
+        return admin.ConfigView(
+            client_id=device_refs.client_id(model.code, device.key),
+            overrides=config.overrides,
+            document=config.document,
+            desired=device.config_version,
+            reported=presence.config_version,
+            reported_outcome=presence.config_outcome,
+            **_entry(config).model_dump(),
+        )
+
+    async def history(self, caller: Caller, request: admin.ConfigHistory) -> admin.ConfigVersions:
+        """Return a page of the versions of a device's configuration."""
+        device, model, _ = await queries.device(caller.session, request.device)
+        found = await queries.config_versions(caller.session, device, request)
+        return admin.ConfigVersions(
+            client_id=device_refs.client_id(model.code, device.key),
+            desired=device.config_version,
+            versions=[_entry(config) for config in found],
+            next=found[-1].version if len(found) == request.limit else None,
+        )
+
+    async def diff(self, caller: Caller, request: admin.ConfigDiff) -> admin.ConfigChanges:
+        """Return what differs between two versions of a device's configuration."""
+        device, model, _ = await queries.device(caller.session, request.device)
+
+        async def document(version: int) -> dict[str, object]:
+            return (await queries.config_version(caller.session, device, version)).document if version else {}
+
+        target = device.config_version if request.to_version is None else request.to_version
+        start = max(target - 1, 0) if request.from_version is None else request.from_version
+        changes = rules.diff(await document(start), await document(target))
+        return admin.ConfigChanges(
+            client_id=device_refs.client_id(model.code, device.key),
+            from_version=start,
+            to_version=target,
+            changes=[
+                admin.ConfigChange(path=list(it.path), kind=it.kind, before=it.before, after=it.after)
+                for it in changes
+            ],
+        )
+
+    async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
+        """Return the device's configuration, without the document if it has it already."""
+        desired = await self.asked.ask(client_id)
+        if desired is None:
+            raise device_refs.unknown(client_id)
+        return versions.message(desired, request_id=request.request_id, have=request.have_version)
+
+    async def look_up(self) -> None:
+        """Read what devices ask for, many at once, until cancelled."""
+        await self.asked.run(self._desired)
+
+    async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
+        async with self.registry.database.transaction() as session:
+            return await batch_queries.desired(session, client_ids)
+
+    async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
+        """Store what a device did with a configuration; one that did not stand its trial is replaced."""
+        async with self.registry.database.transaction() as session:
+            is_reverted = report.outcome is ConfigOutcome.REVERTED
+            if is_reverted:
+                await queries.lock_layers(session)
+            row = await queries.device(session, client_id, lock=is_reverted)
+            config = await session.get(DeviceConfig, (row[0].id, report.version))
+            if config is not None:
+                config.outcome, config.reported_at = report.outcome.value, datetime.now(UTC)
+            presence = await queries.presence(session, client_id)
+            presence.config_version = report.version
+            presence.config_outcome = report.outcome
+            presence.config_error = report.error
+            self.registry.outbox.tell(session, "config/reported", client_id, report.model_dump(mode="json"))
+            if config is None or config.trial_seconds is None or config.version != row[0].config_version:
+                return
+            if is_reverted:
+                good = await versions.restore(session, self.registry, row, config)
+                facts = {"reverted": report.version, "restored": good, "version": row[0].config_version}
+                session.add(
+                    AuditEntry(
+                        actor=client_id,
+                        action="config.restore",
+                        subject=client_id,
+                        before=config.overrides,
+                        after=facts,
+                    )
+                )
+                self.registry.outbox.tell(session, "config/restored", client_id, facts)
+
+    async def _write(
+        self,
+        caller: Caller,
+        row: tuple[Device, DeviceModel, Presence],
+        overrides: dict[str, Any],
+        *,
+        action: str,
+        trial_seconds: int | None = None,
+    ) -> admin.ConfigSetResult:
+        device, model, _ = row
+        client_id = device_refs.client_id(model.code, device.key)
+        before = (await queries.config(caller.session, device)).overrides
+        layers = await queries.layers(caller.session)
+        document = await versions.document_of(self.registry.checker, model, device.tags, overrides, layers=layers)
+        changed = await versions.write(
+            caller.session,
+            self.registry.outbox,
+            device,
+            client_id,
+            overrides=overrides,
+            document=document,
+            author=caller.account,
+            trial_seconds=trial_seconds,
+        )
+        if changed:
+            caller.audit(action, client_id, before=before, after=overrides)
+        return admin.ConfigSetResult(
+            client_id=client_id, version=device.config_version, changed=changed, document=document
+        )
+
+
+def _entry(config: DeviceConfig) -> admin.ConfigEntry:
+    return admin.ConfigEntry(
+        version=config.version,
+        author=config.author,
+        created_at=config.created_at,
+        trial_seconds=config.trial_seconds,
+        outcome=config.outcome,
+        reported_at=config.reported_at,
+    )

@@ -1,0 +1,138 @@
+"""What the broker says of itself: when it was started, and whom it refuses (Mosquitto's `$SYS` topics).
+
+A broker that is started again has ended all connections without a word, and may have come back with older
+accounts. Both show here: devices that are not heard again are offline, and those that it refuses are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from services.registry.context import Registry, tell_offline
+from services.registry.credentials import queries as credential_queries
+from shared.database import device_refs
+from shared.mqtt.connection import Delivery, Route
+from shared.protocol import topics
+from shared.protocol.errors import UnavailableError
+
+log = structlog.get_logger()
+GRACE: Final = timedelta(minutes=3)
+"""So long after the broker's start devices have to come back."""
+PATIENCE: Final = timedelta(seconds=30)
+"""A device that is refused with one secret has so long to get in with its other one."""
+_FLUSH_S: Final = 1.0
+_OWN_TRY: Final = timedelta(seconds=5)
+# Whole lines, with or without a time in front: a client may state any id, also one with such words in it.
+_LINE: Final = rb"(?:\S+: )?Client (iotdevice-[a-z0-9_-]+) %s\.?"
+_REFUSED: Final = re.compile(_LINE % rb"disconnected, not authori[sz]ed")
+_DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative action")
+"""Its password was changed, or its account disabled; no will is published then."""
+_UPTIME: Final = re.compile(rb"(\d+) seconds")
+
+
+@dataclass(slots=True)
+class BrokerWatch:
+    """Hears the broker, and stores what follows from it."""
+
+    registry: Registry
+    _dropped_at: dict[str, datetime] = field(default_factory=dict)
+    _uptime: timedelta = timedelta(0)
+    _swept: datetime | None = None
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the broker's own topics; each replica hears all of them."""
+        return [Route(topics.BROKER_UPTIME, self.on_uptime), Route(topics.BROKER_LOG, self.on_log)]
+
+    async def on_uptime(self, delivery: Delivery) -> None:
+        """Learn when the broker was started."""
+        found = _UPTIME.fullmatch(delivery.payload)
+        if found is None:
+            return
+        uptime = timedelta(seconds=int(found[1]))
+        started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
+        if known is not None and delivery.retained:
+            # We had lost it, and it may have come back with older accounts.
+            self.registry.compare.set()
+        if known is not None and uptime >= self._uptime:
+            # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
+            self.registry.broker_started_at = min(known, started_at)
+        else:
+            self.registry.broker_started_at = started_at
+            log.info("broker.started", at=started_at.isoformat())
+        self._uptime = uptime
+
+    async def on_log(self, delivery: Delivery) -> None:
+        """Note whom the broker refuses, and whom it drops."""
+        for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
+            found = pattern.fullmatch(delivery.payload)
+            client_id = "" if found is None else found[1].decode(errors="replace")
+            if device_refs.is_client_id(client_id) and not self._is_own_try(client_id):
+                noted[client_id] = datetime.now(UTC)
+
+    def _is_own_try(self, client_id: str) -> bool:
+        """Say whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
+        tried_at = self.registry.tried_at.get(client_id)
+        return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
+
+    async def run(self) -> None:
+        """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSH_S)
+            try:
+                self._forget_tries()
+                await self._store_dropped()
+                await self._store_refusals()
+                await self.sweep_unheard()
+            except UnavailableError as error:
+                log.warning("broker.watch_waits", reason=error.message)
+
+    async def _store_dropped(self) -> None:
+        dropped, self._dropped_at = self._dropped_at, {}
+        if not dropped:
+            return
+        try:
+            async with self.registry.database.transaction() as session:
+                for client_id in await credential_queries.note_dropped(session, dropped):
+                    tell_offline(self.registry.outbox, session, client_id)
+        except UnavailableError:
+            self._dropped_at = dropped | self._dropped_at
+            raise
+
+    async def _store_refusals(self) -> None:
+        noted = dict(self.registry.refused_at)
+        self.registry.refused_at.clear()
+        if not noted:
+            return
+        try:
+            async with self.registry.database.transaction() as session:
+                fresh = await credential_queries.note_refusals(session, noted)
+                for client_id in fresh:
+                    log.warning("device.refused", client_id=client_id)
+                    self.registry.outbox.tell(session, "device/refused", client_id)
+            # Apart: who changes a device holds its row first. Later: it may get in with its other secret.
+            async with self.registry.database.transaction() as session:
+                await credential_queries.verify_at(session, fresh, datetime.now(UTC) + PATIENCE)
+        except UnavailableError:
+            self.registry.refused_at = noted | self.registry.refused_at
+            raise
+
+    async def sweep_unheard(self) -> None:
+        """Let all be offline whom the broker has not heard again some time after its start."""
+        since = self.registry.broker_started_at
+        if since is None or since == self._swept or datetime.now(UTC) < since + GRACE:
+            return
+        async with self.registry.database.transaction() as session:
+            for client_id in await credential_queries.mark_unheard_offline(session, since=since):
+                tell_offline(self.registry.outbox, session, client_id)
+        self._swept = since
+
+    def _forget_tries(self) -> None:
+        now = datetime.now(UTC)
+        for client_id in [it for it, at in self.registry.tried_at.items() if at + _OWN_TRY < now]:
+            del self.registry.tried_at[client_id]

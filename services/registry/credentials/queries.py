@@ -1,0 +1,108 @@
+"""Queries on what is known of devices' credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import func, not_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import Device, DeviceModel, Presence, Rotation
+
+_PRESENCES: Final = (
+    select(Presence, DeviceModel.code, Device.key)
+    .join(Device, Device.id == Presence.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(device_refs.AMONG, Device.lifecycle == "ACTIVE")
+    # Always in the same order: two that want the same rows must not wait for each other.
+    .order_by(Presence.device_id)
+    .with_for_update(of=Presence)
+)
+
+
+async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) -> list[str]:
+    """Return up to `limit` devices that are due to be compared, by client id; they are due again at `again_at`."""
+    due = (
+        select(Device.id)
+        .where(Device.verify_at <= func.now(), Device.lifecycle == "ACTIVE")
+        .order_by(Device.verify_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    rows = await session.execute(
+        update(Device)
+        .where(Device.id.in_(due.scalar_subquery()), DeviceModel.id == Device.model_id)
+        .values(verify_at=again_at)
+        .returning(DeviceModel.code, Device.key)
+        .execution_options(synchronize_session=False)
+    )
+    return [device_refs.client_id(code, key) for code, key in rows]
+
+
+async def is_switching(session: AsyncSession, device_id: int) -> bool:
+    """Say whether a rotation of a device has come so far that it may change Keycloak and the broker."""
+    early = Rotation.step.in_(["OFFERED", "DELIVERED"])
+    query = select(Rotation.device_id).where(
+        Rotation.device_id == device_id, Rotation.outcome.is_(None), not_(early)
+    )
+    return await session.scalar(query) is not None
+
+
+async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
+    """Note when the broker last refused each device; return those that it refuses since they were last seen."""
+    rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(refused_at)})
+    fresh = []
+    for presence, code, key in rows:
+        client_id = device_refs.client_id(code, key)
+        if client_id not in refused_at:
+            continue
+        earlier, seen = presence.refused_at, presence.last_seen_at
+        if earlier is None or (seen is not None and earlier <= seen):
+            fresh.append(client_id)
+        presence.refused_at = refused_at[client_id]
+    return fresh
+
+
+async def verify_at(session: AsyncSession, client_ids: Collection[str], at: datetime) -> None:
+    """Have devices compared at this time; those that are being changed are compared after that anyway."""
+    free = select(Device.id).where(device_refs.AMONG).with_for_update(skip_locked=True)
+    await session.execute(
+        update(Device)
+        .where(Device.id.in_(free.scalar_subquery()))
+        .values(verify_at=at)
+        .execution_options(synchronize_session=False),
+        {"keys": device_refs.keys(client_ids)},
+    )
+
+
+async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
+    """Let devices be offline that the broker has dropped and that have not been heard since; return these."""
+    rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(dropped_at)})
+    gone = []
+    for presence, code, key in rows:
+        client_id = device_refs.client_id(code, key)
+        at = dropped_at.get(client_id)
+        if at is not None and presence.online and (presence.last_seen_at is None or presence.last_seen_at < at):
+            presence.online = False
+            gone.append(client_id)
+    return gone
+
+
+async def mark_unheard_offline(session: AsyncSession, *, since: datetime) -> list[str]:
+    """Let all be offline who have not been heard since the broker's start, which ended all connections."""
+    rows = await session.execute(
+        update(Presence)
+        .where(
+            Presence.online,
+            Presence.last_seen_at < since,
+            Device.id == Presence.device_id,
+            DeviceModel.id == Device.model_id,
+        )
+        .values(online=False)
+        .returning(DeviceModel.code, Device.key)
+        .execution_options(synchronize_session=False)
+    )
+    return [device_refs.client_id(code, key) for code, key in rows]

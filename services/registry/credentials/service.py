@@ -1,0 +1,204 @@
+"""Devices' secrets in database, Keycloak and broker, compared for one device at a time, and made to agree.
+
+A change of credentials may land late, in part, or not at all. So each device is compared some time after each
+change (`devices.verify_at`), and all of them by the reconciler; splits.py says what heals a device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import queries
+from services.registry.context import Registry, tell_offline
+from services.registry.credentials import queries as credential_queries
+from services.registry.credentials import rules as credential_rules
+from services.registry.credentials.rules import Places, Remedy
+from shared.auth import crypto
+from shared.auth.crypto import Held
+from shared.auth.keycloak import Identity
+from shared.broker.mosquitto import DeviceAccount
+from shared.database import engine
+from shared.database.tables import VERIFY_AFTER, Device, Presence
+from shared.protocol.errors import FleetError, NotFoundError, UnavailableError
+
+log = structlog.get_logger()
+LOOK_S: Final = 5.0
+BATCH: Final = 50
+RETRY: Final = timedelta(seconds=30)
+CAME: Final = timedelta(seconds=10)
+"""A device that can log in has so long to come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Compares and heals."""
+
+    registry: Registry
+
+    async def run(self) -> None:
+        """Compare each device whose time has come, until cancelled."""
+        while True:
+            try:
+                while await self.verify_due():
+                    pass
+            except UnavailableError as error:
+                log.warning("credentials.wait", reason=error.message)
+            await asyncio.sleep(LOOK_S)
+
+    async def verify_due(self) -> bool:
+        """Compare those whose time has come; return whether there may be more."""
+        async with self.registry.database.transaction() as session:
+            due = await credential_queries.claim_due(session, limit=BATCH, again_at=datetime.now(UTC) + RETRY)
+        for client_id in due:
+            try:
+                healed = await self.heal(client_id)
+                if healed is not Remedy.NONE:
+                    log.warning("credentials.split", client_id=client_id, remedy=healed.value)
+            except FleetError as error:
+                # It is compared again after RETRY.
+                log.warning("credentials.not_compared", client_id=client_id, reason=error.message)
+        return len(due) == BATCH
+
+    async def heal(self, client_id: str, *, offline: bool = False) -> Remedy:
+        """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is.
+
+        One that is `offline` is rotated only if asked: it would hold the slot of others until its deadline.
+        """
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            await engine.lock_identity(session, client_id)
+            try:
+                device, _, presence = await queries.device(session, client_id, lock=True)
+            except NotFoundError:
+                return Remedy.NONE  # removed meanwhile
+            if device.rotation_state == "PENDING" or device.lifecycle != "ACTIVE":
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+                return Remedy.NONE
+            identity, account = await self._both(device, presence, client_id)
+            places = self.registry.places(presence, device, identity, account, said=presence.secret_generation)
+            remedy = credential_rules.remedy(places)
+            lies = remedy is Remedy.NONE and places.refused and device.enabled
+            if lies and not await self.accepts(client_id, identity):
+                remedy = Remedy.PUT  # the account has another secret than it says
+            if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
+                await self._have_it_come_again(session, device, presence, client_id)
+                return Remedy.NONE
+            waits = device.rotation_state != "OK" or not (places.connected or offline)
+            if remedy is Remedy.ROTATE and waits:
+                remedy = Remedy.NONE  # it will be rotated, or compared again when it may be there
+            device.verify_at = None
+            await self._apply(session, device, remedy, identity, client_id)
+            if remedy is not Remedy.NONE and places.row is not None:
+                facts = {"remedy": remedy.value, **described(places)}
+                self.registry.outbox.tell(session, "device/split", client_id, facts)
+            is_enabled = (identity.enabled, account is None or account.enabled)
+            if is_enabled != (device.enabled, device.enabled):
+                await identities.enable(client_id, enabled=device.enabled)
+            if remedy is Remedy.PUT or is_enabled != (device.enabled, device.enabled):
+                self._forget_refusals(client_id, presence)
+        return remedy
+
+    async def _both(
+        self, device: Device, presence: Presence, client_id: str
+    ) -> tuple[Identity, DeviceAccount | None]:
+        """Return a device's client and account, each made again if it is lost; no account where none are kept."""
+        identity = await self.identity(device, client_id)
+        broker = self.registry.identities.broker
+        account = await broker.device(client_id)
+        if account is None and broker.keeps_accounts:
+            self._forget_refusals(client_id, presence)
+            await broker.put(client_id, identity.secret, identity.generation)
+            account = await broker.device(client_id)
+        return identity, account
+
+    async def _apply(
+        self, session: AsyncSession, device: Device, remedy: Remedy, identity: Identity, client_id: str
+    ) -> None:
+        match remedy:
+            case Remedy.RECORD:
+                record(device, identity.held)
+            case Remedy.PUT:
+                await self.registry.identities.broker.put(client_id, identity.secret, identity.generation)
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+            case Remedy.ROTATE:
+                device.rotation_state = "QUEUED"
+                self.registry.outbox.tell(session, "rotation/queued", client_id)
+
+    def _is_in_doubt(self, presence: Presence, places: Places) -> bool:
+        """Say whether a device may not be there: it said so, but was refused since, or somebody in its name."""
+        came, refused = presence.last_seen_at, presence.refused_at
+        if not places.connected or not places.accounts or came is None or refused is None:
+            return False
+        return came < min(refused, datetime.now(UTC) - CAME)
+
+    async def _have_it_come_again(
+        self, session: AsyncSession, device: Device, presence: Presence, client_id: str
+    ) -> None:
+        """Have the broker drop whoever is connected as a device: one that can log in says so again."""
+        broker = self.registry.identities.broker
+        await broker.enable(client_id, enabled=False)
+        await broker.enable(client_id, enabled=device.enabled)
+        presence.online = False
+        tell_offline(self.registry.outbox, session, client_id)
+        device.verify_at = datetime.now(UTC) + CAME
+
+    async def accepts(self, client_id: str, identity: Identity) -> bool:
+        """Say whether the broker lets a device in that is not connected, with Keycloak's secret."""
+        # Our own try is no refusal of the device.
+        self.registry.tried_at[client_id] = datetime.now(UTC)
+        return await self.registry.identities.broker.accepts(client_id, identity.secret)
+
+    def _forget_refusals(self, client_id: str, presence: Presence) -> None:
+        """Forget that the broker has refused a device: its account had another secret, or was disabled."""
+        presence.refused_at = None
+        self.registry.refused_at.pop(client_id, None)
+
+    async def identity(self, device: Device, client_id: str) -> Identity:
+        """Return a device's client; one that is lost is made again, with a secret that nobody has.
+
+        One that has lost its generation gets the row's if it still has the row's secret, and else the next.
+        """
+        keycloak = self.registry.identities.keycloak
+        try:
+            identity = await keycloak.get(client_id)
+        except NotFoundError:
+            log.warning("credentials.client_made_again", client_id=client_id)
+            device.last_generation += 1
+            await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
+            return await keycloak.get(client_id)
+        if identity.generation > 0:
+            return identity
+        if device.secret_fingerprint in (None, identity.held.fingerprint):
+            generation = device.secret_generation
+        else:
+            device.last_generation += 1
+            generation = device.last_generation
+        await keycloak.set_secret(client_id, identity.secret, generation)
+        return replace(identity, generation=generation, has_claims=True)
+
+
+def record(device: Device, held: Held) -> None:
+    """Let the row say what is in force."""
+    device.secret_generation, device.secret_fingerprint = held.generation, held.fingerprint
+    device.last_generation = max(device.last_generation, held.generation)
+
+
+def described(places: Places) -> dict[str, str]:
+    """Return what each place holds, for a person."""
+    return {
+        "database": _described(places.row),
+        "keycloak": _described(places.keycloak),
+        "broker": _described(places.broker),
+    }
+
+
+def _described(held: Held | None) -> str:
+    if held is None:
+        return "not known"
+    return f"{held.generation} ({held.fingerprint[:6] or 'not known'})"

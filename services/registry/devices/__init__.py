@@ -1,0 +1,1 @@
+"""Devices: provisioned, listed, updated, seen online, recovered and removed."""

@@ -1,0 +1,47 @@
+"""The whole fleet in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from services.registry.context import Registry
+from services.registry.devices import fleet_queries
+from shared.protocol import admin
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What an admin asks of all devices at once."""
+
+    registry: Registry
+
+    async def show(self, caller: Caller, _: admin.Nothing) -> admin.FleetView:
+        """Return how many devices there are, and how they stand."""
+        groups = await fleet_queries.groups(
+            caller.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
+        )
+        health: Counter[admin.Health] = Counter()
+        rotation: Counter[admin.RotationState] = Counter()
+        versions: Counter[tuple[str, str | None]] = Counter()
+        for group in groups:
+            health[group.health] += group.devices
+            rotation[group.rotation_state] += group.devices
+            versions[group.model, group.version] += group.devices
+        return admin.FleetView(
+            devices=sum(group.devices for group in groups),
+            disabled=sum(group.devices for group in groups if not group.enabled),
+            online=sum(group.devices for group in groups if group.online),
+            drifting=sum(group.devices for group in groups if group.drifts),
+            without_key=sum(group.devices for group in groups if not group.has_key),
+            health=dict(health),
+            rotation=dict(rotation),
+            versions=[
+                admin.RunningVersion(model=model, version=version, devices=count)
+                for (model, version), count in sorted(
+                    versions.items(), key=lambda item: (item[0][0], item[0][1] or "")
+                )
+            ],
+        )

@@ -1,0 +1,181 @@
+"""Devices: made, shown, changed, handed out as packages, and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.registry import queries, rules
+from services.registry.config import versions
+from services.registry.context import Registry
+from services.registry.credentials import service as credentials
+from services.registry.devices import provisioning
+from shared.auth import crypto
+from shared.auth.crypto import Held
+from shared.auth.keycloak import Identity
+from shared.database import device_refs, engine
+from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
+from shared.esp32 import nvs
+from shared.protocol import admin
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What an admin does with devices."""
+
+    registry: Registry
+
+    async def add(self, caller: Caller, request: admin.DeviceAdd) -> admin.DeviceView:
+        """Add a device with its identity, or leave nothing behind."""
+        # Asked before anything is made: a layer that does not fit this model is no reason to undo an identity.
+        model = await queries.model(caller.session, request.model)
+        layers = await queries.layers(caller.session)
+        await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
+        client_id = await self.registry.identities.create(caller, request)
+        await queries.lock_layers(caller.session)
+        row = await queries.device(caller.session, client_id, lock=True)
+        await versions.refresh(caller.session, self.registry, [row], author=caller.account)
+        view = self._view(row)
+        caller.audit("device.add", client_id, after=view.model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "device/added", client_id)
+        return view
+
+    async def list_page(self, caller: Caller, request: admin.DeviceList) -> admin.Devices:
+        """Return a page of the devices that fit."""
+        rows = await queries.devices(caller.session, request)
+        following = rows[-1][0].id if len(rows) == request.limit else None
+        return admin.Devices(devices=[self._view(row) for row in rows], next=following)
+
+    async def show(self, caller: Caller, request: admin.DeviceRef) -> admin.DeviceView:
+        """Return one device."""
+        return self._view(await queries.device(caller.session, request.device))
+
+    async def update(self, caller: Caller, request: admin.DeviceUpdate) -> admin.DeviceView:
+        """Change a device; what it is to be is stored before Keycloak and the broker are told."""
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            await queries.lock_layers(session)
+            row = await queries.device(session, request.device, lock=True)
+            device, model, _ = row
+            client_id = device_refs.client_id(model.code, device.key)
+            if request.enabled is not None:
+                device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+            wanted = request.model_dump(exclude={"request_id", "device"}, exclude_none=True)
+            before = {name: getattr(device, name) for name in wanted}
+            for name, value in wanted.items():
+                setattr(device, name, value)
+            if before != wanted:
+                caller.on(session).audit("device.update", client_id, before=before, after=wanted)
+                self.registry.outbox.tell(session, "device/updated", client_id, wanted)
+            if before.get("tags") != wanted.get("tags"):
+                await versions.refresh(session, self.registry, [row], author=caller.account)
+            view = self._view(row)
+        if request.enabled is not None:
+            await engine.lock_identity(caller.session, client_id)
+            await identities.enable(client_id, enabled=request.enabled)
+        return view
+
+    async def remove(self, caller: Caller, request: admin.DeviceRef) -> admin.Removed:
+        """Remove a device: client, account, retained messages and row."""
+        row = await queries.device(caller.session, request.device)
+        client_id = device_refs.client_id(row[1].code, row[0].key)
+        await self.registry.identities.remove(caller, client_id)
+        caller.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
+        self.registry.outbox.tell(caller.session, "device/removed", client_id)
+        return admin.Removed(removed=client_id)
+
+    async def reissue(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
+        """Give a device a new secret in a new package; the old secret dies, and with it any lost package.
+
+        Its key is forgotten: the board that gets the package registers its own.
+        """
+        identities = self.registry.identities
+        async with self.registry.database.transaction() as session:
+            device, model, _ = await queries.device(session, request.device, lock=True)
+            client_id = device_refs.client_id(model.code, device.key)
+            rules.refuse_in_rotation(client_id, device.rotation_state)
+            # Counted first: whatever fails from here on, this generation is never given again.
+            device.last_generation += 1
+            generation = device.last_generation
+            device.verify_at = datetime.now(UTC) + VERIFY_AFTER
+        await engine.lock_identity(caller.session, client_id)
+        device, model, _ = await queries.device(caller.session, client_id, lock=True)
+        await caller.session.refresh(device)
+        rules.refuse_in_rotation(client_id, device.rotation_state)
+        secret = crypto.new_secret()
+        await identities.replace_secret(client_id, secret, generation)
+        credentials.record(device, Held.of(secret, generation))
+        device.secret_created_at = datetime.now(UTC)
+        # The package may be for another board: it has a key of its own, or none.
+        device.public_key = None
+        caller.audit("device.reissue", client_id)
+        self.registry.outbox.tell(caller.session, "device/reissued", client_id)
+        identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
+        return await self.package(caller.session, device, identity)
+
+    async def nvs_image(self, caller: Caller, request: admin.DeviceNvs) -> admin.NvsImage:
+        """Hand out a device's package as an image of NVS, with a Wi-Fi network if one is named."""
+        wifi = provisioning.wifi(request)
+        package = await self.provision(caller, request)
+        image = await asyncio.to_thread(nvs.image, nvs.rows(package, wifi), size_bytes=request.size_bytes)
+        return admin.NvsImage(
+            client_id=package.client_id,
+            secret_generation=package.secret_generation,
+            data=base64.b64encode(image),
+        )
+
+    async def provision(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
+        """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
+        device, model, _ = await queries.device(caller.session, request.device, lock=True)
+        client_id = device_refs.client_id(model.code, device.key)
+        rules.refuse_in_rotation(client_id, device.rotation_state)
+        identity = await self.registry.identities.keycloak.get(client_id)
+        caller.audit("device.provision", client_id)
+        self.registry.outbox.tell(caller.session, "device/provisioned", client_id)
+        return await self.package(caller.session, device, identity)
+
+    async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:
+        """Return a device's package, which holds its secret."""
+        return provisioning.package(
+            identity,
+            device_key=device.key,
+            token_url=self.registry.identities.keycloak.token_url,
+            settings=self.registry.settings,
+            recovery=await self.registry.instance.recovery(session, identity.client_id),
+        )
+
+    def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:
+        return view_of(*row, now=datetime.now(UTC), thresholds=self.registry.thresholds)
+
+
+def view_of(
+    device: Device, model: DeviceModel, presence: Presence, *, now: datetime, thresholds: rules.Thresholds
+) -> admin.DeviceView:
+    """Return a device as an admin sees it."""
+    return admin.DeviceView(
+        client_id=device_refs.client_id(model.code, device.key),
+        key=device.key,
+        model=model.code,
+        name=device.name,
+        tags=device.tags,
+        enabled=device.enabled,
+        online=presence.online,
+        health=rules.health(
+            online=presence.online, last_seen_at=presence.last_seen_at, now=now, thresholds=thresholds
+        ),
+        last_seen_at=presence.last_seen_at,
+        firmware_version=presence.firmware_version,
+        config_version=device.config_version,
+        config_version_reported=presence.config_version,
+        config_outcome=presence.config_outcome,
+        config_error=presence.config_error,
+        secret_generation=device.secret_generation,
+        secret_created_at=device.secret_created_at,
+        has_key=device.public_key is not None,
+        rotation_state=device.rotation_state,
+    )

@@ -1,0 +1,291 @@
+"""Queries on models, devices, their configurations and what they report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import (
+    AuditEntry,
+    ConfigLayer,
+    Device,
+    DeviceConfig,
+    DeviceModel,
+    FirmwareImage,
+    Presence,
+)
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+
+S = TypeVar("S", bound=Select[*tuple[Any, ...]])
+
+
+def active(query: S) -> S:
+    """Return a query over the devices that there are, with their models and what they last said."""
+    return (
+        query.select_from(Device)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(Device.lifecycle == "ACTIVE")
+    )
+
+
+def drifts() -> ColumnElement[bool]:
+    """Return whether a device's desired configuration is not the one that it reported applied."""
+    in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
+    return not_(func.coalesce(in_step, false()))
+
+
+def _devices() -> Select[Device, DeviceModel, Presence]:
+    return active(select(Device, DeviceModel, Presence))
+
+
+async def model(session: AsyncSession, code: str) -> DeviceModel:
+    """Return the model of this code, or raise NotFoundError."""
+    found = await session.scalar(select(DeviceModel).where(DeviceModel.code == code))
+    if found is None:
+        raise NotFoundError(f"model: there is no model {code}; add it first", model=code)
+    return found
+
+
+async def count_devices(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices each model has, by its code."""
+    rows = await session.execute(
+        select(DeviceModel.code, func.count(Device.id))
+        .outerjoin(Device, and_(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE"))
+        .group_by(DeviceModel.code)
+    )
+    return dict(rows.all())
+
+
+async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:
+    """Return all models by code, each with the number of its devices."""
+    count = (
+        select(func.count())
+        .where(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE")
+        .correlate(DeviceModel)
+        .scalar_subquery()
+    )
+    query = select(DeviceModel, count).order_by(DeviceModel.code)
+    return list(await session.execute(query))
+
+
+async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tuple[Device, DeviceModel, Presence]:
+    """Return a device by key or client id, locked if asked, or raise NotFoundError."""
+    query = _devices().where(device_refs.named(name))
+    if lock:
+        # What the session knows of the row and of its model may be older than the lock.
+        query = query.with_for_update(of=Device).execution_options(populate_existing=True)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        raise device_refs.unknown(name)
+    return row
+
+
+async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return up to `limit` devices behind `after` that fit, oldest first."""
+    # Of both tables: the database does not see by itself that the other's rows are not wanted either.
+    behind = and_(Device.id > wanted.after, Presence.device_id > wanted.after)
+    query = _devices().where(behind).order_by(Device.id).limit(wanted.limit)
+    if wanted.model is not None:
+        query = query.where(DeviceModel.code == wanted.model)
+    if wanted.tag is not None:
+        query = query.where(Device.tags.contains([wanted.tag]))
+    if wanted.online is not None:
+        query = query.where(Presence.online if wanted.online else not_(Presence.online))
+    if wanted.rotation_state is not None:
+        query = query.where(Device.rotation_state == wanted.rotation_state)
+    if wanted.drift is not None:
+        query = query.where(drifts() == wanted.drift)
+    return list(await session.execute(query))
+
+
+async def presence(session: AsyncSession, client_id: str) -> Presence:
+    """Return and lock what a device last said, or raise NotFoundError."""
+    found = await session.scalar(
+        select(Presence)
+        .join(Device, Device.id == Presence.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(device_refs.named(client_id), Device.lifecycle == "ACTIVE")
+        .with_for_update(of=Presence)
+    )
+    if found is None:
+        raise device_refs.unknown(client_id)
+    return found
+
+
+async def config(session: AsyncSession, device: Device) -> DeviceConfig:
+    """Return the device's desired configuration."""
+    found = await session.get(DeviceConfig, (device.id, device.config_version))
+    if found is None:  # devices_config_version_fkey forbids it
+        raise NotFoundError(f"there is no configuration {device.config_version} of {device.key}")
+    return found
+
+
+async def config_version(session: AsyncSession, device: Device, version: int) -> DeviceConfig:
+    """Return a version of the device's configuration, or raise NotFoundError."""
+    found = await session.get(DeviceConfig, (device.id, version))
+    if found is None:
+        raise NotFoundError(f"version: there is no version {version} of {device.key}", version=version)
+    return found
+
+
+async def config_versions(
+    session: AsyncSession, device: Device, wanted: admin.ConfigHistory
+) -> list[DeviceConfig]:
+    """Return up to `limit` versions below `before`, newest first."""
+    query = select(DeviceConfig).where(DeviceConfig.device_id == device.id)
+    if wanted.before is not None:
+        query = query.where(DeviceConfig.version < wanted.before)
+    return list(await session.scalars(query.order_by(DeviceConfig.version.desc()).limit(wanted.limit)))
+
+
+async def last_good_config(session: AsyncSession, config: DeviceConfig) -> DeviceConfig | None:
+    """Return the newest version before this one that the device applied, else one of which no harm is known."""
+    applied = DeviceConfig.outcome == "applied"
+    query = (
+        select(DeviceConfig)
+        .where(DeviceConfig.device_id == config.device_id, DeviceConfig.version < config.version)
+        .where(applied | DeviceConfig.outcome.is_(None))
+        .order_by(func.coalesce(applied, false()).desc(), DeviceConfig.version.desc())
+        .limit(1)
+    )
+    found: DeviceConfig | None = await session.scalar(query)
+    return found
+
+
+async def lock_layers(session: AsyncSession, *, exclusive: bool = False) -> None:
+    """Keep the layers as they are, or all others from reading them, until the transaction ends.
+
+    To be called before a device is locked: a change of a layer locks devices after it.
+    """
+    lock = func.pg_advisory_xact_lock if exclusive else func.pg_advisory_xact_lock_shared
+    await session.execute(select(lock(func.hashtext("mdm:config_layers"))))
+
+
+async def layers(session: AsyncSession) -> list[ConfigLayer]:
+    """Return all layers in the order in which they apply."""
+    # Compared byte by byte, whatever the database's own language is.
+    order = (ConfigLayer.priority, ConfigLayer.tag.collate("C"))
+    return list(await session.scalars(select(ConfigLayer).order_by(*order)))
+
+
+async def layer(session: AsyncSession, tag: str) -> ConfigLayer:
+    """Return the layer of a tag, or raise NotFoundError."""
+    found = await session.get(ConfigLayer, tag)
+    if found is None:
+        raise NotFoundError(f"tag: there is no layer {tag}", tag=tag)
+    return found
+
+
+async def lock_tagged(session: AsyncSession, tag: str) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return and lock all devices with a tag."""
+    return await _lock(session, Device.tags.contains([tag]))
+
+
+async def lock_of_model(session: AsyncSession, model: DeviceModel) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return and lock all devices of a model."""
+    return await _lock(session, Device.model_id == model.id)
+
+
+async def _lock(
+    session: AsyncSession, condition: ColumnElement[bool]
+) -> list[tuple[Device, DeviceModel, Presence]]:
+    query = _devices().where(condition).order_by(Device.id).with_for_update(of=Device)
+    return list(await session.execute(query.execution_options(populate_existing=True)))
+
+
+async def set_key(session: AsyncSession, device_id: int, public_key: str) -> None:
+    """Store the key of a new device."""
+    device = await session.get_one(Device, device_id)
+    device.public_key = public_key
+
+
+async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
+    """Say whether the making or the removal of a device has still not ended."""
+    query = select(Device.id).where(Device.id == device_id, Device.lifecycle != "ACTIVE")
+    return await session.scalar(query) is not None
+
+
+async def is_known(session: AsyncSession, client_id: str) -> bool:
+    """Say whether there is a device of this client id, whatever its state."""
+    query = (
+        select(Device.id).join(DeviceModel, DeviceModel.id == Device.model_id).where(device_refs.named(client_id))
+    )
+    return await session.scalar(query) is not None
+
+
+async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
+    """Return (device id, client id, origin) of each device whose making or removal has not ended."""
+    rows = await session.execute(
+        select(Device.id, DeviceModel.code, Device.key, Device.request_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.lifecycle != "ACTIVE")
+    )
+    return [(row[0], device_refs.client_id(row[1], row[2]), row[3]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the reconciler needs to know of a device."""
+
+    lifecycle: str
+    enabled: bool
+    rotation_state: str
+    secret_generation: int
+    secret_fingerprint: str | None
+    has_key: bool
+    # What a device does by itself is no change of what it should be, which a comparison would have to wait for.
+    online: bool = field(compare=False)
+    last_seen_at: datetime | None = field(compare=False)
+    refused_at: datetime | None = field(compare=False)
+    said: int | None = field(compare=False)
+
+
+async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
+    """Return every device, whatever its state, by client id."""
+    rows = await session.execute(
+        select(
+            DeviceModel.code,
+            Device.key,
+            Device.lifecycle,
+            Device.enabled,
+            Device.rotation_state,
+            Device.secret_generation,
+            Device.secret_fingerprint,
+            Device.public_key.is_not(None),
+            Presence.online,
+            Presence.last_seen_at,
+            Presence.refused_at,
+            Presence.secret_generation,
+        )
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+    )
+    return {device_refs.client_id(code, key): Compared(*facts) for code, key, *facts in rows}
+
+
+async def images_of(session: AsyncSession, model: DeviceModel) -> int:
+    """Return how many firmware images a model has."""
+    query = select(func.count()).select_from(FirmwareImage).where(FirmwareImage.model_id == model.id)
+    return await session.scalar(query) or 0
+
+
+async def devices_of(session: AsyncSession, model: DeviceModel) -> int:
+    """Return how many devices a model has, those that are being made or removed included."""
+    return await session.scalar(select(func.count()).select_from(Device).where(Device.model_id == model.id)) or 0
+
+
+async def audit(session: AsyncSession, wanted: admin.AuditList) -> list[AuditEntry]:
+    """Return up to `limit` entries that fit, newest first."""
+    query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(wanted.limit)
+    if wanted.subject is not None:
+        query = query.where(AuditEntry.subject == wanted.subject)
+    if wanted.actor is not None:
+        query = query.where(AuditEntry.actor == wanted.actor)
+    return list(await session.scalars(query))

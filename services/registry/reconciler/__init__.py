@@ -1,0 +1,1 @@
+"""Compares database, Keycloak and broker as wholes, and repairs what differs."""

@@ -1,0 +1,137 @@
+"""Which message reaches which deed of the registry."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from services.registry import audit
+from services.registry.accounts.service import Accounts
+from services.registry.claims.service import Claims
+from services.registry.commands.service import Commands
+from services.registry.config.layers import Layers
+from services.registry.config.service import Configs
+from services.registry.context import Registry
+from services.registry.devices.fleet import Fleet
+from services.registry.devices.presence import Presences, Said
+from services.registry.devices.recovery import Recoveries
+from services.registry.devices.service import Devices
+from services.registry.models import Models
+from services.registry.reconciler.service import Reconciler
+from shared.mqtt.connection import Connection, Delivery, Route, device_route
+from shared.protocol import admin, messages, topics
+from shared.runtime.rpc import Desk
+
+GROUP = "registry"
+
+
+def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presences) -> list[Route]:
+    """Return the routes of all messages that the registry takes.
+
+    `up/status` is not shared between replicas: what is retained must reach a registry that was away.
+    """
+    connection = desk.connection
+    models, devices = Models(registry), Devices(registry)
+    layers, commands = Layers(registry), Commands(registry)
+    recoveries = Recoveries(registry, desk.gate)
+    claims, accounts, reconciler = Claims(registry, desk.gate), Accounts(registry), Reconciler(registry)
+    return [
+        Route(topics.STATUS, partial(on_status, presences)),
+        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
+        device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
+        device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
+        device_route(
+            topics.CLAIM_REQUEST, partial(on_claim_request, claims, connection), group=GROUP, sender="claim_id"
+        ),
+        device_route(topics.KEY, partial(on_key, recoveries, connection), group=GROUP),
+        Route(topics.RECOVER_REQUEST, partial(on_recover, recoveries, connection), GROUP),
+        desk.route(admin.MODEL_ADD, models.add, group=GROUP),
+        desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
+        desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
+        desk.route(admin.MODEL_UPDATE, models.update, group=GROUP),
+        desk.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
+        desk.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
+        desk.route(admin.FLEET_SHOW, Fleet(registry).show, group=GROUP),
+        desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
+        desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
+        desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
+        desk.route(admin.RECOVERY_REKEY, registry.instance.rekey, group=GROUP),
+        desk.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
+        desk.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
+        desk.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
+        desk.route(admin.ACCOUNT_LIST, accounts.list_all, group=GROUP),
+        desk.route(admin.ACCOUNT_ROLE, accounts.set_role, group=GROUP),
+        desk.route(admin.ACCOUNT_PASSWORD, accounts.set_password, group=GROUP),
+        desk.route(admin.ACCOUNT_REMOVE, accounts.remove, group=GROUP),
+        desk.route(admin.ACCOUNT_WHOAMI, accounts.who_am_i, group=GROUP),
+        desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
+        desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
+        desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
+        desk.route(admin.DEVICE_NVS, devices.nvs_image, group=GROUP),
+        desk.route(admin.CONFIG_SET, configs.set, group=GROUP),
+        desk.route(admin.CONFIG_GET, configs.get, group=GROUP),
+        desk.route(admin.CONFIG_HISTORY, configs.history, group=GROUP),
+        desk.route(admin.CONFIG_DIFF, configs.diff, group=GROUP),
+        desk.route(admin.CONFIG_ROLLBACK, configs.rollback, group=GROUP),
+        desk.route(admin.LAYER_SET, layers.set, group=GROUP),
+        desk.route(admin.LAYER_SHOW, layers.show, group=GROUP),
+        desk.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
+        desk.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
+        desk.route(admin.COMMAND_SEND, commands.send, group=GROUP),
+        desk.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
+        desk.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
+        desk.route(admin.CLAIM_ADD, claims.add, group=GROUP),
+        desk.route(admin.CLAIM_LIST, claims.list_newest, group=GROUP),
+        desk.route(admin.CLAIM_REVOKE, claims.revoke, group=GROUP),
+        desk.route(admin.CLAIM_REQUESTS, claims.list_requests, group=GROUP),
+        desk.route(admin.CLAIM_APPROVE, claims.approve, group=GROUP),
+        desk.route(admin.CLAIM_DENY, claims.deny, group=GROUP),
+        desk.route(admin.CLAIM_FORGET, claims.forget, group=GROUP),
+    ]
+
+
+async def on_status(presences: Presences, delivery: Delivery) -> None:
+    """Take what a device, or its last will, says of it."""
+    status = topics.STATUS.decode(delivery.payload)
+    await presences.record(Said(delivery.names["client_id"], status, delivery.received_at, delivery.retained))
+
+
+async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:
+    """Register a device's key, and tell it which one is registered."""
+    known = await recoveries.register(client_id, key)
+    if known is not None:
+        await connection.send(topics.KEY_KNOWN, known, client_id=client_id)
+
+
+async def on_recover(recoveries: Recoveries, connection: Connection, delivery: Delivery) -> None:
+    """Answer a device that is refused with all its secrets, if it proves who it is."""
+    request = topics.RECOVER_REQUEST.decode(delivery.payload)
+    answer = await recoveries.answer(request)
+    if answer is not None:
+        account = delivery.names["account"]
+        await connection.send(topics.RECOVER_ANSWER, answer, account=account, nonce=request.nonce)
+
+
+async def on_config_get(
+    configs: Configs, connection: Connection, client_id: str, request: messages.ConfigGet
+) -> None:
+    """Answer a device's question for its configuration."""
+    answer = await configs.answer(client_id, request)
+    await connection.post(topics.CONFIG, answer, client_id=client_id)
+
+
+async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:
+    """Take what a device did with a configuration."""
+    await configs.record_report(client_id, report)
+
+
+async def on_command_result(commands: Commands, client_id: str, result: messages.CommandResult) -> None:
+    """Take what a device answers to a command."""
+    await commands.record_result(client_id, result)
+
+
+async def on_claim_request(
+    claims: Claims, connection: Connection, claim_id: str, request: messages.ClaimRequest
+) -> None:
+    """Answer a machine that asks for an identity."""
+    answer = await claims.answer(claim_id, request)
+    await connection.send(topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=request.uid)

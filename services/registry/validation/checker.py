@@ -1,0 +1,190 @@
+"""Checks configurations and their schemas in a worker process, which a schema can neither block nor exhaust."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, cast
+
+import structlog
+
+from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.protocol.messages import storable
+
+log = structlog.get_logger()
+
+CPU_S: Final = 3.0
+"""Processor time for one document or one schema; a schema of 31 KB with 380 patterns takes 0.25."""
+_ALL_S: Final = 60.0
+"""For all documents of a change, and the wait for others: half of how long a transaction may be silent."""
+_JOB: Final = 100
+"""Documents that are sent at once; others' checks come in between."""
+_ANSWER_MAX_BYTES: Final = 64 * 1024
+_REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that is to become a configuration; `field` names it in errors."""
+
+    document: dict[str, Any]
+    schema: Mapping[str, Any] | None
+    field: str
+
+
+def refuse_unstorable(document: dict[str, Any], *, field: str) -> None:
+    """Raise InvalidInputError naming `field` unless a device could take the document."""
+    try:
+        storable(document)
+    except ValueError as error:
+        raise InvalidInputError(f"{field}: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the worker checks: a document, or a schema itself if there is none; both are JSON."""
+
+    schema: str
+    document: str | None
+    field: str
+
+    @cached_property
+    def key(self) -> bytes:
+        return hashlib.sha256(f"{self.schema}\n{self.document}".encode()).digest()
+
+
+class Checker:
+    """One worker, started when it is first needed and replaced when it has died."""
+
+    def __init__(self, *, cpu_s: float = CPU_S) -> None:
+        self._cpu_s = cpu_s
+        self._worker: Process | None = None
+        self._turn = asyncio.Lock()
+        # An admin's request is repeated until it is answered: none is to take its time again and again.
+        self._too_slow: set[bytes] = set()
+
+    async def check_schema(self, schema: Mapping[str, Any]) -> None:
+        """Raise InvalidInputError naming place and rule unless `schema` is one that a model may have."""
+        await self._check([_Task(json.dumps(schema), None, "the schema itself")])
+
+    async def check(self, candidates: Iterable[Candidate]) -> None:
+        """Raise InvalidInputError for the first document that does not fit a device or its schema.
+
+        The message names field, path and rule. UnavailableError: the worker has died, or too many others wait.
+        """
+        await self._check(_tasks(candidates))
+
+    async def _check(self, tasks: Iterable[_Task]) -> None:
+        known: set[bytes] = set()
+        job: list[_Task] = []
+        try:
+            async with asyncio.timeout(_ALL_S):
+                for task in tasks:
+                    # Most devices of a model have the same document.
+                    if task.key not in known:
+                        known.add(task.key)
+                        job.append(task)
+                    if len(job) == _JOB:
+                        await self._run(job)
+                        job = []
+                if job:
+                    await self._run(job)
+        except TimeoutError:
+            raise UnavailableError(f"configurations were not checked within {_ALL_S:g} s; try again") from None
+
+    async def _run(self, job: Sequence[_Task]) -> None:
+        async with self._turn:
+            for task in job:
+                if task.key in self._too_slow:
+                    raise self._overrun(task)
+            if self._worker is None or self._worker.returncode is not None:
+                self._worker = await _start(self._cpu_s)
+            try:
+                fault = await self._fault(self._worker, job)
+            except BaseException:
+                # It may still be at work, or have answers for nobody.
+                await self.stop()
+                raise
+            if fault is not None:
+                raise InvalidInputError(fault)
+
+    async def _fault(self, worker: Process, job: Sequence[_Task]) -> str | None:
+        """Return the first fault, or raise InvalidInputError for a task at whose limit the worker has died."""
+        questions, answers = cast("StreamWriter", worker.stdin), cast("StreamReader", worker.stdout)
+        with suppress(ConnectionError):  # It has died: there will be no answer.
+            questions.write(json.dumps([[it.schema, it.document, it.field] for it in job]).encode() + b"\n")
+            await questions.drain()
+        for task in job:
+            answer = await answers.readline()
+            if not answer:
+                status = await worker.wait()
+                log.warning("configuration.worker_died", status=status, checked=task.field)
+                if status == -signal.SIGPROF:
+                    if len(self._too_slow) >= _REMEMBERED:
+                        self._too_slow.clear()
+                    self._too_slow.add(task.key)
+                    raise self._overrun(task)
+                raise UnavailableError(f"the process that checks {task.field} has died; try again")
+            fault: str | None = json.loads(answer)
+            if fault is not None:
+                return fault
+        return None
+
+    def _overrun(self, task: _Task) -> InvalidInputError:
+        return InvalidInputError(
+            f"config_schema: {task.field} must be checked within {self._cpu_s:g} s of processor time; "
+            "make the schema simpler"
+        )
+
+    async def stop(self) -> None:
+        """End the worker, if there is one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            with suppress(ProcessLookupError):
+                worker.kill()
+            await worker.communicate()
+
+
+@asynccontextmanager
+async def checker(*, cpu_s: float = CPU_S) -> AsyncIterator[Checker]:
+    """Check configurations while the block runs."""
+    made = Checker(cpu_s=cpu_s)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+def _tasks(candidates: Iterable[Candidate]) -> Iterator[_Task]:
+    schemas: dict[int, str] = {}
+    for it in candidates:
+        refuse_unstorable(it.document, field=it.field)
+        if it.schema is not None:
+            # The devices of a model share its schema.
+            if id(it.schema) not in schemas:
+                schemas[id(it.schema)] = json.dumps(it.schema)
+            yield _Task(schemas[id(it.schema)], json.dumps(it.document), it.field)
+
+
+async def _start(cpu_s: float) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.registry.validation.worker",
+        str(cpu_s),
+        stdin=PIPE,
+        stdout=PIPE,
+        limit=_ANSWER_MAX_BYTES,
+        # Its passwords are no business of a process that works on what others write.
+        env={name: value for name, value in os.environ.items() if not name.startswith("MDM_")},
+    )

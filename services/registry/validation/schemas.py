@@ -1,0 +1,222 @@
+"""JSON Schema as models use it: its dialects, its patterns in linear time, and the limits of a schema.
+
+Runs in the process of `schema_worker`: a schema may make a check take any time and memory, which the limits here
+make unlikely but cannot rule out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+import re2
+from jsonschema import (
+    Draft7Validator,
+    Draft201909Validator,
+    Draft202012Validator,
+    FormatChecker,
+    _keywords,
+    _legacy_keywords,
+    _utils,
+)
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import Schema, SchemaRegistry, UnknownDialect, specification_with
+
+from shared.protocol.errors import InvalidInputError
+
+Json = Mapping[str, Any] | Sequence[Any] | str | float | None
+
+MAX_EXPANDED: Final = 20_000
+"""So many subschemas may a schema have when each `$ref` in it is replaced by what it points at."""
+NOTHING_REMOTE: Final[SchemaRegistry] = Registry()
+"""A reference to another host must not be fetched from here."""
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+_UNICODE_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]+)\}|(.))", re.DOTALL)
+
+
+class Pattern(Protocol):
+    """A compiled pattern, of either engine."""
+
+    def search(self, text: str) -> object:
+        """Return something true if the pattern is found anywhere in the text."""
+        ...
+
+
+def _linear(pattern: str) -> Pattern:
+    """Compile a pattern of ECMA 262 for RE2, or raise ValueError saying what RE2 cannot express."""
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    # ECMA's \u00e9 is RE2's \x{00e9}; any other escaped character stays as it is.
+    text = _UNICODE_ESCAPE.sub(lambda it: rf"\x{{{it[1] or it[2]}}}" if it[1] or it[2] else it[0], pattern)
+    try:
+        compiled: Pattern = re2.compile(text, options)
+    except re2.error as error:
+        reason = error.args[0]
+        raise ValueError(reason.decode() if isinstance(reason, bytes) else reason) from None
+    return compiled
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Pattern:
+    """Return a pattern; one that RE2 cannot express is in a schema that was stored before it had to."""
+    try:
+        return _linear(pattern)
+    except ValueError:
+        return re.compile(pattern)
+
+
+class _Patterns:
+    """Stands in for the module `re` in jsonschema, whose keywords search in more places than can be replaced."""
+
+    @staticmethod
+    def search(pattern: str, text: str) -> object:
+        return _compiled(pattern).search(text)
+
+
+for module in (_keywords, _legacy_keywords, _utils):
+    vars(module)["re"] = _Patterns
+
+
+def _multiple_of(
+    validator: Validator, factor: float, value: Json, _: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """Compare the numbers as they are written: 0.3 is a multiple of 0.1, though their floats are not."""
+    if validator.is_type(value, "number") and (_exact(value) / _exact(factor)).denominator != 1:
+        yield ValidationError(f"{value!r} is not a multiple of {factor!r}")
+
+
+def _exact(number: Json) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+_DIALECTS: Final[Mapping[str, type[Validator]]] = {
+    # Under their versions' names: jsonschema then finds these, also at a $schema inside of a schema.
+    cls.META_SCHEMA["$id"].rstrip("#"): extend(cls, {"multipleOf": _multiple_of}, version=version)  # type: ignore[no-untyped-call]
+    for cls, version in (
+        (Draft202012Validator, "draft2020-12"),
+        (Draft201909Validator, "draft2019-09"),
+        (Draft7Validator, "draft7"),
+    )
+}
+_DEFAULT: Final = next(iter(_DIALECTS))
+_FORMATS: Final = FormatChecker(formats=())
+
+
+@_FORMATS.checks("regex", raises=ValueError)
+def _is_pattern(pattern: object) -> bool:
+    return not isinstance(pattern, str) or bool(_linear(pattern))
+
+
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError naming place and rule unless `schema` is one that a model may have."""
+    try:
+        dialect = _dialect(schema)
+        _refuse_invalid(schema, dialect, where="config_schema")
+        expanded = _Expansion(dialect).size_of(schema)
+    except UnknownDialect as unknown:
+        raise InvalidInputError(
+            f"config_schema: $schema must be one of {', '.join(_DIALECTS)}, is {unknown.uri}"
+        ) from None
+    except RecursionError:
+        raise InvalidInputError("config_schema: is nested too deeply") from None
+    if expanded > MAX_EXPANDED:
+        raise InvalidInputError(
+            f"config_schema: its $refs make it {expanded} subschemas; at most {MAX_EXPANDED} are allowed"
+        )
+
+
+def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) -> None:
+    """Raise InvalidInputError naming the path and the rule unless `document` fits the schema."""
+    try:
+        dialect = _dialect(schema)
+    except UnknownDialect:
+        dialect = _DIALECTS[_DEFAULT]  # As it was checked when it was stored.
+    try:
+        fault = best_match(dialect(schema, registry=NOTHING_REMOTE).iter_errors(document))
+    except Unresolvable as unresolvable:
+        raise InvalidInputError(f"config_schema: cannot resolve {unresolvable}") from None
+    except RecursionError:
+        raise InvalidInputError("config_schema: refers to itself without end") from None
+    except (re.error, AttributeError, TypeError, ValueError, UnknownDialect):
+        # A $ref may point at any place in a schema that was stored before such places were checked.
+        raise InvalidInputError("config_schema: a $ref points at something that is no schema") from None
+    if fault is not None:
+        raise InvalidInputError(f"{field}{_path(fault)}: {fault.message}")
+
+
+def _dialect(schema: Mapping[str, Any]) -> type[Validator]:
+    named = schema.get("$schema", _DEFAULT)
+    try:
+        return _DIALECTS[named.rstrip("#")]
+    except (KeyError, AttributeError):
+        raise UnknownDialect(named) from None
+
+
+def _refuse_invalid(schema: Schema, dialect: type[Validator], *, where: str) -> None:
+    rules = dialect(dialect.META_SCHEMA, registry=NOTHING_REMOTE, format_checker=_FORMATS)
+    fault = best_match(rules.iter_errors(schema))
+    if fault is not None:
+        reason = fault.message
+        if isinstance(fault.cause, ValueError):
+            reason = f"{fault.instance!r} must be a pattern that RE2 can search: {fault.cause}"
+        raise InvalidInputError(f"{where}{_path(fault)}: {reason}")
+
+
+class _Expansion:
+    """Follows the references of a schema."""
+
+    def __init__(self, dialect: type[Validator]) -> None:
+        self._dialect = dialect
+        self._specification = specification_with(dialect.META_SCHEMA["$id"])
+        self._references = [name for name in _REFERENCES if name in dialect.VALIDATORS]
+        self._sizes: dict[int, int] = {}
+
+    def size_of(self, schema: Mapping[str, Any]) -> int:
+        """Return the number of subschemas with each reference replaced; one back into itself counts as one.
+
+        Raise InvalidInputError for a reference that leaves the schema, or leads to what is no schema.
+        """
+        root = self._specification.create_resource(schema)
+        return self._size(root, NOTHING_REMOTE.resolver_with_root(root))
+
+    def _size(self, resource: Resource[Schema], resolver: Any) -> int:  # noqa: ANN401 - has no public type
+        contents = resource.contents
+        if not isinstance(contents, Mapping):
+            return 1
+        known = self._sizes.get(id(contents))
+        if known is not None:
+            return known
+        _dialect(contents)
+        self._sizes[id(contents)] = size = 1
+        resolver = resolver.in_subresource(resource)
+        size += sum(self._size(each, resolver) for each in resource.subresources())
+        for name in self._references:
+            if name in contents:
+                size += self._size_of_target(contents[name], resolver)
+        self._sizes[id(contents)] = size
+        return size
+
+    def _size_of_target(self, reference: str, resolver: Any) -> int:  # noqa: ANN401
+        try:
+            found = resolver.lookup(reference)
+        except (Unresolvable, ValueError):
+            raise InvalidInputError(
+                f"config_schema: the $ref {reference} must point into the schema itself"
+            ) from None
+        if id(found.contents) not in self._sizes:
+            where = f"config_schema: where the $ref {reference} points"
+            _refuse_invalid(found.contents, self._dialect, where=where)
+        target = Resource.from_contents(found.contents, default_specification=self._specification)
+        return self._size(target, found.resolver)
+
+
+def _path(error: ValidationError) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)

@@ -1,0 +1,112 @@
+"""Queries on the rotations of many devices at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import Device, DeviceModel, Rotation
+from shared.protocol import admin
+
+_BATCH: Final = 5000
+
+
+class Target(NamedTuple):
+    """A device that an admin means."""
+
+    device_id: int
+    client_id: str
+    enabled: bool
+    state: str
+    cancelled: bool
+
+
+async def targets(session: AsyncSession, meant: ColumnElement[bool]) -> list[Target]:
+    """Return and lock the devices that are meant; `cancelled` have a rotation called off that has not ended."""
+    cancelled = exists().where(
+        Rotation.device_id == Device.id, Rotation.outcome.is_(None), Rotation.deadline_at <= Rotation.started_at
+    )
+    rows = await session.execute(
+        select(Device.id, DeviceModel.code, Device.key, Device.enabled, Device.rotation_state, cancelled)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Device.lifecycle == "ACTIVE", meant)
+        .order_by(Device.id)
+        .with_for_update(of=Device)
+    )
+    return [Target(row[0], device_refs.client_id(row[1], row[2]), *row[3:]) for row in rows]
+
+
+async def queue(session: AsyncSession, targets: Sequence[Target]) -> list[Target]:
+    """Queue locked devices that are not queued or under way, and return them."""
+    free = [target for target in targets if target.state in ("OK", "TIMEOUT")]
+    await set_state(session, free, "QUEUED")
+    return free
+
+
+async def set_state(session: AsyncSession, targets: Sequence[Target], state: str) -> None:
+    """Let locked devices be OK or QUEUED, without a retry."""
+    for ids in _batches(targets):
+        await session.execute(
+            update(Device)
+            .where(Device.id.in_(ids))
+            .values(rotation_state=state, rotation_retry_at=None)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def cancel(session: AsyncSession, targets: Sequence[Target]) -> None:
+    """Leave the rotations under way of locked devices no time at all, as `attempt.is_cancelled` reads it."""
+    for ids in _batches(targets):
+        await session.execute(
+            update(Rotation)
+            .where(Rotation.device_id.in_(ids), Rotation.outcome.is_(None))
+            .values(deadline_at=Rotation.started_at)
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def under_way(session: AsyncSession, wanted: admin.RotationStatus) -> list[tuple[Rotation, int, str]]:
+    """Return up to `limit` rotations under way, each with its slot, behind `after`, and client id."""
+    rows = await session.execute(
+        select(Rotation, Device.rotation_slot, DeviceModel.code, Device.key)
+        .join(Device, Device.id == Rotation.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(Rotation.outcome.is_(None), Device.rotation_slot > wanted.after)
+        .order_by(Device.rotation_slot)
+        .limit(wanted.limit)
+    )
+    return [(rotation, slot or 0, device_refs.client_id(code, key)) for rotation, slot, code, key in rows]
+
+
+async def client_id(session: AsyncSession, name: str) -> str:
+    """Return the client id of a device, or raise NotFoundError."""
+    query = select(DeviceModel.code, Device.key).join(Device, Device.model_id == DeviceModel.id)
+    row = (await session.execute(query.where(device_refs.named(name)))).one_or_none()
+    if row is None:
+        raise device_refs.unknown(name)
+    return device_refs.client_id(*row)
+
+
+async def history(session: AsyncSession, wanted: admin.RotationHistory) -> list[Rotation]:
+    """Return up to `limit` rotations of a device below the generation `before`, newest first."""
+    query = (
+        select(Rotation)
+        .join(Device, Device.id == Rotation.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(device_refs.named(wanted.device))
+        .order_by(Rotation.generation.desc())
+        .limit(wanted.limit)
+    )
+    if wanted.before is not None:
+        query = query.where(Rotation.generation < wanted.before)
+    return list(await session.scalars(query))
+
+
+def _batches(targets: Sequence[Target]) -> Iterator[list[int]]:
+    """Yield the ids in pieces: no statement on the leader's connection may take as long as the lease."""
+    for start in range(0, len(targets), _BATCH):
+        yield [target.device_id for target in targets[start : start + _BATCH]]

@@ -1,0 +1,154 @@
+"""Queries on rotations; all run on the leader's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count, islice
+from typing import Final, get_args
+from uuid import UUID
+
+from sqlalchemy import and_, delete, exists, func, not_, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import device_refs
+from shared.database.tables import Device, DeviceModel, Presence, Rotation, RotationSlot
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A device that is due for a rotation, and the slot that is free for it."""
+
+    device_id: int
+    client_id: str
+    slot: int
+
+
+async def fit_slots(session: AsyncSession, wanted: int) -> None:
+    """Make so many slots; one that is in use and too many is taken away as soon as it is free."""
+    rows = await session.execute(
+        select(RotationSlot.slot, Device.id)
+        .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
+        .order_by(RotationSlot.slot)
+    )
+    users = dict(rows.all())
+    surplus = len(users) - wanted
+    if surplus > 0:
+        free = [slot for slot, device_id in users.items() if device_id is None]
+        await session.execute(delete(RotationSlot).where(RotationSlot.slot.in_(free[-surplus:])))
+    elif surplus < 0:
+        missing = islice((slot for slot in count() if slot not in users), -surplus)
+        session.add_all(RotationSlot(slot=slot) for slot in missing)
+
+
+async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None:
+    """Lock the next device due at `now` (UTC), if there is one and a slot is free.
+
+    Online before offline, QUEUED before TIMEOUT, oldest secret first.
+    """
+    slot = await session.scalar(
+        select(RotationSlot.slot)
+        .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
+        .order_by(RotationSlot.slot)
+        .limit(1)
+    )
+    if slot is None:
+        return None
+    due = (
+        select(Device.id, DeviceModel.code, Device.key)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(
+            Device.enabled,
+            Device.lifecycle == "ACTIVE",
+            or_(
+                Device.rotation_state == "QUEUED",
+                and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
+            ),
+        )
+        .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
+        .limit(1)
+        # One that is being changed by others is not waited for.
+        .with_for_update(of=Device, skip_locked=True)
+    )
+    # One after the other, each finds its first by an index; in one order, all that are queued would be sorted.
+    for is_there in (Presence.online, not_(Presence.online)):
+        row = (await session.execute(due.where(is_there))).one_or_none()
+        if row is not None:
+            return Candidate(row.id, device_refs.client_id(row.code, row.key), slot)
+    return None
+
+
+async def count_states(session: AsyncSession) -> dict[str, int]:
+    """Return how many devices are in each state of rotation, those without devices included."""
+    rows = await session.execute(
+        select(Device.rotation_state, func.count())
+        .where(Device.lifecycle == "ACTIVE")
+        .group_by(Device.rotation_state)
+    )
+    return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.all())
+
+
+async def open_rotations(session: AsyncSession) -> list[UUID]:
+    """Return the ids of all rotations under way, oldest first."""
+    return list(
+        await session.scalars(select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at))
+    )
+
+
+async def rotation(
+    session: AsyncSession, rotation_id: UUID, owner: str | None = None
+) -> tuple[Rotation, Device, str]:
+    """Return and lock a rotation with its device and client id.
+
+    Raise NotFoundError when there is none of this id, or none of this owner.
+    """
+    row = (
+        await session.execute(
+            select(Rotation, Device, DeviceModel.code)
+            .join(Device, Device.id == Rotation.device_id)
+            .join(DeviceModel, DeviceModel.id == Device.model_id)
+            .where(Rotation.id == rotation_id, device_refs.named(owner) if owner else true())
+            .with_for_update(of=(Rotation, Device))
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFoundError(f"rotation_id: there is no rotation {rotation_id} of {owner or 'any device'}")
+    found, device, code = row
+    return found, device, device_refs.client_id(code, device.key)
+
+
+async def says_generation(session: AsyncSession, device: Device) -> int | None:
+    """Return the generation of the secret that the device last said it had logged in with."""
+    return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
+
+
+async def verify_soon(session: AsyncSession, client_id: str) -> None:
+    """Let a device's credentials be compared now."""
+    await session.execute(
+        update(Device)
+        .where(device_refs.AMONG, Device.lifecycle == "ACTIVE")
+        .values(verify_at=func.now())
+        .execution_options(synchronize_session=False),
+        {"keys": device_refs.keys([client_id])},
+    )
+
+
+# Made once: to put a statement together takes as long as to run it.
+_WAITING: Final = (
+    select(DeviceModel.code, Device.key, Rotation)
+    .select_from(Rotation)
+    .join(Device, Device.id == Rotation.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(device_refs.AMONG, Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
+)
+
+
+async def waiting(session: AsyncSession, client_ids: Sequence[str]) -> list[Rotation | None]:
+    """Return for each device the rotation that waits for it to fetch or to store its new secret."""
+    rows = await session.execute(_WAITING, {"keys": device_refs.keys(client_ids)})
+    found = {device_refs.client_id(code, key): rotation for code, key, rotation in rows}
+    return [found.get(client_id) for client_id in client_ids]

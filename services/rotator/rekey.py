@@ -1,0 +1,50 @@
+"""The change of the master key, for what is encrypted at rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.rotator import queries
+from services.rotator.messages import Rotator
+from shared.auth.crypto import SecretUnreadableError
+from shared.protocol import admin
+from shared.protocol.errors import NotFoundError
+from shared.runtime.rpc import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What an admin wants of the secrets at rest."""
+
+    rotator: Rotator
+
+    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+        """Encrypt the secrets of each rotation under way with the first master key; again changes nothing.
+
+        Each is a transaction of its own on the leader's connection, so the caller's must be on another one.
+        """
+        async with self.rotator.leadership.transaction() as session:
+            waiting = await queries.open_rotations(session)
+        reencrypted = 0
+        unreadable: list[str] = []
+        vault = self.rotator.vault
+        for rotation_id in waiting:
+            try:
+                async with self.rotator.attempt(rotation_id) as attempt:
+                    rotation = attempt.rotation
+                    if rotation.new_secret is None:
+                        continue  # it has ended meanwhile
+                    try:
+                        old = rotation.old_secret and vault.reencrypt(rotation.old_secret)
+                        secrets = vault.reencrypt(rotation.new_secret), old
+                    except SecretUnreadableError:
+                        unreadable.append(attempt.client_id)
+                        continue
+                    rotation.new_secret, rotation.old_secret = secrets
+                reencrypted += 1
+            except NotFoundError:
+                continue  # it has ended meanwhile, and its device is removed
+        facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
+        caller.audit("secrets.rekey", "secrets", after=facts)
+        self.rotator.outbox.tell(caller.session, "secrets/rekeyed", data=facts)
+        return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(unreadable))

@@ -1,0 +1,78 @@
+"""Which message reaches which deed of the rotator; only the leader takes any."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from services.rotator.campaigns import Campaigns
+from services.rotator.messages import Rotator
+from services.rotator.rekey import Keys
+from services.rotator.scheduler import Clock
+from shared.mqtt.connection import Connection, Route, device_route
+from shared.protocol import admin, messages, topics
+from shared.runtime.rpc import Desk
+
+SECRET_KEPT_S: Final = 60.0
+Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
+
+
+def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
+    """Return the routes of all messages that the leader takes."""
+    connection = desk.connection
+    # What would hold up the leader's own connection is answered beside it.
+    beside = Desk(rotator.database, connection)
+    campaigns = Campaigns(rotator)
+    return [
+        device_route(topics.STATUS, partial(on_status, rotator, connection)),
+        device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
+        device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
+        device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
+        desk.route(admin.ROTATION_START, campaigns.start, group=None),
+        desk.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
+        desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
+        beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
+        beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),
+    ]
+
+
+async def on_status(rotator: Rotator, connection: Connection, client_id: str, status: messages.Status) -> None:
+    """Repeat the offer to a device that has come online and has not taken it yet."""
+    offer = await rotator.offer_again(client_id, status)
+    if offer is not None:
+        left_s = (offer.deadline - datetime.now(UTC)).total_seconds()
+        await connection.send(topics.ROTATION_OFFER, offer, expires_in_s=left_s, client_id=client_id)
+
+
+async def on_request(
+    rotator: Rotator, connection: Connection, client_id: str, request: messages.RotationRequest
+) -> None:
+    """Answer a device that asks for its new secret."""
+    await _reply(connection, client_id, await rotator.deliver(client_id, request))
+
+
+async def on_stored(
+    rotator: Rotator, connection: Connection, client_id: str, stored: messages.RotationStored
+) -> None:
+    """Take a device's proof that it stored its new secret."""
+    await _reply(connection, client_id, await rotator.take_stored(client_id, stored))
+
+
+async def on_ack(rotator: Rotator, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
+    """Take a device's proof that it logged in with its new secret."""
+    await _reply(connection, client_id, await rotator.take_ack(client_id, ack))
+
+
+async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:
+    match reply:
+        case messages.RotationSecret():
+            # It must not stay in the broker's memory: a device that misses it asks again.
+            await connection.send(topics.ROTATION_SECRET, reply, expires_in_s=SECRET_KEPT_S, client_id=client_id)
+        case messages.RotationSwitch():
+            await connection.send(topics.ROTATION_SWITCH, reply, client_id=client_id)
+        case messages.RotationDone():
+            await connection.send(topics.ROTATION_DONE, reply, client_id=client_id)
+        case messages.RotationCancelled():
+            await connection.send(topics.ROTATION_CANCELLED, reply, client_id=client_id)

@@ -1,0 +1,105 @@
+"""The leader's clock: at each fire of the schedule it queues all devices, once, also when the fire was missed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import delete, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.rotator import campaign_queries
+from services.rotator.cron import Schedule
+from services.rotator.messages import Rotator
+from shared.database.tables import AuditEntry, Device, RotationSchedule
+from shared.protocol import admin
+from shared.protocol.errors import UnavailableError
+from shared.runtime.rpc import Caller
+from shared.runtime.settings import RotatorSettings
+
+log = structlog.get_logger()
+LONGEST_SLEEP_S: Final = 60.0
+"""A computer's clock may be set meanwhile."""
+RETRY_S: Final = 1.0
+SHOWN: Final = 5
+
+
+@dataclass(slots=True)
+class Clock:
+    """The schedule of one leadership; `schedule` is None when it is off."""
+
+    settings: RotatorSettings
+    rotator: Rotator
+    schedule: Schedule | None = field(init=False)
+    _seen: datetime | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        expression, zone = self.settings.rotation_schedule, self.settings.rotation_time_zone
+        self.schedule = Schedule(expression, zone) if expression else None
+
+    async def begin(self) -> None:
+        """Go on where the last leader was; a schedule that is new or another one counts from now."""
+        wanted = (self.settings.rotation_schedule, self.settings.rotation_time_zone)
+        async with self.rotator.leadership.transaction() as session:
+            known = tuple_(RotationSchedule.expression, RotationSchedule.zone)
+            await session.execute(delete(RotationSchedule).where(known != wanted))
+        if self.schedule is not None:
+            await self._look(self.schedule, datetime.now(UTC))
+
+    async def run(self) -> None:
+        """Sleep from fire to fire until cancelled."""
+        while self.schedule is not None:
+            now = datetime.now(UTC)
+            try:
+                await self._look(self.schedule, now)
+            except UnavailableError as error:
+                log.warning("rotation.schedule_waits", reason=error.message)
+                await asyncio.sleep(RETRY_S)
+                continue
+            [fire] = self.schedule.upcoming(1, after=now)
+            left_s = (fire - datetime.now(UTC)).total_seconds()
+            await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))
+
+    async def show(self, caller: Caller, _: admin.Nothing) -> admin.RotationScheduleView:
+        """Return the schedule and its next fires."""
+        row = await caller.session.get(RotationSchedule, RotationSchedule.ONLY)
+        return admin.RotationScheduleView(
+            expression=self.settings.rotation_schedule,
+            zone=self.settings.rotation_time_zone,
+            last_fire_at=row.last_fire_at if row else None,
+            next=self.schedule.upcoming(SHOWN, after=datetime.now(UTC)) if self.schedule else [],
+        )
+
+    async def _look(self, schedule: Schedule, now: datetime) -> None:
+        """Queue all devices if the latest fire is not done; the database is asked once for each fire."""
+        latest = schedule.latest(now)
+        if latest == self._seen:
+            return
+        async with self.rotator.leadership.transaction() as session:
+            row = await session.get(RotationSchedule, RotationSchedule.ONLY)
+            if row is None:
+                row = RotationSchedule(expression=schedule.expression, zone=schedule.zone, since=now)
+                session.add(row)
+            last = row.last_fire_at or row.since
+            fire = schedule.due(last, now, timedelta(seconds=self.settings.rotation_grace_s))
+            if fire is not None:
+                await self._fire(session, fire)
+                row.last_fire_at = fire
+            elif latest > last:
+                log.warning("rotation.fire_missed", fire_at=latest.isoformat())
+            elif last > now:
+                log.warning("rotation.clock_is_behind", last_fire_at=last.isoformat())
+        self._seen = latest
+        if fire is not None:
+            self.rotator.rung.set()
+
+    async def _fire(self, session: AsyncSession, fire: datetime) -> None:
+        enabled = await campaign_queries.targets(session, Device.enabled.is_(True))
+        queued = await campaign_queries.queue(session, enabled)
+        facts = {"fire_at": fire.isoformat(), "queued": len(queued), "already": len(enabled) - len(queued)}
+        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts))
+        self.rotator.outbox.tell(session, "rotation/scheduled", data=facts)
+        log.info("rotation.scheduled", **facts)

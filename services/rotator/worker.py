@@ -1,0 +1,331 @@
+"""What the leader does of itself: it claims devices, switches secrets over, restores them, and ends attempts.
+
+What happens in Keycloak and in the broker happens between two transactions, and may be done again by a new leader.
+Before an attempt ends without the device's word, all places are read: the row may be an earlier copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.rotator import queries, states
+from services.rotator.attempt import Attempt, offer_of
+from services.rotator.messages import Rotator
+from services.rotator.states import Ending, Event, Step
+from shared.auth import crypto
+from shared.auth.client_token import CredentialsRefusedError
+from shared.auth.crypto import Held
+from shared.auth.keycloak import Identity, Keycloak
+from shared.broker.api import Broker
+from shared.database import engine
+from shared.database.tables import Device, Rotation
+from shared.mqtt import retained
+from shared.mqtt.connection import Connection
+from shared.protocol import messages, topics
+from shared.protocol.errors import (
+    FleetError,
+    LeadershipLostError,
+    MessageRefusedError,
+    NotFoundError,
+    UnavailableError,
+)
+from shared.runtime.settings import RotatorSettings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An open rotation as the leader's next deed needs it."""
+
+    rotation_id: UUID
+    client_id: str
+    step: Step
+    expired: bool
+    generation: int
+    old_generation: int
+    new_secret: bytes
+    old_secret: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The leader's hands in Keycloak and in the broker."""
+
+    settings: RotatorSettings
+    rotator: Rotator
+    keycloak: Keycloak
+    broker: Broker
+    connection: Connection
+    greeted: Connection
+    """One with a retained greeting, by which retained messages are read."""
+
+    async def run(self) -> None:
+        """Sweep whenever the rotator rings, and from time to time, until cancelled."""
+        while True:
+            self.rotator.rung.clear()
+            try:
+                for work in await self._open():
+                    await self._further(work)
+                while await self._claim():
+                    pass
+            except UnavailableError as error:
+                log.warning("rotation.waits", reason=error.message)
+            try:
+                async with asyncio.timeout(self.settings.sweep_s):
+                    await self.rotator.rung.wait()
+            except TimeoutError:
+                continue
+
+    async def _further(self, work: Work) -> None:
+        """Bring one rotation a deed further; when a neighbour is away, its step stays for the next sweep."""
+        try:
+            # Before anything else: what this leader can not read it must neither move nor end.
+            for ciphertext in (work.new_secret, work.old_secret):
+                if ciphertext is not None:
+                    self.rotator.vault.decrypt(ciphertext)
+            if work.step == Step.RESTORING or work.expired:
+                await self._end(work)
+            elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
+                await self._switch(work)
+        except UnavailableError as error:
+            log.warning("rotation.waits", client_id=work.client_id, step=work.step, reason=error.message)
+        except LeadershipLostError:
+            raise
+        except FleetError as error:
+            # What is wrong with one device must not hold up the others; it needs a person.
+            log.exception(
+                "rotation.stuck",
+                rotation_id=str(work.rotation_id),
+                client_id=work.client_id,
+                step=work.step,
+                reason=error.message,
+            )
+
+    async def _claim(self) -> bool:
+        """Offer the next device a new secret; return whether there may be another to claim."""
+        now = datetime.now(UTC)
+        async with self.rotator.leadership.transaction() as session:
+            await queries.fit_slots(session, self.settings.rotation_max_parallel)
+            candidate = await queries.claim_due(session, now=now)
+        if candidate is None:
+            return False
+        try:
+            old = await self.keycloak.get(candidate.client_id)
+        except NotFoundError:
+            await self._put_off(candidate)
+            return True
+        account = await self.broker.device(candidate.client_id)
+        async with self.rotator.leadership.transaction() as session:
+            # Asked again: meanwhile the device may have been disabled, or another have come online.
+            if await queries.claim_due(session, now=now) == candidate:
+                await self._offer(session, candidate, old, None if account is None else account.held)
+        return True
+
+    async def _offer(
+        self, session: AsyncSession, candidate: queries.Candidate, old: Identity, broker: Held | None
+    ) -> None:
+        now = datetime.now(UTC)
+        device = await session.get_one(Device, candidate.device_id, populate_existing=True)
+        basis = states.basis(
+            row=Held(device.secret_generation, device.secret_fingerprint or ""),
+            keycloak=old.held,
+            broker=broker,
+            said=await queries.says_generation(session, device),
+        )
+        # Above all that is in use, also where the row is an earlier copy (ADR 0002).
+        device.last_generation = max(device.last_generation, old.generation, basis.generation) + 1
+        device.rotation_state = "PENDING"
+        device.rotation_slot = candidate.slot
+        device.rotation_retry_at = None
+        rotation = Rotation(
+            id=uuid4(),
+            device_id=device.id,
+            generation=device.last_generation,
+            old_generation=basis.generation,
+            step=Step.OFFERED,
+            new_secret=self.rotator.vault.encrypt(crypto.new_secret()),
+            old_secret=self.rotator.vault.encrypt(old.secret) if basis.restorable else None,
+            started_at=now,
+            deadline_at=now + timedelta(seconds=self.settings.rotation_deadline_s),
+        )
+        session.add(rotation)
+        outbox = self.rotator.outbox
+        outbox.put(
+            session,
+            topics.ROTATION_OFFER,
+            offer_of(rotation),
+            expires_at=rotation.deadline_at,
+            client_id=candidate.client_id,
+        )
+        attempt = Attempt(session, outbox, rotation, device, candidate.client_id)
+        attempt.tell("rotation/offered", restorable=basis.restorable)
+
+    async def _put_off(self, candidate: queries.Candidate) -> None:
+        """Put off a device that Keycloak does not know, so that it does not hold up the others."""
+        log.error("rotation.no_identity", client_id=candidate.client_id)
+        async with self.rotator.leadership.transaction() as session:
+            device = await session.get_one(Device, candidate.device_id)
+            device.rotation_state = "TIMEOUT"
+            device.rotation_retry_at = datetime.now(UTC) + self._retry_in
+
+    async def _switch(self, work: Work) -> None:
+        """Put the new secret in force; once SWITCHING stands in the database, the old one must be restored."""
+        async with self.rotator.attempt(work.rotation_id) as attempt:
+            attempt.advance(Event.SWITCH_BEGUN)
+        await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
+        async with self.rotator.attempt(work.rotation_id) as attempt:
+            attempt.advance(Event.SWITCH_COMPLETED)
+            attempt.rotation.switched_at = datetime.now(UTC)
+            self.rotator.outbox.put(
+                attempt.session,
+                topics.ROTATION_SWITCH,
+                attempt.switch(),
+                expires_at=attempt.rotation.deadline_at,
+                client_id=work.client_id,
+            )
+            attempt.tell("rotation/switched")
+
+    async def _may_switch(self, work: Work) -> bool:
+        """Say whether the device has told this leader that it has stored the secret, or the switch has begun."""
+        heard = work.rotation_id in self.rotator.heard
+        if heard or work.step is Step.STORED:
+            return heard
+        new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)
+        keycloak, broker = await self._held(work.client_id)
+        return states.may_switch(work.step, heard=heard, new=new, keycloak=keycloak, broker=broker)
+
+    async def _held(self, client_id: str) -> tuple[Held | None, Held | None]:
+        """Return what Keycloak and the broker hold; None where there is nothing, or it does not say."""
+        try:
+            keycloak = (await self.keycloak.get(client_id)).held
+        except NotFoundError:
+            keycloak = None
+        account = await self.broker.device(client_id)
+        return keycloak, None if account is None else account.held
+
+    async def _end(self, work: Work) -> None:
+        """End an attempt whose time is up, by what Keycloak, the broker and the device's own status say."""
+        new_secret = self.rotator.vault.decrypt(work.new_secret)
+        keycloak, broker = await self._held(work.client_id)
+        ending = states.ending(
+            work.step,
+            new=Held.of(new_secret, work.generation),
+            keycloak=keycloak,
+            broker=broker,
+            said=await self._said(work),
+            restorable=work.old_secret is not None,
+        )
+        match ending:
+            case Ending.GIVE_UP:
+                await self._give_up(work, Event.EXPIRED)
+            case Ending.ABANDON:
+                await self._give_up(work, Event.OVERTAKEN)
+            case Ending.RESTORE:
+                await self._restore(work)
+            case Ending.COMPLETE:
+                await self._put_in_force(work.client_id, new_secret, work.generation)
+                async with self.rotator.attempt(work.rotation_id) as attempt:
+                    if attempt.step not in states.ENDS:
+                        attempt.complete(Event.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
+
+    async def _said(self, work: Work) -> int | None:
+        """Return the generation that the device last said it had logged in with.
+
+        The retained status is asked first: the database may be an earlier copy. A device that has logged in with
+        the new secret may have given up the old one.
+        """
+        payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
+        if payload is not None:
+            with contextlib.suppress(MessageRefusedError):
+                said = topics.STATUS.decode(payload).secret_generation
+                if said is not None:
+                    return said
+        async with self.rotator.attempt(work.rotation_id) as attempt:
+            return await queries.says_generation(attempt.session, attempt.device)
+
+    async def _restore(self, work: Work) -> None:
+        """Put the old secret back in force, and only then let the attempt end."""
+        if work.old_secret is None:
+            raise ValueError("there is no secret to put back")
+        if work.step != Step.RESTORING:
+            async with self.rotator.attempt(work.rotation_id) as attempt:
+                if attempt.step == Step.DONE or attempt.rotation.old_secret is None:
+                    return  # the ack came first, or the device has just proven that this is not its secret
+                attempt.advance(Event.EXPIRED)
+        old_secret = self.rotator.vault.decrypt(work.old_secret)
+        await self._put_in_force(work.client_id, old_secret, work.old_generation)
+        await self._give_up(work, Event.RESTORED)
+
+    async def _give_up(self, work: Work, event: Event) -> None:
+        async with self.rotator.attempt(work.rotation_id) as attempt:
+            attempt.give_up(event, datetime.now(UTC), retry_in=self._retry_in)
+
+    async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
+        """Make Keycloak, then the broker, want this secret; doing it again changes nothing."""
+        try:
+            async with self.rotator.database.transaction() as session:
+                await engine.lock_identity(session, client_id)
+                await self._put_in_both(client_id, secret, generation)
+        except LeadershipLostError:
+            # What it has done after it was frozen, a new leader may have undone already.
+            await self.rotator.verify_soon(client_id)
+            raise
+
+    async def _put_in_both(self, client_id: str, secret: SecretStr, generation: int) -> None:
+        await self.rotator.leadership.check()
+        try:
+            await self.keycloak.set_secret(client_id, secret, generation)
+            await self._check_in_force(client_id, secret, generation)
+        except NotFoundError:
+            # Without a client there are no tokens, with or without this rotation; the broker still counts.
+            log.warning("rotation.no_identity", client_id=client_id)
+        await self.rotator.leadership.check()
+        if self.broker.drops:
+            # Said before, so that what the device says when it is back comes after.
+            await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
+        await self.broker.put(client_id, secret, generation)
+        await self.rotator.leadership.check()
+
+    async def _check_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
+        """Raise UnavailableError unless Keycloak gives a token of this generation for this secret."""
+        try:
+            claims = await self.keycloak.claims(client_id, secret)
+        except CredentialsRefusedError as error:
+            identity = await self.keycloak.get(client_id)
+            if not identity.enabled and (identity.secret, identity.generation) == (secret, generation):
+                return  # disabled meanwhile: it gets no token with any secret
+            raise UnavailableError(error.message) from error
+        named = claims.get("secret_gen")
+        if named != generation:
+            raise UnavailableError(f"Keycloak's token names secret_gen {named}, not {generation}")
+
+    async def _open(self) -> list[Work]:
+        now = datetime.now(UTC)
+        async with self.rotator.leadership.transaction() as session:
+            found = [await queries.rotation(session, one) for one in await queries.open_rotations(session)]
+        return [
+            Work(
+                rotation_id=rotation.id,
+                client_id=client_id,
+                step=Step(rotation.step),
+                expired=rotation.deadline_at <= now,
+                generation=rotation.generation,
+                old_generation=rotation.old_generation,
+                new_secret=rotation.new_secret or b"",
+                old_secret=rotation.old_secret,
+            )
+            for rotation, _, client_id in found
+        ]
+
+    @property
+    def _retry_in(self) -> timedelta:
+        return timedelta(seconds=self.settings.rotation_retry_s)

@@ -1,0 +1,1 @@
+"""Keycloak, its tokens, and the cryptography of secrets."""

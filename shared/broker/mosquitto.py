@@ -1,0 +1,224 @@
+"""Devices' and claims' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
+
+This, and admin_accounts.py for those of admins, is the broker.Broker that makes accounts. Commands go to
+`$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers of all sessions come on one topic and are
+told apart by their correlationData.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from pydantic import SecretStr
+
+from shared.auth.crypto import Held
+from shared.broker.admin_accounts import AdminAccounts
+from shared.database import device_refs
+from shared.mqtt.client import Client, entered
+from shared.mqtt.connection import Account, Connection, Delivery, Route
+from shared.protocol.errors import ConflictError, FleetError, NotFoundError, UnavailableError
+from shared.protocol.topics import Topic
+from shared.runtime.settings import PlaceSettings
+
+USERNAME: Final = "svc-accounts"
+_CONTROL: Final = "$CONTROL/dynamic-security/v1"
+_RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
+_TIMEOUT_S: Final = 10.0
+_PAGE: Final = 1000
+_REFUSED: Final = (4, 5)
+"""Of MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorized."""
+MARK: Final = "mdm-instance"
+"""A role that nobody has; its text name is the installation's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAccount:
+    """A device's account: whether it is let in, and with which secret, None if the account does not say."""
+
+    enabled: bool
+    held: Held | None
+
+
+class BrokerAccounts:
+    """Makes, changes and removes accounts; a change of its password or its end drops whoever is connected."""
+
+    drops: Final = True
+    keeps_accounts: Final = True
+
+    def __init__(self, connection: Connection) -> None:
+        self.admins = AdminAccounts(self)
+        self._connection = connection
+        self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    async def listen(self) -> None:
+        """Subscribe to the plugin's answers."""
+        await self._connection.listen(Route(_RESPONSE, self._on_response))
+
+    async def ready(self) -> None:
+        """Wait until the broker can be reached."""
+        await self._connection.ready()
+
+    async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
+        """Make a device's account with this password, or set the password of the one that is there, and drop it.
+
+        The account's text name says which secret it is: both are written in one step.
+        """
+        held = str(Held.of(password, generation))
+        await self._put(client_id, password, group="devices", clientid=client_id, textname=held)
+
+    async def put_claim(self, claim_id: str, password: SecretStr) -> None:
+        """Make a claim's account, which many machines share, or set the password of the one that is there."""
+        await self._put(claim_id, password, group="claims")
+
+    async def enable(self, client_id: str, *, enabled: bool) -> None:
+        """Let the device in, or drop it and keep it out; doing it again changes nothing."""
+        await self.command("enableClient" if enabled else "disableClient", username=client_id)
+
+    async def delete(self, client_id: str) -> None:
+        """Remove an account; one that is gone already is no error."""
+        with contextlib.suppress(NotFoundError):
+            await self.command("deleteClient", username=client_id)
+
+    async def devices(self) -> dict[str, DeviceAccount]:
+        """Return the devices' accounts by client id."""
+        clients = await self._clients()
+        return {name: _account(it) for name, it in clients.items() if name.startswith(device_refs.PREFIX)}
+
+    async def device(self, client_id: str) -> DeviceAccount | None:
+        """Return a device's account, or None if it has none."""
+        try:
+            return _account((await self.command("getClient", username=client_id))["client"])
+        except NotFoundError:
+            return None
+
+    async def accepts(self, client_id: str, password: SecretStr) -> bool:
+        """Say whether the broker lets a device in with this password; to be asked only while it is not connected.
+
+        It is a login in the device's name: its session stays, and what waits in it is not acknowledged.
+        """
+        account = self._connection.account
+        client = Client(
+            account.host,
+            account.port,
+            username=client_id,
+            password=password.get_secret_value(),
+            identifier=client_id,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=False,
+        )
+        try:
+            async with entered(client, timeout_s=_TIMEOUT_S):
+                return True
+        except MqttConnectError as error:
+            if error.rc in _REFUSED:
+                return False
+            raise UnavailableError(f"the broker is not ready: {error}; try again") from error
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            raise UnavailableError(f"the broker does not answer: {error}; try again") from error
+
+    async def ensure_public(self, accounts: Collection[str]) -> None:
+        """Make accounts whose password and MQTT client id are their names, where they are not there.
+
+        They are in the group of claims: what the ACL file's patterns give to a device of their name is not theirs.
+        """
+        there = await self._clients()
+        for name in accounts:
+            if name not in there:
+                with contextlib.suppress(ConflictError):
+                    groups = [{"groupname": "claims"}]
+                    await self.command("createClient", username=name, password=name, clientid=name, groups=groups)
+
+    async def claims(self) -> set[str]:
+        """Return the names of the claims' accounts."""
+        return {name for name in await self._clients() if name.startswith("claim-")}
+
+    async def mark(self) -> str | None:
+        """Return the id of the installation that the accounts belong to, None if none has marked them."""
+        try:
+            return str((await self.command("getRole", rolename=MARK))["role"].get("textname", "")) or None
+        except NotFoundError:
+            return None
+
+    async def put_mark(self, instance: str) -> None:
+        """Mark the accounts as those of an installation, if none has."""
+        with contextlib.suppress(ConflictError):
+            await self.command("createRole", rolename=MARK, textname=instance)
+
+    async def _clients(self) -> dict[str, dict[str, Any]]:
+        """Return all accounts by name; in pages, as one packet with all of them could be too large."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            page = await self.command("listClients", verbose=True, count=_PAGE, offset=len(found))
+            found |= {client["username"]: client for client in page["clients"]}
+            if len(page["clients"]) < _PAGE:
+                return found
+
+    async def _put(self, name: str, password: SecretStr, *, group: str, **facts: str) -> None:
+        account = {
+            "username": name,
+            "password": password.get_secret_value(),
+            "groups": [{"groupname": group}],
+            **facts,
+        }
+        try:
+            await self.command("modifyClient", **account)
+        except NotFoundError:
+            await self.command("createClient", **account)
+
+    async def command(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Give the plugin one command and return the `data` of its answer; its refusals are raised."""
+        correlation = uuid4().hex
+        answer = self._waiting[correlation] = asyncio.get_running_loop().create_future()
+        body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await self._connection.publish(_CONTROL, json.dumps(body).encode())
+                response = await answer
+        except TimeoutError:
+            raise UnavailableError(f"the broker does not answer ({command}); try again") from None
+        finally:
+            del self._waiting[correlation]
+        if "error" in response:
+            raise _error(command, response["error"])
+        data = response.get("data", {})
+        return data if isinstance(data, dict) else {}
+
+    async def _on_response(self, delivery: Delivery) -> None:
+        for response in json.loads(delivery.payload)["responses"]:
+            answer = self._waiting.get(response.get("correlationData"))
+            if answer is not None and not answer.done():
+                answer.set_result(response)
+
+
+def _account(client: dict[str, Any]) -> DeviceAccount:
+    return DeviceAccount(not client.get("disabled", False), Held.parse(client.get("textname")))
+
+
+def _error(command: str, text: str) -> FleetError:
+    if text in {"Client already exists", "Role already exists"}:
+        return ConflictError(f"the broker refuses {command}: {text}")
+    if text in {"Client not found", "Role not found", "Role does not exist"}:
+        return NotFoundError(f"the broker refuses {command}: {text}")
+    return UnavailableError(f"the broker refuses {command}: {text}")
+
+
+@asynccontextmanager
+async def connected(
+    settings: PlaceSettings, password: SecretStr, *, identifier: str
+) -> AsyncIterator[BrokerAccounts]:
+    """Open a connection as svc-accounts for the block."""
+    account = Account(settings.mqtt_host, settings.mqtt_port, USERNAME, password)
+    connection = Connection(account, f"{identifier}-accounts")
+    accounts = BrokerAccounts(connection)
+    await accounts.listen()
+    async with connection.running():
+        yield accounts

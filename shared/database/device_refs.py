@@ -1,0 +1,64 @@
+"""The name of a device: its client id in Keycloak, in the broker and in topics, made of model and key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, true
+
+from shared.database.tables import Device, DeviceModel
+from shared.protocol.errors import NotFoundError
+
+PREFIX: Final = "iotdevice-"
+_NAME: Final = re.compile(rf"(?:{PREFIX}(?P<model>[a-z0-9_]{{1,50}})-)?(?P<key>[a-z0-9]{{8}})")
+
+
+def client_id(model_code: str, key: str) -> str:
+    """Return the client id of a device; it is derived, and stored nowhere."""
+    return f"{PREFIX}{model_code}-{key}"
+
+
+def is_client_id(name: str) -> bool:
+    """Say whether a device can have this client id; a key alone is none."""
+    found = _NAME.fullmatch(name)
+    return found is not None and found["model"] is not None
+
+
+def named(name: str) -> ColumnElement[bool]:
+    """Return the condition on Device and DeviceModel that a key or a client id stands for.
+
+    Raise NotFoundError when no device can have this name.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise unknown(name)
+    model_code = found["model"]
+    return and_(Device.key == found["key"], DeviceModel.code == model_code if model_code else true())
+
+
+AMONG: Final = Device.key == any_(bindparam("keys", type_=ARRAY(Text)))
+"""The condition on Device that holds for the `keys` of many, whatever models their client ids name."""
+
+
+def keys(client_ids: Iterable[str]) -> list[str]:
+    """Return the keys in client ids; those that no device can have are left out."""
+    return [found["key"] for found in map(_NAME.fullmatch, client_ids) if found is not None]
+
+
+def selected(name: str | None, *, tag: str | None = None, model: str | None = None) -> ColumnElement[bool]:
+    """Return the condition on Device and DeviceModel that all of these hold; None asks nothing.
+
+    Raise NotFoundError when no device can have this name.
+    """
+    return and_(
+        true() if name is None else named(name),
+        true() if tag is None else Device.tags.contains([tag]),
+        true() if model is None else DeviceModel.code == model,
+    )
+
+
+def unknown(name: str) -> NotFoundError:
+    """Return the error that says that there is no such device."""
+    return NotFoundError(f"there is no device {name}", device=name)

@@ -1,0 +1,94 @@
+"""What each service's database user may do, table by table; `python -m shared.database.migrate` puts it in force.
+
+The owner of the tables, who migrates them, may do everything, and needs no grants: an installation whose services
+all log in as the owner goes on as it is. Rights are for tables, and for columns where a service needs only those.
+Foreign keys cascade with the owner's rights, so a row that goes with its device needs no DELETE here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from sqlalchemy import Connection, text
+
+from shared.database import tables
+
+Service: TypeAlias = Literal["registry", "rotator", "firmware"]
+
+USERS: Final[Mapping[Service, str]] = {
+    "registry": "mdm_registry",
+    "rotator": "mdm_rotator",
+    "firmware": "mdm_firmware",
+}
+BACKUP_USER: Final = "mdm_backup"
+"""Acts as the owner: a backup reads everything, and a restore makes it again."""
+
+_READ: Final = "SELECT"
+_ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+_KEEP: Final = "SELECT, INSERT, UPDATE"
+_ONCE: Final = "SELECT, INSERT, DELETE"
+# Only ever added, and the log is read by the registry alone; what the database has filled in comes back.
+_NOTE: Final = "INSERT, SELECT (id, at)"
+# A lock on a row takes the right to update some column; this one nobody can change: GENERATED ALWAYS.
+_LOCK: Final = "SELECT, UPDATE (id)"
+# What a service has answered, so that the same request gets it again; the registry forgets them.
+_ANSWERS: Final = "SELECT, INSERT"
+
+GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
+    tables.Instance: {"registry": "SELECT, UPDATE"},
+    tables.Stray: {"registry": _ALL},
+    tables.DeviceModel: {"registry": _ALL, "rotator": _READ, "firmware": "SELECT, UPDATE (image_sha256)"},
+    tables.Device: {
+        "registry": _ALL,
+        "rotator": "SELECT, UPDATE (secret_generation, last_generation, secret_fingerprint, secret_created_at, "
+        "verify_at, rotation_state, rotation_slot, rotation_retry_at)",
+        "firmware": _LOCK,
+    },
+    tables.Presence: {"registry": _KEEP, "rotator": _READ, "firmware": _READ},
+    tables.DeviceConfig: {"registry": _KEEP},
+    tables.ConfigLayer: {"registry": _ALL},
+    tables.Claim: {"registry": _ALL},
+    tables.ClaimRequest: {"registry": _ALL},
+    tables.Command: {"registry": _ALL},
+    tables.AdminAccount: {"registry": _ALL},
+    tables.Rotation: {
+        "registry": "SELECT (device_id, outcome, step)",
+        "rotator": _KEEP,
+        # Which tokens are good while a secret changes, and no more: the secrets' ciphertext is in this table.
+        "firmware": "SELECT (device_id, outcome, generation, old_generation)",
+    },
+    tables.RotationSlot: {"rotator": _ONCE},
+    tables.RotationSchedule: {"rotator": _ALL},
+    tables.FirmwareImage: {"registry": "SELECT (model_id)", "firmware": _ALL},
+    tables.FirmwareKey: {"firmware": _ONCE},
+    tables.FirmwareLeftover: {"firmware": _ALL},
+    tables.FirmwareUpload: {"firmware": _ALL},
+    tables.FirmwareUploadChunk: {"firmware": _KEEP},
+    tables.FirmwareDelivery: {"firmware": _ALL},
+    tables.Rollout: {"firmware": _KEEP},
+    tables.RolloutDevice: {"firmware": _KEEP},
+    tables.CoreDump: {"firmware": _ALL},
+    tables.CoreDumpChunk: {"firmware": _ONCE},
+    tables.DeviceLogLine: {"firmware": _ONCE},
+    tables.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
+    tables.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
+    tables.AuditEntry: {"registry": _ANSWERS, "rotator": _NOTE, "firmware": _NOTE},
+}
+"""Each table, and who may do what with it; who is not named may do nothing."""
+
+
+def apply(connection: Connection) -> None:
+    """Give the services' users these rights and no others; skip users that there are not.
+
+    To be called by the owner of the tables, in a transaction.
+    """
+    for service, user in USERS.items():
+        if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :user"), {"user": user}) is None:
+            continue
+        connection.execute(text(f"GRANT USAGE ON SCHEMA {tables.SCHEMA} TO {user}"))
+        connection.execute(text(f"REVOKE ALL ON ALL TABLES IN SCHEMA {tables.SCHEMA} FROM {user}"))
+        for table, rights in GRANTS.items():
+            if service in rights:
+                on = f"{tables.SCHEMA}.{table.__tablename__}"
+                connection.execute(text(f"GRANT {rights[service]} ON {on} TO {user}"))

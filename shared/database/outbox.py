@@ -1,0 +1,138 @@
+"""Messages that belong to a change: written in its transaction, published after it has committed.
+
+A crash between the two costs nothing: the next drain publishes them, perhaps twice, in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import structlog
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database.engine import RINGS, Database
+from shared.database.tables import OutboxMessage
+from shared.mqtt.connection import Connection
+from shared.protocol import messages, topics
+from shared.protocol.errors import UnavailableError
+from shared.protocol.topics import Topic
+
+log = structlog.get_logger()
+
+BATCH: Final = 200
+SWEEP_S: Final = 1.0
+M = TypeVar("M")
+
+
+class Outbox:
+    """Where a service leaves what it has to say."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def put(
+        self,
+        session: AsyncSession,
+        topic: Topic[M],
+        message: M,
+        *,
+        expires_at: datetime | None = None,
+        **names: str,
+    ) -> None:
+        """Publish `message` once the session's transaction has committed, unless `expires_at` has passed."""
+        self._add(session, topic, topic.encode(message), expires_at, names)
+
+    def clear(self, session: AsyncSession, topic: Topic[Any], **names: str) -> None:
+        """Have the broker forget the retained message of a topic once the session's transaction has committed."""
+        self._add(session, topic, b"", None, names)
+
+    def _add(
+        self,
+        session: AsyncSession,
+        topic: Topic[Any],
+        payload: bytes,
+        expires_at: datetime | None,
+        names: Mapping[str, str],
+    ) -> None:
+        session.info[RINGS] = True
+        session.add(
+            OutboxMessage(
+                service=self.service,
+                topic=topic.of(**names),
+                payload=payload,
+                qos=topic.qos,
+                retain=topic.retain,
+                expires_at=expires_at,
+            )
+        )
+
+    def tell(
+        self,
+        session: AsyncSession,
+        event: str,
+        client_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Publish the event `noun/verb` once the session's transaction has committed."""
+        noun, verb = event.split("/")
+        message = messages.Event(
+            event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=dict(data or {})
+        )
+        self.put(session, topics.EVENT, message, noun=noun, verb=verb)
+
+    async def drain(self, database: Database, connection: Connection) -> None:
+        """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""
+        while True:
+            database.rung.clear()
+            try:
+                await connection.ready()
+                while await self._drain_batch(database, connection):
+                    pass
+            except UnavailableError as error:
+                log.warning("outbox.waits", reason=error.message)
+                await asyncio.sleep(SWEEP_S)
+                continue
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    await database.rung.wait()
+            except TimeoutError:
+                continue
+
+    async def _drain_batch(self, database: Database, connection: Connection) -> bool:
+        """Publish up to BATCH messages in order; return whether there may be more."""
+        async with database.transaction() as session:
+            # One drain at a time keeps the order, also between replicas.
+            if not await session.scalar(
+                select(func.pg_try_advisory_xact_lock(func.hashtext(f"outbox:{self.service}")))
+            ):
+                return False
+            waiting = (
+                await session.scalars(
+                    select(OutboxMessage)
+                    .where(OutboxMessage.service == self.service)
+                    .order_by(OutboxMessage.id)
+                    .limit(BATCH)
+                )
+            ).all()
+            if not waiting:
+                return False
+            now = datetime.now(UTC)
+            sending = []
+            for row in waiting:
+                left_s = (row.expires_at - now).total_seconds() if row.expires_at else None
+                if left_s is None or left_s > 0:
+                    sending.append(
+                        connection.publish(
+                            row.topic, row.payload, qos=row.qos, retain=row.retain, expires_in_s=left_s
+                        )
+                    )
+            for failure in await asyncio.gather(*sending, return_exceptions=True):
+                if failure is not None:
+                    raise failure
+            await session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([row.id for row in waiting])))
+            return len(waiting) == BATCH

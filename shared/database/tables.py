@@ -1,0 +1,656 @@
+"""The tables of the PostgreSQL schema `mdm`, as the Alembic history in shared/database/migrations makes them.
+
+Invariants that a table can hold by itself are in the migration too: slots, open rotations, immutable names.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SCHEMA = "mdm"
+VERIFY_AFTER: Final = timedelta(seconds=60)
+"""After a change of credentials: then also a call that was given up has arrived, and all places are compared."""
+NOW = text("now()")
+
+
+class Base(DeclarativeBase):
+    """The base of all rows."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own way
+        str: Text(),
+        bytes: LargeBinary(),
+        bool: Boolean(),
+        datetime: DateTime(timezone=True),
+        UUID: PG_UUID(as_uuid=True),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[str]: ARRAY(Text()),
+    }
+
+
+class Instance(Base):
+    """Which installation this is, in one row: Keycloak and the broker carry the same id.
+
+    The X25519 key pair is the server's half of recovery; its private key is ciphertext. Both are made at the first
+    start of the registry.
+    """
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="one_row"),
+        CheckConstraint("(public_key IS NULL) = (private_key IS NULL)", name="key_pair"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default=text("1"))
+    uuid: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    public_key: Mapped[str | None]
+    private_key: Mapped[bytes | None]
+
+
+class Stray(Base):
+    """An account or client that no row knows: disabled at `found_at`, removed days later."""
+
+    __tablename__ = "strays"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    found_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class DeviceModel(Base):
+    """A kind of device; its code never changes."""
+
+    __tablename__ = "device_models"
+    __table_args__ = (
+        CheckConstraint("code ~ '^[a-z0-9_]{1,50}$'", name="code"),
+        CheckConstraint("slot_size_bytes > 0", name="slot_size"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    chip: Mapped[str]
+    slot_size_bytes: Mapped[int] = mapped_column(BigInteger)
+    config_schema: Mapped[dict[str, Any] | None]
+    config_defaults: Mapped[dict[str, Any]]
+    commands: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    image_sha256: Mapped[str | None] = mapped_column(
+        ForeignKey("firmware_images.sha256", use_alter=True, name="device_models_image_sha256_fkey")
+    )
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class RotationSlot(Base):
+    """One row for each device that may rotate at a time."""
+
+    __tablename__ = "rotation_slots"
+    __table_args__ = (CheckConstraint("slot >= 0", name="slot"),)
+
+    slot: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+
+
+class Device(Base):
+    """A device; its client id is derived from model and key, never stored twice.
+
+    `lifecycle` is CREATING until its identity stands in Keycloak and in the broker, then ACTIVE.
+    `last_generation` counts every secret ever offered to it, also those of rotations that failed.
+    `secret_fingerprint` (shared.auth.crypto.fingerprint) says which secret that is, None if not known.
+    `public_key` is the X25519 key that only the device has, None for devices without one. Keycloak and the broker
+    are compared with the row at `verify_at`.
+    """
+
+    __tablename__ = "devices"
+    __table_args__ = (
+        CheckConstraint("key ~ '^[a-z0-9]{8}$'", name="key"),
+        CheckConstraint("lifecycle IN ('CREATING', 'ACTIVE', 'REMOVING')", name="lifecycle"),
+        CheckConstraint("rotation_state IN ('OK', 'QUEUED', 'PENDING', 'TIMEOUT')", name="rotation_state"),
+        CheckConstraint("(rotation_state = 'PENDING') = (rotation_slot IS NOT NULL)", name="slot_when_pending"),
+        CheckConstraint(
+            "(rotation_state = 'TIMEOUT') = (rotation_retry_at IS NOT NULL)", name="retry_after_timeout"
+        ),
+        CheckConstraint("1 <= secret_generation AND secret_generation <= last_generation", name="generation"),
+        ForeignKeyConstraint(
+            ["id", "config_version"],
+            ["device_configs.device_id", "device_configs.version"],
+            name="devices_config_version_fkey",
+            deferrable=True,
+            initially="DEFERRED",
+            use_alter=True,
+        ),
+        Index("devices_tags_idx", "tags", postgresql_using="gin"),
+        Index(
+            "devices_rotation_due_idx",
+            "rotation_state",
+            "secret_created_at",
+            postgresql_where=text("rotation_state <> 'OK'"),
+        ),
+        Index("devices_verify_at_idx", "verify_at", postgresql_where=text("verify_at IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"), index=True)
+    name: Mapped[str]
+    tags: Mapped[list[str]]
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    lifecycle: Mapped[str]
+    request_id: Mapped[str] = mapped_column(unique=True)
+    config_version: Mapped[int] = mapped_column(BigInteger)
+    secret_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    last_generation: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    secret_fingerprint: Mapped[str | None]
+    secret_created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    public_key: Mapped[str | None]
+    verify_at: Mapped[datetime | None]
+    rotation_state: Mapped[str] = mapped_column(server_default=text("'OK'"))
+    rotation_slot: Mapped[int | None] = mapped_column(ForeignKey("rotation_slots.slot"), unique=True)
+    rotation_retry_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Presence(Base):
+    """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out.
+
+    The broker last refused a login in its name at `refused_at`.
+    """
+
+    __tablename__ = "device_presence"
+    __table_args__ = (Index("device_presence_online_idx", "device_id", postgresql_where=text("online")),)
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    online: Mapped[bool] = mapped_column(server_default=text("false"))
+    last_seen_at: Mapped[datetime | None]
+    refused_at: Mapped[datetime | None]
+    status: Mapped[dict[str, Any] | None]
+    firmware_version: Mapped[str | None]
+    firmware_sha256: Mapped[str | None]
+    secret_generation: Mapped[int | None] = mapped_column(BigInteger)
+    config_version: Mapped[int | None] = mapped_column(BigInteger)
+    config_outcome: Mapped[str | None]
+    config_error: Mapped[str | None]
+
+
+class DeviceConfig(Base):
+    """One version of a device's desired configuration: what is special about it, and the merged document.
+
+    `outcome` is what the device last reported of it; with `trial_seconds` it must do so within that time.
+    """
+
+    __tablename__ = "device_configs"
+    __table_args__ = (
+        CheckConstraint("trial_seconds > 0", name="trial_seconds"),
+        CheckConstraint("outcome IN ('applied', 'rejected', 'reverted')", name="outcome"),
+        CheckConstraint("(outcome IS NULL) = (reported_at IS NULL)", name="reported"),
+    )
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    overrides: Mapped[dict[str, Any]]
+    document: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    trial_seconds: Mapped[int | None] = mapped_column(Integer)
+    outcome: Mapped[str | None]
+    reported_at: Mapped[datetime | None]
+
+
+class ConfigLayer(Base):
+    """What the configurations of all devices with a tag have in common."""
+
+    __tablename__ = "config_layers"
+
+    tag: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    document: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Claim(Base):
+    """What lets machines without an identity ask for one; its id is also the name of its broker account."""
+
+    __tablename__ = "claims"
+    __table_args__ = (
+        CheckConstraint("id ~ '^claim-[a-z0-9]{8}$'", name="id"),
+        CheckConstraint("uses > 0", name="uses"),
+        CheckConstraint("expires_at > created_at", name="expires"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
+    tags: Mapped[list[str]]
+    uses: Mapped[int] = mapped_column(Integer)
+    needs_approval: Mapped[bool]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    request_id: Mapped[str] = mapped_column(unique=True)
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ClaimRequest(Base):
+    """A machine that asked for an identity, once over all claims; without a device, it goes with its claim.
+
+    A granted one has its use of the claim; `device_id` and `granted_at` follow when the device is made.
+    """
+
+    __tablename__ = "claim_requests"
+    __table_args__ = (
+        CheckConstraint("uid ~ '^([0-9a-f]{12}|[0-9a-f]{16})$'", name="uid"),
+        CheckConstraint("state IN ('pending', 'granted', 'denied')", name="state"),
+        CheckConstraint("state = 'granted' OR device_id IS NULL", name="device_when_granted"),
+        CheckConstraint("(device_id IS NULL) = (granted_at IS NULL)", name="granted_at"),
+    )
+
+    uid: Mapped[str] = mapped_column(primary_key=True)
+    claim_id: Mapped[str] = mapped_column(ForeignKey("claims.id", ondelete="CASCADE"), index=True)
+    public_key: Mapped[str]
+    state: Mapped[str]
+    device_id: Mapped[int | None] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"), unique=True)
+    granted_at: Mapped[datetime | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Rotation(Base):
+    """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome.
+
+    Without an `old_secret` there is none to put back: what the device has is not what Keycloak holds.
+    """
+
+    __tablename__ = "rotations"
+    __table_args__ = (
+        CheckConstraint(
+            "step IN ('OFFERED', 'DELIVERED', 'STORED', 'SWITCHING', 'SWITCHED', 'RESTORING')", name="step"
+        ),
+        CheckConstraint("outcome IN ('DONE', 'TIMEOUT')", name="outcome"),
+        CheckConstraint(
+            "(outcome IS NULL) = (new_secret IS NOT NULL) AND (outcome IS NULL OR old_secret IS NULL)",
+            name="secrets_only_while_open",
+        ),
+        CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+        UniqueConstraint("device_id", "generation"),
+        Index("rotations_open_key", "device_id", unique=True, postgresql_where=text("outcome IS NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    generation: Mapped[int] = mapped_column(BigInteger)
+    old_generation: Mapped[int] = mapped_column(BigInteger)
+    step: Mapped[str]
+    outcome: Mapped[str | None]
+    new_secret: Mapped[bytes | None]
+    old_secret: Mapped[bytes | None]
+    refused_proofs: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    started_at: Mapped[datetime]
+    deadline_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+    switched_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class RotationSchedule(Base):
+    """The schedule in force, in one row; it counts from `since`, or from its last fire."""
+
+    __tablename__ = "rotation_schedule"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+    ONLY: ClassVar = 1
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default=text("1"))
+    expression: Mapped[str]
+    zone: Mapped[str]
+    since: Mapped[datetime]
+    last_fire_at: Mapped[datetime | None]
+
+
+class FirmwareImage(Base):
+    """A stored image; the bytes lie in the store under their SHA-256."""
+
+    __tablename__ = "firmware_images"
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("octet_length(signature) = 64", name="signature"),
+        UniqueConstraint("model_id", "version"),
+    )
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"))
+    version: Mapped[str]
+    project: Mapped[str]
+    chip: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    secure_version: Mapped[int] = mapped_column(BigInteger)
+    idf_version: Mapped[str]
+    elf_sha256: Mapped[str]
+    uploaded_by: Mapped[str]
+    uploaded_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    pinned: Mapped[bool] = mapped_column(server_default=text("false"))
+    signature: Mapped[bytes | None]
+
+
+class FirmwareKey(Base):
+    """A public Ed25519 key (raw) that a model trusts; a model with a key takes no image without a signature."""
+
+    __tablename__ = "firmware_keys"
+    __table_args__ = (CheckConstraint("octet_length(public_key) = 32", name="public_key"),)
+
+    model_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("device_models.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    public_key: Mapped[bytes]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareLeftover(Base):
+    """Bytes in the store that are no image's, or not yet; whoever works on them has the row locked."""
+
+    __tablename__ = "firmware_leftovers"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareUpload(Base):
+    """An upload that is not finished."""
+
+    __tablename__ = "firmware_uploads"
+    __table_args__ = (UniqueConstraint("model_id", "sha256"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"))
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class FirmwareUploadChunk(Base):
+    """A piece of an upload."""
+
+    __tablename__ = "firmware_upload_chunks"
+
+    upload_id: Mapped[UUID] = mapped_column(
+        ForeignKey("firmware_uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    data: Mapped[bytes]
+
+
+class FirmwareDelivery(Base):
+    """How far a device has come with an image, by its own word; what it could not run outlives the image."""
+
+    __tablename__ = "firmware_deliveries"
+    __table_args__ = (
+        CheckConstraint(
+            "stage IN ('offered', 'downloading', 'verifying', 'rebooting', 'confirmed', 'failed', 'rolled_back')",
+            name="stage",
+        ),
+        Index("firmware_deliveries_rebooting_idx", "device_id", postgresql_where=text("stage = 'rebooting'")),
+    )
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[str]
+    percent: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Rollout(Base):
+    """An image on its way to a selection of a model's devices, in waves; `plan` is an admin.RolloutPlan.
+
+    `wave` is the last one that was opened, of `waves`; `met_at` is when it met its threshold. One that is not
+    `in_force` any more, as its model got another image since, says nothing of what its devices should have.
+    """
+
+    __tablename__ = "rollouts"
+    __table_args__ = (
+        CheckConstraint("state IN ('RUNNING', 'PAUSED', 'HALTED', 'ABORTED', 'COMPLETED')", name="state"),
+        CheckConstraint("(state IN ('ABORTED', 'COMPLETED')) = (ended_at IS NOT NULL)", name="ended"),
+        CheckConstraint("state <> 'HALTED' OR reason IS NOT NULL", name="reason_when_halted"),
+        CheckConstraint("sha256 IS NOT NULL OR ended_at IS NOT NULL", name="image_while_open"),
+        CheckConstraint("in_force OR ended_at IS NOT NULL", name="in_force_while_open"),
+        CheckConstraint("0 <= wave AND wave <= waves", name="wave"),
+        CheckConstraint("percent BETWEEN 1 AND 100", name="percent"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str | None] = mapped_column(
+        ForeignKey("firmware_images.sha256", ondelete="SET NULL"), index=True
+    )
+    version: Mapped[str]
+    tags: Mapped[list[str]]
+    percent: Mapped[int] = mapped_column(Integer)
+    plan: Mapped[dict[str, Any]]
+    waves: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    wave: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    met_at: Mapped[datetime | None]
+    in_force: Mapped[bool] = mapped_column(server_default=text("true"))
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    ended_at: Mapped[datetime | None]
+
+
+class RolloutDevice(Base):
+    """How a device stands in a rollout; wave 0 had the image before it began.
+
+    It is `live` in one rollout at most: one that is open and has not skipped it. A failure that was `forgiven`,
+    when its rollout was resumed, does not count any more.
+    """
+
+    __tablename__ = "rollout_devices"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('WAITING', 'OFFERED', 'TAKEN', 'CONFIRMED', 'FAILED', 'ROLLED_BACK', 'SILENT', 'SKIPPED')",
+            name="state",
+        ),
+        CheckConstraint("wave >= 0", name="wave"),
+        Index("rollout_devices_live_key", "device_id", unique=True, postgresql_where=text("live")),
+        Index("rollout_devices_rollout_id_wave_state_idx", "rollout_id", "wave", "state"),
+        Index("rollout_devices_rollout_id_offered_at_idx", "rollout_id", "offered_at"),
+        Index(
+            "rollout_devices_under_way_idx",
+            "rollout_id",
+            postgresql_where=text("state IN ('OFFERED', 'TAKEN')"),
+        ),
+    )
+
+    rollout_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("rollouts.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    device_id: Mapped[int] = mapped_column(
+        BigInteger,
+        ForeignKey("devices.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        index=True,
+    )
+    wave: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    live: Mapped[bool]
+    forgiven: Mapped[bool] = mapped_column(server_default=text("false"))
+    offered_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Command(Base):
+    """What one device was told to do until `expires_at`, and its answer, which may be late."""
+
+    __tablename__ = "commands"
+    __table_args__ = (
+        CheckConstraint("(ok IS NULL) = (answered_at IS NULL)", name="answered"),
+        UniqueConstraint("batch_id", "device_id"),
+        Index("commands_device_id_created_at_idx", "device_id", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batch_id: Mapped[UUID]
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    arguments: Mapped[dict[str, Any]]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    expires_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    ok: Mapped[bool | None]
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+
+
+class CoreDump(Base):
+    """A core dump of a device, by the SHA-256 of its plain bytes; under way until it is stored or refused.
+
+    `data_key` encrypts its pieces, and is itself encrypted with a master key.
+    """
+
+    __tablename__ = "core_dumps"
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("size_bytes > 0", name="size_bytes"),
+        CheckConstraint("stored_at IS NULL OR refused IS NULL", name="stored_or_refused"),
+        UniqueConstraint("device_id", "sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    sha256: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    elf_sha256: Mapped[str]
+    reason: Mapped[str | None]
+    firmware_version: Mapped[str | None]
+    data_key: Mapped[bytes]
+    begun_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    stored_at: Mapped[datetime | None]
+    refused: Mapped[str | None]
+
+
+class CoreDumpChunk(Base):
+    """A piece of a core dump, encrypted with the dump's own key."""
+
+    __tablename__ = "core_dump_chunks"
+
+    dump_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("core_dumps.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    data: Mapped[bytes]
+
+
+class DeviceLogLine(Base):
+    """A line of a device's log, in the order in which lines were kept; `time` and `uptime_ms` are its own word."""
+
+    __tablename__ = "device_log"
+    __table_args__ = (
+        CheckConstraint("level IN ('debug', 'info', 'warning', 'error')", name="level"),
+        UniqueConstraint("device_id", "boot", "number"),
+        Index("device_log_device_id_id_idx", "device_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    device_id: Mapped[int] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"))
+    boot: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+    level: Mapped[str]
+    tag: Mapped[str | None]
+    message: Mapped[str]
+    time: Mapped[datetime | None]
+    uptime_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class OutboxMessage(Base):
+    """A message to publish once its transaction has committed, in the order of `id`."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("outbox_service_id_idx", "service", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    service: Mapped[str]
+    topic: Mapped[str]
+    payload: Mapped[bytes]
+    qos: Mapped[int] = mapped_column(Integer)
+    retain: Mapped[bool]
+    expires_at: Mapped[datetime | None]
+
+
+class AdminRequest(Base):
+    """The answer that an admin's request got, so that the same request gets it again."""
+
+    __tablename__ = "admin_requests"
+
+    account: Mapped[str] = mapped_column(primary_key=True)
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str]
+    answer: Mapped[dict[str, Any]]
+    answered_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+
+
+class AdminAccount(Base):
+    """An account of an admin that the broker must have; its password is kept nowhere."""
+
+    __tablename__ = "admin_accounts"
+    __table_args__ = (
+        CheckConstraint("name ~ '^[a-z][a-z0-9_-]{1,39}$'", name="name"),
+        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class AuditEntry(Base):
+    """Who did what, on what, when; rows are only ever added."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str] = mapped_column(index=True)
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]

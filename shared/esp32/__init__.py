@@ -1,0 +1,1 @@
+"""Facts of ESP32 boards: images, signatures, NVS."""

@@ -1,0 +1,156 @@
+"""A provisioning package as ESP-IDF's NVS: rows, the CSV of Espressif's generator, a partition image.
+
+Format: https://docs.espressif.com/projects/esp-idf/en/stable/esp32/api-reference/storage/nvs_partition_gen.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from shared.protocol import admin
+from shared.protocol.errors import InvalidInputError
+
+NAMESPACE: Final = "mdm"
+MAX_SIZE_BYTES: Final = 0x100_0000
+# The generator names 4000 bytes as its limit, but its own check of a page's room takes no string of more than 124
+# entries of 32 bytes, of which the last byte is a NUL.
+MAX_STRING_BYTES: Final = 124 * 32 - 1
+_MAX_SSID_BYTES: Final = 32
+_PASSWORD_CHARACTERS: Final = range(8, 64)
+_COLUMNS: Final = ("key", "type", "encoding", "value")
+_LARGEST: Final = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFF_FFFF}
+
+
+class Row(NamedTuple):
+    """A key with its encoding in NVS: u8, u16, u32 or string."""
+
+    key: str
+    encoding: str
+    value: str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Wifi:
+    """A network and its WPA2 passphrase, empty for an open network.
+
+    Raise InvalidInputError for an SSID that is not 1 to 32 bytes, and for a passphrase that is neither empty nor
+    8 to 63 printable ASCII characters (IEEE 802.11, annex J.4).
+    """
+
+    ssid: str
+    password: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        _check_text("wifi_ssid", self.ssid)
+        found = len(self.ssid.encode())
+        if not 1 <= found <= _MAX_SSID_BYTES:
+            raise InvalidInputError(f"wifi_ssid: must be 1 to {_MAX_SSID_BYTES} bytes of UTF-8, is {found}")
+        if not self.password:
+            return
+        if len(self.password) not in _PASSWORD_CHARACTERS:
+            raise InvalidInputError(f"wifi_password: must be empty or 8 to 63 characters, is {len(self.password)}")
+        if not (self.password.isascii() and self.password.isprintable()):
+            raise InvalidInputError("wifi_password: must be printable ASCII characters only")
+
+
+def size_bytes(text: str) -> int:
+    """Return a partition's size from decimal or 0x digits, or raise InvalidInputError."""
+    try:
+        size = int(text, 0)
+    except ValueError:
+        size = 0
+    page, least = admin.NVS_PAGE_BYTES, admin.MIN_NVS_BYTES
+    if size % page or not least <= size <= MAX_SIZE_BYTES:
+        raise InvalidInputError(f"size: must be a multiple of {page:#x} from {least:#x} to {MAX_SIZE_BYTES:#x}")
+    return size
+
+
+def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
+    """Return what the device finds in its NVS; raise InvalidInputError for a value that NVS can not carry."""
+    texts = {
+        "device_key": package.device_key,
+        "client_id": package.client_id,
+        "secret": package.secret,
+        "token_url": package.token_url,
+        "mqtt_host": package.mqtt_host,
+    }
+    if package.mqtt_auth != "password":
+        texts["mqtt_auth"] = package.mqtt_auth
+    if package.ca_certificate is not None:
+        texts["ca_cert"] = _pem(package.ca_certificate)
+    if package.recovery is not None:
+        recovery = package.recovery
+        texts |= {"rec_account": recovery.account, "rec_pass": recovery.password, "rec_key": recovery.server_key}
+    if wifi is not None:
+        texts |= {"wifi_ssid": wifi.ssid, "wifi_pass": wifi.password}
+    numbers = [
+        Row("secret_gen", "u32", package.secret_generation),
+        Row("mqtt_port", "u16", package.mqtt_port),
+        Row("mqtt_tls", "u8", int(package.mqtt_tls)),
+    ]
+    if package.recovery is not None:
+        numbers.append(Row("rec_port", "u16", package.recovery.port))
+    for key, text in texts.items():
+        _check_text(key, text)
+    for key, encoding, value in numbers:
+        if not 0 <= int(value) <= _LARGEST[encoding]:
+            raise InvalidInputError(f"{key}: must be 0 to {_LARGEST[encoding]} ({encoding}), is {value}")
+    return [*(Row(key, "string", text) for key, text in texts.items()), *numbers]
+
+
+def csv_text(entries: Sequence[Row]) -> str:
+    """Return the CSV from which the generator makes the same image."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerow((NAMESPACE, "namespace", "", ""))
+    writer.writerows((row.key, "data", row.encoding, row.value) for row in entries)
+    return text.getvalue()
+
+
+def image(entries: Sequence[Row], *, size_bytes: int) -> bytes:
+    """Return a partition image, format version 2; raise InvalidInputError when the partition is too small.
+
+    It is made in memory: a secret never lies in a file that is not asked for.
+    """
+    # Here and not above: it loads a command line of its own, for which nobody else should wait.
+    from esp_idf_nvs_partition_gen import nvs_partition_gen as generator  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    result = io.BytesIO()
+    try:
+        # The generator adds the page that NVS keeps free.
+        nvs = generator.nvs_open(result, size_bytes - admin.NVS_PAGE_BYTES, generator.Page.VERSION2)
+        generator.write_entry(nvs, NAMESPACE, "namespace", "", "")
+        for row in entries:
+            generator.write_entry(nvs, row.key, "data", row.encoding, row.value)
+        generator.nvs_close(nvs)
+    except generator.InsufficientSizeError:
+        raise InvalidInputError(f"size: {size_bytes:#x} bytes are too few for this package") from None
+    return result.getvalue()
+
+
+def _check_text(name: str, text: str) -> None:
+    """Raise InvalidInputError for a string that does not come out of NVS as it went in, by image or by CSV."""
+    try:
+        found = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInputError(f"{name}: must be UTF-8") from None
+    if found > MAX_STRING_BYTES:
+        raise InvalidInputError(f"{name}: must be at most {MAX_STRING_BYTES} bytes for NVS, is {found}")
+    if "\0" in text:
+        raise InvalidInputError(f"{name}: must not hold a NUL, which ends a string in NVS")
+    # The generator reads its CSV with universal newlines and takes each line with a leading # as a comment.
+    if "\r" in text or "\n#" in text:
+        raise InvalidInputError(
+            f"{name}: must hold neither a carriage return nor a # after a newline: the generator would lose them"
+        )
+
+
+def _pem(text: str) -> str:
+    """Return a PEM file with newlines only and without the comments that stand between certificates."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(line for line in lines if not line.startswith("#"))

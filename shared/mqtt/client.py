@@ -1,0 +1,161 @@
+"""What every client of the broker needs of aiomqtt: services, the admin's tool and devices alike."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import SecretStr
+
+from shared.auth import client_token
+
+TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+"""A socket option: without it an answered request takes 25 ms on an idle network."""
+
+
+_LOOKS_A_KEEPALIVE: Final = 8
+
+
+class Client(aiomqtt.Client):
+    """A client that says what the broker made of a publication, which the library keeps to itself.
+
+    Thousands may live in one process: each looks at its keepalive not every second but often enough, and none
+    takes the socket of another. It waits for ever unless told: who uses it sets limits (`entered`).
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library has it
+        super().__init__(*arguments, **{"timeout": math.inf, "socket_options": [TCP_NODELAY], **options})
+        self._codes: dict[int, asyncio.Future[int]] = {}
+
+    async def deliver(self, topic: str, payload: bytes, properties: Properties) -> int:
+        """Publish with QoS 1 and return the reason code of the PUBACK (MQTT 5, 3.4.2.1), or raise MqttError.
+
+        It waits for ever when the connection breaks.
+        """
+        info = self._client.publish(topic, payload, 1, properties=properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._codes[info.mid] = code
+        try:
+            return await code
+        finally:
+            del self._codes[info.mid]
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many publications the broker has not acknowledged yet."""
+        return len(self._client._out_messages)  # noqa: SLF001 - paho counts them, and does not tell
+
+    def post(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish without waiting for the acknowledgement, or raise MqttError."""
+        info = self._client.publish(topic, payload, qos, retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+
+    def _on_publish(
+        self,
+        client: mqtt.Client,
+        userdata: Any,  # noqa: ANN401 - as the library has it
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,
+    ) -> None:
+        code = self._codes.get(mid)
+        if code is not None and not code.done():
+            code.set_result(reason_code.value)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def _misc_loop(self) -> None:
+        # Pings are an eighth of the keepalive late at most; the broker waits for half of it (MQTT 5, 3.1.2.10).
+        while self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:  # noqa: ASYNC110 - paho has no event
+            await asyncio.sleep(self._keepalive / _LOOKS_A_KEEPALIVE)
+
+    def _on_disconnect(
+        self,
+        client: mqtt.Client,
+        userdata: Any,  # noqa: ANN401 - as the library has it
+        flags: mqtt.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        # When connecting was given up, the library would raise where nobody catches it.
+        if not self._connected.cancelled():
+            super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_socket_open(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        self._loop.call_soon_threadsafe(self._read_soon, client, userdata, sock)
+
+    def _read_soon(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        """Read from now on; if the socket was closed meanwhile, its number may be another's by now."""
+        if sock.fileno() >= 0:
+            super()._on_socket_open(client, userdata, sock)
+
+    def _on_socket_register_write(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
+        del userdata
+        self._loop.call_soon_threadsafe(self._write_soon, client, sock)
+
+    def _write_soon(self, client: mqtt.Client, sock: socket.socket) -> None:
+        """Write when the socket can take it; if it was closed meanwhile, its number may be another's by now."""
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: mqtt.Client) -> None:
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001 - as the library does: whatever it is, the connection is broken
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where and as whom to connect.
+
+    With a `token_url` the account is a client of Keycloak, which gives a token for the password there.
+    """
+
+    host: str
+    port: int
+    username: str
+    password: SecretStr
+    token_url: str | None = None
+
+    async def client(self, identifier: str, **options: Any) -> Client:  # noqa: ANN401 - as the library has it
+        """Return a client, not connected; without a token raise CredentialsRefusedError or UnavailableError."""
+        password = await client_token.password(self.token_url, self.username, self.password)
+        return Client(
+            self.host,
+            self.port,
+            username=self.username,
+            password=password.get_secret_value(),
+            identifier=identifier,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            **options,
+        )
+
+
+@asynccontextmanager
+async def entered(client: aiomqtt.Client, *, timeout_s: float) -> AsyncIterator[None]:
+    """Connect a client whose own timeout is infinite, and disconnect it at the end; TimeoutError if it can not.
+
+    A finite timeout of aiomqtt is an asyncio.wait_for, which loses a cancellation that comes at the same time as
+    an answer (Python 3.11, bpo-37658): a service told to stop would then go on for ever.
+    """
+    async with asyncio.timeout(timeout_s):
+        await client.__aenter__()
+    try:
+        yield
+    finally:
+        async with asyncio.timeout(timeout_s):
+            await client.__aexit__(None, None, None)

@@ -1,0 +1,205 @@
+"""One connection to the broker, which reconnects by itself; its messages go on to shared.mqtt.dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import aiomqtt
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from shared.mqtt.client import Account, Client, entered
+from shared.mqtt.dispatcher import Delivery, Lanes, Route, device_route
+from shared.protocol.errors import FleetError, UnavailableError
+from shared.protocol.topics import Topic
+
+log = structlog.get_logger()
+__all__ = ["Account", "Connection", "Delivery", "Route", "device_route"]
+
+WINDOW: Final = 500
+"""So many publications may be under way; the broker takes 1,000 (max_inflight_messages)."""
+_CALL_TIMEOUT_S: Final = 10.0
+_BACKOFF_S: Final = (0.1, 10.0)
+_GOODBYE_S: Final = 1.0
+
+M = TypeVar("M")
+
+
+class _Straight(asyncio.Queue[aiomqtt.Message]):
+    """Stands for the queue of an aiomqtt client, which grows without bound: hands on, and keeps nothing."""
+
+    def __init__(self, take: Callable[[aiomqtt.Message], None], maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._take = take
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        self._take(item)
+
+
+@dataclass(slots=True)
+class Connection:
+    """A connection to the broker: `run` keeps it up, `publish` uses it, `listen` adds routes.
+
+    `will` and `greeting` are (topic, payload) pairs, published retained: the one by the broker when the
+    connection is lost, the other at each connect.
+    """
+
+    account: Account
+    identifier: str
+    will: tuple[str, bytes] | None = None
+    greeting: Callable[[], tuple[str, bytes]] | None = None
+    lanes: Lanes = field(default_factory=Lanes)
+    _client: Client | None = None
+    _up: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Connection]:
+        """Keep the connection up while the block runs; what fails in it ends the block."""
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.run(), name=f"mqtt:{self.identifier}")
+            try:
+                yield self
+            finally:
+                task.cancel()
+
+    async def run(self) -> None:
+        """Connect, subscribe and dispatch, again and again, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.lanes.run(f"mqtt:{self.identifier}"))
+            delay_s = _BACKOFF_S[0]
+            while True:
+                try:
+                    async with self._connect() as client:
+                        delay_s = _BACKOFF_S[0]
+                        await anext(client.messages)  # none comes here: it raises when the connection is lost
+                except (aiomqtt.MqttError, TimeoutError, FleetError) as error:
+                    log.warning("mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s)
+                await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, no secret
+                delay_s = min(2 * delay_s, _BACKOFF_S[1])
+
+    async def listen(self, *routes: Route) -> None:
+        """Add routes, and subscribe to them now if the connection is up, else when it comes up."""
+        self.lanes.routes.extend(routes)
+        if self._client is not None:
+            await self._subscribe(self._client, routes)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages come and go."""
+        return self._up.is_set()
+
+    async def ready(self) -> None:
+        """Wait until the connection is up."""
+        await self._up.wait()
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        expires_in_s: float | None = None,
+        response_topic: str | None = None,
+        correlation_data: bytes | None = None,
+    ) -> None:
+        """Publish and wait for the broker's acknowledgement, or raise UnavailableError."""
+        wanted = {
+            "MessageExpiryInterval": None if expires_in_s is None else max(1, int(expires_in_s)),
+            "ResponseTopic": response_topic,
+            "CorrelationData": correlation_data,
+        }
+        if self._client is None:
+            raise UnavailableError("the broker can not be reached")
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                await self._client.publish(topic, payload, qos, retain, _properties(wanted))
+        except (aiomqtt.MqttError, TimeoutError) as error:
+            raise UnavailableError(f"the broker did not take a message: {error}", topic=topic) from error
+
+    async def send(self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str) -> None:
+        """Publish a message of the protocol, or raise UnavailableError."""
+        await self.publish(
+            topic.of(**names),
+            topic.encode(message),
+            qos=topic.qos,
+            retain=topic.retain,
+            expires_in_s=expires_in_s,
+        )
+
+    async def post(self, topic: Topic[M], message: M, **names: str) -> None:
+        """Publish what its reader asks for again if it is lost, or raise UnavailableError.
+
+        The broker's acknowledgement is waited for only when it owes many.
+        """
+        if self._client is None or self._client.unacknowledged >= WINDOW:
+            await self.send(topic, message, expires_in_s=None, **names)
+            return
+        try:
+            self._client.post(topic.of(**names), topic.encode(message), qos=topic.qos, retain=topic.retain)
+        except aiomqtt.MqttError as error:
+            raise UnavailableError(f"the broker did not take a message: {error}") from error
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Client]:
+        client = await self.account.client(
+            self.identifier,
+            will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,
+            max_inflight_messages=WINDOW,
+            queue_type=cast("Any", partial(_Straight, self.lanes.take)),
+        )
+        client.pending_calls_threshold = 10_000
+        async with entered(client, timeout_s=_CALL_TIMEOUT_S):
+            # Messages come from the first subscription on, and are answered.
+            self._client = client
+            try:
+                async with asyncio.timeout(_CALL_TIMEOUT_S):
+                    await self._subscribe(client, self.lanes.routes)
+                    if self.greeting:
+                        topic, payload = self.greeting()
+                        await client.publish(topic, payload, 1, retain=True)
+                self._up.set()
+                log.info("mqtt.connected", account=self.account.username, routes=len(self.lanes.routes))
+                yield client
+            finally:
+                self._client = None
+                self._up.clear()
+                await self._say_the_will(client)
+
+    async def _subscribe(self, client: aiomqtt.Client, routes: Sequence[Route]) -> None:
+        if not routes:
+            return
+        wanted = [route.subscription(self.account.password) for route in routes]
+        codes = await client.subscribe(
+            [(topic, route.topic.qos) for topic, route in zip(wanted, routes, strict=True)]
+        )
+        for route, code in zip(routes, codes, strict=True):
+            if getattr(code, "is_failure", False):
+                raise aiomqtt.MqttError(f"the broker refuses the subscription to {route.topic.filter}: {code}")
+
+    async def _say_the_will(self, client: aiomqtt.Client) -> None:
+        """Publish the will: the broker does so only for a connection that breaks, not for one that is ended."""
+        if self.will:
+            topic, payload = self.will
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await client.publish(topic, payload, 1, retain=True)
+
+
+def _properties(wanted: Mapping[str, object]) -> Properties | None:
+    """Return those that are not None; none at all if there is nothing to say: they cost more than the message."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if not given:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    for name, value in given.items():
+        setattr(properties, name, value)
+    return properties

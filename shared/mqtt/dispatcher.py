@@ -1,0 +1,245 @@
+"""The way of messages to their handlers.
+
+Messages of one device are handled in their order, except for paced ones, and those of different devices side by
+side, by a fixed number of workers: a device waits for its turn, never behind all that another one has said, and an
+admin never behind devices. What comes is taken or dropped at once (shared.mqtt.admission), so that nothing grows
+without bound. The newest of a retained topic is put off instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final, TypeVar
+
+import aiomqtt
+import structlog
+from pydantic import SecretStr
+
+from shared.mqtt.admission import Intake, Sender
+from shared.protocol.errors import FleetError, MessageRefusedError, UnavailableError
+from shared.protocol.topics import Topic
+from shared.runtime import metrics
+
+log = structlog.get_logger()
+
+WORKERS: Final = 64
+LINES: Final = 16
+"""In which the messages of one admin or claim wait, and so the most workers that they keep busy."""
+_NAME_DIGITS: Final = 32
+_RETRY_S: Final = 1.0
+_PATIENCE_S: Final = 120.0
+_PUT_OFF_S: Final = 1.0
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it came: the names in its topic, its raw payload and what MQTT 5 says of a reply."""
+
+    names: Mapping[str, str]
+    payload: bytes
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    retained: bool = False
+    """Whether it was kept by the broker, and sent because we have subscribed: it may be from long ago."""
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which handler takes the messages of a topic; replicas in a `group` share them (`$share`)."""
+
+    topic: Topic[Any]
+    handle: Callable[[Delivery], Awaitable[None]]
+    group: str | None = None
+
+    def subscription(self, password: SecretStr) -> str:
+        """Return the topic filter to subscribe to with the account that has this password.
+
+        Whoever joins a shared subscription is given a part of its messages, which are lost if he may not read
+        them, and Mosquitto lets any account join that no role keeps from it. So the share has a name that nobody
+        but the replicas can know.
+        """
+        if self.group is None:
+            return self.topic.filter
+        name = hmac.digest(password.get_secret_value().encode(), b"share", "sha256").hex()[:_NAME_DIGITS]
+        return f"$share/{self.group}-{name}/{self.topic.filter}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message on its way to its handler."""
+
+    route: Route
+    delivery: Delivery
+    topic: str
+    sender: Sender | None
+
+
+def device_route(
+    topic: Topic[M],
+    handler: Callable[[str, M], Awaitable[None]],
+    *,
+    group: str | None = None,
+    sender: str = "client_id",
+) -> Route:
+    """Return a route that decodes a device's message and calls `handler(client_id, message)`.
+
+    `sender` is the name in the topic that says who speaks.
+    """
+
+    async def handle(delivery: Delivery) -> None:
+        await handler(delivery.names[sender], topic.decode(delivery.payload))
+
+    return Route(topic, handle, group)
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Takes messages, lets them wait, and has them handled while `run` runs."""
+
+    routes: list[Route] = field(default_factory=list)
+    intake: Intake = field(default_factory=Intake)
+    _lines: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
+    _turns: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
+    _numbers: Iterator[int] = field(default_factory=count)
+    _put_off: dict[Sender, Waiting] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lines.values()))
+
+    async def run(self, name: str) -> None:
+        """Handle messages until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(WORKERS):
+                tasks.create_task(self._work(), name=f"{name}:worker-{number}")
+
+    def take(self, message: aiomqtt.Message) -> None:
+        """Let a message wait for its handler, or drop it if there is too much."""
+        topic = str(message.topic)
+        for route in self.routes:
+            names = route.topic.match(topic)
+            if names is not None:
+                self._admit(
+                    Waiting(route, _delivery(names, message), topic, self.intake.sender(route.topic, names))
+                )
+                return
+
+    def _admit(self, waiting: Waiting) -> None:
+        topic, sender, payload = waiting.route.topic, waiting.sender, waiting.delivery.payload
+        # An admin is told of it by the handler; of a device not even so much is to be kept.
+        is_too_large = sender is not None and len(payload) > topic.max_bytes
+        now = time.monotonic()
+        if not self.intake.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
+            if sender is not None and topic.retain and not is_too_large:
+                self._put_off_until_later(sender, waiting, now)
+            else:
+                self.intake.drop(topic, sender, now=now)
+        elif is_too_large:
+            self.intake.done(sender, 0)
+            _refuse(waiting, topic.too_large(payload))
+        else:
+            if sender is not None:
+                self._put_off.pop(sender, None)
+            self._line_up(waiting)
+
+    def _line_up(self, waiting: Waiting) -> None:
+        line = _line_of(waiting)
+        if line in self._lines:
+            self._lines[line].append(waiting)
+        else:
+            self._lines[line] = deque([waiting])
+            self._next_turn(line, waiting)
+
+    def _next_turn(self, line: Hashable, waiting: Waiting) -> None:
+        is_limited = waiting.sender is not None
+        self._turns.put_nowait((is_limited, next(self._numbers), line))
+
+    def _put_off_until_later(self, sender: Sender, waiting: Waiting, now: float) -> None:
+        if sender in self._put_off:
+            self.intake.drop(waiting.route.topic, sender, now=now)
+        else:
+            asyncio.get_running_loop().call_later(_PUT_OFF_S, self._take_put_off, sender)
+        self._put_off[sender] = waiting
+
+    def _take_put_off(self, sender: Sender) -> None:
+        waiting = self._put_off.pop(sender, None)
+        if waiting is not None:
+            self._admit(waiting)
+
+    async def _work(self) -> None:
+        while True:
+            _, _, line = await self._turns.get()
+            waiting = self._lines[line].popleft()
+            try:
+                await _handle(waiting)
+            finally:
+                self.intake.done(waiting.sender, len(waiting.delivery.payload))
+                if self._lines[line]:
+                    self._next_turn(line, waiting)
+                else:
+                    del self._lines[line]
+
+
+def _line_of(waiting: Waiting) -> Hashable:
+    """Return what is handled one by one: a device's messages, and what an admin or a claim says twice.
+
+    What is paced does not wait behind what has to be stored.
+    """
+    names = waiting.delivery.names
+    if "client_id" in names:
+        return names["client_id"], waiting.route.topic.paced
+    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % LINES
+
+
+async def _handle(waiting: Waiting) -> None:
+    outcome = "handled"
+    try:
+        await _handle_patiently(waiting.route, waiting.delivery, waiting.topic)
+    except MessageRefusedError as error:
+        _refuse(waiting, error)
+        return
+    except FleetError as error:
+        outcome = "failed"
+        log.warning("message.failed", topic=waiting.topic, code=error.code, reason=error.message)
+    except Exception:
+        outcome = "crashed"
+        log.exception("message.crashed", topic=waiting.topic)
+    metrics.MESSAGES.labels(waiting.route.topic.template, outcome).inc()
+
+
+def _refuse(waiting: Waiting, error: MessageRefusedError) -> None:
+    log.warning("message.refused", topic=waiting.topic, reason=error.message)
+    metrics.MESSAGES.labels(waiting.route.topic.template, "refused").inc()
+
+
+async def _handle_patiently(route: Route, delivery: Delivery, topic: str) -> None:
+    """Handle a message, again and again while a neighbour is away; its lane waits, and so does the broker."""
+    give_up_at = asyncio.get_running_loop().time() + _PATIENCE_S
+    while True:
+        try:
+            return await route.handle(delivery)
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise
+            log.warning("message.waits", topic=topic, reason=error.message)
+        await asyncio.sleep(_RETRY_S)
+
+
+def _delivery(names: dict[str, str], message: aiomqtt.Message) -> Delivery:
+    payload = message.payload if isinstance(message.payload, bytes) else b""
+    return Delivery(
+        names,
+        payload,
+        getattr(message.properties, "ResponseTopic", None),
+        getattr(message.properties, "CorrelationData", None),
+        bool(message.retain),
+    )

@@ -1,0 +1,1 @@
+"""The protocol, declared once: topics, payloads, admin operations, errors."""

@@ -1,0 +1,175 @@
+"""Operations on configurations: a device's own, and the layers of tags."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.protocol.admin.names import DeviceName, Tag
+from shared.protocol.admin.operation import Nothing, Operation, Request, Result, Role
+from shared.protocol.messages import Count, Document, TrialSeconds
+
+ConfigVersion = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class ConfigSet(Request):
+    """Change what is special about one device's configuration; the model's defaults fill in the rest.
+
+    `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
+    `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
+    `expected_version`: refused unless this is the desired version still, so that nobody's change is overwritten.
+    """
+
+    device: DeviceName
+    overrides: Document
+    replace: bool = False
+    trial_seconds: TrialSeconds | None = None
+    expected_version: ConfigVersion | None = None
+
+
+class ConfigSetResult(Result):
+    """The new desired version, or the old one when nothing changed."""
+
+    client_id: str
+    version: int
+    changed: bool
+    document: dict[str, Any]
+
+
+class ConfigGet(Request):
+    """Ask for a version of a device's configuration, the desired one if none is given."""
+
+    device: DeviceName
+    version: ConfigVersion | None = None
+
+
+class ConfigHistory(Request):
+    """Ask for a page of the versions of a device's configuration; `before` is the `next` of the page before."""
+
+    device: DeviceName
+    before: ConfigVersion | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+class ConfigEntry(Result):
+    """A version, who made it when, and what the device reported of it, if it did."""
+
+    version: int
+    author: str
+    created_at: AwareDatetime
+    trial_seconds: int | None
+    outcome: str | None
+    reported_at: AwareDatetime | None
+
+
+class ConfigView(ConfigEntry):
+    """A version with its documents; `desired` and `reported` are the device's versions now."""
+
+    client_id: str
+    overrides: dict[str, Any]
+    document: dict[str, Any]
+    desired: int
+    reported: int | None
+    reported_outcome: str | None
+
+
+class ConfigVersions(Result):
+    """A page of versions, newest first; `next` is None on the last."""
+
+    client_id: str
+    desired: int
+    versions: list[ConfigEntry]
+    next: int | None = None
+
+
+class ConfigDiff(Request):
+    """Compare two versions: by default the desired one with the one before it; 0 is the empty document."""
+
+    device: DeviceName
+    from_version: Count | None = None
+    to_version: Count | None = None
+
+
+class ConfigChange(Result):
+    """What differs at a path, by the names of the objects from the outermost; an array is compared as a whole."""
+
+    path: list[str]
+    kind: Literal["added", "removed", "changed"]
+    before: Any = None
+    after: Any = None
+
+
+class ConfigChanges(Result):
+    """All that differs between two versions, by path."""
+
+    client_id: str
+    from_version: int
+    to_version: int
+    changes: list[ConfigChange]
+
+
+class ConfigRollback(Request):
+    """Make what was special in an old version the newest version, as today's defaults and layers fill it in."""
+
+    device: DeviceName
+    version: ConfigVersion
+
+
+LayerPriority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+
+
+class LayerSet(Request):
+    """Change what all devices with a tag have in common; a device's own overrides win over it.
+
+    `document` is merged into the layer that there is (RFC 7396: null removes), or replaces it: then a null removes
+    what the model's defaults or layers below it say. Layers apply in the order of priority, then tag.
+    """
+
+    tag: Tag
+    document: Document
+    replace: bool = False
+    priority: LayerPriority | None = None
+
+
+class LayerRef(Request):
+    """Name one layer."""
+
+    tag: Tag
+
+
+class LayerView(Result):
+    """A layer, and who changed it last."""
+
+    tag: str
+    priority: int
+    document: dict[str, Any]
+    author: str
+    updated_at: AwareDatetime
+
+
+class Layers(Result):
+    """All layers in the order in which they apply."""
+
+    layers: list[LayerView]
+
+
+class LayerResult(Result):
+    """The layer as it is now, None when it was removed, and the devices that got a new version by it."""
+
+    tag: str
+    layer: LayerView | None
+    devices: list[str]
+
+
+CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult, role=Role.OPERATOR)
+CONFIG_GET = Operation("registry", "config", "get", ConfigGet, ConfigView, once=False, role=Role.VIEWER)
+CONFIG_HISTORY = Operation(
+    "registry", "config", "history", ConfigHistory, ConfigVersions, once=False, role=Role.VIEWER
+)
+CONFIG_DIFF = Operation("registry", "config", "diff", ConfigDiff, ConfigChanges, once=False, role=Role.VIEWER)
+CONFIG_ROLLBACK = Operation("registry", "config", "rollback", ConfigRollback, ConfigSetResult, role=Role.OPERATOR)
+LAYER_SET = Operation("registry", "layer", "set", LayerSet, LayerResult, role=Role.OPERATOR)
+LAYER_SHOW = Operation("registry", "layer", "show", LayerRef, LayerView, once=False, role=Role.VIEWER)
+LAYER_LIST = Operation("registry", "layer", "list", Nothing, Layers, once=False, role=Role.VIEWER)
+LAYER_REMOVE = Operation("registry", "layer", "remove", LayerRef, LayerResult, role=Role.OPERATOR)

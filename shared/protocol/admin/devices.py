@@ -1,0 +1,136 @@
+"""Operations on devices, and their provisioning packages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.protocol.admin.encoding import Base64
+from shared.protocol.admin.names import DeviceName, ModelCode, Tag, Tags
+from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
+from shared.protocol.messages import Count, Line, Recovery
+
+Health = Literal["healthy", "warning", "critical", "inactive"]
+RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
+NVS_PAGE_BYTES: Final = 0x1000
+MIN_NVS_BYTES: Final = 0x3000
+MAX_NVS_BYTES: Final = 0x4_0000
+DEFAULT_NVS_BYTES: Final = 0x6000
+
+
+class DeviceAdd(Request):
+    """Add a device: its row, its Keycloak client and its broker account, or nothing at all."""
+
+    model: ModelCode
+    name: Line = ""
+    tags: Tags = []
+
+
+class DeviceRef(Request):
+    """Name one device."""
+
+    device: DeviceName
+
+
+class DeviceView(Result):
+    """A device: what is wanted of it and what it last said; with `has_key` it can recover by itself."""
+
+    client_id: str
+    key: str
+    model: str
+    name: str
+    tags: list[str]
+    enabled: bool
+    online: bool
+    health: Health
+    last_seen_at: AwareDatetime | None
+    firmware_version: str | None
+    config_version: int
+    config_version_reported: int | None
+    config_outcome: str | None
+    config_error: str | None
+    secret_generation: int
+    secret_created_at: AwareDatetime
+    has_key: bool
+    rotation_state: str
+
+
+class DeviceList(Request):
+    """Ask for a page of the devices that fit all that is given, in the order of their making.
+
+    `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
+    the page before.
+    """
+
+    model: ModelCode | None = None
+    tag: Tag | None = None
+    online: bool | None = None
+    drift: bool | None = None
+    rotation_state: RotationState | None = None
+    after: Count = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 500
+
+
+class Devices(Result):
+    """A page of devices; `next` is None on the last."""
+
+    devices: list[DeviceView]
+    next: int | None = None
+
+
+class DeviceUpdate(Request):
+    """Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once."""
+
+    device: DeviceName
+    name: Line | None = None
+    tags: Tags | None = None
+    enabled: bool | None = None
+
+
+class Package(Result):
+    """All that a new device needs to come online; whoever holds it is the device."""
+
+    format: Literal["mdm-package/1"] = "mdm-package/1"
+    client_id: str
+    device_key: str
+    secret: str = Field(repr=False)
+    secret_generation: int
+    token_url: str
+    mqtt_host: str
+    mqtt_port: int
+    mqtt_tls: bool
+    mqtt_auth: Literal["password", "token"] = "password"
+    ca_certificate: str | None
+    recovery: Recovery | None = None
+
+
+class DeviceNvs(DeviceRef):
+    """Ask for the package as the image of an NVS partition of this size, a multiple of 4096.
+
+    With `wifi_ssid` the image also holds a Wi-Fi network. Its password is empty if it is open; nobody keeps it.
+    """
+
+    size_bytes: Annotated[int, Field(ge=MIN_NVS_BYTES, le=MAX_NVS_BYTES, multiple_of=NVS_PAGE_BYTES)] = (
+        DEFAULT_NVS_BYTES
+    )
+    wifi_ssid: str | None = None
+    wifi_password: Annotated[str, Field(repr=False)] = ""
+
+
+class NvsImage(Result):
+    """The image of an NVS partition that makes a machine this device; whoever holds it is the device."""
+
+    client_id: str
+    secret_generation: int
+    data: Annotated[Base64, Field(repr=False)]
+
+
+DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView, role=Role.OPERATOR)
+DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False, role=Role.VIEWER)
+DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False, role=Role.VIEWER)
+DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView, role=Role.OPERATOR)
+DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
+DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, secret=True)
+DEVICE_PROVISION = Operation("registry", "device", "provision", DeviceRef, Package, once=False)
+DEVICE_NVS = Operation("registry", "device", "nvs", DeviceNvs, NvsImage, once=False)

@@ -1,0 +1,111 @@
+"""Operations on what devices leave behind for those who look for faults: core dumps, and lines of their logs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, Field
+
+from shared.protocol.admin.encoding import Base64
+from shared.protocol.admin.names import DeviceName, PageSize, Selection
+from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
+from shared.protocol.admin.secrets import SecretsRekeyed
+from shared.protocol.messages import Count, LogLevel
+
+MAX_CORE_DUMP_BYTES: Final = 1024 * 1024
+
+
+class CoreDumpList(Request):
+    """Ask for the newest stored core dumps, of one device if given; `before` is the `next` of the page before."""
+
+    device: DeviceName | None = None
+    before: Count | None = None
+    limit: PageSize = 100
+
+
+class CoreDumpView(Result):
+    """A stored core dump. `reason` and `firmware_version` are the device's own words.
+
+    The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None when there is no such image.
+    """
+
+    id: int
+    client_id: str
+    sha256: str
+    size_bytes: int
+    elf_sha256: str
+    reason: str | None
+    firmware_version: str | None
+    image_model: str | None
+    image_version: str | None
+    image_sha256: str | None
+    stored_at: AwareDatetime
+
+
+class CoreDumps(Result):
+    """Core dumps, newest first; `next` is None on the last page."""
+
+    dumps: list[CoreDumpView]
+    next: int | None = None
+
+
+class CoreDumpRef(Request):
+    """Name a stored core dump."""
+
+    id: Count
+
+
+class CoreDumpRead(CoreDumpRef):
+    """Ask for the bytes of a core dump from `offset`, where a piece must begin: 0, or behind what was read."""
+
+    offset: Count = 0
+
+
+class CoreDumpBytes(Result):
+    """Some bytes of a core dump, at most 128 KiB."""
+
+    data: Annotated[Base64, Field(repr=False)]
+
+
+class LogList(Selection):
+    """Ask for lines of devices' logs: the newest, or with `after` those that were kept since.
+
+    `level` is the lowest that is wanted, `since_s` how many seconds ago a line was received at most.
+    """
+
+    level: LogLevel = LogLevel.DEBUG
+    since_s: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 3600)] | None = None
+    after: Count | None = None
+    limit: PageSize = 100
+
+
+class LogLineView(Result):
+    """A line of a device's log; all but `client_id` and `received_at` is the device's own word.
+
+    Of a start of the device (`boot`), `number` counts the lines: where one is left out, a line was lost.
+    """
+
+    client_id: str
+    received_at: AwareDatetime
+    level: LogLevel
+    tag: str | None
+    message: str
+    time: AwareDatetime | None
+    uptime_ms: int | None
+    boot: int
+    number: int
+
+
+class LogLines(Result):
+    """Lines in the order in which they were kept; `next` is the `after` with which to ask for what comes then."""
+
+    lines: list[LogLineView]
+    next: int
+
+
+COREDUMP_LIST = Operation("firmware", "coredump", "list", CoreDumpList, CoreDumps, once=False, role=Role.VIEWER)
+COREDUMP_SHOW = Operation("firmware", "coredump", "show", CoreDumpRef, CoreDumpView, once=False, role=Role.VIEWER)
+COREDUMP_READ = Operation("firmware", "coredump", "read", CoreDumpRead, CoreDumpBytes, once=False)
+COREDUMP_DELETE = Operation("firmware", "coredump", "delete", CoreDumpRef, Removed)
+COREDUMP_REKEY = Operation("firmware", "secrets", "rekey", Nothing, SecretsRekeyed)
+LOG_LIST = Operation("firmware", "log", "list", LogList, LogLines, once=False, role=Role.VIEWER)

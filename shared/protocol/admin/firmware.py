@@ -1,0 +1,191 @@
+"""Operations on firmware images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from shared.esp32.signature import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from shared.protocol.admin.encoding import Base64
+from shared.protocol.admin.models import MAX_IMAGE_BYTES
+from shared.protocol.admin.names import ModelCode, PageSize
+from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
+from shared.protocol.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
+
+
+class UploadBegin(Request):
+    """Announce an image for a model; `version`, when given, must be the one embedded in the image."""
+
+    model: ModelCode
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_IMAGE_BYTES)]
+    version: Version | None = None
+
+
+class Upload(Result):
+    """An upload under way: which pieces are still missing, as offsets, and how long a piece is."""
+
+    upload_id: UUID
+    chunk_size_bytes: int
+    missing: list[int]
+
+
+class UploadChunk(Request):
+    """One piece of an image; all are as long as `Upload.chunk_size_bytes` but the last."""
+
+    upload_id: UUID
+    offset: Count
+    data: Annotated[Base64, Field(max_length=MAX_CHUNK_BYTES, repr=False)]
+
+
+Signature = Annotated[Base64, Field(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+
+
+class UploadFinish(Request):
+    """Check the whole image and store it; `release` makes it the model's image and tells the devices.
+
+    `signature` must be right if the model trusts a key; it replaces that of an image that is stored already.
+    """
+
+    upload_id: UUID
+    release: bool = True
+    signature: Signature | None = None
+
+
+class ImageRef(Request):
+    """Name one image: a model has one of each version."""
+
+    model: ModelCode
+    version: Version
+
+
+class ImageView(Result):
+    """A stored image, as its own descriptor describes it; `signature` is base64.
+
+    `signed_by` is the fingerprint of the trusted key that made the signature; None if it is none of those.
+    """
+
+    sha256: str
+    model: str
+    version: str
+    project: str
+    chip: str
+    size_bytes: int
+    idf_version: str
+    secure_version: int
+    elf_sha256: str
+    uploaded_at: AwareDatetime
+    current: bool
+    pinned: bool
+    signature: str | None
+    signed_by: str | None
+
+
+class ImageDetails(ImageView):
+    """A stored image, by whom it was uploaded, and how many devices run it or are fetching it."""
+
+    uploaded_by: str
+    running: int
+    delivering: int
+    rollout: int | None = None
+
+
+MAX_IMAGE_PIECE_BYTES: Final = 128 * 1024
+
+
+class ImageRead(Request):
+    """Ask for some bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
+
+    The image is named by its hash, so that two pieces are always of the same image.
+    """
+
+    sha256: Sha256
+    offset: Count = 0
+    length: Annotated[int, Field(ge=1, le=MAX_IMAGE_PIECE_BYTES)] = MAX_IMAGE_PIECE_BYTES
+
+
+class ImageBytes(Result):
+    """Some bytes of an image."""
+
+    data: Annotated[Base64, Field(repr=False)]
+
+
+class ImageList(Request):
+    """Ask for a page of the images of a model, or of all; `after` is the `next` of the page before."""
+
+    model: ModelCode | None = None
+    after: Sha256 | None = None
+    limit: PageSize = 500
+
+
+class Images(Result):
+    """Stored images, newest first; `next` is None on the last page."""
+
+    images: list[ImageView]
+    next: str | None = None
+
+
+class Withdraw(Request):
+    """Leave a model without an image: its devices stay with what they run."""
+
+    model: ModelCode
+
+
+class Received(Result):
+    """A piece is stored."""
+
+    received: bool = True
+
+
+class KeyAdd(Request):
+    """Trust a public Ed25519 key, 32 bytes as in RFC 8032, for the images of a model."""
+
+    model: ModelCode
+    public_key: Annotated[Base64, Field(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES)]
+
+
+class KeyRef(Request):
+    """Name one key of a model by its fingerprint: the SHA-256 of its DER."""
+
+    model: ModelCode
+    fingerprint: Sha256
+
+
+class KeyList(Request):
+    """Ask for the keys that a model trusts."""
+
+    model: ModelCode
+
+
+class KeyView(Result):
+    """A key that a model trusts; `public_key` is base64."""
+
+    fingerprint: str
+    public_key: str
+    author: str
+    created_at: AwareDatetime
+
+
+class Keys(Result):
+    """The keys that a model trusts, oldest first; with none, it takes images without a signature."""
+
+    model: str
+    keys: list[KeyView]
+
+
+UPLOAD_BEGIN = Operation("firmware", "upload", "begin", UploadBegin, Upload, once=False, role=Role.OPERATOR)
+UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, once=False, role=Role.OPERATOR)
+UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView, role=Role.OPERATOR)
+IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False, role=Role.VIEWER)
+IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False, role=Role.VIEWER)
+IMAGE_READ = Operation("firmware", "image", "read", ImageRead, ImageBytes, once=False, role=Role.OPERATOR)
+IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView, role=Role.OPERATOR)
+IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed, role=Role.OPERATOR)
+IMAGE_PIN = Operation("firmware", "image", "pin", ImageRef, ImageView, role=Role.OPERATOR)
+IMAGE_UNPIN = Operation("firmware", "image", "unpin", ImageRef, ImageView, role=Role.OPERATOR)
+IMAGE_DELETE = Operation("firmware", "image", "delete", ImageRef, Removed)
+KEY_ADD = Operation("firmware", "key", "add", KeyAdd, Keys)
+KEY_LIST = Operation("firmware", "key", "list", KeyList, Keys, once=False, role=Role.VIEWER)
+KEY_REMOVE = Operation("firmware", "key", "remove", KeyRef, Keys)

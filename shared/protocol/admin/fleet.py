@@ -1,0 +1,30 @@
+"""The operation that looks at all devices at once."""
+
+from __future__ import annotations
+
+from shared.protocol.admin.devices import Health, RotationState
+from shared.protocol.admin.operation import Nothing, Operation, Result, Role
+
+
+class RunningVersion(Result):
+    """How many devices of a model said last that they run this version; None: they have not said."""
+
+    model: str
+    version: str | None
+    devices: int
+
+
+class FleetView(Result):
+    """How many devices there are, and how they stand; a health or a state that no device has is left out."""
+
+    devices: int
+    disabled: int
+    online: int
+    drifting: int
+    without_key: int
+    health: dict[Health, int]
+    rotation: dict[RotationState, int]
+    versions: list[RunningVersion]
+
+
+FLEET_SHOW = Operation("registry", "fleet", "show", Nothing, FleetView, once=False, role=Role.VIEWER)

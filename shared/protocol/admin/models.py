@@ -1,0 +1,82 @@
+"""Operations on device models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shared.protocol.admin.names import CommandName, ModelCode
+from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
+from shared.protocol.messages import Document, Line
+
+Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
+MAX_IMAGE_BYTES = 16 * 1024 * 1024
+SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
+CommandNames = Annotated[list[CommandName], Field(max_length=100)]
+"""What devices of a model can be told to do, beside `reboot` and `identify`."""
+
+
+class ModelAdd(Request):
+    """Add a device model; its code can not be changed later."""
+
+    code: ModelCode
+    name: Line = ""
+    chip: Chip
+    slot_size_bytes: SlotSize = 1536 * 1024
+    config_schema: Document | None = None
+    config_defaults: Document = {}
+    commands: CommandNames = []
+
+
+class ModelView(Result):
+    """A device model."""
+
+    code: str
+    name: str
+    chip: str
+    slot_size_bytes: int
+    config_schema: dict[str, Any] | None
+    config_defaults: dict[str, Any]
+    commands: list[str]
+    devices: int
+
+
+class ModelUpdate(Request):
+    """Change what is given of a model; its code can not be changed.
+
+    Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
+    document changes by it gets a new version, and if one device's document would break the schema nothing changes.
+    """
+
+    code: ModelCode
+    name: Line | None = None
+    chip: Chip | None = None
+    slot_size_bytes: SlotSize | None = None
+    config_schema: Document | None = None
+    config_defaults: Document | None = None
+    commands: CommandNames | None = None
+
+
+class ModelChanged(ModelView):
+    """A model as it is now, and the devices that got a new version of their configuration."""
+
+    changed: list[str]
+
+
+class ModelRef(Request):
+    """Name one model."""
+
+    code: ModelCode
+
+
+class Models(Result):
+    """All device models."""
+
+    models: list[ModelView]
+
+
+MODEL_ADD = Operation("registry", "model", "add", ModelAdd, ModelView)
+MODEL_LIST = Operation("registry", "model", "list", Nothing, Models, once=False, role=Role.VIEWER)
+MODEL_UPDATE = Operation("registry", "model", "update", ModelUpdate, ModelChanged)
+MODEL_REMOVE = Operation("registry", "model", "remove", ModelRef, Removed)

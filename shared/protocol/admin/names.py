@@ -1,0 +1,50 @@
+"""The names by which operations speak of models, tags and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Self
+
+from pydantic import Field, model_validator
+
+from shared.protocol.admin.operation import Request, Result
+
+ModelCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
+CommandName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,49}$")]
+Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:-]{1,50}$")]
+Tags = Annotated[list[Tag], Field(max_length=50)]
+DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,80}$")]
+"""A device's key or its whole client id."""
+PageSize = Annotated[int, Field(ge=1, le=500)]
+
+
+class Selection(Request):
+    """The devices that a request is meant for: one, or all that fit `tag` and `model`, said in so many words."""
+
+    device: DeviceName | None = None
+    all: bool = False
+    tag: Tag | None = None
+    model: ModelCode | None = None
+
+    @model_validator(mode="after")
+    def _one_or_many(self) -> Self:
+        many = self.all or self.tag is not None or self.model is not None
+        if (self.device is not None) == many:
+            raise ValueError("either device, or at least one of all, tag and model must be given")
+        return self
+
+
+MAX_NAMED: Final = 1000
+"""So many devices an answer names of each kind at most: it is one message."""
+
+
+class Named(Result):
+    """How many devices there are, and the client ids of the first of them, up to MAX_NAMED."""
+
+    count: int
+    names: list[str]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        """Count them all, and name the first."""
+        return cls(count=len(names), names=list(names[:MAX_NAMED]))

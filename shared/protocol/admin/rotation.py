@@ -1,0 +1,133 @@
+"""Operations on the rotation of secrets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from shared.protocol.admin.names import DeviceName, Named, PageSize, Selection
+from shared.protocol.admin.operation import Operation, Request, Result, Role
+from shared.protocol.messages import Count
+
+
+class RotationStart(Selection):
+    """Queue one device, or all that fit, for a rotation of their secrets."""
+
+
+class RotationQueued(Result):
+    """What became of the devices that fit.
+
+    `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
+    rotation that was called off and has not ended yet: it is not tried again, so ask again for these.
+    """
+
+    queued: Named
+    already: Named
+    ending: Named
+    skipped: Named
+
+
+class RotationCancel(Request):
+    """Call off the rotations of one device, or of all."""
+
+    device: DeviceName | None = None
+    all: bool = False
+
+    @model_validator(mode="after")
+    def _one_or_all(self) -> Self:
+        if (self.device is not None) == self.all:
+            raise ValueError("exactly one of device and all must be given")
+        return self
+
+
+class RotationCancelled(Result):
+    """What became of the devices.
+
+    `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
+    with the old secret or completed by its device, and is not tried again. Other devices have nothing to call off.
+    """
+
+    dequeued: Named
+    not_retried: Named
+    ending: Named
+
+
+class RotationStatus(Request):
+    """Ask for counts and a page of the rotations under way, by slot; `after` is the `next` of the page before."""
+
+    after: Annotated[int, Field(ge=-1)] = -1
+    limit: PageSize = 500
+
+
+class RotationCounts(Result):
+    """How many devices stand how."""
+
+    ok: int = 0
+    queued: int = 0
+    pending: int = 0
+    timeout: int = 0
+
+
+class RotationUnderWay(Result):
+    """A rotation under way; `left_s` is 0 when its time is up, and `cancelled` that it ends without a retry."""
+
+    client_id: str
+    rotation_id: UUID
+    generation: int
+    step: str
+    slot: int
+    started_at: AwareDatetime
+    left_s: int
+    cancelled: bool
+
+
+class RotationOverview(Result):
+    """How the devices stand, and a page of the rotations under way; `next` is None on the last."""
+
+    counts: RotationCounts
+    under_way: list[RotationUnderWay]
+    next: int | None = None
+
+
+class RotationHistory(Request):
+    """Ask for a page of a device's rotations; `before` is the `next` of the page before."""
+
+    device: DeviceName
+    before: Count | None = None
+    limit: PageSize = 100
+
+
+class RotationEntry(Result):
+    """One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is under way."""
+
+    rotation_id: UUID
+    generation: int
+    step: str
+    outcome: str | None
+    started_at: AwareDatetime
+    delivered_at: AwareDatetime | None
+    stored_at: AwareDatetime | None
+    switched_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+    duration_s: float | None
+    refused_proofs: int
+
+
+class Rotations(Result):
+    """A page of a device's rotations, newest first; `next` is None on the last."""
+
+    client_id: str
+    rotations: list[RotationEntry]
+    next: int | None = None
+
+
+ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued, role=Role.OPERATOR)
+ROTATION_CANCEL = Operation("rotator", "rotation", "cancel", RotationCancel, RotationCancelled, role=Role.OPERATOR)
+ROTATION_STATUS = Operation(
+    "rotator", "rotation", "status", RotationStatus, RotationOverview, once=False, role=Role.VIEWER
+)
+ROTATION_HISTORY = Operation(
+    "rotator", "rotation", "history", RotationHistory, Rotations, once=False, role=Role.VIEWER
+)

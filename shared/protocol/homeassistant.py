@@ -1,0 +1,102 @@
+"""What Home Assistant is told of devices: the payloads of its MQTT integration, as far as they are used here.
+
+Home Assistant's own words are the source:
+
+- https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload: the topic
+  `homeassistant/device/{object_id}/config`, retained; `device` and `origin` must be there; each of `components`
+  needs `platform` and `unique_id`; `qos` may stand at the root; an empty payload removes the device;
+- https://www.home-assistant.io/integrations/update.mqtt: the JSON of the update entity's `state_topic`. Core
+  checks it (MQTT_JSON_UPDATE_SCHEMA in homeassistant/components/mqtt/update.py): a field that it does not know, or
+  a null in one but `update_percentage`, makes it drop the message; a field that is absent keeps its old value;
+- https://www.home-assistant.io/integrations/sensor.mqtt, binary_sensor.mqtt: `value_template`; `ON` and `OFF`; a
+  number becomes unknown by `None`; `availability_topic` with `online` and `offline`.
+
+There is no `command_topic`: Home Assistant shows, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from shared.protocol.messages import Count, Line, Message, Version
+
+PREFIX: Final = "homeassistant"
+"""The discovery prefix that Home Assistant has unless it is told another."""
+QOS: Final = 1
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
+KnownVersion = Annotated[Version | None, Field(exclude_if=_is_absent)]
+
+
+class Update(Message):
+    """The firmware: what runs, what should run, and how far the device is on its way there.
+
+    A version that is not known is left out; `update_percentage` is null unless something is being fetched.
+    """
+
+    installed_version: KnownVersion = None
+    latest_version: KnownVersion = None
+    in_progress: bool
+    update_percentage: Annotated[int, Field(ge=0, le=100)] | None
+
+
+class Diagnostics(Message):
+    """How a device does; a value that is not known is null.
+
+    `config_problem`: the desired configuration is not the one that the device has reported as applied.
+    """
+
+    online: bool
+    config_version: Count
+    config_problem: bool
+    secret_generation: Count
+    rotation_state: str
+    reset_reason: Line | None
+    rssi_dbm: int | None
+    ip: Line | None
+
+
+class Component(Message):
+    """An entity; fields that are absent are Home Assistant's defaults."""
+
+    platform: str
+    unique_id: str
+    name: str
+    state_topic: str
+    value_template: str | None = None
+    device_class: str | None = None
+    unit_of_measurement: str | None = None
+    entity_category: str = "diagnostic"
+    availability_topic: str | None = None
+    availability_template: str | None = None
+
+
+class DeviceInfo(Message):
+    """The device that the entities belong to."""
+
+    identifiers: list[str]
+    name: str
+    model: str
+    hw_version: str
+    serial_number: str
+
+
+class Origin(Message):
+    """Who says all this."""
+
+    name: str = "device-mdm"
+
+
+class Discovery(Message):
+    """A device with its entities."""
+
+    device: DeviceInfo
+    origin: Origin = Origin()
+    components: dict[str, Component]
+    qos: int = QOS

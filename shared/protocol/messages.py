@@ -1,0 +1,517 @@
+"""The payloads between devices and services, protocol version 1: each is declared here and nowhere else.
+
+Unknown fields from a device are ignored, so that old firmware may meet new servers and the other way round.
+Times are RFC 3339 in UTC on the wire and aware `datetime`s in the code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.dataclasses import dataclass
+
+MAX_DOCUMENT_BYTES = 32 * 1024
+MAX_DOCUMENT_DEPTH = 64
+"""Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
+MAX_CHUNK_BYTES = 64 * 1024
+_SHA256_BYTES: Final = 32
+_OFFSET_BYTES: Final = 4
+_HEADER_BYTES: Final = _SHA256_BYTES + _OFFSET_BYTES
+_BIGINT_MAX = 2**63 - 1
+_LINES_MAX = 2**53
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _depth(value: JsonValue) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the document; raise ValueError for what jsonb can not hold or a device could not take."""
+    if _depth(document) > MAX_DOCUMENT_DEPTH:
+        raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
+    try:
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        size_bytes = len(text.encode())
+    except ValueError as error:
+        raise ValueError(f"must be plain JSON: {error}") from None
+    if _ESCAPED_NUL.search(text):
+        raise ValueError("must not contain the character U+0000")
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"must be at most {MAX_DOCUMENT_BYTES} bytes, has {size_bytes}")
+    return document
+
+
+Document = Annotated[
+    dict[str, JsonValue],
+    AfterValidator(storable),
+    Field(
+        description="A JSON object of at most 32 KiB, at most 64 levels deep, without NaN, infinity and U+0000."
+    ),
+]
+Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
+"""As an ESP32 image names it; images built by Arduino have spaces in it."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
+ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
+TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
+Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
+RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""X25519, in base64url."""
+Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
+"""A machine's MAC address or the id of its chip."""
+
+
+class Message(BaseModel):
+    """The base of all payloads: immutable, without NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Packed(ABC):
+    """The base of payloads that are bytes with a header, and no JSON."""
+
+    @abstractmethod
+    def pack(self) -> bytes:
+        """Return the payload."""
+
+    @classmethod
+    @abstractmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """Return what is in the payload, or raise ValueError naming the rule that it breaks."""
+
+
+class Status(Message):
+    """`up/status`, retained and also the last will: what a device says of itself when it connects."""
+
+    online: bool
+    firmware_version: Version | None = None
+    firmware_sha256: Sha256 | None = None
+    chip: Line | None = None
+    project: Line | None = None
+    slot_size_bytes: Count | None = None
+    config_version: Count | None = None
+    secret_generation: Count | None = None
+    reset_reason: Line | None = None
+    rssi_dbm: Annotated[int, Field(ge=-200, le=100)] | None = None
+    ip: Line | None = None
+
+
+class ConfigGet(Message):
+    """`up/config/get`: ask for the configuration."""
+
+    request_id: RequestId
+    have_version: Count | None = None
+
+
+class Config(Message):
+    """`down/config`: the answer to `ConfigGet`, or a push when `request_id` is absent.
+
+    `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
+    device's secret: a device that logged in with it may promote its second slot.
+    With `trial_seconds` the device applies the document, must reconnect and report within that time, and
+    else goes back to the last good one and reports `reverted`.
+    """
+
+    request_id: RequestId | None = None
+    version: Count
+    unchanged: bool = False
+    document: Document | None = None
+    trial_seconds: TrialSeconds | None = None
+    secret_generation: Count
+
+
+class ConfigOutcome(StrEnum):
+    """What a device did with a configuration."""
+
+    APPLIED = "applied"
+    REJECTED = "rejected"
+    REVERTED = "reverted"
+
+
+class ConfigReport(Message):
+    """`up/config/report`: what the device did with a version."""
+
+    version: Count
+    outcome: ConfigOutcome
+    error: Line | None = None
+
+
+class RotationOffer(Message):
+    """`down/rotation/offer`: a new secret waits; never retained, expires at `deadline`.
+
+    `generation` is the new secret's, `current_generation` the one in force when the offer was made. A device
+    whose second slot holds `current_generation` promotes it first; generations only ever grow.
+    """
+
+    rotation_id: UUID
+    deadline: AwareDatetime
+    generation: Count
+    current_generation: Count
+
+
+class RotationRequest(Message):
+    """`up/rotation/request`: send the new secret, sealed for the device's key or else for `public_key`, if given.
+
+    `proof` = HMAC(secret in force, "request:" + id): it says that the server has the device's present secret.
+    """
+
+    rotation_id: UUID
+    public_key: PublicKey | None = None
+    proof: Sha256 | None = None
+
+
+class RotationSecret(Message):
+    """`down/rotation/secret`: the new secret, plain or as a compact JWE (ECDH-ES, A256GCM), never both."""
+
+    rotation_id: UUID
+    generation: Count
+    secret: Annotated[str, Field(min_length=32, max_length=255)] | None = Field(None, repr=False)
+    jwe: Annotated[str, Field(max_length=2048)] | None = Field(None, repr=False)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.secret is None) == (self.jwe is None):
+            raise ValueError("exactly one of secret and jwe must be given")
+        return self
+
+
+class RotationStored(Message):
+    """`up/rotation/stored`: the secret lies in the second slot; proof = HMAC(new secret, "stored:" + id).
+
+    `current_proof` = HMAC(secret in force, "current:" + id), as in `RotationRequest`.
+    """
+
+    rotation_id: UUID
+    proof: Sha256
+    current_proof: Sha256 | None = None
+
+
+class RotationSwitch(Message):
+    """`down/rotation/switch`: Keycloak and the broker now want the new secret."""
+
+    rotation_id: UUID
+    generation: Count
+
+
+class RotationAck(Message):
+    """`up/rotation/ack`: logged in with the new secret; proof = HMAC(new secret, "ack:" + id)."""
+
+    rotation_id: UUID
+    proof: Sha256
+    token: Annotated[str, Field(max_length=8192)] | None = Field(None, repr=False)
+
+
+class RotationDone(Message):
+    """`down/rotation/done`: the new secret is the device's secret; the second slot may be promoted."""
+
+    rotation_id: UUID
+    generation: Count
+
+
+class RotationCancelled(Message):
+    """`down/rotation/cancelled`: the old secret is in force again; the second slot may be erased."""
+
+    rotation_id: UUID
+    reason: Line
+
+
+class FirmwareCheck(Message):
+    """`up/firmware/check`: ask for an image: what runs now, and what would fit."""
+
+    request_id: RequestId
+    version: Version
+    sha256: Sha256
+    chip: Line
+    project: Line
+    slot_size_bytes: Count
+
+
+class FirmwareOffer(Message):
+    """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice.
+
+    `url` is where the same bytes can be had over HTTP; the device may use it, or ask for chunks.
+    """
+
+    request_id: RequestId | None = None
+    up_to_date: bool = False
+    sha256: Sha256 | None = None
+    size_bytes: Count | None = None
+    version: Version | None = None
+    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)] | None = None
+    window: Annotated[int, Field(ge=1, le=64)] | None = None
+    url: Url | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        facts = (self.sha256, self.size_bytes, self.version, self.chunk_size_bytes, self.window)
+        if self.up_to_date != all(fact is None for fact in facts) or (not self.up_to_date and None in facts):
+            raise ValueError("an offer names the image's sha256, size, version, chunk size and window")
+        return self
+
+
+class FirmwareChunkRequest(Message):
+    """`up/firmware/chunk`: send `length` bytes of the image from `offset`.
+
+    A piece that the image does not have is refused with `FirmwareCancelled`, and so it must be readable.
+    """
+
+    sha256: Sha256
+    offset: Count
+    length: Count
+
+
+class FirmwareStage(StrEnum):
+    """How far a device has come with an image."""
+
+    DOWNLOADING = "downloading"
+    VERIFYING = "verifying"
+    REBOOTING = "rebooting"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+
+
+class FirmwareReport(Message):
+    """`up/firmware/report`: progress with one image."""
+
+    sha256: Sha256
+    stage: FirmwareStage
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    error: Line | None = None
+
+
+class FirmwareCancelled(Message):
+    """`down/firmware/cancelled`: this image is not for you; asking for it again will not help."""
+
+    sha256: Sha256
+    reason: Line
+
+
+class Command(Message):
+    """`down/command`: do something once, before `expires_at`; never retained."""
+
+    command_id: UUID
+    name: Line
+    arguments: Document = {}
+    expires_at: AwareDatetime
+
+
+class CommandResult(Message):
+    """`up/command/result`: the answer to a command."""
+
+    command_id: UUID
+    ok: bool
+    result: Document | None = None
+    error: Line | None = None
+
+
+class LogLevel(StrEnum):
+    """How much a line of a log matters, in rising order."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LogTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+"""By a clock that may never have been set, but within what can be stored."""
+
+
+class LogLine(Message):
+    """One line of a device's log; `tag` is the part of the firmware that speaks."""
+
+    level: LogLevel
+    message: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
+    tag: Line | None = None
+    time: LogTime | None = None
+    uptime_ms: Count | None = None
+
+
+class Log(Message):
+    """`up/log`: lines that follow each other.
+
+    `boot` is a number that the device picks at each start, at random; `first` is the number of the first line,
+    counted since then. A line is known by both, so that it counts once however often it comes.
+    """
+
+    boot: Count
+    first: Annotated[int, Field(ge=0, le=_LINES_MAX)]
+    lines: Annotated[list[LogLine], Field(min_length=1, max_length=50)]
+
+
+class CoreDumpOffer(Message):
+    """`up/coredump/offer`: a core dump is in flash; said again until it is `stored` or `refused`.
+
+    `sha256` is of the dump and names it; `elf_sha256` stands in the descriptor of the image that crashed.
+    """
+
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=1, le=_BIGINT_MAX)]
+    elf_sha256: Sha256
+    reason: Line | None = None
+    firmware_version: Version | None = None
+
+
+class CoreDumpWanted(Message):
+    """`down/coredump/wanted`: send the pieces at these offsets, then offer the dump again.
+
+    All pieces are `chunk_size_bytes` long but the last.
+    """
+
+    sha256: Sha256
+    chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES - _HEADER_BYTES)]
+    missing: Annotated[list[ChunkOffset], Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreDumpChunk(Packed):
+    """`up/coredump/chunk`: the SHA-256 of a dump (32 bytes), an offset (4, big endian), and the piece from there.
+
+    All on one topic: a device that could name topics itself could leave a retained message on each of them.
+    """
+
+    sha256: Sha256
+    offset: ChunkOffset
+    data: bytes
+
+    def pack(self) -> bytes:
+        """Return the header and the piece."""
+        return bytes.fromhex(self.sha256) + self.offset.to_bytes(_OFFSET_BYTES, "big") + self.data
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Self:
+        """Return the piece in a payload, or raise ValueError when that is shorter than the header."""
+        if len(payload) < _HEADER_BYTES:
+            raise ValueError(f"payload: must begin with a header of {_HEADER_BYTES} bytes, has {len(payload)}")
+        return cls(
+            sha256=payload[:_SHA256_BYTES].hex(),
+            offset=int.from_bytes(payload[_SHA256_BYTES:_HEADER_BYTES], "big"),
+            data=payload[_HEADER_BYTES:],
+        )
+
+
+class CoreDumpStored(Message):
+    """`down/coredump/stored`: the whole dump is kept; it may be erased from flash."""
+
+    sha256: Sha256
+
+
+class CoreDumpRefused(Message):
+    """`down/coredump/refused`: the dump is not taken; do not offer it again before the next start."""
+
+    sha256: Sha256
+    reason: Line
+
+
+class Recovery(Message):
+    """How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
+
+    It asks on the host of the package, on this port, with a public account, whose name is the MQTT client id too.
+    `server_key` (X25519, base64url) is the server's half of the key by which the device proves who it is.
+    """
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    account: Line
+    password: Line
+    server_key: PublicKey
+
+
+class DeviceKey(Message):
+    """`up/key`: the public half of the key that only the device has; said until `down/key` answers.
+
+    `proof` = HMAC(secret that it is logged in with, "key:" + public_key): one that came late, from a board whose
+    secret has been replaced since, registers nothing.
+    """
+
+    public_key: PublicKey
+    proof: Sha256
+
+
+class DeviceKeyKnown(Message):
+    """`down/key`: the key that is registered for the device, perhaps another one, and how to recover with it.
+
+    Without `recovery` there is none: the broker keeps no accounts.
+    """
+
+    public_key: PublicKey
+    recovery: Recovery | None = None
+
+
+Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class RecoverRequest(Message):
+    """`recover/{account}/request`: a device that is refused asks for the secret in force.
+
+    `nonce` is random. `mac` is `shared.auth.crypto.recovery_mac`.
+    """
+
+    client_id: Annotated[str, Field(max_length=100)]
+    nonce: Nonce
+    mac: Sha256
+
+
+class RecoverAnswer(Message):
+    """`recover/{account}/answer/{nonce}`: the device's package as a compact JWE for its key; never retained."""
+
+    jwe: Annotated[str, Field(max_length=32 * 1024)] = Field(repr=False)
+
+
+class ClaimRequest(Message):
+    """`claim/{claim_id}/request`: a machine without an identity asks for one, sealed for its key."""
+
+    uid: Uid
+    public_key: PublicKey
+
+
+class ClaimOutcome(StrEnum):
+    """What a machine's request for an identity led to."""
+
+    GRANTED = "granted"
+    PENDING = "pending"
+    REFUSED = "refused"
+
+
+class ClaimAnswer(Message):
+    """`claim/{claim_id}/answer/{uid}`, never retained: the sealed provisioning package, or why there is none."""
+
+    uid: Uid
+    outcome: ClaimOutcome
+    jwe: Annotated[str, Field(max_length=32 * 1024)] | None = Field(None, repr=False)
+    reason: Line | None = None
+
+    @model_validator(mode="after")
+    def _package_when_granted(self) -> Self:
+        if (self.outcome is ClaimOutcome.GRANTED) != (self.jwe is not None):
+            raise ValueError("jwe must be given exactly when the outcome is granted")
+        return self
+
+
+class Event(Message):
+    """`events/{noun}/{verb}`: something that has happened and is committed; `data` depends on the event."""
+
+    event_id: UUID
+    at: AwareDatetime
+    client_id: str | None = None
+    data: dict[str, Any] = {}
+
+
+class ServiceStatus(Message):
+    """`services/{name}/{instance}/status`, retained and also the last will."""
+
+    online: bool
+    role: Line | None = None
+    since: AwareDatetime | None = None

@@ -1,0 +1,173 @@
+"""Every topic of the protocol, with its payload and its quality of service, declared once.
+
+The way of a message starts here: a topic, its handler (`on_...`) in a service's handlers.py, and so on down.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Generic, TypeVar, cast
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from shared.protocol import homeassistant, messages
+from shared.protocol.errors import MessageRefusedError
+
+PREFIX = "mdm/v1"
+M = TypeVar("M")
+_NAME = re.compile(r"\{(\w+)\}")
+
+
+def explain(error: ValidationError) -> str:
+    """Return one line that names each offending field and the rule that it breaks."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        field = ".".join(str(part) for part in fault["loc"]) or "message"
+        lines.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+@dataclass(frozen=True)
+class Topic(Generic[M]):
+    """A topic, its payload and its quality of service, declared once.
+
+    `template` has a `{name}` for each level that varies; `model` is the payload, as JSON or packed, or `bytes` for
+    a raw one; a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
+    is said as null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own,
+    and so not the rate that holds for a device's other topics. On a `public` topic everybody may write, all at one
+    rate.
+    """
+
+    template: str
+    model: type[M]
+    qos: int = 1
+    retain: bool = False
+    max_bytes: int = 64 * 1024
+    nulls: bool = False
+    paced: bool = False
+    public: bool = False
+
+    def of(self, **names: object) -> str:
+        """Return the topic for these names."""
+        return self.template.format(**names)
+
+    @cached_property
+    def filter(self) -> str:
+        """The subscription that matches this topic for all names."""
+        return _NAME.sub("+", self.template)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        literal = re.escape(self.template).replace(r"\{", "{").replace(r"\}", "}")
+        return re.compile(_NAME.sub(r"(?P<\1>[^/]+)", literal))
+
+    @cached_property
+    def _reader(self) -> TypeAdapter[M]:
+        return TypeAdapter(self.model)
+
+    def match(self, topic: str) -> dict[str, str] | None:
+        """Return the names in `topic`, or None when it is another topic."""
+        found = self._pattern.fullmatch(topic)
+        return found.groupdict() if found else None
+
+    def encode(self, message: M) -> bytes:
+        """Return the payload of `message`; absent fields are left out, unless the topic has nulls."""
+        if isinstance(message, BaseModel):
+            return message.model_dump_json(exclude_none=not self.nulls).encode()
+        if isinstance(message, messages.Packed):
+            return message.pack()
+        return cast("bytes", message)
+
+    def too_large(self, payload: bytes) -> MessageRefusedError:
+        """Return the error of a payload that has more than `max_bytes`."""
+        return MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
+
+    def decode(self, payload: bytes) -> M:
+        """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
+        if len(payload) > self.max_bytes:
+            raise self.too_large(payload)
+        if self.model is bytes:
+            return cast("M", payload)
+        if issubclass(self.model, messages.Packed):
+            try:
+                return self.model.unpack(payload)
+            except ValueError as error:
+                raise MessageRefusedError(str(error)) from None
+        try:
+            return self._reader.validate_json(payload)
+        except ValidationError as error:
+            raise MessageRefusedError(explain(error)) from None
+
+
+_UP = f"{PREFIX}/d/{{client_id}}/up"
+_DOWN = f"{PREFIX}/d/{{client_id}}/down"
+
+DEVICE_UP = Topic(f"{_UP}/#", bytes)
+"""All that a device may say, and so all that it may have left behind as a retained message."""
+STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
+
+CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)
+CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport)
+CONFIG = Topic(f"{_DOWN}/config", messages.Config)
+
+ROTATION_OFFER = Topic(f"{_DOWN}/rotation/offer", messages.RotationOffer)
+ROTATION_REQUEST = Topic(f"{_UP}/rotation/request", messages.RotationRequest)
+ROTATION_SECRET = Topic(f"{_DOWN}/rotation/secret", messages.RotationSecret)
+ROTATION_STORED = Topic(f"{_UP}/rotation/stored", messages.RotationStored)
+ROTATION_SWITCH = Topic(f"{_DOWN}/rotation/switch", messages.RotationSwitch)
+ROTATION_ACK = Topic(f"{_UP}/rotation/ack", messages.RotationAck)
+ROTATION_DONE = Topic(f"{_DOWN}/rotation/done", messages.RotationDone)
+ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCancelled)
+
+KEY = Topic(f"{_UP}/key", messages.DeviceKey)
+KEY_KNOWN = Topic(f"{_DOWN}/key", messages.DeviceKeyKnown)
+
+FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
+FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
+FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest, paced=True)
+FIRMWARE_CHUNK_DATA = Topic(f"{_DOWN}/firmware/chunk/{{sha256}}/{{offset}}", bytes)
+FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport)
+FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCancelled)
+
+COMMAND = Topic(f"{_DOWN}/command", messages.Command)
+COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
+
+LOG = Topic(f"{_UP}/log", messages.Log)
+COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer)
+COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk", messages.CoreDumpChunk)
+COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)
+COREDUMP_STORED = Topic(f"{_DOWN}/coredump/stored", messages.CoreDumpStored)
+COREDUMP_REFUSED = Topic(f"{_DOWN}/coredump/refused", messages.CoreDumpRefused)
+
+CLAIM_REQUEST = Topic(f"{PREFIX}/claim/{{claim_id}}/request", messages.ClaimRequest, max_bytes=1024)
+CLAIM_ANSWER = Topic(f"{PREFIX}/claim/{{claim_id}}/answer/{{uid}}", messages.ClaimAnswer)
+
+_RECOVER = f"{PREFIX}/recover/{{account}}"
+RECOVER_REQUEST = Topic(f"{_RECOVER}/request", messages.RecoverRequest, max_bytes=1024, public=True)
+RECOVER_ANSWER = Topic(f"{_RECOVER}/answer/{{nonce}}", messages.RecoverAnswer)
+
+BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
+BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)
+"""Mosquitto's notices, such as whom it refuses; not acknowledged, so that a flood of them ends in the broker."""
+
+EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
+SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
+
+_HOMEASSISTANT = f"{PREFIX}/homeassistant/{{client_id}}"
+HOMEASSISTANT_DISCOVERY = Topic(
+    f"{homeassistant.PREFIX}/device/{{client_id}}/config", homeassistant.Discovery, retain=True
+)
+HOMEASSISTANT_UPDATE = Topic(f"{_HOMEASSISTANT}/update", homeassistant.Update, retain=True, nulls=True)
+HOMEASSISTANT_DIAGNOSTICS = Topic(
+    f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
+)
+
+TOPICS: Final[Mapping[str, Topic[Any]]] = {
+    name: thing
+    for name, thing in list(globals().items())
+    if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
+}
+"""All topics of the protocol that carry one kind of message, by the names that they have in Python."""

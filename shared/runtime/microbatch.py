@@ -1,0 +1,75 @@
+"""Gathers what many ask for at the same time, so that one query answers them all.
+
+Nothing waits for a clock: what comes while a batch is under way goes into the next one. So a question that comes
+alone is answered at once, and the busier a service is, the larger are its batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from shared.protocol.errors import UnavailableError
+
+MOST: Final = 200
+"""So many are done at once."""
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+Work = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
+"""Answers all questions of a batch, in their order."""
+
+
+class Batches(Generic[Q, A]):
+    """Questions that wait for their answers: each asker for its own, and so no more than there are askers."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[tuple[Q, asyncio.Future[A]]] = asyncio.Queue()
+
+    async def ask(self, question: Q) -> A:
+        """Return the answer to this question, or raise what came of it."""
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((question, answer))
+        return await answer
+
+    async def run(self, work: Work[Q, A]) -> None:
+        """Do one batch after the other until cancelled; those who still wait then are cancelled too."""
+        batch: list[tuple[Q, asyncio.Future[A]]] = []
+        try:
+            while True:
+                batch = [await self._waiting.get()]
+                while len(batch) < MOST and not self._waiting.empty():
+                    batch.append(self._waiting.get_nowait())
+                await _answer([(question, answer) for question, answer in batch if not answer.done()], work)
+        finally:
+            while not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            for _, answer in batch:
+                answer.cancel()
+
+
+async def _answer(batch: Sequence[tuple[Q, asyncio.Future[A]]], work: Work[Q, A]) -> None:
+    """Answer all; when one of them is the fault of a failure, only that one fails."""
+    if not batch:
+        return
+    try:
+        answered = list(zip(batch, await work([question for question, _ in batch]), strict=True))
+    except UnavailableError as error:
+        _fail(batch, error)
+    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+        if len(batch) == 1:
+            _fail(batch, error)
+        else:
+            for one in batch:
+                await _answer([one], work)
+    else:
+        for (_, answer), found in answered:
+            if not answer.done():
+                answer.set_result(found)
+
+
+def _fail(batch: Sequence[tuple[Q, asyncio.Future[A]]], error: Exception) -> None:
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(error)

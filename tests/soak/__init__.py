@@ -1,1 +1,0 @@
-"""Whether the services' memory stays flat while a simulated fleet works for a while: `python -m tests.soak`."""
