@@ -7,8 +7,8 @@ from typing import Any
 
 from backup.identities import Settled
 from deploy import broker
-from shared.auth.crypto import Held
 from shared.broker.mosquitto import MARK
+from shared.crypto import Held
 
 Document = dict[str, Any]
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from backup.archive import Recorded, Secret
 from shared.auth.keycloak import Identity, Keycloak
-from shared.protocol.errors import ConflictError
+from shared.errors import ConflictError
 
 _AT_ONCE: Final = 8
 

@@ -21,11 +21,12 @@ from pydantic import AwareDatetime, SecretStr
 from backup import archive, tables
 from backup.archive import Collector, Manifest, Secret, Secrets, Writer
 from backup.sealed import PIECE_BYTES
-from shared.auth import crypto, keycloak
+from shared import crypto
+from shared.auth import keycloak
 from shared.auth.keycloak import Keycloak
 from shared.database.tables import SCHEMA
+from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol.admin import Result
-from shared.protocol.errors import InvalidInputError, NotFoundError
 from shared.runtime.settings import BackupSettings
 from shared.storage.images import Store
 

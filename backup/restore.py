@@ -25,12 +25,13 @@ from backup.archive import Manifest, Secret, Secrets
 from backup.identities import Settled
 from backup.make import Watch
 from deploy import broker
-from shared.auth import crypto, keycloak
+from shared import crypto
+from shared.auth import keycloak
 from shared.auth.keycloak import Identity
 from shared.database import migrate
 from shared.database.tables import SCHEMA
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.admin import Result
-from shared.protocol.errors import ConflictError, InvalidInputError
 from shared.runtime.settings import BackupSettings
 from shared.storage.images import Store
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import SecretStr
 
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 
 MAGIC: Final = b"mdm-backup/1\n"
 PIECE_BYTES: Final = 1024 * 1024

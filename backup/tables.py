@@ -16,7 +16,7 @@ from backup.archive import Recorded
 from shared.auth.keycloak import Identity
 from shared.database import device_refs
 from shared.database.tables import SCHEMA
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 
 GAP = 1000
 """So many numbers are left out: generations that were given after the backup are not given again (ADR 0002)."""

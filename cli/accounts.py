@@ -9,9 +9,9 @@ import typer
 
 from cli import output, session
 from cli.profile import Profile
-from shared.auth import crypto
+from shared import crypto
+from shared.errors import ConflictError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError
 
 app = typer.Typer(help="Accounts of admins: viewers read, operators do the daily work, admins may do everything.")
 

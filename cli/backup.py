@@ -16,7 +16,7 @@ import typer
 from pydantic import SecretStr
 
 from cli import output, passwords, session
-from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
     from backup.make import Made, Watch

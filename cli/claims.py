@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from cli import durations, output, session
-from shared.auth import crypto
+from shared import crypto
+from shared.errors import ConflictError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError
 
 app = typer.Typer(help="Claims, by which machines without an identity get one by themselves.")
 

@@ -18,9 +18,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from cli.profile import Profile
+from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.mqtt.client import Account, Client, entered
 from shared.protocol import admin, topics
-from shared.protocol.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.protocol.messages import Event
 
 RESEND_S: Final = 2.0

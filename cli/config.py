@@ -10,8 +10,8 @@ import typer
 
 from cli import documents, output, session
 from cli.arguments import Device
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 
 app = typer.Typer(help="The configuration of devices: what is wanted, what was, and what tags have in common.")
 layers = typer.Typer(help="What the configurations of all devices with a tag have in common.")

@@ -12,8 +12,8 @@ import typer
 from cli import output, session
 from cli.arguments import MaybeDevice
 from cli.client import Admin, AnswerError
+from shared.errors import ConflictError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError
 
 app = typer.Typer(help="Core dumps of devices that crashed; they may hold secrets.")
 

@@ -12,9 +12,8 @@ import typer
 
 from cli import output, session
 from cli.arguments import Device
-from shared.esp32 import nvs
-from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.errors import ConflictError, InvalidInputError
+from shared.protocol import admin, nvs
 
 app = typer.Typer(help="The devices, their configuration and their provisioning packages.")
 config = typer.Typer(help="The configuration of a device.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 
 def read(path: Path, *, field: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from cli import output, session
 from cli.client import Admin
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.protocol.messages import Event
 
 _NOUN: Final = re.compile(r"[a-z0-9_-]+")

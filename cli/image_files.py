@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from cli import output, session
+from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError
 
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")]
 

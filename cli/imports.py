@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli import batches, client, output, session
+from shared.errors import FleetError, InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import FleetError, InvalidInputError
 
 _COLUMNS: Final = ("model", "name", "tags")
 

@@ -11,8 +11,8 @@ import typer
 from cli import output, session
 from cli.arguments import Device
 from cli.devices import print_device, print_written
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 

@@ -40,7 +40,7 @@ from cli import (
 )
 from cli.session import Session
 from cli.simulate import command as simulate
-from shared.protocol.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 from shared.runtime import secret_files
 
 FAILED: Final = 1

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cli import documents, output, session
+from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError, NotFoundError
 
 app = typer.Typer(help="What kinds of devices there are.")
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from shared.protocol.errors import ConflictError, FleetError
+from shared.errors import ConflictError, FleetError
 
 _MEBIBYTE: Final = 1024 * 1024
 _KIBIBYTE: Final = 1024

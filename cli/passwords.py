@@ -7,7 +7,7 @@ import sys
 
 from pydantic import SecretStr
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.runtime import secret_files
 
 

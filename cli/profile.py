@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from cli import output
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 from shared.protocol.topics import explain
 
 PLAIN_PORT: Final = 1883

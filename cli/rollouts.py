@@ -9,8 +9,8 @@ import typer
 
 from cli import audit, durations, output, session
 from cli.client import Admin
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 
 app = typer.Typer(help="Firmware for many devices, in waves.")
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from cli import client, output, profile
 from cli.profile import Profile
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 from shared.protocol.topics import explain
 
 R = TypeVar("R", bound=admin.Request)

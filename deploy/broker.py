@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.broker.acl import device_writes
+from shared.protocol.topics import device_writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,8 @@ from device import package as packages
 from device.agent import Agent
 from device.claim import Machine
 from device.options import Options
+from shared.errors import FleetError, InvalidInputError
 from shared.esp32.chips import CHIP_IDS
-from shared.protocol.errors import FleetError, InvalidInputError
 
 _DEFAULTS = Options()
 

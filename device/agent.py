@@ -18,9 +18,9 @@ from device.link import Link, LinkLostError, LoginRefusedError, tls_context
 from device.options import Hooks, Options
 from device.rotation import Slot
 from device.uplink import Ending, Uplink
+from shared.errors import InvalidInputError
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.errors import InvalidInputError
 
 _EXPONENT_MAX: Final = 16
 T = TypeVar("T")

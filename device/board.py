@@ -21,9 +21,9 @@ from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
 from device.uplink import Uplink
+from shared.errors import MessageRefusedError
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.errors import MessageRefusedError
 from shared.protocol.topics import Topic
 
 _PROJECT_MAX = 31

@@ -22,10 +22,10 @@ from device.key import load_or_make
 from device.link import Link, LinkLostError, LoginRefusedError, claim_login, tls_context
 from device.options import Hooks, Options
 from device.uplink import Uplink
-from shared.auth import crypto
+from shared import crypto
+from shared.errors import InvalidInputError, MessageRefusedError
 from shared.protocol import topics
 from shared.protocol.admin import ClaimPackage, Package
-from shared.protocol.errors import InvalidInputError, MessageRefusedError
 from shared.protocol.messages import ClaimAnswer, ClaimRequest, Uid
 
 PACKAGE_FILE: Final = "package.json"

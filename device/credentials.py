@@ -12,7 +12,7 @@ from device.options import Options
 from device.rotation import Change, Due, Slot, Wanted
 from device.slots import SlotStore
 from device.uplink import Ending, Saying, Uplink
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
 

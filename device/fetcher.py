@@ -18,8 +18,8 @@ from device.link import trust_of
 from device.options import Options
 from shared.auth import client_token
 from shared.auth.client_token import CredentialsRefusedError
+from shared.errors import FleetError, UnavailableError
 from shared.protocol.admin import Package
-from shared.protocol.errors import FleetError, UnavailableError
 
 _QUEUE_LENGTH: Final = 2
 # All that may be over soon; any other status will be the same the next time.

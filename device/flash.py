@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from device import durable, image
 from device.slots import StateUnreadableError
-from shared.protocol.errors import IllegalTransitionError
+from shared.errors import IllegalTransitionError
 from shared.protocol.messages import FirmwareStage
 from shared.protocol.topics import explain
 

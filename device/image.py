@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from shared.errors import FleetError
 from shared.esp32.chips import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
-from shared.protocol.errors import FleetError
 
 DESCRIPTOR_OFFSET: Final = 32
 HEADER_BYTES: Final = 208

@@ -15,8 +15,8 @@ from operator import xor
 from pathlib import Path
 from typing import Final
 
+from shared.errors import InvalidInputError
 from shared.esp32.chips import CHIP_IDS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
-from shared.protocol.errors import InvalidInputError
 
 # Where a chip maps flash data, and where its internal RAM for code is (esptool's memory maps). An image is mapped
 # in pages of 64 KiB, so data at file offset 32 has an address that ends in 0x20.

@@ -19,10 +19,10 @@ from device.link import Link, LinkLostError, Login
 from device.options import Hooks, Options
 from device.slots import StateUnreadableError
 from device.uplink import Saying, Uplink
-from shared.auth import crypto
+from shared import crypto
+from shared.errors import InvalidInputError, MessageRefusedError
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.errors import InvalidInputError, MessageRefusedError
 from shared.protocol.messages import Recovery
 
 KEY_FILE: Final = "device_key.json"

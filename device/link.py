@@ -18,10 +18,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from device.options import Options
+from shared.errors import FleetError, InvalidInputError, UnavailableError
 from shared.mqtt.client import Client
 from shared.protocol import messages, topics
 from shared.protocol.admin import ClaimPackage, Package
-from shared.protocol.errors import FleetError, InvalidInputError, UnavailableError
 
 # MQTT 3.1.1 section 3.2.2.3: 4 and 5; MQTT 5 section 3.2.2.2: 0x86 and 0x87.
 _REFUSED: Final = frozenset({4, 5, 0x86, 0x87})

@@ -16,8 +16,8 @@ from device.options import Options
 from device.rotation import Slot
 from shared.auth import client_token
 from shared.auth.client_token import CredentialsRefusedError
+from shared.errors import UnavailableError
 from shared.protocol.admin import Package
-from shared.protocol.errors import UnavailableError
 
 
 async def connect(package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Link:

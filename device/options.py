@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import JsonValue, SecretStr
 
 from device import durable
-from shared.auth import crypto
+from shared import crypto
 
 Protocol = Literal["3.1.1", "5"]
 Auth = Literal["password", "token", "either"]
@@ -109,7 +109,7 @@ class Hooks:
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
     both return None, or in one line what is wrong. `commands` are what the device can be told to do, by
     name, beside `reboot` and `identify`. `hears` gets a message's topic and says whether the device takes it;
-    `proof` makes the proof that it holds a new secret, as shared.auth.crypto.proof does.
+    `proof` makes the proof that it holds a new secret, as shared.crypto.proof does.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore

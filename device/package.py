@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 from pydantic import SecretStr, ValidationError
 
 from device.rotation import Slot
+from shared.errors import InvalidInputError
 from shared.protocol.admin import ClaimPackage, Package
-from shared.protocol.errors import InvalidInputError
 from shared.protocol.topics import explain
 
 P = TypeVar("P", Package, ClaimPackage)

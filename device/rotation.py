@@ -15,8 +15,8 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from shared.errors import IllegalTransitionError
 from shared.protocol import messages
-from shared.protocol.errors import IllegalTransitionError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from device import durable, rotation
 from device.rotation import Slot, Slots
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 from shared.protocol.topics import explain
 
 FILE_NAME: Final = "slots.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 from dev.fleet import OPTIONS, Fleet, PowerCutError
 from device.claim import Machine
 from device.options import Hooks
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin
 from shared.protocol.admin import ClaimPackage, ClaimView, Package
 

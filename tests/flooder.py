@@ -18,7 +18,7 @@ from uuid import uuid4
 import aiomqtt
 from pydantic import SecretStr
 
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.messages import FirmwareStage

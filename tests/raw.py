@@ -13,7 +13,7 @@ from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
 from dev.credentials import claim_client, device_client
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import topics
 from shared.protocol.admin import ClaimPackage, Package
 from shared.protocol.messages import (

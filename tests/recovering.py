@@ -13,7 +13,7 @@ import aiomqtt
 from joserfc.jwk import OKPKey
 
 from device.key import KEY_FILE
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
 

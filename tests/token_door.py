@@ -19,7 +19,7 @@ from joserfc.errors import JoseError
 from deploy.rmqtt import ANY_CLIENT, AUDIENCE
 from dev.servers.base import HOST
 from shared.auth.tokens import SigningKeys
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 from tests.cluster.balancer import join
 
 _REFUSALS = {4: b"\x20\x02\x00\x05", 5: b"\x20\x03\x00\x87\x00"}

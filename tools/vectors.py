@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.topics import Topic
 

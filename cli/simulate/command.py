@@ -20,7 +20,7 @@ from cli.client import Admin
 from cli.profile import Profile
 from cli.simulate import fates, life, screen, stock
 from cli.simulate.tally import Fate, Tally
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 MODEL: Final = "simulated"
 

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 
 from cli.simulate.tally import Fate, Tally
 from device.options import Hooks
-from shared.auth import crypto
-from shared.protocol.errors import InvalidInputError
+from shared import crypto
+from shared.errors import InvalidInputError
 
 _SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _ALL: Final = 100.0

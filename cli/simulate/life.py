@@ -14,8 +14,8 @@ from cli.simulate.tally import Fate, Tally
 from device import durable, image_builder
 from device.agent import Agent
 from device.options import Options
+from shared.errors import FleetError, InvalidInputError
 from shared.protocol.admin import ModelView, Package
-from shared.protocol.errors import FleetError, InvalidInputError
 
 SPARE_FILES: Final = 256
 """For all that is no connection of a device: files of flash, which are open for a moment, and libraries."""

@@ -8,7 +8,8 @@ import structlog
 
 from services.firmware import routes
 from services.firmware.assignment.progress import Reports
-from services.firmware.assignment.service import Firmware
+from services.firmware.assignment.service import Assignment
+from services.firmware.context import Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notices
 from services.firmware.delivery.rollback_detection import Trials
@@ -20,15 +21,15 @@ from services.firmware.http import server as http_server
 from services.firmware.images.export import Shelf
 from services.firmware.images.retention import House
 from services.firmware.rollouts.executor import Conductor
-from shared.auth import crypto
+from shared import crypto
 from shared.database import engine
 from shared.database.outbox import Outbox
+from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
-from shared.protocol.errors import UnavailableError
 from shared.runtime import lifecycle, metrics
-from shared.runtime.rpc import Desk
-from shared.runtime.service_connection import Health, connection_of
 from shared.runtime.settings import FirmwareSettings
+from shared.server.connection import Health, connection_of
+from shared.server.rpc import Desk
 from shared.storage.images import Store
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(logs.run(), name="logs")
             tasks.create_task(keep_house(dumps, logs), name="diagnostics")
             tasks.create_task(Conductor(firmware).run(), name="conductor")
-            tasks.create_task(metrics.ROLLOUT_STATES.refresh(firmware.count_stands), name="metrics")
+            tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_stands), name="metrics")
             tasks.create_task(
                 tell(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
             )

@@ -23,7 +23,7 @@ from shared.database.tables import (
     Presence,
     Rotation,
 )
-from shared.protocol.errors import NotFoundError
+from shared.errors import NotFoundError
 
 
 async def model(session: AsyncSession, code: str) -> DeviceModel:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.firmware.assignment.service import Firmware
+from services.firmware.assignment.service import Assignment
+from services.firmware.context import GROUP, Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import RELEASED, Notices
 from services.firmware.delivery.rollback_detection import Trials
@@ -14,9 +15,7 @@ from services.firmware.images.uploads import Uploads
 from services.firmware.rollouts.service import Rollouts
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.runtime.rpc import Desk
-
-GROUP = "firmware"
+from shared.server.rpc import Desk
 
 
 def routes(firmware: Firmware, desk: Desk, chunks: Chunks, notices: Notices, trials: Trials) -> list[Route]:
@@ -57,7 +56,7 @@ async def on_check(
     firmware: Firmware, connection: Connection, client_id: str, check: messages.FirmwareCheck
 ) -> None:
     """Answer a device that asks for an image."""
-    offer = await firmware.answer_check(client_id, check)
+    offer = await Assignment(firmware).answer_check(client_id, check)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
 
 

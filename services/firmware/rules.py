@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.messages import MAX_CHUNK_BYTES
 
 OFFERED: Final = "offered"

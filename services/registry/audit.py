@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.registry import queries
 from shared.protocol import admin
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:

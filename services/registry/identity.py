@@ -18,20 +18,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries, rules
-from shared.auth import crypto
-from shared.auth.crypto import Held
+from shared import crypto
 from shared.auth.keycloak import Keycloak
 from shared.broker.api import Broker
+from shared.crypto import Held
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.tables import VERIFY_AFTER, Device, DeviceConfig, DeviceModel, Presence
+from shared.errors import ConflictError, FleetError
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection
 from shared.protocol import messages, topics
 from shared.protocol.admin import DeviceAdd
-from shared.protocol.errors import ConflictError, FleetError
 from shared.protocol.topics import Topic
-from shared.runtime.rpc import Caller, lock_key
+from shared.server.rpc import Caller, lock_key
 
 log = structlog.get_logger()
 FIRST_GENERATION = 1

@@ -12,16 +12,16 @@ from joserfc.jwk import OKPKey
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.auth import crypto
+from shared import crypto
 from shared.auth.keycloak import Keycloak
 from shared.broker.api import Broker
 from shared.database import tables
 from shared.database.engine import Database
 from shared.database.tables import AdminRequest
+from shared.errors import ConflictError, FleetError
 from shared.protocol import admin, messages
-from shared.protocol.errors import ConflictError, FleetError
-from shared.runtime.rpc import SEALED, Caller
 from shared.runtime.settings import RegistrySettings
+from shared.server.rpc import SEALED, Caller
 
 log = structlog.get_logger()
 ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))

@@ -19,16 +19,17 @@ from services.registry.identity import Identities
 from services.registry.instance import Instance, OtherInstallationError
 from services.registry.reconciler.service import Reconciler
 from services.registry.validation import checker as configuration
-from shared.auth import crypto, keycloak
+from shared import crypto
+from shared.auth import keycloak
 from shared.broker import api as broker
 from shared.database import engine
 from shared.database.outbox import Outbox
+from shared.errors import FleetError
 from shared.mqtt.rates import Rate
-from shared.protocol.errors import FleetError
 from shared.runtime import lifecycle, metrics
-from shared.runtime.rpc import Desk, forget_answers
-from shared.runtime.service_connection import Health, connection_of
 from shared.runtime.settings import RegistrySettings
+from shared.server.connection import Health, connection_of
+from shared.server.rpc import Desk, forget_answers
 
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0

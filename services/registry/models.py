@@ -12,9 +12,9 @@ from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.validation.checker import Candidate
 from shared.database.tables import DeviceModel
+from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from shared.database.tables import (
     FirmwareImage,
     Presence,
 )
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
 
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 

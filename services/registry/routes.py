@@ -19,7 +19,7 @@ from services.registry.models import Models
 from services.registry.reconciler.service import Reconciler
 from shared.mqtt.connection import Connection, Delivery, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.runtime.rpc import Desk
+from shared.server.rpc import Desk
 
 GROUP = "registry"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from shared.errors import ConflictError
 from shared.protocol.admin import CommandOutcome
-from shared.protocol.errors import ConflictError
 
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import states
 from services.rotator.states import Event, Step
-from shared.auth import crypto
-from shared.auth.crypto import Held
+from shared import crypto
+from shared.crypto import Held
 from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Rotation
 from shared.protocol import messages, topics

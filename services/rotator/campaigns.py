@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from services.rotator import attempt, campaign_queries, queries
 from services.rotator.campaign_queries import Target
-from services.rotator.messages import Rotator
+from services.rotator.context import Rotator
 from shared.database import device_refs
 from shared.database.tables import Device, Rotation
+from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.pool import NullPool
 
 from shared.database.engine import RINGS, Database, is_busy, is_outage, refusal
-from shared.protocol.errors import LeadershipLostError, UnavailableError
+from shared.errors import LeadershipLostError, UnavailableError
 
 log = structlog.get_logger()
 _LOCK: Final = func.hashtextextended("mdm:rotator", 0)

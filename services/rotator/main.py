@@ -7,23 +7,25 @@ import asyncio
 import structlog
 
 from services.rotator import leader, routes
+from services.rotator.context import Rotator
+from services.rotator.exchange import Exchange
 from services.rotator.leader import Leadership
-from services.rotator.messages import Rotator
 from services.rotator.scheduler import Clock
 from services.rotator.worker import Sweep
-from shared.auth import crypto, keycloak
+from shared import crypto
+from shared.auth import keycloak
 from shared.auth.keycloak import Keycloak
 from shared.broker import api as broker
 from shared.broker.api import Broker
 from shared.database import engine
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
+from shared.errors import LeadershipLostError, UnavailableError
 from shared.mqtt.connection import Connection
-from shared.protocol.errors import LeadershipLostError, UnavailableError
 from shared.runtime import lifecycle, metrics
-from shared.runtime.rpc import Desk
-from shared.runtime.service_connection import Health, connection_of
 from shared.runtime.settings import RotatorSettings
+from shared.server.connection import Health, connection_of
+from shared.server.rpc import Desk
 
 log = structlog.get_logger()
 
@@ -71,14 +73,14 @@ async def lead(
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
     sweep = Sweep(settings, rotator, identity_provider, gate, connection, greeted)
-    clock = Clock(settings, rotator)
+    exchange, clock = Exchange(rotator), Clock(settings, rotator)
     await clock.begin()
-    await connection.listen(*routes.routes(rotator, clock, Desk(leadership, connection)))
+    await connection.listen(*routes.routes(rotator, exchange, clock, Desk(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")
         tasks.create_task(outbox.drain(database, connection), name="outbox")
-        tasks.create_task(rotator.look_up(), name="offers")
+        tasks.create_task(exchange.look_up(), name="offers")
         tasks.create_task(sweep.run(), name="sweep")
         tasks.create_task(clock.run(), name="clock")
         tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
 from shared.database.tables import Device, DeviceModel, Presence, Rotation, RotationSlot
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.rotator import queries
-from services.rotator.messages import Rotator
-from shared.auth.crypto import SecretUnreadableError
+from services.rotator.context import Rotator
+from shared.crypto import SecretUnreadableError
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,28 +7,29 @@ from functools import partial
 from typing import Final
 
 from services.rotator.campaigns import Campaigns
-from services.rotator.messages import Rotator
+from services.rotator.context import Rotator
+from services.rotator.exchange import Exchange
 from services.rotator.rekey import Keys
 from services.rotator.scheduler import Clock
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.runtime.rpc import Desk
+from shared.server.rpc import Desk
 
 SECRET_KEPT_S: Final = 60.0
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
-def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
+def routes(rotator: Rotator, exchange: Exchange, clock: Clock, desk: Desk) -> list[Route]:
     """Return the routes of all messages that the leader takes."""
     connection = desk.connection
     # What would hold up the leader's own connection is answered beside it.
     beside = Desk(rotator.database, connection)
     campaigns = Campaigns(rotator)
     return [
-        device_route(topics.STATUS, partial(on_status, rotator, connection)),
-        device_route(topics.ROTATION_REQUEST, partial(on_request, rotator, connection)),
-        device_route(topics.ROTATION_STORED, partial(on_stored, rotator, connection)),
-        device_route(topics.ROTATION_ACK, partial(on_ack, rotator, connection)),
+        device_route(topics.STATUS, partial(on_status, exchange, connection)),
+        device_route(topics.ROTATION_REQUEST, partial(on_request, exchange, connection)),
+        device_route(topics.ROTATION_STORED, partial(on_stored, exchange, connection)),
+        device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),
         desk.route(admin.ROTATION_START, campaigns.start, group=None),
         desk.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
         desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
@@ -38,31 +39,31 @@ def routes(rotator: Rotator, clock: Clock, desk: Desk) -> list[Route]:
     ]
 
 
-async def on_status(rotator: Rotator, connection: Connection, client_id: str, status: messages.Status) -> None:
+async def on_status(exchange: Exchange, connection: Connection, client_id: str, status: messages.Status) -> None:
     """Repeat the offer to a device that has come online and has not taken it yet."""
-    offer = await rotator.offer_again(client_id, status)
+    offer = await exchange.offer_again(client_id, status)
     if offer is not None:
         left_s = (offer.deadline - datetime.now(UTC)).total_seconds()
         await connection.send(topics.ROTATION_OFFER, offer, expires_in_s=left_s, client_id=client_id)
 
 
 async def on_request(
-    rotator: Rotator, connection: Connection, client_id: str, request: messages.RotationRequest
+    exchange: Exchange, connection: Connection, client_id: str, request: messages.RotationRequest
 ) -> None:
     """Answer a device that asks for its new secret."""
-    await _reply(connection, client_id, await rotator.deliver(client_id, request))
+    await _reply(connection, client_id, await exchange.deliver(client_id, request))
 
 
 async def on_stored(
-    rotator: Rotator, connection: Connection, client_id: str, stored: messages.RotationStored
+    exchange: Exchange, connection: Connection, client_id: str, stored: messages.RotationStored
 ) -> None:
     """Take a device's proof that it stored its new secret."""
-    await _reply(connection, client_id, await rotator.take_stored(client_id, stored))
+    await _reply(connection, client_id, await exchange.take_stored(client_id, stored))
 
 
-async def on_ack(rotator: Rotator, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
+async def on_ack(exchange: Exchange, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
     """Take a device's proof that it logged in with its new secret."""
-    await _reply(connection, client_id, await rotator.take_ack(client_id, ack))
+    await _reply(connection, client_id, await exchange.take_ack(client_id, ack))
 
 
 async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:

@@ -12,13 +12,13 @@ from sqlalchemy import delete, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import campaign_queries
+from services.rotator.context import Rotator
 from services.rotator.cron import Schedule
-from services.rotator.messages import Rotator
 from shared.database.tables import AuditEntry, Device, RotationSchedule
+from shared.errors import UnavailableError
 from shared.protocol import admin
-from shared.protocol.errors import UnavailableError
-from shared.runtime.rpc import Caller
 from shared.runtime.settings import RotatorSettings
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S: Final = 60.0

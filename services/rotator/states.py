@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from shared.auth.crypto import Held
-from shared.protocol.errors import IllegalTransitionError
+from shared.crypto import Held
+from shared.errors import IllegalTransitionError
 
 
 class Step(StrEnum):

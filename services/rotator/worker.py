@@ -18,25 +18,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import queries, states
 from services.rotator.attempt import Attempt, offer_of
-from services.rotator.messages import Rotator
+from services.rotator.context import Rotator
 from services.rotator.states import Ending, Event, Step
-from shared.auth import crypto
+from shared import crypto
 from shared.auth.client_token import CredentialsRefusedError
-from shared.auth.crypto import Held
 from shared.auth.keycloak import Identity, Keycloak
 from shared.broker.api import Broker
+from shared.crypto import Held
 from shared.database import engine
 from shared.database.tables import Device, Rotation
-from shared.mqtt import retained
-from shared.mqtt.connection import Connection
-from shared.protocol import messages, topics
-from shared.protocol.errors import (
+from shared.errors import (
     FleetError,
     LeadershipLostError,
     MessageRefusedError,
     NotFoundError,
     UnavailableError,
 )
+from shared.mqtt import retained
+from shared.mqtt.connection import Connection
+from shared.protocol import messages, topics
 from shared.runtime.settings import RotatorSettings
 
 log = structlog.get_logger()

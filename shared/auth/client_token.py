@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 from pydantic import SecretStr
 
-from shared.protocol.errors import FleetError, UnavailableError
+from shared.errors import FleetError, UnavailableError
 
 _REFUSED: Final = frozenset({"invalid_client", "unauthorized_client"})
 """The errors of RFC 6749, 5.2, that speak of the client; a proxy's own 401 has none of them."""

@@ -30,11 +30,11 @@ from pydantic import SecretStr
 
 from shared.auth import client_token
 from shared.auth.client_token import CredentialsRefusedError
-from shared.auth.crypto import Held
 from shared.auth.tokens import AUDIENCE
-from shared.broker.acl import device_writes
+from shared.crypto import Held
+from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.protocol import topics
-from shared.protocol.errors import ConflictError, FleetError, NotFoundError, UnavailableError
+from shared.protocol.topics import device_writes
 from shared.runtime import metrics
 from shared.runtime.settings import KeycloakSettings
 

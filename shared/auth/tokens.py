@@ -14,7 +14,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key
 
-from shared.protocol.errors import FleetError, UnavailableError
+from shared.errors import FleetError, UnavailableError
 from shared.runtime import metrics
 
 log = structlog.get_logger()

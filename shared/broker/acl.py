@@ -29,16 +29,6 @@ class Acl:
     allow: bool
 
 
-def device_writes(device: str) -> list[str]:
-    """Return the topics on which a device may write; `device` is its name in them.
-
-    Each is named: what a device leaves retained is bounded by how many topics it has.
-    """
-    everybody, own = (topics.DEVICE_UP.of(client_id=name).removesuffix("#") for name in ("+", device))
-    found = {topic.filter for topic in topics.TOPICS.values()}
-    return sorted(own + it.removeprefix(everybody) for it in found if it.startswith(everybody))
-
-
 def acls(account: str, role: Role) -> frozenset[Acl]:
     """Return all that an account may do; the refusal of everything else keeps the ACL file's patterns out."""
     readable = (

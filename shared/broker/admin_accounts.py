@@ -7,25 +7,35 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
 from shared.broker.acl import Acl, acls
+from shared.errors import ConflictError, NotFoundError
 from shared.protocol.admin import BUILT_IN, Role
-from shared.protocol.errors import ConflictError, NotFoundError
-
-if TYPE_CHECKING:
-    from shared.broker.mosquitto import BrokerAccounts
 
 _ROLE_PREFIX: Final = "admin-"
+
+
+class Accounts(Protocol):
+    """What is needed of accounts in general, see mosquitto.BrokerAccounts."""
+
+    async def command(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Have the plugin carry out a command, and return its data."""
+
+    async def enable(self, client_id: str, *, enabled: bool) -> None:
+        """Let an account in, or drop it and keep it out."""
+
+    async def delete(self, client_id: str) -> None:
+        """Remove an account; one that is gone already is no error."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminAccounts:
     """Makes, changes and removes the accounts of admins, but never the built-in one."""
 
-    accounts: BrokerAccounts
+    accounts: Accounts
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:
         """Make an account, or give the one that is there this role and password.

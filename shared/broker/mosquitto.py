@@ -20,12 +20,12 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from pydantic import SecretStr
 
-from shared.auth.crypto import Held
 from shared.broker.admin_accounts import AdminAccounts
+from shared.crypto import Held
 from shared.database import device_refs
+from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.mqtt.client import Client, entered
 from shared.mqtt.connection import Account, Connection, Delivery, Route
-from shared.protocol.errors import ConflictError, FleetError, NotFoundError, UnavailableError
 from shared.protocol.topics import Topic
 from shared.runtime.settings import PlaceSettings
 

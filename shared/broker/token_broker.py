@@ -20,8 +20,8 @@ import structlog
 from pydantic import SecretStr
 
 from shared.broker.acl import Acl
+from shared.errors import ConflictError
 from shared.protocol.admin import Role
-from shared.protocol.errors import ConflictError
 
 log = structlog.get_logger()
 _TIMEOUT_S: Final = 10.0

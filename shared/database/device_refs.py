@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, true
 
 from shared.database.tables import Device, DeviceModel
-from shared.protocol.errors import NotFoundError
+from shared.errors import NotFoundError
 
 PREFIX: Final = "iotdevice-"
 _NAME: Final = re.compile(rf"(?:{PREFIX}(?P<model>[a-z0-9_]{{1,50}})-)?(?P<key>[a-z0-9]{{8}})")

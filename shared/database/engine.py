@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from shared.protocol.errors import ConflictError, UnavailableError
+from shared.errors import ConflictError, UnavailableError
 
 POOL_SIZE = 16
 _ANSWER_S = 5.0

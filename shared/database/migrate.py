@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.runtime.environment import load
 from shared.runtime.settings import DatabaseSettings
 

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.engine import RINGS, Database
 from shared.database.tables import OutboxMessage
+from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
 from shared.protocol import messages, topics
-from shared.protocol.errors import UnavailableError
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()

@@ -124,7 +124,7 @@ class Device(Base):
 
     `lifecycle` is CREATING until its identity stands in Keycloak and in the broker, then ACTIVE.
     `last_generation` counts every secret ever offered to it, also those of rotations that failed.
-    `secret_fingerprint` (shared.auth.crypto.fingerprint) says which secret that is, None if not known.
+    `secret_fingerprint` (shared.crypto.fingerprint) says which secret that is, None if not known.
     `public_key` is the X25519 key that only the device has, None for devices without one. Keycloak and the broker
     are compared with the row at `verify_at`.
     """

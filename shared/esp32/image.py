@@ -11,8 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from shared.errors import InvalidInputError
 from shared.esp32.chips import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
-from shared.protocol.errors import InvalidInputError
 
 MAX_SEGMENTS: Final = 16
 

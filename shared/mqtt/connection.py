@@ -16,9 +16,9 @@ import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from shared.errors import FleetError, UnavailableError
 from shared.mqtt.client import Account, Client, entered
 from shared.mqtt.dispatcher import Delivery, Lanes, Route, device_route
-from shared.protocol.errors import FleetError, UnavailableError
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()

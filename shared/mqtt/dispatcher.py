@@ -22,8 +22,8 @@ import aiomqtt
 import structlog
 from pydantic import SecretStr
 
+from shared.errors import FleetError, MessageRefusedError, UnavailableError
 from shared.mqtt.admission import Intake, Sender
-from shared.protocol.errors import FleetError, MessageRefusedError, UnavailableError
 from shared.protocol.topics import Topic
 from shared.runtime import metrics
 

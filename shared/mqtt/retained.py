@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import aiomqtt
 
+from shared.errors import UnavailableError
 from shared.mqtt.client import Client, entered
 from shared.mqtt.connection import Connection
-from shared.protocol.errors import UnavailableError
 
 _SILENCE_S: Final = 30.0
 """So long may the broker say nothing; there may be very many messages."""

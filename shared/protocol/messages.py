@@ -456,7 +456,7 @@ Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 class RecoverRequest(Message):
     """`recover/{account}/request`: a device that is refused asks for the secret in force.
 
-    `nonce` is random. `mac` is `shared.auth.crypto.recovery_mac`.
+    `nonce` is random. `mac` is `shared.crypto.recovery_mac`.
     """
 
     client_id: Annotated[str, Field(max_length=100)]

@@ -13,8 +13,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from shared.errors import MessageRefusedError
 from shared.protocol import homeassistant, messages
-from shared.protocol.errors import MessageRefusedError
 
 PREFIX = "mdm/v1"
 M = TypeVar("M")
@@ -171,3 +171,13 @@ TOPICS: Final[Mapping[str, Topic[Any]]] = {
     if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
 }
 """All topics of the protocol that carry one kind of message, by the names that they have in Python."""
+
+
+def device_writes(device: str) -> list[str]:
+    """Return the topics on which a device may write; `device` is its name in them.
+
+    Each is named: what a device leaves retained is bounded by how many topics it has.
+    """
+    everybody, own = (DEVICE_UP.of(client_id=name).removesuffix("#") for name in ("+", device))
+    found = {topic.filter for topic in TOPICS.values()}
+    return sorted(own + it.removeprefix(everybody) for it in found if it.startswith(everybody))

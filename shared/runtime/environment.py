@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.runtime import secret_files
 from shared.runtime.settings import READERS
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 from shared.runtime import log, metrics
 from shared.runtime.environment import load
 from shared.runtime.settings import ProcessSettings

@@ -18,7 +18,7 @@ from typing import Final
 
 import structlog
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 
 REFRESH_S: Final = 5.0
 

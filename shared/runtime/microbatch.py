@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 
 MOST: Final = 200
 """So many are done at once."""

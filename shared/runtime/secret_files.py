@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 
 def read(variable: str) -> str | None:

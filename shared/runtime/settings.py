@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from shared.auth import crypto
+from shared import crypto
 
 _CRON_FIELDS: Final = 5
 _HOUR_S: Final = 3600

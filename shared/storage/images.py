@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 
-from shared.protocol.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

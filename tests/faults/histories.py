@@ -30,7 +30,7 @@ from dev.fleet import OPTIONS, Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import NotSeenError, until
-from shared.auth.crypto import Held
+from shared.crypto import Held
 from shared.protocol import admin
 from shared.protocol.admin import Package
 from tests.faults.keycloak_proxy import Fault, Proxy

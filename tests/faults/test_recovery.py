@@ -17,7 +17,7 @@ from dev.stack import Stack
 from dev.system import System
 from dev.waiting import PATIENCE_S
 from services.rotator.routes import SECRET_KEPT_S
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from tests.raw import RawDevice

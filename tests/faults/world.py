@@ -21,9 +21,9 @@ from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
 from services.rotator import states
 from services.rotator.states import Ending, Event, Step
-from shared.auth.crypto import Held
+from shared.crypto import Held
+from shared.errors import IllegalTransitionError
 from shared.protocol import messages
-from shared.protocol.errors import IllegalTransitionError
 
 NOW: Final = datetime(2026, 11, 25, tzinfo=UTC)
 LATER: Final = NOW + timedelta(minutes=5)

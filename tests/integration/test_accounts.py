@@ -25,7 +25,7 @@ from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
 from services.registry.accounts import queries as account_queries
-from shared.auth import crypto
+from shared import crypto
 from shared.database import engine
 from shared.database.engine import Database
 from shared.mqtt.client import Client

@@ -28,7 +28,7 @@ from dev.database import run
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import SERVICES, System
-from shared.auth import crypto
+from shared import crypto
 from shared.database import grants
 from shared.protocol import admin
 from shared.protocol.admin import Package, Role

@@ -20,11 +20,11 @@ from services.firmware import routes as firmware_handlers
 from services.firmware.diagnostics import routes as diagnostics
 from services.registry import routes as registry_handlers
 from services.rotator import routes as rotator_handlers
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.topics import Topic
-from shared.runtime.rpc import Desk
+from shared.server.rpc import Desk
 
 
 class Anything:
@@ -40,7 +40,7 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     desk = Desk(tools, tools)
     routes = {
         "registry": registry_handlers.routes(tools, desk, tools, tools),
-        "rotator": rotator_handlers.routes(tools, tools, desk),
+        "rotator": rotator_handlers.routes(tools, tools, tools, desk),
         "firmware": [
             *firmware_handlers.routes(tools, desk, tools, tools, tools),
             *diagnostics.routes(tools, tools, desk),

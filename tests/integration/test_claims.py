@@ -21,7 +21,7 @@ from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import until
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import ClaimPackage
 from shared.protocol.messages import ClaimOutcome

@@ -24,10 +24,10 @@ from services.registry.commands import service as commands
 from services.registry.commands.queries import REMEMBERED
 from services.registry.main import COMMANDS_KEPT
 from shared.database.engine import connected
+from shared.errors import InvalidInputError
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.errors import InvalidInputError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 from tests.raw import RawDevice
 
 CUTS = [

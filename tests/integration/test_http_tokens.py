@@ -27,12 +27,12 @@ from dev.stack import Stack
 from dev.system import System
 from dev.uploads import upload
 from device import image_builder
-from shared.auth import crypto
+from shared import crypto
 from shared.auth.keycloak import unverified_claims
 from shared.auth.tokens import KEYS_FRESH_S, REFETCH_S, SigningKeys, TokenRefusedError, Tokens
+from shared.errors import UnavailableError
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import ImageView, Package
-from shared.protocol.errors import UnavailableError
 from tests.raw import RawDevice
 
 

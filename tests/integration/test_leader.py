@@ -12,7 +12,7 @@ from sqlalchemy import text
 from services.rotator import leader
 from services.rotator.leader import Leadership
 from shared.database.engine import Database
-from shared.protocol.errors import LeadershipLostError
+from shared.errors import LeadershipLostError
 
 POLL_S = 0.05
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 
 from dev.stack import Stack
 from shared.database import engine
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 
 LOCK = func.pg_advisory_xact_lock(func.hashtext("held by a frozen process"))
 PATIENCE_S = 30

@@ -10,7 +10,7 @@ from dev import credentials
 from dev.fleet import Fleet
 from dev.system import System
 from device.options import Options, Protocol
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from tests.raw import RawDevice

@@ -19,9 +19,9 @@ from dev.stack import Stack
 from dev.system import System
 from dev.waiting import until
 from services.rotator import leader
-from services.rotator.messages import Rotator
+from services.rotator.context import Rotator
 from services.rotator.scheduler import Clock
-from shared.auth import crypto
+from shared import crypto
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, RotationSchedule

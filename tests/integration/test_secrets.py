@@ -21,7 +21,7 @@ from dev.fleet import Fleet
 from dev.servers.mosquitto import Mosquitto
 from dev.stack import Stack
 from dev.system import System
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import admin, messages, topics
 from tests.raw import RawDevice
 

@@ -22,9 +22,9 @@ from dev.system import SERVICES, System
 from dev.waiting import PATIENCE_S
 from device.options import Hooks, Options
 from shared.auth.keycloak import unverified_claims
-from shared.broker.acl import device_writes
 from shared.protocol import admin
 from shared.protocol.admin import Package
+from shared.protocol.topics import device_writes
 from tests import token_door
 from tests.faults.promise import survives_a_power_cut
 from tests.integration.test_http_tokens import device_client

@@ -13,7 +13,7 @@ from dev.credentials import account_client, behind_our_back, claim_client, devic
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Role
 from shared.protocol.topics import PREFIX

@@ -16,7 +16,7 @@ from services.firmware.queries import Delivered
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
-from shared.protocol.errors import NotFoundError
+from shared.errors import NotFoundError
 from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import Batches
 

@@ -16,7 +16,7 @@ from shared.database.tables import (
     Rollout,
     RolloutDevice,
 )
-from shared.protocol.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError
 
 _BATCH: Final = 5000
 _OPEN: Final = Rollout.ended_at.is_(None)

@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from shared.errors import ConflictError
 from shared.protocol.admin import RolloutPlan
-from shared.protocol.errors import ConflictError
 
 
 class State(StrEnum):

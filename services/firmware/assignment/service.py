@@ -1,30 +1,23 @@
-"""Delivery: which image a device is offered, may fetch, and what it reports of it."""
+"""Which image a device is offered, and may fetch."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
-from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import device_status, progress, rollout_queries
+from services.firmware.assignment import device_status, progress
 from services.firmware.assignment.device_status import Noted
 from services.firmware.assignment.progress import Reported
 from services.firmware.assignment.rollout_states import Fact
-from services.firmware.images import catalog
+from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
-from shared.database.engine import Database
-from shared.database.outbox import Outbox
 from shared.database.tables import DeviceModel, FirmwareImage, Presence
+from shared.errors import ConflictError, FleetError, NotFoundError
 from shared.protocol import messages
-from shared.protocol.errors import ConflictError, FleetError, NotFoundError
 from shared.protocol.messages import FirmwareStage
-from shared.runtime.rpc import Caller
-from shared.runtime.settings import FirmwareSettings
-from shared.storage.images import Store
 
 log = structlog.get_logger()
 
@@ -56,23 +49,15 @@ class _Prospect:
 
 
 @dataclass(frozen=True, slots=True)
-class Firmware:
-    """The service's tools, and what it does with them; `changed` is set when it is time to keep house."""
+class Assignment:
+    """Which image a device is offered and may fetch."""
 
-    settings: FirmwareSettings
-    database: Database
-    store: Store
-    outbox: Outbox
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def rouse(self, session: AsyncSession) -> None:
-        """Have the house kept once the session's transaction has committed."""
-        event.listen(session.sync_session, "after_commit", lambda _: self.changed.set(), once=True)
+    firmware: Firmware
 
     async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
         """Return the image that a device should fetch, or that it is up to date."""
         running = rules.Running(check.sha256, check.chip, check.project, check.slot_size_bytes, check.version)
-        async with self.database.transaction() as session:
+        async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
             if prospect is None:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
@@ -87,7 +72,7 @@ class Firmware:
 
     async def notice(self, client_id: str, running: rules.Running) -> messages.FirmwareOffer | None:
         """Return what to tell a device of its image, unless it has it, has begun with it or must not have it."""
-        async with self.database.transaction() as session:
+        async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
             if prospect is None or prospect.stage not in rules.UNTOLD:
                 return None
@@ -95,7 +80,7 @@ class Firmware:
 
     async def admit(self, client_id: str, sha256: str) -> int:
         """Return the size in bytes of an image that a device may fetch, or raise ImageNotForDeviceError."""
-        async with self.database.transaction() as session:
+        async with self.firmware.database.transaction() as session:
             try:
                 device_id, model = await queries.device(session, client_id)
             except NotFoundError as error:
@@ -140,20 +125,9 @@ class Firmware:
     async def read(self, sha256: str, offset: int, length: int) -> bytes:
         """Return a piece of an image that is permitted, or raise ImageUnknownError if it is gone."""
         try:
-            return await self.store.read(sha256, offset, length)
+            return await self.firmware.store.read(sha256, offset, length)
         except NotFoundError as error:
             raise ImageUnknownError("the image is gone") from error
-
-    async def release(self, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
-        """Make an image its model's image; the event lets Notices tell the devices online."""
-        await catalog.check_release(caller.session, model, image)
-        had_rollouts = await rollout_queries.give_way(caller.session, model)
-        if model.image_sha256 == image.sha256 and not had_rollouts:
-            return
-        model.image_sha256 = image.sha256
-        self.rouse(caller.session)
-        caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
-        self.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
 
     async def _offers(self, session: AsyncSession, prospect: _Prospect, running: rules.Running) -> bool:
         """Say whether a device is to fetch its image, and note that it is offered."""
@@ -167,7 +141,7 @@ class Firmware:
             return False
         if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):
             await queries.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, rules.OFFERED)])
-            self.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
+            self.firmware.outbox.tell(session, "firmware/offered", client_id, {"version": image.version})
         return wanted
 
     async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:
@@ -176,12 +150,14 @@ class Firmware:
         report = messages.FirmwareReport(
             sha256=prospect.image.sha256, stage=FirmwareStage.ROLLED_BACK, error=error
         )
-        await progress.record(session, self.outbox, [Reported(prospect.client_id, prospect.device_id, report)])
+        await progress.record(
+            session, self.firmware.outbox, [Reported(prospect.client_id, prospect.device_id, report)]
+        )
         return replace(prospect, stage=report.stage)
 
     async def count_stands(self) -> dict[str, int]:
         """Return how many devices of the open rollouts stand how."""
-        async with self.database.transaction() as session:
+        async with self.firmware.database.transaction() as session:
             return await device_status.count_stands(session)
 
     def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
@@ -191,9 +167,10 @@ class Firmware:
             sha256=image.sha256,
             size_bytes=image.size_bytes,
             version=image.version,
-            chunk_size_bytes=self.settings.chunk_size_bytes,
-            window=self.settings.window,
-            url=self.settings.http_url and f"{self.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
+            chunk_size_bytes=self.firmware.settings.chunk_size_bytes,
+            window=self.firmware.settings.window,
+            url=self.firmware.settings.http_url
+            and f"{self.firmware.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
         )
 
 

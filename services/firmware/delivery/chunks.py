@@ -10,11 +10,12 @@ from aiolimiter import AsyncLimiter
 from cachetools import TTLCache
 
 from services.firmware import rules
-from services.firmware.assignment.service import Firmware, ImageNotForDeviceError
+from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
+from services.firmware.context import Firmware
 from services.firmware.delivery.fair_queue import Turns
+from shared.errors import FleetError
 from shared.mqtt.connection import Connection
 from shared.protocol import messages, topics
-from shared.protocol.errors import FleetError
 from shared.runtime import metrics
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ class Chunks:
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
         self._firmware = firmware
+        self._assignment = Assignment(firmware)
         self._connection = connection
         self._turns = Turns(firmware.settings.window)
         self._pace = _Pace(firmware.settings.firmware_bytes_per_s)
@@ -88,7 +90,7 @@ class Chunks:
         fault = rules.piece_fault(request.offset, request.length, size_bytes)
         if fault is not None:
             raise ImageNotForDeviceError(fault)
-        data = await self._firmware.read(request.sha256, request.offset, request.length)
+        data = await self._assignment.read(request.sha256, request.offset, request.length)
         if len(data) != request.length:
             log.error("firmware.damaged", sha256=request.sha256, expected=size_bytes)
             raise ImageNotForDeviceError("the stored image is damaged")
@@ -99,7 +101,7 @@ class Chunks:
         key = (client_id, sha256)
         size_bytes = self._admitted.get(key)
         if size_bytes is None:
-            size_bytes = self._admitted[key] = await self._firmware.admit(client_id, sha256)
+            size_bytes = self._admitted[key] = await self._assignment.admit(client_id, sha256)
         return size_bytes
 
 

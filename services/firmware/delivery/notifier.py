@@ -11,10 +11,11 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from services.firmware import queries
-from services.firmware.assignment.service import Firmware, running_of
+from services.firmware.assignment.service import Assignment, running_of
+from services.firmware.context import Firmware
+from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt.connection import Connection, Delivery
 from shared.protocol import messages, topics
-from shared.protocol.errors import NotFoundError, UnavailableError
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class Notices:
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
         self._firmware = firmware
+        self._assignment = Assignment(firmware)
         self._connection = connection
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._pace = AsyncLimiter(PER_S, 1)
@@ -77,7 +79,7 @@ class Notices:
             page = await queries.online_after(session, model, after, limit=PAGE)
         for client_id, presence in page:
             try:
-                offer = await self._firmware.notice(client_id, running_of(presence))
+                offer = await self._assignment.notice(client_id, running_of(presence))
             except NotFoundError:
                 continue  # removed or disabled meanwhile
             if offer is not None:

@@ -17,14 +17,14 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.diagnostics import queries as diagnostics_queries
-from shared.auth import crypto
-from shared.auth.crypto import SecretUnreadableError, Vault
+from shared import crypto
+from shared.crypto import SecretUnreadableError, Vault
 from shared.database.tables import CoreDump
+from shared.errors import FleetError, InvalidInputError, NotFoundError
 from shared.protocol import admin, messages
-from shared.protocol.errors import FleetError, InvalidInputError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 

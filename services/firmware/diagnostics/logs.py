@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.diagnostics import queries as diagnostics_queries
 from shared.database import device_refs
 from shared.database.tables import DeviceLogLine
+from shared.errors import FleetError, UnavailableError
 from shared.protocol import admin, messages
-from shared.protocol.errors import FleetError, UnavailableError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 

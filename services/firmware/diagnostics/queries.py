@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
 from shared.database.tables import CoreDump, CoreDumpChunk, Device, DeviceLogLine, DeviceModel, FirmwareImage
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
 from shared.protocol.messages import LogLevel
-from shared.runtime.rpc import lock_key
+from shared.server.rpc import lock_key
 
 
 class Piece(NamedTuple):

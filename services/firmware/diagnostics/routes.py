@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from services.firmware.context import GROUP
 from services.firmware.diagnostics.coredumps import CoreDumps
 from services.firmware.diagnostics.logs import Logs
-from services.firmware.routes import GROUP
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.runtime.rpc import Desk
+from shared.server.rpc import Desk
 
 
 def routes(dumps: CoreDumps, logs: Logs, desk: Desk) -> list[Route]:

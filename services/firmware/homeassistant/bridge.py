@@ -15,16 +15,17 @@ import structlog
 from aiolimiter import AsyncLimiter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.assignment.service import Firmware, ImageNotForDeviceError
+from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
+from services.firmware.context import Firmware
 from services.firmware.homeassistant import discovery as entities
 from services.firmware.homeassistant import queries as homeassistant_queries
 from services.firmware.homeassistant.queries import Known
 from shared.database import device_refs
 from shared.database.tables import FirmwareImage
+from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection, Delivery, Route
 from shared.protocol import topics
-from shared.protocol.errors import NotFoundError, UnavailableError
 from shared.protocol.homeassistant import Update
 from shared.protocol.topics import Topic
 
@@ -188,7 +189,7 @@ class HomeAssistant:
     ) -> FirmwareImage | None:
         """Return the image that a device is to fetch, if there is one that it does not run."""
         try:
-            image = await self._firmware.current_image(session, client_id)
+            image = await Assignment(self._firmware).current_image(session, client_id)
         except (ImageNotForDeviceError, NotFoundError):
             return None
         return None if image.sha256 == running_sha256 else image

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.firmware import queries
-from services.firmware.assignment.service import Firmware
+from services.firmware.assignment.service import Assignment
 from shared.auth.tokens import Holder, TokenRefusedError
 from shared.database import device_refs
 from shared.database.tables import FirmwareImage
-from shared.protocol.errors import NotFoundError
+from shared.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
 class Downloads:
     """What the holder of a genuine token gets."""
 
-    firmware: Firmware
+    assignment: Assignment
 
     async def find(self, holder: Holder, sha256: str | None) -> FirmwareImage:
         """Return the image that a device asks for, its model's current one if it names none.
@@ -24,7 +24,7 @@ class Downloads:
         Raise TokenRefusedError for a token that is no longer, or never was, that of an enabled device; and
         ImageNotForDeviceError as over MQTT.
         """
-        async with self.firmware.database.transaction() as session:
+        async with self.assignment.firmware.database.transaction() as session:
             if not device_refs.is_client_id(holder.client_id):
                 raise TokenRefusedError("azp: is no device")
             try:
@@ -34,5 +34,5 @@ class Downloads:
             if holder.secret_generation not in await queries.secret_generations(session, device_id):
                 raise TokenRefusedError(f"secret_gen: {holder.secret_generation} is not in force")
             if sha256 is None:
-                return await self.firmware.current_image(session, holder.client_id)
-            return await self.firmware.permitted_image(session, device_id, model, sha256)
+                return await self.assignment.current_image(session, holder.client_id)
+            return await self.assignment.permitted_image(session, device_id, model, sha256)

@@ -19,7 +19,7 @@ from services.firmware.http import ranges
 from services.firmware.http.authorization import Downloads
 from shared.auth.tokens import TokenRefusedError, Tokens
 from shared.database.tables import FirmwareImage
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 from shared.runtime import metrics
 from shared.runtime.settings import FirmwareSettings
 
@@ -103,7 +103,7 @@ class Images:
             piece = await self._piece(sha256, offset, end)
 
     async def _piece(self, sha256: str, start: int, end: int) -> bytes:
-        return await self.downloads.firmware.read(sha256, start, min(PIECE_BYTES, end - start))
+        return await self.downloads.assignment.read(sha256, start, min(PIECE_BYTES, end - start))
 
 
 def _plain(status: HTTPStatus, headers: dict[str, str] | None = None) -> Response:

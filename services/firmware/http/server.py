@@ -15,13 +15,14 @@ import uvicorn
 from starlette.routing import Route, Router
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from services.firmware.assignment.service import Firmware
+from services.firmware.assignment.service import Assignment
+from services.firmware.context import Firmware
 from services.firmware.http import web_ui
 from services.firmware.http.authorization import Downloads
 from services.firmware.http.images import Gate, Images
 from services.firmware.http.tls_reload import Certificate
 from shared.auth.tokens import tokens_of
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.runtime import listener
 from shared.runtime.settings import FirmwareSettings
 
@@ -101,7 +102,7 @@ class Server:
         if settings.keycloak_url is None:
             raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
         tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
-        images = Images(Downloads(firmware), tokens)
+        images = Images(Downloads(Assignment(firmware)), tokens)
         routes = [Route("/firmware/{name}", images.answer, methods=["GET"])]
         if settings.web_dir is not None:
             routes += web_ui.read(settings.web_dir, settings.web_broker_url).routes()

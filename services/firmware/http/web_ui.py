@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 _INDEX: Final = "index.html"
 _PLACE: Final = '<meta name="mdm-broker" content="" />'

@@ -9,12 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import rollout_queries
+from services.firmware.context import Firmware
 from services.firmware.images import queries as image_queries
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, DeviceModel, FirmwareImage, FirmwareKey
+from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.server.rpc import Caller
 
 RETENTION = "retention"
 """The audit log's name for who removes images that are not kept."""
@@ -72,6 +74,18 @@ async def check_release(session: AsyncSession, model: DeviceModel, image: Firmwa
         slot = f"at most the slot of model {model.code}, {model.slot_size_bytes} bytes"
         raise ConflictError(f"size_bytes: expected {slot}, found {image.size_bytes}")
     await check_signature(session, model, image.sha256, image.signature)
+
+
+async def release(firmware: Firmware, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
+    """Make an image its model's image; the event lets Notices tell the devices online."""
+    await check_release(caller.session, model, image)
+    had_rollouts = await rollout_queries.give_way(caller.session, model)
+    if model.image_sha256 == image.sha256 and not had_rollouts:
+        return
+    model.image_sha256 = image.sha256
+    firmware.prune_soon(caller.session)
+    caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
+    firmware.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
 
 
 async def delete(

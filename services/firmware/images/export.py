@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 
 _PART: Final = ".part"
 _ABANDONED_AFTER_S: Final = 3600

@@ -22,8 +22,8 @@ from shared.database.tables import (
     FirmwareLeftover,
     Presence,
 )
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
 
 DELIVERY_LIVES: Final = timedelta(days=1)
 """A delivery of which a device has said nothing for so long is none: the device asks anew when it comes."""

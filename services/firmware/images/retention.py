@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import structlog
 
 from services.firmware import queries
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
 from services.firmware.images.export import Shelf
 from shared.database.tables import FirmwareImage
-from shared.protocol.errors import FleetError
+from shared.errors import FleetError
 
 log = structlog.get_logger()
 

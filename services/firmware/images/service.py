@@ -6,14 +6,14 @@ import base64
 from dataclasses import dataclass
 
 from services.firmware import queries
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
 from services.firmware.rules import Uses
 from shared.database.tables import DeviceModel, FirmwareImage
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Images:
     async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
         """Make an image its model's image, also an older one than now."""
         model, image = await _find(caller, request)
-        await self.firmware.release(caller, model, image)
+        await catalog.release(self.firmware, caller, model, image)
         return await catalog.view(caller.session, image, model)
 
     async def withdraw(self, caller: Caller, request: admin.Withdraw) -> admin.Removed:
@@ -76,7 +76,7 @@ class Images:
         caller.audit("firmware.withdraw", model.code, before=facts)
         data = {"model": model.code, "version": image.version}
         self.firmware.outbox.tell(caller.session, "firmware/withdrawn", data=data)
-        self.firmware.rouse(caller.session)
+        self.firmware.prune_soon(caller.session)
         return admin.Removed(removed=image.version)
 
     async def pin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
@@ -100,7 +100,7 @@ class Images:
                 rollout=uses.rollout,
             )
         await catalog.delete(caller.session, self.firmware.outbox, model, image, actor=caller.account)
-        self.firmware.rouse(caller.session)
+        self.firmware.prune_soon(caller.session)
         return admin.Removed(removed=image.version)
 
     async def _set_pinned(self, caller: Caller, request: admin.ImageRef, *, pinned: bool) -> admin.ImageView:

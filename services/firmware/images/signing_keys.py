@@ -6,13 +6,13 @@ import base64
 from dataclasses import dataclass
 
 from services.firmware import queries
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.images import queries as image_queries
 from shared.database.tables import DeviceModel, FirmwareKey
+from shared.errors import ConflictError, NotFoundError
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
 from shared.database.tables import DeviceModel, FirmwareImage, FirmwareUpload
+from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import image as esp32_image
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, InvalidInputError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 CHUNK_SIZE_BYTES: Final = 32 * 1024
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -81,9 +81,9 @@ class Uploads:
             await self._sign(caller, model, stored, request.signature)
         await session.delete(upload)
         if request.release:
-            await self.firmware.release(caller, model, stored)
+            await catalog.release(self.firmware, caller, model, stored)
         await catalog.prune(session, self.firmware.outbox, model, keep=self.firmware.settings.firmware_keep)
-        self.firmware.rouse(session)
+        self.firmware.prune_soon(session)
         return await catalog.view(session, stored, model)
 
     async def _sign(

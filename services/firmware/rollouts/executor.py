@@ -12,17 +12,18 @@ from sqlalchemy import ColumnElement, and_, exists, or_, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
-from services.firmware.assignment import device_status, rollout_queries, rollout_states, service
+from services.firmware.assignment import device_status, rollout_queries, rollout_states
 from services.firmware.assignment.rollout_states import Do, Event, Fact, Stand, State
-from services.firmware.assignment.service import Firmware
+from services.firmware.assignment.service import Assignment, candidate_of
+from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, Change
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
+from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
 from shared.protocol import topics
 from shared.protocol.admin import RolloutPlan
-from shared.protocol.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 
@@ -143,7 +144,7 @@ class Conductor:
         await change.move(Event.COMPLETED, {})
         if is_whole:
             image = await session.get_one(FirmwareImage, rollout.sha256)
-            await self.firmware.release(Caller(ITSELF, str(rollout.id), session), model, image)
+            await catalog.release(self.firmware, Caller(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
         """Offer the image to devices that wait, are online and want it, as many as may be under way."""
@@ -154,7 +155,7 @@ class Conductor:
         wanting = []
         for known in await targets.candidates(session, rollout, image.sha256, room):
             try:
-                wants = rules.wants(service.candidate_of(image, known.stage), known.running)
+                wants = rules.wants(candidate_of(image, known.stage), known.running)
             except ConflictError as error:
                 one = RolloutDevice.device_id == known.device_id
                 await device_status.apply(session, rollout, Fact.UNFIT, one, reason=error.message)
@@ -170,7 +171,7 @@ class Conductor:
         ids = [known.device_id for known in wanting]
         await device_status.apply(session, rollout, Fact.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now)
         await device_status.offer(session, ids, image.sha256)
-        offer = self.firmware.offer_of(image, None)
+        offer = Assignment(self.firmware).offer_of(image, None)
         for known in wanting:
             self.firmware.outbox.put(
                 session,

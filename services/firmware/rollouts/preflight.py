@@ -10,13 +10,14 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import rollout_queries, rollout_states, service
+from services.firmware.assignment import rollout_queries, rollout_states
+from services.firmware.assignment.service import candidate_of
 from services.firmware.images import catalog
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.targets import Known
 from shared.database.tables import DeviceModel, FirmwareImage
+from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import ConflictError, NotFoundError
 
 OFFLINE_AFTER: Final = timedelta(days=1)
 
@@ -77,7 +78,7 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
 def fault(known: Known, image: FirmwareImage, now: datetime) -> str | None:
     """Return why a device would not take an image, if it would not."""
     try:
-        wanted = rules.wants(service.candidate_of(image, known.stage), known.running)
+        wanted = rules.wants(candidate_of(image, known.stage), known.running)
     except ConflictError as error:
         return error.message
     if not known.enabled:

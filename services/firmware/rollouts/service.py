@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from services.firmware.assignment import device_status, rollout_queries, rollout_states
 from services.firmware.assignment.rollout_states import FAILURES, Event, Fact, Stand, State
-from services.firmware.assignment.service import Firmware
+from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import preflight
 from services.firmware.rollouts.preflight import Survey
 from services.firmware.rollouts.transitions import Change
 from shared.database.tables import DeviceModel, FirmwareImage, Rollout, RolloutDevice
+from shared.errors import ConflictError
 from shared.protocol import admin, messages, topics
-from shared.protocol.errors import ConflictError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 _SHOWN: Final = 5
 

@@ -6,9 +6,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import AdminAccount
+from shared.errors import NotFoundError
 from shared.protocol.admin import BUILT_IN, Role
-from shared.protocol.errors import NotFoundError
-from shared.runtime.rpc import lock_key
+from shared.server.rpc import lock_key
 
 
 async def lock(session: AsyncSession) -> None:

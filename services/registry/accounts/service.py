@@ -18,10 +18,10 @@ from services.registry.context import Registry
 from shared.broker.acl import acls
 from shared.broker.api import Admins
 from shared.database.tables import AdminAccount
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
 from shared.protocol.admin import Role
-from shared.protocol.errors import ConflictError, InvalidInputError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

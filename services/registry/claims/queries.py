@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry.claims.rules import Taken
 from shared.database import device_refs
 from shared.database.tables import Claim, ClaimRequest, Device, DeviceModel
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
-from shared.runtime.rpc import lock_key
+from shared.server.rpc import lock_key
 
 
 async def lock_uid(session: AsyncSession, uid: str) -> None:

@@ -24,12 +24,12 @@ from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.devices import provisioning
 from services.registry.devices.service import Devices
-from shared.auth import crypto
+from shared import crypto
 from shared.database.tables import Claim, ClaimRequest, DeviceModel
+from shared.errors import ConflictError, FleetError, UnavailableError
 from shared.protocol import admin, messages, topics
-from shared.protocol.errors import ConflictError, FleetError, UnavailableError
 from shared.protocol.messages import ClaimOutcome
-from shared.runtime.rpc import Caller, lock_key
+from shared.server.rpc import Caller, lock_key
 
 log = structlog.get_logger()
 

@@ -14,8 +14,8 @@ from sqlalchemy.orm import aliased
 
 from shared.database import device_refs
 from shared.database.tables import Command, Device, DeviceModel
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
 
 REMEMBERED: Final = 32
 """So many commands a device remembers (docs/protocol.md), and so does none of them twice."""

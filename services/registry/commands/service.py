@@ -18,9 +18,9 @@ from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.tables import Command
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin, messages, topics
-from shared.protocol.errors import ConflictError, InvalidInputError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 _PAGE_BYTES: Final = 1024 * 1024
 """So many bytes of commands are in one answer at most: the broker takes twice as much."""

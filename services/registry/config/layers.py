@@ -10,9 +10,9 @@ from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.validation import checker
 from shared.database.tables import ConfigLayer
+from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from services.registry.config import versions
 from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.tables import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
+from shared.errors import ConflictError
 from shared.protocol import admin, messages
-from shared.protocol.errors import ConflictError
 from shared.protocol.messages import ConfigOutcome
 from shared.runtime.microbatch import Batches
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

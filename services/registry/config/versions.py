@@ -14,8 +14,8 @@ from services.registry.validation.checker import Candidate, Checker
 from shared.database import device_refs
 from shared.database.outbox import Outbox
 from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel, Presence
+from shared.errors import InvalidInputError
 from shared.protocol import messages, topics
-from shared.protocol.errors import InvalidInputError
 
 Row = tuple[Device, DeviceModel, Presence]
 

@@ -14,12 +14,13 @@ from typing import Final
 
 import structlog
 
-from services.registry.context import Registry, tell_offline
+from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
+from services.registry.credentials.service import tell_offline
 from shared.database import device_refs
+from shared.errors import UnavailableError
 from shared.mqtt.connection import Delivery, Route
 from shared.protocol import topics
-from shared.protocol.errors import UnavailableError
 
 log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.auth.crypto import Held
+from shared.crypto import Held
 
 
 class Remedy(StrEnum):

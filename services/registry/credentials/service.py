@@ -9,23 +9,25 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries
-from services.registry.context import Registry, tell_offline
+from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
-from shared.auth import crypto
-from shared.auth.crypto import Held
+from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.broker.mosquitto import DeviceAccount
+from shared.crypto import Held
 from shared.database import engine
+from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Presence
-from shared.protocol.errors import FleetError, NotFoundError, UnavailableError
+from shared.errors import FleetError, NotFoundError, UnavailableError
+from shared.protocol import messages, topics
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -33,6 +35,34 @@ BATCH: Final = 50
 RETRY: Final = timedelta(seconds=30)
 CAME: Final = timedelta(seconds=10)
 """A device that can log in has so long to come again."""
+
+
+class Seen(Protocol):
+    """What is known of a device's connection."""
+
+    @property
+    def online(self) -> bool:
+        """Whether it has said so last."""
+
+    @property
+    def last_seen_at(self) -> datetime | None:
+        """When it was heard last."""
+
+    @property
+    def refused_at(self) -> datetime | None:
+        """When the broker last refused a login in its name."""
+
+
+class Recorded(Protocol):
+    """What the row says of a device's secret."""
+
+    @property
+    def secret_generation(self) -> int:
+        """Its number."""
+
+    @property
+    def secret_fingerprint(self) -> str | None:
+        """What tells it from others, None if not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +111,7 @@ class Credentials:
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
                 return Remedy.NONE
             identity, account = await self._both(device, presence, client_id)
-            places = self.registry.places(presence, device, identity, account, said=presence.secret_generation)
+            places = places_of(self.registry, presence, device, identity, account, said=presence.secret_generation)
             remedy = credential_rules.remedy(places)
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):
@@ -189,6 +219,35 @@ def record(device: Device, held: Held) -> None:
     device.last_generation = max(device.last_generation, held.generation)
 
 
+def places_of(
+    registry: Registry,
+    presence: Seen,
+    row: Recorded,
+    identity: Identity,
+    account: DeviceAccount | None,
+    *,
+    said: int | None,
+) -> Places:
+    """Return what each place holds of a device; `account` is None where the broker keeps none.
+
+    `said` is the generation with which the device says that it logged in last.
+
+    The broker's start ended all connections, whatever devices had said before.
+    """
+    started_at, seen = registry.broker_started_at, presence.last_seen_at
+    connected = presence.online and (started_at is None or (seen is not None and seen >= started_at))
+    refused = presence.refused_at is not None and (seen is None or presence.refused_at > seen)
+    return Places(
+        row=credential_rules.recorded(row.secret_generation, row.secret_fingerprint, identity.held),
+        keycloak=identity.held,
+        broker=identity.held if account is None else account.held,
+        connected=connected,
+        refused=refused and not connected,
+        said=said,
+        accounts=registry.identities.broker.keeps_accounts,
+    )
+
+
 def described(places: Places) -> dict[str, str]:
     """Return what each place holds, for a person."""
     return {
@@ -202,3 +261,9 @@ def _described(held: Held | None) -> str:
     if held is None:
         return "not known"
     return f"{held.generation} ({held.fingerprint[:6] or 'not known'})"
+
+
+def tell_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
+    """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
+    outbox.tell(session, "device/offline", client_id)
+    outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

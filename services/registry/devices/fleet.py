@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from services.registry.context import Registry
 from services.registry.devices import fleet_queries
 from shared.protocol import admin
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from shared.auth.keycloak import Identity
-from shared.esp32.nvs import Wifi
+from shared.errors import InvalidInputError
 from shared.protocol import admin
 from shared.protocol.admin import Package
-from shared.protocol.errors import InvalidInputError
 from shared.protocol.messages import Recovery
+from shared.protocol.nvs import Wifi
 from shared.runtime.settings import RegistrySettings
 
 

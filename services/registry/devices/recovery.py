@@ -23,14 +23,14 @@ from services.registry.credentials import queries as credential_queries
 from services.registry.credentials import service as credentials
 from services.registry.credentials.service import Credentials
 from services.registry.devices.service import Devices
-from shared.auth import crypto
+from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device
+from shared.errors import NotFoundError
 from shared.mqtt.rates import Buckets, Rate
 from shared.protocol import messages
-from shared.protocol.errors import NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 _EACH: Final = Rate(0.1, 5)

@@ -14,14 +14,13 @@ from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
 from services.registry.devices import provisioning
-from shared.auth import crypto
-from shared.auth.crypto import Held
+from shared import crypto
 from shared.auth.keycloak import Identity
+from shared.crypto import Held
 from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
-from shared.esp32 import nvs
-from shared.protocol import admin
-from shared.runtime.rpc import Caller
+from shared.protocol import admin, nvs
+from shared.server.rpc import Caller
 
 
 @dataclass(frozen=True, slots=True)

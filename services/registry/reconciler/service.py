@@ -23,17 +23,17 @@ from services.registry.claims import queries as claim_queries
 from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
-from services.registry.credentials.service import Credentials, described
+from services.registry.credentials.service import Credentials, described, places_of
 from services.registry.reconciler.strays import Strays
 from shared.auth.keycloak import Identity
 from shared.broker.acl import Acl, acls
 from shared.broker.mosquitto import DeviceAccount
 from shared.database import device_refs, engine
+from shared.errors import FleetError, NotFoundError
 from shared.mqtt import retained
 from shared.protocol import admin, topics
 from shared.protocol.admin import Role
-from shared.protocol.errors import FleetError, NotFoundError
-from shared.runtime.rpc import Caller
+from shared.server.rpc import Caller
 
 log = structlog.get_logger()
 Mend = Callable[[], Awaitable[bool]]
@@ -185,7 +185,7 @@ class Reconciler:
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "as the database says", heal)
-            places = self.registry.places(row, row, client, account, said=row.said)
+            places = places_of(self.registry, row, row, client, account, said=row.said)
             remedy = credential_rules.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())

@@ -21,8 +21,8 @@ from services.registry import queries
 from services.registry.context import Registry
 from shared.database import device_refs, engine
 from shared.database.tables import AdminAccount, Claim, Stray
+from shared.errors import FleetError, NotFoundError
 from shared.protocol import admin
-from shared.protocol.errors import FleetError, NotFoundError
 
 log = structlog.get_logger()
 KEPT: Final = timedelta(days=7)

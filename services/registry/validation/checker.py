@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 import structlog
 
-from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 from shared.protocol.messages import storable
 
 log = structlog.get_logger()

@@ -29,7 +29,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import Schema, SchemaRegistry, UnknownDialect, specification_with
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 Json = Mapping[str, Any] | Sequence[Any] | str | float | None
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from services.registry.validation import schemas
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 MEMORY_MIB: Final = 256
 """Data that the process may have; without a document it has 17."""

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from backup import make
 from backup.restore import Part, Restore, Restored
 from cli import main, passwords
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from tests.unit.cli import fakes
 
 PASSPHRASE = "correct horse battery staple"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cli import durations
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from cli import client, session
 from cli.profile import Profile
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 
 PROFILE = Profile(host="broker.test", account="alice", password=SecretStr("secret"))
 NOTHING = b'{"ok": true, "result": {"models": []}}'

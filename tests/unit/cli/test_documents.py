@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import documents
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 
 @pytest.mark.parametrize(

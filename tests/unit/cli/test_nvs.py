@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cli import devices, main
-from shared.esp32 import nvs
-from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
+from shared.protocol import admin, nvs
 from shared.protocol.messages import Recovery
 from tests import nvs_reader
 from tests.unit.cli import fakes

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import output
-from shared.protocol.errors import ConflictError
+from shared.errors import ConflictError
 
 
 @pytest.mark.parametrize(

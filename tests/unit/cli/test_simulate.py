@@ -9,7 +9,7 @@ import pytest
 
 from cli.simulate import fates, life, screen
 from cli.simulate.tally import Fate, Tally
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeAdmin
 

@@ -16,8 +16,8 @@ from device.board import Board
 from device.options import Options
 from device.rotation import Slot
 from device.uplink import Uplink
+from shared.errors import InvalidInputError
 from shared.protocol import messages, topics
-from shared.protocol.errors import InvalidInputError
 from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings, finish, package, same
 
 

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from device import __main__ as command_line
 from device import claim, key
 from device.claim import Machine
-from shared.auth import crypto
+from shared import crypto
+from shared.errors import InvalidInputError
 from shared.protocol.admin import ClaimPackage
-from shared.protocol.errors import InvalidInputError
 from shared.protocol.messages import ClaimAnswer, ClaimOutcome
 from tests.unit.device.kit import EPOCH, package
 

@@ -13,7 +13,7 @@ from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
 from device.uplink import Ending
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from tests.unit.device.kit import EPOCH, Surroundings
 

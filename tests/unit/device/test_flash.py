@@ -8,7 +8,7 @@ import pytest
 from device import image_builder
 from device.flash import FILE_NAME, Flash
 from device.slots import StateUnreadableError
-from shared.protocol.errors import IllegalTransitionError
+from shared.errors import IllegalTransitionError
 from shared.protocol.messages import FirmwareStage
 from tests.unit.device.kit import Killed, Surroundings
 

@@ -10,8 +10,8 @@ import pytest
 
 from device import image, image_builder
 from device.image import ImageInvalidError
+from shared.errors import InvalidInputError
 from shared.esp32.chips import CHIP_IDS
-from shared.protocol.errors import InvalidInputError
 
 
 @pytest.mark.parametrize("chip", CHIP_IDS)

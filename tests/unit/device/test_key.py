@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from device import key
 from device.key import DeviceKey, load_or_make
 from device.slots import StateUnreadableError
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.messages import DeviceKeyKnown, Recovery

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from device import rotation
 from device.rotation import Change, Due, Slot, Slots, Verdict, Wanted
+from shared.errors import IllegalTransitionError
 from shared.protocol import messages
-from shared.protocol.errors import IllegalTransitionError
 from tests.unit.device.kit import EPOCH
 
 FIRST = Slot(SecretStr("a" * 43), 5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.firmware import rules
 from services.firmware.rules import Candidate, Kept, Running, Uses
-from shared.protocol.errors import ConflictError, InvalidInputError
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.messages import FirmwareStage
 
 NEW, OLD = "a" * 64, "b" * 64

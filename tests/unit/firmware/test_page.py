@@ -7,7 +7,7 @@ import pytest
 from starlette.routing import Router
 
 from services.firmware.http import web_ui
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 INDEX = '<!doctype html><head><meta name="mdm-broker" content="" /></head>'
 

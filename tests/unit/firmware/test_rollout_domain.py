@@ -20,8 +20,8 @@ from services.firmware.assignment.rollout_states import (
     State,
     Tally,
 )
+from shared.errors import ConflictError
 from shared.protocol.admin import RolloutPlan
-from shared.protocol.errors import ConflictError
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 EXPECTED = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.firmware.images.export import Shelf
-from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 from shared.storage.images import Store
 
 ONE, OTHER = bytes(8 * 1024 * 1024), b"\x01" * 8 * 1024 * 1024

@@ -12,7 +12,7 @@ import pytest
 
 from services.registry.validation import checker as configuration
 from services.registry.validation.checker import Candidate, Checker
-from shared.protocol.errors import InvalidInputError, UnavailableError
+from shared.errors import InvalidInputError, UnavailableError
 
 CPU_S = 0.5
 SCHEMA = {"properties": {"a": {"maximum": 9}}}

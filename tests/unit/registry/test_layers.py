@@ -12,7 +12,7 @@ from services.registry import rules
 from services.registry.config import versions
 from services.registry.validation import checker as configuration
 from shared.database.tables import ConfigLayer, DeviceModel
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 NAMES = st.sampled_from("abcd")
 VALUES = st.recursive(

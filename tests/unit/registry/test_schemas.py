@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.registry.validation import schemas
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

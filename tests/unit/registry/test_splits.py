@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from services.registry.credentials.rules import Places, Remedy, remedy
-from shared.auth.crypto import Held
+from shared.crypto import Held
 
 OLD, NEW, OTHER = Held(1, "old"), Held(2, "new"), Held(2, "other")
 ANY = [None, OLD, NEW, OTHER]

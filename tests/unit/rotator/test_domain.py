@@ -18,8 +18,8 @@ from services.rotator.states import (
     ending,
     may_switch,
 )
-from shared.auth.crypto import Held
-from shared.protocol.errors import IllegalTransitionError
+from shared.crypto import Held
+from shared.errors import IllegalTransitionError
 
 EVERYTHING = list(product(Step, Event))
 OPEN = [step for step in Step if step not in ENDS]

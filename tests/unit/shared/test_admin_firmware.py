@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import MessageRefusedError
 from shared.protocol import admin
-from shared.protocol.errors import MessageRefusedError
 
 FIELDS: dict[str, Any] = {"request_id": "a" * 32, "upload_id": str(UUID(int=1)), "offset": 0}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 from shared.runtime import microbatch
 from shared.runtime.microbatch import Batches, Work
 

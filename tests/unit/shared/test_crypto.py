@@ -17,8 +17,8 @@ from joserfc import jwe
 from joserfc.jwk import OKPKey
 from pydantic import SecretStr
 
-from shared.auth import crypto
-from shared.protocol.errors import InvalidInputError
+from shared import crypto
+from shared.errors import InvalidInputError
 
 SECRET = SecretStr("the-secret-of-a-device-0123456789abcdefghij")
 ROTATION_ID = UUID("7b1f1d5e-7c7e-4b53-a6f5-0d2d8cf3b4f1")

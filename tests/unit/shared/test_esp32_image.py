@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import InvalidInputError
 from shared.esp32 import image
 from shared.esp32.chips import CHIP_IDS
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 from tests.unit.firmware import images
 
 GOOD = images.build()

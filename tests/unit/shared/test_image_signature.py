@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from shared.errors import InvalidInputError
 from shared.esp32 import signature as image_signature
-from shared.protocol.errors import InvalidInputError
 from tests.signing import private_pem, public_pem
 
 SHA256 = hashlib.sha256(b"image").hexdigest()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.protocol.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.storage.images import Store
 
 DATA = bytes(range(256)) * 5

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.protocol.errors import UnavailableError
+from shared.errors import UnavailableError
 from shared.runtime import metrics
 from shared.runtime.metrics import Counts
 

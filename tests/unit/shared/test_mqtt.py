@@ -14,13 +14,13 @@ from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from shared.errors import ConflictError, UnavailableError
 from shared.mqtt import admission
 from shared.mqtt import dispatcher as lanes_module
 from shared.mqtt.connection import Account, Connection, Delivery, Route, device_route
 from shared.mqtt.dispatcher import WORKERS, Lanes
 from shared.mqtt.rates import Rate
 from shared.protocol import admin, topics
-from shared.protocol.errors import ConflictError, UnavailableError
 from shared.protocol.messages import Log, LogLevel, LogLine, Status
 
 PATIENCE_S = 5

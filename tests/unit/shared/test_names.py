@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from shared.database import device_refs
-from shared.protocol.errors import NotFoundError
+from shared.errors import NotFoundError
 
 CODES = st.from_regex(r"[a-z0-9_]{1,50}", fullmatch=True)
 KEYS = st.from_regex(r"[a-z0-9]{8}", fullmatch=True)

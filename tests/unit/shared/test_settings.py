@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.protocol.errors import InvalidInputError
+from shared.errors import InvalidInputError
 from shared.runtime import environment, settings
 
 KEY, OLD_KEY = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from shared.broker.api import Broker
 from shared.broker.token_broker import TokenBroker
+from shared.errors import ConflictError
 from shared.protocol.admin import Role
-from shared.protocol.errors import ConflictError
 
 DEVICE = "iotdevice-blink-a1b2c3d4"
 SECRET = SecretStr("s")

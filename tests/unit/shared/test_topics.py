@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.errors import MessageRefusedError
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Operation
-from shared.protocol.errors import MessageRefusedError
 from shared.protocol.topics import Topic
 
 OPERATIONS: list[Operation[Any, Any]] = [*admin.OPERATIONS.values()]

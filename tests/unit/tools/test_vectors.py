@@ -18,7 +18,7 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 from pydantic import SecretStr
 
-from shared.auth import crypto
+from shared import crypto
 from shared.protocol import topics
 from shared.protocol.admin import Package
 from tools import vectors

@@ -18,13 +18,13 @@ from pydantic import SecretStr
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.auth import crypto
+from shared import crypto
 from shared.database.engine import POOL_SIZE, Database, Transactions
 from shared.database.tables import AdminRequest, AuditEntry
+from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt.connection import Connection, Delivery, Route
 from shared.protocol import admin
 from shared.protocol.admin import Answer, Operation, Problem, Request, Result
-from shared.protocol.errors import ConflictError, FleetError, MessageRefusedError
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import SecretStr
 
-from shared.protocol.errors import FleetError, InvalidInputError
+from shared.errors import FleetError, InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

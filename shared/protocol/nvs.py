@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from shared.errors import InvalidInputError
 from shared.protocol import admin
-from shared.protocol.errors import InvalidInputError
 
 NAMESPACE: Final = "mdm"
 MAX_SIZE_BYTES: Final = 0x100_0000

@@ -10,10 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 from shared.database.engine import Database
+from shared.errors import UnavailableError
 from shared.mqtt.connection import Account, Connection
 from shared.mqtt.rates import Rate
 from shared.protocol import topics
-from shared.protocol.errors import UnavailableError
 from shared.protocol.messages import ServiceStatus
 from shared.runtime import health
 from shared.runtime.settings import Settings

@@ -1,0 +1,57 @@
+"""What the leader works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from services.rotator import queries
+from services.rotator.attempt import Attempt
+from services.rotator.leader import Leadership
+from shared import crypto
+from shared.database.engine import Database
+from shared.database.outbox import Outbox
+from shared.errors import UnavailableError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rotator:
+    """The leader's lock and stores; `rung` wakes the worker when there is something to do."""
+
+    leadership: Leadership
+    database: Database
+    outbox: Outbox
+    vault: crypto.Vault
+    rung: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: set[UUID] = field(default_factory=set)
+    """Rotations whose new secret the device has said to this leader that it has stored."""
+
+    @asynccontextmanager
+    async def attempt(self, rotation_id: UUID, client_id: str | None = None) -> AsyncIterator[Attempt]:
+        """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
+        async with self.leadership.transaction() as session:
+            rotation, device, owner = await queries.rotation(session, rotation_id, client_id)
+            yield Attempt(session, self.outbox, rotation, device, owner, self.heard)
+
+    async def verify_soon(self, client_id: str) -> None:
+        """Have what Keycloak and the broker hold of a device compared with its row now, by the registry.
+
+        Not on the leader's connection: it is for one that has just lost it.
+        """
+        try:
+            async with self.database.transaction() as session:
+                await queries.verify_soon(session, client_id)
+        except UnavailableError as error:
+            log.warning("rotation.not_verified", client_id=client_id, reason=error.message)
+
+    async def count_states(self) -> dict[str, int]:
+        """Return how many devices are in each state of rotation."""
+        async with self.database.transaction() as session:
+            return await queries.count_states(session)
