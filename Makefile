@@ -22,7 +22,7 @@ run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 en
 	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once)
 
 test: web check  ## All checks and all tests (in two processes with servers of their own; WORKERS=0: in one)
-	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup web/node_modules/.whole  ## Style, types, import contracts, and the page's own small tests
 	@$(UV) run --frozen ruff check .
@@ -51,8 +51,8 @@ soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 min
 screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium)
 	@$(UV) run --frozen python -m tests.web.screenshots
 
-standins: setup  ## The integration tests on containers made from Debian packages (root, starts its own engine)
-	@scripts/with-docker-standins $(UV) run --frozen pytest tests/integration $(ARGS)
+standins: setup  ## The tests of compose, or ARGS, on an engine of its own (root; installs docker.io, debootstrap with apt)
+	@scripts/with-docker-standins $(UV) run --frozen pytest $(if $(ARGS),$(ARGS),tests/compose)
 
 cluster: setup  ## The main jobs on two nodes of RMQTT (needs rmqttd, see docs/scaling.md)
 	@$(UV) run --frozen pytest tests/cluster $(ARGS)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from secrets import token_urlsafe
 from uuid import uuid4
 
@@ -17,18 +16,15 @@ PORTS = ("MDM_DEVICES_PORT", "MDM_CLAIMS_PORT", "MDM_PAGES_PORT", "MDM_KEYCLOAK_
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     """Bring up two of each service and two simulated devices on a machine that has nothing; nothing is edited."""
-    with ExitStack() as cleanup:
-        try:
-            environment = cleanup.enter_context(engine.running())
-        except engine.NoEngineError as error:
-            pytest.skip(str(error))
-        ports = {name: str(free_port()) for name in PORTS}
-        made = Deployment(
-            f"mdm-test-{uuid4().hex[:8]}",
-            {**environment, **ports, "COMPOSE_PROFILES": "demo,scale", "MDM_BACKUP_PASSPHRASE": token_urlsafe(24)},
-        )
-        try:
-            made.up()
-            yield made
-        finally:
-            made.down("--volumes")
+    if not engine.is_there():
+        pytest.skip("no Docker engine here has the images; `make standins` starts one that has stand-ins")
+    ports = {name: str(free_port()) for name in PORTS}
+    made = Deployment(
+        f"mdm-test-{uuid4().hex[:8]}",
+        {**ports, "COMPOSE_PROFILES": "demo,scale", "MDM_BACKUP_PASSPHRASE": token_urlsafe(24)},
+    )
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down("--volumes")
