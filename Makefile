@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run test check format docs asyncapi bench soak screenshots standins cluster clean
+.PHONY: help setup web run test check format docs asyncapi map bench soak screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 2
 
@@ -40,6 +40,9 @@ docs: setup  ## Make anew what is made of the code: the API's documents, tables,
 	@$(UV) run --frozen python -m tools
 
 asyncapi: docs
+
+map: setup  ## What each folder is for (docs/map.md has the modules too)
+	@$(UV) run --frozen python -m tools.tree
 
 bench:  ## How fast it is, against baselines of the same run (ARGS="configuration --json FILE")
 	@scripts/bootstrap bench

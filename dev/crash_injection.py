@@ -35,7 +35,7 @@ _PLUMBING: Final = frozenset({"transaction", "attempt"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Death:
+class CrashPoint:
     """The n-th time that a service comes to a step, counted from the sentence."""
 
     step: str
@@ -46,7 +46,7 @@ class Death:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class CrashPlan:
     """What a mortal service has done, and where it is to die; it lies in a folder, to be shared by both sides."""
 
     folder: Path
@@ -63,7 +63,7 @@ class Fate:
         """Return the steps so far, in their order, without the first so many."""
         return self._steps.read_text().splitlines()[begun:] if self._steps.exists() else []
 
-    def condemn(self, death: Death) -> None:
+    def condemn(self, death: CrashPoint) -> None:
         """Let the service die there; it counts from now on."""
         fresh = self.folder / "sentence.new"
         fresh.write_text(f"{death.nth} {death.step}")
@@ -78,16 +78,16 @@ class Fate:
         with self._steps.open("a") as file:
             file.write(f"{step}\n")
 
-    def sentence(self) -> Death | None:
+    def sentence(self) -> CrashPoint | None:
         """Return where the service is to die, if it is."""
         try:
             nth, step = self._sentence.read_text().split(" ", 1)
         except FileNotFoundError:
             return None
-        return Death(step, int(nth))
+        return CrashPoint(step, int(nth))
 
 
-def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[Death]:
+def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[CrashPoint]:
     """Return one death for each step of a run; of steps that are taken all the time (`noise`) only the first."""
     seen: Counter[str] = Counter()
     found = []
@@ -97,7 +97,7 @@ def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[Death]:
             continue
         seen[step] += 1
         if seen[step] == 1 or step not in often:
-            found.append(Death(step, seen[step]))
+            found.append(CrashPoint(step, seen[step]))
     return found
 
 
@@ -107,10 +107,10 @@ def _began_earlier(step: str, counts: Counter[str]) -> bool:
     return moment == "after" and counts[step] == counts[f"{deed}:before"]
 
 
-class _Mortal:
+class _CrashInjector:
     """Takes hold of a service where it reaches outside."""
 
-    def __init__(self, fate: Fate) -> None:
+    def __init__(self, fate: CrashPlan) -> None:
         self._fate = fate
         self._counts: Counter[str] = Counter()
 
@@ -198,5 +198,5 @@ def _request(request: httpx.Request) -> str:
 
 if __name__ == "__main__":
     module = sys.argv.pop(1)
-    _Mortal(Fate(Path(os.environ[FOLDER]))).take_hold()
+    _CrashInjector(CrashPlan(Path(os.environ[FOLDER]))).take_hold()
     runpy.run_module(module, run_name="__main__", alter_sys=True)

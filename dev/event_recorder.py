@@ -14,7 +14,7 @@ from shared.protocol.messages import Event
 T = TypeVar("T")
 
 
-class Witness:
+class EventRecorder:
     """Remembers each event until somebody has asked for it."""
 
     def __init__(self) -> None:
@@ -67,9 +67,9 @@ class Witness:
 
 
 @asynccontextmanager
-async def watching(admin: Admin) -> AsyncIterator[Witness]:
+async def watching(admin: Admin) -> AsyncIterator[EventRecorder]:
     """Collect events while the block runs."""
-    witness = Witness()
+    witness = EventRecorder()
     task = asyncio.create_task(witness.listen(admin), name="events")
     try:
         yield witness

@@ -12,7 +12,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from cli.client import Admin
-from dev.event_recorder import Witness
+from dev.event_recorder import EventRecorder
 from dev.waiting import PATIENCE_S
 from device.agent import Agent
 from device.options import Hooks, Options
@@ -78,7 +78,7 @@ class Fleet:
     """An admin's connection, and a folder for the devices' flash."""
 
     admin: Admin
-    witness: Witness
+    witness: EventRecorder
     folder: Path
 
     async def ask(self, operation: Operation[R, A], **fields: object) -> A:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dev.event_recorder import Witness
+from dev.event_recorder import EventRecorder
 from shared.protocol.messages import Event
 
 MDM = Path(sys.executable).with_name("mdm")
@@ -29,7 +29,7 @@ class Narrator:
 
     profile: Path
     say: Callable[[str], None]
-    witness: Witness
+    witness: EventRecorder
     client_id: str = ""
     _since: float = field(default_factory=time.monotonic)
 

@@ -19,7 +19,7 @@ from prometheus_client.samples import Sample
 from pydantic import SecretStr
 
 from cli.profile import Profile
-from dev.crash_injection import FOLDER, Fate
+from dev.crash_injection import FOLDER, CrashPlan
 from dev.servers.base import HOST, Leash, Process, free_port
 from dev.servers.fork_server import ForkedProcess
 from dev.stack import OWNER, Stack
@@ -76,7 +76,7 @@ class System:
         service: str,
         *,
         name: str | None = None,
-        fate: Fate | None = None,
+        fate: CrashPlan | None = None,
         max_files: str | None = None,
         **settings: str,
     ) -> Process:
@@ -113,7 +113,7 @@ class System:
         return process
 
     async def restart(
-        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+        self, service: str, *, fate: CrashPlan | None = None, max_files: str | None = None, **settings: str
     ) -> None:
         """Stop a service cleanly and start it with other settings, or the usual ones."""
         await asyncio.to_thread(self.stop, service)
@@ -122,7 +122,7 @@ class System:
 
     @asynccontextmanager
     async def altered(
-        self, service: str, *, fate: Fate | None = None, max_files: str | None = None, **settings: str
+        self, service: str, *, fate: CrashPlan | None = None, max_files: str | None = None, **settings: str
     ) -> AsyncIterator[None]:
         """Run a service with other settings until the block ends."""
         await self.restart(service, fate=fate, max_files=max_files, **settings)

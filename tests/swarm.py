@@ -15,7 +15,7 @@ from shared.protocol.admin import Package
 from shared.protocol.messages import FirmwareStage
 from tests.raw import RawDevice
 
-Fate = Literal["confirms", "fails", "rolls back", "comes back", "goes silent", "is deaf"]
+CrashPlan = Literal["confirms", "fails", "rolls back", "comes back", "goes silent", "is deaf"]
 OLD: Final = "1" * 64
 SLOT_BYTES: Final = 1024 * 1024
 _AT_A_TIME: Final = 10
@@ -53,7 +53,7 @@ class Swarm:
     """Devices that are online; from `go` on each does what its fate says with whatever it is offered."""
 
     model: str
-    fates: dict[str, Fate] = field(default_factory=dict)
+    fates: dict[str, CrashPlan] = field(default_factory=dict)
     offers: Counter[str] = field(default_factory=Counter)
     done: set[str] = field(default_factory=set)
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,7 +69,7 @@ class Swarm:
                 await self._take(device, offer.sha256, self.fates.get(device.client_id, "confirms"))
                 self.done.add(device.client_id)
 
-    async def _take(self, device: RawDevice, sha256: str, fate: Fate) -> None:
+    async def _take(self, device: RawDevice, sha256: str, fate: CrashPlan) -> None:
         async def report(stage: FirmwareStage, error: str | None = None) -> None:
             await device.send(
                 topics.FIRMWARE_REPORT, messages.FirmwareReport(sha256=sha256, stage=stage, error=error)
@@ -100,7 +100,7 @@ class Swarm:
 
 @asynccontextmanager
 async def swarming(
-    model: str, wanted: Sequence[Package], fates: Mapping[str, Fate] | None = None
+    model: str, wanted: Sequence[Package], fates: Mapping[str, CrashPlan] | None = None
 ) -> AsyncIterator[Swarm]:
     """Let these devices be online until the block ends."""
     swarm = Swarm(model, dict(fates or {}))

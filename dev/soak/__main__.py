@@ -16,7 +16,7 @@ from rich.console import Console
 from cli.client import Admin
 from cli.simulate import life, stock
 from dev import stack, system
-from dev.event_recorder import Witness
+from dev.event_recorder import EventRecorder
 from dev.fleet import Fleet
 from dev.simulator import Simulator, simulating
 from dev.soak import measure
@@ -80,7 +80,7 @@ async def _soak(
         made_s = loop.time() - began
         await simulator.until(lambda counts: counts["connected"] == given.devices, patience_s=3600)
         connected_s = loop.time() - began - made_s
-        fleet = Fleet(connection, Witness(), folder)
+        fleet = Fleet(connection, EventRecorder(), folder)
         page = await fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
         work = Work(fleet, [device.client_id for device in page.devices])
         working = None if given.idle else asyncio.create_task(work.run(), name="work")

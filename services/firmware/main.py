@@ -11,16 +11,16 @@ from services.firmware.assignment.progress import Reports
 from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from services.firmware.delivery.chunks import Chunks
-from services.firmware.delivery.notifier import Notices
-from services.firmware.delivery.rollback_detection import Trials
+from services.firmware.delivery.notifier import Notifier
+from services.firmware.delivery.rollback_detection import RollbackDetection
 from services.firmware.diagnostics import routes as diagnostics
 from services.firmware.diagnostics.coredumps import CoreDumps
 from services.firmware.diagnostics.logs import Logs
 from services.firmware.homeassistant.bridge import HomeAssistant
 from services.firmware.http import server as http_server
-from services.firmware.images.export import Shelf
-from services.firmware.images.retention import House
-from services.firmware.rollouts.executor import Conductor
+from services.firmware.images.export import ImageExport
+from services.firmware.images.retention import Retention
+from services.firmware.rollouts.executor import RolloutExecutor
 from shared import crypto
 from shared.database import engine
 from shared.database.outbox import Outbox
@@ -29,7 +29,7 @@ from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
 from shared.runtime.settings import FirmwareSettings
 from shared.server.connection import Health, connection_of
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 from shared.storage.images import Store
 
 log = structlog.get_logger()
@@ -41,34 +41,34 @@ async def main(settings: FirmwareSettings) -> None:
     health = Health("firmware", settings)
     connection = health.connection
     store = Store(settings.assets_url)
-    shelf = None if settings.assets_dir is None else Shelf(settings.assets_dir)
+    shelf = None if settings.assets_dir is None else ImageExport(settings.assets_dir)
     outbox = Outbox("firmware")
     async with engine.connected(settings.database_url) as database, health.told(database):
         firmware = Firmware(settings, database, store, outbox)
         server = http_server.Server(settings, firmware) if settings.http_port else None
-        chunks, notices = Chunks(firmware, connection), Notices(firmware, connection)
+        chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
         dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
-        desk, reports = Desk(database, connection), Reports(database, outbox)
-        trials = Trials(database, reports)
+        rpc, reports = RpcServer(database, connection), Reports(database, outbox)
+        trials = RollbackDetection(database, reports)
         await connection.listen(
-            *routes.routes(firmware, desk, chunks, notices, trials),
-            *diagnostics.routes(dumps, logs, desk),
+            *routes.routes(firmware, rpc, chunks, notices, trials),
+            *diagnostics.routes(dumps, logs, rpc),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(House(firmware, shelf).keep(), name="house")
+            tasks.create_task(Retention(firmware, shelf).keep(), name="house")
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
             tasks.create_task(reports.keep(), name="reports")
             tasks.create_task(trials.look_up(), name="trials")
             tasks.create_task(take_lines(settings, connection, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
-            tasks.create_task(keep_house(dumps, logs), name="diagnostics")
-            tasks.create_task(Conductor(firmware).run(), name="conductor")
+            tasks.create_task(housekeeping(dumps, logs), name="diagnostics")
+            tasks.create_task(RolloutExecutor(firmware).run(), name="conductor")
             tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_stands), name="metrics")
             tasks.create_task(
-                tell(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
+                bridge(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
             )
             if server is not None:
                 tasks.create_task(server.run(), name="http")
@@ -82,7 +82,7 @@ async def take_lines(settings: FirmwareSettings, connection: Connection, logs: L
     await of_lines.run()
 
 
-async def tell(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
+async def bridge(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
     """Tell Home Assistant of the devices, as events say over a connection of their own; or take it all back."""
     if not settings.homeassistant:
         await home_assistant.leave()
@@ -95,7 +95,7 @@ async def tell(settings: FirmwareSettings, connection: Connection, home_assistan
         await home_assistant.run()
 
 
-async def keep_house(dumps: CoreDumps, logs: Logs) -> None:
+async def housekeeping(dumps: CoreDumps, logs: Logs) -> None:
     """Forget now and then what has been kept long enough, for as long as it runs."""
     while True:
         try:

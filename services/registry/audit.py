@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from services.registry import queries
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
-async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:
+async def list_newest(context: RequestContext, request: admin.AuditList) -> admin.Audit:
     """Return the newest entries that fit."""
     return admin.Audit(
         entries=[
@@ -19,6 +19,6 @@ async def list_newest(caller: Caller, request: admin.AuditList) -> admin.Audit:
                 before=entry.before,
                 after=entry.after,
             )
-            for entry in await queries.audit(caller.session, request)
+            for entry in await queries.audit(context.session, request)
         ]
     )

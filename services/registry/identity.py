@@ -31,7 +31,7 @@ from shared.mqtt.connection import Connection
 from shared.protocol import messages, topics
 from shared.protocol.admin import DeviceAdd
 from shared.protocol.topics import Topic
-from shared.server.rpc import Caller, lock_key
+from shared.server.rpc import RequestContext, lock_key
 
 log = structlog.get_logger()
 FIRST_GENERATION = 1
@@ -51,16 +51,16 @@ class Identities:
         await self.connection.ready()
         await self.broker.ready()
 
-    async def create(self, caller: Caller, request: DeviceAdd) -> str:
+    async def create(self, context: RequestContext, request: DeviceAdd) -> str:
         """Return the client id of a new device, ACTIVE once the caller's transaction commits."""
-        device_id, client_id = await self._intend(caller, request)
+        device_id, client_id = await self._intend(context, request)
         try:
             held = await self._establish(client_id)
             # A savepoint: what it refuses must not keep the row locked while it is undone.
-            async with caller.session.begin_nested():
+            async with context.session.begin_nested():
                 activation = update(Device).where(Device.id == device_id)
                 facts = {"secret_fingerprint": held.fingerprint, "verify_at": func.now() + VERIFY_AFTER}
-                await caller.session.execute(
+                await context.session.execute(
                     activation.values(lifecycle="ACTIVE", secret_created_at=func.now(), **facts)
                 )
         except (FleetError, SQLAlchemyError):
@@ -92,7 +92,7 @@ class Identities:
         await self._say_offline(client_id)
         await self.broker.put(client_id, secret, generation)
 
-    async def remove(self, caller: Caller, client_id: str) -> None:
+    async def remove(self, context: RequestContext, client_id: str) -> None:
         """Remove a device everywhere, its row when the caller's transaction commits.
 
         What can not be reached now is removed later: once it is REMOVING, a device does not come back.
@@ -102,9 +102,9 @@ class Identities:
             rules.refuse_in_rotation(client_id, device.rotation_state)
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
-        await caller.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
+        await context.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
         await self.unmake(client_id)
-        await caller.session.execute(delete(Device).where(Device.id == device_id))
+        await context.session.execute(delete(Device).where(Device.id == device_id))
 
     async def end_unfinished(self) -> int:
         """End the making or removal of each device that was cut off and is worked on by nobody."""
@@ -119,12 +119,12 @@ class Identities:
                     ended += await self._unmake_or_leave(device_id, client_id)
         return ended
 
-    async def _intend(self, caller: Caller, request: DeviceAdd) -> tuple[int, str]:
+    async def _intend(self, context: RequestContext, request: DeviceAdd) -> tuple[int, str]:
         """Commit the intent, or find the one that the same request left before a crash."""
         async with self.database.transaction() as session:
-            device = await session.scalar(select(Device).where(Device.request_id == caller.origin))
+            device = await session.scalar(select(Device).where(Device.request_id == context.origin))
             if device is None:
-                device = await _insert(session, await queries.model(session, request.model), request, caller)
+                device = await _insert(session, await queries.model(session, request.model), request, context)
             model = await session.get_one(DeviceModel, device.model_id)
             return device.id, device_refs.client_id(model.code, device.key)
 
@@ -178,14 +178,16 @@ class Identities:
             await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
 
 
-async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd, caller: Caller) -> Device:
+async def _insert(
+    session: AsyncSession, model: DeviceModel, request: DeviceAdd, context: RequestContext
+) -> Device:
     device = Device(
         key=rules.new_key(secrets.choice),
         model_id=model.id,
         name=request.name,
         tags=request.tags,
         lifecycle="CREATING",
-        request_id=caller.origin,
+        request_id=context.origin,
         config_version=1,
     )
     session.add(device)
@@ -197,7 +199,7 @@ async def _insert(session: AsyncSession, model: DeviceModel, request: DeviceAdd,
                 version=1,
                 overrides={},
                 document=model.config_defaults,
-                author=caller.account,
+                author=context.account,
             ),
             Presence(device_id=device.id),
         ]

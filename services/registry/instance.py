@@ -21,7 +21,7 @@ from shared.database.tables import AdminRequest
 from shared.errors import ConflictError, FleetError
 from shared.protocol import admin, messages
 from shared.runtime.settings import RegistrySettings
-from shared.server.rpc import SEALED, Caller
+from shared.server.rpc import SEALED, RequestContext
 
 log = structlog.get_logger()
 ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))
@@ -83,9 +83,9 @@ class Instance:
             raise ConflictError("there is no key pair for recovery yet")
         return crypto.key_pair(ours.public_key, self.vault.decrypt(ours.private_key))
 
-    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+    async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
         """Encrypt the private key and the recorded answers with secrets with the first master key."""
-        session = caller.session
+        session = context.session
         done, unreadable = 0, []
         ours = await row(session, lock=True)
         if ours.private_key is not None:
@@ -112,7 +112,7 @@ class Instance:
             except crypto.SecretUnreadableError:
                 await session.delete(kept)  # it would be asked for in vain
         facts = {"reencrypted": done, "unreadable": len(unreadable)}
-        caller.audit("secrets.rekey", "secrets", after=facts)
+        context.audit("secrets.rekey", "secrets", after=facts)
         return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))
 
 

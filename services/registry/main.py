@@ -29,7 +29,7 @@ from shared.mqtt.rates import Rate
 from shared.runtime import lifecycle, metrics
 from shared.runtime.settings import RegistrySettings
 from shared.server.connection import Health, connection_of
-from shared.server.rpc import Desk, forget_answers
+from shared.server.rpc import RpcServer, forget_answers
 
 log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
@@ -41,7 +41,7 @@ async def main(settings: RegistrySettings) -> None:
     """Serve until cancelled."""
     health = Health("registry", settings)
     connection = health.connection
-    connection.lanes.intake.limit("claim_id", Rate(settings.claim_rate_per_s, settings.claim_burst))
+    connection.dispatcher.admission.limit("claim_id", Rate(settings.claim_rate_per_s, settings.claim_burst))
     async with (
         engine.connected(settings.database_url) as database,
         keycloak.connected(settings) as identity_provider,
@@ -63,21 +63,21 @@ async def main(settings: RegistrySettings) -> None:
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
         configs, presences = Configs(registry), Presences(registry, commands.Commands(registry).send_again)
-        desk = Desk(database, connection, vault)
-        await connection.listen(*routes.routes(registry, desk, configs, presences))
+        rpc = RpcServer(database, connection, vault)
+        await connection.listen(*routes.routes(registry, rpc, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(configs.look_up(), name="configurations")
             tasks.create_task(presences.keep(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(keep_house(registry), name="house")
+            tasks.create_task(housekeeping(registry), name="house")
             tasks.create_task(Credentials(registry).run(), name="credentials")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
 
 
-async def keep_house(registry: Registry) -> None:
+async def housekeeping(registry: Registry) -> None:
     """End what was cut off, forget old answers, and now and then compare and mend all, for as long as it runs."""
     loop = asyncio.get_running_loop()
     compare_at = loop.time()

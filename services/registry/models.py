@@ -14,7 +14,7 @@ from services.registry.validation.checker import Candidate
 from shared.database.tables import DeviceModel
 from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,47 +23,47 @@ class Models:
 
     registry: Registry
 
-    async def add(self, caller: Caller, request: admin.ModelAdd) -> admin.ModelView:
+    async def add(self, context: RequestContext, request: admin.ModelAdd) -> admin.ModelView:
         """Add a model, or raise ConflictError if its code is taken."""
         await self._check(request.config_schema, request.config_defaults, new=True)
         try:
-            await queries.model(caller.session, request.code)
+            await queries.model(context.session, request.code)
         except NotFoundError:
             pass
         else:
             raise ConflictError(f"code: there is a model {request.code} already", code=request.code)
         model = DeviceModel(**request.model_dump(exclude={"request_id"}))
-        caller.session.add(model)
-        await caller.session.flush()
+        context.session.add(model)
+        await context.session.flush()
         view = view_of(model, devices=0)
-        caller.audit("model.add", model.code, after=view.model_dump(mode="json"))
-        self.registry.outbox.tell(caller.session, "model/added", data={"code": model.code})
+        context.audit("model.add", model.code, after=view.model_dump(mode="json"))
+        self.registry.outbox.emit(context.session, "model/added", data={"code": model.code})
         return view
 
-    async def update(self, caller: Caller, request: admin.ModelUpdate) -> admin.ModelChanged:
+    async def update(self, context: RequestContext, request: admin.ModelUpdate) -> admin.ModelChanged:
         """Change what is given of a model, and with it the configurations of all its devices, or nothing."""
         configures = request.config_schema is not None or request.config_defaults is not None
         if configures:
-            await queries.lock_layers(caller.session, exclusive=True)
-        model = await queries.model(caller.session, request.code)
+            await queries.lock_layers(context.session, exclusive=True)
+        model = await queries.model(context.session, request.code)
         wanted = request.model_dump(exclude={"request_id", "code"}, exclude_none=True)
         before = {name: getattr(model, name) for name in wanted}
         for name, value in wanted.items():
             setattr(model, name, value)
-        changed = await self._refresh(caller, model, new=request.config_schema is not None) if configures else []
+        changed = await self._refresh(context, model, new=request.config_schema is not None) if configures else []
         if not rules.same(before, wanted):
-            caller.audit("model.update", model.code, before=before, after=wanted)
+            context.audit("model.update", model.code, before=before, after=wanted)
             facts = {"code": model.code, "devices": len(changed)}
-            self.registry.outbox.tell(caller.session, "model/updated", data=facts)
-        view = view_of(model, devices=await queries.devices_of(caller.session, model))
+            self.registry.outbox.emit(context.session, "model/updated", data=facts)
+        view = view_of(model, devices=await queries.devices_of(context.session, model))
         return admin.ModelChanged(**view.model_dump(), changed=changed)
 
-    async def remove(self, caller: Caller, request: admin.ModelRef) -> admin.Removed:
+    async def remove(self, context: RequestContext, request: admin.ModelRef) -> admin.Removed:
         """Remove a model without devices, images and live claims, or raise ConflictError with their numbers."""
-        model = await queries.model(caller.session, request.code)
+        model = await queries.model(context.session, request.code)
         devices, images = (
-            await queries.devices_of(caller.session, model),
-            await queries.images_of(caller.session, model),
+            await queries.devices_of(context.session, model),
+            await queries.images_of(context.session, model),
         )
         if devices or images:
             raise ConflictError(
@@ -71,18 +71,18 @@ class Models:
                 devices=devices,
                 images=images,
             )
-        claims = await claim_queries.live_of(caller.session, model, now=datetime.now(UTC))
+        claims = await claim_queries.live_of(context.session, model, now=datetime.now(UTC))
         if claims:
             raise ConflictError(f"code: {model.code} has {claims} live claims; revoke them first", claims=claims)
-        caller.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
-        self.registry.outbox.tell(caller.session, "model/removed", data={"code": model.code})
-        await caller.session.delete(model)
+        context.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
+        self.registry.outbox.emit(context.session, "model/removed", data={"code": model.code})
+        await context.session.delete(model)
         return admin.Removed(removed=model.code)
 
-    async def _refresh(self, caller: Caller, model: DeviceModel, *, new: bool) -> list[str]:
+    async def _refresh(self, context: RequestContext, model: DeviceModel, *, new: bool) -> list[str]:
         await self._check(model.config_schema, model.config_defaults, new=new)
-        rows = await queries.lock_of_model(caller.session, model)
-        return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
+        rows = await queries.lock_of_model(context.session, model)
+        return await versions.refresh(context.session, self.registry, rows, author=context.account)
 
     async def _check(self, schema: dict[str, Any] | None, defaults: dict[str, Any], *, new: bool) -> None:
         """Refuse what does not fit; a schema that is not new may be of a time with other rules for schemas."""
@@ -90,9 +90,9 @@ class Models:
             await self.registry.checker.check_schema(schema)
         await self.registry.checker.check([Candidate(defaults, schema, "config_defaults")])
 
-    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Models:
+    async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Models:
         """Return all models."""
-        rows = await queries.models(caller.session)
+        rows = await queries.models(context.session)
         return admin.Models(models=[view_of(model, devices=count) for model, count in rows])
 
 

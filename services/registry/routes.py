@@ -19,21 +19,21 @@ from services.registry.models import Models
 from services.registry.reconciler.service import Reconciler
 from shared.mqtt.connection import Connection, Delivery, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 
 GROUP = "registry"
 
 
-def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presences) -> list[Route]:
+def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Presences) -> list[Route]:
     """Return the routes of all messages that the registry takes.
 
     `up/status` is not shared between replicas: what is retained must reach a registry that was away.
     """
-    connection = desk.connection
+    connection = rpc.connection
     models, devices = Models(registry), Devices(registry)
     layers, commands = Layers(registry), Commands(registry)
-    recoveries = Recoveries(registry, desk.gate)
-    claims, accounts, reconciler = Claims(registry, desk.gate), Accounts(registry), Reconciler(registry)
+    recoveries = Recoveries(registry, rpc.gate)
+    claims, accounts, reconciler = Claims(registry, rpc.gate), Accounts(registry), Reconciler(registry)
     return [
         Route(topics.STATUS, partial(on_status, presences)),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
@@ -44,48 +44,48 @@ def routes(registry: Registry, desk: Desk, configs: Configs, presences: Presence
         ),
         device_route(topics.KEY, partial(on_key, recoveries, connection), group=GROUP),
         Route(topics.RECOVER_REQUEST, partial(on_recover, recoveries, connection), GROUP),
-        desk.route(admin.MODEL_ADD, models.add, group=GROUP),
-        desk.route(admin.MODEL_LIST, models.list_all, group=GROUP),
-        desk.route(admin.DEVICE_ADD, devices.add, group=GROUP),
-        desk.route(admin.MODEL_UPDATE, models.update, group=GROUP),
-        desk.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
-        desk.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
-        desk.route(admin.FLEET_SHOW, Fleet(registry).show, group=GROUP),
-        desk.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
-        desk.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
-        desk.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
-        desk.route(admin.RECOVERY_REKEY, registry.instance.rekey, group=GROUP),
-        desk.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
-        desk.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
-        desk.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
-        desk.route(admin.ACCOUNT_LIST, accounts.list_all, group=GROUP),
-        desk.route(admin.ACCOUNT_ROLE, accounts.set_role, group=GROUP),
-        desk.route(admin.ACCOUNT_PASSWORD, accounts.set_password, group=GROUP),
-        desk.route(admin.ACCOUNT_REMOVE, accounts.remove, group=GROUP),
-        desk.route(admin.ACCOUNT_WHOAMI, accounts.who_am_i, group=GROUP),
-        desk.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
-        desk.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
-        desk.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
-        desk.route(admin.DEVICE_NVS, devices.nvs_image, group=GROUP),
-        desk.route(admin.CONFIG_SET, configs.set, group=GROUP),
-        desk.route(admin.CONFIG_GET, configs.get, group=GROUP),
-        desk.route(admin.CONFIG_HISTORY, configs.history, group=GROUP),
-        desk.route(admin.CONFIG_DIFF, configs.diff, group=GROUP),
-        desk.route(admin.CONFIG_ROLLBACK, configs.rollback, group=GROUP),
-        desk.route(admin.LAYER_SET, layers.set, group=GROUP),
-        desk.route(admin.LAYER_SHOW, layers.show, group=GROUP),
-        desk.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
-        desk.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
-        desk.route(admin.COMMAND_SEND, commands.send, group=GROUP),
-        desk.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
-        desk.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
-        desk.route(admin.CLAIM_ADD, claims.add, group=GROUP),
-        desk.route(admin.CLAIM_LIST, claims.list_newest, group=GROUP),
-        desk.route(admin.CLAIM_REVOKE, claims.revoke, group=GROUP),
-        desk.route(admin.CLAIM_REQUESTS, claims.list_requests, group=GROUP),
-        desk.route(admin.CLAIM_APPROVE, claims.approve, group=GROUP),
-        desk.route(admin.CLAIM_DENY, claims.deny, group=GROUP),
-        desk.route(admin.CLAIM_FORGET, claims.forget, group=GROUP),
+        rpc.route(admin.MODEL_ADD, models.add, group=GROUP),
+        rpc.route(admin.MODEL_LIST, models.list_all, group=GROUP),
+        rpc.route(admin.DEVICE_ADD, devices.add, group=GROUP),
+        rpc.route(admin.MODEL_UPDATE, models.update, group=GROUP),
+        rpc.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
+        rpc.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
+        rpc.route(admin.FLEET_SHOW, Fleet(registry).show, group=GROUP),
+        rpc.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
+        rpc.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
+        rpc.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
+        rpc.route(admin.RECOVERY_REKEY, registry.instance.rekey, group=GROUP),
+        rpc.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
+        rpc.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
+        rpc.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
+        rpc.route(admin.ACCOUNT_LIST, accounts.list_all, group=GROUP),
+        rpc.route(admin.ACCOUNT_ROLE, accounts.set_role, group=GROUP),
+        rpc.route(admin.ACCOUNT_PASSWORD, accounts.set_password, group=GROUP),
+        rpc.route(admin.ACCOUNT_REMOVE, accounts.remove, group=GROUP),
+        rpc.route(admin.ACCOUNT_WHOAMI, accounts.who_am_i, group=GROUP),
+        rpc.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
+        rpc.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
+        rpc.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
+        rpc.route(admin.DEVICE_NVS, devices.nvs_image, group=GROUP),
+        rpc.route(admin.CONFIG_SET, configs.set, group=GROUP),
+        rpc.route(admin.CONFIG_GET, configs.get, group=GROUP),
+        rpc.route(admin.CONFIG_HISTORY, configs.history, group=GROUP),
+        rpc.route(admin.CONFIG_DIFF, configs.diff, group=GROUP),
+        rpc.route(admin.CONFIG_ROLLBACK, configs.rollback, group=GROUP),
+        rpc.route(admin.LAYER_SET, layers.set, group=GROUP),
+        rpc.route(admin.LAYER_SHOW, layers.show, group=GROUP),
+        rpc.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
+        rpc.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
+        rpc.route(admin.COMMAND_SEND, commands.send, group=GROUP),
+        rpc.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
+        rpc.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
+        rpc.route(admin.CLAIM_ADD, claims.add, group=GROUP),
+        rpc.route(admin.CLAIM_LIST, claims.list_newest, group=GROUP),
+        rpc.route(admin.CLAIM_REVOKE, claims.revoke, group=GROUP),
+        rpc.route(admin.CLAIM_REQUESTS, claims.list_requests, group=GROUP),
+        rpc.route(admin.CLAIM_APPROVE, claims.approve, group=GROUP),
+        rpc.route(admin.CLAIM_DENY, claims.deny, group=GROUP),
+        rpc.route(admin.CLAIM_FORGET, claims.forget, group=GROUP),
     ]
 
 

@@ -67,7 +67,7 @@ class Attempt:
         if crypto.proves(given, self.secret(vault), purpose, self.rotation.id):
             return True
         self.rotation.refused_proofs += 1
-        self.tell("rotation/proof_refused", purpose=purpose)
+        self.emit("rotation/proof_refused", purpose=purpose)
         return False
 
     def check_current_secret(
@@ -81,7 +81,7 @@ class Attempt:
         if given is None or old is None or crypto.proves(given, vault.decrypt(old), purpose, self.rotation.id):
             return
         self.rotation.old_secret = None
-        self.tell("rotation/split_found", purpose=purpose)
+        self.emit("rotation/split_found", purpose=purpose)
 
     def secret(self, vault: crypto.Vault) -> SecretStr:
         """Return the new secret of an attempt that has not ended."""
@@ -109,7 +109,7 @@ class Attempt:
         self._close(now)
         done = messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
         self.outbox.put(self.session, topics.ROTATION_DONE, done, client_id=self.client_id)
-        self.tell("rotation/completed", acknowledged=event is Event.ACK_PROVEN)
+        self.emit("rotation/completed", acknowledged=event is Event.ACK_PROVEN)
 
     def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
         """Let the attempt end with the old secret in force, to be tried again unless it is cancelled."""
@@ -121,12 +121,12 @@ class Attempt:
         self._close(now)
         cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
         self.outbox.put(self.session, topics.ROTATION_CANCELLED, cancelled, client_id=self.client_id)
-        self.tell("rotation/timed_out", at_step=at_step, cancelled=cancelled_by_admin)
+        self.emit("rotation/timed_out", at_step=at_step, cancelled=cancelled_by_admin)
 
-    def tell(self, event: str, **facts: object) -> None:
+    def emit(self, event: str, **facts: object) -> None:
         """Tell an event of this attempt once the transaction has committed."""
         data = {"rotation_id": str(self.rotation.id), "generation": self.rotation.generation, **facts}
-        self.outbox.tell(self.session, event, self.client_id, data)
+        self.outbox.emit(self.session, event, self.client_id, data)
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None

@@ -13,7 +13,7 @@ from shared.database import device_refs
 from shared.database.tables import Device, Rotation
 from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +22,20 @@ class Campaigns:
 
     rotator: Rotator
 
-    async def start(self, caller: Caller, request: admin.RotationStart) -> admin.RotationQueued:
+    async def start(self, context: RequestContext, request: admin.RotationStart) -> admin.RotationQueued:
         """Queue the devices that are meant and enabled; raise if there is none."""
         meant = device_refs.selected(request.device, tag=request.tag, model=request.model)
-        found = await campaign_queries.targets(caller.session, meant)
+        found = await campaign_queries.targets(context.session, meant)
         if not found:
             raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
         enabled = [target for target in found if target.enabled]
         skipped = _named(target for target in found if not target.enabled)
         if not enabled:
             raise ConflictError("every device that fits is disabled", skipped=skipped.names)
-        queued = await campaign_queries.queue(caller.session, enabled)
+        queued = await campaign_queries.queue(context.session, enabled)
         if queued:
-            self._note(caller, request, "rotation.start", "rotation/queued", queued)
-        self.rotator.rung.set()
+            self._note(context, request, "rotation.start", "rotation/queued", queued)
+        self.rotator.wake.set()
         return admin.RotationQueued(
             queued=_named(queued),
             already=_named(
@@ -45,29 +45,29 @@ class Campaigns:
             skipped=skipped,
         )
 
-    async def cancel(self, caller: Caller, request: admin.RotationCancel) -> admin.RotationCancelled:
+    async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationCancelled:
         """Call off what has not begun or would be tried again, and let what is under way end by its own rules."""
         meant = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
-        found = await campaign_queries.targets(caller.session, meant)
+        found = await campaign_queries.targets(context.session, meant)
         if request.device is not None and not found:
             raise device_refs.unknown(request.device)
         dequeued, not_retried, ending = (
             [target for target in found if target.state == state] for state in ("QUEUED", "TIMEOUT", "PENDING")
         )
-        await campaign_queries.set_state(caller.session, dequeued + not_retried, "OK")
-        await campaign_queries.cancel(caller.session, ending)
+        await campaign_queries.set_state(context.session, dequeued + not_retried, "OK")
+        await campaign_queries.cancel(context.session, ending)
         cancelled = dequeued + not_retried + ending
         if cancelled:
-            self._note(caller, request, "rotation.cancel", "rotation/cancelled", cancelled)
-        self.rotator.rung.set()
+            self._note(context, request, "rotation.cancel", "rotation/cancelled", cancelled)
+        self.rotator.wake.set()
         return admin.RotationCancelled(
             dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
         )
 
-    async def status(self, caller: Caller, request: admin.RotationStatus) -> admin.RotationOverview:
+    async def status(self, context: RequestContext, request: admin.RotationStatus) -> admin.RotationOverview:
         """Return how the devices stand, and a page of the rotations under way."""
-        counts = await queries.count_states(caller.session)
-        rows = await campaign_queries.under_way(caller.session, request)
+        counts = await queries.count_states(context.session)
+        rows = await campaign_queries.under_way(context.session, request)
         now = datetime.now(UTC)
         return admin.RotationOverview(
             counts=admin.RotationCounts(**{state.lower(): count for state, count in counts.items()}),
@@ -75,10 +75,10 @@ class Campaigns:
             next=rows[-1][1] if len(rows) == request.limit else None,
         )
 
-    async def history(self, caller: Caller, request: admin.RotationHistory) -> admin.Rotations:
+    async def history(self, context: RequestContext, request: admin.RotationHistory) -> admin.Rotations:
         """Return a page of a device's rotations."""
-        client_id = await campaign_queries.client_id(caller.session, request.device)
-        found = await campaign_queries.history(caller.session, request)
+        client_id = await campaign_queries.client_id(context.session, request.device)
+        found = await campaign_queries.history(context.session, request)
         return admin.Rotations(
             client_id=client_id,
             rotations=[_entry(rotation) for rotation in found],
@@ -87,7 +87,7 @@ class Campaigns:
 
     def _note(
         self,
-        caller: Caller,
+        context: RequestContext,
         request: admin.RotationStart | admin.RotationCancel,
         action: str,
         event: str,
@@ -96,12 +96,12 @@ class Campaigns:
         """Note what was done: one entry and one event, however many devices there are."""
         if request.device is not None:
             client_id = devices[0].client_id
-            caller.audit(action, client_id)
-            self.rotator.outbox.tell(caller.session, event, client_id)
+            context.audit(action, client_id)
+            self.rotator.outbox.emit(context.session, event, client_id)
             return
         asked = request.model_dump(exclude={"request_id"}, exclude_defaults=True)
-        caller.audit(action, "rotation", after={**asked, "devices": len(devices)})
-        self.rotator.outbox.tell(caller.session, event, data={"devices": len(devices)})
+        context.audit(action, "rotation", after={**asked, "devices": len(devices)})
+        self.rotator.outbox.emit(context.session, event, data={"devices": len(devices)})
 
 
 def _named(targets: Iterable[Target]) -> admin.Named:

@@ -23,13 +23,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Rotator:
-    """The leader's lock and stores; `rung` wakes the worker when there is something to do."""
+    """The leader's lock and stores; `wake` is set when there is something to do."""
 
     leadership: Leadership
     database: Database
     outbox: Outbox
     vault: crypto.Vault
-    rung: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
     heard: set[UUID] = field(default_factory=set)
     """Rotations whose new secret the device has said to this leader that it has stored."""
 

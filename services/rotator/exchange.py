@@ -16,7 +16,7 @@ from services.rotator.context import Rotator
 from services.rotator.states import Event, Step
 from shared import crypto
 from shared.protocol import messages
-from shared.runtime.microbatch import Batches
+from shared.runtime.microbatch import MicroBatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Exchange:
     """Answers what devices send in a rotation."""
 
     rotator: Rotator
-    came: Batches[str, messages.RotationOffer | None] = field(default_factory=Batches)
+    came: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
     """Who has come online, by client id."""
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
@@ -57,7 +57,7 @@ class Exchange:
             sealed = crypto.seal(secret, public_key) if public_key else None
             if attempt.rotation.delivered_at is None:
                 attempt.rotation.delivered_at = datetime.now(UTC)
-                attempt.tell("rotation/delivered")
+                attempt.emit("rotation/delivered")
             return messages.RotationSecret(
                 rotation_id=request.rotation_id,
                 generation=attempt.rotation.generation,
@@ -80,9 +80,9 @@ class Exchange:
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
-                attempt.tell("rotation/stored")
+                attempt.emit("rotation/stored")
             switched = attempt.step == Step.SWITCHED
-        self.rotator.rung.set()
+        self.rotator.wake.set()
         return attempt.switch() if switched else None
 
     async def take_ack(
@@ -95,5 +95,5 @@ class Exchange:
                 return ended
             if attempt.proven(ack.proof, "ack", self.rotator.vault):
                 attempt.complete(Event.ACK_PROVEN, datetime.now(UTC), self.rotator.vault)
-        self.rotator.rung.set()
+        self.rotator.wake.set()
         return None

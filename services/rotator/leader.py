@@ -47,7 +47,7 @@ class Leadership:
                     async with session.begin():
                         yield session
                     if RINGS in session.info:
-                        self._database.rung.set()
+                        self._database.filled.set()
             except IntegrityError as error:
                 raise refusal(error) from error
             except DBAPIError as error:

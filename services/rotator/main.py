@@ -10,8 +10,8 @@ from services.rotator import leader, routes
 from services.rotator.context import Rotator
 from services.rotator.exchange import Exchange
 from services.rotator.leader import Leadership
-from services.rotator.scheduler import Clock
-from services.rotator.worker import Sweep
+from services.rotator.scheduler import Scheduler
+from services.rotator.worker import RotationWorker
 from shared import crypto
 from shared.auth import keycloak
 from shared.auth.keycloak import Keycloak
@@ -25,7 +25,7 @@ from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
 from shared.runtime.settings import RotatorSettings
 from shared.server.connection import Health, connection_of
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 
 log = structlog.get_logger()
 
@@ -72,10 +72,10 @@ async def lead(
     outbox = Outbox("rotator")
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
-    sweep = Sweep(settings, rotator, identity_provider, gate, connection, greeted)
-    exchange, clock = Exchange(rotator), Clock(settings, rotator)
+    sweep = RotationWorker(settings, rotator, identity_provider, gate, connection, greeted)
+    exchange, clock = Exchange(rotator), Scheduler(settings, rotator)
     await clock.begin()
-    await connection.listen(*routes.routes(rotator, exchange, clock, Desk(leadership, connection)))
+    await connection.listen(*routes.routes(rotator, exchange, clock, RpcServer(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")

@@ -9,7 +9,7 @@ from services.rotator.context import Rotator
 from shared.crypto import SecretUnreadableError
 from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Keys:
 
     rotator: Rotator
 
-    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+    async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
         """Encrypt the secrets of each rotation under way with the first master key; again changes nothing.
 
         Each is a transaction of its own on the leader's connection, so the caller's must be on another one.
@@ -45,6 +45,6 @@ class Keys:
             except NotFoundError:
                 continue  # it has ended meanwhile, and its device is removed
         facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
-        caller.audit("secrets.rekey", "secrets", after=facts)
-        self.rotator.outbox.tell(caller.session, "secrets/rekeyed", data=facts)
+        context.audit("secrets.rekey", "secrets", after=facts)
+        self.rotator.outbox.emit(context.session, "secrets/rekeyed", data=facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(unreadable))

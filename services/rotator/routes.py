@@ -10,29 +10,29 @@ from services.rotator.campaigns import Campaigns
 from services.rotator.context import Rotator
 from services.rotator.exchange import Exchange
 from services.rotator.rekey import Keys
-from services.rotator.scheduler import Clock
+from services.rotator.scheduler import Scheduler
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 
 SECRET_KEPT_S: Final = 60.0
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
-def routes(rotator: Rotator, exchange: Exchange, clock: Clock, desk: Desk) -> list[Route]:
+def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages that the leader takes."""
-    connection = desk.connection
+    connection = rpc.connection
     # What would hold up the leader's own connection is answered beside it.
-    beside = Desk(rotator.database, connection)
+    beside = RpcServer(rotator.database, connection)
     campaigns = Campaigns(rotator)
     return [
         device_route(topics.STATUS, partial(on_status, exchange, connection)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, exchange, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, exchange, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),
-        desk.route(admin.ROTATION_START, campaigns.start, group=None),
-        desk.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
-        desk.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        rpc.route(admin.ROTATION_START, campaigns.start, group=None),
+        rpc.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
+        rpc.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
         beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
         beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
         beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),

@@ -18,7 +18,7 @@ from shared.database.tables import AuditEntry, Device, RotationSchedule
 from shared.errors import UnavailableError
 from shared.protocol import admin
 from shared.runtime.settings import RotatorSettings
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S: Final = 60.0
@@ -28,7 +28,7 @@ SHOWN: Final = 5
 
 
 @dataclass(slots=True)
-class Clock:
+class Scheduler:
     """The schedule of one leadership; `schedule` is None when it is off."""
 
     settings: RotatorSettings
@@ -63,9 +63,9 @@ class Clock:
             left_s = (fire - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))
 
-    async def show(self, caller: Caller, _: admin.Nothing) -> admin.RotationScheduleView:
+    async def show(self, context: RequestContext, _: admin.Nothing) -> admin.RotationScheduleView:
         """Return the schedule and its next fires."""
-        row = await caller.session.get(RotationSchedule, RotationSchedule.ONLY)
+        row = await context.session.get(RotationSchedule, RotationSchedule.ONLY)
         return admin.RotationScheduleView(
             expression=self.settings.rotation_schedule,
             zone=self.settings.rotation_time_zone,
@@ -94,12 +94,12 @@ class Clock:
                 log.warning("rotation.clock_is_behind", last_fire_at=last.isoformat())
         self._seen = latest
         if fire is not None:
-            self.rotator.rung.set()
+            self.rotator.wake.set()
 
     async def _fire(self, session: AsyncSession, fire: datetime) -> None:
         enabled = await campaign_queries.targets(session, Device.enabled.is_(True))
         queued = await campaign_queries.queue(session, enabled)
         facts = {"fire_at": fire.isoformat(), "queued": len(queued), "already": len(enabled) - len(queued)}
         session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts))
-        self.rotator.outbox.tell(session, "rotation/scheduled", data=facts)
+        self.rotator.outbox.emit(session, "rotation/scheduled", data=facts)
         log.info("rotation.scheduled", **facts)

@@ -57,7 +57,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class RotationWorker:
     """The leader's hands in Keycloak and in the broker."""
 
     settings: RotatorSettings
@@ -69,9 +69,9 @@ class Sweep:
     """One with a retained greeting, by which retained messages are read."""
 
     async def run(self) -> None:
-        """Sweep whenever the rotator rings, and from time to time, until cancelled."""
+        """RotationWorker whenever the rotator rings, and from time to time, until cancelled."""
         while True:
-            self.rotator.rung.clear()
+            self.rotator.wake.clear()
             try:
                 for work in await self._open():
                     await self._further(work)
@@ -81,7 +81,7 @@ class Sweep:
                 log.warning("rotation.waits", reason=error.message)
             try:
                 async with asyncio.timeout(self.settings.sweep_s):
-                    await self.rotator.rung.wait()
+                    await self.rotator.wake.wait()
             except TimeoutError:
                 continue
 
@@ -167,7 +167,7 @@ class Sweep:
             client_id=candidate.client_id,
         )
         attempt = Attempt(session, outbox, rotation, device, candidate.client_id)
-        attempt.tell("rotation/offered", restorable=basis.restorable)
+        attempt.emit("rotation/offered", restorable=basis.restorable)
 
     async def _put_off(self, candidate: queries.Candidate) -> None:
         """Put off a device that Keycloak does not know, so that it does not hold up the others."""
@@ -192,7 +192,7 @@ class Sweep:
                 expires_at=attempt.rotation.deadline_at,
                 client_id=work.client_id,
             )
-            attempt.tell("rotation/switched")
+            attempt.emit("rotation/switched")
 
     async def _may_switch(self, work: Work) -> bool:
         """Say whether the device has told this leader that it has stored the secret, or the switch has begun."""

@@ -1,1 +1,1 @@
-"""Keycloak, its tokens, and the cryptography of secrets."""
+"""Keycloak and its tokens."""

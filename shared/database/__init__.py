@@ -1,1 +1,1 @@
-"""The PostgreSQL schema, its engine, and what is tied to its transactions."""
+"""The PostgreSQL schema, its engine, and the outbox."""

@@ -71,7 +71,7 @@ class Transactions(Protocol):
 
 
 class Database:
-    """The service's connections to PostgreSQL; `rung` is set after a commit that fills the outbox."""
+    """The service's connections to PostgreSQL; `filled` is set after a commit that fills the outbox."""
 
     def __init__(self, url: SecretStr) -> None:
         self.engine = create_async_engine(
@@ -81,7 +81,7 @@ class Database:
             pool_pre_ping=True,
             connect_args={"server_settings": {"idle_in_transaction_session_timeout": f"{_SILENT_S}s"}},
         )
-        self.rung = asyncio.Event()
+        self.filled = asyncio.Event()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -91,7 +91,7 @@ class Database:
                 async with session.begin():
                     yield session
                 if RINGS in session.info:
-                    self.rung.set()
+                    self.filled.set()
         except IntegrityError as error:
             raise refusal(error) from error
         except DBAPIError as error:

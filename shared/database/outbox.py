@@ -71,7 +71,7 @@ class Outbox:
             )
         )
 
-    def tell(
+    def emit(
         self,
         session: AsyncSession,
         event: str,
@@ -88,7 +88,7 @@ class Outbox:
     async def drain(self, database: Database, connection: Connection) -> None:
         """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""
         while True:
-            database.rung.clear()
+            database.filled.clear()
             try:
                 await connection.ready()
                 while await self._drain_batch(database, connection):
@@ -99,7 +99,7 @@ class Outbox:
                 continue
             try:
                 async with asyncio.timeout(SWEEP_S):
-                    await database.rung.wait()
+                    await database.filled.wait()
             except TimeoutError:
                 continue
 

@@ -1,1 +1,1 @@
-"""Facts of ESP32 boards: images, signatures, NVS."""
+"""Facts of ESP32 boards: chips, application images and their signatures."""

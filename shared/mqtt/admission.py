@@ -39,7 +39,7 @@ class Sender(NamedTuple):
     template: str
 
 
-class Intake:
+class AdmissionControl:
     """Counts what waits, and decides what may wait too; `now` is a time in seconds."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 
 from shared.errors import FleetError, UnavailableError
 from shared.mqtt.client import Account, Client, entered
-from shared.mqtt.dispatcher import Delivery, Lanes, Route, device_route
+from shared.mqtt.dispatcher import Delivery, Dispatcher, Route, device_route
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ class Connection:
     identifier: str
     will: tuple[str, bytes] | None = None
     greeting: Callable[[], tuple[str, bytes]] | None = None
-    lanes: Lanes = field(default_factory=Lanes)
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
     _client: Client | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -73,7 +73,7 @@ class Connection:
     async def run(self) -> None:
         """Connect, subscribe and dispatch, again and again, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.lanes.run(f"mqtt:{self.identifier}"))
+            tasks.create_task(self.dispatcher.run(f"mqtt:{self.identifier}"))
             delay_s = _BACKOFF_S[0]
             while True:
                 try:
@@ -87,7 +87,7 @@ class Connection:
 
     async def listen(self, *routes: Route) -> None:
         """Add routes, and subscribe to them now if the connection is up, else when it comes up."""
-        self.lanes.routes.extend(routes)
+        self.dispatcher.routes.extend(routes)
         if self._client is not None:
             await self._subscribe(self._client, routes)
 
@@ -154,7 +154,7 @@ class Connection:
             self.identifier,
             will=aiomqtt.Will(*self.will, qos=1, retain=True) if self.will else None,
             max_inflight_messages=WINDOW,
-            queue_type=cast("Any", partial(_Straight, self.lanes.take)),
+            queue_type=cast("Any", partial(_Straight, self.dispatcher.take)),
         )
         client.pending_calls_threshold = 10_000
         async with entered(client, timeout_s=_CALL_TIMEOUT_S):
@@ -162,12 +162,12 @@ class Connection:
             self._client = client
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT_S):
-                    await self._subscribe(client, self.lanes.routes)
+                    await self._subscribe(client, self.dispatcher.routes)
                     if self.greeting:
                         topic, payload = self.greeting()
                         await client.publish(topic, payload, 1, retain=True)
                 self._up.set()
-                log.info("mqtt.connected", account=self.account.username, routes=len(self.lanes.routes))
+                log.info("mqtt.connected", account=self.account.username, routes=len(self.dispatcher.routes))
                 yield client
             finally:
                 self._client = None

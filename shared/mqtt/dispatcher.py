@@ -23,7 +23,7 @@ import structlog
 from pydantic import SecretStr
 
 from shared.errors import FleetError, MessageRefusedError, UnavailableError
-from shared.mqtt.admission import Intake, Sender
+from shared.mqtt.admission import AdmissionControl, Sender
 from shared.protocol.topics import Topic
 from shared.runtime import metrics
 
@@ -103,11 +103,11 @@ def device_route(
 
 
 @dataclass(slots=True)
-class Lanes:
+class Dispatcher:
     """Takes messages, lets them wait, and has them handled while `run` runs."""
 
     routes: list[Route] = field(default_factory=list)
-    intake: Intake = field(default_factory=Intake)
+    admission: AdmissionControl = field(default_factory=AdmissionControl)
     _lines: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
     _turns: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=count)
@@ -129,7 +129,7 @@ class Lanes:
             names = route.topic.match(topic)
             if names is not None:
                 self._admit(
-                    Waiting(route, _delivery(names, message), topic, self.intake.sender(route.topic, names))
+                    Waiting(route, _delivery(names, message), topic, self.admission.sender(route.topic, names))
                 )
                 return
 
@@ -138,13 +138,13 @@ class Lanes:
         # An admin is told of it by the handler; of a device not even so much is to be kept.
         is_too_large = sender is not None and len(payload) > topic.max_bytes
         now = time.monotonic()
-        if not self.intake.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
+        if not self.admission.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
             if sender is not None and topic.retain and not is_too_large:
                 self._put_off_until_later(sender, waiting, now)
             else:
-                self.intake.drop(topic, sender, now=now)
+                self.admission.drop(topic, sender, now=now)
         elif is_too_large:
-            self.intake.done(sender, 0)
+            self.admission.done(sender, 0)
             _refuse(waiting, topic.too_large(payload))
         else:
             if sender is not None:
@@ -165,7 +165,7 @@ class Lanes:
 
     def _put_off_until_later(self, sender: Sender, waiting: Waiting, now: float) -> None:
         if sender in self._put_off:
-            self.intake.drop(waiting.route.topic, sender, now=now)
+            self.admission.drop(waiting.route.topic, sender, now=now)
         else:
             asyncio.get_running_loop().call_later(_PUT_OFF_S, self._take_put_off, sender)
         self._put_off[sender] = waiting
@@ -182,7 +182,7 @@ class Lanes:
             try:
                 await _handle(waiting)
             finally:
-                self.intake.done(waiting.sender, len(waiting.delivery.payload))
+                self.admission.done(waiting.sender, len(waiting.delivery.payload))
                 if self._lines[line]:
                     self._next_turn(line, waiting)
                 else:

@@ -1,1 +1,1 @@
-"""The protocol, declared once: topics, payloads, admin operations, errors."""
+"""The protocol, declared once: topics, payloads and admin operations."""

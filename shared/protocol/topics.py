@@ -1,6 +1,6 @@
 """Every topic of the protocol, with its payload and its quality of service, declared once.
 
-The way of a message starts here: a topic, its handler (`on_...`) in a service's handlers.py, and so on down.
+The way of a message starts here: a topic, its handler (`on_...`) in a service's routes.py, and so on down.
 """
 
 from __future__ import annotations

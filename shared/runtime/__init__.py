@@ -1,1 +1,1 @@
-"""What makes a process a service: settings, start and stop, logs, metrics, health, RPC."""
+"""What makes a process a service: settings, start and stop, logs, metrics, health."""

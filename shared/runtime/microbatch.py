@@ -21,7 +21,7 @@ Work = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
 """Answers all questions of a batch, in their order."""
 
 
-class Batches(Generic[Q, A]):
+class MicroBatcher(Generic[Q, A]):
     """Questions that wait for their answers: each asker for its own, and so no more than there are askers."""
 
     def __init__(self) -> None:

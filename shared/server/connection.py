@@ -35,7 +35,7 @@ def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Conn
     )
     # Random: who can name the MQTT client id of another connection can end it.
     connection = Connection(account, f"{service}-{_instance()}{suffix}-{secrets.token_hex(8)}")
-    connection.lanes.intake.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
+    connection.dispatcher.admission.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
     return connection
 
 

@@ -40,14 +40,14 @@ def lock_key(origin: str) -> ColumnElement[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RequestContext:
     """Who asks, and the transaction in which the answer will be recorded."""
 
     account: str
     request_id: str
     session: AsyncSession
 
-    def on(self, session: AsyncSession) -> Caller:
+    def on(self, session: AsyncSession) -> RequestContext:
         """Return the caller on another transaction, for what must be stored before the answer is."""
         return replace(self, session=session)
 
@@ -64,7 +64,7 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class RpcServer:
     """Where a service takes requests and hands out answers."""
 
     database: Transactions
@@ -78,7 +78,7 @@ class Desk:
     def route(
         self,
         operation: Operation[R, A],
-        handler: Callable[[Caller, R], Awaitable[A]],
+        handler: Callable[[RequestContext, R], Awaitable[A]],
         *,
         group: str | None,
     ) -> Route:
@@ -99,7 +99,7 @@ class Desk:
     async def _answer(
         self,
         operation: Operation[R, A],
-        handler: Callable[[Caller, R], Awaitable[A]],
+        handler: Callable[[RequestContext, R], Awaitable[A]],
         account: str,
         payload: bytes,
     ) -> Answer:
@@ -117,21 +117,21 @@ class Desk:
     async def _once(
         self,
         operation: Operation[R, A],
-        handler: Callable[[Caller, R], Awaitable[A]],
+        handler: Callable[[RequestContext, R], Awaitable[A]],
         account: str,
         request: R,
     ) -> Answer:
         async with self.gate, self.database.transaction() as session:
-            caller = Caller(account, request.request_id, session)
+            context = RequestContext(account, request.request_id, session)
             if not operation.once:
-                return Answer(ok=True, result=(await handler(caller, request)).model_dump(mode="json"))
-            await session.execute(select(func.pg_advisory_xact_lock(lock_key(caller.origin))))
+                return Answer(ok=True, result=(await handler(context, request)).model_dump(mode="json"))
+            await session.execute(select(func.pg_advisory_xact_lock(lock_key(context.origin))))
             known = await session.get(AdminRequest, (account, request.request_id))
             if known is not None and known.operation != operation.name:
                 raise ConflictError(f"request_id: was used for {known.operation} already")
             if known is not None:
                 return Answer.model_validate(self._opened(known.answer))
-            answer = Answer(ok=True, result=(await handler(caller, request)).model_dump(mode="json"))
+            answer = Answer(ok=True, result=(await handler(context, request)).model_dump(mode="json"))
             session.add(
                 AdminRequest(
                     account=account,

@@ -21,7 +21,7 @@ import pytest
 
 from cli.client import Admin
 from dev.credentials import broker_accepts, device_client
-from dev.event_recorder import Witness, watching
+from dev.event_recorder import EventRecorder, watching
 from dev.fleet import OPTIONS, powered
 from dev.waiting import until
 from device import image_builder
@@ -42,7 +42,7 @@ PREFERRING_HTTP = Options(
 
 
 @pytest.fixture
-async def witness(deployment: Deployment) -> AsyncIterator[Witness]:
+async def witness(deployment: Deployment) -> AsyncIterator[EventRecorder]:
     async with Admin(await asyncio.to_thread(lambda: deployment.profile)) as admin, watching(admin) as made:
         yield made
 
@@ -136,7 +136,7 @@ async def test_the_web_page_is_there_and_finds_the_broker(deployment: Deployment
         pass
 
 
-async def test_simulated_devices_are_made_and_live(deployment: Deployment, witness: Witness) -> None:
+async def test_simulated_devices_are_made_and_live(deployment: Deployment, witness: EventRecorder) -> None:
     def look() -> list[bool]:
         return [one["online"] for one in deployment.mdm(ROOT, "device", "list", "--model", "demo")["devices"]]
 
@@ -155,7 +155,9 @@ async def test_a_machine_gets_its_identity_by_a_claim(
     assert await broker_accepts(await Machine(claim, "de3000000001", tmp_path / "machine", OPTIONS).package())
 
 
-async def test_the_main_job(deployment: Deployment, witness: Witness, package: Package, tmp_path: Path) -> None:
+async def test_the_main_job(
+    deployment: Deployment, witness: EventRecorder, package: Package, tmp_path: Path
+) -> None:
     name = package.client_id
     assert package.mqtt_tls
     assert package.mqtt_port == deployment.port("MDM_DEVICES_PORT")

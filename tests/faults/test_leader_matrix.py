@@ -14,7 +14,7 @@ from statistics import median
 
 import pytest
 
-from dev.crash_injection import Death, Fate, deaths
+from dev.crash_injection import CrashPlan, CrashPoint, deaths
 from dev.fleet import Fleet
 from dev.servers.base import Process
 from dev.system import System
@@ -54,7 +54,7 @@ class Pair:
         for process in (self.leader, standby):
             await asyncio.to_thread(self._system.stop, process.name)
 
-    async def dies(self, death: Death, deed: Callable[[], Awaitable[object]]) -> None:
+    async def dies(self, death: CrashPoint, deed: Callable[[], Awaitable[object]]) -> None:
         """Do a deed, and return when the leader has died of it and the standby has done it to its end.
 
         A step that a leader takes only the first time, its login to Keycloak, is looked for in a fresh one too.
@@ -64,7 +64,7 @@ class Pair:
             await self._succeed()
             assert await self._died(death, deed), f"never came to {death}"
 
-    async def _died(self, death: Death, deed: Callable[[], Awaitable[object]]) -> bool:
+    async def _died(self, death: CrashPoint, deed: Callable[[], Awaitable[object]]) -> bool:
         await self._standby
         await self.all_said()
         self.fate.condemn(death)
@@ -96,12 +96,12 @@ class Pair:
         middle, longest = median(self.failovers_s), max(self.failovers_s)
         reports.append(f"from a leader's death to the next one: median {middle:.2f} s, longest {longest:.2f} s")
 
-    async def _start(self) -> tuple[Process, Fate]:
+    async def _start(self) -> tuple[Process, CrashPlan]:
         self._number += 1
         name = f"rotator-{self._number}"
         folder = self._folder / name
         folder.mkdir()
-        fate = Fate(folder)
+        fate = CrashPlan(folder)
         return await asyncio.to_thread(
             lambda: self._system.start("rotator", name=name, fate=fate, **SETTINGS)
         ), fate

@@ -16,7 +16,7 @@ import pytest
 
 from cli.client import AnswerError, NoAnswerError
 from dev import credentials
-from dev.crash_injection import Death, Fate, deaths
+from dev.crash_injection import CrashPlan, CrashPoint, deaths
 from dev.fleet import Fleet
 from dev.system import System
 from dev.waiting import logged, until
@@ -35,7 +35,7 @@ HOUSE = ("commit forget", "commit Identities.end_unfinished")
 class Registry:
     """A registry that can be killed at a step, and the one that takes its place."""
 
-    def __init__(self, system: System, fate: Fate) -> None:
+    def __init__(self, system: System, fate: CrashPlan) -> None:
         self.system = system
         self.fate = fate
 
@@ -44,7 +44,7 @@ class Registry:
         process = await asyncio.to_thread(lambda: self.system.start("registry", fate=self.fate))
         await logged(process, RECONCILED)
 
-    async def dies(self, death: Death, deed: Awaitable[object]) -> None:
+    async def dies(self, death: CrashPoint, deed: Awaitable[object]) -> None:
         """Do a deed, and return when the registry has died of it."""
         await all_said(self.system.stack)
         self.fate.condemn(death)
@@ -63,13 +63,13 @@ class Registry:
 @pytest.fixture
 async def registry(system: System, tmp_path: Path) -> AsyncIterator[Registry]:
     system.stop("registry")
-    mortal = Registry(system, Fate(tmp_path))
+    mortal = Registry(system, CrashPlan(tmp_path))
     await mortal.start()
     yield mortal
     await system.restart("registry")
 
 
-async def steps_of(registry: Registry, deed: Callable[[], Awaitable[object]], last: str) -> list[Death]:
+async def steps_of(registry: Registry, deed: Callable[[], Awaitable[object]], last: str) -> list[CrashPoint]:
     """Return a death for each step of a deed, up to the one that ends it."""
     await all_said(registry.system.stack)  # what came before may not be taken for a step of the deed
     begun = len(registry.fate.steps())

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from dev.crash_injection import Death, Fate, deaths
+from dev.crash_injection import CrashPlan, CrashPoint, deaths
 from dev.database import run
 from dev.fleet import Fleet
 from dev.stack import Stack
@@ -26,7 +26,7 @@ from tests.swarm import Swarm, packages, swarming
 
 SWEEPS: Final = (1, 2, 4)
 """At which looks at the rollout the service dies: there are many, and most change nothing."""
-TOLD: Final = ("rollout/wave_opened", "down/firmware/offer", "Reports._store", "Desk._once")
+TOLD: Final = ("rollout/wave_opened", "down/firmware/offer", "Reports._store", "RpcServer._once")
 ENDED: Final = """
     SELECT count(*) AS devices, count(*) FILTER (WHERE state = 'CONFIRMED' AND wave > 0) AS confirmed,
         (SELECT count(*) FROM mdm.audit_log WHERE subject = 'rollout/' || $1::bigint) AS entries
@@ -46,7 +46,7 @@ ENTRIES: Final = 6
 class Service:
     """A firmware service that can be killed at a step, and the one that takes its place."""
 
-    def __init__(self, system: System, fate: Fate) -> None:
+    def __init__(self, system: System, fate: CrashPlan) -> None:
         self.system = system
         self.fate = fate
 
@@ -63,7 +63,7 @@ class Service:
 @pytest.fixture
 async def service(system: System, tmp_path: Path) -> AsyncIterator[Service]:
     await asyncio.to_thread(system.stop, "firmware")
-    mortal = Service(system, Fate(tmp_path))
+    mortal = Service(system, CrashPlan(tmp_path))
     await mortal.start()
     yield mortal
     await system.restart("firmware")
@@ -85,15 +85,15 @@ async def roll_out(fleet: Fleet, stack: Stack, model: str, swarm: Swarm) -> int:
     return rollout
 
 
-async def steps_of(fleet: Fleet, service: Service, stack: Stack) -> list[Death]:
+async def steps_of(fleet: Fleet, service: Service, stack: Stack) -> list[CrashPoint]:
     """Return a death for each step of a rollout."""
     model = await fleet.model()
     known = len(service.fate.steps())
     async with swarming(model, await packages(fleet, model, 2)) as swarm:
         await roll_out(fleet, stack, model, swarm)
     told = [step for step in service.fate.steps(known) if any(word in step for word in TOLD)]
-    sweeps = [f"commit Conductor._further:{moment}" for moment in ("before", "after")]
-    return [*deaths(told, noise=told), *(Death(step, nth) for step in sweeps for nth in SWEEPS)]
+    sweeps = [f"commit RolloutExecutor._further:{moment}" for moment in ("before", "after")]
+    return [*deaths(told, noise=told), *(CrashPoint(step, nth) for step in sweeps for nth in SWEEPS)]
 
 
 async def test_a_firmware_service_killed_at_each_step_of_a_rollout_loses_nothing(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.crash_injection import Death, Fate, deaths
+from dev.crash_injection import CrashPlan, CrashPoint, deaths
 from dev.credentials import account_client
 from dev.fleet import Fleet
 from dev.servers.base import Server
@@ -175,16 +175,16 @@ async def test_a_device_whose_power_is_cut_at_any_step_of_a_transfer_goes_on_whe
 
 
 @pytest.fixture
-async def mortal(system: System, tmp_path: Path) -> AsyncIterator[Fate]:
+async def mortal(system: System, tmp_path: Path) -> AsyncIterator[CrashPlan]:
     """Run the firmware service as one that dies at the step that it is told to."""
-    fate = Fate(tmp_path)
+    fate = CrashPlan(tmp_path)
     async with system.altered("firmware", fate=fate):
         yield fate
         fate.pardon()
 
 
 async def test_a_service_killed_at_any_step_of_a_transfer_costs_a_device_no_piece_that_it_has(
-    fleet: Fleet, ledger: Ledger, system: System, mortal: Fate
+    fleet: Fleet, ledger: Ledger, system: System, mortal: CrashPlan
 ) -> None:
     whole = await begun(fleet, ledger)
     before = len(mortal.steps())
@@ -192,7 +192,7 @@ async def test_a_service_killed_at_any_step_of_a_transfer_costs_a_device_no_piec
         await whole.arrives()
     steps = mortal.steps(before)
     firsts = [death for death in deaths(steps, noise=steps) if any(part in death.step for part in TRANSFER)]
-    places = [*firsts, Death(SENDING, PIECES // 2), Death(SENDING, PIECES)]
+    places = [*firsts, CrashPoint(SENDING, PIECES // 2), CrashPoint(SENDING, PIECES)]
     matrix = Matrix("kill -9 of the firmware service at each step of a transfer")
     for death in places:
         async with matrix.case(death) as case:

@@ -1,0 +1,1 @@
+"""Each feature on the real stack."""

@@ -22,7 +22,7 @@ from deploy import broker
 from dev import credentials, uploads
 from dev import stack as stack_module
 from dev import system as system_module
-from dev.crash_injection import FOLDER, Death, Fate
+from dev.crash_injection import FOLDER, CrashPlan, CrashPoint
 from dev.credentials import broker_accepts, keycloak_accepts
 from dev.database import run
 from dev.fleet import Fleet
@@ -343,14 +343,14 @@ async def test_a_device_with_a_newer_secret_than_the_backup_is_named_and_stays_w
 @pytest.mark.parametrize(
     "death",
     [
-        Death("copy devices:after", 1),
-        Death("keycloak POST /admin/realms/iot/clients:after", 1),
-        Death("store put:before", 1),
+        CrashPoint("copy devices:after", 1),
+        CrashPoint("keycloak POST /admin/realms/iot/clients:after", 1),
+        CrashPoint("store put:before", 1),
     ],
     ids=str,
 )
 async def test_a_restore_that_is_killed_is_run_again_and_completes(
-    fleet: Fleet, place: Place, death: Death
+    fleet: Fleet, place: Place, death: CrashPoint
 ) -> None:
     model = await fleet.model()
     await uploads.upload(fleet, model, uploads.build(model, "1.0.0"))
@@ -360,7 +360,7 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     await place.back_up()
     await place.stop()
     await place.lose(*Part)
-    fate = Fate(place.folder / "fate")
+    fate = CrashPlan(place.folder / "fate")
     fate.folder.mkdir()
     fate.condemn(death)
     dying = await asyncio.create_subprocess_exec(

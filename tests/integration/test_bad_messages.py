@@ -24,7 +24,7 @@ from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.topics import Topic
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 
 
 class Anything:
@@ -37,7 +37,7 @@ class Anything:
 def subscribed() -> list[tuple[str, Topic[Any]]]:
     """Return every (service, topic) that a service subscribes to, as its own handlers list them."""
     tools: Any = Anything()
-    desk = Desk(tools, tools)
+    desk = RpcServer(tools, tools)
     routes = {
         "registry": registry_handlers.routes(tools, desk, tools, tools),
         "rotator": rotator_handlers.routes(tools, tools, tools, desk),

@@ -27,7 +27,7 @@ from shared.database.engine import connected
 from shared.errors import InvalidInputError
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 from tests.raw import RawDevice
 
 CUTS = [
@@ -303,7 +303,7 @@ async def test_a_command_to_more_devices_than_one_answer_can_name_is_refused(
     request = admin.CommandSend(request_id="r", model=model, name="identify")
     async with connected(SecretStr(stack.endpoints.database_url)) as database, database.transaction() as session:
         with pytest.raises(InvalidInputError, match="more than 2 devices fit; choose by tag or model"):
-            await commands._targets(Caller("admin", "r", session), request)
+            await commands._targets(RequestContext("admin", "r", session), request)
 
 
 async def test_results_that_are_too_much_for_one_answer_come_in_pages(fleet: Fleet, stack: Stack) -> None:

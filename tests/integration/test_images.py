@@ -13,7 +13,7 @@ import pytest
 
 from cli.client import AnswerError
 from dev import database, waiting
-from dev.crash_injection import Death, Fate
+from dev.crash_injection import CrashPlan, CrashPoint
 from dev.fleet import Fleet
 from dev.system import System
 from dev.uploads import begin, build, upload, versions
@@ -269,14 +269,14 @@ async def test_the_models_image_lies_at_a_stable_path(fleet: Fleet, system: Syst
 
 
 @pytest.fixture(scope="module")
-async def fate(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fate]:
+async def fate(system: System, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CrashPlan]:
     """The one firmware service is mortal from here on, until the last of these tests."""
-    fate = Fate(tmp_path_factory.mktemp("fate"))
+    fate = CrashPlan(tmp_path_factory.mktemp("fate"))
     async with system.altered("firmware", fate=fate):
         yield fate
 
 
-async def killed_at(system: System, fate: Fate, step: str) -> None:
+async def killed_at(system: System, fate: CrashPlan, step: str) -> None:
     """Wait until the service has died there, and start it again, to live."""
     process = system.services["firmware"]
     await until(lambda: not process.running)
@@ -285,14 +285,14 @@ async def killed_at(system: System, fate: Fate, step: str) -> None:
     await asyncio.to_thread(process.start)
 
 
-@pytest.mark.parametrize("step", ["store put:before", "store put:after", "commit Desk._once:before"])
+@pytest.mark.parametrize("step", ["store put:before", "store put:after", "commit RpcServer._once:before"])
 async def test_a_service_killed_at_an_upload_leaves_all_or_nothing(
-    fleet: Fleet, system: System, fate: Fate, step: str
+    fleet: Fleet, system: System, fate: CrashPlan, step: str
 ) -> None:
     model = await fleet.model()
     image = build(model, "1.1.0", size_bytes=256 * 1024)
     begun = await begin(fleet, model, image)
-    fate.condemn(Death(step, 1))
+    fate.condemn(CrashPoint(step, 1))
     request = admin.UploadFinish(request_id=uuid4().hex, upload_id=begun.upload_id)
     async with asyncio.TaskGroup() as tasks:
         call = fleet.admin.call(admin.UPLOAD_FINISH, request, timeout_s=PATIENCE_S)
@@ -304,14 +304,14 @@ async def test_a_service_killed_at_an_upload_leaves_all_or_nothing(
     assert stored_at(system, image).read_bytes() == image
 
 
-@pytest.mark.parametrize("step", ["store put:after", "commit Desk._once:before"])
+@pytest.mark.parametrize("step", ["store put:after", "commit RpcServer._once:before"])
 async def test_bytes_of_an_upload_that_is_never_finished_are_removed(
-    fleet: Fleet, system: System, fate: Fate, step: str
+    fleet: Fleet, system: System, fate: CrashPlan, step: str
 ) -> None:
     model = await fleet.model()
     image = build(model, "1.1.0")
     begun = await begin(fleet, model, image)
-    fate.condemn(Death(step, 1))
+    fate.condemn(CrashPoint(step, 1))
     request = admin.UploadFinish(request_id=uuid4().hex, upload_id=begun.upload_id)
     with pytest.raises(ExceptionGroup):  # noqa: PT012 - the call is given up while the service is dead
         async with asyncio.TaskGroup() as tasks:
@@ -330,14 +330,16 @@ async def test_bytes_of_an_upload_that_is_never_finished_are_removed(
     assert await versions(fleet, model) == []
 
 
-@pytest.mark.parametrize("step", ["commit Desk._once:before", "commit Desk._once:after", "store delete:before"])
+@pytest.mark.parametrize(
+    "step", ["commit RpcServer._once:before", "commit RpcServer._once:after", "store delete:before"]
+)
 async def test_a_service_killed_at_a_deletion_leaves_no_image_without_its_bytes(
-    fleet: Fleet, system: System, fate: Fate, step: str
+    fleet: Fleet, system: System, fate: CrashPlan, step: str
 ) -> None:
     model = await fleet.model()
     image = build(model, "1.1.0")
     await upload(fleet, model, image, release=False)
-    fate.condemn(Death(step, 1))
+    fate.condemn(CrashPoint(step, 1))
     request = admin.ImageRef(request_id=uuid4().hex, model=model, version="1.1.0")
     async with asyncio.TaskGroup() as tasks:
         call = fleet.admin.call(admin.IMAGE_DELETE, request, timeout_s=PATIENCE_S)

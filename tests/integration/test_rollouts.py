@@ -27,7 +27,7 @@ from tests.integration.test_metrics import by
 from tests.integration.test_metrics import until as counted
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
-from tests.swarm import OLD, Fate, packages, status, swarming
+from tests.swarm import OLD, CrashPlan, packages, status, swarming
 
 AT_ONCE: Final = {"soak_s": 0, "offers_per_minute": 10_000, "max_under_way": 10_000}
 PATIENCE_S: Final = 60
@@ -122,7 +122,15 @@ async def test_a_rollout_of_which_a_tenth_fails_halts_in_that_wave_and_goes_on_w
         rollout = (await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", plan=plan)).rollout
         waves = await waves_of(stack, rollout)
         assert {wave: len(found) for wave, found in waves.items()} == {1: 10, 2: 40, 3: 50}
-        fates: list[Fate] = ["fails", "fails", "rolls back", "comes back", "comes back", "goes silent", "is deaf"]
+        fates: list[CrashPlan] = [
+            "fails",
+            "fails",
+            "rolls back",
+            "comes back",
+            "comes back",
+            "goes silent",
+            "is deaf",
+        ]
         swarm.fates = dict(zip(waves[2], [*fates, *fates[:2], "goes silent"], strict=False))
         swarm.go.set()
         said = {"confirmed": 30, "failed": 4, "rolled_back": 3}

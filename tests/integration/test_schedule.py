@@ -20,7 +20,7 @@ from dev.system import System
 from dev.waiting import until
 from services.rotator import leader
 from services.rotator.context import Rotator
-from services.rotator.scheduler import Clock
+from services.rotator.scheduler import Scheduler
 from shared import crypto
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
@@ -56,7 +56,7 @@ async def restart(system: System, *, zone: str = "Europe/Berlin", grace_s: int =
 
 
 @asynccontextmanager
-async def leading(database: Database, expression: str) -> AsyncIterator[Clock]:
+async def leading(database: Database, expression: str) -> AsyncIterator[Scheduler]:
     """Lead on a database of one's own, with this schedule; here it may have a sixth field, of seconds."""
     url = SecretStr(database.engine.url.render_as_string(hide_password=False))
     settings = RotatorSettings.model_construct(
@@ -64,7 +64,7 @@ async def leading(database: Database, expression: str) -> AsyncIterator[Clock]:
     )
     async with leader.elected(url, database, poll_s=0.05, lease_s=30) as leadership:
         vault = crypto.Vault([SecretStr(Fernet.generate_key().decode())])
-        yield Clock(settings, Rotator(leadership, database, Outbox("rotator"), vault))
+        yield Scheduler(settings, Rotator(leadership, database, Outbox("rotator"), vault))
 
 
 async def done(database: Database) -> list[str]:
@@ -167,7 +167,7 @@ async def test_a_fire_that_is_cut_off_before_its_commit_is_made_up_for(
 
     async with leading(database, NEW_YEAR) as clock:
         with monkeypatch.context() as patch:
-            patch.setattr(Outbox, "tell", cut)
+            patch.setattr(Outbox, "emit", cut)
             with pytest.raises(CutError):
                 await clock.begin()
         assert await done(database) == []

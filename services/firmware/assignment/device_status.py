@@ -22,7 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import rollout_states
-from services.firmware.assignment.rollout_states import FAILURES, UNDER_WAY, Fact, Stand, State, Tally
+from services.firmware.assignment.rollout_states import (
+    FAILURES,
+    UNDER_WAY,
+    DeviceEvent,
+    DeviceStatus,
+    State,
+    Tally,
+)
 from shared.database import device_refs
 from shared.database.tables import (
     Device,
@@ -54,9 +61,9 @@ async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, Tally]:
         .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.wave.between(1, rollout.wave))
         .group_by(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven)
     )
-    waves: dict[int, list[tuple[Stand, bool, int]]] = {}
+    waves: dict[int, list[tuple[DeviceStatus, bool, int]]] = {}
     for wave, state, forgiven, count in rows:
-        waves.setdefault(wave, []).append((Stand(state), forgiven, count))
+        waves.setdefault(wave, []).append((DeviceStatus(state), forgiven, count))
     return {wave: rollout_states.tally(counts) for wave, counts in waves.items()}
 
 
@@ -80,8 +87,10 @@ async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.Rollou
         select(RolloutDevice, DeviceModel.code, Device.key)
         .join(Device, Device.id == RolloutDevice.device_id)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(FAILURES | {Stand.SKIPPED}))
-        .order_by(RolloutDevice.state == Stand.SKIPPED, RolloutDevice.changed_at.desc(), RolloutDevice.device_id)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(FAILURES | {DeviceStatus.SKIPPED}))
+        .order_by(
+            RolloutDevice.state == DeviceStatus.SKIPPED, RolloutDevice.changed_at.desc(), RolloutDevice.device_id
+        )
         .limit(admin.MAX_NAMED)
     )
     return [
@@ -111,7 +120,7 @@ async def room(session: AsyncSession, rollout: Rollout, plan: admin.RolloutPlan,
 async def apply(
     session: AsyncSession,
     rollout: Rollout,
-    fact: Fact,
+    fact: DeviceEvent,
     meant: ColumnElement[bool],
     *,
     reason: str | None = None,
@@ -120,7 +129,7 @@ async def apply(
     """Let a fact happen to the devices of a rollout that are meant, and return whom it changed."""
     before, after = rollout_states.effect(fact)
     values = {"state": after, "reason": reason, "changed_at": func.now(), **also}
-    if after is Stand.SKIPPED:
+    if after is DeviceStatus.SKIPPED:
         values["live"] = False
     changed = await session.scalars(
         update(RolloutDevice)
@@ -137,7 +146,7 @@ class Noted(NamedTuple):
 
     device_id: int
     sha256: str
-    fact: Fact
+    fact: DeviceEvent
     reason: str | None = None
 
 
@@ -150,7 +159,7 @@ async def note(session: AsyncSession, noted: Sequence[Noted]) -> None:
         row = newest.get((device_id, sha256))
         if row is None:
             continue
-        after = rollout_states.stand_after(Stand(row.state), fact)
+        after = rollout_states.stand_after(DeviceStatus(row.state), fact)
         if after != row.state:
             row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
 
@@ -167,7 +176,7 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
     for sha256, state, stand in rows:
         # Of rollouts of one image, the newest decides, as it does in `note`.
         if sha256 not in decided and rollout_states.binds(
-            State(state), Stand(stand), runs_it=sha256 == running_sha256
+            State(state), DeviceStatus(stand), runs_it=sha256 == running_sha256
         ):
             return str(sha256)
         decided.add(sha256)
@@ -183,7 +192,7 @@ async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> boo
         .order_by(RolloutDevice.rollout_id.desc())
         .limit(1)
     )
-    return state == Stand.SKIPPED
+    return state == DeviceStatus.SKIPPED
 
 
 async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:
@@ -240,7 +249,7 @@ async def count_stands(session: AsyncSession) -> dict[str, int]:
     rows = await session.execute(
         select(RolloutDevice.state, func.count()).where(RolloutDevice.live).group_by(RolloutDevice.state)
     )
-    return {**dict.fromkeys(Stand, 0), **dict(rows.all())}
+    return {**dict.fromkeys(DeviceStatus, 0), **dict(rows.all())}
 
 
 async def keep(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:

@@ -11,19 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.firmware import queries, rules
 from services.firmware.assignment import device_status
 from services.firmware.assignment.device_status import Noted
-from services.firmware.assignment.rollout_states import Fact
+from services.firmware.assignment.rollout_states import DeviceEvent
 from services.firmware.queries import Delivered
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
 from shared.errors import NotFoundError
 from shared.protocol.messages import FirmwareReport, FirmwareStage
-from shared.runtime.microbatch import Batches
+from shared.runtime.microbatch import MicroBatcher
 
 _FACTS: Final = {
-    FirmwareStage.CONFIRMED: Fact.CONFIRMED,
-    FirmwareStage.FAILED: Fact.FAILED,
-    FirmwareStage.ROLLED_BACK: Fact.ROLLED_BACK,
+    FirmwareStage.CONFIRMED: DeviceEvent.CONFIRMED,
+    FirmwareStage.FAILED: DeviceEvent.FAILED,
+    FirmwareStage.ROLLED_BACK: DeviceEvent.ROLLED_BACK,
 }
 """What a report says to a rollout; any other stage says that the device has begun."""
 
@@ -42,7 +42,7 @@ class Reports:
 
     database: Database
     outbox: Outbox
-    said: Batches[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=Batches)
+    said: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
     """Reports with the client ids of their devices, and why they can not be stored."""
 
     async def take(self, client_id: str, report: FirmwareReport) -> None:
@@ -82,7 +82,7 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Repor
     await device_status.note(
         session,
         [
-            Noted(device_id, report.sha256, _FACTS.get(report.stage, Fact.BEGUN), report.error)
+            Noted(device_id, report.sha256, _FACTS.get(report.stage, DeviceEvent.BEGUN), report.error)
             for _, device_id, report in reported
         ],
     )
@@ -96,5 +96,5 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Repor
         stages[key] = report.stage
         delivered.append(Delivered(device_id, report.sha256, report.stage, report.percent, report.error))
         if present != report.stage or report.stage == FirmwareStage.DOWNLOADING:
-            outbox.tell(session, "firmware/reported", client_id, report.model_dump(mode="json"))
+            outbox.emit(session, "firmware/reported", client_id, report.model_dump(mode="json"))
     await queries.set_deliveries(session, delivered)

@@ -9,7 +9,7 @@ from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.assignment.rollout_states import UNDER_WAY, Stand, State
+from services.firmware.assignment.rollout_states import UNDER_WAY, DeviceStatus, State
 from shared.database.tables import (
     DeviceModel,
     FirmwareImage,
@@ -94,8 +94,8 @@ async def needed(session: AsyncSession, model_id: int) -> dict[str, int]:
     has_it = exists().where(
         RolloutDevice.rollout_id == Rollout.id,
         or_(
-            RolloutDevice.state.in_([Stand.TAKEN, Stand.CONFIRMED]),
-            and_(Rollout.state == State.COMPLETED, RolloutDevice.state == Stand.WAITING),
+            RolloutDevice.state.in_([DeviceStatus.TAKEN, DeviceStatus.CONFIRMED]),
+            and_(Rollout.state == State.COMPLETED, RolloutDevice.state == DeviceStatus.WAITING),
         ),
     )
     rows = await session.execute(

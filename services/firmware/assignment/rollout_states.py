@@ -48,7 +48,7 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
 ENDS: Final = frozenset({State.ABORTED, State.COMPLETED})
 
 
-class Stand(StrEnum):
+class DeviceStatus(StrEnum):
     """How a device stands in a rollout."""
 
     WAITING = "WAITING"
@@ -61,7 +61,7 @@ class Stand(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-class Fact(StrEnum):
+class DeviceEvent(StrEnum):
     """What can happen to a device: its own reports, what its check says, and deeds of the rollout."""
 
     OFFERED = "offered"
@@ -77,35 +77,40 @@ class Fact(StrEnum):
     DROPPED = "dropped"
 
 
-UNDER_WAY: Final = frozenset({Stand.OFFERED, Stand.TAKEN})
-OPEN: Final = UNDER_WAY | {Stand.WAITING}
-FAILURES: Final = frozenset({Stand.FAILED, Stand.ROLLED_BACK, Stand.SILENT})
+UNDER_WAY: Final = frozenset({DeviceStatus.OFFERED, DeviceStatus.TAKEN})
+OPEN: Final = UNDER_WAY | {DeviceStatus.WAITING}
+FAILURES: Final = frozenset({DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK, DeviceStatus.SILENT})
 _SAID: Final = {
-    Fact.CONFIRMED: Stand.CONFIRMED,
-    Fact.FAILED: Stand.FAILED,
-    Fact.ROLLED_BACK: Stand.ROLLED_BACK,
+    DeviceEvent.CONFIRMED: DeviceStatus.CONFIRMED,
+    DeviceEvent.FAILED: DeviceStatus.FAILED,
+    DeviceEvent.ROLLED_BACK: DeviceStatus.ROLLED_BACK,
 }
-STANDS: Final[dict[tuple[Stand, Fact], Stand]] = {
-    (Stand.WAITING, Fact.OFFERED): Stand.OFFERED,
-    (Stand.WAITING, Fact.BEGUN): Stand.TAKEN,
-    (Stand.WAITING, Fact.RUNS_IT): Stand.CONFIRMED,
-    (Stand.WAITING, Fact.UNFIT): Stand.FAILED,
-    (Stand.WAITING, Fact.DROPPED): Stand.SKIPPED,
-    (Stand.OFFERED, Fact.WITHDRAWN): Stand.WAITING,
-    (Stand.OFFERED, Fact.BEGUN): Stand.TAKEN,
-    (Stand.OFFERED, Fact.RUNS_IT): Stand.CONFIRMED,
-    (Stand.OFFERED, Fact.KEPT): Stand.CONFIRMED,
-    (Stand.OFFERED, Fact.UNFIT): Stand.FAILED,
-    (Stand.OFFERED, Fact.TIMED_OUT): Stand.SILENT,
-    (Stand.OFFERED, Fact.DROPPED): Stand.SKIPPED,
-    (Stand.TAKEN, Fact.KEPT): Stand.CONFIRMED,
-    (Stand.TAKEN, Fact.UNFIT): Stand.FAILED,
-    (Stand.TAKEN, Fact.TIMED_OUT): Stand.SILENT,
-    (Stand.TAKEN, Fact.DROPPED): Stand.SKIPPED,
+STANDS: Final[dict[tuple[DeviceStatus, DeviceEvent], DeviceStatus]] = {
+    (DeviceStatus.WAITING, DeviceEvent.OFFERED): DeviceStatus.OFFERED,
+    (DeviceStatus.WAITING, DeviceEvent.BEGUN): DeviceStatus.TAKEN,
+    (DeviceStatus.WAITING, DeviceEvent.RUNS_IT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.WAITING, DeviceEvent.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.WAITING, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
+    (DeviceStatus.OFFERED, DeviceEvent.WITHDRAWN): DeviceStatus.WAITING,
+    (DeviceStatus.OFFERED, DeviceEvent.BEGUN): DeviceStatus.TAKEN,
+    (DeviceStatus.OFFERED, DeviceEvent.RUNS_IT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.OFFERED, DeviceEvent.KEPT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.OFFERED, DeviceEvent.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.OFFERED, DeviceEvent.TIMED_OUT): DeviceStatus.SILENT,
+    (DeviceStatus.OFFERED, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
+    (DeviceStatus.TAKEN, DeviceEvent.KEPT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.TAKEN, DeviceEvent.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.TAKEN, DeviceEvent.TIMED_OUT): DeviceStatus.SILENT,
+    (DeviceStatus.TAKEN, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
     # What a device says of an end counts, also late and after another end; that it was skipped does not end that
     # it runs the image.
-    **{(stand, fact): end for stand in Stand for fact, end in _SAID.items() if stand is not Stand.SKIPPED},
-    (Stand.SKIPPED, Fact.CONFIRMED): Stand.CONFIRMED,
+    **{
+        (stand, fact): end
+        for stand in DeviceStatus
+        for fact, end in _SAID.items()
+        if stand is not DeviceStatus.SKIPPED
+    },
+    (DeviceStatus.SKIPPED, DeviceEvent.CONFIRMED): DeviceStatus.CONFIRMED,
 }
 
 
@@ -117,25 +122,25 @@ def advance(state: State, event: Event) -> State:
         raise ConflictError(f"the rollout is {state} and can not be {event}", state=state) from None
 
 
-def stand_after(stand: Stand, fact: Fact) -> Stand:
+def stand_after(stand: DeviceStatus, fact: DeviceEvent) -> DeviceStatus:
     """Return how a device stands after a fact; one that does not belong there, or came before, changes nothing."""
     return STANDS.get((stand, fact), stand)
 
 
-def effect(fact: Fact) -> tuple[frozenset[Stand], Stand]:
+def effect(fact: DeviceEvent) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
     """Return which stands a fact changes, and into which: it is one."""
     before = frozenset(stand for stand, known in STANDS if known is fact)
     (after,) = {STANDS[stand, fact] for stand in before}
     return before, after
 
 
-def binds(state: State, stand: Stand, *, runs_it: bool) -> bool:
+def binds(state: State, stand: DeviceStatus, *, runs_it: bool) -> bool:
     """Say whether a device should have a rollout's image rather than an older decision's."""
-    if stand in UNDER_WAY or stand is Stand.CONFIRMED:
+    if stand in UNDER_WAY or stand is DeviceStatus.CONFIRMED:
         return True
-    if stand in {Stand.FAILED, Stand.ROLLED_BACK}:
+    if stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}:
         return False
-    return runs_it or (stand is Stand.WAITING and state is State.COMPLETED)
+    return runs_it or (stand is DeviceStatus.WAITING and state is State.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +158,15 @@ class Tally:
         return self.waiting + self.under_way + self.confirmed + self.failed
 
 
-def tally(counts: Iterable[tuple[Stand, bool, int]]) -> Tally:
+def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> Tally:
     """Add up counts of devices, each with their stand and whether they are forgiven."""
     sums = dict.fromkeys(("waiting", "under_way", "confirmed", "failed"), 0)
     for stand, forgiven, count in counts:
-        if stand is Stand.WAITING:
+        if stand is DeviceStatus.WAITING:
             sums["waiting"] += count
         elif stand in UNDER_WAY:
             sums["under_way"] += count
-        elif stand is Stand.CONFIRMED:
+        elif stand is DeviceStatus.CONFIRMED:
             sums["confirmed"] += count
         elif stand in FAILURES and not forgiven:
             sums["failed"] += count

@@ -12,7 +12,7 @@ from cachetools import TTLCache
 from services.firmware import rules
 from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
 from services.firmware.context import Firmware
-from services.firmware.delivery.fair_queue import Turns
+from services.firmware.delivery.fair_queue import FairQueue
 from shared.errors import FleetError
 from shared.mqtt.connection import Connection
 from shared.protocol import messages, topics
@@ -38,8 +38,8 @@ class Chunks:
         self._firmware = firmware
         self._assignment = Assignment(firmware)
         self._connection = connection
-        self._turns = Turns(firmware.settings.window)
-        self._pace = _Pace(firmware.settings.firmware_bytes_per_s)
+        self._turns = FairQueue(firmware.settings.window)
+        self._pace = _RateLimiter(firmware.settings.firmware_bytes_per_s)
         self._admitted: TTLCache[tuple[str, str], int] = TTLCache(ADMITTED_MAX, ADMITTED_FOR_S)
         self._is_down = False
 
@@ -105,7 +105,7 @@ class Chunks:
         return size_bytes
 
 
-class _Pace:
+class _RateLimiter:
     """Lets so many bytes a second pass, in the order in which they ask; 0 sets no limit."""
 
     def __init__(self, bytes_per_s: int) -> None:

@@ -30,7 +30,7 @@ class _Line:
     in_turn: bool = False
 
 
-class Turns:
+class FairQueue:
     """The requests that wait, `window` of a device at most; whose turn it is goes round, one piece a turn.
 
     A device that asks for more has only its newest requests answered, at most `window` of them at a time.

@@ -41,7 +41,7 @@ class Released(messages.Message):
 RELEASED: Final = Topic(topics.EVENT.of(noun="firmware", verb="released"), Released)
 
 
-class Notices:
+class Notifier:
     """Walks through a model's devices when its image was released, a page at a time.
 
     The event of the release says when: it is published after the commit. What a crash cuts off is made up for at

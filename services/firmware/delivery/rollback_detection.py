@@ -10,11 +10,11 @@ from services.firmware.assignment.progress import Reports
 from shared.database.engine import Database
 from shared.protocol import messages
 from shared.protocol.messages import FirmwareStage
-from shared.runtime.microbatch import Batches
+from shared.runtime.microbatch import MicroBatcher
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
+class RollbackDetection:
     """What devices say of their running firmware, compared with what they were about to start.
 
     A status may come before the report that was said earlier is stored, by another replica: then the device's next
@@ -23,7 +23,7 @@ class Trials:
 
     database: Database
     reports: Reports
-    came: Batches[str, Sequence[str]] = field(default_factory=Batches)
+    came: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
     """Who has come online, by client id."""
 
     async def look(self, client_id: str, status: messages.Status) -> None:

@@ -24,7 +24,7 @@ from shared.crypto import SecretUnreadableError, Vault
 from shared.database.tables import CoreDump
 from shared.errors import FleetError, InvalidInputError, NotFoundError
 from shared.protocol import admin, messages
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 
@@ -84,40 +84,40 @@ class CoreDumps:
         async with self.firmware.database.transaction() as session:
             await diagnostics_queries.forget_unfinished(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
 
-    async def list_newest(self, caller: Caller, request: admin.CoreDumpList) -> admin.CoreDumps:
+    async def list_newest(self, context: RequestContext, request: admin.CoreDumpList) -> admin.CoreDumps:
         """Return a page of the stored dumps."""
         if request.device is not None:
-            await diagnostics_queries.check_known(caller.session, request.device)
-        views = await _views(caller.session, await diagnostics_queries.newest(caller.session, request))
+            await diagnostics_queries.check_known(context.session, request.device)
+        views = await _views(context.session, await diagnostics_queries.newest(context.session, request))
         return admin.CoreDumps(dumps=views, next=views[-1].id if len(views) == request.limit else None)
 
-    async def show(self, caller: Caller, request: admin.CoreDumpRef) -> admin.CoreDumpView:
+    async def show(self, context: RequestContext, request: admin.CoreDumpRef) -> admin.CoreDumpView:
         """Return what is known of a stored dump."""
-        [view] = await _views(caller.session, [await diagnostics_queries.stored(caller.session, request.id)])
+        [view] = await _views(context.session, [await diagnostics_queries.stored(context.session, request.id)])
         return view
 
-    async def read(self, caller: Caller, request: admin.CoreDumpRead) -> admin.CoreDumpBytes:
+    async def read(self, context: RequestContext, request: admin.CoreDumpRead) -> admin.CoreDumpBytes:
         """Return some bytes of a stored dump, and note who reads it."""
-        dump, client_id = await diagnostics_queries.stored(caller.session, request.id)
-        pieces = await diagnostics_queries.pieces(caller.session, dump.id, start=request.offset, limit=WINDOW)
+        dump, client_id = await diagnostics_queries.stored(context.session, request.id)
+        pieces = await diagnostics_queries.pieces(context.session, dump.id, start=request.offset, limit=WINDOW)
         if not pieces or pieces[0].offset != request.offset:
             raise InvalidInputError(
                 f"offset: must be a multiple of {CHUNK_SIZE_BYTES} below {dump.size_bytes}, is {request.offset}"
             )
         if request.offset == 0:
-            caller.audit("coredump.read", client_id, after={"id": dump.id, "sha256": dump.sha256})
+            context.audit("coredump.read", client_id, after={"id": dump.id, "sha256": dump.sha256})
         return admin.CoreDumpBytes(data=base64.b64encode(self._plain(dump, pieces)))
 
-    async def delete(self, caller: Caller, request: admin.CoreDumpRef) -> admin.Removed:
+    async def delete(self, context: RequestContext, request: admin.CoreDumpRef) -> admin.Removed:
         """Delete a stored dump."""
-        dump, client_id = await diagnostics_queries.stored(caller.session, request.id, lock=True)
-        await caller.session.delete(dump)
+        dump, client_id = await diagnostics_queries.stored(context.session, request.id, lock=True)
+        await context.session.delete(dump)
         facts = {"id": dump.id, "sha256": dump.sha256}
-        caller.audit("coredump.delete", client_id, before=facts)
-        self.firmware.outbox.tell(caller.session, "coredump/deleted", client_id, facts)
+        context.audit("coredump.delete", client_id, before=facts)
+        self.firmware.outbox.emit(context.session, "coredump/deleted", client_id, facts)
         return admin.Removed(removed=str(dump.id))
 
-    async def rekey(self, caller: Caller, _: admin.Nothing) -> admin.SecretsRekeyed:
+    async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
         """Encrypt the key of each dump with the first master key, a page at a time; again changes nothing."""
         reencrypted, after = 0, 0
         unreadable: set[str] = set()
@@ -135,8 +135,8 @@ class CoreDumps:
             if not page:
                 break
         facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
-        caller.audit("coredump.rekey", "secrets", after=facts)
-        self.firmware.outbox.tell(caller.session, "coredump/rekeyed", data=facts)
+        context.audit("coredump.rekey", "secrets", after=facts)
+        self.firmware.outbox.emit(context.session, "coredump/rekeyed", data=facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(sorted(unreadable)))
 
     async def _answer(
@@ -191,7 +191,7 @@ class CoreDumps:
             reason = f"sha256: the bytes have {found}"
             await _give_up(session, dump, reason)
             refusal = {"sha256": dump.sha256, "reason": reason}
-            self.firmware.outbox.tell(session, "coredump/refused", client_id, refusal)
+            self.firmware.outbox.emit(session, "coredump/refused", client_id, refusal)
             return messages.CoreDumpRefused(sha256=dump.sha256, reason=reason)
         dump.stored_at = datetime.now(UTC)
         await session.flush()
@@ -203,7 +203,7 @@ class CoreDumps:
             "elf_sha256": dump.elf_sha256,
             "reason": dump.reason,
         }
-        self.firmware.outbox.tell(session, "coredump/stored", client_id, facts)
+        self.firmware.outbox.emit(session, "coredump/stored", client_id, facts)
         return messages.CoreDumpStored(sha256=dump.sha256)
 
     def _plain(self, dump: CoreDump, pieces: Sequence[diagnostics_queries.Piece]) -> bytes:

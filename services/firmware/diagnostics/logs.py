@@ -17,7 +17,7 @@ from shared.database import device_refs
 from shared.database.tables import DeviceLogLine
 from shared.errors import FleetError, UnavailableError
 from shared.protocol import admin, messages
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 
@@ -79,13 +79,13 @@ class Logs:
         async with self.firmware.database.transaction() as session:
             await diagnostics_queries.forget_lines(session, before=datetime.now(UTC) - keep)
 
-    async def list_lines(self, caller: Caller, request: admin.LogList) -> admin.LogLines:
+    async def list_lines(self, context: RequestContext, request: admin.LogList) -> admin.LogLines:
         """Return the lines that an admin asks for, as many as one answer can carry."""
         if request.device is not None:
-            await diagnostics_queries.check_known(caller.session, request.device)
+            await diagnostics_queries.check_known(context.session, request.device)
         # Looked up first: what is written meanwhile comes with the next request.
-        last = max(await diagnostics_queries.last_line(caller.session), request.after or 0)
-        rows = await diagnostics_queries.lines(caller.session, request, until=last)
+        last = max(await diagnostics_queries.last_line(context.session), request.after or 0)
+        rows = await diagnostics_queries.lines(context.session, request, until=last)
         page = _page(rows)
         if request.after is None:
             page.reverse()

@@ -9,20 +9,20 @@ from services.firmware.diagnostics.coredumps import CoreDumps
 from services.firmware.diagnostics.logs import Logs
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
-from shared.server.rpc import Desk
+from shared.server.rpc import RpcServer
 
 
-def routes(dumps: CoreDumps, logs: Logs, desk: Desk) -> list[Route]:
+def routes(dumps: CoreDumps, logs: Logs, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages but the devices' lines, which have a connection of their own."""
     return [
-        device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, desk.connection), group=GROUP),
+        device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
         device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
-        desk.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
-        desk.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
-        desk.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
-        desk.route(admin.COREDUMP_DELETE, dumps.delete, group=GROUP),
-        desk.route(admin.COREDUMP_REKEY, dumps.rekey, group=GROUP),
-        desk.route(admin.LOG_LIST, logs.list_lines, group=GROUP),
+        rpc.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
+        rpc.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
+        rpc.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
+        rpc.route(admin.COREDUMP_DELETE, dumps.delete, group=GROUP),
+        rpc.route(admin.COREDUMP_REKEY, dumps.rekey, group=GROUP),
+        rpc.route(admin.LOG_LIST, logs.list_lines, group=GROUP),
     ]
 
 

@@ -71,7 +71,7 @@ class HomeAssistant:
         self._connection = connection
         self._pace = AsyncLimiter(PER_S, 1)
         self._due: set[str] = set()
-        self._rung = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def route(self) -> Route:
         """Return the route of the events that say what to look at."""
@@ -85,7 +85,7 @@ class HomeAssistant:
                 await self._look_at(event.client_id, _CHANGED[noun])
         elif noun == "rollout" or f"{noun}/{delivery.names['verb']}" in _ABOUT_MANY:
             self._due.add(str(event.data.get("model") or event.data.get("code") or _ALL))
-            self._rung.set()
+            self._wake.set()
 
     async def run(self) -> None:
         """Walk through devices until cancelled: all at the start and now and then, else those that events say."""
@@ -94,8 +94,8 @@ class HomeAssistant:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(all_at):
-                    await self._rung.wait()
-            self._rung.clear()
+                    await self._wake.wait()
+            self._wake.clear()
             due, self._due = self._due, set()
             if loop.time() >= all_at:
                 all_at = loop.time() + self._firmware.settings.homeassistant_refresh_s
@@ -106,7 +106,7 @@ class HomeAssistant:
                 log.warning("homeassistant.waits", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 self._due |= due
-                self._rung.set()
+                self._wake.set()
 
     async def leave(self) -> None:
         """Take back all that was ever told, once; for a service that is to tell nothing any more."""

@@ -16,7 +16,7 @@ from shared.database.tables import AuditEntry, DeviceModel, FirmwareImage, Firmw
 from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 RETENTION = "retention"
 """The audit log's name for who removes images that are not kept."""
@@ -76,16 +76,18 @@ async def check_release(session: AsyncSession, model: DeviceModel, image: Firmwa
     await check_signature(session, model, image.sha256, image.signature)
 
 
-async def release(firmware: Firmware, caller: Caller, model: DeviceModel, image: FirmwareImage) -> None:
-    """Make an image its model's image; the event lets Notices tell the devices online."""
-    await check_release(caller.session, model, image)
-    had_rollouts = await rollout_queries.give_way(caller.session, model)
+async def release(firmware: Firmware, context: RequestContext, model: DeviceModel, image: FirmwareImage) -> None:
+    """Make an image its model's image; the event lets Notifier tell the devices online."""
+    await check_release(context.session, model, image)
+    had_rollouts = await rollout_queries.give_way(context.session, model)
     if model.image_sha256 == image.sha256 and not had_rollouts:
         return
     model.image_sha256 = image.sha256
-    firmware.prune_soon(caller.session)
-    caller.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
-    firmware.outbox.tell(caller.session, "firmware/released", data={"model": model.code, "version": image.version})
+    firmware.prune_soon(context.session)
+    context.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
+    firmware.outbox.emit(
+        context.session, "firmware/released", data={"model": model.code, "version": image.version}
+    )
 
 
 async def delete(
@@ -95,7 +97,7 @@ async def delete(
     facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
     await image_queries.delete_image(session, image)
     session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=facts))
-    outbox.tell(session, "firmware/deleted", data={**facts, "by": actor})
+    outbox.emit(session, "firmware/deleted", data={**facts, "by": actor})
 
 
 async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, rules.Uses]:

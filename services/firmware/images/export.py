@@ -15,7 +15,7 @@ _PART: Final = ".part"
 _ABANDONED_AFTER_S: Final = 3600
 
 
-class Shelf:
+class ImageExport:
     """The folder with `firmware-{code}.bin`; a file there is whole at every moment.
 
     Its methods block. A folder that can not be used raises InvalidInputError, later trouble UnavailableError.

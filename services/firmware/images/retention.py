@@ -12,7 +12,7 @@ from services.firmware import queries
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
-from services.firmware.images.export import Shelf
+from services.firmware.images.export import ImageExport
 from shared.database.tables import FirmwareImage
 from shared.errors import FleetError
 
@@ -20,11 +20,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Retention:
     """What a service looks after without being asked; a `shelf` only if there is to be one."""
 
     firmware: Firmware
-    shelf: Shelf | None
+    shelf: ImageExport | None
 
     async def keep(self) -> None:
         """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""

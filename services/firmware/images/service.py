@@ -13,7 +13,7 @@ from services.firmware.rules import Uses
 from shared.database.tables import DeviceModel, FirmwareImage
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +22,19 @@ class Images:
 
     firmware: Firmware
 
-    async def list_page(self, caller: Caller, request: admin.ImageList) -> admin.Images:
+    async def list_page(self, context: RequestContext, request: admin.ImageList) -> admin.Images:
         """Return a page of images."""
         if request.model is not None:
-            await queries.model(caller.session, request.model)
-        rows = await image_queries.page(caller.session, request)
+            await queries.model(context.session, request.model)
+        rows = await image_queries.page(context.session, request)
         following = rows[-1][0].sha256 if len(rows) == request.limit else None
-        return admin.Images(images=await catalog.views(caller.session, rows), next=following)
+        return admin.Images(images=await catalog.views(context.session, rows), next=following)
 
-    async def show(self, caller: Caller, request: admin.ImageRef) -> admin.ImageDetails:
+    async def show(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageDetails:
         """Return one image and who uses it."""
-        model, image = await _find(caller, request)
-        view = await catalog.view(caller.session, image, model)
-        uses = (await catalog.uses(caller.session, model)).get(image.sha256, Uses())
+        model, image = await _find(context, request)
+        view = await catalog.view(context.session, image, model)
+        uses = (await catalog.uses(context.session, model)).get(image.sha256, Uses())
         return admin.ImageDetails(
             **view.model_dump(),
             uploaded_by=image.uploaded_by,
@@ -43,9 +43,9 @@ class Images:
             rollout=uses.rollout,
         )
 
-    async def read(self, caller: Caller, request: admin.ImageRead) -> admin.ImageBytes:
+    async def read(self, context: RequestContext, request: admin.ImageRead) -> admin.ImageBytes:
         """Return some bytes of an image."""
-        image = await caller.session.get(FirmwareImage, request.sha256)
+        image = await context.session.get(FirmwareImage, request.sha256)
         if image is None:
             raise NotFoundError(f"sha256: there is no image {request.sha256}")
         left = image.size_bytes - request.offset
@@ -59,38 +59,38 @@ class Images:
             raise NotFoundError(f"sha256: the stored image {image.sha256} is damaged: bytes are missing")
         return admin.ImageBytes(data=base64.b64encode(data))
 
-    async def release(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+    async def release(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
         """Make an image its model's image, also an older one than now."""
-        model, image = await _find(caller, request)
-        await catalog.release(self.firmware, caller, model, image)
-        return await catalog.view(caller.session, image, model)
+        model, image = await _find(context, request)
+        await catalog.release(self.firmware, context, model, image)
+        return await catalog.view(context.session, image, model)
 
-    async def withdraw(self, caller: Caller, request: admin.Withdraw) -> admin.Removed:
+    async def withdraw(self, context: RequestContext, request: admin.Withdraw) -> admin.Removed:
         """Leave the model without an image, or raise ConflictError if it has none."""
-        model = await queries.model(caller.session, request.model)
+        model = await queries.model(context.session, request.model)
         if model.image_sha256 is None:
             raise ConflictError(f"model: {model.code} has no image to withdraw")
-        image = await caller.session.get_one(FirmwareImage, model.image_sha256)
+        image = await context.session.get_one(FirmwareImage, model.image_sha256)
         model.image_sha256 = None
         facts = {"version": image.version, "sha256": image.sha256}
-        caller.audit("firmware.withdraw", model.code, before=facts)
+        context.audit("firmware.withdraw", model.code, before=facts)
         data = {"model": model.code, "version": image.version}
-        self.firmware.outbox.tell(caller.session, "firmware/withdrawn", data=data)
-        self.firmware.prune_soon(caller.session)
+        self.firmware.outbox.emit(context.session, "firmware/withdrawn", data=data)
+        self.firmware.prune_soon(context.session)
         return admin.Removed(removed=image.version)
 
-    async def pin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+    async def pin(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
         """Spare an image from retention."""
-        return await self._set_pinned(caller, request, pinned=True)
+        return await self._set_pinned(context, request, pinned=True)
 
-    async def unpin(self, caller: Caller, request: admin.ImageRef) -> admin.ImageView:
+    async def unpin(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
         """Spare it no more."""
-        return await self._set_pinned(caller, request, pinned=False)
+        return await self._set_pinned(context, request, pinned=False)
 
-    async def delete(self, caller: Caller, request: admin.ImageRef) -> admin.Removed:
+    async def delete(self, context: RequestContext, request: admin.ImageRef) -> admin.Removed:
         """Delete an image, or raise ConflictError with who uses it."""
-        model, image = await _find(caller, request)
-        uses = (await catalog.uses(caller.session, model)).get(image.sha256, Uses())
+        model, image = await _find(context, request)
+        uses = (await catalog.uses(context.session, model)).get(image.sha256, Uses())
         if uses.reasons():
             raise ConflictError(
                 f"version: {model.code} {image.version} is in use: {'; '.join(uses.reasons())}",
@@ -99,25 +99,27 @@ class Images:
                 delivering=uses.delivering,
                 rollout=uses.rollout,
             )
-        await catalog.delete(caller.session, self.firmware.outbox, model, image, actor=caller.account)
-        self.firmware.prune_soon(caller.session)
+        await catalog.delete(context.session, self.firmware.outbox, model, image, actor=context.account)
+        self.firmware.prune_soon(context.session)
         return admin.Removed(removed=image.version)
 
-    async def _set_pinned(self, caller: Caller, request: admin.ImageRef, *, pinned: bool) -> admin.ImageView:
-        model, image = await _find(caller, request)
+    async def _set_pinned(
+        self, context: RequestContext, request: admin.ImageRef, *, pinned: bool
+    ) -> admin.ImageView:
+        model, image = await _find(context, request)
         if image.pinned != pinned:
             image.pinned = pinned
             action, event = ("pin", "pinned") if pinned else ("unpin", "unpinned")
             facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
-            caller.audit(f"firmware.{action}", model.code, after=facts)
-            self.firmware.outbox.tell(caller.session, f"firmware/{event}", data=facts)
-        return await catalog.view(caller.session, image, model)
+            context.audit(f"firmware.{action}", model.code, after=facts)
+            self.firmware.outbox.emit(context.session, f"firmware/{event}", data=facts)
+        return await catalog.view(context.session, image, model)
 
 
-async def _find(caller: Caller, request: admin.ImageRef) -> tuple[DeviceModel, FirmwareImage]:
+async def _find(context: RequestContext, request: admin.ImageRef) -> tuple[DeviceModel, FirmwareImage]:
     """Return the model, locked so that none of its images changes, and its image of this version."""
-    model = await queries.model(caller.session, request.model)
-    image = await image_queries.image_of_version(caller.session, model, request.version)
+    model = await queries.model(context.session, request.model)
+    image = await image_queries.image_of_version(context.session, model, request.version)
     if image is None:
         raise NotFoundError(f"version: {model.code} has no image {request.version}", model=model.code)
     return model, image

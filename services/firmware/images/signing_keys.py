@@ -12,56 +12,56 @@ from shared.database.tables import DeviceModel, FirmwareKey
 from shared.errors import ConflictError, NotFoundError
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class TrustedKeys:
     """What an admin does with keys."""
 
     firmware: Firmware
 
-    async def add(self, caller: Caller, request: admin.KeyAdd) -> admin.Keys:
+    async def add(self, context: RequestContext, request: admin.KeyAdd) -> admin.Keys:
         """Trust one more key."""
-        model = await queries.model(caller.session, request.model)
+        model = await queries.model(context.session, request.model)
         fingerprint = image_signature.fingerprint(request.public_key)
-        if await caller.session.get(FirmwareKey, (model.id, fingerprint)) is not None:
+        if await context.session.get(FirmwareKey, (model.id, fingerprint)) is not None:
             raise ConflictError(f"public_key: {model.code} trusts {fingerprint} already")
-        caller.session.add(
+        context.session.add(
             FirmwareKey(
                 model_id=model.id,
                 fingerprint=fingerprint,
                 public_key=request.public_key,
-                author=caller.account,
+                author=context.account,
             )
         )
-        await caller.session.flush()
-        self._note(caller, model, "added", fingerprint)
-        return await _view(caller, model)
+        await context.session.flush()
+        self._note(context, model, "added", fingerprint)
+        return await _view(context, model)
 
-    async def remove(self, caller: Caller, request: admin.KeyRef) -> admin.Keys:
+    async def remove(self, context: RequestContext, request: admin.KeyRef) -> admin.Keys:
         """Trust a key no more; what is released already stays."""
-        model = await queries.model(caller.session, request.model)
-        key = await caller.session.get(FirmwareKey, (model.id, request.fingerprint))
+        model = await queries.model(context.session, request.model)
+        key = await context.session.get(FirmwareKey, (model.id, request.fingerprint))
         if key is None:
             raise NotFoundError(f"fingerprint: {model.code} trusts no key {request.fingerprint}")
-        await caller.session.delete(key)
-        await caller.session.flush()
-        self._note(caller, model, "removed", request.fingerprint)
-        return await _view(caller, model)
+        await context.session.delete(key)
+        await context.session.flush()
+        self._note(context, model, "removed", request.fingerprint)
+        return await _view(context, model)
 
-    async def list_all(self, caller: Caller, request: admin.KeyList) -> admin.Keys:
+    async def list_all(self, context: RequestContext, request: admin.KeyList) -> admin.Keys:
         """Return the keys of a model."""
-        return await _view(caller, await queries.model(caller.session, request.model))
+        return await _view(context, await queries.model(context.session, request.model))
 
-    def _note(self, caller: Caller, model: DeviceModel, deed: str, fingerprint: str) -> None:
-        caller.audit(f"firmware.key_{deed}", model.code, after={"fingerprint": fingerprint})
+    def _note(self, context: RequestContext, model: DeviceModel, deed: str, fingerprint: str) -> None:
+        context.audit(f"firmware.key_{deed}", model.code, after={"fingerprint": fingerprint})
         data = {"model": model.code, "fingerprint": fingerprint}
-        self.firmware.outbox.tell(caller.session, f"firmware/key_{deed}", data=data)
+        self.firmware.outbox.emit(context.session, f"firmware/key_{deed}", data=data)
 
 
-async def _view(caller: Caller, model: DeviceModel) -> admin.Keys:
-    keys = (await image_queries.keys(caller.session, [model.id])).get(model.id, [])
+async def _view(context: RequestContext, model: DeviceModel) -> admin.Keys:
+    keys = (await image_queries.keys(context.session, [model.id])).get(model.id, [])
     return admin.Keys(
         model=model.code,
         keys=[

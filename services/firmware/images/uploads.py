@@ -19,7 +19,7 @@ from shared.database.tables import DeviceModel, FirmwareImage, FirmwareUpload
 from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import image as esp32_image
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 CHUNK_SIZE_BYTES: Final = 32 * 1024
 FORGOTTEN_AFTER: Final = timedelta(days=1)
@@ -31,9 +31,9 @@ class Uploads:
 
     firmware: Firmware
 
-    async def begin(self, caller: Caller, request: admin.UploadBegin) -> admin.Upload:
+    async def begin(self, context: RequestContext, request: admin.UploadBegin) -> admin.Upload:
         """Begin an upload, or go on with the one that was begun: the answer says which pieces are missing."""
-        session = caller.session
+        session = context.session
         await queries.forget_uploads(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
         model = await queries.model(session, request.model)
         _check_size(request.size_bytes, model)
@@ -55,53 +55,53 @@ class Uploads:
             missing=[offset for offset in wanted if offset not in there],
         )
 
-    async def keep_chunk(self, caller: Caller, request: admin.UploadChunk) -> admin.Received:
+    async def keep_chunk(self, context: RequestContext, request: admin.UploadChunk) -> admin.Received:
         """Store a piece."""
-        upload = await queries.upload_by_id(caller.session, request.upload_id, lock=False)
+        upload = await queries.upload_by_id(context.session, request.upload_id, lock=False)
         rules.check_piece(
             request.offset, len(request.data), size_bytes=upload.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
         )
-        await queries.keep_chunk(caller.session, upload.id, request.offset, request.data)
+        await queries.keep_chunk(context.session, upload.id, request.offset, request.data)
         return admin.Received()
 
-    async def finish(self, caller: Caller, request: admin.UploadFinish) -> admin.ImageView:
+    async def finish(self, context: RequestContext, request: admin.UploadFinish) -> admin.ImageView:
         """Check and store the whole image; a refused one is forgotten, pieces and all, only by time."""
-        session = caller.session
+        session = context.session
         upload = await queries.upload_by_id(session, request.upload_id, lock=True)
         model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
         stored = await session.get(FirmwareImage, upload.sha256)
         if stored is None:
             await catalog.check_signature(session, model, upload.sha256, request.signature)
-            stored = await self._store(caller, upload, model, request.signature)
+            stored = await self._store(context, upload, model, request.signature)
         elif stored.model_id != model.id:
             raise ConflictError("sha256: this image is stored for another model already")
         elif upload.version not in (None, stored.version):
             raise InvalidInputError(f"version: the image says {stored.version}, the label {upload.version}")
         else:
-            await self._sign(caller, model, stored, request.signature)
+            await self._sign(context, model, stored, request.signature)
         await session.delete(upload)
         if request.release:
-            await catalog.release(self.firmware, caller, model, stored)
+            await catalog.release(self.firmware, context, model, stored)
         await catalog.prune(session, self.firmware.outbox, model, keep=self.firmware.settings.firmware_keep)
         self.firmware.prune_soon(session)
         return await catalog.view(session, stored, model)
 
     async def _sign(
-        self, caller: Caller, model: DeviceModel, stored: FirmwareImage, signature: bytes | None
+        self, context: RequestContext, model: DeviceModel, stored: FirmwareImage, signature: bytes | None
     ) -> None:
         """Give a stored image a signature, or another one, as after a change of keys."""
         wanted = stored.signature if signature is None else signature
-        await catalog.check_signature(caller.session, model, stored.sha256, wanted)
+        await catalog.check_signature(context.session, model, stored.sha256, wanted)
         if wanted != stored.signature:
             stored.signature = wanted
             facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
-            caller.audit("firmware.sign", model.code, after=facts)
-            self.firmware.outbox.tell(caller.session, "firmware/signed", data=facts)
+            context.audit("firmware.sign", model.code, after=facts)
+            self.firmware.outbox.emit(context.session, "firmware/signed", data=facts)
 
     async def _store(
-        self, caller: Caller, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
+        self, context: RequestContext, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
     ) -> FirmwareImage:
-        session = caller.session
+        session = context.session
         data = await queries.assembled(session, upload.id)
         if len(data) != upload.size_bytes:
             raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
@@ -129,14 +129,14 @@ class Uploads:
             secure_version=parsed.secure_version,
             idf_version=parsed.idf_version,
             elf_sha256=parsed.elf_sha256,
-            uploaded_by=caller.account,
+            uploaded_by=context.account,
             signature=signature,
         )
         session.add(stored)
         await session.flush()
         facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
-        caller.audit("firmware.upload", model.code, after=facts)
-        self.firmware.outbox.tell(session, "firmware/uploaded", data=facts)
+        context.audit("firmware.upload", model.code, after=facts)
+        self.firmware.outbox.emit(session, "firmware/uploaded", data=facts)
         return stored
 
     async def _announce(self, session: AsyncSession, sha256: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import device_status, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import Do, Event, Fact, Stand, State
+from services.firmware.assignment.rollout_states import DeviceEvent, DeviceStatus, Do, Event, State
 from services.firmware.assignment.service import Assignment, candidate_of
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
@@ -23,7 +23,7 @@ from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence,
 from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
 from shared.protocol import topics
 from shared.protocol.admin import RolloutPlan
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 
@@ -35,7 +35,7 @@ _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enab
 
 
 @dataclass(frozen=True, slots=True)
-class Conductor:
+class RolloutExecutor:
     """What makes rollouts go on."""
 
     firmware: Firmware
@@ -82,20 +82,20 @@ class Conductor:
         One that is online with the image when its time is over is not silent.
         """
         await device_status.apply(
-            session, rollout, Fact.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
+            session, rollout, DeviceEvent.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
         )
         late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
-        await device_status.apply(session, rollout, Fact.WITHDRAWN, withdrawn)
+        await device_status.apply(session, rollout, DeviceEvent.WITHDRAWN, withdrawn)
         # Its report may have been lost with a service; a trial would be over by now.
-        kept = await device_status.apply(session, rollout, Fact.KEPT, and_(late, _runs(rollout)))
+        kept = await device_status.apply(session, rollout, DeviceEvent.KEPT, and_(late, _runs(rollout)))
         if kept and rollout.sha256 is not None:
             await device_status.keep(session, kept, rollout.sha256)
         await device_status.apply(
             session,
             rollout,
-            Fact.TIMED_OUT,
-            and_(late, ~_runs(rollout), or_(RolloutDevice.state == Stand.TAKEN, _ONLINE)),
+            DeviceEvent.TIMED_OUT,
+            and_(late, ~_runs(rollout), or_(RolloutDevice.state == DeviceStatus.TAKEN, _ONLINE)),
             reason=f"has not confirmed the image within {plan.silence_s} s",
         )
 
@@ -125,11 +125,11 @@ class Conductor:
             rollout.met_at = None
         elif verdict.do is Do.SOAK and rollout.met_at is None:
             rollout.met_at = now
-            change.tell("wave_met", {"wave": rollout.wave})
+            change.emit("wave_met", {"wave": rollout.wave})
         elif verdict.do is Do.OPEN:
             rollout.wave += 1
             rollout.met_at = None
-            change.tell("wave_opened", {"wave": rollout.wave})
+            change.emit("wave_opened", {"wave": rollout.wave})
         elif verdict.do is Do.COMPLETE:
             await self._complete(change, model)
 
@@ -144,7 +144,7 @@ class Conductor:
         await change.move(Event.COMPLETED, {})
         if is_whole:
             image = await session.get_one(FirmwareImage, rollout.sha256)
-            await catalog.release(self.firmware, Caller(ITSELF, str(rollout.id), session), model, image)
+            await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
         """Offer the image to devices that wait, are online and want it, as many as may be under way."""
@@ -158,18 +158,20 @@ class Conductor:
                 wants = rules.wants(candidate_of(image, known.stage), known.running)
             except ConflictError as error:
                 one = RolloutDevice.device_id == known.device_id
-                await device_status.apply(session, rollout, Fact.UNFIT, one, reason=error.message)
+                await device_status.apply(session, rollout, DeviceEvent.UNFIT, one, reason=error.message)
                 continue
             if wants:
                 wanting.append(known)
             else:
                 await device_status.apply(
-                    session, rollout, Fact.RUNS_IT, RolloutDevice.device_id == known.device_id
+                    session, rollout, DeviceEvent.RUNS_IT, RolloutDevice.device_id == known.device_id
                 )
         if not wanting:
             return
         ids = [known.device_id for known in wanting]
-        await device_status.apply(session, rollout, Fact.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now)
+        await device_status.apply(
+            session, rollout, DeviceEvent.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now
+        )
         await device_status.offer(session, ids, image.sha256)
         offer = Assignment(self.firmware).offer_of(image, None)
         for known in wanting:

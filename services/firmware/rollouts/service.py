@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.firmware.assignment import device_status, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import FAILURES, Event, Fact, Stand, State
+from services.firmware.assignment.rollout_states import FAILURES, DeviceEvent, DeviceStatus, Event, State
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import preflight
@@ -17,7 +17,7 @@ from services.firmware.rollouts.transitions import Change
 from shared.database.tables import DeviceModel, FirmwareImage, Rollout, RolloutDevice
 from shared.errors import ConflictError
 from shared.protocol import admin, messages, topics
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 _SHOWN: Final = 5
 
@@ -28,13 +28,13 @@ class Rollouts:
 
     firmware: Firmware
 
-    async def look_ahead(self, caller: Caller, request: admin.RolloutPreflight) -> admin.RolloutFindings:
+    async def look_ahead(self, context: RequestContext, request: admin.RolloutPreflight) -> admin.RolloutFindings:
         """Return what a rollout would meet."""
-        return (await preflight.survey(caller.session, request)).findings(admin.RolloutPlan().waves)
+        return (await preflight.survey(context.session, request)).findings(admin.RolloutPlan().waves)
 
-    async def start(self, caller: Caller, request: admin.RolloutStart) -> admin.RolloutStatus:
+    async def start(self, context: RequestContext, request: admin.RolloutStart) -> admin.RolloutStatus:
         """Begin a rollout; its first wave opens at the next look of a conductor."""
-        session = caller.session
+        session = context.session
         survey = await preflight.survey(session, request)
         if survey.unfit and not (request.skip or request.force):
             raise _refusal(survey)
@@ -59,49 +59,49 @@ class Rollouts:
             waves=len(sizes),
             wave=0,
             state=State.RUNNING,
-            author=caller.account,
+            author=context.account,
         )
         session.add(rollout)
         await session.flush()
         waves = [number for number, size in enumerate(sizes, 1) for _ in range(size)]
         rows: list[dict[str, Any]] = [
-            _row(known.device_id, wave, Stand.WAITING) for known, wave in zip(reached, waves, strict=True)
+            _row(known.device_id, wave, DeviceStatus.WAITING) for known, wave in zip(reached, waves, strict=True)
         ]
-        rows += [_row(known.device_id, 0, Stand.CONFIRMED, "ran it already") for known in survey.already]
+        rows += [_row(known.device_id, 0, DeviceStatus.CONFIRMED, "ran it already") for known in survey.already]
         if request.skip:
-            rows += [_row(known.device_id, 0, Stand.SKIPPED, reason) for known, reason in survey.unfit]
+            rows += [_row(known.device_id, 0, DeviceStatus.SKIPPED, reason) for known, reason in survey.unfit]
         await rollout_queries.add(session, rollout, sorted(rows, key=lambda row: int(row["device_id"])))
         facts = {"devices": len(reached), "already": len(survey.already), "unfit": len(survey.unfit)}
         asked = request.model_dump(mode="json", exclude={"request_id", "model", "version"}, exclude_defaults=True)
-        change = Change(session, self.firmware.outbox, caller.account, rollout, survey.model.code)
-        change.tell("started", {**facts, **asked})
-        return await self._status(caller, rollout, survey.model.code)
+        change = Change(session, self.firmware.outbox, context.account, rollout, survey.model.code)
+        change.emit("started", {**facts, **asked})
+        return await self._status(context, rollout, survey.model.code)
 
-    async def pause(self, caller: Caller, request: admin.RolloutRef) -> admin.RolloutStatus:
+    async def pause(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
         """Make no more offers; devices that have begun may finish."""
-        return await self._move(caller, request.rollout, Event.PAUSED)
+        return await self._move(context, request.rollout, Event.PAUSED)
 
-    async def resume(self, caller: Caller, request: admin.RolloutRef) -> admin.RolloutStatus:
+    async def resume(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
         """Go on; the failures that halted a rollout count no more, and those devices are not tried again."""
-        return await self._move(caller, request.rollout, Event.RESUMED)
+        return await self._move(context, request.rollout, Event.RESUMED)
 
-    async def abort(self, caller: Caller, request: admin.RolloutAbort) -> admin.RolloutStatus:
+    async def abort(self, context: RequestContext, request: admin.RolloutAbort) -> admin.RolloutStatus:
         """End a rollout for good."""
-        return await self._move(caller, request.rollout, Event.ABORTED, hard=request.hard)
+        return await self._move(context, request.rollout, Event.ABORTED, hard=request.hard)
 
-    async def status(self, caller: Caller, request: admin.RolloutShow) -> admin.RolloutStatus:
+    async def status(self, context: RequestContext, request: admin.RolloutShow) -> admin.RolloutStatus:
         """Return how a rollout stands."""
-        return await self._status(caller, *await rollout_queries.rollout(caller.session, request.rollout))
+        return await self._status(context, *await rollout_queries.rollout(context.session, request.rollout))
 
-    async def list_newest(self, caller: Caller, request: admin.RolloutList) -> admin.Rollouts:
+    async def list_newest(self, context: RequestContext, request: admin.RolloutList) -> admin.Rollouts:
         """Return the newest rollouts."""
-        rows = await rollout_queries.newest(caller.session, request.limit)
+        rows = await rollout_queries.newest(context.session, request.limit)
         return admin.Rollouts(rollouts=[admin.RolloutView(**_facts(*row)) for row in rows])
 
     async def _move(
-        self, caller: Caller, rollout_id: int, event: Event, *, hard: bool = False
+        self, context: RequestContext, rollout_id: int, event: Event, *, hard: bool = False
     ) -> admin.RolloutStatus:
-        session = caller.session
+        session = context.session
         rollout = await rollout_queries.locked(session, rollout_id)
         model = await session.get_one(DeviceModel, rollout.model_id)
         facts: dict[str, object] = {}
@@ -110,25 +110,29 @@ class Rollouts:
             await catalog.check_signature(session, model, image.sha256, image.signature)
         if event is Event.RESUMED and rollout.state == State.HALTED:
             facts["forgiven"] = await device_status.forgive(session, rollout)
-        change = Change(session, self.firmware.outbox, caller.account, rollout, model.code)
+        change = Change(session, self.firmware.outbox, context.account, rollout, model.code)
         await change.move(event, facts)
         if event is Event.ABORTED:
-            await self._stop(caller, rollout, hard=hard)
-        return await self._status(caller, rollout, model.code)
+            await self._stop(context, rollout, hard=hard)
+        return await self._status(context, rollout, model.code)
 
-    async def _stop(self, caller: Caller, rollout: Rollout, *, hard: bool) -> None:
+    async def _stop(self, context: RequestContext, rollout: Rollout, *, hard: bool) -> None:
         """Leave out the devices that have not begun, and with `hard` those that have."""
         reason = "the rollout was aborted"
-        taken = RolloutDevice.state == Stand.TAKEN
+        taken = RolloutDevice.state == DeviceStatus.TAKEN
         if hard and rollout.sha256 is not None:
-            stopped = await device_status.apply(caller.session, rollout, Fact.DROPPED, taken, reason=reason)
+            stopped = await device_status.apply(
+                context.session, rollout, DeviceEvent.DROPPED, taken, reason=reason
+            )
             cancelled = messages.FirmwareCancelled(sha256=rollout.sha256, reason=reason)
-            for client_id in await device_status.client_ids(caller.session, stopped):
-                self.firmware.outbox.put(caller.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id)
-        await device_status.apply(caller.session, rollout, Fact.DROPPED, ~taken, reason=reason)
+            for client_id in await device_status.client_ids(context.session, stopped):
+                self.firmware.outbox.put(
+                    context.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id
+                )
+        await device_status.apply(context.session, rollout, DeviceEvent.DROPPED, ~taken, reason=reason)
 
-    async def _status(self, caller: Caller, rollout: Rollout, code: str) -> admin.RolloutStatus:
-        counts = await device_status.counts(caller.session, rollout)
+    async def _status(self, context: RequestContext, rollout: Rollout, code: str) -> admin.RolloutStatus:
+        counts = await device_status.counts(context.session, rollout)
         total: Counter[str] = Counter()
         for wave in counts.values():
             total.update(wave)
@@ -136,22 +140,22 @@ class Rollouts:
         return admin.RolloutStatus(
             **_facts(rollout, code),
             plan=plan,
-            doing=await _doing(caller, rollout, plan),
+            doing=await _doing(context, rollout, plan),
             counts=[
                 admin.RolloutWave(wave=wave, devices=sum(found.values()), counts=admin.RolloutCounts(**found))
                 for wave, found in counts.items()
             ],
-            failure_count=sum(total[stand.lower()] for stand in (*FAILURES, Stand.SKIPPED)),
-            failures=await device_status.failures(caller.session, rollout),
+            failure_count=sum(total[stand.lower()] for stand in (*FAILURES, DeviceStatus.SKIPPED)),
+            failures=await device_status.failures(context.session, rollout),
         )
 
 
-async def _doing(caller: Caller, rollout: Rollout, plan: admin.RolloutPlan) -> str:
+async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutPlan) -> str:
     """Return what a rollout waits for, in a line."""
     if rollout.state != State.RUNNING:
         return rollout.reason or rollout.state.lower()
     now = datetime.now(UTC)
-    tallies = await device_status.tallies(caller.session, rollout)
+    tallies = await device_status.tallies(context.session, rollout)
     verdict = rollout_states.judge(
         tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
     )
@@ -177,13 +181,13 @@ def _facts(rollout: Rollout, code: str) -> dict[str, Any]:
     }
 
 
-def _row(device_id: int, wave: int, stand: Stand, reason: str | None = None) -> dict[str, Any]:
+def _row(device_id: int, wave: int, stand: DeviceStatus, reason: str | None = None) -> dict[str, Any]:
     return {
         "device_id": device_id,
         "wave": wave,
         "state": stand,
         "reason": reason,
-        "live": stand is not Stand.SKIPPED,
+        "live": stand is not DeviceStatus.SKIPPED,
     }
 
 

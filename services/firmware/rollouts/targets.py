@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.firmware import rules
-from services.firmware.assignment.rollout_states import Stand
+from services.firmware.assignment.rollout_states import DeviceStatus
 from shared.database import device_refs
 from shared.database.tables import (
     Device,
@@ -56,7 +56,7 @@ async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit
         .join(Presence, Presence.device_id == RolloutDevice.device_id)
         .where(
             RolloutDevice.rollout_id == rollout.id,
-            RolloutDevice.state == Stand.WAITING,
+            RolloutDevice.state == DeviceStatus.WAITING,
             RolloutDevice.wave.between(1, rollout.wave),
             Device.enabled,
             Device.lifecycle == "ACTIVE",

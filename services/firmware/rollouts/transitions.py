@@ -28,13 +28,13 @@ class Change:
     rollout: Rollout
     model: str
 
-    def tell(self, verb: str, facts: Mapping[str, Any]) -> None:
+    def emit(self, verb: str, facts: Mapping[str, Any]) -> None:
         """Note and tell what has happened: one entry and one event, however many devices there are."""
         rollout = self.rollout
         data = {"rollout": rollout.id, "model": self.model, "version": rollout.version, **facts}
         subject = f"rollout/{rollout.id}"
         self.session.add(AuditEntry(actor=self.actor, action=f"rollout.{verb}", subject=subject, after=data))
-        self.outbox.tell(self.session, f"rollout/{verb}", data=data)
+        self.outbox.emit(self.session, f"rollout/{verb}", data=data)
 
     async def move(self, event: Event, facts: Mapping[str, Any], *, reason: str | None = None) -> None:
         """Let an event happen; raise ConflictError if it does not fit the state."""
@@ -45,4 +45,4 @@ class Change:
             rollout.ended_at = datetime.now(UTC)
             await device_status.end(self.session, rollout)
         said = {} if reason is None else {"reason": reason}
-        self.tell(event, {"wave": rollout.wave, **said, **facts})
+        self.emit(event, {"wave": rollout.wave, **said, **facts})

@@ -21,7 +21,7 @@ from shared.database.tables import AdminAccount
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
 from shared.protocol.admin import Role
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,78 +30,78 @@ class Accounts:
 
     registry: Registry
 
-    async def add(self, caller: Caller, request: admin.AccountAdd) -> admin.AccountView:
+    async def add(self, context: RequestContext, request: admin.AccountAdd) -> admin.AccountView:
         """Make an account, or raise ConflictError if its name is taken."""
-        await account_queries.lock(caller.session)
-        if request.name in await account_queries.every(caller.session):
+        await account_queries.lock(context.session)
+        if request.name in await account_queries.every(context.session):
             raise ConflictError(f"name: there is an account {request.name} already", name=request.name)
-        row = AdminAccount(name=request.name, role=request.role, author=caller.account)
-        caller.session.add(row)
-        await caller.session.flush()
+        row = AdminAccount(name=request.name, role=request.role, author=context.account)
+        context.session.add(row)
+        await context.session.flush()
         await self._broker.put(request.name, request.role, SecretStr(request.password))
-        self._note(caller, "add", "account/added", request.name, after={"role": request.role})
+        self._note(context, "add", "account/added", request.name, after={"role": request.role})
         return _view(row, present=True)
 
-    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Accounts:
+    async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Accounts:
         """Return all accounts."""
         found = await self._broker.found()
-        rows = await account_queries.every(caller.session)
+        rows = await account_queries.every(context.session)
         return admin.Accounts(
             accounts=[
                 _view(row, present=found.get(name) == acls(name, Role(row.role))) for name, row in rows.items()
             ]
         )
 
-    async def set_role(self, caller: Caller, request: admin.AccountRole) -> admin.AccountView:
+    async def set_role(self, context: RequestContext, request: admin.AccountRole) -> admin.AccountView:
         """Give an account another role, which counts at once."""
-        row = await self._of_another(caller, request.name)
+        row = await self._of_another(context, request.name)
         before, role = row.role, request.role
         present = await self._broker.found()
         if role is not Role.ADMIN:
-            await _keep_an_admin(caller.session, request.name, present)
+            await _keep_an_admin(context.session, request.name, present)
         await self._broker.set_role(request.name, role)
         row.role = role
-        self._note(caller, "role", "account/updated", request.name, before={"role": before}, after={"role": role})
+        self._note(context, "role", "account/updated", request.name, before={"role": before}, after={"role": role})
         return _view(row, present=request.name in present)
 
-    async def set_password(self, caller: Caller, request: admin.AccountPassword) -> admin.AccountView:
+    async def set_password(self, context: RequestContext, request: admin.AccountPassword) -> admin.AccountView:
         """Give an account another password; if the broker has lost it, it is made again."""
-        row = await self._of_another(caller, request.name)
+        row = await self._of_another(context, request.name)
         await self._broker.put(request.name, Role(row.role), SecretStr(request.password))
-        self._note(caller, "password", "account/updated", request.name)
+        self._note(context, "password", "account/updated", request.name)
         return _view(row, present=True)
 
-    async def remove(self, caller: Caller, request: admin.AccountRef) -> admin.Removed:
+    async def remove(self, context: RequestContext, request: admin.AccountRef) -> admin.Removed:
         """Remove an account and end its sessions."""
-        row = await self._of_another(caller, request.name)
-        await _keep_an_admin(caller.session, request.name, await self._broker.found())
+        row = await self._of_another(context, request.name)
+        await _keep_an_admin(context.session, request.name, await self._broker.found())
         await self._broker.delete(request.name)
-        self._note(caller, "remove", "account/removed", request.name, before={"role": row.role})
-        await caller.session.delete(row)
+        self._note(context, "remove", "account/removed", request.name, before={"role": row.role})
+        await context.session.delete(row)
         return admin.Removed(removed=request.name)
 
-    async def who_am_i(self, caller: Caller, _: admin.Nothing) -> admin.WhoAmI:
+    async def who_am_i(self, context: RequestContext, _: admin.Nothing) -> admin.WhoAmI:
         """Return the role of the account that asks."""
         return admin.WhoAmI(
-            account=caller.account, role=await account_queries.role_of(caller.session, caller.account)
+            account=context.account, role=await account_queries.role_of(context.session, context.account)
         )
 
     @property
     def _broker(self) -> Admins:
         return self.registry.identities.broker.admins
 
-    async def _of_another(self, caller: Caller, name: str) -> AdminAccount:
-        await account_queries.lock(caller.session)
-        row = await account_queries.account(caller.session, name)
-        if name == caller.account:
+    async def _of_another(self, context: RequestContext, name: str) -> AdminAccount:
+        await account_queries.lock(context.session)
+        row = await account_queries.account(context.session, name)
+        if name == context.account:
             raise InvalidInputError("name: must be another account; nobody changes his own")
         return row
 
-    def _note(self, caller: Caller, verb: str, event: str, name: str, **change: dict[str, Any]) -> None:
-        caller.audit(f"account.{verb}", name, **change)
+    def _note(self, context: RequestContext, verb: str, event: str, name: str, **change: dict[str, Any]) -> None:
+        context.audit(f"account.{verb}", name, **change)
         role = change.get("after", {}).get("role")
         data = {"account": name} if role is None else {"account": name, "role": role}
-        self.registry.outbox.tell(caller.session, event, data=data)
+        self.registry.outbox.emit(context.session, event, data=data)
 
 
 async def _keep_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:

@@ -29,7 +29,7 @@ from shared.database.tables import Claim, ClaimRequest, DeviceModel
 from shared.errors import ConflictError, FleetError, UnavailableError
 from shared.protocol import admin, messages, topics
 from shared.protocol.messages import ClaimOutcome
-from shared.server.rpc import Caller, lock_key
+from shared.server.rpc import RequestContext, lock_key
 
 log = structlog.get_logger()
 
@@ -41,18 +41,18 @@ class Claims:
     registry: Registry
     gate: asyncio.Semaphore
 
-    async def add(self, caller: Caller, request: admin.ClaimAdd) -> admin.ClaimAdded:
+    async def add(self, context: RequestContext, request: admin.ClaimAdd) -> admin.ClaimAdded:
         """Make a claim and its broker account, or leave nothing behind."""
-        claim = await self._intend(caller, request)
+        claim = await self._intend(context, request)
         try:
             await self.registry.identities.broker.put_claim(claim.id, SecretStr(request.password))
         except FleetError:
             async with self.registry.database.transaction() as session:
                 await session.delete(await claim_queries.claim(session, claim.id, lock=True))
             raise
-        view = await self._view(caller.session, claim)
-        caller.audit("claim.add", claim.id, after=view.model_dump(mode="json"))
-        self.registry.outbox.tell(caller.session, "claim/added", data={"claim": claim.id, "model": view.model})
+        view = await self._view(context.session, claim)
+        context.audit("claim.add", claim.id, after=view.model_dump(mode="json"))
+        self.registry.outbox.emit(context.session, "claim/added", data={"claim": claim.id, "model": view.model})
         settings = self.registry.settings
         return admin.ClaimAdded(
             **view.model_dump(),
@@ -62,29 +62,31 @@ class Claims:
             ca_certificate=provisioning.ca_certificate(settings),
         )
 
-    async def list_newest(self, caller: Caller, request: admin.ClaimList) -> admin.ClaimViews:
+    async def list_newest(self, context: RequestContext, request: admin.ClaimList) -> admin.ClaimViews:
         """Return the newest claims."""
-        claims = await claim_queries.newest(caller.session, request, now=datetime.now(UTC))
-        return admin.ClaimViews(claims=await self._views(caller.session, claims))
+        claims = await claim_queries.newest(context.session, request, now=datetime.now(UTC))
+        return admin.ClaimViews(claims=await self._views(context.session, claims))
 
-    async def revoke(self, caller: Caller, request: admin.ClaimRef) -> admin.ClaimView:
+    async def revoke(self, context: RequestContext, request: admin.ClaimRef) -> admin.ClaimView:
         """Refuse a claim from now on, and drop whoever is connected with it; what was granted stays."""
         async with self.registry.database.transaction() as session:
             claim = await claim_queries.claim(session, request.claim, lock=True)
             if claim.revoked_at is None:
                 claim.revoked_at = datetime.now(UTC)
-                caller.on(session).audit("claim.revoke", claim.id)
-                self.registry.outbox.tell(session, "claim/revoked", data={"claim": claim.id})
+                context.on(session).audit("claim.revoke", claim.id)
+                self.registry.outbox.emit(session, "claim/revoked", data={"claim": claim.id})
         await self.registry.identities.broker.delete(claim.id)
-        return await self._view(caller.session, claim)
+        return await self._view(context.session, claim)
 
-    async def list_requests(self, caller: Caller, request: admin.ClaimRequests) -> admin.ClaimRequestViews:
+    async def list_requests(
+        self, context: RequestContext, request: admin.ClaimRequests
+    ) -> admin.ClaimRequestViews:
         """Return a page of the machines that asked."""
-        found = await claim_queries.request_views(caller.session, request)
+        found = await claim_queries.request_views(context.session, request)
         following = found[-1].uid if len(found) == request.limit else None
         return admin.ClaimRequestViews(requests=found, next=following)
 
-    async def approve(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
+    async def approve(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
         """Make the device of a machine that waits or was denied, and send it its identity."""
         async with self.registry.database.transaction() as session:
             await claim_queries.lock_uid(session, request.uid)
@@ -99,28 +101,28 @@ class Claims:
                 if fault is not None:
                     raise ConflictError(f"uid: {request.uid} can not be approved: {fault.reason}")
                 before, known.state = known.state, "granted"
-                caller.on(session).audit("claim.approve", request.uid, before={"state": before})
-        answer = await self._give(caller.session, request.uid, known.public_key)
-        self._say(caller.session, known.claim_id, answer)
-        return await claim_queries.request_view(caller.session, request.uid)
+                context.on(session).audit("claim.approve", request.uid, before={"state": before})
+        answer = await self._give(context.session, request.uid, known.public_key)
+        self._say(context.session, known.claim_id, answer)
+        return await claim_queries.request_view(context.session, request.uid)
 
-    async def deny(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
+    async def deny(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
         """Refuse a machine that waits, until it is approved or forgotten."""
-        known = await self._without_device(caller.session, request.uid)
+        known = await self._without_device(context.session, request.uid)
         if known.state != "denied":
-            caller.audit("claim.deny", known.uid, before={"state": known.state})
+            context.audit("claim.deny", known.uid, before={"state": known.state})
             known.state = "denied"
-            self.registry.outbox.tell(
-                caller.session, "claim/denied", data={"claim": known.claim_id, "uid": known.uid}
+            self.registry.outbox.emit(
+                context.session, "claim/denied", data={"claim": known.claim_id, "uid": known.uid}
             )
-            self._say(caller.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
-        return await claim_queries.request_view(caller.session, request.uid)
+            self._say(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
+        return await claim_queries.request_view(context.session, request.uid)
 
-    async def forget(self, caller: Caller, request: admin.ClaimRequestRef) -> admin.Removed:
+    async def forget(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.Removed:
         """Let a machine without a device ask anew, with another key if it likes."""
-        known = await self._without_device(caller.session, request.uid)
-        caller.audit("claim.forget", known.uid, before={"state": known.state, "claim": known.claim_id})
-        await caller.session.delete(known)
+        known = await self._without_device(context.session, request.uid)
+        context.audit("claim.forget", known.uid, before={"state": known.state, "claim": known.claim_id})
+        await context.session.delete(known)
         return admin.Removed(removed=known.uid)
 
     async def answer(self, claim_id: str, request: messages.ClaimRequest) -> messages.ClaimAnswer:
@@ -143,10 +145,10 @@ class Claims:
             log.warning("claim.refused", claim=claim_id, uid=request.uid, reason=verdict.reason)
         return _answer(request.uid, verdict)
 
-    async def _intend(self, caller: Caller, request: admin.ClaimAdd) -> Claim:
+    async def _intend(self, context: RequestContext, request: admin.ClaimAdd) -> Claim:
         """Commit a new claim, or find the one that the same request left before a crash."""
         async with self.registry.database.transaction() as session:
-            known = await claim_queries.of_request(session, caller.origin)
+            known = await claim_queries.of_request(session, context.origin)
             if known is not None:
                 return known
             model = await queries.model(session, request.model)
@@ -161,8 +163,8 @@ class Claims:
                 uses=request.uses,
                 needs_approval=request.needs_approval,
                 expires_at=now + timedelta(seconds=request.expires_in_s),
-                request_id=caller.origin,
-                author=caller.account,
+                request_id=context.origin,
+                author=context.account,
                 created_at=now,
             )
             session.add(claim)
@@ -187,8 +189,8 @@ class Claims:
             known = ClaimRequest(uid=request.uid, public_key=request.public_key)
             session.add(known)
             facts = {"claim": claim_id, "uid": request.uid}
-            Caller(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts)
-            self.registry.outbox.tell(session, "claim/requested", data=facts)
+            RequestContext(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts)
+            self.registry.outbox.emit(session, "claim/requested", data=facts)
         if known.device_id is None:
             known.claim_id, known.state = claim_id, verdict.outcome.value
         return verdict
@@ -199,22 +201,22 @@ class Claims:
         known = await claim_queries.request(session, uid)
         if (known.state, known.public_key) != ("granted", public_key):
             raise ConflictError(f"uid: {uid} was forgotten or denied meanwhile")
-        devices, caller = Devices(self.registry), Caller(known.claim_id, uid, session)
+        devices, context = Devices(self.registry), RequestContext(known.claim_id, uid, session)
         if known.device_id is None:
-            await session.execute(select(func.pg_advisory_xact_lock(lock_key(caller.origin))))
+            await session.execute(select(func.pg_advisory_xact_lock(lock_key(context.origin))))
             claim = await claim_queries.claim(session, known.claim_id)
             model = await session.get_one(DeviceModel, claim.model_id)
             wanted = admin.DeviceAdd(request_id=uid, model=model.code, name=uid, tags=claim.tags)
-            added = await devices.add(caller, wanted)
+            added = await devices.add(context, wanted)
             known.device_id = (await queries.device(session, added.client_id))[0].id
             known.granted_at = datetime.now(UTC)
             # It has proven nothing yet, but what it gets now only this key opens.
             await queries.set_key(session, known.device_id, known.public_key)
             facts = {"claim": claim.id, "uid": uid}
-            caller.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
-            self.registry.outbox.tell(session, "claim/granted", added.client_id, facts)
+            context.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
+            self.registry.outbox.emit(session, "claim/granted", added.client_id, facts)
         device = await claim_queries.device(session, known)
-        package = await devices.provision(caller, admin.DeviceRef(request_id=uid, device=device.key))
+        package = await devices.provision(context, admin.DeviceRef(request_id=uid, device=device.key))
         sealed = crypto.seal(SecretStr(package.model_dump_json()), known.public_key)
         return messages.ClaimAnswer(uid=uid, outcome=ClaimOutcome.GRANTED, jwe=sealed)
 

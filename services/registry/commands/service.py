@@ -20,7 +20,7 @@ from shared.database.engine import Database
 from shared.database.tables import Command
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin, messages, topics
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 _PAGE_BYTES: Final = 1024 * 1024
 """So many bytes of commands are in one answer at most: the broker takes twice as much."""
@@ -32,9 +32,9 @@ class Commands:
 
     registry: Registry
 
-    async def send(self, caller: Caller, request: admin.CommandSend) -> admin.CommandSent:
+    async def send(self, context: RequestContext, request: admin.CommandSend) -> admin.CommandSent:
         """Send a command to all devices that are meant and enabled, or to none at all."""
-        targets, skipped = await _targets(caller, request)
+        targets, skipped = await _targets(context, request)
         batch_id, now = uuid4(), datetime.now(UTC)
         expires_at = now + timedelta(seconds=request.expires_in_s)
         rows: list[dict[str, Any]] = []
@@ -51,32 +51,32 @@ class Commands:
                     "device_id": target.device_id,
                     "name": request.name,
                     "arguments": request.arguments,
-                    "author": caller.account,
+                    "author": context.account,
                     "created_at": now,
                     "expires_at": expires_at,
                 }
             )
             sent.append(admin.CommandRef(client_id=client_id, command_id=message.command_id))
             self.registry.outbox.put(
-                caller.session, topics.COMMAND, message, expires_at=expires_at, client_id=client_id
+                context.session, topics.COMMAND, message, expires_at=expires_at, client_id=client_id
             )
-        await command_queries.add(caller.session, rows)
+        await command_queries.add(context.session, rows)
         facts = {"batch_id": str(batch_id), "name": request.name, "devices": len(sent), "skipped": len(skipped)}
-        self.registry.outbox.tell(caller.session, "command/sent", data=facts)
+        self.registry.outbox.emit(context.session, "command/sent", data=facts)
         asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
         subject = sent[0].client_id if request.device is not None else str(batch_id)
-        caller.audit("command.send", subject, after={**asked, **facts})
+        context.audit("command.send", subject, after={**asked, **facts})
         return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
 
-    async def show(self, caller: Caller, request: admin.CommandShow) -> admin.CommandBatch:
+    async def show(self, context: RequestContext, request: admin.CommandShow) -> admin.CommandBatch:
         """Return how a batch stands, and a page of its devices."""
         now = datetime.now(UTC)
         counts: Counter[str] = Counter()
-        for (ok, expires_at), count in (await command_queries.counts(caller.session, request.batch_id)).items():
+        for (ok, expires_at), count in (await command_queries.counts(context.session, request.batch_id)).items():
             counts[rules.command_outcome(ok=ok, expires_at=expires_at, now=now)] += count
         if not counts:
             raise NotFoundError(f"batch_id: there is no batch {request.batch_id}", batch_id=str(request.batch_id))
-        rows = await command_queries.batch(caller.session, request)
+        rows = await command_queries.batch(context.session, request)
         page = _page(rows, now)
         is_last = len(rows) < request.limit and len(page) == len(rows)
         return admin.CommandBatch(
@@ -86,11 +86,11 @@ class Commands:
             next=None if is_last else rows[len(page) - 1][0].device_id,
         )
 
-    async def list_newest(self, caller: Caller, request: admin.CommandList) -> admin.Commands:
+    async def list_newest(self, context: RequestContext, request: admin.CommandList) -> admin.Commands:
         """Return the newest commands."""
         if request.device is not None:
-            await queries.device(caller.session, request.device)
-        rows = await command_queries.newest(caller.session, request)
+            await queries.device(context.session, request.device)
+        rows = await command_queries.newest(context.session, request)
         return admin.Commands(commands=_page(rows, datetime.now(UTC)))
 
     async def record_result(self, client_id: str, answer: messages.CommandResult) -> None:
@@ -102,7 +102,7 @@ class Commands:
             command.answered_at = datetime.now(UTC)
             command.ok, command.result, command.error = answer.ok, answer.result, answer.error
             facts = {"command_id": str(command.id), "batch_id": str(command.batch_id), "name": command.name}
-            self.registry.outbox.tell(
+            self.registry.outbox.emit(
                 session, "command/answered", client_id, {**facts, "ok": answer.ok, "error": answer.error}
             )
 
@@ -129,9 +129,9 @@ async def forget(database: Database, *, before: datetime) -> None:
         await command_queries.forget(session, before=before)
 
 
-async def _targets(caller: Caller, request: admin.CommandSend) -> tuple[list[Target], list[str]]:
+async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[Target], list[str]]:
     """Return the devices to send to, and the client ids of those that are disabled; raise if none is left."""
-    found = await command_queries.targets(caller.session, request, limit=admin.MAX_BATCH + 1)
+    found = await command_queries.targets(context.session, request, limit=admin.MAX_BATCH + 1)
     if not found:
         raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
     if len(found) > admin.MAX_BATCH:

@@ -12,7 +12,7 @@ from services.registry.validation import checker
 from shared.database.tables import ConfigLayer
 from shared.errors import NotFoundError
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Layers:
 
     registry: Registry
 
-    async def set(self, caller: Caller, request: admin.LayerSet) -> admin.LayerResult:
+    async def set(self, context: RequestContext, request: admin.LayerSet) -> admin.LayerResult:
         """Change a layer, and with it each device that has its tag, or none at all."""
-        session = caller.session
+        session = context.session
         await queries.lock_layers(session, exclusive=True)
         try:
             layer = await queries.layer(session, request.tag)
         except NotFoundError:
-            layer = ConfigLayer(tag=request.tag, priority=0, document={}, author=caller.account)
+            layer = ConfigLayer(tag=request.tag, priority=0, document={}, author=context.account)
             before = None
             session.add(layer)
         else:
@@ -40,40 +40,40 @@ class Layers:
         if request.priority is not None:
             layer.priority = request.priority
         if not rules.same(before, _facts(layer)):
-            layer.author, layer.updated_at = caller.account, datetime.now(UTC)
+            layer.author, layer.updated_at = context.account, datetime.now(UTC)
             await session.flush()
-            caller.audit("layer.set", request.tag, before=before, after=_facts(layer))
-        devices = await self._refresh(caller, request.tag)
+            context.audit("layer.set", request.tag, before=before, after=_facts(layer))
+        devices = await self._refresh(context, request.tag)
         if not rules.same(before, _facts(layer)):
-            self._tell(caller, "layer/changed", request.tag, devices)
+            self._tell(context, "layer/changed", request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
 
-    async def remove(self, caller: Caller, request: admin.LayerRef) -> admin.LayerResult:
+    async def remove(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerResult:
         """Remove a layer, and what it says from each device that has its tag."""
-        session = caller.session
+        session = context.session
         await queries.lock_layers(session, exclusive=True)
         layer = await queries.layer(session, request.tag)
-        caller.audit("layer.remove", request.tag, before=_facts(layer))
+        context.audit("layer.remove", request.tag, before=_facts(layer))
         await session.delete(layer)
         await session.flush()
-        devices = await self._refresh(caller, request.tag)
-        self._tell(caller, "layer/removed", request.tag, devices)
+        devices = await self._refresh(context, request.tag)
+        self._tell(context, "layer/removed", request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=None, devices=devices)
 
-    async def show(self, caller: Caller, request: admin.LayerRef) -> admin.LayerView:
+    async def show(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerView:
         """Return one layer."""
-        return view_of(await queries.layer(caller.session, request.tag))
+        return view_of(await queries.layer(context.session, request.tag))
 
-    async def list_all(self, caller: Caller, _: admin.Nothing) -> admin.Layers:
+    async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Layers:
         """Return all layers in the order in which they apply."""
-        return admin.Layers(layers=[view_of(layer) for layer in await queries.layers(caller.session)])
+        return admin.Layers(layers=[view_of(layer) for layer in await queries.layers(context.session)])
 
-    def _tell(self, caller: Caller, event: str, tag: str, devices: list[str]) -> None:
-        self.registry.outbox.tell(caller.session, event, data={"tag": tag, "devices": len(devices)})
+    def _tell(self, context: RequestContext, event: str, tag: str, devices: list[str]) -> None:
+        self.registry.outbox.emit(context.session, event, data={"tag": tag, "devices": len(devices)})
 
-    async def _refresh(self, caller: Caller, tag: str) -> list[str]:
-        rows = await queries.lock_tagged(caller.session, tag)
-        return await versions.refresh(caller.session, self.registry, rows, author=caller.account)
+    async def _refresh(self, context: RequestContext, tag: str) -> list[str]:
+        rows = await queries.lock_tagged(context.session, tag)
+        return await versions.refresh(context.session, self.registry, rows, author=context.account)
 
 
 def view_of(layer: ConfigLayer) -> admin.LayerView:

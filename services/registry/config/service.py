@@ -16,8 +16,8 @@ from shared.database.tables import AuditEntry, Device, DeviceConfig, DeviceModel
 from shared.errors import ConflictError
 from shared.protocol import admin, messages
 from shared.protocol.messages import ConfigOutcome
-from shared.runtime.microbatch import Batches
-from shared.server.rpc import Caller
+from shared.runtime.microbatch import MicroBatcher
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Configs:
     """What an admin wants of devices, and what devices ask for and do with it."""
 
     registry: Registry
-    asked: Batches[str, Desired | None] = field(default_factory=Batches)
+    asked: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
     """By client id."""
 
-    async def set(self, caller: Caller, request: admin.ConfigSet) -> admin.ConfigSetResult:
+    async def set(self, context: RequestContext, request: admin.ConfigSet) -> admin.ConfigSetResult:
         """Make a new version of a device's configuration and push it, unless nothing changes."""
-        await queries.lock_layers(caller.session)
-        row = await queries.device(caller.session, request.device, lock=True)
-        old = await queries.config(caller.session, row[0])
+        await queries.lock_layers(context.session)
+        row = await queries.device(context.session, request.device, lock=True)
+        old = await queries.config(context.session, row[0])
         if request.expected_version not in {None, old.version}:
             raise ConflictError(
                 f"expected_version: {old.author} has made version {old.version} meanwhile; look at it first",
@@ -43,20 +43,20 @@ class Configs:
         if not request.replace:
             overrides = rules.merge(old.overrides, request.overrides)
             trial_seconds = trial_seconds or versions.open_trial(old)
-        return await self._write(caller, row, overrides, action="config.set", trial_seconds=trial_seconds)
+        return await self._write(context, row, overrides, action="config.set", trial_seconds=trial_seconds)
 
-    async def rollback(self, caller: Caller, request: admin.ConfigRollback) -> admin.ConfigSetResult:
+    async def rollback(self, context: RequestContext, request: admin.ConfigRollback) -> admin.ConfigSetResult:
         """Make what was special in an old version a new version, and push it."""
-        await queries.lock_layers(caller.session)
-        row = await queries.device(caller.session, request.device, lock=True)
-        old = await queries.config_version(caller.session, row[0], request.version)
-        return await self._write(caller, row, old.overrides, action="config.rollback")
+        await queries.lock_layers(context.session)
+        row = await queries.device(context.session, request.device, lock=True)
+        old = await queries.config_version(context.session, row[0], request.version)
+        return await self._write(context, row, old.overrides, action="config.rollback")
 
-    async def get(self, caller: Caller, request: admin.ConfigGet) -> admin.ConfigView:
+    async def get(self, context: RequestContext, request: admin.ConfigGet) -> admin.ConfigView:
         """Return one version of a device's configuration."""
-        device, model, presence = await queries.device(caller.session, request.device)
+        device, model, presence = await queries.device(context.session, request.device)
         version = request.version or device.config_version
-        config = await queries.config_version(caller.session, device, version)
+        config = await queries.config_version(context.session, device, version)
         return admin.ConfigView(
             client_id=device_refs.client_id(model.code, device.key),
             overrides=config.overrides,
@@ -67,10 +67,10 @@ class Configs:
             **_entry(config).model_dump(),
         )
 
-    async def history(self, caller: Caller, request: admin.ConfigHistory) -> admin.ConfigVersions:
+    async def history(self, context: RequestContext, request: admin.ConfigHistory) -> admin.ConfigVersions:
         """Return a page of the versions of a device's configuration."""
-        device, model, _ = await queries.device(caller.session, request.device)
-        found = await queries.config_versions(caller.session, device, request)
+        device, model, _ = await queries.device(context.session, request.device)
+        found = await queries.config_versions(context.session, device, request)
         return admin.ConfigVersions(
             client_id=device_refs.client_id(model.code, device.key),
             desired=device.config_version,
@@ -78,12 +78,12 @@ class Configs:
             next=found[-1].version if len(found) == request.limit else None,
         )
 
-    async def diff(self, caller: Caller, request: admin.ConfigDiff) -> admin.ConfigChanges:
+    async def diff(self, context: RequestContext, request: admin.ConfigDiff) -> admin.ConfigChanges:
         """Return what differs between two versions of a device's configuration."""
-        device, model, _ = await queries.device(caller.session, request.device)
+        device, model, _ = await queries.device(context.session, request.device)
 
         async def document(version: int) -> dict[str, object]:
-            return (await queries.config_version(caller.session, device, version)).document if version else {}
+            return (await queries.config_version(context.session, device, version)).document if version else {}
 
         target = device.config_version if request.to_version is None else request.to_version
         start = max(target - 1, 0) if request.from_version is None else request.from_version
@@ -127,7 +127,7 @@ class Configs:
             presence.config_version = report.version
             presence.config_outcome = report.outcome
             presence.config_error = report.error
-            self.registry.outbox.tell(session, "config/reported", client_id, report.model_dump(mode="json"))
+            self.registry.outbox.emit(session, "config/reported", client_id, report.model_dump(mode="json"))
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return
             if is_reverted:
@@ -142,11 +142,11 @@ class Configs:
                         after=facts,
                     )
                 )
-                self.registry.outbox.tell(session, "config/restored", client_id, facts)
+                self.registry.outbox.emit(session, "config/restored", client_id, facts)
 
     async def _write(
         self,
-        caller: Caller,
+        context: RequestContext,
         row: tuple[Device, DeviceModel, Presence],
         overrides: dict[str, Any],
         *,
@@ -155,21 +155,21 @@ class Configs:
     ) -> admin.ConfigSetResult:
         device, model, _ = row
         client_id = device_refs.client_id(model.code, device.key)
-        before = (await queries.config(caller.session, device)).overrides
-        layers = await queries.layers(caller.session)
+        before = (await queries.config(context.session, device)).overrides
+        layers = await queries.layers(context.session)
         document = await versions.document_of(self.registry.checker, model, device.tags, overrides, layers=layers)
         changed = await versions.write(
-            caller.session,
+            context.session,
             self.registry.outbox,
             device,
             client_id,
             overrides=overrides,
             document=document,
-            author=caller.account,
+            author=context.account,
             trial_seconds=trial_seconds,
         )
         if changed:
-            caller.audit(action, client_id, before=before, after=overrides)
+            context.audit(action, client_id, before=before, after=overrides)
         return admin.ConfigSetResult(
             client_id=client_id, version=device.config_version, changed=changed, document=document
         )

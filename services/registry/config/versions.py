@@ -74,7 +74,7 @@ async def write(
     session.add(new)
     desired = Desired(new.version, document, trial_seconds, new.outcome, device.secret_generation)
     outbox.put(session, topics.CONFIG, message(desired, request_id=None), client_id=client_id)
-    outbox.tell(session, "config/changed", client_id, {"version": device.config_version})
+    outbox.emit(session, "config/changed", client_id, {"version": device.config_version})
     return True
 
 

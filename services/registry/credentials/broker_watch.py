@@ -16,7 +16,7 @@ import structlog
 
 from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
-from services.registry.credentials.service import tell_offline
+from services.registry.credentials.service import emit_offline
 from shared.database import device_refs
 from shared.errors import UnavailableError
 from shared.mqtt.connection import Delivery, Route
@@ -100,7 +100,7 @@ class BrokerWatch:
         try:
             async with self.registry.database.transaction() as session:
                 for client_id in await credential_queries.note_dropped(session, dropped):
-                    tell_offline(self.registry.outbox, session, client_id)
+                    emit_offline(self.registry.outbox, session, client_id)
         except UnavailableError:
             self._dropped_at = dropped | self._dropped_at
             raise
@@ -115,7 +115,7 @@ class BrokerWatch:
                 fresh = await credential_queries.note_refusals(session, noted)
                 for client_id in fresh:
                     log.warning("device.refused", client_id=client_id)
-                    self.registry.outbox.tell(session, "device/refused", client_id)
+                    self.registry.outbox.emit(session, "device/refused", client_id)
             # Apart: who changes a device holds its row first. Later: it may get in with its other secret.
             async with self.registry.database.transaction() as session:
                 await credential_queries.verify_at(session, fresh, datetime.now(UTC) + PATIENCE)
@@ -130,7 +130,7 @@ class BrokerWatch:
             return
         async with self.registry.database.transaction() as session:
             for client_id in await credential_queries.mark_unheard_offline(session, since=since):
-                tell_offline(self.registry.outbox, session, client_id)
+                emit_offline(self.registry.outbox, session, client_id)
         self._swept = since
 
     def _forget_tries(self) -> None:

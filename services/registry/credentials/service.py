@@ -126,7 +126,7 @@ class Credentials:
             await self._apply(session, device, remedy, identity, client_id)
             if remedy is not Remedy.NONE and places.row is not None:
                 facts = {"remedy": remedy.value, **described(places)}
-                self.registry.outbox.tell(session, "device/split", client_id, facts)
+                self.registry.outbox.emit(session, "device/split", client_id, facts)
             is_enabled = (identity.enabled, account is None or account.enabled)
             if is_enabled != (device.enabled, device.enabled):
                 await identities.enable(client_id, enabled=device.enabled)
@@ -158,7 +158,7 @@ class Credentials:
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
             case Remedy.ROTATE:
                 device.rotation_state = "QUEUED"
-                self.registry.outbox.tell(session, "rotation/queued", client_id)
+                self.registry.outbox.emit(session, "rotation/queued", client_id)
 
     def _is_in_doubt(self, presence: Presence, places: Places) -> bool:
         """Say whether a device may not be there: it said so, but was refused since, or somebody in its name."""
@@ -175,7 +175,7 @@ class Credentials:
         await broker.enable(client_id, enabled=False)
         await broker.enable(client_id, enabled=device.enabled)
         presence.online = False
-        tell_offline(self.registry.outbox, session, client_id)
+        emit_offline(self.registry.outbox, session, client_id)
         device.verify_at = datetime.now(UTC) + CAME
 
     async def accepts(self, client_id: str, identity: Identity) -> bool:
@@ -263,7 +263,7 @@ def _described(held: Held | None) -> str:
     return f"{held.generation} ({held.fingerprint[:6] or 'not known'})"
 
 
-def tell_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
+def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
     """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
-    outbox.tell(session, "device/offline", client_id)
+    outbox.emit(session, "device/offline", client_id)
     outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from services.registry.context import Registry
 from services.registry.devices import fleet_queries
 from shared.protocol import admin
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Fleet:
 
     registry: Registry
 
-    async def show(self, caller: Caller, _: admin.Nothing) -> admin.FleetView:
+    async def show(self, context: RequestContext, _: admin.Nothing) -> admin.FleetView:
         """Return how many devices there are, and how they stand."""
         groups = await fleet_queries.groups(
-            caller.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
+            context.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
         )
         health: Counter[admin.Health] = Counter()
         rotation: Counter[admin.RotationState] = Counter()

@@ -14,7 +14,7 @@ from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.tables import Presence
 from shared.protocol import messages
-from shared.runtime.microbatch import Batches
+from shared.runtime.microbatch import MicroBatcher
 
 
 class Said(NamedTuple):
@@ -33,7 +33,7 @@ class Presences:
     registry: Registry
     greet: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
     """Sends, in the same transaction, what waits for devices that are online now."""
-    said: Batches[Said, bool] = field(default_factory=Batches)
+    said: MicroBatcher[Said, bool] = field(default_factory=MicroBatcher)
 
     async def record(self, said: Said) -> None:
         """Store what a device says of itself; tell when it comes or goes."""
@@ -61,7 +61,7 @@ class Presences:
         if retained and presence.online == status.online:
             return  # nothing is known of when it was said: a broker that came back keeps what was before
         if presence.online != status.online:
-            self.registry.outbox.tell(session, f"device/{'online' if status.online else 'offline'}", client_id)
+            self.registry.outbox.emit(session, f"device/{'online' if status.online else 'offline'}", client_id)
         presence.online = status.online
         if not retained or presence.last_seen_at is None:
             # Not the time of now: the broker may have dropped it since.

@@ -30,7 +30,7 @@ from shared.database.tables import VERIFY_AFTER, Device
 from shared.errors import NotFoundError
 from shared.mqtt.rates import Buckets, Rate
 from shared.protocol import messages
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 _EACH: Final = Rate(0.1, 5)
@@ -57,7 +57,7 @@ class Recoveries:
                 return None
             if device.public_key != key.public_key:
                 log.warning("device.other_key", client_id=client_id)
-                self.registry.outbox.tell(session, "device/key_refused", client_id)
+                self.registry.outbox.emit(session, "device/key_refused", client_id)
             return messages.DeviceKeyKnown(public_key=device.public_key or key.public_key, recovery=recovery)
 
     async def _register(self, session: AsyncSession, client_id: str, key: messages.DeviceKey) -> bool:
@@ -74,8 +74,10 @@ class Recoveries:
             return False
         if device.public_key is None:
             device.public_key = key.public_key
-            Caller(client_id, "", session).audit("device.key", client_id, after={"public_key": key.public_key})
-            self.registry.outbox.tell(session, "device/key_registered", client_id)
+            RequestContext(client_id, "", session).audit(
+                "device.key", client_id, after={"public_key": key.public_key}
+            )
+            self.registry.outbox.emit(session, "device/key_registered", client_id)
         return True
 
     async def answer(self, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
@@ -98,8 +100,8 @@ class Recoveries:
                 return None
             package = await Devices(self.registry).package(session, device, identity)
             facts = {"generation": identity.generation}
-            Caller(client_id, "", session).audit("device.recover", client_id, after=facts)
-            self.registry.outbox.tell(session, "device/recovered", client_id, facts)
+            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts)
+            self.registry.outbox.emit(session, "device/recovered", client_id, facts)
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))
 

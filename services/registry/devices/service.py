@@ -20,7 +20,7 @@ from shared.crypto import Held
 from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
 from shared.protocol import admin, nvs
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +29,32 @@ class Devices:
 
     registry: Registry
 
-    async def add(self, caller: Caller, request: admin.DeviceAdd) -> admin.DeviceView:
+    async def add(self, context: RequestContext, request: admin.DeviceAdd) -> admin.DeviceView:
         """Add a device with its identity, or leave nothing behind."""
         # Asked before anything is made: a layer that does not fit this model is no reason to undo an identity.
-        model = await queries.model(caller.session, request.model)
-        layers = await queries.layers(caller.session)
+        model = await queries.model(context.session, request.model)
+        layers = await queries.layers(context.session)
         await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
-        client_id = await self.registry.identities.create(caller, request)
-        await queries.lock_layers(caller.session)
-        row = await queries.device(caller.session, client_id, lock=True)
-        await versions.refresh(caller.session, self.registry, [row], author=caller.account)
+        client_id = await self.registry.identities.create(context, request)
+        await queries.lock_layers(context.session)
+        row = await queries.device(context.session, client_id, lock=True)
+        await versions.refresh(context.session, self.registry, [row], author=context.account)
         view = self._view(row)
-        caller.audit("device.add", client_id, after=view.model_dump(mode="json"))
-        self.registry.outbox.tell(caller.session, "device/added", client_id)
+        context.audit("device.add", client_id, after=view.model_dump(mode="json"))
+        self.registry.outbox.emit(context.session, "device/added", client_id)
         return view
 
-    async def list_page(self, caller: Caller, request: admin.DeviceList) -> admin.Devices:
+    async def list_page(self, context: RequestContext, request: admin.DeviceList) -> admin.Devices:
         """Return a page of the devices that fit."""
-        rows = await queries.devices(caller.session, request)
+        rows = await queries.devices(context.session, request)
         following = rows[-1][0].id if len(rows) == request.limit else None
         return admin.Devices(devices=[self._view(row) for row in rows], next=following)
 
-    async def show(self, caller: Caller, request: admin.DeviceRef) -> admin.DeviceView:
+    async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceView:
         """Return one device."""
-        return self._view(await queries.device(caller.session, request.device))
+        return self._view(await queries.device(context.session, request.device))
 
-    async def update(self, caller: Caller, request: admin.DeviceUpdate) -> admin.DeviceView:
+    async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
         """Change a device; what it is to be is stored before Keycloak and the broker are told."""
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
@@ -69,26 +69,26 @@ class Devices:
             for name, value in wanted.items():
                 setattr(device, name, value)
             if before != wanted:
-                caller.on(session).audit("device.update", client_id, before=before, after=wanted)
-                self.registry.outbox.tell(session, "device/updated", client_id, wanted)
+                context.on(session).audit("device.update", client_id, before=before, after=wanted)
+                self.registry.outbox.emit(session, "device/updated", client_id, wanted)
             if before.get("tags") != wanted.get("tags"):
-                await versions.refresh(session, self.registry, [row], author=caller.account)
+                await versions.refresh(session, self.registry, [row], author=context.account)
             view = self._view(row)
         if request.enabled is not None:
-            await engine.lock_identity(caller.session, client_id)
+            await engine.lock_identity(context.session, client_id)
             await identities.enable(client_id, enabled=request.enabled)
         return view
 
-    async def remove(self, caller: Caller, request: admin.DeviceRef) -> admin.Removed:
+    async def remove(self, context: RequestContext, request: admin.DeviceRef) -> admin.Removed:
         """Remove a device: client, account, retained messages and row."""
-        row = await queries.device(caller.session, request.device)
+        row = await queries.device(context.session, request.device)
         client_id = device_refs.client_id(row[1].code, row[0].key)
-        await self.registry.identities.remove(caller, client_id)
-        caller.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
-        self.registry.outbox.tell(caller.session, "device/removed", client_id)
+        await self.registry.identities.remove(context, client_id)
+        context.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
+        self.registry.outbox.emit(context.session, "device/removed", client_id)
         return admin.Removed(removed=client_id)
 
-    async def reissue(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
+    async def reissue(self, context: RequestContext, request: admin.DeviceRef) -> admin.Package:
         """Give a device a new secret in a new package; the old secret dies, and with it any lost package.
 
         Its key is forgotten: the board that gets the package registers its own.
@@ -102,9 +102,9 @@ class Devices:
             device.last_generation += 1
             generation = device.last_generation
             device.verify_at = datetime.now(UTC) + VERIFY_AFTER
-        await engine.lock_identity(caller.session, client_id)
-        device, model, _ = await queries.device(caller.session, client_id, lock=True)
-        await caller.session.refresh(device)
+        await engine.lock_identity(context.session, client_id)
+        device, model, _ = await queries.device(context.session, client_id, lock=True)
+        await context.session.refresh(device)
         rules.refuse_in_rotation(client_id, device.rotation_state)
         secret = crypto.new_secret()
         await identities.replace_secret(client_id, secret, generation)
@@ -112,15 +112,15 @@ class Devices:
         device.secret_created_at = datetime.now(UTC)
         # The package may be for another board: it has a key of its own, or none.
         device.public_key = None
-        caller.audit("device.reissue", client_id)
-        self.registry.outbox.tell(caller.session, "device/reissued", client_id)
+        context.audit("device.reissue", client_id)
+        self.registry.outbox.emit(context.session, "device/reissued", client_id)
         identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
-        return await self.package(caller.session, device, identity)
+        return await self.package(context.session, device, identity)
 
-    async def nvs_image(self, caller: Caller, request: admin.DeviceNvs) -> admin.NvsImage:
+    async def nvs_image(self, context: RequestContext, request: admin.DeviceNvs) -> admin.NvsImage:
         """Hand out a device's package as an image of NVS, with a Wi-Fi network if one is named."""
         wifi = provisioning.wifi(request)
-        package = await self.provision(caller, request)
+        package = await self.provision(context, request)
         image = await asyncio.to_thread(nvs.image, nvs.rows(package, wifi), size_bytes=request.size_bytes)
         return admin.NvsImage(
             client_id=package.client_id,
@@ -128,15 +128,15 @@ class Devices:
             data=base64.b64encode(image),
         )
 
-    async def provision(self, caller: Caller, request: admin.DeviceRef) -> admin.Package:
+    async def provision(self, context: RequestContext, request: admin.DeviceRef) -> admin.Package:
         """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
-        device, model, _ = await queries.device(caller.session, request.device, lock=True)
+        device, model, _ = await queries.device(context.session, request.device, lock=True)
         client_id = device_refs.client_id(model.code, device.key)
         rules.refuse_in_rotation(client_id, device.rotation_state)
         identity = await self.registry.identities.keycloak.get(client_id)
-        caller.audit("device.provision", client_id)
-        self.registry.outbox.tell(caller.session, "device/provisioned", client_id)
-        return await self.package(caller.session, device, identity)
+        context.audit("device.provision", client_id)
+        self.registry.outbox.emit(context.session, "device/provisioned", client_id)
+        return await self.package(context.session, device, identity)
 
     async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:
         """Return a device's package, which holds its secret."""

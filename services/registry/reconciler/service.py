@@ -33,7 +33,7 @@ from shared.errors import FleetError, NotFoundError
 from shared.mqtt import retained
 from shared.protocol import admin, topics
 from shared.protocol.admin import Role
-from shared.server.rpc import Caller
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 Mend = Callable[[], Awaitable[bool]]
@@ -99,17 +99,17 @@ class Reconciler:
 
     registry: Registry
 
-    async def on_doctor(self, caller: Caller, _: admin.Nothing) -> admin.Diagnosis:
+    async def on_doctor(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
         """Answer an admin who asks what does not agree."""
-        await engine.allow_silence(caller.session)
+        await engine.allow_silence(context.session)
         return await self.run(repair=False)
 
-    async def on_repair(self, caller: Caller, _: admin.Nothing) -> admin.Diagnosis:
+    async def on_repair(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
         """Mend what can be mended for an admin."""
-        await engine.allow_silence(caller.session)
+        await engine.allow_silence(context.session)
         diagnosis = await self.run(repair=True, asked=True)
         if any(finding.repaired for finding in diagnosis.findings):
-            caller.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
+            context.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
         return diagnosis
 
     async def run(self, *, repair: bool, asked: bool = False) -> admin.Diagnosis:

@@ -89,7 +89,7 @@ class Strays:
             # There is nothing any more of one that has just been removed.
             if await self._enable(name, enabled=False):
                 await session.execute(insert(Stray).values(name=name).on_conflict_do_nothing())
-                self.registry.outbox.tell(session, "device/stray", name)
+                self.registry.outbox.emit(session, "device/stray", name)
         if device_refs.is_client_id(name):
             await identities.clear_retained(name)
         return True

@@ -17,7 +17,12 @@ NAMES = [f"iotdevice-lamp-{number:04}" for number in range(1000)]
 
 
 def test_each_kind_has_its_share_and_the_same_devices_each_time() -> None:
-    percents = {Fate.SILENT: 1.0, Fate.SLOW: 2.5, Fate.ROLLED_BACK: 0.0, Fate.WRONG_PROOF: 50.0}
+    percents = {
+        Fate.SILENT: 1.0,
+        Fate.SLOW: 2.5,
+        Fate.ROLLED_BACK: 0.0,
+        Fate.WRONG_PROOF: 50.0,
+    }
     failing = fates.allot(NAMES, percents)
     assert Counter(failing.values()) == {Fate.SILENT: 10, Fate.SLOW: 25, Fate.WRONG_PROOF: 500}
     assert fates.allot(NAMES[::-1], percents) == failing

@@ -13,10 +13,10 @@ from services.firmware.assignment.rollout_states import (
     ENDS,
     FAILURES,
     TRANSITIONS,
+    DeviceEvent,
+    DeviceStatus,
     Do,
     Event,
-    Fact,
-    Stand,
     State,
     Tally,
 )
@@ -65,40 +65,45 @@ def test_every_open_rollout_can_be_aborted(state: State) -> None:
     assert TRANSITIONS[state, Event.ABORTED] is State.ABORTED
 
 
-@pytest.mark.parametrize(("stand", "fact"), list(product(Stand, Fact)))
-def test_the_same_fact_twice_is_as_once(stand: Stand, fact: Fact) -> None:
+@pytest.mark.parametrize(("stand", "fact"), list(product(DeviceStatus, DeviceEvent)))
+def test_the_same_fact_twice_is_as_once(stand: DeviceStatus, fact: DeviceEvent) -> None:
     once = rules.stand_after(stand, fact)
     assert rules.stand_after(once, fact) is once
 
 
-@pytest.mark.parametrize("fact", list(Fact))
-def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: Fact) -> None:
+@pytest.mark.parametrize("fact", list(DeviceEvent))
+def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceEvent) -> None:
     before, after = rules.effect(fact)
-    for stand in Stand:
+    for stand in DeviceStatus:
         assert rules.stand_after(stand, fact) is (after if stand in before else stand)
 
 
-@pytest.mark.parametrize("end", [Stand.CONFIRMED, *sorted(FAILURES)])
+@pytest.mark.parametrize("end", [DeviceStatus.CONFIRMED, *sorted(FAILURES)])
 @pytest.mark.parametrize(
-    "fact", [fact for fact in Fact if fact not in {Fact.CONFIRMED, Fact.FAILED, Fact.ROLLED_BACK}]
+    "fact",
+    [
+        fact
+        for fact in DeviceEvent
+        if fact not in {DeviceEvent.CONFIRMED, DeviceEvent.FAILED, DeviceEvent.ROLLED_BACK}
+    ],
 )
-def test_only_what_a_device_says_of_an_end_moves_an_end(end: Stand, fact: Fact) -> None:
+def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, fact: DeviceEvent) -> None:
     assert rules.stand_after(end, fact) is end
 
 
-@pytest.mark.parametrize("stand", list(Stand))
-def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(stand: Stand) -> None:
+@pytest.mark.parametrize("stand", list(DeviceStatus))
+def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(stand: DeviceStatus) -> None:
     for state in State:
-        refused = stand in {Stand.FAILED, Stand.ROLLED_BACK}
+        refused = stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}
         assert rules.binds(state, stand, runs_it=True) is not refused
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_device_that_waits_gets_the_image_only_from_a_rollout_that_is_complete(state: State) -> None:
-    assert rules.binds(state, Stand.WAITING, runs_it=False) is (state is State.COMPLETED)
-    assert not rules.binds(state, Stand.SKIPPED, runs_it=False)
-    assert not rules.binds(state, Stand.SILENT, runs_it=False)
-    assert rules.binds(state, Stand.CONFIRMED, runs_it=False)
+    assert rules.binds(state, DeviceStatus.WAITING, runs_it=False) is (state is State.COMPLETED)
+    assert not rules.binds(state, DeviceStatus.SKIPPED, runs_it=False)
+    assert not rules.binds(state, DeviceStatus.SILENT, runs_it=False)
+    assert rules.binds(state, DeviceStatus.CONFIRMED, runs_it=False)
 
 
 @given(total=st.integers(0, 100_000), plan=PLANS)
@@ -141,9 +146,9 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
 ) -> None:
     """A rollout is played: facts come to devices of open waves, also twice and late, and time goes on."""
     sizes = rules.wave_sizes(total, plan.waves)
-    devices = [[Stand.WAITING] * size for size in sizes]
+    devices = [[DeviceStatus.WAITING] * size for size in sizes]
     wave, met_at, now = 0, None, NOW
-    facts = st.tuples(st.integers(0, total - 1), st.sampled_from(Fact), st.integers(0, 60))
+    facts = st.tuples(st.integers(0, total - 1), st.sampled_from(DeviceEvent), st.integers(0, 60))
     for number, fact, seconds in data.draw(st.lists(facts, max_size=120)):
         now += timedelta(seconds=seconds)
         if wave:
@@ -151,11 +156,11 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
             place = number % len(mine)
             mine[place] = rules.stand_after(mine[place], fact)
         tallies = {
-            index: rules.tally((stand, False, mine.count(stand)) for stand in Stand)
+            index: rules.tally((stand, False, mine.count(stand)) for stand in DeviceStatus)
             for index, mine in enumerate(devices[:wave], 1)
         }
         for index, tally in tallies.items():
-            assert tally.total == sizes[index - 1] - devices[index - 1].count(Stand.SKIPPED)
+            assert tally.total == sizes[index - 1] - devices[index - 1].count(DeviceStatus.SKIPPED)
         verdict = rules.judge(tallies, wave=wave, last=len(sizes), met_at=met_at, plan=plan, now=now)
         over = any(tally.failed > rules.allowed(tally.total, plan) for tally in tallies.values())
         assert (verdict.do is Do.HALT) is over
@@ -175,18 +180,18 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
                 assert wave == len(sizes)
                 return
             wave, met_at = wave + 1, None
-    assert all(stand is Stand.WAITING for mine in devices[wave:] for stand in mine)
+    assert all(stand is DeviceStatus.WAITING for mine in devices[wave:] for stand in mine)
 
 
 def test_what_is_forgiven_or_skipped_counts_no_more() -> None:
     counts = [
-        (Stand.WAITING, False, 1),
-        (Stand.OFFERED, False, 2),
-        (Stand.TAKEN, False, 3),
-        (Stand.CONFIRMED, False, 4),
-        (Stand.SILENT, False, 5),
-        (Stand.FAILED, True, 6),
-        (Stand.SKIPPED, False, 7),
+        (DeviceStatus.WAITING, False, 1),
+        (DeviceStatus.OFFERED, False, 2),
+        (DeviceStatus.TAKEN, False, 3),
+        (DeviceStatus.CONFIRMED, False, 4),
+        (DeviceStatus.SILENT, False, 5),
+        (DeviceStatus.FAILED, True, 6),
+        (DeviceStatus.SKIPPED, False, 7),
     ]
     assert rules.tally(counts) == Tally(waiting=1, under_way=5, confirmed=4, failed=5)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.firmware.images.export import Shelf
+from services.firmware.images.export import ImageExport
 from shared.errors import InvalidInputError, UnavailableError
 from shared.storage.images import Store
 
@@ -19,13 +19,13 @@ def digest(data: bytes) -> str:
 
 
 def test_a_file_is_put_replaced_and_cleared(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "made when missing")
+    shelf = ImageExport(tmp_path / "made when missing")
     assert shelf.holds("lamp") is None
     for data in (b"one", b"other"):
         shelf.put("lamp", data)
         assert shelf.holds("lamp") == digest(data)
         assert (tmp_path / "made when missing" / "firmware-lamp.bin").read_bytes() == data
-    assert Shelf(tmp_path / "made when missing").holds("lamp") == digest(b"other")
+    assert ImageExport(tmp_path / "made when missing").holds("lamp") == digest(b"other")
     shelf.clear("lamp")
     shelf.clear("lamp")
     assert shelf.holds("lamp") is None
@@ -33,7 +33,7 @@ def test_a_file_is_put_replaced_and_cleared(tmp_path: Path) -> None:
 
 
 def test_a_file_that_somebody_else_changed_is_noticed(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    shelf = ImageExport(tmp_path)
     shelf.put("lamp", b"one")
     assert shelf.holds("lamp") == digest(b"one")
     (tmp_path / "firmware-lamp.bin").write_bytes(b"damaged")
@@ -41,7 +41,7 @@ def test_a_file_that_somebody_else_changed_is_noticed(tmp_path: Path) -> None:
 
 
 def test_everybody_may_read_the_file(tmp_path: Path) -> None:
-    Shelf(tmp_path).put("lamp", b"one")
+    ImageExport(tmp_path).put("lamp", b"one")
     assert (tmp_path / "firmware-lamp.bin").stat().st_mode & 0o777 == 0o644
 
 
@@ -50,12 +50,12 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) ->
     old.touch()
     young.touch()
     os.utime(old, (0, 0))
-    Shelf(tmp_path)
+    ImageExport(tmp_path)
     assert list(tmp_path.iterdir()) == [young]
 
 
 def test_a_file_that_is_being_replaced_is_whole_whenever_it_is_read(tmp_path: Path) -> None:
-    shelf, path, found, done = Shelf(tmp_path), tmp_path / "firmware-lamp.bin", set[str](), threading.Event()
+    shelf, path, found, done = ImageExport(tmp_path), tmp_path / "firmware-lamp.bin", set[str](), threading.Event()
     shelf.put("lamp", ONE)
 
     def read() -> None:
@@ -98,11 +98,11 @@ async def test_an_image_in_the_store_is_whole_as_soon_as_it_is_seen(tmp_path: Pa
 def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInputError, match=r"MDM_ASSETS_DIR: .*/file/below can not be used"):
-        Shelf(tmp_path / "file" / "below")
+        ImageExport(tmp_path / "file" / "below")
 
 
 def test_later_trouble_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    shelf = ImageExport(tmp_path)
     (tmp_path / "firmware-lamp.bin").mkdir()
     with pytest.raises(UnavailableError, match=r"firmware-lamp\.bin: "):
         shelf.put("lamp", b"one")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware.delivery.fair_queue import Asked, Turns
+from services.firmware.delivery.fair_queue import Asked, FairQueue
 from shared.protocol.messages import FirmwareChunkRequest
 
 WINDOW = 4
@@ -18,12 +18,12 @@ def piece(number: int) -> FirmwareChunkRequest:
     return FirmwareChunkRequest(sha256="a" * 64, offset=100 * number, length=100)
 
 
-async def taken(turns: Turns) -> tuple[str, int]:
+async def taken(turns: FairQueue) -> tuple[str, int]:
     async with turns.turn() as (client_id, request):
         return client_id, request.offset // 100
 
 
-async def is_idle(turns: Turns) -> bool:
+async def is_idle(turns: FairQueue) -> bool:
     """Say whether nobody has a turn, after all that is ready has run."""
     waiting = asyncio.ensure_future(taken(turns))
     for _ in range(5):
@@ -32,7 +32,7 @@ async def is_idle(turns: Turns) -> bool:
 
 
 async def test_each_device_has_its_turn_however_much_another_asks_for() -> None:
-    turns = Turns(WINDOW)
+    turns = FairQueue(WINDOW)
     for number in range(1000):
         turns.ask("flooder", piece(number))
     for name in "abc":
@@ -47,7 +47,7 @@ async def test_each_device_has_its_turn_however_much_another_asks_for() -> None:
 
 
 async def test_of_a_device_that_asks_for_too_much_the_newest_requests_are_answered() -> None:
-    turns = Turns(WINDOW)
+    turns = FairQueue(WINDOW)
 
     asked = [turns.ask("a", piece(number)) for number in range(6)]
 
@@ -57,7 +57,7 @@ async def test_of_a_device_that_asks_for_too_much_the_newest_requests_are_answer
 
 
 async def test_a_request_that_waits_or_is_being_answered_is_not_answered_twice() -> None:
-    turns = Turns(WINDOW)
+    turns = FairQueue(WINDOW)
     turns.ask("a", piece(0))
     assert turns.ask("a", piece(0)) is Asked.REPEATED
 
@@ -71,7 +71,7 @@ async def test_a_request_that_waits_or_is_being_answered_is_not_answered_twice()
 
 
 async def test_a_device_has_a_window_of_answers_under_way_and_what_it_asks_meanwhile_is_not_lost() -> None:
-    turns = Turns(WINDOW)
+    turns = FairQueue(WINDOW)
     for number in range(WINDOW):
         turns.ask("a", piece(number))
     async with AsyncExitStack() as under_way:
@@ -86,7 +86,7 @@ async def test_a_device_has_a_window_of_answers_under_way_and_what_it_asks_meanw
 
 
 async def test_an_answer_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
-    turns = Turns(1)
+    turns = FairQueue(1)
     turns.ask("a", piece(0))
     with pytest.raises(RuntimeError):
         async with turns.turn():
@@ -105,7 +105,7 @@ def test_what_waits_is_bounded_and_all_of_it_is_answered_once(
     window: int, steps: list[tuple[str, int] | None]
 ) -> None:
     async def live() -> None:
-        turns = Turns(window)
+        turns = FairQueue(window)
         expected: Counter[tuple[str, int]] = Counter()
         waiting: dict[str, list[int]] = {name: [] for name in "abcd"}
         answered: Counter[tuple[str, int]] = Counter()

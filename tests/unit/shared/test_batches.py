@@ -9,12 +9,12 @@ import pytest
 
 from shared.errors import UnavailableError
 from shared.runtime import microbatch
-from shared.runtime.microbatch import Batches, Work
+from shared.runtime.microbatch import MicroBatcher, Work
 
 
 @asynccontextmanager
-async def running(work: Work[int, str]) -> AsyncIterator[Batches[int, str]]:
-    gathered: Batches[int, str] = Batches()
+async def running(work: Work[int, str]) -> AsyncIterator[MicroBatcher[int, str]]:
+    gathered: MicroBatcher[int, str] = MicroBatcher()
     task = asyncio.create_task(gathered.run(work))
     try:
         yield gathered
@@ -23,7 +23,7 @@ async def running(work: Work[int, str]) -> AsyncIterator[Batches[int, str]]:
         await asyncio.wait([task])
 
 
-async def all_of(gathered: Batches[int, str], questions: Sequence[int]) -> list[Any]:
+async def all_of(gathered: MicroBatcher[int, str], questions: Sequence[int]) -> list[Any]:
     return await asyncio.gather(*map(gathered.ask, questions), return_exceptions=True)
 
 

@@ -18,7 +18,7 @@ from shared.errors import ConflictError, UnavailableError
 from shared.mqtt import admission
 from shared.mqtt import dispatcher as lanes_module
 from shared.mqtt.connection import Account, Connection, Delivery, Route, device_route
-from shared.mqtt.dispatcher import WORKERS, Lanes
+from shared.mqtt.dispatcher import WORKERS, Dispatcher
 from shared.mqtt.rates import Rate
 from shared.protocol import admin, topics
 from shared.protocol.messages import Log, LogLevel, LogLine, Status
@@ -40,20 +40,20 @@ def message(client_id: str, text: str, properties: Properties | None = None) -> 
     return aiomqtt.Message(topics.LOG.of(client_id=client_id), payload, 1, False, 1, properties)  # noqa: FBT003
 
 
-def lanes(*routes: Route, rate: Rate | None = None) -> Lanes:
-    made = Lanes(list(routes))
+def lanes(*routes: Route, rate: Rate | None = None) -> Dispatcher:
+    made = Dispatcher(list(routes))
     if rate is not None:
-        made.intake.limit("client_id", rate)
+        made.admission.limit("client_id", rate)
     return made
 
 
-def read(reader: Lanes, *received: aiomqtt.Message) -> None:
+def read(reader: Dispatcher, *received: aiomqtt.Message) -> None:
     for each in received:
         reader.take(each)
 
 
 @asynccontextmanager
-async def working(worker: Lanes) -> AsyncIterator[None]:
+async def working(worker: Dispatcher) -> AsyncIterator[None]:
     """Handle what lies in the lanes during the block."""
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(worker.run("test"))
@@ -208,8 +208,8 @@ def test_a_flood_of_one_topic_takes_nothing_from_another_of_the_device() -> None
 
 
 def test_all_machines_of_a_claim_have_one_rate() -> None:
-    one = Lanes([Route(topics.CLAIM_REQUEST, ignore)])
-    one.intake.limit("claim_id", Rate(per_s=0.001, burst=10))
+    one = Dispatcher([Route(topics.CLAIM_REQUEST, ignore)])
+    one.admission.limit("claim_id", Rate(per_s=0.001, burst=10))
     for number in range(100):
         for claim in ("claim-one", "claim-two"):
             address = topics.CLAIM_REQUEST.of(claim_id=claim)
