@@ -129,6 +129,7 @@ def serve(channel: socket.socket) -> None:
     gc.collect()
     gc.freeze()  # else the first collection of each child copies all pages
     reader = channel.makefile("rb")
+    ended: dict[int, int] = {}
     while True:
         first, files, _, _ = socket.recv_fds(channel, 1, 1)
         if not first:
@@ -138,9 +139,18 @@ def serve(channel: socket.socket) -> None:
             answer: int | None = _fork(channel, files[0], request["start"])
             os.close(files[0])
         else:
-            pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
+            answer = _poll(ended, request["poll"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _poll(ended: dict[int, int], pid: int) -> int | None:
+    """Return a child's exit status, None while it runs; more than one thread may ask for it."""
+    if pid not in ended:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found == 0:
+            return None
+        ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended[pid]
 
 
 def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
@@ -149,7 +159,7 @@ def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
         return pid
     status = 1
     try:
-        channel.close()
+        os.close(channel.fileno())
         _become(log, request)
         status = _run(request["command"])
     except BaseException:  # noqa: BLE001 - as the interpreter does at its end

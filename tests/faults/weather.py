@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from dev.waiting import PATIENCE_S
-from device.link import Link
+from device.link import Link, LinkLostError
 from shared.protocol.topics import Topic
 
+_PAUSE_S = 0.1
 Receive = Callable[[Link], Awaitable[tuple[str, bytes]]]
 
 
@@ -75,10 +77,19 @@ class Weather:
         if "/down/" in self._topic.template:
             self._arriving.extend(late)
         self._clear.set()
-        if "/up/" in self._topic.template and self._link is not None:
-            for topic, payload in late:
-                await self._link.publish(topic, payload, qos=1, retain=self._topic.retain)
+        if "/up/" in self._topic.template:
+            async with asyncio.timeout(PATIENCE_S):
+                for topic, payload in late:
+                    await self._deliver(topic, payload)
         return self._met > 0
+
+    async def _deliver(self, topic: str, payload: bytes) -> None:
+        """Send what is late over the device's present connection, or its next one."""
+        while self._link is not None:
+            with contextlib.suppress(LinkLostError):
+                await self._link.publish(topic, payload, qos=1, retain=self._topic.retain)
+                return
+            await asyncio.sleep(_PAUSE_S)
 
     def _copies(self, topic: str, payload: bytes) -> int:
         """Return how often a message arrives that is sent now."""
