@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -235,7 +235,7 @@ async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDump, str]]) ->
                 image_model=model,
                 image_version=image.version if image else None,
                 image_sha256=image.sha256 if image else None,
-                stored_at=dump.stored_at,
+                stored_at=cast("datetime", dump.stored_at),
             )
         )
     return views
