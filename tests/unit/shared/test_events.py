@@ -4,16 +4,20 @@ import inspect
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from dev.event_recorder import EventRecorder
 from shared.errors import MessageRefusedError
 from shared.protocol import events, messages, topics
 from shared.protocol.admin import Role, RolloutPlan
 from shared.protocol.events import EVENTS, Event, Facts
 
+ROOT = Path(__file__).parents[3]
+SOURCES = ("services", "shared", "backup", "cli", "device", "deploy", "dev", "tools", "web/src")
 ID = UUID("0198c1f2-0000-7000-8000-000000000001")
 ROLLOUT: dict[str, Any] = {"rollout": 1, "model": "blink", "version": "1.1.0"}
 COUNTS: dict[str, Any] = {"devices": 3, "already": 1, "unfit": 0}
@@ -37,6 +41,24 @@ def test_an_event_says_when_it_is_told_and_of_what(event: Event[Facts, str | Non
     assert re.fullmatch(r"[A-Z].*\.", event.when)
     assert event.about
     assert inspect.getdoc(event.facts) != inspect.getdoc(Facts)
+
+
+def test_no_name_of_an_event_stands_anywhere_else() -> None:
+    names = re.compile(rf"""["'`]({"|".join(EVENTS)})["'`]""")
+    made = {ROOT / "web/src/protocol.ts", Path(events.__file__)}
+    sources = [
+        it for folder in SOURCES for it in (ROOT / folder).rglob("*.*") if it.suffix in {".py", ".ts", ".tsx"}
+    ]
+    assert len(sources) > len(SOURCES)
+    found = {str(it): names.findall(it.read_text(encoding="utf-8")) for it in sources if it not in made}
+    assert {it: said for it, said in found.items() if said} == {}
+
+
+async def test_who_waits_for_an_event_that_is_not_declared_is_told_at_once() -> None:
+    with pytest.raises(KeyError, match="device/refusd"):
+        await EventRecorder().seen("iotdevice-blink-mw9agw5m", "device/refusd")
+    with pytest.raises(KeyError, match="config/reported does not say outcom"):
+        EventRecorder().remembers("iotdevice-blink-mw9agw5m", "config/reported", outcom="applied")
 
 
 def test_an_event_is_told_on_a_topic_of_its_own() -> None:
