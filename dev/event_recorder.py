@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cli.client import Admin
 from dev.waiting import MAX_SHOWN, PATIENCE_S, NotSeenError
+from shared.protocol import events
 from shared.protocol.messages import Event
 
 T = TypeVar("T")
+Named = events.Event[Any, Any] | str
+"""An event as it is declared, or its name."""
 
 
 class EventRecorder:
@@ -30,8 +33,9 @@ class EventRecorder:
                 self._events.append((f"{noun}/{verb}", event))
                 self._news.notify_all()
 
-    async def seen(self, client_id: str | None, name: str, **data: object) -> Event:
+    async def seen(self, client_id: str | None, event: Named, **data: object) -> Event:
         """Wait for an event of a device, or of none, now or before; it counts once. Raise NotSeenError."""
+        name = _name(event, data)
         try:
             async with asyncio.timeout(PATIENCE_S), self._news:
                 while (found := self._place(client_id, name, data)) is None:
@@ -40,9 +44,9 @@ class EventRecorder:
         except TimeoutError:
             raise NotSeenError(f"no {name} {data or ''} of {client_id} in {PATIENCE_S:g} s") from None
 
-    def remembers(self, client_id: str | None, name: str, **data: object) -> bool:
+    def remembers(self, client_id: str | None, event: Named, **data: object) -> bool:
         """Say whether there was such an event that nobody has asked for yet."""
-        return self._place(client_id, name, data) is not None
+        return self._place(client_id, _name(event, data), data) is not None
 
     def _place(self, client_id: str | None, name: str, data: dict[str, object]) -> int | None:
         for number, (event_name, event) in enumerate(self._events):
@@ -64,6 +68,14 @@ class EventRecorder:
         except TimeoutError:
             raise NotSeenError(f"not so within {PATIENCE_S:g} s: {str(last)[:MAX_SHOWN]}") from None
         return last
+
+
+def _name(event: Named, data: dict[str, object]) -> str:
+    """Return an event's name; raise KeyError if there is no such event, or none that says this."""
+    declared = events.EVENTS[event] if isinstance(event, str) else event
+    if unknown := data.keys() - declared.facts.model_fields.keys():
+        raise KeyError(f"{declared.name} does not say {', '.join(unknown)}")
+    return declared.name
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from cli.client import Admin
-from dev.event_recorder import EventRecorder
+from dev.event_recorder import EventRecorder, Named
 from dev.waiting import PATIENCE_S
 from device.agent import Agent
 from device.options import Hooks, Options
@@ -118,6 +118,6 @@ class Fleet:
         """Wait until a fact holds for what the registry knows of a device."""
         return await self.witness.until(partial(self.show, package), holds)
 
-    async def seen(self, package: Package, name: str, **data: object) -> Event:
+    async def seen(self, package: Package, event: Named, **data: object) -> Event:
         """Wait for an event of a device."""
-        return await self.witness.seen(package.client_id, name, **data)
+        return await self.witness.seen(package.client_id, event, **data)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dev.event_recorder import EventRecorder
+from dev.event_recorder import EventRecorder, Named
 from shared.protocol.messages import Event
 
 MDM = Path(sys.executable).with_name("mdm")
@@ -64,6 +64,6 @@ class Narrator:
             raise StoryError(f"mdm {shlex.join(words)}: {errors.decode().strip()}")
         return json.loads(output)
 
-    async def seen(self, name: str, **data: object) -> Event:
+    async def seen(self, event: Named, **data: object) -> Event:
         """Wait for an event of the device, or end the story."""
-        return await self.witness.seen(self.client_id, name, **data)
+        return await self.witness.seen(self.client_id, event, **data)

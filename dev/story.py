@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -25,9 +26,17 @@ from dev.narrator import Narrator, StoryError
 from dev.servers.base import HOST
 from dev.waiting import NotSeenError
 from device import image_builder
+from shared.protocol import events
 from shared.protocol.admin import Package
 
 MODEL = "blink"
+_ROTATION: Final = (
+    events.ROTATION_OFFERED,
+    events.ROTATION_DELIVERED,
+    events.ROTATION_STORED,
+    events.ROTATION_SWITCHED,
+    events.ROTATION_COMPLETED,
+)
 DEADLINE_S = 6
 
 
@@ -58,7 +67,7 @@ async def tell(narrator: Narrator, running: system.System) -> Esp32:
 
     esp32 = Esp32(package, folder / "esp32")
     async with esp32.powered():
-        await narrator.seen("device/online")
+        await narrator.seen(events.DEVICE_ONLINE)
         narrator.done("device online")
         await _configuration(narrator, client_id)
         await _firmware(narrator, client_id, folder)
@@ -69,10 +78,10 @@ async def tell(narrator: Narrator, running: system.System) -> Esp32:
 
 async def _configuration(narrator: Narrator, client_id: str) -> None:
     narrator.chapter("A device gets its configuration")
-    await narrator.seen("config/reported", version=1, outcome="applied")
+    await narrator.seen(events.CONFIG_REPORTED, version=1, outcome="applied")
     narrator.done("version 1, the model's defaults, asked for and applied")
     await narrator.mdm("device", "config", "set", client_id, "led.color=red", "interval_s=30")
-    await narrator.seen("config/reported", version=2, outcome="applied")
+    await narrator.seen(events.CONFIG_REPORTED, version=2, outcome="applied")
     narrator.done("version 2 pushed and applied")
 
 
@@ -83,7 +92,7 @@ async def _firmware(narrator: Narrator, client_id: str, folder: Path) -> None:
     await narrator.mdm("firmware", "upload", image, "--model", MODEL)
     narrator.done(f"image 1.1.0 checked and stored ({image.stat().st_size} bytes)")
     for stage in ("downloading", "verifying", "rebooting", "confirmed"):
-        await narrator.seen("firmware/reported", stage=stage)
+        await narrator.seen(events.FIRMWARE_REPORTED, stage=stage)
         narrator.done(f"device: {stage}")
     shown = await narrator.mdm("device", "show", client_id)
     narrator.check(shown["firmware_version"] == "1.1.0", "firmware 1.0.0 -> 1.1.0 delivered and confirmed")
@@ -92,9 +101,9 @@ async def _firmware(narrator: Narrator, client_id: str, folder: Path) -> None:
 async def _rotation(narrator: Narrator, client_id: str, package: Package) -> None:
     narrator.chapter("A device gets a new secret")
     await narrator.mdm("rotate", client_id)
-    for step in ("offered", "delivered", "stored", "switched", "completed"):
-        await narrator.seen(f"rotation/{step}")
-        narrator.done(f"rotation {step}")
+    for step in _ROTATION:
+        await narrator.seen(step)
+        narrator.done(f"rotation {step.verb}")
     shown = await narrator.mdm("device", "show", client_id)
     narrator.check(shown["secret_generation"] == 2, "the device's secret is generation 2")
     narrator.check(not await credentials.keycloak_accepts(package), "the old secret is refused by Keycloak")
@@ -104,22 +113,22 @@ async def _rotation(narrator: Narrator, client_id: str, package: Package) -> Non
 async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     narrator.chapter("A device loses its power in the middle of a rotation")
     async with esp32.powered(cut_at="publish.rotation.stored:after") as power:
-        await narrator.seen("device/online")
+        await narrator.seen(events.DEVICE_ONLINE)
         await narrator.mdm("rotate", client_id)
-        await narrator.seen("rotation/switched")
+        await narrator.seen(events.ROTATION_SWITCHED)
         narrator.done("secret switched in Keycloak and in the broker")
         await power.failed()
         narrator.done("the device lost its power before it could log in with the new secret")
-    timed_out = await narrator.seen("rotation/timed_out")
+    timed_out = await narrator.seen(events.ROTATION_TIMED_OUT)
     narrator.check(
-        timed_out.data["at_step"] == "RESTORING",
+        events.ROTATION_TIMED_OUT.read(timed_out).at_step == "RESTORING",
         "timed out: the old secret was put back in Keycloak and the broker",
     )
     async with esp32.powered():
-        await narrator.seen("device/online")
+        await narrator.seen(events.DEVICE_ONLINE)
         narrator.done("power back: the device is online again, with the secret it had before")
         await narrator.mdm("device", "config", "set", client_id, "interval_s=60")
-        await narrator.seen("config/reported", version=3, outcome="applied")
+        await narrator.seen(events.CONFIG_REPORTED, version=3, outcome="applied")
         narrator.done("and it works: version 3 applied")
     shown = await narrator.mdm("device", "show", client_id)
     narrator.check(

@@ -10,11 +10,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.protocol.admin import Operation
 
 _HEAD: Final = """\
-// Written by `make docs` from shared/protocol/admin and shared/protocol/messages.py. Do not edit.
+// Written by `make docs` from shared/protocol. Do not edit.
 
 /** What an admin may ask of a service; the request and the result are its types only. */
 export interface Operation<Asked, Answered> {
@@ -26,10 +26,23 @@ export interface Operation<Asked, Answered> {
   readonly result?: Answered;
 }
 
+/** An event with the name that its topic gives it. */
+export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_id" | "data"> {
+  readonly noun: Noun;
+  readonly verb: Verb;
+  readonly client_id: ClientId;
+  readonly data: Facts;
+}
+
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 """
 _SCALARS: Final = {"integer": "number", **{name: name for name in ("string", "number", "boolean", "null")}}
 _REF: Final = "#/$defs/"
+_CLIENT_IDS: Final[Mapping[type[events.Event[Any, Any]], str]] = {
+    events.DeviceEvent: "string",
+    events.FleetEvent: "undefined",
+    events.SelectionEvent: "string | undefined",
+}
 
 
 def render() -> str:
@@ -46,11 +59,13 @@ def render() -> str:
     definitions = {
         **answered,
         **_definitions(others, mode="serialization"),
+        **_definitions({it.facts for it in events.EVENTS.values()}, mode="validation"),
         **_definitions(requests, mode="validation"),
     }
     blocks = [_HEAD]
     blocks += [_declaration(name, schema) for name, schema in sorted(definitions.items())]
     blocks += [_operation(name, it) for name, it in operations.items()]
+    blocks.append(_events())
     blocks.append(_topics())
     return "\n".join(blocks)
 
@@ -97,6 +112,15 @@ def _operation(name: str, operation: Operation[Any, Any]) -> str:
     types = f"{operation.request.__name__}, {operation.result.__name__}"
     parts = f'service: "{operation.service}", noun: "{operation.noun}", verb: "{operation.verb}"'
     return f"export const {name}: Operation<{types}> = {{ {parts} }};"
+
+
+def _events() -> str:
+    told = (f"  /** {it.when} */\n  | {_told(it)}" for it in events.EVENTS.values())
+    return "\nexport type NamedEvent =\n" + "\n".join(told) + ";"
+
+
+def _told(event: events.Event[Any, Any]) -> str:
+    return f'Told<"{event.noun}", "{event.verb}", {_CLIENT_IDS[type(event)]}, {event.facts.__name__}>'
 
 
 def _topics() -> str:

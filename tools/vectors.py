@@ -91,7 +91,7 @@ def rotation() -> dict[str, Any]:
     """Return what a device and the services say to each other, from the login to the end of a rotation."""
     public_key = crypto.public_half(_key(_PRIVATE))
     deadline = datetime(2026, 11, 25, 15, 5, tzinfo=UTC)
-    ids = {"rotation_id": ROTATION_ID}
+    ids: dict[str, Any] = {"rotation_id": ROTATION_ID}
     new = {**ids, "generation": 2}
     jwe = str(_sealed("", SECRET.get_secret_value())["jwe"])
     present = SecretStr(_PRESENT)

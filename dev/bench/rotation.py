@@ -14,7 +14,7 @@ from dev.bench.report import Report
 from dev.fleet import Fleet
 from dev.system import System
 from device.options import Options
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.protocol.admin import Package
 
 DEVICES: Final = 20
@@ -66,7 +66,7 @@ async def run(system: System, fleet: Fleet) -> Report:
         await fleet.witness.until(online, lambda count: count == DEVICES)
         await fleet.ask(admin.ROTATION_START, model=model)
         for package in packages:
-            await fleet.seen(package, "rotation/completed")
+            await fleet.seen(package, events.ROTATION_COMPLETED)
         entries = [
             entry
             for package in packages

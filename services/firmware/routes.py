@@ -7,14 +7,14 @@ from functools import partial
 from services.firmware.assignment.service import Assignment
 from services.firmware.context import GROUP, Firmware
 from services.firmware.delivery.chunks import Chunks
-from services.firmware.delivery.notifier import RELEASED, Notifier
+from services.firmware.delivery.notifier import Notifier
 from services.firmware.delivery.rollback_detection import RollbackDetection
 from services.firmware.images.service import Images
 from services.firmware.images.signing_keys import TrustedKeys
 from services.firmware.images.uploads import Uploads
 from services.firmware.rollouts.service import Rollouts
 from shared.mqtt.connection import Connection, Route, device_route
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RpcServer
 
 
@@ -29,7 +29,7 @@ def routes(
         device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
         device_route(topics.FIRMWARE_REPORT, trials.reports.take, group=GROUP),
         device_route(topics.STATUS, partial(on_status, trials), group=GROUP),
-        Route(RELEASED, notices.on_released, GROUP),
+        Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         rpc.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
         rpc.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),

@@ -13,7 +13,7 @@ from services.registry.context import Registry
 from services.registry.validation.checker import Candidate
 from shared.database.tables import DeviceModel
 from shared.errors import ConflictError, NotFoundError
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 
@@ -37,7 +37,7 @@ class Models:
         await context.session.flush()
         view = view_of(model, devices=0)
         context.audit("model.add", model.code, after=view.model_dump(mode="json"))
-        self.registry.outbox.emit(context.session, "model/added", data={"code": model.code})
+        self.registry.outbox.emit(context.session, events.MODEL_ADDED, None, events.ModelFacts(code=model.code))
         return view
 
     async def update(self, context: RequestContext, request: admin.ModelUpdate) -> admin.ModelChanged:
@@ -53,8 +53,8 @@ class Models:
         changed = await self._refresh(context, model, new=request.config_schema is not None) if configures else []
         if not rules.same(before, wanted):
             context.audit("model.update", model.code, before=before, after=wanted)
-            facts = {"code": model.code, "devices": len(changed)}
-            self.registry.outbox.emit(context.session, "model/updated", data=facts)
+            facts = events.ModelUpdateFacts(code=model.code, devices=len(changed))
+            self.registry.outbox.emit(context.session, events.MODEL_UPDATED, None, facts)
         view = view_of(model, devices=await queries.devices_of(context.session, model))
         return admin.ModelChanged(**view.model_dump(), changed=changed)
 
@@ -75,7 +75,7 @@ class Models:
         if claims:
             raise ConflictError(f"code: {model.code} has {claims} live claims; revoke them first", claims=claims)
         context.audit("model.remove", model.code, before=view_of(model, devices=0).model_dump(mode="json"))
-        self.registry.outbox.emit(context.session, "model/removed", data={"code": model.code})
+        self.registry.outbox.emit(context.session, events.MODEL_REMOVED, None, events.ModelFacts(code=model.code))
         await context.session.delete(model)
         return admin.Removed(removed=model.code)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, TypedDict
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -16,7 +16,8 @@ from shared import crypto
 from shared.crypto import Held
 from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Rotation
-from shared.protocol import messages, topics
+from shared.protocol import events, messages, topics
+from shared.protocol.events import DeviceEvent, F
 from shared.runtime import metrics
 
 REASON = "the time was up; the old secret is in force"
@@ -37,6 +38,13 @@ def is_cancelled(rotation: Rotation) -> bool:
     return rotation.deadline_at <= rotation.started_at
 
 
+class RotationIds(TypedDict):
+    """Which rotation it is, and the generation of its new secret."""
+
+    rotation_id: UUID
+    generation: int
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A rotation that is locked in a transaction, with its device."""
@@ -54,6 +62,11 @@ class Attempt:
         """Where it stands; one that has ended stands at its outcome."""
         return Step(self.rotation.outcome or self.rotation.step)
 
+    @property
+    def ids(self) -> RotationIds:
+        """What each event of it says."""
+        return {"rotation_id": self.rotation.id, "generation": self.rotation.generation}
+
     def advance(self, event: Event) -> None:
         """Go to the next step, or raise IllegalTransitionError and change nothing."""
         step = states.advance(self.step, event)
@@ -67,7 +80,7 @@ class Attempt:
         if crypto.proves(given, self.secret(vault), purpose, self.rotation.id):
             return True
         self.rotation.refused_proofs += 1
-        self.emit("rotation/proof_refused", purpose=purpose)
+        self.emit(events.ROTATION_PROOF_REFUSED, events.RotationProofFacts(**self.ids, purpose=purpose))
         return False
 
     def check_current_secret(
@@ -81,7 +94,7 @@ class Attempt:
         if given is None or old is None or crypto.proves(given, vault.decrypt(old), purpose, self.rotation.id):
             return
         self.rotation.old_secret = None
-        self.emit("rotation/split_found", purpose=purpose)
+        self.emit(events.ROTATION_SPLIT_FOUND, events.RotationProofFacts(**self.ids, purpose=purpose))
 
     def secret(self, vault: crypto.Vault) -> SecretStr:
         """Return the new secret of an attempt that has not ended."""
@@ -109,7 +122,8 @@ class Attempt:
         self._close(now)
         done = messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
         self.outbox.put(self.session, topics.ROTATION_DONE, done, client_id=self.client_id)
-        self.emit("rotation/completed", acknowledged=event is Event.ACK_PROVEN)
+        acknowledged = event is Event.ACK_PROVEN
+        self.emit(events.ROTATION_COMPLETED, events.RotationDoneFacts(**self.ids, acknowledged=acknowledged))
 
     def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
         """Let the attempt end with the old secret in force, to be tried again unless it is cancelled."""
@@ -121,12 +135,12 @@ class Attempt:
         self._close(now)
         cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
         self.outbox.put(self.session, topics.ROTATION_CANCELLED, cancelled, client_id=self.client_id)
-        self.emit("rotation/timed_out", at_step=at_step, cancelled=cancelled_by_admin)
+        facts = events.RotationTimeoutFacts(**self.ids, at_step=at_step, cancelled=cancelled_by_admin)
+        self.emit(events.ROTATION_TIMED_OUT, facts)
 
-    def emit(self, event: str, **facts: object) -> None:
+    def emit(self, event: DeviceEvent[F], facts: F) -> None:
         """Tell an event of this attempt once the transaction has committed."""
-        data = {"rotation_id": str(self.rotation.id), "generation": self.rotation.generation, **facts}
-        self.outbox.emit(self.session, event, self.client_id, data)
+        self.outbox.emit(self.session, event, self.client_id, facts)
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None

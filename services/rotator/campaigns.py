@@ -12,7 +12,8 @@ from services.rotator.context import Rotator
 from shared.database import device_refs
 from shared.database.tables import Device, Rotation
 from shared.errors import ConflictError, NotFoundError
-from shared.protocol import admin
+from shared.protocol import admin, events
+from shared.protocol.events import SelectionEvent, SelectionFacts
 from shared.server.rpc import RequestContext
 
 
@@ -34,7 +35,7 @@ class Campaigns:
             raise ConflictError("every device that fits is disabled", skipped=skipped.names)
         queued = await campaign_queries.queue(context.session, enabled)
         if queued:
-            self._note(context, request, "rotation.start", "rotation/queued", queued)
+            self._note(context, request, "rotation.start", events.ROTATION_QUEUED, queued)
         self.rotator.wake.set()
         return admin.RotationQueued(
             queued=_named(queued),
@@ -58,7 +59,7 @@ class Campaigns:
         await campaign_queries.cancel(context.session, ending)
         cancelled = dequeued + not_retried + ending
         if cancelled:
-            self._note(context, request, "rotation.cancel", "rotation/cancelled", cancelled)
+            self._note(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
         self.rotator.wake.set()
         return admin.RotationCancelled(
             dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
@@ -90,18 +91,18 @@ class Campaigns:
         context: RequestContext,
         request: admin.RotationStart | admin.RotationCancel,
         action: str,
-        event: str,
+        event: SelectionEvent[SelectionFacts],
         devices: list[Target],
     ) -> None:
         """Note what was done: one entry and one event, however many devices there are."""
         if request.device is not None:
             client_id = devices[0].client_id
             context.audit(action, client_id)
-            self.rotator.outbox.emit(context.session, event, client_id)
+            self.rotator.outbox.emit(context.session, event, client_id, SelectionFacts())
             return
         asked = request.model_dump(exclude={"request_id"}, exclude_defaults=True)
         context.audit(action, "rotation", after={**asked, "devices": len(devices)})
-        self.rotator.outbox.emit(context.session, event, data={"devices": len(devices)})
+        self.rotator.outbox.emit(context.session, event, None, SelectionFacts(devices=len(devices)))
 
 
 def _named(targets: Iterable[Target]) -> admin.Named:

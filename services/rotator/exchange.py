@@ -15,7 +15,7 @@ from services.rotator.attempt import offer_of
 from services.rotator.context import Rotator
 from services.rotator.states import Event, Step
 from shared import crypto
-from shared.protocol import messages
+from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
 
 
@@ -57,7 +57,7 @@ class Exchange:
             sealed = crypto.seal(secret, public_key) if public_key else None
             if attempt.rotation.delivered_at is None:
                 attempt.rotation.delivered_at = datetime.now(UTC)
-                attempt.emit("rotation/delivered")
+                attempt.emit(events.ROTATION_DELIVERED, events.RotationFacts(**attempt.ids))
             return messages.RotationSecret(
                 rotation_id=request.rotation_id,
                 generation=attempt.rotation.generation,
@@ -80,7 +80,7 @@ class Exchange:
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
-                attempt.emit("rotation/stored")
+                attempt.emit(events.ROTATION_STORED, events.RotationFacts(**attempt.ids))
             switched = attempt.step == Step.SWITCHED
         self.rotator.wake.set()
         return attempt.switch() if switched else None

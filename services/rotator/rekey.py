@@ -8,7 +8,7 @@ from services.rotator import queries
 from services.rotator.context import Rotator
 from shared.crypto import SecretUnreadableError
 from shared.errors import NotFoundError
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 
@@ -44,7 +44,7 @@ class Keys:
                 reencrypted += 1
             except NotFoundError:
                 continue  # it has ended meanwhile, and its device is removed
-        facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
-        context.audit("secrets.rekey", "secrets", after=facts)
-        self.rotator.outbox.emit(context.session, "secrets/rekeyed", data=facts)
+        facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
+        context.audit("secrets.rekey", "secrets", after=facts.said())
+        self.rotator.outbox.emit(context.session, events.SECRETS_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(unreadable))

@@ -16,7 +16,7 @@ from services.rotator.context import Rotator
 from services.rotator.cron import Schedule
 from shared.database.tables import AuditEntry, Device, RotationSchedule
 from shared.errors import UnavailableError
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.runtime.settings import RotatorSettings
 from shared.server.rpc import RequestContext
 
@@ -99,7 +99,7 @@ class Scheduler:
     async def _fire(self, session: AsyncSession, fire: datetime) -> None:
         enabled = await campaign_queries.targets(session, Device.enabled.is_(True))
         queued = await campaign_queries.queue(session, enabled)
-        facts = {"fire_at": fire.isoformat(), "queued": len(queued), "already": len(enabled) - len(queued)}
-        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts))
-        self.rotator.outbox.emit(session, "rotation/scheduled", data=facts)
-        log.info("rotation.scheduled", **facts)
+        facts = events.ScheduleFacts(fire_at=fire, queued=len(queued), already=len(enabled) - len(queued))
+        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts.said()))
+        self.rotator.outbox.emit(session, events.ROTATION_SCHEDULED, None, facts)
+        log.info("rotation.scheduled", **facts.said())

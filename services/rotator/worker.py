@@ -36,7 +36,7 @@ from shared.errors import (
 )
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection
-from shared.protocol import messages, topics
+from shared.protocol import events, messages, topics
 from shared.runtime.settings import RotatorSettings
 
 log = structlog.get_logger()
@@ -167,7 +167,9 @@ class RotationWorker:
             client_id=candidate.client_id,
         )
         attempt = Attempt(session, outbox, rotation, device, candidate.client_id)
-        attempt.emit("rotation/offered", restorable=basis.restorable)
+        attempt.emit(
+            events.ROTATION_OFFERED, events.RotationOfferFacts(**attempt.ids, restorable=basis.restorable)
+        )
 
     async def _put_off(self, candidate: queries.Candidate) -> None:
         """Put off a device that Keycloak does not know, so that it does not hold up the others."""
@@ -192,7 +194,7 @@ class RotationWorker:
                 expires_at=attempt.rotation.deadline_at,
                 client_id=work.client_id,
             )
-            attempt.emit("rotation/switched")
+            attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
 
     async def _may_switch(self, work: Work) -> bool:
         """Say whether the device has told this leader that it has stored the secret, or the switch has begun."""

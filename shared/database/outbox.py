@@ -19,7 +19,8 @@ from shared.database.engine import RINGS, Database
 from shared.database.tables import OutboxMessage
 from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
-from shared.protocol import messages, topics
+from shared.protocol import messages
+from shared.protocol.events import C, Event, F
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()
@@ -71,19 +72,10 @@ class Outbox:
             )
         )
 
-    def emit(
-        self,
-        session: AsyncSession,
-        event: str,
-        client_id: str | None = None,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Publish the event `noun/verb` once the session's transaction has committed."""
-        noun, verb = event.split("/")
-        message = messages.Event(
-            event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=dict(data or {})
-        )
-        self.put(session, topics.EVENT, message, noun=noun, verb=verb)
+    def emit(self, session: AsyncSession, event: Event[F, C], client_id: C, facts: F) -> None:
+        """Publish an event, of the device `client_id` or of none, once the session's transaction has committed."""
+        message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.said())
+        self.put(session, event.topic, message)
 
     async def drain(self, database: Database, connection: Connection) -> None:
         """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""

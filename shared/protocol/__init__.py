@@ -1,1 +1,1 @@
-"""The protocol, declared once: topics, payloads and admin operations."""
+"""The protocol, declared once: topics, payloads, events and admin operations."""

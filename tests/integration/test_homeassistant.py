@@ -18,7 +18,7 @@ from dev.fleet import Fleet
 from dev.stack import Endpoints, Stack
 from dev.system import System
 from dev.uploads import build, upload
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, topics
 from shared.protocol.admin import Package
 from shared.protocol.topics import PREFIX, Topic
 from tests.raw import PATIENCE_S, RawClient, RawDevice
@@ -244,7 +244,7 @@ async def test_home_assistant_reads_and_writes_nothing_else(
         # Each hears of the change, behind all that must not have come.
         await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"x": 1})
         await device.receive(topics.CONFIG)
-        await registry.receive(Topic(topics.EVENT.of(noun="config", verb="changed"), messages.Event))
+        await registry.receive(events.CONFIG_CHANGED.topic)
         await home.client.publish("homeassistant/status", b"online", qos=1)
         await home.receive(Topic("homeassistant/status", bytes))
     assert not {*forged} & (device.addresses | registry.addresses)

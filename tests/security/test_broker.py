@@ -28,10 +28,8 @@ SAYING: Final = topics.STATUS.encode(messages.Status(online=True, firmware_versi
 
 def offer() -> bytes:
     """Return an offer of a rotation that nobody has begun."""
-    now = datetime.now(UTC)
-    forged = messages.RotationOffer(
-        rotation_id=uuid4(), generation=9, current_generation=1, deadline=now + timedelta(hours=1), server_time=now
-    )
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+    forged = messages.RotationOffer(rotation_id=uuid4(), generation=9, current_generation=1, deadline=deadline)
     return topics.ROTATION_OFFER.encode(forged)
 
 

@@ -15,7 +15,8 @@ from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
 from device.options import Done, Hooks
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, messages
+from shared.protocol.events import DEVICE_ONLINE
 from tests.web.conftest import go, log_in
 from tests.web.crowd import crowd
 
@@ -209,7 +210,7 @@ async def test_a_storm_of_events_changes_the_list_at_most_once_for_each_frame(
         await run(system.stack, "UPDATE mdm.devices SET name = 'told-last' WHERE name = 'crowd-1'")
         for client_id in (*ids[:EVENTS], ids[0]):
             event = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id)
-            await registry.publish(topics.EVENT.of(noun="device", verb="online"), topics.EVENT.encode(event))
+            await registry.publish(DEVICE_ONLINE.topic.of(), DEVICE_ONLINE.topic.encode(event))
         await expect(page.get_by_role("link", name="told-last")).to_be_visible()
         changes, frames = await page.evaluate("[window.changes, window.frames]")
         assert 0 < changes <= frames

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shared.protocol import admin, topics
+from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Operation
+from shared.protocol.events import EVENTS, DeviceEvent, Event
 from tools.api import model
 from tools.api.model import PARAMETERS, ROLES, Channel, Schema
 
@@ -57,8 +58,9 @@ def document() -> dict[str, Any]:
     """Return the whole document."""
     schemas = model.schemas()
     declared, operations = model.channels(), model.operations()
-    messages = {
-        **{channel.name: _message(channel, schemas) for channel in declared},
+    said = {
+        **{channel.name: _message(channel, schemas) for channel in declared if channel.topic is not topics.EVENT},
+        **{_event_name(event): _event(event, schemas) for event in EVENTS.values()},
         **{model.camel(operation.name): _request(operation, schemas) for operation in operations},
         **{_answer_name(operation): _answer(operation, schemas) for operation in operations},
         "refusal": {
@@ -100,7 +102,7 @@ def document() -> dict[str, Any]:
                 "account": {"type": "userPassword", "description": "The account in the broker and its password."}
             },
             "messageTraits": _TRAITS,
-            "messages": messages,
+            "messages": said,
             "schemas": schemas,
         },
     }
@@ -149,7 +151,7 @@ def _servers() -> Schema:
 def _channel(channel: Channel) -> Schema:
     return {
         **_address(channel.topic, _SERVERS[channel.uses[0][0]]),
-        "messages": {channel.name: _reference("messages", channel.name)},
+        "messages": {name: _reference("messages", name) for name in _message_names(channel)},
     }
 
 
@@ -184,7 +186,7 @@ def _use(channel: Channel, role: str, action: str) -> Schema:
         "summary": model.summary(channel.topic.model),
         "tags": [{"name": role}],
         "bindings": _bindings(channel.topic),
-        "messages": [{"$ref": f"#/channels/{channel.name}/messages/{channel.name}"}],
+        "messages": [{"$ref": f"#/channels/{channel.name}/messages/{name}"} for name in _message_names(channel)],
     }
 
 
@@ -219,6 +221,24 @@ def _message(channel: Channel, schemas: dict[str, Schema]) -> Schema:
     else:
         payload, content = _reference("schemas", model.schema_name(channel.payload, schemas)), {}
     return {"name": channel.name, "summary": model.summary(channel.topic.model), **content, "payload": payload}
+
+
+def _message_names(channel: Channel) -> list[str]:
+    return [*map(_event_name, EVENTS.values())] if channel.topic is topics.EVENT else [channel.name]
+
+
+def _event(event: Event[Any, Any], schemas: dict[str, Schema]) -> Schema:
+    own = {
+        "type": "object",
+        "required": ["client_id"] if isinstance(event, DeviceEvent) else [],
+        "properties": {"data": _reference("schemas", model.schema_name(event.facts, schemas))},
+    }
+    whole = _reference("schemas", model.schema_name(messages.Event, schemas))
+    return {"name": event.name, "summary": event.when, "payload": {"allOf": [whole, own]}}
+
+
+def _event_name(event: Event[Any, Any]) -> str:
+    return f"event.{event.noun}.{event.verb}"
 
 
 def _request(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:

@@ -18,6 +18,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from shared.protocol import admin, topics
 from shared.protocol.admin import Operation
+from shared.protocol.events import EVENTS
 from shared.protocol.topics import Topic
 
 Action = Literal["send", "receive"]
@@ -146,6 +147,7 @@ def _models() -> Iterator[type[BaseModel]]:
     for operation in operations():
         yield operation.request
         yield operation.result
+    yield from (event.facts for event in EVENTS.values())
     yield admin.Problem
     yield admin.ClaimPackage
 

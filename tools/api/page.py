@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from shared.protocol import admin
+from shared.protocol import admin, topics
 from shared.protocol.admin import Operation
+from shared.protocol.events import EVENTS, Event
 from shared.protocol.topics import Topic
 from tools.api import access, model
 from tools.api.model import ROLES, Channel, Schema
@@ -95,6 +96,24 @@ def _payload(channel: Channel, schemas: dict[str, Schema]) -> Iterator[str]:
         yield f"{model.description(channel.topic.model)}\n"
     else:
         yield from _described(schemas[model.schema_name(channel.payload, schemas)])
+    if channel.topic is topics.EVENT:
+        yield _table(("event", "when", "of", "data"), (_event_row(event, schemas) for event in EVENTS.values()))
+
+
+def _event_row(event: Event[Any, Any], schemas: dict[str, Schema]) -> list[str]:
+    name = model.schema_name(event.facts, schemas)
+    return [
+        f"`{event.name}`",
+        _inline(event.when),
+        event.about,
+        f"[{name}](#{name.lower()}){_fields(schemas[name])}",
+    ]
+
+
+def _fields(schema: Schema) -> str:
+    required = set(schema.get("required", ()))
+    names = [f"`{name}`{'' if name in required else '?'}" for name in schema["properties"]]
+    return f": {', '.join(names)}" if names else ""
 
 
 def _requests(schemas: dict[str, Schema], rules: list[access.Rule]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-// Written by `make docs` from shared/protocol/admin and shared/protocol/messages.py. Do not edit.
+// Written by `make docs` from shared/protocol. Do not edit.
 
 /** What an admin may ask of a service; the request and the result are its types only. */
 export interface Operation<Asked, Answered> {
@@ -10,6 +10,14 @@ export interface Operation<Asked, Answered> {
   readonly result?: Answered;
 }
 
+/** An event with the name that its topic gives it. */
+export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_id" | "data"> {
+  readonly noun: Noun;
+  readonly verb: Verb;
+  readonly client_id: ClientId;
+  readonly data: Facts;
+}
+
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
 /** Make an account of an admin with this role and password. */
@@ -17,6 +25,12 @@ export interface AccountAdd {
   name: string;
   role: Role;
   password: string;
+}
+
+/** An admin's account. */
+export interface AccountFacts {
+  account: string;
+  role?: Role | null;
 }
 
 /** Give an account another password, or make it again in a broker that lost it; its sessions are ended. */
@@ -112,6 +126,17 @@ export interface ClaimAdded {
   ca_certificate: string | null;
 }
 
+/** A claim, and the model of its machines. */
+export interface ClaimAddedFacts {
+  claim: string;
+  model: string;
+}
+
+/** A claim. */
+export interface ClaimFacts {
+  claim: string;
+}
+
 /** Ask for the newest claims: those that are live, or all. */
 export interface ClaimList {
   all?: boolean;
@@ -173,6 +198,15 @@ export interface ClaimViews {
   claims: ClaimView[];
 }
 
+/** What a device answered. */
+export interface CommandAnswerFacts {
+  command_id: string;
+  batch_id: string;
+  name: string;
+  ok: boolean;
+  error: string | null;
+}
+
 /**
  * How a batch stands, and a page of its devices; `next` is None on the last.
  *
@@ -183,6 +217,14 @@ export interface CommandBatch {
   counts: CommandCounts;
   commands: CommandView[];
   next: number | null;
+}
+
+/** A command to one device or many. */
+export interface CommandBatchFacts {
+  batch_id: string;
+  name: string;
+  devices: number;
+  skipped: number;
 }
 
 /** How many devices of a batch stand how. */
@@ -289,6 +331,11 @@ export interface ConfigEntry {
   reported_at: string | null;
 }
 
+/** A version of a device's configuration. */
+export interface ConfigFacts {
+  version: number;
+}
+
 /** Ask for a version of a device's configuration, the desired one if none is given. */
 export interface ConfigGet {
   device: string;
@@ -300,6 +347,23 @@ export interface ConfigHistory {
   device: string;
   before?: number | null;
   limit?: number;
+}
+
+/** What a device did with a configuration. */
+export type ConfigOutcome = "applied" | "rejected" | "reverted";
+
+/** What a device did with a version of its configuration. */
+export interface ConfigReportFacts {
+  version: number;
+  outcome: ConfigOutcome;
+  error: string | null;
+}
+
+/** Versions of a configuration: the one that did not stand its trial, and the one in its place. */
+export interface ConfigRestoreFacts {
+  reverted: number;
+  restored: number | null;
+  version: number;
 }
 
 /** Make what was special in an old version the newest version, as today's defaults and layers fill it in. */
@@ -360,6 +424,12 @@ export interface CoreDumpBytes {
   data: string;
 }
 
+/** A core dump. */
+export interface CoreDumpFacts {
+  id: number;
+  sha256: string;
+}
+
 /** Ask for the newest stored core dumps, of one device if given; `before` is the `next` of the page before. */
 export interface CoreDumpList {
   device?: string | null;
@@ -376,6 +446,21 @@ export interface CoreDumpRead {
 /** Name a stored core dump. */
 export interface CoreDumpRef {
   id: number;
+}
+
+/** A core dump that is not what was offered. */
+export interface CoreDumpRefusedFacts {
+  sha256: string;
+  reason: string;
+}
+
+/** A core dump, and what the device says of the crash. */
+export interface CoreDumpStoredFacts {
+  id: number;
+  sha256: string;
+  size_bytes: number;
+  elf_sha256: string;
+  reason: string | null;
 }
 
 /**
@@ -451,6 +536,13 @@ export interface DeviceUpdate {
   enabled?: boolean | null;
 }
 
+/** What an admin has given of a device, each as it is now. */
+export interface DeviceUpdateFacts {
+  name?: string | null;
+  tags?: string[] | null;
+  enabled?: boolean | null;
+}
+
 /** A device: what is wanted of it and what it last said; with `has_key` it can recover by itself. */
 export interface DeviceView {
   client_id: string;
@@ -501,6 +593,22 @@ export interface Finding {
   repaired: boolean;
 }
 
+/** What a device should run. */
+export interface FirmwareOfferFacts {
+  version: string;
+}
+
+/** How far a device has come with an image. */
+export interface FirmwareReportFacts {
+  sha256: string;
+  stage: FirmwareStage;
+  percent: number | null;
+  error: string | null;
+}
+
+/** How far a device has come with an image. */
+export type FirmwareStage = "downloading" | "verifying" | "rebooting" | "confirmed" | "failed" | "rolled_back";
+
 /** How many devices there are, and how they stand; a health or a state that no device has is left out. */
 export interface FleetView {
   devices: number;
@@ -516,6 +624,14 @@ export interface FleetView {
 /** Some bytes of an image. */
 export interface ImageBytes {
   data: string;
+}
+
+/** A deleted image. */
+export interface ImageDeletedFacts {
+  model: string;
+  version: string;
+  sha256: string;
+  by: string;
 }
 
 /** A stored image, by whom it was uploaded, and how many devices run it or are fetching it. */
@@ -538,6 +654,13 @@ export interface ImageDetails {
   running: number;
   delivering: number;
   rollout: number | null;
+}
+
+/** A stored image. */
+export interface ImageFacts {
+  model: string;
+  version: string;
+  sha256: string;
 }
 
 /** Ask for a page of the images of a model, or of all; `after` is the `next` of the page before. */
@@ -625,6 +748,12 @@ export interface Keys {
   keys: KeyView[];
 }
 
+/** A layer, and the devices that got a new configuration by the change. */
+export interface LayerFacts {
+  tag: string;
+  devices: number;
+}
+
 /** Name one layer. */
 export interface LayerRef {
   tag: string;
@@ -706,6 +835,12 @@ export interface LogList {
   limit?: number;
 }
 
+/** A machine, and the claim by which it asked. */
+export interface MachineFacts {
+  claim: string;
+  uid: string;
+}
+
 /** Add a device model; its code can not be changed later. */
 export interface ModelAdd {
   code: string;
@@ -730,6 +865,11 @@ export interface ModelChanged {
   changed: string[];
 }
 
+/** A model. */
+export interface ModelFacts {
+  code: string;
+}
+
 /** Name one model. */
 export interface ModelRef {
   code: string;
@@ -749,6 +889,12 @@ export interface ModelUpdate {
   config_schema?: Record<string, Json> | null;
   config_defaults?: Record<string, Json> | null;
   commands?: string[] | null;
+}
+
+/** A model, and the devices that got a new configuration by the change. */
+export interface ModelUpdateFacts {
+  code: string;
+  devices: number;
 }
 
 /** A device model. */
@@ -773,6 +919,9 @@ export interface Named {
   count: number;
   names: string[];
 }
+
+/** Nothing but the name says what has happened. */
+export type NoFacts = Record<never, never>;
 
 /** A request without parameters. */
 export type Nothing = Record<never, never>;
@@ -823,6 +972,23 @@ export interface Recovery {
   account: string;
   password: string;
   server_key: string;
+}
+
+/** Which secret a device got. */
+export interface RecoveryFacts {
+  generation: number;
+}
+
+/** How many secrets have the newest master key, and how many can not be read. */
+export interface RekeyFacts {
+  reencrypted: number;
+  unreadable: number;
+}
+
+/** An image, by its model and version. */
+export interface ReleaseFacts {
+  model: string;
+  version: string;
 }
 
 /** What was removed. */
@@ -882,6 +1048,16 @@ export interface RolloutList {
   limit?: number;
 }
 
+/** A rollout in another state. */
+export interface RolloutMoveFacts {
+  rollout: number;
+  model: string;
+  version: string;
+  wave: number;
+  reason?: string | null;
+  forgiven?: number | null;
+}
+
 /**
  * How a rollout goes on, and what ends it.
  *
@@ -929,6 +1105,21 @@ export interface RolloutShow {
 export interface RolloutStart {
   model: string;
   version: string;
+  tags?: string[];
+  percent?: number;
+  plan?: RolloutPlan;
+  skip?: boolean;
+  force?: boolean;
+}
+
+/** A rollout that begins: the devices that it reaches, and what was asked for. */
+export interface RolloutStartFacts {
+  rollout: number;
+  model: string;
+  version: string;
+  devices: number;
+  already: number;
+  unfit: number;
   tags?: string[];
   percent?: number;
   plan?: RolloutPlan;
@@ -984,6 +1175,14 @@ export interface RolloutWave {
   counts: RolloutCounts;
 }
 
+/** A rollout, and the wave in which it is. */
+export interface RolloutWaveFacts {
+  rollout: number;
+  model: string;
+  version: string;
+  wave: number;
+}
+
 /** Rollouts, newest first. */
 export interface Rollouts {
   rollouts: RolloutView[];
@@ -1015,6 +1214,13 @@ export interface RotationCounts {
   timeout: number;
 }
 
+/** A rotation with success. */
+export interface RotationDoneFacts {
+  rotation_id: string;
+  generation: number;
+  acknowledged: boolean;
+}
+
 /** One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is under way. */
 export interface RotationEntry {
   rotation_id: string;
@@ -1030,6 +1236,12 @@ export interface RotationEntry {
   refused_proofs: number;
 }
 
+/** A rotation, and the generation of its new secret. */
+export interface RotationFacts {
+  rotation_id: string;
+  generation: number;
+}
+
 /** Ask for a page of a device's rotations; `before` is the `next` of the page before. */
 export interface RotationHistory {
   device: string;
@@ -1037,11 +1249,25 @@ export interface RotationHistory {
   limit?: number;
 }
 
+/** A rotation that begins. */
+export interface RotationOfferFacts {
+  rotation_id: string;
+  generation: number;
+  restorable: boolean;
+}
+
 /** How the devices stand, and a page of the rotations under way; `next` is None on the last. */
 export interface RotationOverview {
   counts: RotationCounts;
   under_way: RotationUnderWay[];
   next: number | null;
+}
+
+/** A rotation, and what a proof was for. */
+export interface RotationProofFacts {
+  rotation_id: string;
+  generation: number;
+  purpose: "request" | "current" | "stored" | "ack";
 }
 
 /**
@@ -1079,6 +1305,14 @@ export interface RotationStatus {
   limit?: number;
 }
 
+/** A rotation without success. */
+export interface RotationTimeoutFacts {
+  rotation_id: string;
+  generation: number;
+  at_step: string;
+  cancelled: boolean;
+}
+
 /** A rotation under way; `left_s` is 0 when its time is up, and `cancelled` that it ends without a retry. */
 export interface RotationUnderWay {
   client_id: string;
@@ -1105,10 +1339,22 @@ export interface RunningVersion {
   devices: number;
 }
 
+/** What a time of the schedule brought. */
+export interface ScheduleFacts {
+  fire_at: string;
+  queued: number;
+  already: number;
+}
+
 /** How many are encrypted with the first master key now, and the devices of those that no key opens. */
 export interface SecretsRekeyed {
   reencrypted: number;
   unreadable: Named;
+}
+
+/** How many devices there are when none is named. */
+export interface SelectionFacts {
+  devices?: number | null;
 }
 
 /** `services/{name}/{instance}/status`, retained and also the last will. */
@@ -1116,6 +1362,20 @@ export interface ServiceStatus {
   online: boolean;
   role?: string | null;
   since?: string | null;
+}
+
+/** A key that a model's images must be signed with. */
+export interface SigningKeyFacts {
+  model: string;
+  fingerprint: string;
+}
+
+/** What each place held, as `generation (fingerprint)` or `not known`, and what made them agree. */
+export interface SplitFacts {
+  remedy: string;
+  database: string;
+  keycloak: string;
+  broker: string;
 }
 
 /** An upload under way: which pieces are still missing, as offsets, and how long a piece is. */
@@ -1237,6 +1497,140 @@ export const SECRETS_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "rot
 export const UPLOAD_BEGIN: Operation<UploadBegin, Upload> = { service: "firmware", noun: "upload", verb: "begin" };
 export const UPLOAD_CHUNK: Operation<UploadChunk, Received> = { service: "firmware", noun: "upload", verb: "chunk" };
 export const UPLOAD_FINISH: Operation<UploadFinish, ImageView> = { service: "firmware", noun: "upload", verb: "finish" };
+
+export type NamedEvent =
+  /** A model was added. */
+  | Told<"model", "added", undefined, ModelFacts>
+  /** A model was changed. */
+  | Told<"model", "updated", undefined, ModelUpdateFacts>
+  /** A model was removed. */
+  | Told<"model", "removed", undefined, ModelFacts>
+  /** A device was made, with its identity. */
+  | Told<"device", "added", string, NoFacts>
+  /** A device was changed. */
+  | Told<"device", "updated", string, DeviceUpdateFacts>
+  /** A device's package was handed out. */
+  | Told<"device", "provisioned", string, NoFacts>
+  /** A device got a new secret in a new package; the old one is dead. */
+  | Told<"device", "reissued", string, NoFacts>
+  /** A device was removed, with its identity. */
+  | Told<"device", "removed", string, NoFacts>
+  /** A device has connected. */
+  | Told<"device", "online", string, NoFacts>
+  /** A device has left, or its connection is lost. */
+  | Told<"device", "offline", string, NoFacts>
+  /** The broker has refused a device, for the first time since it was last seen. */
+  | Told<"device", "refused", string, NoFacts>
+  /** A device has registered the key by which it can recover. */
+  | Told<"device", "key_registered", string, NoFacts>
+  /** A device has another key than the registered one, which stays. */
+  | Told<"device", "key_refused", string, NoFacts>
+  /** A device without a secret that is accepted got one by its key. */
+  | Told<"device", "recovered", string, RecoveryFacts>
+  /** Database, Keycloak and broker held different secrets of a device. */
+  | Told<"device", "split", string, SplitFacts>
+  /** A device, claim or admin account without a row was disabled; `client_id` is its name. */
+  | Told<"device", "stray", string, NoFacts>
+  /** A device's configuration has a new version. */
+  | Told<"config", "changed", string, ConfigFacts>
+  /** A device has said what it did with its configuration. */
+  | Told<"config", "reported", string, ConfigReportFacts>
+  /** A device has gone back from a configuration on trial, which was replaced. */
+  | Told<"config", "restored", string, ConfigRestoreFacts>
+  /** A layer was made or changed. */
+  | Told<"layer", "changed", undefined, LayerFacts>
+  /** A layer was removed. */
+  | Told<"layer", "removed", undefined, LayerFacts>
+  /** A command was sent. */
+  | Told<"command", "sent", undefined, CommandBatchFacts>
+  /** A device has answered a command. */
+  | Told<"command", "answered", string, CommandAnswerFacts>
+  /** An admin's account was made. */
+  | Told<"account", "added", undefined, AccountFacts>
+  /** An account got another role or password. */
+  | Told<"account", "updated", undefined, AccountFacts>
+  /** An account was removed. */
+  | Told<"account", "removed", undefined, AccountFacts>
+  /** A claim was made. */
+  | Told<"claim", "added", undefined, ClaimAddedFacts>
+  /** A claim was revoked. */
+  | Told<"claim", "revoked", undefined, ClaimFacts>
+  /** A machine has asked for the first time. */
+  | Told<"claim", "requested", undefined, MachineFacts>
+  /** A machine was denied an identity. */
+  | Told<"claim", "denied", undefined, MachineFacts>
+  /** A machine has become a device. */
+  | Told<"claim", "granted", string, MachineFacts>
+  /** Devices were queued for a new secret. */
+  | Told<"rotation", "queued", string | undefined, SelectionFacts>
+  /** Rotations were called off; one under way ends by its own rules. */
+  | Told<"rotation", "cancelled", string | undefined, SelectionFacts>
+  /** The schedule has queued all devices that are enabled. */
+  | Told<"rotation", "scheduled", undefined, ScheduleFacts>
+  /** A device was offered a new secret. */
+  | Told<"rotation", "offered", string, RotationOfferFacts>
+  /** A device was sent its new secret. */
+  | Told<"rotation", "delivered", string, RotationFacts>
+  /** A device has proven that it stored its new secret. */
+  | Told<"rotation", "stored", string, RotationFacts>
+  /** Keycloak and the broker have the new secret. */
+  | Told<"rotation", "switched", string, RotationFacts>
+  /** A device has its new secret. */
+  | Told<"rotation", "completed", string, RotationDoneFacts>
+  /** A rotation has ended with the old secret in force. */
+  | Told<"rotation", "timed_out", string, RotationTimeoutFacts>
+  /** A device's proof of its new secret was wrong. */
+  | Told<"rotation", "proof_refused", string, RotationProofFacts>
+  /** A device's present secret is not the known one, which is never put back then. */
+  | Told<"rotation", "split_found", string, RotationProofFacts>
+  /** The secrets at rest were encrypted anew. */
+  | Told<"secrets", "rekeyed", undefined, RekeyFacts>
+  /** An image was stored. */
+  | Told<"firmware", "uploaded", undefined, ImageFacts>
+  /** A stored image got another signature. */
+  | Told<"firmware", "signed", undefined, ImageFacts>
+  /** An image was made its model's image. */
+  | Told<"firmware", "released", undefined, ReleaseFacts>
+  /** A model was left without an image. */
+  | Told<"firmware", "withdrawn", undefined, ReleaseFacts>
+  /** An image was spared from retention. */
+  | Told<"firmware", "pinned", undefined, ImageFacts>
+  /** An image is spared no more. */
+  | Told<"firmware", "unpinned", undefined, ImageFacts>
+  /** An image was deleted. */
+  | Told<"firmware", "deleted", undefined, ImageDeletedFacts>
+  /** A model trusts another key. */
+  | Told<"firmware", "key_added", undefined, SigningKeyFacts>
+  /** A model trusts a key no more. */
+  | Told<"firmware", "key_removed", undefined, SigningKeyFacts>
+  /** A device was offered an image. */
+  | Told<"firmware", "offered", string, FirmwareOfferFacts>
+  /** A device has said something new of an image; also one in a rollout. */
+  | Told<"firmware", "reported", string, FirmwareReportFacts>
+  /** A device's core dump is here. */
+  | Told<"coredump", "stored", string, CoreDumpStoredFacts>
+  /** A device's core dump has another hash than was offered. */
+  | Told<"coredump", "refused", string, CoreDumpRefusedFacts>
+  /** A core dump was deleted. */
+  | Told<"coredump", "deleted", string, CoreDumpFacts>
+  /** The keys of core dumps were encrypted anew. */
+  | Told<"coredump", "rekeyed", undefined, RekeyFacts>
+  /** A rollout has begun. */
+  | Told<"rollout", "started", undefined, RolloutStartFacts>
+  /** A wave has been opened. */
+  | Told<"rollout", "wave_opened", undefined, RolloutWaveFacts>
+  /** Enough devices of a wave have confirmed the image. */
+  | Told<"rollout", "wave_met", undefined, RolloutWaveFacts>
+  /** An admin has paused a rollout. */
+  | Told<"rollout", "paused", undefined, RolloutMoveFacts>
+  /** An admin lets a rollout go on. */
+  | Told<"rollout", "resumed", undefined, RolloutMoveFacts>
+  /** A rollout has halted by itself. */
+  | Told<"rollout", "halted", undefined, RolloutMoveFacts>
+  /** An admin has ended a rollout. */
+  | Told<"rollout", "aborted", undefined, RolloutMoveFacts>
+  /** A rollout has reached its end. */
+  | Told<"rollout", "completed", undefined, RolloutMoveFacts>;
 
 export const ADMIN_TOPIC = "mdm/v1/admin/{account}/{service}/{noun}/{verb}";
 export const REPLY_TOPIC = "mdm/v1/replies/{account}/{client_id}";

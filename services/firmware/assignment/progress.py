@@ -17,6 +17,7 @@ from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
 from shared.errors import NotFoundError
+from shared.protocol import events
 from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
@@ -96,5 +97,8 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Repor
         stages[key] = report.stage
         delivered.append(Delivered(device_id, report.sha256, report.stage, report.percent, report.error))
         if present != report.stage or report.stage == FirmwareStage.DOWNLOADING:
-            outbox.emit(session, "firmware/reported", client_id, report.model_dump(mode="json"))
+            facts = events.FirmwareReportFacts(
+                sha256=report.sha256, stage=report.stage, percent=report.percent, error=report.error
+            )
+            outbox.emit(session, events.FIRMWARE_REPORTED, client_id, facts)
     await queries.set_deliveries(session, delivered)

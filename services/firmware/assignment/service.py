@@ -16,7 +16,7 @@ from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
 from shared.database.tables import DeviceModel, FirmwareImage, Presence
 from shared.errors import ConflictError, FleetError, NotFoundError
-from shared.protocol import messages
+from shared.protocol import events, messages
 from shared.protocol.messages import FirmwareStage
 
 log = structlog.get_logger()
@@ -141,7 +141,8 @@ class Assignment:
             return False
         if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):
             await queries.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, rules.OFFERED)])
-            self.firmware.outbox.emit(session, "firmware/offered", client_id, {"version": image.version})
+            facts = events.FirmwareOfferFacts(version=image.version)
+            self.firmware.outbox.emit(session, events.FIRMWARE_OFFERED, client_id, facts)
         return wanted
 
     async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:

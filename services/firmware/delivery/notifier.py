@@ -15,8 +15,7 @@ from services.firmware.assignment.service import Assignment, running_of
 from services.firmware.context import Firmware
 from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt.connection import Connection, Delivery
-from shared.protocol import messages, topics
-from shared.protocol.topics import Topic
+from shared.protocol import events, topics
 
 log = structlog.get_logger()
 
@@ -26,19 +25,6 @@ PER_S: Final = 100
 EXPIRES_S: Final = 60.0
 RETRY_S: Final = 1.0
 T = TypeVar("T")
-
-
-class _Facts(messages.Message):
-    model: str
-
-
-class Released(messages.Message):
-    """What is read of the event `firmware/released`."""
-
-    data: _Facts
-
-
-RELEASED: Final = Topic(topics.EVENT.of(noun="firmware", verb="released"), Released)
 
 
 class Notifier:
@@ -57,7 +43,8 @@ class Notifier:
 
     async def on_released(self, delivery: Delivery) -> None:
         """Remember to tell the devices of a model."""
-        self._due.put_nowait(RELEASED.decode(delivery.payload).data.model)
+        event = topics.EVENT.decode(delivery.payload)
+        self._due.put_nowait(events.FIRMWARE_RELEASED.read(event).model)
 
     async def run(self) -> None:
         """Tell devices until cancelled."""

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +23,7 @@ from shared import crypto
 from shared.crypto import SecretUnreadableError, Vault
 from shared.database.tables import CoreDump
 from shared.errors import FleetError, InvalidInputError, NotFoundError
-from shared.protocol import admin, messages
+from shared.protocol import admin, events, messages
 from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
@@ -112,9 +112,9 @@ class CoreDumps:
         """Delete a stored dump."""
         dump, client_id = await diagnostics_queries.stored(context.session, request.id, lock=True)
         await context.session.delete(dump)
-        facts = {"id": dump.id, "sha256": dump.sha256}
-        context.audit("coredump.delete", client_id, before=facts)
-        self.firmware.outbox.emit(context.session, "coredump/deleted", client_id, facts)
+        facts = events.CoreDumpFacts(id=dump.id, sha256=dump.sha256)
+        context.audit("coredump.delete", client_id, before=facts.said())
+        self.firmware.outbox.emit(context.session, events.COREDUMP_DELETED, client_id, facts)
         return admin.Removed(removed=str(dump.id))
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
@@ -134,9 +134,9 @@ class CoreDumps:
                         reencrypted += 1
             if not page:
                 break
-        facts = {"reencrypted": reencrypted, "unreadable": len(unreadable)}
-        context.audit("coredump.rekey", "secrets", after=facts)
-        self.firmware.outbox.emit(context.session, "coredump/rekeyed", data=facts)
+        facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
+        context.audit("coredump.rekey", "secrets", after=facts.said())
+        self.firmware.outbox.emit(context.session, events.COREDUMP_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(sorted(unreadable)))
 
     async def _answer(
@@ -190,20 +190,20 @@ class CoreDumps:
         if found != dump.sha256:
             reason = f"sha256: the bytes have {found}"
             await _give_up(session, dump, reason)
-            refusal = {"sha256": dump.sha256, "reason": reason}
-            self.firmware.outbox.emit(session, "coredump/refused", client_id, refusal)
+            refusal = events.CoreDumpRefusedFacts(sha256=dump.sha256, reason=reason)
+            self.firmware.outbox.emit(session, events.COREDUMP_REFUSED, client_id, refusal)
             return messages.CoreDumpRefused(sha256=dump.sha256, reason=reason)
         dump.stored_at = datetime.now(UTC)
         await session.flush()
         await diagnostics_queries.drop_oldest(session, dump.device_id, kept=self.firmware.settings.coredumps_kept)
-        facts = {
-            "id": dump.id,
-            "sha256": dump.sha256,
-            "size_bytes": dump.size_bytes,
-            "elf_sha256": dump.elf_sha256,
-            "reason": dump.reason,
-        }
-        self.firmware.outbox.emit(session, "coredump/stored", client_id, facts)
+        facts = events.CoreDumpStoredFacts(
+            id=dump.id,
+            sha256=dump.sha256,
+            size_bytes=dump.size_bytes,
+            elf_sha256=dump.elf_sha256,
+            reason=dump.reason,
+        )
+        self.firmware.outbox.emit(session, events.COREDUMP_STORED, client_id, facts)
         return messages.CoreDumpStored(sha256=dump.sha256)
 
     def _plain(self, dump: CoreDump, pieces: Sequence[diagnostics_queries.Piece]) -> bytes:
@@ -235,7 +235,7 @@ async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDump, str]]) ->
                 image_model=model,
                 image_version=image.version if image else None,
                 image_sha256=image.sha256 if image else None,
-                stored_at=dump.stored_at,
+                stored_at=cast("datetime", dump.stored_at),
             )
         )
     return views

@@ -25,7 +25,8 @@ from shared.database.tables import FirmwareImage
 from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection, Delivery, Route
-from shared.protocol import topics
+from shared.protocol import events, topics
+from shared.protocol.events import Facts, ModelFacts, ReleaseFacts, RolloutFacts
 from shared.protocol.homeassistant import Update
 from shared.protocol.topics import Topic
 
@@ -38,15 +39,16 @@ PER_S: Final = 100
 RETRY_S: Final = 1.0
 _ABOUT_MANY: Final = frozenset(
     {
-        "model/updated",
-        "firmware/released",
-        "firmware/withdrawn",
-        "rotation/queued",
-        "rotation/cancelled",
-        "rotation/scheduled",
+        events.MODEL_UPDATED,
+        events.FIRMWARE_RELEASED,
+        events.FIRMWARE_WITHDRAWN,
+        events.ROTATION_QUEUED,
+        events.ROTATION_CANCELLED,
+        events.ROTATION_SCHEDULED,
+        *(event for event in events.EVENTS.values() if issubclass(event.facts, RolloutFacts)),
     }
 )
-"""Events that concern many devices when they name none; those of rollouts do too."""
+"""Events that concern many devices when they name none."""
 _DISCOVERY: Final = topics.HOMEASSISTANT_DISCOVERY
 _UPDATE: Final = topics.HOMEASSISTANT_UPDATE
 _DIAGNOSTICS: Final = topics.HOMEASSISTANT_DIAGNOSTICS
@@ -83,8 +85,10 @@ class HomeAssistant:
         if event.client_id is not None:
             if noun in _CHANGED:
                 await self._look_at(event.client_id, _CHANGED[noun])
-        elif noun == "rollout" or f"{noun}/{delivery.names['verb']}" in _ABOUT_MANY:
-            self._due.add(str(event.data.get("model") or event.data.get("code") or _ALL))
+            return
+        declared = events.EVENTS.get(f"{noun}/{delivery.names['verb']}")
+        if declared is not None and declared in _ABOUT_MANY:
+            self._due.add(_model_in(declared.read(event)))
             self._wake.set()
 
     async def run(self) -> None:
@@ -193,3 +197,13 @@ class HomeAssistant:
         except (ImageNotForDeviceError, NotFoundError):
             return None
         return None if image.sha256 == running_sha256 else image
+
+
+def _model_in(facts: Facts) -> str:
+    match facts:
+        case ModelFacts():
+            return facts.code
+        case ReleaseFacts() | RolloutFacts():
+            return facts.model
+        case _:
+            return _ALL

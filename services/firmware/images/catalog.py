@@ -15,7 +15,7 @@ from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, DeviceModel, FirmwareImage, FirmwareKey
 from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import signature as image_signature
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 RETENTION = "retention"
@@ -49,6 +49,11 @@ async def views(session: AsyncSession, rows: Sequence[tuple[FirmwareImage, Devic
 async def view(session: AsyncSession, image: FirmwareImage, model: DeviceModel) -> admin.ImageView:
     """Return one image as an admin sees it."""
     return (await views(session, [(image, model)]))[0]
+
+
+def facts(model: DeviceModel, image: FirmwareImage) -> events.ImageFacts:
+    """Return what is told and noted of an image."""
+    return events.ImageFacts(model=model.code, version=image.version, sha256=image.sha256)
 
 
 async def check_signature(session: AsyncSession, model: DeviceModel, sha256: str, signature: bytes | None) -> None:
@@ -85,19 +90,19 @@ async def release(firmware: Firmware, context: RequestContext, model: DeviceMode
     model.image_sha256 = image.sha256
     firmware.prune_soon(context.session)
     context.audit("firmware.release", model.code, after={"version": image.version, "sha256": image.sha256})
-    firmware.outbox.emit(
-        context.session, "firmware/released", data={"model": model.code, "version": image.version}
-    )
+    said = events.ReleaseFacts(model=model.code, version=image.version)
+    firmware.outbox.emit(context.session, events.FIRMWARE_RELEASED, None, said)
 
 
 async def delete(
     session: AsyncSession, outbox: Outbox, model: DeviceModel, image: FirmwareImage, *, actor: str
 ) -> None:
     """Delete an image of a locked model; its bytes go once this is committed."""
-    facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
+    before = facts(model, image).said()
     await image_queries.delete_image(session, image)
-    session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=facts))
-    outbox.emit(session, "firmware/deleted", data={**facts, "by": actor})
+    session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=before))
+    said = events.ImageDeletedFacts(model=model.code, version=image.version, sha256=image.sha256, by=actor)
+    outbox.emit(session, events.FIRMWARE_DELETED, None, said)
 
 
 async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, rules.Uses]:

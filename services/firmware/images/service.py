@@ -12,7 +12,7 @@ from services.firmware.images import queries as image_queries
 from services.firmware.rules import Uses
 from shared.database.tables import DeviceModel, FirmwareImage
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 
@@ -74,8 +74,8 @@ class Images:
         model.image_sha256 = None
         facts = {"version": image.version, "sha256": image.sha256}
         context.audit("firmware.withdraw", model.code, before=facts)
-        data = {"model": model.code, "version": image.version}
-        self.firmware.outbox.emit(context.session, "firmware/withdrawn", data=data)
+        said = events.ReleaseFacts(model=model.code, version=image.version)
+        self.firmware.outbox.emit(context.session, events.FIRMWARE_WITHDRAWN, None, said)
         self.firmware.prune_soon(context.session)
         return admin.Removed(removed=image.version)
 
@@ -109,10 +109,10 @@ class Images:
         model, image = await _find(context, request)
         if image.pinned != pinned:
             image.pinned = pinned
-            action, event = ("pin", "pinned") if pinned else ("unpin", "unpinned")
-            facts = {"model": model.code, "version": image.version, "sha256": image.sha256}
-            context.audit(f"firmware.{action}", model.code, after=facts)
-            self.firmware.outbox.emit(context.session, f"firmware/{event}", data=facts)
+            facts = catalog.facts(model, image)
+            context.audit("firmware.pin" if pinned else "firmware.unpin", model.code, after=facts.said())
+            event = events.FIRMWARE_PINNED if pinned else events.FIRMWARE_UNPINNED
+            self.firmware.outbox.emit(context.session, event, None, facts)
         return await catalog.view(context.session, image, model)
 
 

@@ -11,7 +11,8 @@ from services.firmware.images import queries as image_queries
 from shared.database.tables import DeviceModel, FirmwareKey
 from shared.errors import ConflictError, NotFoundError
 from shared.esp32 import signature as image_signature
-from shared.protocol import admin
+from shared.protocol import admin, events
+from shared.protocol.events import FleetEvent, SigningKeyFacts
 from shared.server.rpc import RequestContext
 
 
@@ -36,7 +37,7 @@ class TrustedKeys:
             )
         )
         await context.session.flush()
-        self._note(context, model, "added", fingerprint)
+        self._note(context, model, events.FIRMWARE_KEY_ADDED, fingerprint)
         return await _view(context, model)
 
     async def remove(self, context: RequestContext, request: admin.KeyRef) -> admin.Keys:
@@ -47,17 +48,19 @@ class TrustedKeys:
             raise NotFoundError(f"fingerprint: {model.code} trusts no key {request.fingerprint}")
         await context.session.delete(key)
         await context.session.flush()
-        self._note(context, model, "removed", request.fingerprint)
+        self._note(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)
         return await _view(context, model)
 
     async def list_all(self, context: RequestContext, request: admin.KeyList) -> admin.Keys:
         """Return the keys of a model."""
         return await _view(context, await queries.model(context.session, request.model))
 
-    def _note(self, context: RequestContext, model: DeviceModel, deed: str, fingerprint: str) -> None:
-        context.audit(f"firmware.key_{deed}", model.code, after={"fingerprint": fingerprint})
-        data = {"model": model.code, "fingerprint": fingerprint}
-        self.firmware.outbox.emit(context.session, f"firmware/key_{deed}", data=data)
+    def _note(
+        self, context: RequestContext, model: DeviceModel, event: FleetEvent[SigningKeyFacts], fingerprint: str
+    ) -> None:
+        context.audit(f"firmware.{event.verb}", model.code, after={"fingerprint": fingerprint})
+        facts = SigningKeyFacts(model=model.code, fingerprint=fingerprint)
+        self.firmware.outbox.emit(context.session, event, None, facts)
 
 
 async def _view(context: RequestContext, model: DeviceModel) -> admin.Keys:

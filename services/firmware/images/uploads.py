@@ -18,7 +18,7 @@ from services.firmware.images import queries as image_queries
 from shared.database.tables import DeviceModel, FirmwareImage, FirmwareUpload
 from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import image as esp32_image
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 CHUNK_SIZE_BYTES: Final = 32 * 1024
@@ -94,9 +94,9 @@ class Uploads:
         await catalog.check_signature(context.session, model, stored.sha256, wanted)
         if wanted != stored.signature:
             stored.signature = wanted
-            facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
-            context.audit("firmware.sign", model.code, after=facts)
-            self.firmware.outbox.emit(context.session, "firmware/signed", data=facts)
+            facts = catalog.facts(model, stored)
+            context.audit("firmware.sign", model.code, after=facts.said())
+            self.firmware.outbox.emit(context.session, events.FIRMWARE_SIGNED, None, facts)
 
     async def _store(
         self, context: RequestContext, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
@@ -134,9 +134,9 @@ class Uploads:
         )
         session.add(stored)
         await session.flush()
-        facts = {"model": model.code, "version": stored.version, "sha256": stored.sha256}
-        context.audit("firmware.upload", model.code, after=facts)
-        self.firmware.outbox.emit(session, "firmware/uploaded", data=facts)
+        facts = catalog.facts(model, stored)
+        context.audit("firmware.upload", model.code, after=facts.said())
+        self.firmware.outbox.emit(session, events.FIRMWARE_UPLOADED, None, facts)
         return stored
 
     async def _announce(self, session: AsyncSession, sha256: str) -> None:

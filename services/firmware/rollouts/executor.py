@@ -21,7 +21,7 @@ from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, Change
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
-from shared.protocol import topics
+from shared.protocol import events, topics
 from shared.protocol.admin import RolloutPlan
 from shared.server.rpc import RequestContext
 
@@ -125,11 +125,11 @@ class RolloutExecutor:
             rollout.met_at = None
         elif verdict.do is Do.SOAK and rollout.met_at is None:
             rollout.met_at = now
-            change.emit("wave_met", {"wave": rollout.wave})
+            change.emit_wave(events.ROLLOUT_WAVE_MET)
         elif verdict.do is Do.OPEN:
             rollout.wave += 1
             rollout.met_at = None
-            change.emit("wave_opened", {"wave": rollout.wave})
+            change.emit_wave(events.ROLLOUT_WAVE_OPENED)
         elif verdict.do is Do.COMPLETE:
             await self._complete(change, model)
 
@@ -141,7 +141,7 @@ class RolloutExecutor:
             await session.refresh(model, with_for_update=True)
             if await rollout_queries.open_of(session, model.id, but=rollout.id) is not None:
                 return
-        await change.move(Event.COMPLETED, {})
+        await change.move(Event.COMPLETED)
         if is_whole:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
@@ -185,7 +185,7 @@ class RolloutExecutor:
 
 
 async def _halt(change: Change, why: str) -> None:
-    await change.move(Event.HALTED, {}, reason=why)
+    await change.move(Event.HALTED, reason=why)
     log.warning("rollout.halted", rollout=change.rollout.id, reason=why)
 
 

@@ -16,7 +16,7 @@ from services.firmware.rollouts.preflight import Survey
 from services.firmware.rollouts.transitions import Change
 from shared.database.tables import DeviceModel, FirmwareImage, Rollout, RolloutDevice
 from shared.errors import ConflictError
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RequestContext
 
 _SHOWN: Final = 5
@@ -71,10 +71,19 @@ class Rollouts:
         if request.skip:
             rows += [_row(known.device_id, 0, DeviceStatus.SKIPPED, reason) for known, reason in survey.unfit]
         await rollout_queries.add(session, rollout, sorted(rows, key=lambda row: int(row["device_id"])))
-        facts = {"devices": len(reached), "already": len(survey.already), "unfit": len(survey.unfit)}
-        asked = request.model_dump(mode="json", exclude={"request_id", "model", "version"}, exclude_defaults=True)
         change = Change(session, self.firmware.outbox, context.account, rollout, survey.model.code)
-        change.emit("started", {**facts, **asked})
+        facts = events.RolloutStartFacts(
+            **change.ids,
+            devices=len(reached),
+            already=len(survey.already),
+            unfit=len(survey.unfit),
+            tags=request.tags,
+            percent=request.percent,
+            plan=request.plan,
+            skip=request.skip,
+            force=request.force,
+        )
+        change.emit(events.ROLLOUT_STARTED, facts)
         return await self._status(context, rollout, survey.model.code)
 
     async def pause(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
@@ -104,14 +113,14 @@ class Rollouts:
         session = context.session
         rollout = await rollout_queries.locked(session, rollout_id)
         model = await session.get_one(DeviceModel, rollout.model_id)
-        facts: dict[str, object] = {}
+        forgiven = None
         if event is Event.RESUMED and rollout.sha256 is not None:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.check_signature(session, model, image.sha256, image.signature)
         if event is Event.RESUMED and rollout.state == State.HALTED:
-            facts["forgiven"] = await device_status.forgive(session, rollout)
+            forgiven = await device_status.forgive(session, rollout)
         change = Change(session, self.firmware.outbox, context.account, rollout, model.code)
-        await change.move(event, facts)
+        await change.move(event, forgiven=forgiven)
         if event is Event.ABORTED:
             await self._stop(context, rollout, hard=hard)
         return await self._status(context, rollout, model.code)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,9 +12,27 @@ from services.firmware.assignment import device_status, rollout_states
 from services.firmware.assignment.rollout_states import ENDS, Event, State
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, Rollout
+from shared.protocol import events
+from shared.protocol.events import F, FleetEvent, RolloutMoveFacts, RolloutWaveFacts
 
 ITSELF: Final = "rollout"
 """Who acts when a rollout goes on by itself, in the audit log."""
+
+_MOVES: Final = {
+    Event.PAUSED: events.ROLLOUT_PAUSED,
+    Event.RESUMED: events.ROLLOUT_RESUMED,
+    Event.ABORTED: events.ROLLOUT_ABORTED,
+    Event.HALTED: events.ROLLOUT_HALTED,
+    Event.COMPLETED: events.ROLLOUT_COMPLETED,
+}
+
+
+class RolloutIds(TypedDict):
+    """Which rollout it is, and the image that it brings."""
+
+    rollout: int
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +45,22 @@ class Change:
     rollout: Rollout
     model: str
 
-    def emit(self, verb: str, facts: Mapping[str, Any]) -> None:
-        """Note and tell what has happened: one entry and one event, however many devices there are."""
-        rollout = self.rollout
-        data = {"rollout": rollout.id, "model": self.model, "version": rollout.version, **facts}
-        subject = f"rollout/{rollout.id}"
-        self.session.add(AuditEntry(actor=self.actor, action=f"rollout.{verb}", subject=subject, after=data))
-        self.outbox.emit(self.session, f"rollout/{verb}", data=data)
+    @property
+    def ids(self) -> RolloutIds:
+        """What each event of it says."""
+        return {"rollout": self.rollout.id, "model": self.model, "version": self.rollout.version}
 
-    async def move(self, event: Event, facts: Mapping[str, Any], *, reason: str | None = None) -> None:
+    def emit(self, event: FleetEvent[F], facts: F) -> None:
+        """Note and tell what has happened: one entry and one event, however many devices there are."""
+        action, subject = f"rollout.{event.verb}", f"rollout/{self.rollout.id}"
+        self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.said()))
+        self.outbox.emit(self.session, event, None, facts)
+
+    def emit_wave(self, event: FleetEvent[RolloutWaveFacts]) -> None:
+        """Tell what has happened to the present wave."""
+        self.emit(event, RolloutWaveFacts(**self.ids, wave=self.rollout.wave))
+
+    async def move(self, event: Event, *, reason: str | None = None, forgiven: int | None = None) -> None:
         """Let an event happen; raise ConflictError if it does not fit the state."""
         rollout = self.rollout
         rollout.state = rollout_states.advance(State(rollout.state), event)
@@ -44,5 +68,5 @@ class Change:
         if rollout.state in ENDS:
             rollout.ended_at = datetime.now(UTC)
             await device_status.end(self.session, rollout)
-        said = {} if reason is None else {"reason": reason}
-        self.emit(event, {"wave": rollout.wave, **said, **facts})
+        facts = RolloutMoveFacts(**self.ids, wave=rollout.wave, reason=reason, forgiven=forgiven)
+        self.emit(_MOVES[event], facts)

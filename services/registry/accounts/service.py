@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,8 +18,9 @@ from shared.broker.acl import acls
 from shared.broker.api import Admins
 from shared.database.tables import AdminAccount
 from shared.errors import ConflictError, InvalidInputError
-from shared.protocol import admin
+from shared.protocol import admin, events
 from shared.protocol.admin import Role
+from shared.protocol.events import AccountFacts, FleetEvent
 from shared.server.rpc import RequestContext
 
 
@@ -39,7 +39,7 @@ class Accounts:
         context.session.add(row)
         await context.session.flush()
         await self._broker.put(request.name, request.role, SecretStr(request.password))
-        self._note(context, "add", "account/added", request.name, after={"role": request.role})
+        self._note(context, "add", events.ACCOUNT_ADDED, request.name, after={"role": request.role})
         return _view(row, present=True)
 
     async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Accounts:
@@ -55,20 +55,22 @@ class Accounts:
     async def set_role(self, context: RequestContext, request: admin.AccountRole) -> admin.AccountView:
         """Give an account another role, which counts at once."""
         row = await self._of_another(context, request.name)
-        before, role = row.role, request.role
+        before, role = Role(row.role), request.role
         present = await self._broker.found()
         if role is not Role.ADMIN:
             await _keep_an_admin(context.session, request.name, present)
         await self._broker.set_role(request.name, role)
         row.role = role
-        self._note(context, "role", "account/updated", request.name, before={"role": before}, after={"role": role})
+        self._note(
+            context, "role", events.ACCOUNT_UPDATED, request.name, before={"role": before}, after={"role": role}
+        )
         return _view(row, present=request.name in present)
 
     async def set_password(self, context: RequestContext, request: admin.AccountPassword) -> admin.AccountView:
         """Give an account another password; if the broker has lost it, it is made again."""
         row = await self._of_another(context, request.name)
         await self._broker.put(request.name, Role(row.role), SecretStr(request.password))
-        self._note(context, "password", "account/updated", request.name)
+        self._note(context, "password", events.ACCOUNT_UPDATED, request.name)
         return _view(row, present=True)
 
     async def remove(self, context: RequestContext, request: admin.AccountRef) -> admin.Removed:
@@ -76,7 +78,7 @@ class Accounts:
         row = await self._of_another(context, request.name)
         await _keep_an_admin(context.session, request.name, await self._broker.found())
         await self._broker.delete(request.name)
-        self._note(context, "remove", "account/removed", request.name, before={"role": row.role})
+        self._note(context, "remove", events.ACCOUNT_REMOVED, request.name, before={"role": Role(row.role)})
         await context.session.delete(row)
         return admin.Removed(removed=request.name)
 
@@ -97,11 +99,17 @@ class Accounts:
             raise InvalidInputError("name: must be another account; nobody changes his own")
         return row
 
-    def _note(self, context: RequestContext, verb: str, event: str, name: str, **change: dict[str, Any]) -> None:
+    def _note(
+        self,
+        context: RequestContext,
+        verb: str,
+        event: FleetEvent[AccountFacts],
+        name: str,
+        **change: dict[str, Role],
+    ) -> None:
         context.audit(f"account.{verb}", name, **change)
-        role = change.get("after", {}).get("role")
-        data = {"account": name} if role is None else {"account": name, "role": role}
-        self.registry.outbox.emit(context.session, event, data=data)
+        facts = AccountFacts(account=name, role=change.get("after", {}).get("role"))
+        self.registry.outbox.emit(context.session, event, None, facts)
 
 
 async def _keep_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -115,7 +116,7 @@ def _view(request: ClaimRequest, code: str, key: str | None) -> admin.ClaimReque
         uid=request.uid,
         claim=request.claim_id,
         model=code,
-        state=request.state,
+        state=cast("admin.ClaimRequestState", request.state),
         client_id=device_refs.client_id(code, key) if key else None,
         requested_at=request.requested_at,
         granted_at=request.granted_at,

@@ -27,7 +27,7 @@ from services.registry.devices.service import Devices
 from shared import crypto
 from shared.database.tables import Claim, ClaimRequest, DeviceModel
 from shared.errors import ConflictError, FleetError, UnavailableError
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.protocol.messages import ClaimOutcome
 from shared.server.rpc import RequestContext, lock_key
 
@@ -52,7 +52,8 @@ class Claims:
             raise
         view = await self._view(context.session, claim)
         context.audit("claim.add", claim.id, after=view.model_dump(mode="json"))
-        self.registry.outbox.emit(context.session, "claim/added", data={"claim": claim.id, "model": view.model})
+        facts = events.ClaimAddedFacts(claim=claim.id, model=view.model)
+        self.registry.outbox.emit(context.session, events.CLAIM_ADDED, None, facts)
         settings = self.registry.settings
         return admin.ClaimAdded(
             **view.model_dump(),
@@ -74,7 +75,7 @@ class Claims:
             if claim.revoked_at is None:
                 claim.revoked_at = datetime.now(UTC)
                 context.on(session).audit("claim.revoke", claim.id)
-                self.registry.outbox.emit(session, "claim/revoked", data={"claim": claim.id})
+                self.registry.outbox.emit(session, events.CLAIM_REVOKED, None, events.ClaimFacts(claim=claim.id))
         await self.registry.identities.broker.delete(claim.id)
         return await self._view(context.session, claim)
 
@@ -112,9 +113,8 @@ class Claims:
         if known.state != "denied":
             context.audit("claim.deny", known.uid, before={"state": known.state})
             known.state = "denied"
-            self.registry.outbox.emit(
-                context.session, "claim/denied", data={"claim": known.claim_id, "uid": known.uid}
-            )
+            facts = events.MachineFacts(claim=known.claim_id, uid=known.uid)
+            self.registry.outbox.emit(context.session, events.CLAIM_DENIED, None, facts)
             self._say(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
         return await claim_queries.request_view(context.session, request.uid)
 
@@ -188,9 +188,9 @@ class Claims:
         if known is None:
             known = ClaimRequest(uid=request.uid, public_key=request.public_key)
             session.add(known)
-            facts = {"claim": claim_id, "uid": request.uid}
-            RequestContext(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts)
-            self.registry.outbox.emit(session, "claim/requested", data=facts)
+            facts = events.MachineFacts(claim=claim_id, uid=request.uid)
+            RequestContext(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts.said())
+            self.registry.outbox.emit(session, events.CLAIM_REQUESTED, None, facts)
         if known.device_id is None:
             known.claim_id, known.state = claim_id, verdict.outcome.value
         return verdict
@@ -212,9 +212,9 @@ class Claims:
             known.granted_at = datetime.now(UTC)
             # It has proven nothing yet, but what it gets now only this key opens.
             await queries.set_key(session, known.device_id, known.public_key)
-            facts = {"claim": claim.id, "uid": uid}
-            context.audit("claim.grant", uid, after={**facts, "client_id": added.client_id})
-            self.registry.outbox.emit(session, "claim/granted", added.client_id, facts)
+            facts = events.MachineFacts(claim=claim.id, uid=uid)
+            context.audit("claim.grant", uid, after={**facts.said(), "client_id": added.client_id})
+            self.registry.outbox.emit(session, events.CLAIM_GRANTED, added.client_id, facts)
         device = await claim_queries.device(session, known)
         package = await devices.provision(context, admin.DeviceRef(request_id=uid, device=device.key))
         sealed = crypto.seal(SecretStr(package.model_dump_json()), known.public_key)

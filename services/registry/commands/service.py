@@ -19,7 +19,7 @@ from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.tables import Command
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RequestContext
 
 _PAGE_BYTES: Final = 1024 * 1024
@@ -61,11 +61,13 @@ class Commands:
                 context.session, topics.COMMAND, message, expires_at=expires_at, client_id=client_id
             )
         await command_queries.add(context.session, rows)
-        facts = {"batch_id": str(batch_id), "name": request.name, "devices": len(sent), "skipped": len(skipped)}
-        self.registry.outbox.emit(context.session, "command/sent", data=facts)
+        facts = events.CommandBatchFacts(
+            batch_id=batch_id, name=request.name, devices=len(sent), skipped=len(skipped)
+        )
+        self.registry.outbox.emit(context.session, events.COMMAND_SENT, None, facts)
         asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
         subject = sent[0].client_id if request.device is not None else str(batch_id)
-        context.audit("command.send", subject, after={**asked, **facts})
+        context.audit("command.send", subject, after={**asked, **facts.said()})
         return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
 
     async def show(self, context: RequestContext, request: admin.CommandShow) -> admin.CommandBatch:
@@ -101,10 +103,14 @@ class Commands:
                 return
             command.answered_at = datetime.now(UTC)
             command.ok, command.result, command.error = answer.ok, answer.result, answer.error
-            facts = {"command_id": str(command.id), "batch_id": str(command.batch_id), "name": command.name}
-            self.registry.outbox.emit(
-                session, "command/answered", client_id, {**facts, "ok": answer.ok, "error": answer.error}
+            facts = events.CommandAnswerFacts(
+                command_id=command.id,
+                batch_id=command.batch_id,
+                name=command.name,
+                ok=answer.ok,
+                error=answer.error,
             )
+            self.registry.outbox.emit(session, events.COMMAND_ANSWERED, client_id, facts)
 
     async def send_again(self, session: AsyncSession, client_ids: Sequence[str]) -> None:
         """Send what waits for devices that are online now, since the broker may have lost it (ADR 0015).

@@ -14,7 +14,7 @@ from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.tables import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
 from shared.errors import ConflictError
-from shared.protocol import admin, messages
+from shared.protocol import admin, events, messages
 from shared.protocol.messages import ConfigOutcome
 from shared.runtime.microbatch import MicroBatcher
 from shared.server.rpc import RequestContext
@@ -127,22 +127,25 @@ class Configs:
             presence.config_version = report.version
             presence.config_outcome = report.outcome
             presence.config_error = report.error
-            self.registry.outbox.emit(session, "config/reported", client_id, report.model_dump(mode="json"))
+            said = events.ConfigReportFacts(version=report.version, outcome=report.outcome, error=report.error)
+            self.registry.outbox.emit(session, events.CONFIG_REPORTED, client_id, said)
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return
             if is_reverted:
                 good = await versions.restore(session, self.registry, row, config)
-                facts = {"reverted": report.version, "restored": good, "version": row[0].config_version}
+                facts = events.ConfigRestoreFacts(
+                    reverted=report.version, restored=good, version=row[0].config_version
+                )
                 session.add(
                     AuditEntry(
                         actor=client_id,
                         action="config.restore",
                         subject=client_id,
                         before=config.overrides,
-                        after=facts,
+                        after=facts.said(),
                     )
                 )
-                self.registry.outbox.emit(session, "config/restored", client_id, facts)
+                self.registry.outbox.emit(session, events.CONFIG_RESTORED, client_id, facts)
 
     async def _write(
         self,

@@ -15,7 +15,7 @@ from shared.database import device_refs
 from shared.database.outbox import Outbox
 from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel, Presence
 from shared.errors import InvalidInputError
-from shared.protocol import messages, topics
+from shared.protocol import events, messages, topics
 
 Row = tuple[Device, DeviceModel, Presence]
 
@@ -74,7 +74,8 @@ async def write(
     session.add(new)
     desired = Desired(new.version, document, trial_seconds, new.outcome, device.secret_generation)
     outbox.put(session, topics.CONFIG, message(desired, request_id=None), client_id=client_id)
-    outbox.emit(session, "config/changed", client_id, {"version": device.config_version})
+    facts = events.ConfigFacts(version=device.config_version)
+    outbox.emit(session, events.CONFIG_CHANGED, client_id, facts)
     return True
 
 

@@ -20,7 +20,7 @@ from services.registry.credentials.service import emit_offline
 from shared.database import device_refs
 from shared.errors import UnavailableError
 from shared.mqtt.connection import Delivery, Route
-from shared.protocol import topics
+from shared.protocol import events, topics
 
 log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)
@@ -115,7 +115,7 @@ class BrokerWatch:
                 fresh = await credential_queries.note_refusals(session, noted)
                 for client_id in fresh:
                     log.warning("device.refused", client_id=client_id)
-                    self.registry.outbox.emit(session, "device/refused", client_id)
+                    self.registry.outbox.emit(session, events.DEVICE_REFUSED, client_id, events.NoFacts())
             # Apart: who changes a device holds its row first. Later: it may get in with its other secret.
             async with self.registry.database.transaction() as session:
                 await credential_queries.verify_at(session, fresh, datetime.now(UTC) + PATIENCE)

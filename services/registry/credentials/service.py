@@ -27,7 +27,7 @@ from shared.database import engine
 from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Presence
 from shared.errors import FleetError, NotFoundError, UnavailableError
-from shared.protocol import messages, topics
+from shared.protocol import events, messages, topics
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -125,8 +125,8 @@ class Credentials:
             device.verify_at = None
             await self._apply(session, device, remedy, identity, client_id)
             if remedy is not Remedy.NONE and places.row is not None:
-                facts = {"remedy": remedy.value, **described(places)}
-                self.registry.outbox.emit(session, "device/split", client_id, facts)
+                facts = events.SplitFacts(remedy=remedy.value, **described(places))
+                self.registry.outbox.emit(session, events.DEVICE_SPLIT, client_id, facts)
             is_enabled = (identity.enabled, account is None or account.enabled)
             if is_enabled != (device.enabled, device.enabled):
                 await identities.enable(client_id, enabled=device.enabled)
@@ -158,7 +158,7 @@ class Credentials:
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
             case Remedy.ROTATE:
                 device.rotation_state = "QUEUED"
-                self.registry.outbox.emit(session, "rotation/queued", client_id)
+                self.registry.outbox.emit(session, events.ROTATION_QUEUED, client_id, events.SelectionFacts())
 
     def _is_in_doubt(self, presence: Presence, places: Places) -> bool:
         """Say whether a device may not be there: it said so, but was refused since, or somebody in its name."""
@@ -265,5 +265,5 @@ def _described(held: Held | None) -> str:
 
 def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
     """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
-    outbox.emit(session, "device/offline", client_id)
+    outbox.emit(session, events.DEVICE_OFFLINE, client_id, events.NoFacts())
     outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

@@ -13,7 +13,7 @@ from services.registry import batch_queries
 from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.tables import Presence
-from shared.protocol import messages
+from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
 
 
@@ -61,7 +61,8 @@ class Presences:
         if retained and presence.online == status.online:
             return  # nothing is known of when it was said: a broker that came back keeps what was before
         if presence.online != status.online:
-            self.registry.outbox.emit(session, f"device/{'online' if status.online else 'offline'}", client_id)
+            event = events.DEVICE_ONLINE if status.online else events.DEVICE_OFFLINE
+            self.registry.outbox.emit(session, event, client_id, events.NoFacts())
         presence.online = status.online
         if not retained or presence.last_seen_at is None:
             # Not the time of now: the broker may have dropped it since.

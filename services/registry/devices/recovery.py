@@ -29,7 +29,7 @@ from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device
 from shared.errors import NotFoundError
 from shared.mqtt.rates import Buckets, Rate
-from shared.protocol import messages
+from shared.protocol import events, messages
 from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class Recoveries:
                 return None
             if device.public_key != key.public_key:
                 log.warning("device.other_key", client_id=client_id)
-                self.registry.outbox.emit(session, "device/key_refused", client_id)
+                self.registry.outbox.emit(session, events.DEVICE_KEY_REFUSED, client_id, events.NoFacts())
             return messages.DeviceKeyKnown(public_key=device.public_key or key.public_key, recovery=recovery)
 
     async def _register(self, session: AsyncSession, client_id: str, key: messages.DeviceKey) -> bool:
@@ -77,7 +77,7 @@ class Recoveries:
             RequestContext(client_id, "", session).audit(
                 "device.key", client_id, after={"public_key": key.public_key}
             )
-            self.registry.outbox.emit(session, "device/key_registered", client_id)
+            self.registry.outbox.emit(session, events.DEVICE_KEY_REGISTERED, client_id, events.NoFacts())
         return True
 
     async def answer(self, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
@@ -99,9 +99,9 @@ class Recoveries:
                 log.info("recovery.waits", client_id=client_id, enabled=device.enabled)
                 return None
             package = await Devices(self.registry).package(session, device, identity)
-            facts = {"generation": identity.generation}
-            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts)
-            self.registry.outbox.emit(session, "device/recovered", client_id, facts)
+            facts = events.RecoveryFacts(generation=identity.generation)
+            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.said())
+            self.registry.outbox.emit(session, events.DEVICE_RECOVERED, client_id, facts)
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))
 

@@ -19,7 +19,7 @@ from shared.auth.keycloak import Identity
 from shared.crypto import Held
 from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
-from shared.protocol import admin, nvs
+from shared.protocol import admin, events, nvs
 from shared.server.rpc import RequestContext
 
 
@@ -41,7 +41,7 @@ class Devices:
         await versions.refresh(context.session, self.registry, [row], author=context.account)
         view = self._view(row)
         context.audit("device.add", client_id, after=view.model_dump(mode="json"))
-        self.registry.outbox.emit(context.session, "device/added", client_id)
+        self.registry.outbox.emit(context.session, events.DEVICE_ADDED, client_id, events.NoFacts())
         return view
 
     async def list_page(self, context: RequestContext, request: admin.DeviceList) -> admin.Devices:
@@ -70,7 +70,8 @@ class Devices:
                 setattr(device, name, value)
             if before != wanted:
                 context.on(session).audit("device.update", client_id, before=before, after=wanted)
-                self.registry.outbox.emit(session, "device/updated", client_id, wanted)
+                facts = events.DeviceUpdateFacts(name=request.name, tags=request.tags, enabled=request.enabled)
+                self.registry.outbox.emit(session, events.DEVICE_UPDATED, client_id, facts)
             if before.get("tags") != wanted.get("tags"):
                 await versions.refresh(session, self.registry, [row], author=context.account)
             view = self._view(row)
@@ -85,7 +86,7 @@ class Devices:
         client_id = device_refs.client_id(row[1].code, row[0].key)
         await self.registry.identities.remove(context, client_id)
         context.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
-        self.registry.outbox.emit(context.session, "device/removed", client_id)
+        self.registry.outbox.emit(context.session, events.DEVICE_REMOVED, client_id, events.NoFacts())
         return admin.Removed(removed=client_id)
 
     async def reissue(self, context: RequestContext, request: admin.DeviceRef) -> admin.Package:
@@ -113,7 +114,7 @@ class Devices:
         # The package may be for another board: it has a key of its own, or none.
         device.public_key = None
         context.audit("device.reissue", client_id)
-        self.registry.outbox.emit(context.session, "device/reissued", client_id)
+        self.registry.outbox.emit(context.session, events.DEVICE_REISSUED, client_id, events.NoFacts())
         identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
         return await self.package(context.session, device, identity)
 
@@ -135,7 +136,7 @@ class Devices:
         rules.refuse_in_rotation(client_id, device.rotation_state)
         identity = await self.registry.identities.keycloak.get(client_id)
         context.audit("device.provision", client_id)
-        self.registry.outbox.emit(context.session, "device/provisioned", client_id)
+        self.registry.outbox.emit(context.session, events.DEVICE_PROVISIONED, client_id, events.NoFacts())
         return await self.package(context.session, device, identity)
 
     async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:

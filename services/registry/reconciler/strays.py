@@ -22,7 +22,7 @@ from services.registry.context import Registry
 from shared.database import device_refs, engine
 from shared.database.tables import AdminAccount, Claim, Stray
 from shared.errors import FleetError, NotFoundError
-from shared.protocol import admin
+from shared.protocol import admin, events
 
 log = structlog.get_logger()
 KEPT: Final = timedelta(days=7)
@@ -89,7 +89,7 @@ class Strays:
             # There is nothing any more of one that has just been removed.
             if await self._enable(name, enabled=False):
                 await session.execute(insert(Stray).values(name=name).on_conflict_do_nothing())
-                self.registry.outbox.emit(session, "device/stray", name)
+                self.registry.outbox.emit(session, events.DEVICE_STRAY, name, events.NoFacts())
         if device_refs.is_client_id(name):
             await identities.clear_retained(name)
         return True

@@ -27,8 +27,9 @@ VIEW = admin.ClaimView(
 
 def added(request: admin.ClaimAdd) -> admin.ClaimAdded:
     del request
-    where = {"mqtt_host": "broker.test", "mqtt_port": 8884, "mqtt_tls": True, "ca_certificate": None}
-    return admin.ClaimAdded(**VIEW.model_dump(), **where)
+    return admin.ClaimAdded(
+        **VIEW.model_dump(), mqtt_host="broker.test", mqtt_port=8884, mqtt_tls=True, ca_certificate=None
+    )
 
 
 def machine(uid: str, **facts: object) -> admin.ClaimRequestView:

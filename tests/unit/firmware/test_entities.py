@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from services.firmware.homeassistant import discovery
+from services.firmware.homeassistant import bridge, discovery
 from shared.database.tables import Device, DeviceModel, Presence
 from shared.protocol import topics
+from shared.protocol.events import EVENTS, DeviceEvent
 
 CLIENT_ID = "iotdevice-blink-mw9agw5m"
 UPDATE_KEYS = {
@@ -151,3 +152,7 @@ def test_each_entity_has_its_own_id_and_reads_what_is_said() -> None:
 
 def test_nothing_can_be_changed_from_home_assistant() -> None:
     assert "command_topic" not in json.dumps(discovered())
+
+
+def test_what_is_looked_at_after_an_event_goes_by_nouns_of_events_of_devices() -> None:
+    assert {*bridge._CHANGED} <= {it.noun for it in EVENTS.values() if isinstance(it, DeviceEvent)}

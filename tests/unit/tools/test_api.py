@@ -6,6 +6,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
@@ -13,11 +14,13 @@ import yaml
 
 from dev.servers.tools import MissingToolError, find_node
 from shared.protocol import admin, topics
+from shared.protocol.events import EVENTS, RotationOfferFacts
 from tools import vectors
 from tools.api import access, asyncapi, model, specification
 from tools.api.page import page
 
 CHECK = Path(__file__).parents[2] / "asyncapi"
+ID = UUID("0198c1f2-0000-7000-8000-000000000001")
 DECLARED = list(topics.TOPICS.values())
 
 
@@ -131,6 +134,36 @@ def test_real_messages_fit_the_schemas_and_others_do_not(document: dict[str, Any
         assert list(check.iter_errors(payload)) == [], channel.name
         for field in payload:
             assert not check.is_valid({**payload, field: {"not": ["right"]}}) or field == "document", field
+
+
+def test_an_event_fits_its_message_and_no_other_does(document: dict[str, Any]) -> None:
+    assert len(document["channels"]["event"]["messages"]) == len(EVENTS)
+    check = jsonschema.Draft7Validator(
+        {
+            **document["components"]["messages"]["event.rotation.offered"]["payload"],
+            "components": document["components"],
+        }
+    )
+    facts = RotationOfferFacts(rotation_id=ID, generation=2, restorable=True).said()
+    told = {
+        "event_id": str(ID),
+        "at": "2026-01-02T03:00:00Z",
+        "client_id": "iotdevice-blink-mw9agw5m",
+        "data": facts,
+    }
+    assert check.is_valid(told)
+    assert not check.is_valid({field: value for field, value in told.items() if field != "client_id"})
+    for field in facts:
+        assert not check.is_valid({**told, "data": {**facts, field: ["not right"]}})
+
+
+def test_each_event_is_on_the_page_with_what_it_says() -> None:
+    text = page()
+    for event in EVENTS.values():
+        row = re.search(rf"^\| `{event.name}` \|.*$", text, re.MULTILINE)
+        assert row
+        assert event.when in row[0]
+        assert all(f"`{field}`" in row[0] for field in event.facts.model_fields)
 
 
 def test_each_link_of_the_page_leads_to_one_heading() -> None:

@@ -41,8 +41,8 @@ export function show(value: Json | undefined): string {
 }
 
 /** What a document says, but for the ids and hashes that only machines read. */
-export function facts(data: Record<string, Json> | undefined | null): string {
-  return Object.entries(data ?? {})
+export function facts(data: object | null | undefined): string {
+  return Object.entries((data ?? {}) as Record<string, Json>)
     .filter(([name, value]) => value !== null && !/(^|_)(id|sha256)$/.test(name))
     .map(([name, value]) => `${name}: ${show(value)}`)
     .join(" · ");

@@ -1,18 +1,12 @@
 import mqtt, { type IClientOptions, type MqttClient } from "mqtt";
 
-import type { Event, Operation } from "../protocol.ts";
+import type { Event, NamedEvent, Operation } from "../protocol.ts";
 import { Asker, ForbiddenError, TIMEOUT_MS, newId, type Outgoing } from "./asker.ts";
 import { EVENTS, eventName, replyTopic, requestTopic } from "./topics.ts";
 
 const NOT_AUTHORIZED = 0x87;
 const BAD_USER_NAME_OR_PASSWORD = 0x86;
 const RECONNECT_MS = 1_000;
-
-/** Something that has happened, with the name that its topic gives it. */
-export interface NamedEvent extends Event {
-  readonly noun: string;
-  readonly verb: string;
-}
 
 export interface Listener {
   /** The connection stands again: events may have been missed. */
@@ -110,7 +104,7 @@ export class Connection {
     const name = eventName(topic);
     if (name !== undefined) {
       try {
-        this.listener.event({ ...(JSON.parse(payload) as Event), ...name });
+        this.listener.event({ ...(JSON.parse(payload) as Event), ...name } as NamedEvent);
       } catch {
         console.warn("unreadable event", topic);
       }

@@ -1,8 +1,7 @@
 import { signal } from "@preact/signals";
 
 import { Throttle } from "../lib/throttle.ts";
-import type { NamedEvent } from "../mqtt/connection.ts";
-import { DEVICE_LIST, DEVICE_SHOW, type DeviceView } from "../protocol.ts";
+import { DEVICE_LIST, DEVICE_SHOW, type DeviceView, type NamedEvent } from "../protocol.ts";
 import { RefusedError } from "../mqtt/asker.ts";
 import { asError } from "./query.ts";
 import { ask, connections, link, onEvent } from "./session.ts";
@@ -12,7 +11,7 @@ const PAGE = 500;
 const ONE_BY_ONE = 20;
 const PAUSE_MS = 1_000;
 /** Events of these nouns without a device may have changed any number of devices. */
-const ABOUT_MANY = new Set(["layer", "model", "rotation"]);
+const ABOUT_MANY = new Set<NamedEvent["noun"]>(["layer", "model", "rotation"]);
 
 export interface FleetState {
   readonly devices: readonly DeviceView[];

@@ -2,7 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 
 import { Throttle } from "../lib/throttle.ts";
-import type { NamedEvent } from "../mqtt/connection.ts";
+import type { NamedEvent } from "../protocol.ts";
 import { connections, onEvent } from "./session.ts";
 
 const PAUSE_MS = 500;

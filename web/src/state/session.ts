@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 
-import { Connection, type NamedEvent } from "../mqtt/connection.ts";
-import type { Operation } from "../protocol.ts";
+import { Connection } from "../mqtt/connection.ts";
+import type { NamedEvent, Operation } from "../protocol.ts";
 
 const KEPT = "mdm-login";
 const REMEMBERED_EVENTS = 200;

@@ -17,7 +17,7 @@ export function RolloutPage({ rollout }: { rollout: number }) {
   const query = useQuery(
     `rollout ${rollout}`,
     () => ask(ROLLOUT_STATUS, { rollout }),
-    ({ noun, data }) => (noun === "rollout" ? data?.rollout === rollout : noun === "firmware"),
+    ({ noun, data }) => (noun === "rollout" ? data.rollout === rollout : noun === "firmware"),
   );
   useInterval(query.refresh, REFRESH_MS);
   return (

@@ -20,7 +20,6 @@ import { StartRotation } from "./StartRotation.tsx";
 /** The steps that a rotation goes through when nothing goes wrong. */
 const STEPS = ["OFFERED", "DELIVERED", "STORED", "SWITCHING", "SWITCHED"];
 const REFRESH_MS = 5_000;
-const ENDS = new Set(["completed", "timed_out"]);
 
 export function RotationPage() {
   const status = useQuery(
@@ -117,7 +116,9 @@ function Row({ rotation }: { rotation: RotationUnderWay }) {
 }
 
 function Ended() {
-  const ended = recentEvents.value.filter(({ noun, verb }) => noun === "rotation" && ENDS.has(verb)).slice(0, 8);
+  const ended = recentEvents.value
+    .filter(({ noun, verb }) => noun === "rotation" && (verb === "completed" || verb === "timed_out"))
+    .slice(0, 8);
   return ended.length === 0 ? (
     <Empty>None since this page was opened.</Empty>
   ) : (

@@ -1,0 +1,492 @@
+"""Every event, and what it says, declared once: told on `events/{noun}/{verb}` when the change is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, PlainSerializer, ValidationError
+
+from shared.errors import MessageRefusedError
+from shared.protocol import messages, topics
+from shared.protocol.admin import Role, RolloutPlan
+from shared.protocol.messages import ConfigOutcome, FirmwareStage
+from shared.protocol.topics import Topic
+
+Devices = Annotated[int, Field(description="how many")]
+Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, return_type=str)]
+
+
+class Facts(messages.Message):
+    """The base of what events say; a field with a default is left out when it has just that."""
+
+    def said(self) -> dict[str, Any]:
+        """Return it as the `data` of an event."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+F = TypeVar("F", bound=Facts)
+C = TypeVar("C", bound=str | None)
+"""The type of an event's client_id."""
+
+
+@dataclass(frozen=True)
+class Event(Generic[F, C]):
+    """Something that can happen: its name `noun/verb`, what it says, and when it is told."""
+
+    name: str
+    facts: type[F]
+    when: str
+    about: ClassVar[str]
+
+    @property
+    def noun(self) -> str:
+        """What it is about, as in `device`."""
+        return self.name.partition("/")[0]
+
+    @property
+    def verb(self) -> str:
+        """What happened to it, as in `added`."""
+        return self.name.partition("/")[2]
+
+    @cached_property
+    def topic(self) -> Topic[messages.Event]:
+        """The topic that carries it and no other event."""
+        return Topic(topics.EVENT.of(noun=self.noun, verb=self.verb), messages.Event)
+
+    def read(self, event: messages.Event) -> F:
+        """Return what an event of this name says, or raise MessageRefusedError naming each field and rule."""
+        try:
+            return self.facts.model_validate(event.data)
+        except ValidationError as error:
+            raise MessageRefusedError(topics.explain(error)) from None
+
+
+class DeviceEvent(Event[F, str]):
+    """Of one device, which is named."""
+
+    about = "a device"
+
+
+class FleetEvent(Event[F, None]):
+    """Of something else than one device."""
+
+    about = "no device"
+
+
+class SelectionEvent(Event[F, str | None]):
+    """Of one device, which is named, or of many at once."""
+
+    about = "a device, or many"
+
+
+class NoFacts(Facts):
+    """Nothing but the name says what has happened."""
+
+
+class ModelFacts(Facts):
+    """A model."""
+
+    code: str
+
+
+class ModelUpdateFacts(ModelFacts):
+    """A model, and the devices that got a new configuration by the change."""
+
+    devices: Devices
+
+
+MODEL_ADDED: Final = FleetEvent("model/added", ModelFacts, "A model was added.")
+MODEL_UPDATED: Final = FleetEvent("model/updated", ModelUpdateFacts, "A model was changed.")
+MODEL_REMOVED: Final = FleetEvent("model/removed", ModelFacts, "A model was removed.")
+
+
+class DeviceUpdateFacts(Facts):
+    """What an admin has given of a device, each as it is now."""
+
+    name: str | None = None
+    tags: list[str] | None = None
+    enabled: bool | None = None
+
+
+class RecoveryFacts(Facts):
+    """Which secret a device got."""
+
+    generation: int
+
+
+class SplitFacts(Facts):
+    """What each place held, as `generation (fingerprint)` or `not known`, and what made them agree."""
+
+    remedy: Annotated[
+        str,
+        Field(
+            description="`record`: the row took what both others hold; `put`: the broker got Keycloak's secret; "
+            "`rotate`: the device was queued for a new one"
+        ),
+    ]
+    database: str
+    keycloak: str
+    broker: str
+
+
+DEVICE_ADDED: Final = DeviceEvent("device/added", NoFacts, "A device was made, with its identity.")
+DEVICE_UPDATED: Final = DeviceEvent("device/updated", DeviceUpdateFacts, "A device was changed.")
+DEVICE_PROVISIONED: Final = DeviceEvent("device/provisioned", NoFacts, "A device's package was handed out.")
+DEVICE_REISSUED: Final = DeviceEvent(
+    "device/reissued", NoFacts, "A device got a new secret in a new package; the old one is dead."
+)
+DEVICE_REMOVED: Final = DeviceEvent("device/removed", NoFacts, "A device was removed, with its identity.")
+DEVICE_ONLINE: Final = DeviceEvent("device/online", NoFacts, "A device has connected.")
+DEVICE_OFFLINE: Final = DeviceEvent("device/offline", NoFacts, "A device has left, or its connection is lost.")
+DEVICE_REFUSED: Final = DeviceEvent(
+    "device/refused", NoFacts, "The broker has refused a device, for the first time since it was last seen."
+)
+DEVICE_KEY_REGISTERED: Final = DeviceEvent(
+    "device/key_registered", NoFacts, "A device has registered the key by which it can recover."
+)
+DEVICE_KEY_REFUSED: Final = DeviceEvent(
+    "device/key_refused", NoFacts, "A device has another key than the registered one, which stays."
+)
+DEVICE_RECOVERED: Final = DeviceEvent(
+    "device/recovered", RecoveryFacts, "A device without a secret that is accepted got one by its key."
+)
+DEVICE_SPLIT: Final = DeviceEvent(
+    "device/split", SplitFacts, "Database, Keycloak and broker held different secrets of a device."
+)
+DEVICE_STRAY: Final = DeviceEvent(
+    "device/stray",
+    NoFacts,
+    "A device, claim or admin account without a row was disabled; `client_id` is its name.",
+)
+
+
+class ConfigFacts(Facts):
+    """A version of a device's configuration."""
+
+    version: int
+
+
+class ConfigReportFacts(ConfigFacts):
+    """What a device did with a version of its configuration."""
+
+    outcome: ConfigOutcome
+    error: str | None
+
+
+class ConfigRestoreFacts(Facts):
+    """Versions of a configuration: the one that did not stand its trial, and the one in its place."""
+
+    reverted: int
+    restored: Annotated[int | None, Field(description="whose content it has; null: of the model's defaults")]
+    version: int
+
+
+CONFIG_CHANGED: Final = DeviceEvent("config/changed", ConfigFacts, "A device's configuration has a new version.")
+CONFIG_REPORTED: Final = DeviceEvent(
+    "config/reported", ConfigReportFacts, "A device has said what it did with its configuration."
+)
+CONFIG_RESTORED: Final = DeviceEvent(
+    "config/restored",
+    ConfigRestoreFacts,
+    "A device has gone back from a configuration on trial, which was replaced.",
+)
+
+
+class LayerFacts(Facts):
+    """A layer, and the devices that got a new configuration by the change."""
+
+    tag: str
+    devices: Devices
+
+
+LAYER_CHANGED: Final = FleetEvent("layer/changed", LayerFacts, "A layer was made or changed.")
+LAYER_REMOVED: Final = FleetEvent("layer/removed", LayerFacts, "A layer was removed.")
+
+
+class CommandBatchFacts(Facts):
+    """A command to one device or many."""
+
+    batch_id: UUID
+    name: str
+    devices: Devices
+    skipped: Annotated[int, Field(description="how many are disabled")]
+
+
+class CommandAnswerFacts(Facts):
+    """What a device answered."""
+
+    command_id: UUID
+    batch_id: UUID
+    name: str
+    ok: bool
+    error: str | None
+
+
+COMMAND_SENT: Final = FleetEvent("command/sent", CommandBatchFacts, "A command was sent.")
+COMMAND_ANSWERED: Final = DeviceEvent("command/answered", CommandAnswerFacts, "A device has answered a command.")
+
+
+class AccountFacts(Facts):
+    """An admin's account."""
+
+    account: str
+    role: Annotated[Role | None, Field(description="only if it is new")] = None
+
+
+ACCOUNT_ADDED: Final = FleetEvent("account/added", AccountFacts, "An admin's account was made.")
+ACCOUNT_UPDATED: Final = FleetEvent("account/updated", AccountFacts, "An account got another role or password.")
+ACCOUNT_REMOVED: Final = FleetEvent("account/removed", AccountFacts, "An account was removed.")
+
+
+class ClaimFacts(Facts):
+    """A claim."""
+
+    claim: str
+
+
+class ClaimAddedFacts(ClaimFacts):
+    """A claim, and the model of its machines."""
+
+    model: str
+
+
+class MachineFacts(ClaimFacts):
+    """A machine, and the claim by which it asked."""
+
+    uid: str
+
+
+CLAIM_ADDED: Final = FleetEvent("claim/added", ClaimAddedFacts, "A claim was made.")
+CLAIM_REVOKED: Final = FleetEvent("claim/revoked", ClaimFacts, "A claim was revoked.")
+CLAIM_REQUESTED: Final = FleetEvent("claim/requested", MachineFacts, "A machine has asked for the first time.")
+CLAIM_DENIED: Final = FleetEvent("claim/denied", MachineFacts, "A machine was denied an identity.")
+CLAIM_GRANTED: Final = DeviceEvent("claim/granted", MachineFacts, "A machine has become a device.")
+
+
+class SelectionFacts(Facts):
+    """How many devices there are when none is named."""
+
+    devices: Devices | None = None
+
+
+class ScheduleFacts(Facts):
+    """What a time of the schedule brought."""
+
+    fire_at: Time
+    queued: Devices
+    already: Annotated[int, Field(description="how many were queued or under way before")]
+
+
+class RotationFacts(Facts):
+    """A rotation, and the generation of its new secret."""
+
+    rotation_id: UUID
+    generation: int
+
+
+class RotationOfferFacts(RotationFacts):
+    """A rotation that begins."""
+
+    restorable: Annotated[bool, Field(description="whether the old secret can be put back")]
+
+
+class RotationProofFacts(RotationFacts):
+    """A rotation, and what a proof was for."""
+
+    purpose: Literal["request", "current", "stored", "ack"]
+
+
+class RotationDoneFacts(RotationFacts):
+    """A rotation with success."""
+
+    acknowledged: Annotated[bool, Field(description="by the device; else the new secret was found in force")]
+
+
+class RotationTimeoutFacts(RotationFacts):
+    """A rotation without success."""
+
+    at_step: str
+    cancelled: Annotated[bool, Field(description="by an admin: it is not tried again")]
+
+
+ROTATION_QUEUED: Final = SelectionEvent("rotation/queued", SelectionFacts, "Devices were queued for a new secret.")
+ROTATION_CANCELLED: Final = SelectionEvent(
+    "rotation/cancelled", SelectionFacts, "Rotations were called off; one under way ends by its own rules."
+)
+ROTATION_SCHEDULED: Final = FleetEvent(
+    "rotation/scheduled", ScheduleFacts, "The schedule has queued all devices that are enabled."
+)
+ROTATION_OFFERED: Final = DeviceEvent("rotation/offered", RotationOfferFacts, "A device was offered a new secret.")
+ROTATION_DELIVERED: Final = DeviceEvent("rotation/delivered", RotationFacts, "A device was sent its new secret.")
+ROTATION_STORED: Final = DeviceEvent(
+    "rotation/stored", RotationFacts, "A device has proven that it stored its new secret."
+)
+ROTATION_SWITCHED: Final = DeviceEvent(
+    "rotation/switched", RotationFacts, "Keycloak and the broker have the new secret."
+)
+ROTATION_COMPLETED: Final = DeviceEvent("rotation/completed", RotationDoneFacts, "A device has its new secret.")
+ROTATION_TIMED_OUT: Final = DeviceEvent(
+    "rotation/timed_out", RotationTimeoutFacts, "A rotation has ended with the old secret in force."
+)
+ROTATION_PROOF_REFUSED: Final = DeviceEvent(
+    "rotation/proof_refused", RotationProofFacts, "A device's proof of its new secret was wrong."
+)
+ROTATION_SPLIT_FOUND: Final = DeviceEvent(
+    "rotation/split_found",
+    RotationProofFacts,
+    "A device's present secret is not the known one, which is never put back then.",
+)
+
+
+class RekeyFacts(Facts):
+    """How many secrets have the newest master key, and how many can not be read."""
+
+    reencrypted: int
+    unreadable: int
+
+
+SECRETS_REKEYED: Final = FleetEvent("secrets/rekeyed", RekeyFacts, "The secrets at rest were encrypted anew.")
+
+
+class ReleaseFacts(Facts):
+    """An image, by its model and version."""
+
+    model: str
+    version: str
+
+
+class ImageFacts(ReleaseFacts):
+    """A stored image."""
+
+    sha256: str
+
+
+class ImageDeletedFacts(ImageFacts):
+    """A deleted image."""
+
+    by: Annotated[str, Field(description="the account, or `retention`")]
+
+
+class SigningKeyFacts(Facts):
+    """A key that a model's images must be signed with."""
+
+    model: str
+    fingerprint: str
+
+
+class FirmwareOfferFacts(Facts):
+    """What a device should run."""
+
+    version: str
+
+
+class FirmwareReportFacts(Facts):
+    """How far a device has come with an image."""
+
+    sha256: str
+    stage: FirmwareStage
+    percent: int | None
+    error: str | None
+
+
+FIRMWARE_UPLOADED: Final = FleetEvent("firmware/uploaded", ImageFacts, "An image was stored.")
+FIRMWARE_SIGNED: Final = FleetEvent("firmware/signed", ImageFacts, "A stored image got another signature.")
+FIRMWARE_RELEASED: Final = FleetEvent("firmware/released", ReleaseFacts, "An image was made its model's image.")
+FIRMWARE_WITHDRAWN: Final = FleetEvent("firmware/withdrawn", ReleaseFacts, "A model was left without an image.")
+FIRMWARE_PINNED: Final = FleetEvent("firmware/pinned", ImageFacts, "An image was spared from retention.")
+FIRMWARE_UNPINNED: Final = FleetEvent("firmware/unpinned", ImageFacts, "An image is spared no more.")
+FIRMWARE_DELETED: Final = FleetEvent("firmware/deleted", ImageDeletedFacts, "An image was deleted.")
+FIRMWARE_KEY_ADDED: Final = FleetEvent("firmware/key_added", SigningKeyFacts, "A model trusts another key.")
+FIRMWARE_KEY_REMOVED: Final = FleetEvent("firmware/key_removed", SigningKeyFacts, "A model trusts a key no more.")
+FIRMWARE_OFFERED: Final = DeviceEvent("firmware/offered", FirmwareOfferFacts, "A device was offered an image.")
+FIRMWARE_REPORTED: Final = DeviceEvent(
+    "firmware/reported", FirmwareReportFacts, "A device has said something new of an image; also one in a rollout."
+)
+
+
+class CoreDumpFacts(Facts):
+    """A core dump."""
+
+    id: int
+    sha256: str
+
+
+class CoreDumpStoredFacts(CoreDumpFacts):
+    """A core dump, and what the device says of the crash."""
+
+    size_bytes: int
+    elf_sha256: str
+    reason: str | None
+
+
+class CoreDumpRefusedFacts(Facts):
+    """A core dump that is not what was offered."""
+
+    sha256: str
+    reason: str
+
+
+COREDUMP_STORED: Final = DeviceEvent("coredump/stored", CoreDumpStoredFacts, "A device's core dump is here.")
+COREDUMP_REFUSED: Final = DeviceEvent(
+    "coredump/refused", CoreDumpRefusedFacts, "A device's core dump has another hash than was offered."
+)
+COREDUMP_DELETED: Final = DeviceEvent("coredump/deleted", CoreDumpFacts, "A core dump was deleted.")
+COREDUMP_REKEYED: Final = FleetEvent("coredump/rekeyed", RekeyFacts, "The keys of core dumps were encrypted anew.")
+
+
+class RolloutFacts(Facts):
+    """A rollout, and the image that it brings."""
+
+    rollout: int
+    model: str
+    version: str
+
+
+class RolloutStartFacts(RolloutFacts):
+    """A rollout that begins: the devices that it reaches, and what was asked for."""
+
+    devices: Devices
+    already: Annotated[int, Field(description="how many run the image already")]
+    unfit: Annotated[int, Field(description="how many would fail")]
+    tags: list[str] = []
+    percent: int = 100
+    plan: Annotated[RolloutPlan, Field(description="only what is not the default")] = RolloutPlan()
+    skip: bool = False
+    force: bool = False
+
+
+class RolloutWaveFacts(RolloutFacts):
+    """A rollout, and the wave in which it is."""
+
+    wave: int
+
+
+class RolloutMoveFacts(RolloutWaveFacts):
+    """A rollout in another state."""
+
+    reason: Annotated[str | None, Field(description="why it has halted")] = None
+    forgiven: Annotated[int | None, Field(description="resumed after a halt: how many failures count no more")] = (
+        None
+    )
+
+
+ROLLOUT_STARTED: Final = FleetEvent("rollout/started", RolloutStartFacts, "A rollout has begun.")
+ROLLOUT_WAVE_OPENED: Final = FleetEvent("rollout/wave_opened", RolloutWaveFacts, "A wave has been opened.")
+ROLLOUT_WAVE_MET: Final = FleetEvent(
+    "rollout/wave_met", RolloutWaveFacts, "Enough devices of a wave have confirmed the image."
+)
+ROLLOUT_PAUSED: Final = FleetEvent("rollout/paused", RolloutMoveFacts, "An admin has paused a rollout.")
+ROLLOUT_RESUMED: Final = FleetEvent("rollout/resumed", RolloutMoveFacts, "An admin lets a rollout go on.")
+ROLLOUT_HALTED: Final = FleetEvent("rollout/halted", RolloutMoveFacts, "A rollout has halted by itself.")
+ROLLOUT_ABORTED: Final = FleetEvent("rollout/aborted", RolloutMoveFacts, "An admin has ended a rollout.")
+ROLLOUT_COMPLETED: Final = FleetEvent("rollout/completed", RolloutMoveFacts, "A rollout has reached its end.")
+
+EVENTS: Final[Mapping[str, Event[Any, Any]]] = {
+    thing.name: thing for thing in list(globals().values()) if isinstance(thing, Event)
+}
+"""All events, by their names."""
