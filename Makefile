@@ -24,11 +24,12 @@ run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 en
 test: web check  ## All checks and all tests (in two processes with servers of their own; WORKERS=0: in one)
 	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: setup web/node_modules/.whole  ## Style, types, import contracts, and the page's own small tests
+check: setup web/node_modules/.whole  ## Style, types, import contracts, words, and the page's own small tests
 	@$(UV) run --frozen ruff check .
 	@$(UV) run --frozen ruff format --check --quiet .
 	@$(UV) run --frozen mypy
 	@$(UV) run --frozen lint-imports --no-cache
+	@$(UV) run --frozen python -m tools.words
 	@scripts/npm web run --silent check
 
 format: web/node_modules/.whole  ## Format the code and mend what can be mended

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tools import marked, rotation_steps, settings_table, tree, typescript, vectors
+from tools import cli_reference, marked, rotation_steps, settings_table, tree, typescript, vectors
 from tools.api import page, specification
 
 _ROOT: Final = Path(__file__).parents[1]
@@ -18,6 +18,7 @@ _MARKS: Final = ("<!-- made by `make docs`, do not edit -->\n", "<!-- end -->\n"
 FILES: Final[dict[Path, Callable[[], str]]] = {
     _DOCS / "asyncapi.yaml": specification.text,
     _DOCS / "api.md": page.page,
+    _DOCS / "cli.md": cli_reference.text,
     _DOCS / "map.md": tree.text,
     ROTATION: partial(marked.renewed, ROTATION, "```mermaid\n", "```\n", rotation_steps.diagram),
     _SETTINGS: partial(marked.renewed, _SETTINGS, *_MARKS, settings_table.table),
