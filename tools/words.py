@@ -10,7 +10,7 @@ from typing import Final
 
 _ROOT: Final = Path(__file__).parents[1]
 GLOSSARY: Final = _ROOT / "docs/glossary.md"
-_TABLE: Final = "## Write this, not that\n"
+TABLE: Final = "## Write this, not that\n"
 _GENERATED: Final = {"api.md", "cli.md", "map.md"}
 # What is exempt: parts made of the code, code blocks, code spans, and the targets of links.
 _CODE: Final = re.compile(
@@ -20,14 +20,14 @@ _CODE: Final = re.compile(
 
 def replacements() -> dict[str, str]:
     """Return each rejected phrase, in lower case, with what to write instead."""
-    _, _, table = GLOSSARY.read_text(encoding="utf-8").partition(_TABLE)
+    _, _, table = GLOSSARY.read_text(encoding="utf-8").partition(TABLE)
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
     return {phrase.strip().lower(): write.strip() for write, phrases in rows for phrase in phrases.split(",")}
 
 
 def findings(text: str, words: dict[str, str]) -> Iterator[tuple[int, str]]:
     """Yield the line and the phrase of each rejected phrase in a document, also of one that is wrapped."""
-    prose = _CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text.partition(_TABLE)[0])
+    prose = _CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text.partition(TABLE)[0])
     phrases = "|".join(re.escape(phrase).replace(r"\ ", r"\s+") for phrase in words)
     for found in re.finditer(rf"\b({phrases})\b", prose, re.IGNORECASE):
         yield prose.count("\n", 0, found.start()) + 1, " ".join(found[0].lower().split())
