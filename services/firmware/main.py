@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -24,9 +25,9 @@ from services.firmware.rollouts.executor import RolloutExecutor
 from shared import crypto
 from shared.database import engine
 from shared.database.outbox import Outbox
-from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
+from shared.runtime.periodic import periodic
 from shared.runtime.settings import FirmwareSettings
 from shared.server.connection import Health, connection_of
 from shared.server.rpc import RpcServer
@@ -64,7 +65,14 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(trials.look_up(), name="trials")
             tasks.create_task(take_lines(settings, connection, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
-            tasks.create_task(housekeeping(dumps, logs), name="diagnostics")
+            tasks.create_task(
+                periodic(
+                    partial(housekeeping, dumps, logs),
+                    every_s=HOUSEKEEPING_S,
+                    on_outage="diagnostics.house_not_kept",
+                ),
+                name="diagnostics",
+            )
             tasks.create_task(RolloutExecutor(firmware).run(), name="conductor")
             tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_stands), name="metrics")
             tasks.create_task(
@@ -96,14 +104,9 @@ async def bridge(settings: FirmwareSettings, connection: Connection, home_assist
 
 
 async def housekeeping(dumps: CoreDumps, logs: Logs) -> None:
-    """Forget now and then what has been kept long enough, for as long as it runs."""
-    while True:
-        try:
-            await dumps.forget_unfinished()
-            await logs.forget()
-        except UnavailableError as error:
-            log.warning("diagnostics.house_not_kept", reason=error.message)
-        await asyncio.sleep(HOUSEKEEPING_S)
+    """Delete expired core dumps and log lines."""
+    await dumps.forget_unfinished()
+    await logs.forget()
 
 
 if __name__ == "__main__":

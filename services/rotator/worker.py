@@ -6,7 +6,6 @@ Before an attempt ends without the device's word, all places are read: the row m
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +36,7 @@ from shared.errors import (
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection
 from shared.protocol import events, messages, topics
+from shared.runtime.periodic import periodic
 from shared.runtime.settings import RotatorSettings
 
 log = structlog.get_logger()
@@ -69,21 +69,15 @@ class RotationWorker:
     """One with a retained greeting, by which retained messages are read."""
 
     async def run(self) -> None:
-        """RotationWorker whenever the rotator rings, and from time to time, until cancelled."""
-        while True:
-            self.rotator.wake.clear()
-            try:
-                for work in await self._open():
-                    await self._further(work)
-                while await self._claim():
-                    pass
-            except UnavailableError as error:
-                log.warning("rotation.waits", reason=error.message)
-            try:
-                async with asyncio.timeout(self.settings.sweep_s):
-                    await self.rotator.wake.wait()
-            except TimeoutError:
-                continue
+        """Advance rotations whenever the rotator wakes it, and from time to time, until cancelled."""
+        sweep_s, wake = self.settings.sweep_s, self.rotator.wake
+        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.waits")
+
+    async def _advance_all(self) -> None:
+        for work in await self._open():
+            await self._further(work)
+        while await self._claim():
+            pass
 
     async def _further(self, work: Work) -> None:
         """Bring one rotation a deed further; when a neighbour is away, its step stays for the next sweep."""

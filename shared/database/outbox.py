@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.engine import RINGS, Database
 from shared.database.tables import OutboxMessage
-from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
 from shared.protocol.events import C, Event, F
 from shared.protocol.topics import Topic
+from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 
@@ -79,21 +79,13 @@ class Outbox:
 
     async def drain(self, database: Database, connection: Connection) -> None:
         """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""
-        while True:
-            database.filled.clear()
-            try:
-                await connection.ready()
-                while await self._drain_batch(database, connection):
-                    pass
-            except UnavailableError as error:
-                log.warning("outbox.waits", reason=error.message)
-                await asyncio.sleep(SWEEP_S)
-                continue
-            try:
-                async with asyncio.timeout(SWEEP_S):
-                    await database.filled.wait()
-            except TimeoutError:
-                continue
+
+        async def drain_all() -> None:
+            await connection.ready()
+            while await self._drain_batch(database, connection):
+                pass
+
+        await periodic(drain_all, every_s=SWEEP_S, wake=database.filled, on_outage="outbox.waits")
 
     async def _drain_batch(self, database: Database, connection: Connection) -> bool:
         """Publish up to BATCH messages in order; return whether there may be more."""

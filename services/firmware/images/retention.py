@@ -15,6 +15,7 @@ from services.firmware.images import queries as image_queries
 from services.firmware.images.export import ImageExport
 from shared.database.tables import FirmwareImage
 from shared.errors import FleetError
+from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 
@@ -28,16 +29,14 @@ class Retention:
 
     async def keep(self) -> None:
         """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
-        firmware = self.firmware
-        while True:
-            firmware.changed.clear()
-            for duty in (self._prune, self._sweep, self._fill_shelf):
-                await _attempt(duty)
-            try:
-                async with asyncio.timeout(firmware.settings.firmware_house_s):
-                    await firmware.changed.wait()
-            except TimeoutError:
-                continue
+        settings, changed = self.firmware.settings, self.firmware.changed
+        await periodic(
+            self._keep_all, every_s=settings.firmware_house_s, wake=changed, on_outage="firmware.house_not_kept"
+        )
+
+    async def _keep_all(self) -> None:
+        for duty in (self._prune, self._sweep, self._fill_shelf):
+            await _attempt(duty)
 
     async def _prune(self) -> None:
         """Delete what is not to be kept: a device may have stopped using it, or the setting has changed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -23,6 +22,7 @@ from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence,
 from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
 from shared.protocol import events, topics
 from shared.protocol.admin import RolloutPlan
+from shared.runtime.periodic import periodic
 from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
@@ -42,15 +42,14 @@ class RolloutExecutor:
 
     async def run(self) -> None:
         """Look at the rollouts from time to time, until cancelled."""
-        while True:
-            try:
-                async with self.firmware.database.transaction() as session:
-                    due = await rollout_queries.due(session)
-                for rollout_id in due:
-                    await self._further(rollout_id)
-            except UnavailableError as error:
-                log.warning("rollout.waits", reason=error.message)
-            await asyncio.sleep(self.firmware.settings.rollout_sweep_s)
+        every_s = self.firmware.settings.rollout_sweep_s
+        await periodic(self._advance_all, every_s=every_s, on_outage="rollout.waits")
+
+    async def _advance_all(self) -> None:
+        async with self.firmware.database.transaction() as session:
+            due = await rollout_queries.due(session)
+        for rollout_id in due:
+            await self._further(rollout_id)
 
     async def _further(self, rollout_id: int) -> None:
         try:

@@ -6,7 +6,6 @@ accounts. Both show here: devices that are not heard again are offline, and thos
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from shared.database import device_refs
 from shared.errors import UnavailableError
 from shared.mqtt.connection import Delivery, Route
 from shared.protocol import events, topics
+from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)
@@ -83,15 +83,13 @@ class BrokerWatch:
 
     async def run(self) -> None:
         """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
-        while True:
-            await asyncio.sleep(_FLUSH_S)
-            try:
-                self._forget_tries()
-                await self._store_dropped()
-                await self._store_refusals()
-                await self.sweep_unheard()
-            except UnavailableError as error:
-                log.warning("broker.watch_waits", reason=error.message)
+        await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_waits")
+
+    async def _store(self) -> None:
+        self._forget_tries()
+        await self._store_dropped()
+        await self._store_refusals()
+        await self.sweep_unheard()
 
     async def _store_dropped(self) -> None:
         dropped, self._dropped_at = self._dropped_at, {}

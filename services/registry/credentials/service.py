@@ -6,7 +6,6 @@ change (`devices.verify_at`), and all of them by the reconciler; splits.py says 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -26,8 +25,9 @@ from shared.crypto import Held
 from shared.database import engine
 from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Presence
-from shared.errors import FleetError, NotFoundError, UnavailableError
+from shared.errors import FleetError, NotFoundError
 from shared.protocol import events, messages, topics
+from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -73,13 +73,11 @@ class Credentials:
 
     async def run(self) -> None:
         """Compare each device whose time has come, until cancelled."""
-        while True:
-            try:
-                while await self.verify_due():
-                    pass
-            except UnavailableError as error:
-                log.warning("credentials.wait", reason=error.message)
-            await asyncio.sleep(LOOK_S)
+        await periodic(self._verify_all_due, every_s=LOOK_S, on_outage="credentials.wait")
+
+    async def _verify_all_due(self) -> None:
+        while await self.verify_due():
+            pass
 
     async def verify_due(self) -> bool:
         """Compare those whose time has come; return whether there may be more."""
