@@ -13,7 +13,7 @@ from shared import crypto
 from shared.errors import ConflictError
 from shared.protocol import admin
 
-app = typer.Typer(help="Accounts of admins: viewers read, operators do the daily work, admins may do everything.")
+app = typer.Typer()
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The account; a-z, 0-9, - and _.")]
 Output = Annotated[

@@ -12,7 +12,7 @@ from shared import crypto
 from shared.errors import ConflictError
 from shared.protocol import admin
 
-app = typer.Typer(help="Claims, by which machines without an identity get one by themselves.")
+app = typer.Typer()
 
 Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="As `mdm claim list` shows it.")]
 Uid = Annotated[str, typer.Argument(metavar="UID", help="A machine's MAC address or chip id, in lower-case hex.")]

@@ -13,7 +13,7 @@ from cli.arguments import MaybeDevice
 from cli.client import Admin
 from shared.protocol import admin
 
-app = typer.Typer(help="Tell devices to do something once, and see what became of it.")
+app = typer.Typer()
 
 POLL_S: Final = 0.5
 """Between two looks at a batch that is not answered yet."""

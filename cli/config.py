@@ -13,7 +13,7 @@ from cli.arguments import Device
 from shared.errors import InvalidInputError
 from shared.protocol import admin
 
-app = typer.Typer(help="The configuration of devices: what is wanted, what was, and what tags have in common.")
+app = typer.Typer()
 layers = typer.Typer(help="What the configurations of all devices with a tag have in common.")
 app.add_typer(layers, name="layer")
 

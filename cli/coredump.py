@@ -15,7 +15,7 @@ from cli.client import Admin, AnswerError
 from shared.errors import ConflictError
 from shared.protocol import admin
 
-app = typer.Typer(help="Core dumps of devices that crashed; they may hold secrets.")
+app = typer.Typer()
 
 _Id = Annotated[int, typer.Argument(metavar="ID", help="As `mdm coredump list` shows it.")]
 

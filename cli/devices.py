@@ -10,14 +10,18 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import output, session
+from cli import config, imports, lifecycle, output, session
 from cli.arguments import Device
+from cli.device_text import config_state, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin, nvs
 
-app = typer.Typer(help="The devices, their configuration and their provisioning packages.")
-config = typer.Typer(help="The configuration of a device.")
-app.add_typer(config, name="config")
+configuration = typer.Typer(help="The configuration of a device.")
+configuration.command("set")(config.set_config)
+app = typer.Typer()
+app.add_typer(lifecycle.app)
+app.add_typer(imports.app)
+app.add_typer(configuration, name="config")
 
 _NVS_SIZE: Final = f"{admin.DEFAULT_NVS_BYTES:#x}"
 _STDOUT = Path("-")
@@ -82,7 +86,7 @@ def _print_all(found: admin.Devices) -> None:
                 device.online if device.enabled else "disabled",
                 device.health,
                 device.firmware_version,
-                _config_state(device),
+                config_state(device),
                 f"{device.secret_generation} {device.rotation_state}",
                 device.last_seen_at,
             )
@@ -183,43 +187,3 @@ def _print_package(content: str | bytes) -> None:
         return
     sys.stdout.buffer.write(content)
     sys.stdout.flush()
-
-
-def print_written(here: session.Session, package: admin.Package, target: Path) -> None:
-    """Say where a package went, and nothing of what is in it."""
-    if here.as_json:
-        output.print_json({"client_id": package.client_id, "output": str(target)})
-    else:
-        output.print_facts({"device": package.client_id, "package": str(target)})
-
-
-def print_device(device: admin.DeviceView) -> None:
-    """Print a device as facts."""
-    output.print_facts(
-        {
-            "device": device.client_id,
-            "key": device.key,
-            "model": device.model,
-            "name": device.name,
-            "tags": device.tags,
-            "enabled": device.enabled,
-            "online": device.online,
-            "last seen": device.last_seen_at,
-            "firmware": device.firmware_version,
-            "config": _config_state(device),
-            "config error": device.config_error,
-            "secret": f"generation {device.secret_generation} of {output.cell(device.secret_created_at)}",
-            "recovery": "by its own key" if device.has_key else "it has no key: mdm device reissue",
-            "rotation": device.rotation_state,
-        }
-    )
-
-
-def _config_state(device: admin.DeviceView) -> str:
-    """Return the wanted version, and the reported one where it differs or was not applied."""
-    wanted = str(device.config_version)
-    if device.config_version_reported is None:
-        return wanted if device.config_version == 0 else f"{wanted} (unreported)"
-    if device.config_version_reported != device.config_version or device.config_outcome != "applied":
-        return f"{wanted} ({device.config_version_reported} {device.config_outcome or 'unknown'})"
-    return f"{wanted} applied"

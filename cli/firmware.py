@@ -15,7 +15,7 @@ from cli import firmware_keys, image_files, output, session
 from cli.client import Admin
 from shared.protocol import admin
 
-app = typer.Typer(help="Firmware images.")
+app = typer.Typer()
 app.add_typer(firmware_keys.app, name="key")
 image_files.add_to(app)
 

@@ -21,7 +21,7 @@ from cli.client import Admin
 from shared.protocol import admin
 from shared.protocol.messages import Event
 
-app = typer.Typer(help="All devices at a glance: how many there are, and how they stand.")
+app = typer.Typer()
 
 PAUSE_S: Final = 0.5
 """Between two looks at least, however much happens."""

@@ -15,6 +15,8 @@ from cli import batches, client, output, session
 from shared.errors import FleetError, InvalidInputError
 from shared.protocol import admin
 
+app = typer.Typer()
+
 _COLUMNS: Final = ("model", "name", "tags")
 
 
@@ -27,11 +29,7 @@ class Line:
     fault: str | None = None
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to those of `mdm device`."""
-    app.command("import")(import_file)
-
-
+@app.command("import")
 def import_file(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],

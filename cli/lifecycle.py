@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from cli import output, session
 from cli.arguments import Device
-from cli.devices import print_device, print_written
+from cli.device_text import print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
+
+app = typer.Typer()
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
+@app.command("rename")
 def rename(ctx: typer.Context, device: Device, name: Annotated[str, typer.Argument(help="For people.")]) -> None:
     """Give a device another name for people; its client id stays."""
     _update(ctx, device, name=name)
 
 
+@app.command("tag")
 def tag(
     ctx: typer.Context,
     device: Device,
@@ -31,16 +34,19 @@ def tag(
     _update(ctx, device, tags=tags or [])
 
 
+@app.command("enable")
 def enable(ctx: typer.Context, device: Device) -> None:
     """Let a disabled device in again."""
     _update(ctx, device, enabled=True)
 
 
+@app.command("disable")
 def disable(ctx: typer.Context, device: Device) -> None:
     """Have Keycloak and the broker refuse a device, at once; it keeps its secret for when it is enabled."""
     _update(ctx, device, enabled=False)
 
 
+@app.command("remove")
 def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
     """Remove a device for good: its record, its identity and its broker account."""
     sure(f"remove {device} for good?", yes=yes)
@@ -48,6 +54,7 @@ def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
     here.show(here.ask(admin.DEVICE_REMOVE, device=device), output.print_result)
 
 
+@app.command("reissue")
 def reissue(
     ctx: typer.Context,
     device: Device,
@@ -66,22 +73,6 @@ def reissue(
     package = here.ask(admin.DEVICE_REISSUE, device=device)
     output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
     print_written(here, package, target)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to those of `mdm device`."""
-    for name, command in COMMANDS.items():
-        app.command(name)(command)
-
-
-COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "rename": rename,
-    "tag": tag,
-    "enable": enable,
-    "disable": disable,
-    "remove": remove,
-    "reissue": reissue,
-}
 
 
 def _update(ctx: typer.Context, device: str, **wanted: object) -> None:

@@ -13,7 +13,7 @@ from cli.client import Admin
 from shared.protocol import admin
 from shared.protocol.messages import LogLevel
 
-app = typer.Typer(help="What devices log: their own words.")
+app = typer.Typer()
 
 POLL_S: Final = 1.0
 """Between two looks for new lines."""

@@ -14,32 +14,9 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cli import (
-    accounts,
-    audit,
-    backup,
-    claims,
-    client,
-    commands,
-    config,
-    coredump,
-    devices,
-    doctor,
-    events,
-    firmware,
-    fleet,
-    imports,
-    lifecycle,
-    login,
-    logs,
-    models,
-    output,
-    rollouts,
-    rotation,
-    secrets,
-)
+from cli import client, output
 from cli.session import Session
-from cli.simulate import command as simulate
+from cli.tree import COMMANDS
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 from shared.runtime import secret_files
 
@@ -55,6 +32,9 @@ _NEXT: Final = {
 
 class Edge(TyperGroup):
     """The outermost command: `--json` may stand anywhere, and every expected error is one line on stderr."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as click has it
+        super().__init__(**{**options, "commands": COMMANDS})
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]  # noqa: ANN401 - as click has it
         """Run one command and leave the process with its status."""
@@ -78,30 +58,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(models.app, name="model")
-app.add_typer(devices.app, name="device")
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(config.app, name="config")
-app.add_typer(claims.app, name="claim")
-devices.config.command("set")(config.set_config)
-app.add_typer(firmware.app, name="firmware")
-app.add_typer(rollouts.app, name="rollout")
-app.add_typer(commands.app, name="command")
-app.add_typer(coredump.app, name="coredump")
-app.add_typer(logs.app, name="log")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(accounts.app, name="admin")
-app.add_typer(rotation.app, name="rotation")
-app.command("rotate")(rotation.start)
-app.command("events")(events.events)
-app.command("audit")(audit.show)
-app.command("doctor")(doctor.doctor)
-app.command("login")(login.login)
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("simulate")(simulate.simulate)
-lifecycle.add_to(devices.app)
-imports.add_to(devices.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from cli import documents, output, session
 from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
-app = typer.Typer(help="What kinds of devices there are.")
+app = typer.Typer()
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The model's code.")]
 _COMMAND_HELP = "A command of its devices, beside reboot and identify; may be repeated."

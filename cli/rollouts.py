@@ -12,7 +12,7 @@ from cli.client import Admin
 from shared.errors import InvalidInputError
 from shared.protocol import admin
 
-app = typer.Typer(help="Firmware for many devices, in waves.")
+app = typer.Typer()
 
 POLL_S: Final = 1.0
 """Between two looks while a rollout is watched."""

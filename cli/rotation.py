@@ -12,7 +12,7 @@ from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
 from shared.protocol import admin
 
-app = typer.Typer(help="New secrets for devices: start, watch and cancel rotations, and look them up.")
+app = typer.Typer()
 app.command("schedule")(schedule.show_schedule)
 
 POLL_S: Final = 0.5

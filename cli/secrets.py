@@ -7,12 +7,7 @@ import typer
 from cli import output, session
 from shared.protocol import admin
 
-app = typer.Typer(help="What is encrypted at rest: secrets while rotations are under way, and core dumps.")
-
-
-@app.callback()
-def secrets() -> None:
-    """Name the group, which has one command so far."""
+app = typer.Typer()
 
 
 @app.command("rekey")

@@ -1,0 +1,13 @@
+"""The commands are imported when they are called; until then the tree says of them what they say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli import tree
+
+
+@pytest.mark.parametrize("command", tree.COMMANDS, ids=lambda it: it.name)
+def test_the_summary_of_a_command_is_its_own(command: tree.Later) -> None:
+    itself = command.load()
+    assert (itself.name, itself.help.partition("\n\n")[0]) == (command.name, command.help)
