@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.main import app
+from cli.tree import Later
 
 _HEAD: Final = """\
 # Commands of `mdm`
@@ -60,6 +61,8 @@ def _children(parent: typer.Context) -> Iterator[typer.Context]:
     if isinstance(group, TyperGroup):
         for name in group.list_commands(parent):
             command = group.get_command(parent, name)
+            if isinstance(command, Later):
+                command = command.load()
             if command is not None and not command.hidden:
                 yield typer.Context(command, info_name=name, parent=parent)
 
