@@ -136,7 +136,9 @@ def serve(channel: socket.socket) -> None:
             return
         request = json.loads(reader.readline())
         if "start" in request:
-            answer: int | None = _fork(channel, files[0], request["start"])
+            child = _fork(channel, files[0], request["start"])
+            ended.pop(child, None)  # the id of one that has ended is given again
+            answer: int | None = child
             os.close(files[0])
         else:
             answer = _poll(ended, request["poll"])
