@@ -25,8 +25,8 @@ from services.firmware.assignment import rollout_states
 from services.firmware.assignment.rollout_states import (
     FAILURES,
     UNDER_WAY,
-    DeviceEvent,
     DeviceStatus,
+    DeviceStep,
     State,
     Tally,
 )
@@ -120,7 +120,7 @@ async def room(session: AsyncSession, rollout: Rollout, plan: admin.RolloutPlan,
 async def apply(
     session: AsyncSession,
     rollout: Rollout,
-    fact: DeviceEvent,
+    fact: DeviceStep,
     meant: ColumnElement[bool],
     *,
     reason: str | None = None,
@@ -146,7 +146,7 @@ class Noted(NamedTuple):
 
     device_id: int
     sha256: str
-    fact: DeviceEvent
+    fact: DeviceStep
     reason: str | None = None
 
 

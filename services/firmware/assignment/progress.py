@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.firmware import queries, rules
 from services.firmware.assignment import device_status
 from services.firmware.assignment.device_status import Noted
-from services.firmware.assignment.rollout_states import DeviceEvent
+from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.queries import Delivered
 from shared.database import device_refs
 from shared.database.engine import Database
@@ -22,9 +22,9 @@ from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
 _FACTS: Final = {
-    FirmwareStage.CONFIRMED: DeviceEvent.CONFIRMED,
-    FirmwareStage.FAILED: DeviceEvent.FAILED,
-    FirmwareStage.ROLLED_BACK: DeviceEvent.ROLLED_BACK,
+    FirmwareStage.CONFIRMED: DeviceStep.CONFIRMED,
+    FirmwareStage.FAILED: DeviceStep.FAILED,
+    FirmwareStage.ROLLED_BACK: DeviceStep.ROLLED_BACK,
 }
 """What a report says to a rollout; any other stage says that the device has begun."""
 
@@ -83,7 +83,7 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Repor
     await device_status.note(
         session,
         [
-            Noted(device_id, report.sha256, _FACTS.get(report.stage, DeviceEvent.BEGUN), report.error)
+            Noted(device_id, report.sha256, _FACTS.get(report.stage, DeviceStep.BEGUN), report.error)
             for _, device_id, report in reported
         ],
     )

@@ -61,7 +61,7 @@ class DeviceStatus(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-class DeviceEvent(StrEnum):
+class DeviceStep(StrEnum):
     """What can happen to a device: its own reports, what its check says, and deeds of the rollout."""
 
     OFFERED = "offered"
@@ -81,27 +81,27 @@ UNDER_WAY: Final = frozenset({DeviceStatus.OFFERED, DeviceStatus.TAKEN})
 OPEN: Final = UNDER_WAY | {DeviceStatus.WAITING}
 FAILURES: Final = frozenset({DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK, DeviceStatus.SILENT})
 _SAID: Final = {
-    DeviceEvent.CONFIRMED: DeviceStatus.CONFIRMED,
-    DeviceEvent.FAILED: DeviceStatus.FAILED,
-    DeviceEvent.ROLLED_BACK: DeviceStatus.ROLLED_BACK,
+    DeviceStep.CONFIRMED: DeviceStatus.CONFIRMED,
+    DeviceStep.FAILED: DeviceStatus.FAILED,
+    DeviceStep.ROLLED_BACK: DeviceStatus.ROLLED_BACK,
 }
-STANDS: Final[dict[tuple[DeviceStatus, DeviceEvent], DeviceStatus]] = {
-    (DeviceStatus.WAITING, DeviceEvent.OFFERED): DeviceStatus.OFFERED,
-    (DeviceStatus.WAITING, DeviceEvent.BEGUN): DeviceStatus.TAKEN,
-    (DeviceStatus.WAITING, DeviceEvent.RUNS_IT): DeviceStatus.CONFIRMED,
-    (DeviceStatus.WAITING, DeviceEvent.UNFIT): DeviceStatus.FAILED,
-    (DeviceStatus.WAITING, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
-    (DeviceStatus.OFFERED, DeviceEvent.WITHDRAWN): DeviceStatus.WAITING,
-    (DeviceStatus.OFFERED, DeviceEvent.BEGUN): DeviceStatus.TAKEN,
-    (DeviceStatus.OFFERED, DeviceEvent.RUNS_IT): DeviceStatus.CONFIRMED,
-    (DeviceStatus.OFFERED, DeviceEvent.KEPT): DeviceStatus.CONFIRMED,
-    (DeviceStatus.OFFERED, DeviceEvent.UNFIT): DeviceStatus.FAILED,
-    (DeviceStatus.OFFERED, DeviceEvent.TIMED_OUT): DeviceStatus.SILENT,
-    (DeviceStatus.OFFERED, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
-    (DeviceStatus.TAKEN, DeviceEvent.KEPT): DeviceStatus.CONFIRMED,
-    (DeviceStatus.TAKEN, DeviceEvent.UNFIT): DeviceStatus.FAILED,
-    (DeviceStatus.TAKEN, DeviceEvent.TIMED_OUT): DeviceStatus.SILENT,
-    (DeviceStatus.TAKEN, DeviceEvent.DROPPED): DeviceStatus.SKIPPED,
+STANDS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
+    (DeviceStatus.WAITING, DeviceStep.OFFERED): DeviceStatus.OFFERED,
+    (DeviceStatus.WAITING, DeviceStep.BEGUN): DeviceStatus.TAKEN,
+    (DeviceStatus.WAITING, DeviceStep.RUNS_IT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.WAITING, DeviceStep.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.WAITING, DeviceStep.DROPPED): DeviceStatus.SKIPPED,
+    (DeviceStatus.OFFERED, DeviceStep.WITHDRAWN): DeviceStatus.WAITING,
+    (DeviceStatus.OFFERED, DeviceStep.BEGUN): DeviceStatus.TAKEN,
+    (DeviceStatus.OFFERED, DeviceStep.RUNS_IT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.OFFERED, DeviceStep.KEPT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.OFFERED, DeviceStep.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.OFFERED, DeviceStep.TIMED_OUT): DeviceStatus.SILENT,
+    (DeviceStatus.OFFERED, DeviceStep.DROPPED): DeviceStatus.SKIPPED,
+    (DeviceStatus.TAKEN, DeviceStep.KEPT): DeviceStatus.CONFIRMED,
+    (DeviceStatus.TAKEN, DeviceStep.UNFIT): DeviceStatus.FAILED,
+    (DeviceStatus.TAKEN, DeviceStep.TIMED_OUT): DeviceStatus.SILENT,
+    (DeviceStatus.TAKEN, DeviceStep.DROPPED): DeviceStatus.SKIPPED,
     # What a device says of an end counts, also late and after another end; that it was skipped does not end that
     # it runs the image.
     **{
@@ -110,7 +110,7 @@ STANDS: Final[dict[tuple[DeviceStatus, DeviceEvent], DeviceStatus]] = {
         for fact, end in _SAID.items()
         if stand is not DeviceStatus.SKIPPED
     },
-    (DeviceStatus.SKIPPED, DeviceEvent.CONFIRMED): DeviceStatus.CONFIRMED,
+    (DeviceStatus.SKIPPED, DeviceStep.CONFIRMED): DeviceStatus.CONFIRMED,
 }
 
 
@@ -122,12 +122,12 @@ def advance(state: State, event: Event) -> State:
         raise ConflictError(f"the rollout is {state} and can not be {event}", state=state) from None
 
 
-def stand_after(stand: DeviceStatus, fact: DeviceEvent) -> DeviceStatus:
+def stand_after(stand: DeviceStatus, fact: DeviceStep) -> DeviceStatus:
     """Return how a device stands after a fact; one that does not belong there, or came before, changes nothing."""
     return STANDS.get((stand, fact), stand)
 
 
-def effect(fact: DeviceEvent) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
+def effect(fact: DeviceStep) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
     """Return which stands a fact changes, and into which: it is one."""
     before = frozenset(stand for stand, known in STANDS if known is fact)
     (after,) = {STANDS[stand, fact] for stand in before}

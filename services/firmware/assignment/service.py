@@ -11,7 +11,7 @@ from services.firmware import queries, rules
 from services.firmware.assignment import device_status, progress
 from services.firmware.assignment.device_status import Noted
 from services.firmware.assignment.progress import Reported
-from services.firmware.assignment.rollout_states import DeviceEvent
+from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
 from shared.database.tables import DeviceModel, FirmwareImage, Presence
@@ -64,7 +64,7 @@ class Assignment:
             if rules.came_back(prospect.candidate, running):
                 prospect = await self._count_out(session, prospect, check.version)
             if running.sha256 == prospect.image.sha256:
-                runs_it = Noted(prospect.device_id, prospect.image.sha256, DeviceEvent.RUNS_IT)
+                runs_it = Noted(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
                 await device_status.note(session, [runs_it])
             if await self._offers(session, prospect, running):
                 return self.offer_of(prospect.image, check.request_id)
@@ -136,7 +136,7 @@ class Assignment:
             wanted = rules.wants(prospect.candidate, running)
         except ConflictError as error:
             log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-            unfit = Noted(prospect.device_id, image.sha256, DeviceEvent.UNFIT, error.message)
+            unfit = Noted(prospect.device_id, image.sha256, DeviceStep.UNFIT, error.message)
             await device_status.note(session, [unfit])
             return False
         if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):

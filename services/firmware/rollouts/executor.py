@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import device_status, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import DeviceEvent, DeviceStatus, Do, Event, State
+from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep, Do, Event, State
 from services.firmware.assignment.service import Assignment, candidate_of
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
@@ -81,19 +81,19 @@ class RolloutExecutor:
         One that is online with the image when its time is over is not silent.
         """
         await device_status.apply(
-            session, rollout, DeviceEvent.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
+            session, rollout, DeviceStep.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
         )
         late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
-        await device_status.apply(session, rollout, DeviceEvent.WITHDRAWN, withdrawn)
+        await device_status.apply(session, rollout, DeviceStep.WITHDRAWN, withdrawn)
         # Its report may have been lost with a service; a trial would be over by now.
-        kept = await device_status.apply(session, rollout, DeviceEvent.KEPT, and_(late, _runs(rollout)))
+        kept = await device_status.apply(session, rollout, DeviceStep.KEPT, and_(late, _runs(rollout)))
         if kept and rollout.sha256 is not None:
             await device_status.keep(session, kept, rollout.sha256)
         await device_status.apply(
             session,
             rollout,
-            DeviceEvent.TIMED_OUT,
+            DeviceStep.TIMED_OUT,
             and_(late, ~_runs(rollout), or_(RolloutDevice.state == DeviceStatus.TAKEN, _ONLINE)),
             reason=f"has not confirmed the image within {plan.silence_s} s",
         )
@@ -157,19 +157,19 @@ class RolloutExecutor:
                 wants = rules.wants(candidate_of(image, known.stage), known.running)
             except ConflictError as error:
                 one = RolloutDevice.device_id == known.device_id
-                await device_status.apply(session, rollout, DeviceEvent.UNFIT, one, reason=error.message)
+                await device_status.apply(session, rollout, DeviceStep.UNFIT, one, reason=error.message)
                 continue
             if wants:
                 wanting.append(known)
             else:
                 await device_status.apply(
-                    session, rollout, DeviceEvent.RUNS_IT, RolloutDevice.device_id == known.device_id
+                    session, rollout, DeviceStep.RUNS_IT, RolloutDevice.device_id == known.device_id
                 )
         if not wanting:
             return
         ids = [known.device_id for known in wanting]
         await device_status.apply(
-            session, rollout, DeviceEvent.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now
+            session, rollout, DeviceStep.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now
         )
         await device_status.offer(session, ids, image.sha256)
         offer = Assignment(self.firmware).offer_of(image, None)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.firmware.assignment import device_status, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import FAILURES, DeviceEvent, DeviceStatus, Event, State
+from services.firmware.assignment.rollout_states import FAILURES, DeviceStatus, DeviceStep, Event, State
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import preflight
@@ -130,15 +130,13 @@ class Rollouts:
         reason = "the rollout was aborted"
         taken = RolloutDevice.state == DeviceStatus.TAKEN
         if hard and rollout.sha256 is not None:
-            stopped = await device_status.apply(
-                context.session, rollout, DeviceEvent.DROPPED, taken, reason=reason
-            )
+            stopped = await device_status.apply(context.session, rollout, DeviceStep.DROPPED, taken, reason=reason)
             cancelled = messages.FirmwareCancelled(sha256=rollout.sha256, reason=reason)
             for client_id in await device_status.client_ids(context.session, stopped):
                 self.firmware.outbox.put(
                     context.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id
                 )
-        await device_status.apply(context.session, rollout, DeviceEvent.DROPPED, ~taken, reason=reason)
+        await device_status.apply(context.session, rollout, DeviceStep.DROPPED, ~taken, reason=reason)
 
     async def _status(self, context: RequestContext, rollout: Rollout, code: str) -> admin.RolloutStatus:
         counts = await device_status.counts(context.session, rollout)

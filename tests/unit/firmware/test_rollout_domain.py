@@ -13,8 +13,8 @@ from services.firmware.assignment.rollout_states import (
     ENDS,
     FAILURES,
     TRANSITIONS,
-    DeviceEvent,
     DeviceStatus,
+    DeviceStep,
     Do,
     Event,
     State,
@@ -65,14 +65,14 @@ def test_every_open_rollout_can_be_aborted(state: State) -> None:
     assert TRANSITIONS[state, Event.ABORTED] is State.ABORTED
 
 
-@pytest.mark.parametrize(("stand", "fact"), list(product(DeviceStatus, DeviceEvent)))
-def test_the_same_fact_twice_is_as_once(stand: DeviceStatus, fact: DeviceEvent) -> None:
+@pytest.mark.parametrize(("stand", "fact"), list(product(DeviceStatus, DeviceStep)))
+def test_the_same_fact_twice_is_as_once(stand: DeviceStatus, fact: DeviceStep) -> None:
     once = rules.stand_after(stand, fact)
     assert rules.stand_after(once, fact) is once
 
 
-@pytest.mark.parametrize("fact", list(DeviceEvent))
-def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceEvent) -> None:
+@pytest.mark.parametrize("fact", list(DeviceStep))
+def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceStep) -> None:
     before, after = rules.effect(fact)
     for stand in DeviceStatus:
         assert rules.stand_after(stand, fact) is (after if stand in before else stand)
@@ -81,13 +81,9 @@ def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceEvent) ->
 @pytest.mark.parametrize("end", [DeviceStatus.CONFIRMED, *sorted(FAILURES)])
 @pytest.mark.parametrize(
     "fact",
-    [
-        fact
-        for fact in DeviceEvent
-        if fact not in {DeviceEvent.CONFIRMED, DeviceEvent.FAILED, DeviceEvent.ROLLED_BACK}
-    ],
+    [fact for fact in DeviceStep if fact not in {DeviceStep.CONFIRMED, DeviceStep.FAILED, DeviceStep.ROLLED_BACK}],
 )
-def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, fact: DeviceEvent) -> None:
+def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, fact: DeviceStep) -> None:
     assert rules.stand_after(end, fact) is end
 
 
@@ -148,7 +144,7 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
     sizes = rules.wave_sizes(total, plan.waves)
     devices = [[DeviceStatus.WAITING] * size for size in sizes]
     wave, met_at, now = 0, None, NOW
-    facts = st.tuples(st.integers(0, total - 1), st.sampled_from(DeviceEvent), st.integers(0, 60))
+    facts = st.tuples(st.integers(0, total - 1), st.sampled_from(DeviceStep), st.integers(0, 60))
     for number, fact, seconds in data.draw(st.lists(facts, max_size=120)):
         now += timedelta(seconds=seconds)
         if wave:
