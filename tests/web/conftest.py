@@ -73,7 +73,7 @@ async def visit(page: Page, system: System) -> None:
         try:
             await page.goto(f"https://{HOST}:{system.http_ports['firmware']}/")
         except Error as error:
-            if "ERR_NETWORK_CHANGED" not in error.message:
+            if not any(it in error.message for it in ("ERR_NETWORK_CHANGED", "interrupted by another navigation")):
                 raise
         else:
             return
