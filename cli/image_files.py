@@ -10,6 +10,7 @@ import typer
 
 from cli import output, session
 from shared.errors import ConflictError, InvalidInputError
+from shared.esp32 import ed25519
 from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
@@ -43,8 +44,8 @@ def read(file: Path) -> bytes:
 def read_signature(file: Path) -> bytes:
     """Return the signature in a file, or raise InvalidInputError."""
     signature = _bytes_of(file, field="signature")
-    if len(signature) != image_signature.SIGNATURE_BYTES:
-        expected = f"{image_signature.SIGNATURE_BYTES} bytes, as `mdm firmware sign` writes them"
+    if len(signature) != ed25519.SIGNATURE_BYTES:
+        expected = f"{ed25519.SIGNATURE_BYTES} bytes, as `mdm firmware sign` writes them"
         raise InvalidInputError(f"signature: expected {expected}, found {len(signature)}")
     return signature
 

@@ -11,7 +11,7 @@ from cli import durations, output, session
 from cli.arguments import Device, MaybeDevice
 from cli.client import Admin
 from shared.protocol import admin
-from shared.protocol.messages import LogLevel
+from shared.protocol.words import LogLevel
 
 app = typer.Typer()
 
