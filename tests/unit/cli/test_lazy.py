@@ -32,9 +32,28 @@ def loaded(*words: str, **environment: str) -> set[str]:
     return set(ended.stderr.splitlines()[-1].split())
 
 
-def test_help_needs_nothing_heavy() -> None:
-    names = loaded("--help")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("frob",),
+        ("model", "add"),
+        ("device", "--help"),
+        ("device", "provision", "--help"),
+        ("log", "show", "--help"),
+        ("admin", "add", "--frob"),
+        ("simulate",),
+    ],
+)
+def test_help_and_wrong_words_need_nothing_heavy(words: tuple[str, ...]) -> None:
+    names = loaded(*words)
     assert "cli.main" in names
+    assert not names & HEAVY
+
+
+def test_completion_needs_nothing_heavy() -> None:
+    names = loaded(_MDM_COMPLETE="complete_bash", COMP_WORDS="mdm device ", COMP_CWORD="2")
+    assert "cli.devices" in names
     assert not names & HEAVY
 
 
