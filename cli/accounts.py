@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
-from cli.profile import Profile
+from cli import output, profile, session, tables
 from shared import crypto
 from shared.errors import ConflictError
 from shared.protocol import admin
+from shared.protocol.words import Role
 
 app = typer.Typer()
 
@@ -26,7 +26,7 @@ def add(
     ctx: typer.Context,
     name: Name,
     *,
-    role: Annotated[admin.Role, typer.Option(help="What it may do.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")],
     target: Output,
 ) -> None:
     """Make an account and write the profile with which its owner uses mdm (`mdm --profile FILE`)."""
@@ -46,7 +46,7 @@ def show_all(ctx: typer.Context) -> None:
 def set_role(
     ctx: typer.Context,
     name: Name,
-    role: Annotated[admin.Role, typer.Argument(metavar="ROLE", help="What it may do from now on.")],
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="What it may do from now on.")],
 ) -> None:
     """Give an account another role."""
     here = session.of(ctx)
@@ -65,10 +65,10 @@ def set_password(ctx: typer.Context, name: Name, *, target: Output) -> None:
 def remove(ctx: typer.Context, name: Name) -> None:
     """Remove an account; whoever is connected with it is dropped at once."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_REMOVE, name=name), output.print_result)
+    here.show(here.ask(admin.ACCOUNT_REMOVE, name=name), tables.print_result)
 
 
-def _profile(here: session.Session, name: str, target: Path) -> Profile:
+def _profile(here: session.Session, name: str, target: Path) -> profile.Profile:
     """Return our own profile with another account and a new password in it."""
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
@@ -81,27 +81,27 @@ def _profile(here: session.Session, name: str, target: Path) -> Profile:
     return ours.model_copy(update=changed)
 
 
-def _secret(made: Profile) -> str:
+def _secret(made: profile.Profile) -> str:
     return made.password.get_secret_value()
 
 
-def _show(here: session.Session, account: admin.AccountView, made: Profile, target: Path) -> None:
+def _show(here: session.Session, account: admin.AccountView, made: profile.Profile, target: Path) -> None:
     made.save(target)
     if here.as_json:
         output.print_json({**account.model_dump(mode="json"), "output": str(target)})
     else:
-        output.print_facts({"account": account.name, "role": account.role, "profile": str(target)})
+        tables.print_facts({"account": account.name, "role": account.role, "profile": str(target)})
 
 
 def _print_one(account: admin.AccountView) -> None:
-    output.print_facts({"account": account.name, "role": account.role})
+    tables.print_facts({"account": account.name, "role": account.role})
 
 
 def _print(found: admin.Accounts) -> None:
     if not found.accounts:
         output.print_note("only the built-in account; `mdm admin add NAME --role ROLE --output FILE` makes others")
         return
-    output.print_table(
+    tables.print_table(
         ("ACCOUNT", "ROLE", "IN THE BROKER", "BY", "SINCE"),
         ((it.name, it.role, it.present, it.author, it.created_at) for it in found.accounts),
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
+from cli import session, tables
 from shared.protocol import admin
 
 
@@ -23,7 +23,7 @@ def show(
 
 
 def _print(found: admin.Audit) -> None:
-    output.print_table(
+    tables.print_table(
         ("AT", "WHO", "WHAT", "ON", "BEFORE", "AFTER"),
         (
             (entry.at, entry.actor, entry.action, entry.subject, _short(entry.before), _short(entry.after))

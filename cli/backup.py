@@ -10,19 +10,18 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
-from pydantic import SecretStr
 
-from cli import output, passwords, session
+from backup import make
+from backup import restore as restoring
+from cli import bars, output, passwords, session, tables
 from shared.errors import ConflictError, InvalidInputError
-
-if TYPE_CHECKING:
-    from backup.make import Made, Watch
-    from backup.restore import Restored
+from shared.runtime import environment, settings
 
 MIN_PASSPHRASE: Final = 12
+_VARIABLE: Final = "MDM_BACKUP_PASSPHRASE"
 _PARTS: Final = "database, keycloak, broker or images"
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
@@ -39,19 +38,14 @@ def backup(
     It needs the settings of the services in the environment, and may be run while they run. The passphrase is
     MDM_BACKUP_PASSPHRASE, or is asked for.
     """
-    # The services' libraries are not for every start of the tool.
-    from backup import make  # noqa: PLC0415
-    from shared.runtime.environment import load  # noqa: PLC0415
-    from shared.runtime.settings import BackupSettings  # noqa: PLC0415
-
-    here, settings = session.of(ctx), load(BackupSettings)
+    here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     if file.exists() and not force:
         raise ConflictError(f"file: {file} exists; --force replaces it")
-    passphrase = _passphrase(twice=True)
+    passphrase = passwords.ask("passphrase", variable=_VARIABLE, twice=True)
     if len(passphrase.get_secret_value()) < MIN_PASSPHRASE:
         raise InvalidInputError(f"passphrase: must have at least {MIN_PASSPHRASE} characters")
     with _watched() as watch:
-        made = asyncio.run(make.write(settings, file, passphrase, watch=watch))
+        made = asyncio.run(make.write(ours, file, passphrase, watch=watch))
     here.show(made, _print_made)
     if made.without_secret or made.missing_images:
         raise typer.Exit(1)
@@ -70,40 +64,32 @@ def restore(
 
     It needs the settings of the services in the environment. If it is cut off, run it again.
     """
-    from backup.restore import Part, Restore  # noqa: PLC0415
-    from shared.runtime.environment import load  # noqa: PLC0415
-    from shared.runtime.settings import BackupSettings  # noqa: PLC0415
-
-    here, settings = session.of(ctx), load(BackupSettings)
+    here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     try:
-        parts = frozenset(map(Part, only)) if only else frozenset(Part)
+        parts = frozenset(map(restoring.Part, only or restoring.Part))
     except ValueError:
         raise InvalidInputError(f"only: must be {_PARTS}") from None
     try:
         opened = file.open("rb")
     except OSError as error:
         raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
-    passphrase = _passphrase()
+    passphrase = passwords.ask("passphrase", variable=_VARIABLE)
     with opened, _watched() as watch:
-        restored = asyncio.run(Restore(settings, opened, passphrase, parts, watch).run(replace=replace))
+        restored = asyncio.run(restoring.Restore(ours, opened, passphrase, parts, watch).run(replace=replace))
     here.show(restored, _print_restored)
     if restored.without_secret or restored.newer or restored.unknown:
         raise typer.Exit(1)
 
 
-def _passphrase(*, twice: bool = False) -> SecretStr:
-    return passwords.ask("passphrase", variable="MDM_BACKUP_PASSPHRASE", twice=twice)
-
-
 @contextmanager
-def _watched() -> Iterator[Watch]:
-    with output.progress(in_bytes=False) as bar:
+def _watched() -> Iterator[make.Watch]:
+    with bars.progress(in_bytes=False) as bar:
         task = bar.add_task("")
         yield lambda doing, done, whole: bar.update(task, description=doing, completed=done, total=whole)
 
 
-def _print_made(made: Made) -> None:
-    output.print_facts(
+def _print_made(made: make.Made) -> None:
+    tables.print_facts(
         {
             "made": made.created_at,
             "devices": made.devices,
@@ -117,8 +103,8 @@ def _print_made(made: Made) -> None:
         output.print_note("without MDM_BROKER_ACCOUNTS_FILE, the passwords of claims and admins are not in it")
 
 
-def _print_restored(restored: Restored) -> None:
-    output.print_facts(
+def _print_restored(restored: restoring.Restored) -> None:
+    tables.print_facts(
         {
             "backup of": restored.created_at,
             "parts": restored.parts,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
-from cli import output
+from cli import bars
 
 AT_ONCE: Final = 6
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 async def each(things: Collection[T], work: Callable[[T], Awaitable[object]], *, label: str) -> None:
     """Do `work` for each thing, AT_ONCE at a time; what fails first ends it all and is raised."""
     free = asyncio.Semaphore(AT_ONCE)
-    with output.progress(in_bytes=False) as bar:
+    with bars.progress(in_bytes=False) as bar:
         counted = bar.add_task(label, total=len(things))
 
         async def one(thing: T) -> None:

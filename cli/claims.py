@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import durations, output, session
+from cli import durations, output, session, tables
 from shared import crypto
 from shared.errors import ConflictError
 from shared.protocol import admin
@@ -62,7 +62,7 @@ def create(
     if here.as_json:
         output.print_json({"claim": added.claim, "output": str(target)})
     else:
-        output.print_facts({"claim": added.claim, "expires": added.expires_at, "package": str(target)})
+        tables.print_facts({"claim": added.claim, "expires": added.expires_at, "package": str(target)})
 
 
 @app.command("list")
@@ -79,7 +79,7 @@ def show_all(
     elif not found.claims:
         output.print_note("no claims yet; `mdm claim create --model MODEL --output FILE` makes one")
     else:
-        output.print_table(
+        tables.print_table(
             ("CLAIM", "MODEL", "TAGS", "STATE", "USED", "WAITING", "APPROVAL", "EXPIRES", "BY"),
             (
                 (
@@ -102,7 +102,7 @@ def show_all(
 def revoke(ctx: typer.Context, claim: Claim) -> None:
     """Refuse a claim from now on; devices that came by it stay."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_REVOKE, claim=claim), output.print_result)
+    here.show(here.ask(admin.CLAIM_REVOKE, claim=claim), tables.print_result)
 
 
 @app.command("requests")
@@ -124,7 +124,7 @@ def requests(
     elif not machines:
         output.print_note("no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask")
     else:
-        output.print_table(
+        tables.print_table(
             ("UID", "STATE", "CLAIM", "MODEL", "DEVICE", "ASKED", "GRANTED"),
             (
                 (it.uid, it.state, it.claim, it.model, it.client_id, it.requested_at, it.granted_at)
@@ -137,18 +137,18 @@ def requests(
 def approve(ctx: typer.Context, uid: Uid) -> None:
     """Make the device of a machine that waits or was denied, and send it its identity."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_APPROVE, uid=uid), output.print_result)
+    here.show(here.ask(admin.CLAIM_APPROVE, uid=uid), tables.print_result)
 
 
 @app.command("deny")
 def deny(ctx: typer.Context, uid: Uid) -> None:
     """Refuse a machine that waits, until it is approved or forgotten."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_DENY, uid=uid), output.print_result)
+    here.show(here.ask(admin.CLAIM_DENY, uid=uid), tables.print_result)
 
 
 @app.command("forget")
 def forget(ctx: typer.Context, uid: Uid) -> None:
     """Let a machine that has no device ask anew, with another key if it likes."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_FORGET, uid=uid), output.print_result)
+    here.show(here.ask(admin.CLAIM_FORGET, uid=uid), tables.print_result)

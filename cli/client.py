@@ -7,9 +7,10 @@ import contextlib
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
+from uuid import uuid4
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -17,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
+from cli.durations import TIMEOUT_S
 from cli.profile import Profile
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
 from shared.mqtt.client import Account, Client, entered
@@ -24,7 +26,6 @@ from shared.protocol import admin, topics
 from shared.protocol.messages import Event
 
 RESEND_S: Final = 2.0
-TIMEOUT_S: Final = 30.0
 _RECONNECT_S: Final = 0.5
 _PACKET_TIMEOUT_S: Final = 10.0
 _ROLE_TIMEOUT_S: Final = 5.0
@@ -35,6 +36,7 @@ _SILENT.setLevel(logging.CRITICAL)
 
 R = TypeVar("R", bound=admin.Request)
 A = TypeVar("A", bound=admin.Result)
+T = TypeVar("T")
 
 
 class CannotConnectError(FleetError):
@@ -237,6 +239,25 @@ class Admin:
     async def _stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+
+def run(work: Callable[[Admin], Awaitable[T]], profile: Profile) -> T:
+    """Connect and do `work`."""
+
+    async def connected() -> T:
+        async with Admin(profile) as connection:
+            return await work(connection)
+
+    return asyncio.run(connected())
+
+
+def build(operation: admin.Operation[R, A], **fields: object) -> R:
+    """Return a new request, or raise InvalidInputError naming each bad field and its rule."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return operation.request.model_validate({"request_id": uuid4().hex, **given})
+    except ValidationError as error:
+        raise InvalidInputError(topics.explain(error)) from None
 
 
 class _RefusedError(Exception):

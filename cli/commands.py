@@ -8,9 +8,8 @@ from uuid import UUID
 
 import typer
 
-from cli import documents, durations, output, session
+from cli import bars, client, documents, durations, output, session, tables
 from cli.arguments import MaybeDevice
-from cli.client import Admin
 from shared.protocol import admin
 
 app = typer.Typer()
@@ -44,7 +43,7 @@ def send(
 
     The status is 1 if a device failed or did not answer; `mdm command show` shows it again, with late answers.
     """
-    request = session.build(
+    request = client.build(
         admin.COMMAND_SEND,
         device=device,
         all=everything,
@@ -56,7 +55,7 @@ def send(
     )
     here = session.of(ctx)
 
-    async def work(connection: Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
+    async def work(connection: client.Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
         sent = await connection.call(admin.COMMAND_SEND, request, timeout_s=here.timeout_s)
         if sent.skipped:
             output.print_note(f"skipped, as they are disabled: {', '.join(sent.skipped)}")
@@ -96,12 +95,12 @@ def show_newest(
     here.show(here.ask(admin.COMMAND_LIST, device=device, limit=limit), _print_newest)
 
 
-async def _wait(connection: Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
+async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
     """Look until no device of a batch is waited for: at the latest when the service says that it has expired."""
-    with output.progress(in_bytes=False) as progress:
+    with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("answers", total=len(sent.commands))
         while True:
-            look = session.build(admin.COMMAND_SHOW, batch_id=sent.batch_id, limit=1)
+            look = client.build(admin.COMMAND_SHOW, batch_id=sent.batch_id, limit=1)
             counts = (await connection.call(admin.COMMAND_SHOW, look, timeout_s=timeout_s)).counts
             progress.update(bar, completed=counts.ok + counts.failed)
             if not counts.waiting:
@@ -109,12 +108,12 @@ async def _wait(connection: Admin, sent: admin.CommandSent, *, timeout_s: float)
             await asyncio.sleep(POLL_S)
 
 
-async def _whole(connection: Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
+async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
     """Return a batch with all of its devices."""
     commands: list[admin.CommandView] = []
     after: int | None = 0
     while after is not None:
-        request = session.build(admin.COMMAND_SHOW, batch_id=batch_id, after=after)
+        request = client.build(admin.COMMAND_SHOW, batch_id=batch_id, after=after)
         page = await connection.call(admin.COMMAND_SHOW, request, timeout_s=timeout_s)
         commands += page.commands
         after = page.next
@@ -122,11 +121,11 @@ async def _whole(connection: Admin, batch_id: UUID, *, timeout_s: float) -> admi
 
 
 def _print_sent(sent: admin.CommandSent) -> None:
-    output.print_facts({"batch": sent.batch_id, "devices": len(sent.commands), "expires": sent.expires_at})
+    tables.print_facts({"batch": sent.batch_id, "devices": len(sent.commands), "expires": sent.expires_at})
 
 
 def _print_batch(batch: admin.CommandBatch) -> None:
-    output.print_table(
+    tables.print_table(
         ("DEVICE", "OUTCOME", "RESULT"), ((it.client_id, it.outcome, _answer(it)) for it in batch.commands)
     )
 
@@ -135,7 +134,7 @@ def _print_newest(found: admin.Commands) -> None:
     if not found.commands:
         output.print_note("no commands yet; `mdm command send NAME --device DEVICE` sends one")
         return
-    output.print_table(
+    tables.print_table(
         ("DEVICE", "COMMAND", "ARGUMENTS", "BY", "AT", "OUTCOME", "RESULT", "BATCH"),
         (
             (it.client_id, it.name, it.arguments, it.author, it.created_at, it.outcome, _answer(it), it.batch_id)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import documents, output, session
+from cli import documents, output, session, tables
 from cli.arguments import Device
 from shared.errors import InvalidInputError
 from shared.protocol import admin
@@ -72,7 +72,7 @@ def get(
 
 def _print_version(found: admin.ConfigView) -> None:
     reported = None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
-    output.print_facts(
+    tables.print_facts(
         {
             "device": found.client_id,
             "version": found.version,
@@ -105,7 +105,7 @@ def history(
 
 
 def _print_history(found: admin.ConfigVersions) -> None:
-    output.print_table(
+    tables.print_table(
         ("VERSION", "BY", "AT", "TRIAL", "DEVICE SAID", "WHEN"),
         (
             (
@@ -141,7 +141,7 @@ def _print_changes(found: admin.ConfigChanges) -> None:
     if not found.changes:
         output.print_note(f"no difference between versions {found.from_version} and {found.to_version}")
         return
-    output.print_table(
+    tables.print_table(
         ("PATH", "CHANGE", f"VERSION {found.from_version}", f"VERSION {found.to_version}"),
         (
             (
@@ -196,7 +196,7 @@ def show_layer(ctx: typer.Context, tag: Tag) -> None:
 
 
 def _print_layer(found: admin.LayerView) -> None:
-    output.print_facts(
+    tables.print_facts(
         {
             "tag": found.tag,
             "priority": found.priority,
@@ -218,7 +218,7 @@ def _print_layers(found: admin.Layers) -> None:
     if not found.layers:
         output.print_note("no layers yet; `mdm config layer set TAG KEY=VALUE` makes one")
     else:
-        output.print_table(
+        tables.print_table(
             ("TAG", "PRIORITY", "DOCUMENT", "BY", "AT"),
             ((it.tag, it.priority, it.document, it.author, it.updated_at) for it in found.layers),
         )
@@ -239,14 +239,14 @@ def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> d
 
 def _print_set(result: admin.ConfigSetResult) -> None:
     state = "new" if result.changed else "unchanged"
-    output.print_facts(
+    tables.print_facts(
         {"device": result.client_id, "version": f"{result.version} ({state})", "document": result.document}
     )
 
 
 def _print_layer_result(result: admin.LayerResult) -> None:
     layer = result.layer
-    output.print_facts(
+    tables.print_facts(
         {
             "layer": result.tag if layer else f"{result.tag} (removed)",
             "priority": layer.priority if layer else None,

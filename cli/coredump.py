@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
+from cli import bars, client, output, session, tables
 from cli.arguments import MaybeDevice
-from cli.client import Admin, AnswerError
 from shared.errors import ConflictError
 from shared.protocol import admin
 
@@ -43,10 +42,10 @@ def get(
     if file.exists() and not force:
         raise ConflictError(f"output: {file} exists; --force replaces it")
     here = session.of(ctx)
-    wanted = session.build(admin.COREDUMP_SHOW, id=dump)
-    with output.progress() as progress:
+    wanted = client.build(admin.COREDUMP_SHOW, id=dump)
+    with bars.progress() as progress:
 
-        async def work(connection: Admin) -> tuple[admin.CoreDumpView, bytes]:
+        async def work(connection: client.Admin) -> tuple[admin.CoreDumpView, bytes]:
             view = await connection.call(admin.COREDUMP_SHOW, wanted, timeout_s=here.timeout_s)
             bar = progress.add_task(output.clean(file.name), total=view.size_bytes)
             data = await fetch(
@@ -63,17 +62,17 @@ def get(
 
 
 async def fetch(
-    connection: Admin, view: admin.CoreDumpView, *, timeout_s: float, on_progress: Callable[[int], object]
+    connection: client.Admin, view: admin.CoreDumpView, *, timeout_s: float, on_progress: Callable[[int], object]
 ) -> bytes:
     """Return the bytes of a core dump; raise AnswerError when they have another hash."""
     data = b""
     while len(data) < view.size_bytes:
-        request = session.build(admin.COREDUMP_READ, id=view.id, offset=len(data))
+        request = client.build(admin.COREDUMP_READ, id=view.id, offset=len(data))
         data += (await connection.call(admin.COREDUMP_READ, request, timeout_s=timeout_s)).data
         on_progress(len(data))
     found = hashlib.sha256(data).hexdigest()
     if found != view.sha256:
-        raise AnswerError("damaged", f"sha256: expected {view.sha256}, found {found}", {})
+        raise client.AnswerError("damaged", f"sha256: expected {view.sha256}, found {found}", {})
     return data
 
 
@@ -81,14 +80,14 @@ async def fetch(
 def delete(ctx: typer.Context, dump: _Id) -> None:
     """Delete a core dump."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COREDUMP_DELETE, id=dump), output.print_result)
+    here.show(here.ask(admin.COREDUMP_DELETE, id=dump), tables.print_result)
 
 
 def _print(found: admin.CoreDumps) -> None:
     if not found.dumps:
         output.print_note("no core dumps yet; devices send them when they are back from a crash")
         return
-    output.print_table(
+    tables.print_table(
         ("ID", "DEVICE", "STORED", "SIZE", "MODEL", "IMAGE", "REASON", "ELF SHA256"),
         (
             (

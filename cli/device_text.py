@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli import output, session
+from cli import output, session, tables
 from shared.protocol import admin
 
 
@@ -13,12 +13,12 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
     if here.as_json:
         output.print_json({"client_id": package.client_id, "output": str(target)})
     else:
-        output.print_facts({"device": package.client_id, "package": str(target)})
+        tables.print_facts({"device": package.client_id, "package": str(target)})
 
 
 def print_device(device: admin.DeviceView) -> None:
     """Print a device as facts."""
-    output.print_facts(
+    tables.print_facts(
         {
             "device": device.client_id,
             "key": device.key,

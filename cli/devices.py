@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import config, imports, lifecycle, output, session
+from cli import config, imports, lifecycle, output, session, tables
 from cli.arguments import Device
 from cli.device_text import config_state, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
@@ -23,7 +23,7 @@ app.add_typer(lifecycle.app)
 app.add_typer(imports.app)
 app.add_typer(configuration, name="config")
 
-_NVS_SIZE: Final = f"{admin.DEFAULT_NVS_BYTES:#x}"
+_NVS_SIZE: Final = "0x6000"
 _STDOUT = Path("-")
 _STDIN = Path("-")
 _MAX_PASSWORD_FILE_BYTES: Final = 1024
@@ -77,7 +77,7 @@ def _print_all(found: admin.Devices) -> None:
     if not found.devices:
         output.print_note("no devices yet; `mdm device add --model MODEL` adds one")
         return
-    output.print_table(
+    tables.print_table(
         ("DEVICE", "NAME", "ONLINE", "HEALTH", "FIRMWARE", "CONFIG", "SECRET", "LAST SEEN"),
         (
             (
@@ -128,7 +128,7 @@ def provision(
     here = session.of(ctx)
     if size is not None and form is not PackageFormat.NVS:
         raise InvalidInputError("size: belongs to --format nvs only")
-    size_bytes = admin.DEFAULT_NVS_BYTES if size is None else nvs.size_bytes(size)
+    size_bytes = nvs.size_bytes(_NVS_SIZE if size is None else size)
     if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
         raise InvalidInputError("output: an image is nothing for a terminal; name a file")
     if target != _STDOUT and target.exists() and not force:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
+from cli import output, session, tables
 from shared.protocol import admin
 
 
@@ -23,11 +23,11 @@ def doctor(
     if here.as_json:
         output.print_json(found)
     elif found.findings:
-        output.print_table(
+        tables.print_table(
             ("DEVICE", "PROBLEM", "REMEDY", "REPAIRED"),
             ((one.client_id, one.problem, one.remedy, one.repaired) for one in found.findings),
         )
     else:
-        output.print_facts({"devices": found.devices, "problems": 0})
+        tables.print_facts({"devices": found.devices, "problems": 0})
     if any(not one.repaired for one in found.findings):
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Final
 
 from shared.errors import InvalidInputError
 
+TIMEOUT_S: Final = 30.0
+"""How long an answer is waited for."""
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
 

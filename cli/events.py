@@ -7,10 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import output, session
-from cli.client import Admin
+from cli import client, output, session
 from shared.errors import InvalidInputError
-from shared.protocol.messages import Event
+from shared.protocol import messages
 
 _NOUN: Final = re.compile(r"[a-z0-9_-]+")
 
@@ -28,7 +27,7 @@ def events(
         raise InvalidInputError(f"noun: expected a word of a-z, as in device, found {noun!r}")
     here = session.of(ctx)
 
-    async def work(connection: Admin) -> None:
+    async def work(connection: client.Admin) -> None:
         left = count
         async for found_noun, verb, event in connection.events(noun):
             output.print_line(line(found_noun, verb, event, as_json=here.as_json))
@@ -40,7 +39,7 @@ def events(
     here.run(work)
 
 
-def line(noun: str, verb: str, event: Event, *, as_json: bool) -> str:
+def line(noun: str, verb: str, event: messages.Event, *, as_json: bool) -> str:
     """Return one event as one line."""
     if as_json:
         facts = {"noun": noun, "verb": verb, **event.model_dump(mode="json")}

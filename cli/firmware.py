@@ -11,8 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import firmware_keys, image_files, output, session
-from cli.client import Admin
+from cli import bars, client, firmware_keys, image_files, output, session, tables
 from shared.protocol import admin
 
 app = typer.Typer()
@@ -46,17 +45,17 @@ def upload(
     here = session.of(ctx)
     data = image_files.read(file)
     signed = None if signature is None else image_files.read_signature(signature)
-    begin = session.build(
+    begin = client.build(
         admin.UPLOAD_BEGIN,
         model=model,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         version=version,
     )
-    with output.progress() as progress:
+    with bars.progress() as progress:
         bar = progress.add_task(output.clean(file.name), total=len(data))
 
-        async def work(connection: Admin) -> admin.ImageView:
+        async def work(connection: client.Admin) -> admin.ImageView:
             return await send(
                 connection,
                 begin,
@@ -72,7 +71,7 @@ def upload(
 
 
 async def send(
-    connection: Admin,
+    connection: client.Admin,
     begin: admin.UploadBegin,
     data: bytes,
     *,
@@ -94,7 +93,7 @@ async def send(
     async def take_turns() -> None:
         nonlocal sent_bytes
         for offset in offsets:
-            chunk = session.build(
+            chunk = client.build(
                 admin.UPLOAD_CHUNK,
                 upload_id=begun.upload_id,
                 offset=offset,
@@ -110,7 +109,7 @@ async def send(
                 tasks.create_task(take_turns(), name=f"upload-{number}")
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    finish = session.build(
+    finish = client.build(
         admin.UPLOAD_FINISH,
         upload_id=begun.upload_id,
         release=release,
@@ -137,7 +136,7 @@ def show_all(
 def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Show an image, how many devices run it, and how many are fetching it."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), output.print_result)
+    here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), tables.print_result)
 
 
 @app.command("release")
@@ -151,7 +150,7 @@ def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) ->
 def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
     """Leave a model without an image: devices stay with what they run, and its images can be deleted."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), output.print_result)
+    here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), tables.print_result)
 
 
 @app.command("pin")
@@ -172,7 +171,7 @@ def unpin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> N
 def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Delete an image, unless it is its model's, runs on a device, or is being delivered."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), output.print_result)
+    here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), tables.print_result)
 
 
 def _print(image: admin.ImageView) -> None:
@@ -183,7 +182,7 @@ def _print_table(images: list[admin.ImageView]) -> None:
     if not images:
         output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
         return
-    output.print_table(
+    tables.print_table(
         (
             "MODEL",
             "VERSION",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import image_files, output, session
+from cli import image_files, output, session, tables
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
 
@@ -53,6 +53,6 @@ def _print(found: admin.Keys) -> None:
     if not found.keys:
         output.print_note(f"{found.model} trusts no key and takes images without a signature")
         return
-    output.print_table(
+    tables.print_table(
         ("FINGERPRINT", "AUTHOR", "ADDED"), ((key.fingerprint, key.author, key.created_at) for key in found.keys)
     )

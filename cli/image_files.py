@@ -8,22 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session
+from cli import output, session, tables
 from shared.errors import ConflictError, InvalidInputError
+from shared.esp32 import ed25519
 from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
 
 ImageFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")]
-
-
-class Signed(admin.Result):
-    """A signature's file, the image that it is for, and the key that made it."""
-
-    signature: str
-    sha256: str
-    version: str
-    fingerprint: str
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,8 +35,8 @@ def read(file: Path) -> bytes:
 def read_signature(file: Path) -> bytes:
     """Return the signature in a file, or raise InvalidInputError."""
     signature = _bytes_of(file, field="signature")
-    if len(signature) != image_signature.SIGNATURE_BYTES:
-        expected = f"{image_signature.SIGNATURE_BYTES} bytes, as `mdm firmware sign` writes them"
+    if len(signature) != ed25519.SIGNATURE_BYTES:
+        expected = f"{ed25519.SIGNATURE_BYTES} bytes, as `mdm firmware sign` writes them"
         raise InvalidInputError(f"signature: expected {expected}, found {len(signature)}")
     return signature
 
@@ -61,7 +53,7 @@ def inspect(ctx: typer.Context, file: ImageFile) -> None:
     if session.of(ctx).as_json:
         output.print_json(facts)
         return
-    output.print_facts(
+    tables.print_facts(
         {
             **{name.replace("_", " "): value for name, value in facts.items()},
             "size bytes": f"{image.size_bytes} ({output.size(image.size_bytes)})",
@@ -88,13 +80,16 @@ def sign(
     if written.exists() and not force:
         raise ConflictError(f"output: {written} exists; --force replaces it")
     output.write_private(written, image_signature.sign(private_key, image.sha256), replace=force)
-    signed = Signed(
-        signature=str(written),
-        sha256=image.sha256,
-        version=image.version,
-        fingerprint=image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
-    )
-    session.of(ctx).show(signed, output.print_result)
+    facts: dict[str, object] = {
+        "signature": str(written),
+        "sha256": image.sha256,
+        "version": image.version,
+        "fingerprint": image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
+    }
+    if session.of(ctx).as_json:
+        output.print_json(facts)
+    else:
+        tables.print_facts(facts)
 
 
 def _bytes_of(file: Path, *, field: str) -> bytes:

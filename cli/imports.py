@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli import batches, client, output, session
+from cli import batches, client, output, session, tables
 from shared.errors import FleetError, InvalidInputError
 from shared.protocol import admin
 
@@ -55,7 +55,7 @@ def import_file(
             }
         )
     else:
-        output.print_facts({"added": len(added), "refused": len(refused)})
+        tables.print_facts({"added": len(added), "refused": len(refused)})
         for number, reason in refused:
             output.print_note(f"line {number}: {reason}")
     if refused:
@@ -112,7 +112,7 @@ async def _add_all(
         try:
             if line.fault is not None:
                 raise InvalidInputError(line.fault)
-            request = session.build(admin.DEVICE_ADD, **line.fields)
+            request = client.build(admin.DEVICE_ADD, **line.fields)
             added.append(await connection.call(admin.DEVICE_ADD, request, timeout_s=timeout_s))
         except FleetError as error:
             refused.append((line.number, error.message))

@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from cli import client, output, passwords, profile, session
-from cli.profile import Profile
+from cli import client, output, passwords, profile, session, tables
 from shared.protocol import admin
+from shared.protocol.words import Role
 
 
 def login(ctx: typer.Context) -> None:
@@ -34,7 +34,7 @@ def login(ctx: typer.Context) -> None:
     if here.as_json:
         output.print_json(found)
     else:
-        output.print_facts(found)
+        tables.print_facts(found)
 
 
 def _ask(facts: dict[str, Any], given: dict[str, Any]) -> None:
@@ -45,12 +45,12 @@ def _ask(facts: dict[str, Any], given: dict[str, Any]) -> None:
             facts[name] = typer.prompt(title, default=facts.get(name, usual.get(name)), err=True)
 
 
-def _checked(here: session.Session, wanted: Profile) -> admin.Role | None:
+def _checked(here: session.Session, wanted: profile.Profile) -> Role | None:
     """Connect, and return the account's role; None if the registry does not tell."""
 
-    async def asked(connected: client.Admin) -> admin.Role | None:
+    async def asked(connected: client.Admin) -> Role | None:
         try:
-            request = session.build(admin.ACCOUNT_WHOAMI)
+            request = client.build(admin.ACCOUNT_WHOAMI)
             return (await connected.call(admin.ACCOUNT_WHOAMI, request, timeout_s=here.timeout_s)).role
         except (client.NoAnswerError, client.AnswerError, client.NotAllowedError) as error:
             output.print_note(f"connected, but the role is not known: {error.message}")

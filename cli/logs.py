@@ -7,11 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import durations, output, session
+from cli import client, durations, output, session
 from cli.arguments import Device, MaybeDevice
-from cli.client import Admin
 from shared.protocol import admin
-from shared.protocol.messages import LogLevel
+from shared.protocol.words import LogLevel
 
 app = typer.Typer()
 
@@ -62,9 +61,9 @@ def tail(
         "all": True if device is tag is model is None else None,
         "level": level,
     }
-    first = session.build(admin.LOG_LIST, limit=lines, **which)
+    first = client.build(admin.LOG_LIST, limit=lines, **which)
 
-    async def work(connection: Admin) -> None:
+    async def work(connection: client.Admin) -> None:
         left = count
         request = first
         while True:
@@ -77,7 +76,7 @@ def tail(
                         return
             if len(found.lines) < _PAGE:
                 await asyncio.sleep(POLL_S)
-            request = session.build(admin.LOG_LIST, after=found.next, limit=_PAGE, **which)
+            request = client.build(admin.LOG_LIST, after=found.next, limit=_PAGE, **which)
 
     here.run(work)
 

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import client, output
+from cli.durations import TIMEOUT_S
 from cli.session import Session
 from cli.tree import COMMANDS
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
@@ -24,7 +25,7 @@ FAILED: Final = 1
 MISUSED: Final = 2
 UNCONNECTED: Final = 3
 _NEXT: Final = {
-    client.CannotConnectError.code: "is the broker up, and are host, port, account, password and CA file right?",
+    "cannot_connect": "is the broker up, and are host, port, account, password and CA file right?",
     NotFoundError.code: "`mdm device list` and `mdm model list` show what there is",
     UnavailableError.code: "the same command may be given again",
 }
@@ -96,7 +97,7 @@ def options(
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for an answer.")
-    ] = client.TIMEOUT_S,
+    ] = TIMEOUT_S,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -128,12 +129,13 @@ def _json_first(words: list[str]) -> list[str]:
 
 
 def _report(error: FleetError) -> int:
+    if isinstance(error, InvalidInputError):
+        output.print_note(f"error: {error.message}")
+        return MISUSED
     code = error.answer_code if isinstance(error, client.AnswerError) else error.code
     hint = f"; {_NEXT[code]}" if code in _NEXT else ""
     output.print_note(f"error: {error.message}{hint}")
-    if isinstance(error, client.CannotConnectError):
-        return UNCONNECTED
-    return MISUSED if isinstance(error, InvalidInputError) else FAILED
+    return UNCONNECTED if isinstance(error, client.CannotConnectError) else FAILED
 
 
 if __name__ == "__main__":

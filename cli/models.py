@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import documents, output, session
+from cli import documents, output, session, tables
 from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
@@ -94,7 +94,7 @@ def change(
 def remove(ctx: typer.Context, code: Code) -> None:
     """Remove a model that has neither devices nor images."""
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_REMOVE, code=code), output.print_result)
+    here.show(here.ask(admin.MODEL_REMOVE, code=code), tables.print_result)
 
 
 @app.command("list")
@@ -108,7 +108,7 @@ def _print_all(found: admin.Models) -> None:
     if not found.models:
         output.print_note("no models yet; `mdm model add CODE --chip CHIP` adds one")
         return
-    output.print_table(
+    tables.print_table(
         ("CODE", "NAME", "CHIP", "SLOT", "DEVICES"),
         (
             (model.code, model.name, model.chip, output.size(model.slot_size_bytes), model.devices)
@@ -118,7 +118,7 @@ def _print_all(found: admin.Models) -> None:
 
 
 def _print(model: admin.ModelView) -> None:
-    output.print_facts(
+    tables.print_facts(
         {
             "code": model.code,
             "name": model.name,

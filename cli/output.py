@@ -1,27 +1,21 @@
-"""What the tool prints: tables for people, JSON for scripts, one line for an error."""
+"""What the tool prints and writes: JSON for scripts, words for people, one line for an error."""
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-from pydantic import BaseModel
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ConflictError, FleetError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 _MEBIBYTE: Final = 1024 * 1024
 _KIBIBYTE: Final = 1024
-_WIDEST: Final = 1_000_000
 
 
 class CannotWriteError(FleetError):
@@ -32,7 +26,7 @@ class CannotWriteError(FleetError):
 
 def print_json(value: BaseModel | dict[str, Any], *, indent: int | None = 2) -> None:
     """Print a result as JSON on stdout."""
-    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    data = value if isinstance(value, dict) else value.model_dump(mode="json")
     print_line(as_json(data, indent=indent))
 
 
@@ -64,34 +58,6 @@ def print_note(text: str) -> None:
     print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the tool's output
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print aligned columns with a heading; a pipe gets full width and nothing but text.
-
-    The first column names the thing and is never broken: it is there to be copied.
-    """
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(Text(column), overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
-    _print(table)
-
-
-def print_facts(facts: dict[str, object]) -> None:
-    """Print one thing as aligned names and values."""
-    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(Text(name), Text(cell(value)))
-    _print(table)
-
-
-def print_result(result: BaseModel) -> None:
-    """Print a result's own fields."""
-    print_facts(result.model_dump())
-
-
 def cell(value: object) -> str:
     """Return a value as people read it: times in UTC, nothing as a dash, a document as JSON."""
     if value is None or value in ("", [], {}):
@@ -120,25 +86,12 @@ def size(size_bytes: int) -> str:
     return f"{size_bytes / _KIBIBYTE:.1f} KiB"
 
 
-def progress(*, in_bytes: bool = True) -> Progress:
-    """Return a progress bar over bytes, or over things, on stderr; silent unless that is a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
 def write_private(path: Path, content: str | bytes, *, replace: bool) -> None:
     """Write a file that only its owner may read, whole or not at all.
 
     Raise ConflictError when it exists and `replace` is false, CannotWriteError when the disk refuses.
     """
-    target = path.with_name(f".{path.name}.{secrets.token_hex(4)}") if replace else path
+    target = path.with_name(f".{path.name}.{os.urandom(4).hex()}") if replace else path
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -152,16 +105,3 @@ def write_private(path: Path, content: str | bytes, *, replace: bool) -> None:
     except OSError as error:
         target.unlink(missing_ok=True)
         raise CannotWriteError(f"output: {path} can not be written: {error.strerror}") from error
-
-
-def _print(table: Table) -> None:
-    console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(table)
-        return
-    natural = Console(width=_WIDEST).measure(table).maximum
-    console = Console(width=max(1, natural), highlight=False)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print_line(line.rstrip())

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import audit, durations, output, session
-from cli.client import Admin
+from cli import audit, bars, client, durations, output, session, tables
 from shared.errors import InvalidInputError
 from shared.protocol import admin
 
@@ -114,8 +113,8 @@ def status(
     """
     here = session.of(ctx)
 
-    async def work(connection: Admin) -> admin.RolloutStatus:
-        request = session.build(admin.ROLLOUT_STATUS, rollout=rollout)
+    async def work(connection: client.Admin) -> admin.RolloutStatus:
+        request = client.build(admin.ROLLOUT_STATUS, rollout=rollout)
         return await _wait(connection, request, timeout_s=here.timeout_s)
 
     found = here.run(work) if watch else here.ask(admin.ROLLOUT_STATUS, rollout=rollout)
@@ -165,9 +164,9 @@ def show_all(
     here.show(here.ask(admin.ROLLOUT_LIST, limit=limit), _print_list)
 
 
-async def _wait(connection: Admin, request: admin.RolloutShow, *, timeout_s: float) -> admin.RolloutStatus:
+async def _wait(connection: client.Admin, request: admin.RolloutShow, *, timeout_s: float) -> admin.RolloutStatus:
     """Look until the rollout runs no more."""
-    with output.progress(in_bytes=False) as progress:
+    with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rollout", total=None)
         while True:
             found = await connection.call(admin.ROLLOUT_STATUS, request, timeout_s=timeout_s)
@@ -178,7 +177,7 @@ async def _wait(connection: Admin, request: admin.RolloutShow, *, timeout_s: flo
             if found.state != "RUNNING":
                 return found
             # The newest may be another one at the next look.
-            request = session.build(admin.ROLLOUT_STATUS, rollout=found.rollout)
+            request = client.build(admin.ROLLOUT_STATUS, rollout=found.rollout)
             await asyncio.sleep(POLL_S)
 
 
@@ -200,7 +199,7 @@ def _show(here: session.Session, found: admin.RolloutStatus) -> None:
 
 
 def _print_findings(found: admin.RolloutFindings) -> None:
-    output.print_facts(
+    tables.print_facts(
         {
             "model": found.model,
             "version": found.version,
@@ -211,12 +210,12 @@ def _print_findings(found: admin.RolloutFindings) -> None:
         }
     )
     if found.problems:
-        output.print_table(("DEVICE", "WHY"), ((it.client_id, it.reason) for it in found.problems))
+        tables.print_table(("DEVICE", "WHY"), ((it.client_id, it.reason) for it in found.problems))
     _note_rest(found.count, len(found.problems))
 
 
 def _print_status(found: admin.RolloutStatus) -> None:
-    output.print_facts(
+    tables.print_facts(
         {
             "rollout": found.rollout,
             "model": found.model,
@@ -230,7 +229,7 @@ def _print_status(found: admin.RolloutStatus) -> None:
             "by": found.author,
         }
     )
-    output.print_table(
+    tables.print_table(
         ("WAVE", "DEVICES", "WAITING", "UNDER WAY", "CONFIRMED", "FAILED", "ROLLED BACK", "SILENT", "SKIPPED"),
         (
             (
@@ -248,7 +247,7 @@ def _print_status(found: admin.RolloutStatus) -> None:
         ),
     )
     if found.failures:
-        output.print_table(
+        tables.print_table(
             ("DEVICE", "WAVE", "STATE", "AT", "WHY"),
             ((it.client_id, it.wave, it.state, it.at, it.reason) for it in found.failures[:_NAMED]),
         )
@@ -264,7 +263,7 @@ def _print_list(found: admin.Rollouts) -> None:
     if not found.rollouts:
         output.print_note("no rollouts yet; `mdm rollout start MODEL VERSION` begins one")
         return
-    output.print_table(
+    tables.print_table(
         ("ROLLOUT", "MODEL", "VERSION", "STATE", "WAVE", "BEGUN", "BY", "ENDED"),
         (
             (

@@ -7,9 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import output, schedule, session
+from cli import bars, client, output, schedule, session, tables
 from cli.arguments import Device, MaybeDevice
-from cli.client import Admin
 from shared.protocol import admin
 
 app = typer.Typer()
@@ -50,7 +49,7 @@ def status(
     """
     here = session.of(ctx)
 
-    async def work(connection: Admin) -> admin.RotationOverview:
+    async def work(connection: client.Admin) -> admin.RotationOverview:
         if watch:
             await _wait(connection, timeout_s=here.timeout_s)
         return await _overview(connection, timeout_s=here.timeout_s)
@@ -85,11 +84,11 @@ def history(
     """List the rotations of a device, newest first."""
     here = session.of(ctx)
 
-    async def work(connection: Admin) -> admin.Rotations:
+    async def work(connection: client.Admin) -> admin.Rotations:
         rotations: list[admin.RotationEntry] = []
         before: int | None = None
         while True:
-            request = session.build(
+            request = client.build(
                 admin.ROTATION_HISTORY, device=device, before=before, limit=min(limit - len(rotations), _PAGE)
             )
             page = await connection.call(admin.ROTATION_HISTORY, request, timeout_s=here.timeout_s)
@@ -101,15 +100,15 @@ def history(
     here.show(here.run(work), _print_history)
 
 
-async def _look(connection: Admin, after: int, limit: int, *, timeout_s: float) -> admin.RotationOverview:
-    request = session.build(admin.ROTATION_STATUS, after=after, limit=limit)
+async def _look(connection: client.Admin, after: int, limit: int, *, timeout_s: float) -> admin.RotationOverview:
+    request = client.build(admin.ROTATION_STATUS, after=after, limit=limit)
     return await connection.call(admin.ROTATION_STATUS, request, timeout_s=timeout_s)
 
 
-async def _wait(connection: Admin, *, timeout_s: float) -> None:
+async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
     """Look until no device is queued or under way."""
     total = 0
-    with output.progress(in_bytes=False) as progress:
+    with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rotations", total=None)
         while True:
             counts = (await _look(connection, -1, 1, timeout_s=timeout_s)).counts
@@ -121,7 +120,7 @@ async def _wait(connection: Admin, *, timeout_s: float) -> None:
             await asyncio.sleep(POLL_S)
 
 
-async def _overview(connection: Admin, *, timeout_s: float) -> admin.RotationOverview:
+async def _overview(connection: client.Admin, *, timeout_s: float) -> admin.RotationOverview:
     """Return the counts and all rotations under way."""
     under_way: list[admin.RotationUnderWay] = []
     after: int | None = -1
@@ -153,7 +152,7 @@ def _print_cancelled(result: admin.RotationCancelled) -> None:
 
 
 def _print_named(*groups: tuple[admin.Named, str]) -> None:
-    output.print_table(("DEVICE", "ROTATION"), ((name, said) for named, said in groups for name in named.names))
+    tables.print_table(("DEVICE", "ROTATION"), ((name, said) for named, said in groups for name in named.names))
     for named, said in groups:
         if named.count > len(named.names):
             output.print_note(f"and {named.count - len(named.names)} more: {said}")
@@ -161,11 +160,11 @@ def _print_named(*groups: tuple[admin.Named, str]) -> None:
 
 def _print_overview(found: admin.RotationOverview) -> None:
     counts = found.counts
-    output.print_facts(
+    tables.print_facts(
         {"OK": counts.ok, "QUEUED": counts.queued, "PENDING": counts.pending, "TIMEOUT": counts.timeout}
     )
     if found.under_way:
-        output.print_table(
+        tables.print_table(
             ("DEVICE", "STEP", "SECONDS LEFT", "SLOT", "SINCE", "ROTATION"),
             (
                 (
@@ -185,7 +184,7 @@ def _print_history(found: admin.Rotations) -> None:
     if not found.rotations:
         output.print_note(f"{found.client_id} has had no rotation; `mdm rotation start` begins one")
         return
-    output.print_table(
+    tables.print_table(
         (
             *("ROTATION", "GENERATION", "STARTED", "OUTCOME", "DELIVERED", "STORED", "SWITCHED", "ENDED"),
             *("SECONDS", "REFUSED PROOFS"),

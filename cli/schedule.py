@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from cli import output, session
+from cli import output, session, tables
 from shared.protocol import admin
 
 _SHOWN: Final = "%Y-%m-%d %H:%M %Z"
@@ -24,8 +24,8 @@ def _print(view: admin.RotationScheduleView) -> None:
     if not view.expression:
         output.print_line("no schedule is set")
         return
-    output.print_facts({"schedule": view.expression, "zone": view.zone, "last fire": view.last_fire_at})
-    output.print_table(("NEXT", "UTC"), [(_local(at, view.zone), at) for at in view.next])
+    tables.print_facts({"schedule": view.expression, "zone": view.zone, "last fire": view.last_fire_at})
+    tables.print_table(("NEXT", "UTC"), [(_local(at, view.zone), at) for at in view.next])
 
 
 def _local(at: datetime, zone: str) -> str:

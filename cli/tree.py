@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any, Final
 
 import typer
 import typer.main
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand, TyperOption
+
+
+def _spare_pydantic(kind: Any) -> None:  # noqa: ANN401 - one of Typer's two kinds of parameters
+    """Have Typer convert only what needs it: it imports pydantic even to leave a text, or a default, as it is.
+
+    With a Typer that converts in another way, this does nothing.
+    """
+    converter: Any = getattr(kind, "get_runtime_param", None)
+
+    def get_runtime_param(parameter: Any) -> Any:  # noqa: ANN401 - as above
+        def coerce(value: object, *, param: Any, ctx: typer.Context) -> object:  # noqa: ANN401 - as above
+            source = ctx.get_parameter_source(param.name)
+            if param.type_descriptor.annotation is str or (source and source.name == "DEFAULT"):
+                return value
+            return converter(parameter).coerce(value, param=param, ctx=ctx)
+
+        return SimpleNamespace(coerce=coerce)
+
+    kind.get_runtime_param = get_runtime_param
+
+
+_spare_pydantic(TyperArgument)
+_spare_pydantic(TyperOption)
 
 
 class Later(TyperCommand):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -12,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-import structlog
 import typer
 
-from cli import lifecycle, output, session
-from cli.client import Admin
-from cli.profile import Profile
+from cli import client, lifecycle, output, profile, session, tables
 from cli.simulate import fates, life, screen, stock
 from cli.simulate.tally import Fate, Tally
 from shared.errors import InvalidInputError
@@ -82,12 +78,10 @@ def simulate(
         if here.as_json:
             output.print_json({"removed": removed})
         else:
-            output.print_facts({"removed": len(removed)})
+            tables.print_facts({"removed": len(removed)})
         return
     life.allow_files(devices)
-    # Thousands of devices tell their steps; what matters is counted.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("device.mqtt").setLevel(logging.CRITICAL)
+    life.hush()
     wish = _Wish(devices, model, percents, slow_s, per_second, minutes, folder)
     tally = here.run(lambda it: _simulate(it, wish, as_json=here.as_json, timeout_s=here.timeout_s))
     for client_id, reason in tally.broken.items():
@@ -96,7 +90,7 @@ def simulate(
         raise typer.Exit(1)
 
 
-async def _simulate(connection: Admin, wish: _Wish, *, as_json: bool, timeout_s: float) -> Tally:
+async def _simulate(connection: client.Admin, wish: _Wish, *, as_json: bool, timeout_s: float) -> Tally:
     """Have the devices made, and live until the time is over or a signal comes; return what was counted."""
     model = await stock.model(connection, wish.model, timeout_s=timeout_s)
     packages = await stock.devices(connection, wish.model, wish.devices, wish.state, timeout_s=timeout_s)
@@ -116,7 +110,7 @@ async def _simulate(connection: Admin, wish: _Wish, *, as_json: bool, timeout_s:
     return tally
 
 
-def _default_state(profile: Profile) -> Path:
+def _default_state(profile: profile.Profile) -> Path:
     """Return the folder for devices of this broker, by the XDG base directory specification."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "mdm" / f"{profile.host}-{profile.port}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from cli.simulate import fates
 from cli.simulate.tally import Fate, Tally
@@ -47,6 +50,12 @@ def allow_files(count: int) -> None:
             "(ulimit -Hn, LimitNOFILE) or start fewer"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def hush() -> None:
+    """Write no logs: thousands of devices tell their steps, and what matters is counted."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("device.mqtt").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

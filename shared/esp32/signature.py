@@ -7,16 +7,12 @@ one of anything else, and openssl can make it too. Keys are PEM, as of `openssl 
 from __future__ import annotations
 
 import hashlib
-from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.errors import InvalidInputError
-
-SIGNATURE_BYTES: Final = 64
-PUBLIC_KEY_BYTES: Final = 32
 
 
 def message(sha256: str) -> bytes:

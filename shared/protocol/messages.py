@@ -17,6 +17,8 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.dataclasses import dataclass
 
+from shared.protocol import words
+
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DOCUMENT_DEPTH = 64
 """Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
@@ -317,15 +319,7 @@ class CommandResult(Message):
     error: Line | None = None
 
 
-class LogLevel(StrEnum):
-    """How much a line of a log matters, in rising order."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
+LogLevel = words.LogLevel
 LogTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
 """By a clock that may never have been set, but within what can be stored."""
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from shared.esp32.signature import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from shared.esp32.ed25519 import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.models import MAX_IMAGE_BYTES
 from shared.protocol.admin.names import ModelCode, PageSize

@@ -9,12 +9,12 @@ The same `request_id` has one effect and one answer, however often it arrives.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.protocol import words
 from shared.protocol.messages import RequestId
 from shared.protocol.topics import PREFIX, Topic
 
@@ -59,21 +59,9 @@ class Answer(BaseModel):
     error: Problem | None = None
 
 
+Role = words.Role
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
-
-
-class Role(StrEnum):
-    """What an admin account may do: read what is no secret, do the daily work too, or do everything."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-    def includes(self, other: Role) -> bool:
-        """Say whether who has this role may do all that is for the other one."""
-        ranks = list(Role)
-        return ranks.index(self) >= ranks.index(other)
 
 
 @dataclass(frozen=True)

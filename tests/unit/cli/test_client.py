@@ -6,7 +6,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from pydantic import SecretStr
 
-from cli import client, session
+from cli import client
 from cli.profile import Profile
 from shared.errors import InvalidInputError
 from shared.protocol import admin
@@ -94,4 +94,4 @@ def test_an_answer_that_is_no_result_is_an_error_with_its_code(answer: admin.Ans
 async def test_a_request_that_is_too_large_is_not_sent() -> None:
     operation = admin.Operation("registry", "model", "list", admin.Nothing, admin.Models, max_bytes=10)
     with pytest.raises(InvalidInputError, match="request: must be at most 10 bytes, has "):
-        await client.Admin(PROFILE).call(operation, session.build(admin.MODEL_LIST))
+        await client.Admin(PROFILE).call(operation, client.build(admin.MODEL_LIST))

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from cli import commands, output
+from cli import bars, commands
 from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -124,14 +124,14 @@ def test_the_bar_shows_how_many_have_answered(
 ) -> None:
     fake.answers |= {"registry.command.send": SENT, "registry.command.show": batches(WAITING, MIXED)}
     shown: list[object] = []
-    real = output.progress
+    real = bars.progress
 
     def watched(**options: Any) -> Any:  # noqa: ANN401
         bar = real(**options)
         monkeypatch.setattr(bar, "update", lambda _task, *, completed: shown.append(completed))
         return bar
 
-    monkeypatch.setattr(output, "progress", watched)
+    monkeypatch.setattr(bars, "progress", watched)
 
     mdm("command", "send", "blink", "--all")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from cli import fleet
+from cli import fleet, fleet_screen
 from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -67,7 +67,7 @@ def test_what_a_device_says_of_itself_drives_no_terminal() -> None:
     versions = [{"model": "lamp", "version": "1\x1b[2J[red]", "devices": 1}]
     console = Console(width=100, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(fleet.picture(view(versions=versions), deque(["10:00 device.added"])))
+        console.print(fleet_screen.picture(view(versions=versions), deque(["10:00 device.added"])))
     assert "\x1b[2J" not in captured.get()
     assert "[red]" in captured.get()
     assert "device.added" in captured.get()
@@ -76,5 +76,5 @@ def test_what_a_device_says_of_itself_drives_no_terminal() -> None:
 def test_an_empty_fleet_is_drawn_too() -> None:
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(fleet.picture(view(devices=0, health={}, rotation={}, versions=[]), deque()))
+        console.print(fleet_screen.picture(view(devices=0, health={}, rotation={}, versions=[]), deque()))
     assert "0 devices" in captured.get()

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.client import AnswerError
+from shared.esp32 import ed25519
 from shared.esp32 import signature as image_signature
 from shared.esp32.chips import CHIP_IDS
 from shared.protocol import admin
@@ -119,7 +120,7 @@ def test_sign_replaces_a_file_only_if_it_must(mdm: Run, image: Path, private: Pa
     assert (refused.exit_code, target.read_bytes()) == (1, b"precious")
     assert refused.stderr == f"error: output: {target} exists; --force replaces it\n"
     assert mdm(*words, "--force").exit_code == 0
-    assert len(target.read_bytes()) == image_signature.SIGNATURE_BYTES
+    assert len(target.read_bytes()) == ed25519.SIGNATURE_BYTES
 
 
 def test_sign_refuses_what_is_no_image_or_no_key(mdm: Run, image: Path, public: Path, private: Path) -> None:

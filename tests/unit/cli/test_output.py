@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import output
+from cli import output, tables
 from shared.errors import ConflictError
 
 
@@ -43,7 +43,7 @@ def test_sizes(size_bytes: int, shown: str) -> None:
 
 
 def test_a_table_in_a_pipe_is_aligned_text_of_any_width(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_table(("NAME", "TEXT"), [("a", "[red]x" * 50), ("longer", 1)])
+    tables.print_table(("NAME", "TEXT"), [("a", "[red]x" * 50), ("longer", 1)])
     assert capsys.readouterr().out.splitlines() == [
         "NAME    TEXT",
         "a       " + "[red]x" * 50,
@@ -56,12 +56,12 @@ def test_a_table_on_a_terminal_does_not_break_what_names_the_thing(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "40")
-    output.print_table(("DEVICE", "TEXT"), [("iotdevice-lamp-abcd1234", "word " * 20)])
+    tables.print_table(("DEVICE", "TEXT"), [("iotdevice-lamp-abcd1234", "word " * 20)])
     assert "iotdevice-lamp-abcd1234" in capsys.readouterr().out
 
 
 def test_facts_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_facts({"a": 1, "long name": None})
+    tables.print_facts({"a": 1, "long name": None})
     assert capsys.readouterr().out == "a          1\nlong name  -\n"
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from shared.errors import InvalidInputError
+from shared.esp32 import ed25519
 from shared.esp32 import signature as image_signature
 from tests.signing import private_pem, public_pem
 
@@ -33,7 +34,7 @@ def rsa_pem() -> tuple[bytes, bytes]:
 
 def test_a_signature_is_for_one_image_by_one_key() -> None:
     signature = image_signature.sign(KEY, SHA256)
-    assert len(signature) == image_signature.SIGNATURE_BYTES
+    assert len(signature) == ed25519.SIGNATURE_BYTES
     assert image_signature.verifies(PUBLIC, SHA256, signature)
     assert not image_signature.verifies(PUBLIC, hashlib.sha256(b"other").hexdigest(), signature)
     assert not image_signature.verifies(
