@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from dev.waiting import PATIENCE_S
+from dev.waiting import logged
 from tests import matrix
 
 DEADLINE_S = 5
-PAUSE_S = 0.05
 
 # How long an example takes says nothing on a machine that does other work too.
 settings.register_profile("unhurried", deadline=None)
@@ -57,17 +56,9 @@ def stack() -> Iterator[Stack]:
 def system(stack: Stack) -> Iterator[System]:
     settings = {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S), "MDM_LEADER_LEASE_S": "2"}
     with system_module.running(stack, **settings) as running:
-        compared_once(running)
+        # It compares all on startup, and would mend what a test breaks.
+        asyncio.run(logged(running.services["registry"], "registry.reconciled"))
         yield running
-
-
-def compared_once(system: System) -> None:
-    """Wait until the registry has compared all, as it does on startup: it would mend what a test breaks."""
-    registry = system.services["registry"]
-    deadline = time.monotonic() + PATIENCE_S
-    while b"registry.reconciled" not in registry.log_since():
-        assert time.monotonic() < deadline, registry.log_tail()
-        time.sleep(PAUSE_S)
 
 
 @pytest.fixture(scope="session")
