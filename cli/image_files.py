@@ -86,10 +86,7 @@ def sign(
         "version": image.version,
         "fingerprint": image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
     }
-    if session.of(ctx).as_json:
-        output.print_json(facts)
-    else:
-        tables.print_facts(facts)
+    session.of(ctx).show(facts, tables.print_facts)
 
 
 def _bytes_of(file: Path, *, field: str) -> bytes:

@@ -31,10 +31,7 @@ def login(ctx: typer.Context) -> None:
     role = _checked(here, wanted)
     wanted.save(place)
     found: dict[str, object] = {"account": wanted.account, "role": role, "profile": str(place)}
-    if here.as_json:
-        output.print_json(found)
-    else:
-        tables.print_facts(found)
+    here.show(found, tables.print_facts)
 
 
 def _ask(facts: dict[str, Any], given: dict[str, Any]) -> None:

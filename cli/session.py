@@ -17,6 +17,7 @@ from shared.protocol import admin
 R = TypeVar("R", bound="admin.Request")
 A = TypeVar("A", bound="admin.Result")
 T = TypeVar("T")
+Shown = TypeVar("Shown", bound="admin.Result | dict[str, Any]")
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Session:
         request = client.build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
 
-    def show(self, result: A, as_text: Callable[[A], None]) -> None:
+    def show(self, result: Shown, as_text: Callable[[Shown], None]) -> None:
         """Print a result as JSON if that was asked for, else as `as_text` prints it for people."""
         if self.as_json:
             output.print_json(result)
