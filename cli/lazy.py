@@ -1,6 +1,7 @@
 """Imports that wait: a module is loaded when something in it is used, not when a command is described that may.
 
-It is what `lazy import` of PEP 810 will do. The statements stay the usual ones, but for a module as a whole
+It is what `lazy import` of PEP 810 will do; importlib's LazyLoader loads a module as soon as an import statement
+names it, which reads its `__spec__`. The statements stay the usual ones, but for a module as a whole
 (`from cli import client`): to import a name in it (`from cli.client import Admin`) is a use.
 """
 

@@ -63,6 +63,10 @@ def by_generator(text: str, *, size_bytes: int = SIZE) -> bytes:
         return (Path(folder) / "out.bin").read_bytes()
 
 
+def test_the_size_that_the_help_names_is_that_of_the_protocol() -> None:
+    assert nvs.size_bytes(devices._NVS_SIZE) == admin.DEFAULT_NVS_BYTES
+
+
 def test_an_image_holds_how_to_recover() -> None:
     recovery = Recovery(port=8884, account="recover", password="recover", server_key="A" * 43)
     facts = {"rec_port": 8884, "rec_account": "recover", "rec_pass": "recover", "rec_key": "A" * 43}
