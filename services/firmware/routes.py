@@ -1,4 +1,4 @@
-"""Which message reaches which deed of the firmware service."""
+"""Routes of the firmware service."""
 
 from __future__ import annotations
 

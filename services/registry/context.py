@@ -1,4 +1,4 @@
-"""The registry's tools, as all its nouns use them."""
+"""What the registry is made of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.runtime.settings import RegistrySettings
 
 @dataclass(slots=True)
 class Registry:
-    """What models, devices, configurations and presence are kept with.
+    """Settings, stores and what is known of the broker.
 
     `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. By client id: whom the
     broker has refused, until it is stored, and in whose name the registry itself has tried to log in.

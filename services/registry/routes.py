@@ -1,4 +1,4 @@
-"""Which message reaches which deed of the registry."""
+"""Routes of the registry."""
 
 from __future__ import annotations
 

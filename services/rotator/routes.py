@@ -1,4 +1,4 @@
-"""Which message reaches which deed of the rotator; only the leader takes any."""
+"""Routes of the rotator; only the leader takes messages."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An open rotation as the leader's next deed needs it."""
+    """An open rotation as the leader's next step needs it."""
 
     rotation_id: UUID
     client_id: str
@@ -80,7 +80,7 @@ class RotationWorker:
             pass
 
     async def _further(self, work: Work) -> None:
-        """Bring one rotation a deed further; when a neighbour is away, its step stays for the next sweep."""
+        """Advance one rotation by one step; on an outage leave it for the next pass."""
         try:
             # Before anything else: what this leader can not read it must neither move nor end.
             for ciphertext in (work.new_secret, work.old_secret):

@@ -48,7 +48,7 @@ def refusal(error: IntegrityError) -> ConflictError:
 
 
 async def allow_silence(session: AsyncSession) -> None:
-    """Let this transaction say nothing for as long as its deeds outside take."""
+    """Disable the idle timeout of this transaction while external calls run."""
     await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 
 

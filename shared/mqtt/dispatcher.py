@@ -222,7 +222,7 @@ def _refuse(waiting: Waiting, error: MessageRefusedError) -> None:
 
 
 async def _handle_patiently(route: Route, delivery: Delivery, topic: str) -> None:
-    """Handle a message, again and again while a neighbour is away; its lane waits, and so does the broker."""
+    """Handle a message, and retry it during an outage; its queue waits, and so does the broker."""
     give_up_at = asyncio.get_running_loop().time() + _PATIENCE_S
     while True:
         try:

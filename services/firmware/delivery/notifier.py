@@ -77,7 +77,7 @@ class Notifier:
         return page[-1][1].device_id if page else None
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Take a step, again and again while a neighbour is away."""
+        """Take a step, and retry it during an outage."""
         while True:
             try:
                 return await step()

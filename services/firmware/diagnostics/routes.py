@@ -1,4 +1,4 @@
-"""Which message reaches which deed of core dumps and logs."""
+"""Routes of core dumps and logs."""
 
 from __future__ import annotations
 

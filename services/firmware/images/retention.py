@@ -1,4 +1,4 @@
-"""Keeps house: old images go, bytes that are no image's go, and each model's image lies at its stable path."""
+"""Prunes old images, deletes orphaned blobs, and keeps each model's image at its stable path."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from shared.errors import ConflictError, UnavailableError
 from shared.mqtt import admission
-from shared.mqtt import dispatcher as lanes_module
+from shared.mqtt import dispatcher as dispatcher_module
 from shared.mqtt.connection import Account, Connection, Delivery, Route, device_route
 from shared.mqtt.dispatcher import WORKERS, Dispatcher
 from shared.mqtt.rates import Rate
@@ -40,7 +40,7 @@ def message(client_id: str, text: str, properties: Properties | None = None) -> 
     return aiomqtt.Message(topics.LOG.of(client_id=client_id), payload, 1, False, 1, properties)  # noqa: FBT003
 
 
-def lanes(*routes: Route, rate: Rate | None = None) -> Dispatcher:
+def dispatcher(*routes: Route, rate: Rate | None = None) -> Dispatcher:
     made = Dispatcher(list(routes))
     if rate is not None:
         made.admission.limit("client_id", rate)
@@ -54,7 +54,7 @@ def read(reader: Dispatcher, *received: aiomqtt.Message) -> None:
 
 @asynccontextmanager
 async def working(worker: Dispatcher) -> AsyncIterator[None]:
-    """Handle what lies in the lanes during the block."""
+    """Handle what waits in the queues during the block."""
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(worker.run("test"))
         yield
@@ -127,7 +127,7 @@ async def test_messages_of_one_device_are_handled_one_by_one_in_their_order() ->
         if sum(map(len, seen.values())) == 3 * 20:
             done.set()
 
-    one = lanes(device_route(topics.LOG, on_log))
+    one = dispatcher(device_route(topics.LOG, on_log))
     read(one, *(message(name, str(number)) for number in range(20) for name in seen))
     async with working(one):
         await done.wait()
@@ -146,7 +146,7 @@ async def test_a_slow_device_does_not_hold_up_another() -> None:
         else:
             fast_is_done.set()
 
-    one = lanes(device_route(topics.LOG, on_log))
+    one = dispatcher(device_route(topics.LOG, on_log))
     read(one, message(slow, "first"), message(fast, "second"))
     async with working(one):
         await slow_is_done.wait()
@@ -163,7 +163,7 @@ async def test_a_device_does_not_wait_behind_all_that_others_have_said() -> None
             done.set()
 
     floods = [str(number) for number in range(2 * WORKERS)]
-    one = lanes(device_route(topics.LOG, on_log), rate=Rate(per_s=0.001, burst=50))
+    one = dispatcher(device_route(topics.LOG, on_log), rate=Rate(per_s=0.001, burst=50))
     read(one, *(message(name, str(number)) for number in range(50) for name in floods), message("quiet", "hello"))
     async with working(one):
         await done.wait()
@@ -182,7 +182,7 @@ async def test_an_admin_does_not_wait_behind_devices() -> None:
         answered.set()
 
     request = admin.DEVICE_LIST.topic
-    one = lanes(device_route(topics.LOG, on_log), Route(request, on_request), rate=Rate(per_s=0.001, burst=1))
+    one = dispatcher(device_route(topics.LOG, on_log), Route(request, on_request), rate=Rate(per_s=0.001, burst=1))
     read(one, *(message(str(number), "hello") for number in range(10 * WORKERS)))
     read(one, aiomqtt.Message(request.of(account="ada"), b"{}", 1, False, 1, None))  # noqa: FBT003
     async with working(one):
@@ -191,7 +191,7 @@ async def test_an_admin_does_not_wait_behind_devices() -> None:
 
 
 def test_a_flood_of_one_device_is_dropped_and_takes_nothing_from_another() -> None:
-    one, before = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10)), handled("dropped")
+    one, before = dispatcher(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10)), handled("dropped")
     read(one, *(message("one", str(number)) for number in range(1000)))
     assert (len(one), handled("dropped") - before) == (10, 990)
 
@@ -200,7 +200,9 @@ def test_a_flood_of_one_device_is_dropped_and_takes_nothing_from_another() -> No
 
 
 def test_a_flood_of_one_topic_takes_nothing_from_another_of_the_device() -> None:
-    one = lanes(Route(topics.LOG, ignore), Route(topics.ROTATION_ACK, ignore), rate=Rate(per_s=0.001, burst=10))
+    one = dispatcher(
+        Route(topics.LOG, ignore), Route(topics.ROTATION_ACK, ignore), rate=Rate(per_s=0.001, burst=10)
+    )
     read(one, *(message("one", str(number)) for number in range(1000)))
     ack = aiomqtt.Message(topics.ROTATION_ACK.of(client_id="one"), b"{}", 1, False, 1, None)  # noqa: FBT003
     read(one, ack)
@@ -219,7 +221,7 @@ def test_all_machines_of_a_claim_have_one_rate() -> None:
 
 async def test_what_is_paced_has_a_bound_and_no_rate() -> None:
     seen: asyncio.Queue[Delivery] = asyncio.Queue()
-    one = lanes(Route(topics.FIRMWARE_CHUNK, seen.put), rate=Rate(per_s=0.001, burst=10))
+    one = dispatcher(Route(topics.FIRMWARE_CHUNK, seen.put), rate=Rate(per_s=0.001, burst=10))
     request = aiomqtt.Message(topics.FIRMWARE_CHUNK.of(client_id="one"), b"{}", 1, False, 1, None)  # noqa: FBT003
     for _ in range(3):
         read(one, *[request] * 30)
@@ -238,7 +240,7 @@ async def test_what_is_paced_does_not_wait_behind_what_else_a_device_says() -> N
     async def on_chunk(_: Delivery) -> None:
         asked.set()
 
-    one = lanes(Route(topics.FIRMWARE_REPORT, on_report), Route(topics.FIRMWARE_CHUNK, on_chunk))
+    one = dispatcher(Route(topics.FIRMWARE_REPORT, on_report), Route(topics.FIRMWARE_CHUNK, on_chunk))
     for topic in (topics.FIRMWARE_REPORT, topics.FIRMWARE_REPORT, topics.FIRMWARE_CHUNK):
         read(one, aiomqtt.Message(topic.of(client_id="one"), b"{}", 1, False, 1, None))  # noqa: FBT003
     async with working(one):
@@ -247,7 +249,7 @@ async def test_what_is_paced_does_not_wait_behind_what_else_a_device_says() -> N
 
 async def test_not_more_of_a_device_waits_than_comes_at_once_however_slowly_it_is_handled() -> None:
     seen: asyncio.Queue[Delivery] = asyncio.Queue()
-    one = lanes(Route(topics.LOG, seen.put), rate=Rate(per_s=1e9, burst=10))
+    one = dispatcher(Route(topics.LOG, seen.put), rate=Rate(per_s=1e9, burst=10))
     read(one, *(message("one", str(number)) for number in range(1000)))
     assert len(one) == 10
     async with working(one):
@@ -259,19 +261,19 @@ async def test_not_more_of_a_device_waits_than_comes_at_once_however_slowly_it_i
 
 def test_what_waits_of_all_together_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "WAITING_MAX", 20)
-    one = lanes(Route(topics.LOG, ignore))
+    one = dispatcher(Route(topics.LOG, ignore))
     read(one, *(message(str(number), "hello") for number in range(30)))
     assert len(one) == 20
 
     size_bytes = len(topics.LOG.encode(said("hello")))
     monkeypatch.setattr(admission, "WAITING_MAX_BYTES", 3 * size_bytes)
-    other = lanes(Route(topics.LOG, ignore))
+    other = dispatcher(Route(topics.LOG, ignore))
     read(other, *(message(str(number), "hello") for number in range(30)))
     assert len(other) == 3
 
 
 def test_a_message_that_is_too_large_is_refused_before_it_waits() -> None:
-    one = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
+    one = dispatcher(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
     refused, dropped = handled("refused"), handled("dropped")
     address, payload = topics.LOG.of(client_id="one"), bytes(topics.LOG.max_bytes + 1)
     read(one, *(aiomqtt.Message(address, payload, 1, False, 1, None) for _ in range(30)))  # noqa: FBT003
@@ -281,7 +283,7 @@ def test_a_message_that_is_too_large_is_refused_before_it_waits() -> None:
 async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes_module, "_PUT_OFF_S", 0.01)
+    monkeypatch.setattr(dispatcher_module, "_PUT_OFF_S", 0.01)
     seen: list[Status] = []
     last = asyncio.Event()
 
@@ -290,7 +292,7 @@ async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
         if not status.online:
             last.set()
 
-    one = lanes(device_route(topics.STATUS, on_status), rate=Rate(per_s=20, burst=1))
+    one = dispatcher(device_route(topics.STATUS, on_status), rate=Rate(per_s=20, burst=1))
     states = [Status(online=True, rssi_dbm=-number) for number in range(50)]
     address = topics.STATUS.of(client_id="one")
     for state in [*states, Status(online=False)]:
@@ -301,9 +303,9 @@ async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
 
 
 async def test_what_was_put_off_does_not_come_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes_module, "_PUT_OFF_S", 0.01)
+    monkeypatch.setattr(dispatcher_module, "_PUT_OFF_S", 0.01)
     seen: asyncio.Queue[Delivery] = asyncio.Queue()
-    one = lanes(Route(topics.STATUS, seen.put), rate=Rate(per_s=100, burst=1))
+    one = dispatcher(Route(topics.STATUS, seen.put), rate=Rate(per_s=100, burst=1))
     address = topics.STATUS.of(client_id="one")
     old = aiomqtt.Message(address, b"old", 1, False, 1, None)  # noqa: FBT003
     read(one, old, old)
@@ -320,7 +322,7 @@ async def test_what_was_put_off_does_not_come_after_something_newer(monkeypatch:
 
 
 def test_all_that_is_dropped_is_one_line_in_the_log_now_and_then() -> None:
-    one = lanes(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
+    one = dispatcher(Route(topics.LOG, ignore), rate=Rate(per_s=0.001, burst=10))
     with structlog.testing.capture_logs() as lines:
         read(one, *(message("one", str(number)) for number in range(1000)))
     assert [line["event"] for line in lines] == ["messages.dropped"]
@@ -340,7 +342,7 @@ async def test_a_handler_that_fails_is_counted_and_the_next_message_is_handled(
             raise error
         done.set()
 
-    one, before = lanes(device_route(topics.LOG, on_log)), handled(outcome)
+    one, before = dispatcher(device_route(topics.LOG, on_log)), handled(outcome)
     read(one, message("one", "bad"), message("one", "good"))
     async with working(one):
         await done.wait()
@@ -355,7 +357,7 @@ async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled
         assert line.lines[0].message == "good"
         done.set()
 
-    one, before = lanes(device_route(topics.LOG, on_log)), handled("refused")
+    one, before = dispatcher(device_route(topics.LOG, on_log)), handled("refused")
     bad = aiomqtt.Message(topics.LOG.of(client_id="one"), b"{", 1, False, 1, None)  # noqa: FBT003
     read(one, bad, message("one", "good"))
     async with working(one):
@@ -365,7 +367,7 @@ async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled
 
 
 async def test_a_message_that_nobody_listens_to_is_left_out() -> None:
-    one = lanes(Route(topics.STATUS, ignore))
+    one = dispatcher(Route(topics.STATUS, ignore))
     read(one, message("one", "hello"))
 
     assert len(one) == 0
@@ -376,7 +378,7 @@ async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
     properties.ResponseTopic = "replies/here"
     properties.CorrelationData = b"\x01"
     done: asyncio.Queue[Delivery] = asyncio.Queue()
-    one = lanes(Route(topics.LOG, done.put))
+    one = dispatcher(Route(topics.LOG, done.put))
     read(one, message("one", "hello", properties), message("one", "hello"))
     async with working(one):
         with_reply, without = await done.get(), await done.get()
