@@ -147,7 +147,7 @@ def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[Piece]:
                 content = tar.extractfile(info)
                 yield Piece(entry, content.read() if content else b"")
     except tarfile.TarError as error:
-        raise DamagedError(f"file: can not be read: {error}") from error
+        raise DamagedError(f"file: cannot be read: {error}") from error
     if entry != END:
         raise DamagedError("file: ends too early")
 
@@ -172,4 +172,4 @@ def read_manifest(file: BinaryIO, passphrase: SecretStr) -> Manifest:
     try:
         return Manifest.model_validate_json(whole(file, passphrase, MANIFEST))
     except ValidationError as error:
-        raise DamagedError(f"file: its manifest can not be read: {explain(error)}") from None
+        raise DamagedError(f"file: its manifest cannot be read: {explain(error)}") from None

@@ -151,7 +151,7 @@ def _accounts_file(settings: BackupSettings) -> bytes | None:
     try:
         return settings.broker_accounts_file.read_bytes()
     except OSError as error:
-        raise InvalidInputError(f"MDM_BROKER_ACCOUNTS_FILE: can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"MDM_BROKER_ACCOUNTS_FILE: cannot be read: {error.strerror}") from error
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _new_file(target: Path) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise InvalidInputError(f"file: {target} can not be written: {error.strerror}") from error
+        raise InvalidInputError(f"file: {target} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file

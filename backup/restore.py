@@ -212,7 +212,7 @@ class Restore:
             if os.geteuid() == 0:
                 os.chown(file, owner.st_uid, owner.st_gid)
         except OSError as error:
-            raise InvalidInputError(f"MDM_BROKER_ACCOUNTS_FILE: can not be written: {error.strerror}") from error
+            raise InvalidInputError(f"MDM_BROKER_ACCOUNTS_FILE: cannot be written: {error.strerror}") from error
         return kept
 
     async def _put_images(self, manifest: Manifest) -> int:

@@ -52,7 +52,7 @@ _OTHERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
-# A rotation of then can not go on: whether the device has ended it since is not known. What the rotator meant to
+# A rotation of then cannot go on: whether the device has ended it since is not known. What the rotator meant to
 # say of it is not said. The next offer names the generation that Keycloak holds, which settles the device's slots.
 _SETTLE = """
     UPDATE mdm.devices SET rotation_state = 'QUEUED', rotation_slot = NULL WHERE rotation_state = 'PENDING';
@@ -92,7 +92,7 @@ async def connected(url: SecretStr) -> AsyncIterator[asyncpg.Connection]:
     try:
         connection = await asyncpg.connect(dsn.render_as_string(hide_password=False))
     except (OSError, asyncpg.PostgresError) as error:
-        raise UnavailableError(f"the database can not be reached: {error}") from error
+        raise UnavailableError(f"the database cannot be reached: {error}") from error
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -201,7 +201,7 @@ async def settle(
 
 
 async def adopt(connection: asyncpg.Connection, stranger: Identity) -> bool:
-    """Make a row for a device that was made after the backup, and is known to Keycloak; False if it can not be.
+    """Make a row for a device that was made after the backup, and is known to Keycloak; False if it cannot be.
 
     Without a row the registry would remove its identity. It has no tags, and the configuration of its model.
     """

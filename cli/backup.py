@@ -72,7 +72,7 @@ def restore(
     try:
         opened = file.open("rb")
     except OSError as error:
-        raise InvalidInputError(f"file: {file} can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"file: {file} cannot be read: {error.strerror}") from error
     passphrase = passwords.ask("passphrase", variable=_VARIABLE)
     with opened, _watched() as watch:
         restored = asyncio.run(restoring.Restore(ours, opened, passphrase, parts, watch).run(replace=replace))

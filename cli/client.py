@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class CannotConnectError(FleetError):
-    """The broker can not be reached, or refuses the account."""
+    """The broker cannot be reached, or refuses the account."""
 
     code = "cannot_connect"
 
@@ -234,7 +234,7 @@ class Admin:
             return error
         reason = error.rc if isinstance(error, aiomqtt.MqttCodeError) else error
         place = f"{self._profile.host}:{self._profile.port} as {self._profile.account}"
-        return CannotConnectError(f"can not connect to {place}: {reason}")
+        return CannotConnectError(f"cannot connect to {place}: {reason}")
 
     async def _stop(self) -> None:
         self._task.cancel()

@@ -174,7 +174,7 @@ def _password(path: Path) -> str:
                 data = file.read(_MAX_PASSWORD_FILE_BYTES)
         text = data.decode()
     except OSError as error:
-        raise InvalidInputError(f"wifi_password_file: {path} can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"wifi_password_file: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise InvalidInputError("wifi_password: must be printable ASCII characters only") from None
     return text.removesuffix("\n").removesuffix("\r")

@@ -15,7 +15,7 @@ def read(path: Path, *, field: str) -> dict[str, Any]:
     try:
         document = _loads(path.read_text("utf-8"))
     except OSError as error:
-        raise InvalidInputError(f"{field}: {path} can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"{field}: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InvalidInputError(f"{field}: {path} is not valid JSON: {error}") from error
     if not isinstance(document, dict):

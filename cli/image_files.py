@@ -93,4 +93,4 @@ def _bytes_of(file: Path, *, field: str) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise InvalidInputError(f"{field}: {file} can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"{field}: {file} cannot be read: {error.strerror}") from error

@@ -21,7 +21,7 @@ _File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
 @app.command("add")
 def add(
     ctx: typer.Context,
-    code: Annotated[str, typer.Argument(help="Letters a-z, digits, underscores; it can not be changed.")],
+    code: Annotated[str, typer.Argument(help="Letters a-z, digits, underscores; it cannot be changed.")],
     *,
     chip: Annotated[str, typer.Option(help="esp32, esp32s2, esp32s3, esp32c2, esp32c3, esp32c6, ...")],
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,

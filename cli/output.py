@@ -19,7 +19,7 @@ _KIBIBYTE: Final = 1024
 
 
 class CannotWriteError(FleetError):
-    """A file can not be written."""
+    """A file cannot be written."""
 
     code = "cannot_write"
 
@@ -97,11 +97,11 @@ def write_private(path: Path, content: str | bytes, *, replace: bool) -> None:
     except FileExistsError as error:
         raise ConflictError(f"output: {path} exists; --force replaces it") from error
     except OSError as error:
-        raise CannotWriteError(f"output: {path} can not be written: {error.strerror}") from error
+        raise CannotWriteError(f"output: {path} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         target.replace(path)
     except OSError as error:
         target.unlink(missing_ok=True)
-        raise CannotWriteError(f"output: {path} can not be written: {error.strerror}") from error
+        raise CannotWriteError(f"output: {path} cannot be written: {error.strerror}") from error

@@ -22,7 +22,7 @@ _NEEDED: Final = ("host", "account", "password")
 
 
 class ProfileError(FleetError):
-    """The profile can not be used; the message names the file or the field."""
+    """The profile cannot be used; the message names the file or the field."""
 
     code = "profile"
 
@@ -61,7 +61,7 @@ class Profile(BaseModel):
         try:
             return ssl.create_default_context(cafile=str(self.ca_file))
         except OSError as error:
-            raise ProfileError(f"ca_file: {self.ca_file} can not be read as PEM certificates: {error}") from error
+            raise ProfileError(f"ca_file: {self.ca_file} cannot be read as PEM certificates: {error}") from error
 
 
 def default_path() -> Path:
@@ -103,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
             text = file.read().decode()
         facts = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
-        raise ProfileError(f"profile: {path} can not be read: {error.strerror}") from error
+        raise ProfileError(f"profile: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ProfileError(f"profile: {path} is no valid file of its kind: {error}") from error
     if not isinstance(facts, dict):

@@ -68,7 +68,7 @@ class Agent:
         hooks: Hooks | None = None,
         image: bytes | None = None,
     ) -> None:
-        """Prepare the device; raise InvalidInputError for a package that can not be used."""
+        """Prepare the device; raise InvalidInputError for a package that cannot be used."""
         packages.check(package)
         self._package = package
         self._state = state

@@ -70,7 +70,7 @@ class Fetcher:
     def start(self, url: str, wish: Wish, offset: int) -> None:
         """Fetch an image from `offset`, where a chunk begins, to its end; what was under way is dropped.
 
-        Raise InvalidInputError if the package's authority can not be read.
+        Raise InvalidInputError if the package's authority cannot be read.
         """
         self.stop()
         run = self._run(trust_of(self._package), url, wish, offset)

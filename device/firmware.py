@@ -75,7 +75,7 @@ class Firmware:
         self._ask()
 
     def on_verify_timeout(self) -> None:
-        """Go back to the old image: the new one can not reach the server."""
+        """Go back to the old image: the new one cannot reach the server."""
         self._roll_back(f"was not connected and answered within {self._options.verify_timeout_s:g} s")
         self._uplink.end(Ending.REBOOT)
 

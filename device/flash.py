@@ -99,7 +99,7 @@ class Flash:
     def activate(self) -> None:
         """Let the other slot boot next, on trial; the running image stays the running one until then."""
         if self._data.pending_verify:
-            raise IllegalTransitionError("the running image is on trial and can not be replaced")
+            raise IllegalTransitionError("the running image is on trial and cannot be replaced")
         change = {"active": self.inactive, "pending_verify": True, "boot_attempts": 0, "outcome": None}
         self._change("flash.activate", self._data.model_copy(update=change))
 
@@ -112,7 +112,7 @@ class Flash:
     def roll_back(self, error: str) -> None:
         """Run the other slot again, and refuse the image on trial from now on; `error` is one line."""
         if not self._data.pending_verify:
-            raise IllegalTransitionError("the running image is confirmed and can not be rolled back")
+            raise IllegalTransitionError("the running image is confirmed and cannot be rolled back")
         sha256 = hashlib.sha256(self.path_of(self._data.active).read_bytes()).hexdigest()
         change = {
             "active": self.inactive,

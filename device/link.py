@@ -37,7 +37,7 @@ class LoginRefusedError(FleetError):
 
 
 class LinkLostError(UnavailableError):
-    """The broker can not be reached, or the connection broke."""
+    """The broker cannot be reached, or the connection broke."""
 
 
 def tls_context(package: Package | ClaimPackage) -> ssl.SSLContext | None:
@@ -137,7 +137,7 @@ class Link:
             entering.cancel()
             raise LinkLostError("the broker does not answer in time") from None
         except asyncio.CancelledError:
-            # The connecting thread can not be stopped: what it opens is closed when it comes back.
+            # The connecting thread cannot be stopped: what it opens is closed when it comes back.
             entering.add_done_callback(link._abandon)
             raise
         return link

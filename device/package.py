@@ -33,7 +33,7 @@ def _read(path: Path, kind: type[P]) -> P:
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InvalidInputError(f"{path}: can not be read: {error.strerror}") from error
+        raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
         # Without the cause, which would show the input and with it the secret.
         raise InvalidInputError(f"{path}: {explain(error)}") from None

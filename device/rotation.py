@@ -96,7 +96,7 @@ def login_order(slots: Slots) -> tuple[Slot, ...]:
 def promoted(slots: Slots) -> Slots:
     """Return the slots with the second as the first; raise IllegalTransitionError when it is empty."""
     if slots.second is None:
-        raise IllegalTransitionError("the second slot is empty and can not be promoted")
+        raise IllegalTransitionError("the second slot is empty and cannot be promoted")
     return Slots(slots.second)
 
 

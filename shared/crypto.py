@@ -30,7 +30,7 @@ _SEAL = {"alg": "ECDH-ES", "enc": "A256GCM"}
 
 
 class SecretUnreadableError(FleetError):
-    """A ciphertext can not be decrypted with any of the master keys."""
+    """A ciphertext cannot be decrypted with any of the master keys."""
 
     code = "secret_unreadable"
 
@@ -110,7 +110,7 @@ def unseal(token: str, private_key: OKPKey) -> SecretStr:
         opened = jwe.decrypt_compact(token, private_key, algorithms=list(_SEAL.values()))
         return SecretStr((opened.plaintext or b"").decode())
     except (JoseError, ValueError) as error:
-        raise SecretUnreadableError("jwe: can not be opened with this key") from error
+        raise SecretUnreadableError("jwe: cannot be opened with this key") from error
 
 
 def new_data_key() -> SecretStr:
@@ -129,7 +129,7 @@ def decrypt_data(key: SecretStr, token: bytes) -> bytes:
         return Fernet(key.get_secret_value()).decrypt(token)
     except InvalidToken:
         raise SecretUnreadableError(
-            "the stored data can not be opened with their own key: they are damaged"
+            "the stored data cannot be opened with their own key: they are damaged"
         ) from None
 
 

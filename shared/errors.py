@@ -41,7 +41,7 @@ class UnavailableError(FleetError):
 
 
 class MessageRefusedError(FleetError):
-    """A message from the wire can not be read as what its topic promises."""
+    """A message from the wire cannot be read as what its topic promises."""
 
     code = "message_refused"
 

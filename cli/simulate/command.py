@@ -47,7 +47,7 @@ def simulate(
         str, typer.Option(metavar="PERCENT", help="So many start a new image and fall back to the old one.")
     ] = "0%",
     wrong_proof: Annotated[
-        str, typer.Option(metavar="PERCENT", help="So many can not prove that they have a new secret.")
+        str, typer.Option(metavar="PERCENT", help="So many cannot prove that they have a new secret.")
     ] = "0%",
     slow_s: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How late.")] = 30.0,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="End after so long.")] = None,

@@ -100,7 +100,7 @@ class Crowd:
         return Agent(package, self.folder / package.client_id, options=options, hooks=hooks, image=image)
 
     async def _run(self, agent: Agent, client_id: str) -> None:
-        """Let a device live; one whose files can not be used is counted, and the others go on."""
+        """Let a device live; one whose files cannot be used is counted, and the others go on."""
         try:
             await agent.run()
         except (FleetError, OSError) as error:

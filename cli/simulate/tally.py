@@ -42,7 +42,7 @@ class Tally:
     versions: dict[str, str] = field(default_factory=dict)
     happened: Counter[str] = field(default_factory=Counter)
     broken: dict[str, str] = field(default_factory=dict)
-    """Devices whose files can not be used, and why."""
+    """Devices whose files cannot be used, and why."""
 
     def saw(self, client_id: str, event: str, facts: Mapping[str, object]) -> None:
         """Count an event of a device."""

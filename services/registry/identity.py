@@ -95,7 +95,7 @@ class Identities:
     async def remove(self, context: RequestContext, client_id: str) -> None:
         """Remove a device everywhere, its row when the caller's transaction commits.
 
-        What can not be reached now is removed later: once it is REMOVING, a device does not come back.
+        What cannot be reached now is removed later: once it is REMOVING, a device does not come back.
         """
         async with self.database.transaction() as session:
             device, _, _ = await queries.device(session, client_id, lock=True)
@@ -140,7 +140,7 @@ class Identities:
         return Held.of(secret, FIRST_GENERATION)
 
     async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
-        """Remove a device that is not ACTIVE; what can not be removed now stays for the next time."""
+        """Remove a device that is not ACTIVE; what cannot be removed now stays for the next time."""
         try:
             await self.unmake(client_id)
             async with self.database.transaction() as session:

@@ -1,6 +1,6 @@
 """Leadership: an advisory lock on the very connection that makes every transition.
 
-Who has lost the lock has lost the connection too, and so can not write: that is the fence. The server ends a
+Who has lost the lock has lost the connection too, and so cannot write: that is the fence. The server ends a
 session that says nothing for the length of the lease, so that a frozen leader gives way as a dead one does.
 """
 
@@ -103,9 +103,9 @@ async def elected(
             yield Leadership(connection, database, lease_s)
     except DBAPIError as error:
         if is_outage(error):
-            raise UnavailableError("the database does not answer; can not stand for leader") from error
+            raise UnavailableError("the database does not answer; cannot stand for leader") from error
         raise
     except OSError as error:
-        raise UnavailableError("the database can not be reached; can not stand for leader") from error
+        raise UnavailableError("the database cannot be reached; cannot stand for leader") from error
     finally:
         await engine.dispose()

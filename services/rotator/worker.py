@@ -82,7 +82,7 @@ class RotationWorker:
     async def _further(self, work: Work) -> None:
         """Advance one rotation by one step; on an outage leave it for the next pass."""
         try:
-            # Before anything else: what this leader can not read it must neither move nor end.
+            # Before anything else: what this leader cannot read it must neither move nor end.
             for ciphertext in (work.new_secret, work.old_secret):
                 if ciphertext is not None:
                     self.rotator.vault.decrypt(ciphertext)

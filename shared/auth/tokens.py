@@ -135,7 +135,7 @@ def tokens_of(keycloak_url: str, realm: str, *, public_url: str | None = None) -
 
 
 def _signing_keys(found: list[dict[str, Any]]) -> dict[str, Key]:
-    """Return those of a JWK Set (RFC 7517) that may sign tokens; what can not be read signs none."""
+    """Return those of a JWK Set (RFC 7517) that may sign tokens; what cannot be read signs none."""
     keys: dict[str, Key] = {}
     for one in found:
         if one.get("use") != "sig" or one.get("alg") not in ALGORITHMS or "kid" not in one:

@@ -78,7 +78,7 @@ class Broker(Protocol):
         """Keep the id of the installation, if there is none yet."""
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:
-        """Let machines with a claim in, or raise ConflictError if it can not."""
+        """Let machines with a claim in, or raise ConflictError if it cannot."""
 
     async def claims(self) -> set[str]:
         """Return the names of the claims' accounts."""

@@ -101,7 +101,7 @@ class Database:
         except PoolTimeoutError as error:
             raise UnavailableError("the database is too slow; try again") from error
         except OSError as error:
-            raise UnavailableError("the database can not be reached; try again") from error
+            raise UnavailableError("the database cannot be reached; try again") from error
 
     async def answers(self) -> bool:
         """Say whether the database does what it is asked."""

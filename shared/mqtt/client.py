@@ -147,7 +147,7 @@ class Account:
 
 @asynccontextmanager
 async def entered(client: aiomqtt.Client, *, timeout_s: float) -> AsyncIterator[None]:
-    """Connect a client whose own timeout is infinite, and disconnect it at the end; TimeoutError if it can not.
+    """Connect a client whose own timeout is infinite, and disconnect it at the end; TimeoutError if it cannot.
 
     A finite timeout of aiomqtt is an asyncio.wait_for, which loses a cancellation that comes at the same time as
     an answer (Python 3.11, bpo-37658): a service told to stop would then go on for ever.

@@ -118,7 +118,7 @@ class Connection:
             "CorrelationData": correlation_data,
         }
         if self._client is None:
-            raise UnavailableError("the broker can not be reached")
+            raise UnavailableError("the broker cannot be reached")
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 await self._client.publish(topic, payload, qos, retain, _properties(wanted))

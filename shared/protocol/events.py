@@ -344,7 +344,7 @@ ROTATION_SPLIT_FOUND: Final = DeviceEvent(
 
 
 class RekeyFacts(Facts):
-    """How many secrets have the newest master key, and how many can not be read."""
+    """How many secrets have the newest master key, and how many cannot be read."""
 
     reencrypted: int
     unreadable: int

@@ -38,7 +38,7 @@ def _depth(value: JsonValue) -> int:
 
 
 def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the document; raise ValueError for what jsonb can not hold or a device could not take."""
+    """Return the document; raise ValueError for what jsonb cannot hold or a device could not take."""
     if _depth(document) > MAX_DOCUMENT_DEPTH:
         raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
     try:

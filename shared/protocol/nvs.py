@@ -70,7 +70,7 @@ def size_bytes(text: str) -> int:
 
 
 def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
-    """Return what the device finds in its NVS; raise InvalidInputError for a value that NVS can not carry."""
+    """Return what the device finds in its NVS; raise InvalidInputError for a value that NVS cannot carry."""
     texts = {
         "device_key": package.device_key,
         "client_id": package.client_id,

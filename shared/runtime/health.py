@@ -12,7 +12,7 @@ from typing import Final
 
 EVERY_S: Final = 5.0
 FRESH_S: Final = 20.0
-"""Older than this, the file says that the service can not work, or that its loop hangs."""
+"""Older than this, the file says that the service cannot work, or that its loop hangs."""
 
 
 def is_fresh(file: Path) -> bool:

@@ -85,4 +85,4 @@ def serve(port: int) -> None:
         if port:
             start_http_server(port)
     except OSError as error:
-        raise InvalidInputError(f"MDM_METRICS_PORT: can not listen on {port}: {error.strerror}") from error
+        raise InvalidInputError(f"MDM_METRICS_PORT: cannot listen on {port}: {error.strerror}") from error

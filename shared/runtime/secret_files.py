@@ -22,7 +22,7 @@ def read(variable: str) -> str | None:
     try:
         text = Path(name).read_text(encoding="utf-8")
     except OSError as error:
-        raise InvalidInputError(f"{of_file}: {name} can not be read: {error.strerror}") from None
+        raise InvalidInputError(f"{of_file}: {name} cannot be read: {error.strerror}") from None
     except ValueError:
         raise InvalidInputError(f"{of_file}: {name} must be text in UTF-8") from None
     secret = text.removesuffix("\n").removesuffix("\r")

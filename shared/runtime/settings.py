@@ -26,7 +26,7 @@ def _readable(file: Path) -> Path:
     try:
         file.read_bytes()
     except OSError as error:
-        raise ValueError(f"{file} can not be read: {error.strerror}") from None
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
     return file
 
 

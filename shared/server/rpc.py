@@ -1,7 +1,7 @@
 """Serves an admin's requests: once for each request_id, answered every time, refused with a reason.
 
 The account is taken from the topic, where the broker checks it; an answer goes only to that account's own
-reply topics, so that a request can not make a service publish anywhere else (ADR 0001).
+reply topics, so that a request cannot make a service publish anywhere else (ADR 0001).
 """
 
 from __future__ import annotations

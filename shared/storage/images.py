@@ -27,7 +27,7 @@ class Store:
     """A content-addressed store: `images/{sha256}.bin` below a URL.
 
     `url` is `file:///absolute/path` (made when missing), `s3://bucket/prefix` (settings and keys from AWS_*
-    variables) or `memory:///`. A URL that can not be used raises InvalidInputError; a store that does not
+    variables) or `memory:///`. A URL that cannot be used raises InvalidInputError; a store that does not
     answer raises UnavailableError from every method.
     """
 

@@ -16,7 +16,7 @@ from device.options import Hooks
 from shared.protocol import admin
 
 
-async def test_a_device_that_can_not_reconnect_in_a_trial_goes_back_while_it_is_offline(
+async def test_a_device_that_cannot_reconnect_in_a_trial_goes_back_while_it_is_offline(
     fleet: Fleet, stack: Stack
 ) -> None:
     package = await fleet.device(await fleet.model(config_defaults={"wifi": "good"}))

@@ -44,7 +44,7 @@ class Weather:
 
     @property
     def outlasts_the_deadline(self) -> bool:
-        """Whether a rotation that needs this topic can not go on before it clears up."""
+        """Whether a rotation that needs this topic cannot go on before it clears up."""
         return self._also_lost is not None or self._fault in {Fault.LOST, Fault.LATE}
 
     def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ async def test_a_device_comes_back_after_its_client_id_was_taken(fleet: Fleet) -
 
 
 @pytest.mark.parametrize("group", ["registry", "other"])
-async def test_a_machine_of_a_claim_can_not_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
+async def test_a_machine_of_a_claim_cannot_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:
         for topic in (topics.CLAIM_REQUEST.filter, f"{PREFIX}/claim/{claim.account}/answer/#", "#"):
@@ -173,7 +173,7 @@ async def test_a_machine_of_a_claim_has_nothing_below_the_topics_of_devices(flee
 
 
 @pytest.mark.parametrize("group", ["registry", "firmware", "other"])
-async def test_a_device_can_not_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
+async def test_a_device_cannot_join_a_shared_subscription(fleet: Fleet, group: str) -> None:
     package = await fleet.device()
     async with RawDevice(package) as device:
         for topic in (f"{PREFIX}/d/+/up/#", f"{PREFIX}/d/{package.client_id}/down/#", "#"):
@@ -211,7 +211,7 @@ async def test_svc_accounts_may_change_accounts_and_do_nothing_else(stack: Stack
         assert str(response.topic) == f"{CONTROL}/response"
 
 
-async def test_an_admin_can_not_have_a_service_answer_on_a_devices_topic(
+async def test_an_admin_cannot_have_a_service_answer_on_a_devices_topic(
     fleet: Fleet, stack: Stack, system: System
 ) -> None:
     package = await fleet.device()

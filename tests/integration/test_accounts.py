@@ -162,7 +162,7 @@ async def test_an_account_reads_only_its_answers_and_what_all_admins_may(
 
 
 @pytest.mark.parametrize("role", list(Role))
-async def test_an_account_can_not_join_a_shared_subscription(fleet: Fleet, system: System, role: Role) -> None:
+async def test_an_account_cannot_join_a_shared_subscription(fleet: Fleet, system: System, role: Role) -> None:
     async with bare(await new_account(fleet, system, role)) as connection:
         for topic in ("mdm/v1/admin/+/registry/+/+", "mdm/v1/d/+/up/#", "#"):
             (code,) = await connection.subscribe(f"$share/registry/{topic}", qos=1)

@@ -111,7 +111,7 @@ def downloading(sha256: str, percent: int) -> messages.FirmwareReport:
     return messages.FirmwareReport(sha256=sha256, stage=FirmwareStage.DOWNLOADING, percent=percent)
 
 
-async def test_a_report_that_can_not_be_stored_costs_the_others_of_its_batch_nothing(
+async def test_a_report_that_cannot_be_stored_costs_the_others_of_its_batch_nothing(
     fleet: Fleet, stack: Stack
 ) -> None:
     model, elsewhere = await fleet.model(), await fleet.model()

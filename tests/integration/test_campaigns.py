@@ -329,7 +329,7 @@ async def test_a_device_whose_cancelled_rotation_has_not_ended_is_not_said_to_be
     package = await fleet.device()
     await fleet.ask(admin.ROTATION_START, device=package.client_id)
     await fleet.seen(package, "rotation/offered")
-    # Without the key the rotator can not end it.
+    # Without the key the rotator cannot end it.
     await restart(system, Fernet.generate_key().decode())
     try:
         cancelled = await fleet.ask(admin.ROTATION_CANCEL, device=package.client_id)

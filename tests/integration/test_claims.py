@@ -253,7 +253,7 @@ async def test_no_more_machines_are_approved_than_the_claim_has_uses(fleet: Flee
         async with RawMachine(claim, uid) as machine:
             await machine.claim()
     await fleet.ask(admin.CLAIM_APPROVE, uid=uids[0])
-    with pytest.raises(AnswerError, match="can not be approved: the claim is used up"):
+    with pytest.raises(AnswerError, match="cannot be approved: the claim is used up"):
         await fleet.ask(admin.CLAIM_APPROVE, uid=uids[1])
     with pytest.raises(AnswerError, match="has not asked"):
         await fleet.ask(admin.CLAIM_APPROVE, uid=new_uid())
@@ -359,7 +359,7 @@ async def test_in_a_rotation_nothing_final_is_said(fleet: Fleet) -> None:
         assert await machine.granted() == package
 
 
-async def test_a_device_can_not_ask_with_its_own_account(fleet: Fleet, system: System) -> None:
+async def test_a_device_cannot_ask_with_its_own_account(fleet: Fleet, system: System) -> None:
     package = await fleet.device()
     template = topics.CLAIM_REQUEST.template
     before = system.counted("registry", template)

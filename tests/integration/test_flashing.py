@@ -120,7 +120,7 @@ async def test_who_took_an_nvs_image_stands_in_the_audit_log_without_what_is_in_
         ({"wifi_password": "correct horse"}, "wifi_password: needs wifi_ssid"),
     ],
 )
-async def test_a_network_that_can_not_be_hands_out_nothing(
+async def test_a_network_that_cannot_be_hands_out_nothing(
     fleet: Fleet, fields: dict[str, object], rule: str
 ) -> None:
     package = await fleet.device()

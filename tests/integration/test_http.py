@@ -292,7 +292,7 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
     ],
     ids=["port taken", "no key", "no file"],
 )
-def test_a_service_that_can_not_listen_does_not_start(
+def test_a_service_that_cannot_listen_does_not_start(
     system: System, settings: dict[str, str], reason: str
 ) -> None:
     ran = subprocess.run(

@@ -139,7 +139,7 @@ async def test_a_flood_of_lines_is_kept_and_holds_nothing_else_up(fleet: Fleet) 
     assert len({line.number for line in found}) == len(found)
 
 
-async def test_a_device_can_not_speak_for_another(fleet: Fleet) -> None:
+async def test_a_device_cannot_speak_for_another(fleet: Fleet) -> None:
     mine, other = await fleet.device(), await fleet.device()
     async with device_client(other) as thief:
         for client_id in (mine.client_id, other.client_id):

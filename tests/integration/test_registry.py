@@ -210,7 +210,7 @@ async def test_a_status_sent_while_the_registry_was_away_is_not_lost(fleet: Flee
     await fleet.until(package, lambda view: view.firmware_version == "7.7.7")
 
 
-async def test_a_hand_out_is_in_the_audit_log_and_the_log_can_not_be_changed(fleet: Fleet, stack: Stack) -> None:
+async def test_a_hand_out_is_in_the_audit_log_and_the_log_cannot_be_changed(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
     rows = await run(
         stack,

@@ -268,7 +268,7 @@ async def test_a_device_that_has_a_rollouts_image_is_not_called_back_by_its_mode
         assert await needed_by(fleet, model, "1.1.0") is None
         assert await asked(updated, model, new) == newest
         assert await asked(other, model, old) == newest
-    with pytest.raises(AnswerError, match="the rollout is ABORTED and can not be resumed"):
+    with pytest.raises(AnswerError, match="the rollout is ABORTED and cannot be resumed"):
         await fleet.ask(admin.ROLLOUT_RESUME, rollout=begun.rollout)
 
 

@@ -158,7 +158,7 @@ async def test_the_same_secret_is_answered_however_often_it_is_asked_for(fleet: 
     assert len(set(answers)) == 1
 
 
-async def test_another_devices_rotation_can_not_be_touched(fleet: Fleet, system: System) -> None:
+async def test_another_devices_rotation_cannot_be_touched(fleet: Fleet, system: System) -> None:
     victim, thief = await fleet.device(), await fleet.device()
     async with RawDevice(victim) as device, RawDevice(thief) as other:
         await fleet.ask(admin.ROTATION_START, device=victim.client_id)

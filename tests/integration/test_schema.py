@@ -232,7 +232,7 @@ async def test_a_model_code_is_given_once(rows: Rows) -> None:
         await rows.model("twice")
 
 
-async def test_a_model_code_can_not_be_changed(rows: Rows) -> None:
+async def test_a_model_code_cannot_be_changed(rows: Rows) -> None:
     model_id = await rows.model("first")
     await rows.run("UPDATE mdm.device_models SET code = 'first', name = 'new' WHERE id = $1", model_id)
     async with refused("device_models.code can not be changed", asyncpg.IntegrityConstraintViolationError):
@@ -260,7 +260,7 @@ async def test_a_device_key_is_given_once_over_all_models(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("change", ["key = 'zzzzzzzz'", "model_id = $2"])
-async def test_what_a_client_id_is_made_of_can_not_be_changed(rows: Rows, change: str) -> None:
+async def test_what_a_client_id_is_made_of_cannot_be_changed(rows: Rows, change: str) -> None:
     device_id = await rows.device(await rows.model("first"))
     values = [await rows.model("second")] if "$2" in change else []
     await rows.run("UPDATE mdm.devices SET key = key, model_id = model_id, name = 'new' WHERE id = $1", device_id)
@@ -305,7 +305,7 @@ async def test_a_state_of_the_protocol_is_taken(rows: Rows, change: str) -> None
     await rows.run(f"UPDATE mdm.devices SET {change} WHERE id = $1", device_id)  # noqa: S608
 
 
-async def test_two_devices_can_not_rotate_in_one_slot(rows: Rows) -> None:
+async def test_two_devices_cannot_rotate_in_one_slot(rows: Rows) -> None:
     model_id = await rows.model()
     first, second = await rows.device(model_id), await rows.device(model_id)
     pending = "UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 0 WHERE id = $1"
@@ -314,7 +314,7 @@ async def test_two_devices_can_not_rotate_in_one_slot(rows: Rows) -> None:
         await rows.run(pending, second)
 
 
-async def test_a_device_can_not_rotate_in_a_slot_that_there_is_not(rows: Rows) -> None:
+async def test_a_device_cannot_rotate_in_a_slot_that_there_is_not(rows: Rows) -> None:
     device_id = await rows.device(await rows.model())
     pending = "UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 1 WHERE id = $1"
     async with (
@@ -326,7 +326,7 @@ async def test_a_device_can_not_rotate_in_a_slot_that_there_is_not(rows: Rows) -
     await rows.run(pending, device_id)
 
 
-async def test_a_slot_in_use_can_not_be_taken_away(rows: Rows) -> None:
+async def test_a_slot_in_use_cannot_be_taken_away(rows: Rows) -> None:
     device_id = await rows.device(await rows.model())
     await rows.run("UPDATE mdm.devices SET rotation_state = 'PENDING', rotation_slot = 0 WHERE id = $1", device_id)
     async with refused("devices_rotation_slot_fkey", asyncpg.ForeignKeyViolationError):
@@ -399,14 +399,14 @@ IMAGE_KEY = """
         (r"signature = ''", "firmware_images_signature_check"),
     ],
 )
-async def test_an_image_that_can_not_be_is_refused(rows: Rows, change: str, rule: str) -> None:
+async def test_an_image_that_cannot_be_is_refused(rows: Rows, change: str, rule: str) -> None:
     await rows.run(IMAGE, await rows.model())
     async with refused(rule):
         await rows.run(f"UPDATE mdm.firmware_images SET {change}")  # noqa: S608
 
 
 @pytest.mark.parametrize("length", [31, 33])
-async def test_a_key_that_can_not_be_is_refused(rows: Rows, length: int) -> None:
+async def test_a_key_that_cannot_be_is_refused(rows: Rows, length: int) -> None:
     async with refused("firmware_keys_public_key_check"):
         await rows.run(IMAGE_KEY, await rows.model(), "f", bytes(length))
 
@@ -439,7 +439,7 @@ CLAIM_REQUEST = """
         ("expires_at = created_at", "claims_expires_check"),
     ],
 )
-async def test_a_claim_that_can_not_be_is_refused(rows: Rows, change: str, rule: str) -> None:
+async def test_a_claim_that_cannot_be_is_refused(rows: Rows, change: str, rule: str) -> None:
     await rows.run(CLAIM, await rows.model())
     async with refused(rule):
         await rows.run(f"UPDATE mdm.claims SET {change}")  # noqa: S608
@@ -488,7 +488,7 @@ async def test_a_machine_asks_once_over_all_claims_and_goes_with_its_device(rows
         "TRUNCATE mdm.audit_log",
     ],
 )
-async def test_what_was_noted_can_not_be_changed_or_removed(rows: Rows, statement: str) -> None:
+async def test_what_was_noted_cannot_be_changed_or_removed(rows: Rows, statement: str) -> None:
     await rows.run("INSERT INTO mdm.audit_log (actor, action, subject) VALUES ('somebody', 'did', 'this')")
     async with refused("audit_log rows can only be added", asyncpg.IntegrityConstraintViolationError):
         await rows.run(statement)
@@ -505,7 +505,7 @@ async def test_a_device_without_the_configuration_that_it_should_have_is_refused
             await transaction.commit()
 
 
-async def test_a_configuration_in_use_can_not_be_removed(rows: Rows) -> None:
+async def test_a_configuration_in_use_cannot_be_removed(rows: Rows) -> None:
     device_id = await rows.device(await rows.model())
     await rows.run("SET CONSTRAINTS ALL IMMEDIATE")
     async with refused("devices_config_version_fkey", asyncpg.ForeignKeyViolationError):

@@ -93,7 +93,7 @@ def test_wrong_settings_end_the_start_with_their_names(system: System, service: 
         f"{service}: MDM_ROTATION_DEADLNE_S: there is no such setting; did you mean MDM_ROTATION_D"
     )
     for fault in (
-        "MDM_DATABASE_URL_FILE: /nowhere can not be read: No such file or directory",
+        "MDM_DATABASE_URL_FILE: /nowhere cannot be read: No such file or directory",
         "MDM_MQTT_PASSWORD, MDM_MQTT_PASSWORD_FILE: only one of both may be given",
         "MDM_MQTT_PORT: Input should be less than or equal to 65535",
         "MDM_LOG_FORMAT: Input should be 'json' or 'console'",
@@ -106,12 +106,12 @@ def test_wrong_settings_end_the_start_with_their_names(system: System, service: 
     ("service", "name", "value", "rule"),
     [
         ("registry", "MDM_DATABASE_URL", "mysql://u:p@host/db", "must be postgresql+asyncpg://"),
-        ("registry", "MDM_DEVICE_CA_FILE", "/nowhere", "/nowhere can not be read"),
+        ("registry", "MDM_DEVICE_CA_FILE", "/nowhere", "/nowhere cannot be read"),
         ("rotator", "MDM_KEYCLOAK_URL", "keycloak", "String should match pattern"),
         ("rotator", "MDM_MASTER_KEYS", "short", "each key must be 32 bytes in base64url"),
         ("rotator", "MDM_LEADER_POLL_S", "2", "must be less than MDM_LEADER_LEASE_S"),
         ("firmware", "MDM_ASSETS_URL", "nowhere", "expected file:///path, s3://bucket/prefix or memory:///"),
-        ("firmware", "MDM_ASSETS_DIR", "/proc/nowhere", "/proc/nowhere can not be used"),
+        ("firmware", "MDM_ASSETS_DIR", "/proc/nowhere", "/proc/nowhere cannot be used"),
         ("firmware", "MDM_COREDUMPS_KEPT", "1", "must be at least MDM_COREDUMPS_PER_HOUR"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_wrong_setting_ends_the_start_with_its_rule(
 def test_a_port_of_metrics_that_is_taken_ends_the_start(system: System, service: str) -> None:
     port = str(system.metrics_ports["registry"])
     line = refused(f"services.{service}.main", {**system.environment(service), "MDM_METRICS_PORT": port})
-    assert line == f"{service}: MDM_METRICS_PORT: can not listen on {port}: Address already in use"
+    assert line == f"{service}: MDM_METRICS_PORT: cannot listen on {port}: Address already in use"
 
 
 def test_migrations_need_to_know_the_database(system: System, tmp_path: Path) -> None:

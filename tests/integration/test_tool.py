@@ -77,7 +77,7 @@ async def test_an_error_is_one_line_and_a_status(environment: dict[str, str]) ->
 async def test_a_wrong_password_is_an_error_of_its_own_status(environment: dict[str, str]) -> None:
     ran = await mdm("device", "list", **environment, MDM_PASSWORD="wrong")
     assert ran.status == 3
-    assert ran.errors.startswith("error: can not connect")
+    assert ran.errors.startswith("error: cannot connect")
 
 
 async def test_events_are_printed_as_they_happen(fleet: Fleet, environment: dict[str, str]) -> None:

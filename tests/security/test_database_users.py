@@ -89,7 +89,7 @@ async def test_a_services_user_may_not(stack: Stack, system: System, service: Se
             await connection.execute(statement)
 
 
-async def test_the_column_that_lets_the_firmware_service_lock_devices_can_not_be_changed(
+async def test_the_column_that_lets_the_firmware_service_lock_devices_cannot_be_changed(
     stack: Stack, fleet: Fleet
 ) -> None:
     await fleet.device()

@@ -42,7 +42,7 @@ def test_a_container_has_only_the_rights_that_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_container_can_not_take_all_of_the_machine(name: str) -> None:
+def test_a_container_cannot_take_all_of_the_machine(name: str) -> None:
     assert megabytes(name) <= 1024
     assert SERVICES[name]["pids_limit"] <= 512
 

@@ -144,7 +144,7 @@ async def test_an_image_for_another_chip_than_the_first_is_flashed_too(page: Pag
         ),
         (Board(rows=(("app", 0, 0x00, 0x1_0000, 512),)), "the chip's app partition app only 512"),
         (Board(damage_at=APP + 100), "What is in flash is not what was sent"),
-        (Board(is_free=False), "The port can not be opened: another program"),
+        (Board(is_free=False), "The port cannot be opened: another program"),
         (Board(answers=False), "The chip does not answer. Check the cable"),
     ],
     ids=["no table", "app elsewhere", "app too small", "worn flash", "port taken", "silent chip"],
@@ -209,7 +209,7 @@ async def test_without_web_serial_there_are_the_files_and_the_command(page: Page
     package = await fleet.device(model)
     await page.evaluate("() => { delete Navigator.prototype.serial; }")
     await set_up(page, package.client_id)
-    await expect(page.get_by_text("This browser can not flash: it has no Web Serial")).to_be_visible()
+    await expect(page.get_by_text("This browser cannot flash: it has no Web Serial")).to_be_visible()
     await expect(page.get_by_role("button", name="Choose port and flash")).to_have_count(0)
     names = f"0x10000 {model}-1.0-beta.bin 0xa000 {package.client_id}-nvs.bin"
     await page.get_by_label("NVS address").fill("40960")

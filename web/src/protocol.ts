@@ -841,7 +841,7 @@ export interface MachineFacts {
   uid: string;
 }
 
-/** Add a device model; its code can not be changed later. */
+/** Add a device model; its code cannot be changed later. */
 export interface ModelAdd {
   code: string;
   name?: string;
@@ -876,7 +876,7 @@ export interface ModelRef {
 }
 
 /**
- * Change what is given of a model; its code can not be changed.
+ * Change what is given of a model; its code cannot be changed.
  *
  * Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
  * document changes by it gets a new version, and if one device's document would break the schema nothing changes.
@@ -979,7 +979,7 @@ export interface RecoveryFacts {
   generation: number;
 }
 
-/** How many secrets have the newest master key, and how many can not be read. */
+/** How many secrets have the newest master key, and how many cannot be read. */
 export interface RekeyFacts {
   reencrypted: number;
   unreadable: number;

@@ -44,7 +44,7 @@ class Reports:
     database: Database
     outbox: Outbox
     said: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
-    """Reports with the client ids of their devices, and why they can not be stored."""
+    """Reports with the client ids of their devices, and why they cannot be stored."""
 
     async def take(self, client_id: str, report: FirmwareReport) -> None:
         """Store how far a device has come with an image, or raise NotFoundError."""
@@ -57,7 +57,7 @@ class Reports:
         await self.said.run(self._store)
 
     async def _store(self, batch: Sequence[tuple[str, FirmwareReport]]) -> Sequence[NotFoundError | None]:
-        """Store all in their order; return why some can not be."""
+        """Store all in their order; return why some cannot be."""
         async with self.database.transaction() as session:
             reporters = await queries.reporters(session, [client_id for client_id, _ in batch])
             models = await queries.models_of_images(session, {report.sha256 for _, report in batch})

@@ -119,7 +119,7 @@ def advance(state: State, event: Event) -> State:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise ConflictError(f"the rollout is {state} and can not be {event}", state=state) from None
+        raise ConflictError(f"the rollout is {state} and cannot be {event}", state=state) from None
 
 
 def stand_after(stand: DeviceStatus, fact: DeviceStep) -> DeviceStatus:

@@ -30,7 +30,7 @@ EXPIRES_S: Final = 60.0
 class Chunks:
     """Takes devices' requests, and answers them in turns.
 
-    At most MDM_FIRMWARE_INFLIGHT pieces are in memory. A request that can not be answered now is dropped: the
+    At most MDM_FIRMWARE_INFLIGHT pieces are in memory. A request that cannot be answered now is dropped: the
     device repeats it.
     """
 

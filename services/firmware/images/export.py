@@ -18,7 +18,7 @@ _ABANDONED_AFTER_S: Final = 3600
 class ImageExport:
     """The folder with `firmware-{code}.bin`; a file there is whole at every moment.
 
-    Its methods block. A folder that can not be used raises InvalidInputError, later trouble UnavailableError.
+    Its methods block. A folder that cannot be used raises InvalidInputError, later trouble UnavailableError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class ImageExport:
                 if part.stat().st_mtime < time.time() - _ABANDONED_AFTER_S:
                     part.unlink(missing_ok=True)
         except OSError as error:
-            raise InvalidInputError(f"MDM_ASSETS_DIR: {folder} can not be used: {error.strerror}") from error
+            raise InvalidInputError(f"MDM_ASSETS_DIR: {folder} cannot be used: {error.strerror}") from error
 
     def holds(self, code: str) -> str | None:
         """Return the SHA-256 of a model's file, None if there is none; read again only when it has changed."""

@@ -32,7 +32,7 @@ class Taken:
 
 GRANTED: Final = Verdict(ClaimOutcome.GRANTED)
 PENDING: Final = Verdict(ClaimOutcome.PENDING, "waits for an admin; ask again later")
-NOT_NOW: Final = Verdict(ClaimOutcome.PENDING, "it can not be given its identity now; ask again later")
+NOT_NOW: Final = Verdict(ClaimOutcome.PENDING, "it cannot be given its identity now; ask again later")
 DENIED: Final = Verdict(ClaimOutcome.REFUSED, "an admin has denied it; `mdm claim forget` lets it ask anew")
 REVOKED: Final = Verdict(ClaimOutcome.REFUSED, "the claim is revoked")
 EXPIRED: Final = Verdict(ClaimOutcome.REFUSED, "the claim has expired")
@@ -83,7 +83,7 @@ def _of_known(
 
 
 def why_not_approved(claim: Claim, *, taken: Taken, now: datetime, window: timedelta) -> Verdict | None:
-    """Return why a machine that waits can not be approved; it may be after the claim has expired."""
+    """Return why a machine that waits cannot be approved; it may be after the claim has expired."""
     if claim.revoked_at is not None:
         return REVOKED
     if not is_reachable(claim, now=now, window=window):

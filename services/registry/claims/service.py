@@ -100,7 +100,7 @@ class Claims:
                     claim, taken=taken, now=now, window=self.registry.claim_window
                 )
                 if fault is not None:
-                    raise ConflictError(f"uid: {request.uid} can not be approved: {fault.reason}")
+                    raise ConflictError(f"uid: {request.uid} cannot be approved: {fault.reason}")
                 before, known.state = known.state, "granted"
                 context.on(session).audit("claim.approve", request.uid, before={"state": before})
         answer = await self._give(context.session, request.uid, known.public_key)

@@ -18,7 +18,7 @@ CommandNames = Annotated[list[CommandName], Field(max_length=100)]
 
 
 class ModelAdd(Request):
-    """Add a device model; its code can not be changed later."""
+    """Add a device model; its code cannot be changed later."""
 
     code: ModelCode
     name: Line = ""
@@ -43,7 +43,7 @@ class ModelView(Result):
 
 
 class ModelUpdate(Request):
-    """Change what is given of a model; its code can not be changed.
+    """Change what is given of a model; its code cannot be changed.
 
     Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
     document changes by it gets a new version, and if one device's document would break the schema nothing changes.

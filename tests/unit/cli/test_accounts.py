@@ -99,6 +99,6 @@ def test_a_login_is_kept_when_only_the_role_is_not_known(mdm: Run, fake: fakes.F
 
 
 def test_a_login_that_is_refused_is_not_kept(mdm: Run, fake: fakes.FakeAdmin) -> None:
-    fake.answers["registry.account.whoami"] = client.CannotConnectError("can not connect")
+    fake.answers["registry.account.whoami"] = client.CannotConnectError("cannot connect")
     assert mdm("login").exit_code == 3
     assert not profile.default_path().exists()

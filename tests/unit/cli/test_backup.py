@@ -122,7 +122,7 @@ def test_a_restore_is_of_all_parts_unless_some_are_named(monkeypatch: pytest.Mon
 def test_what_is_wrong_is_named_before_anything_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen = prepared(monkeypatch)
     absent = mdm("restore", tmp_path / "absent")
-    assert (absent.exit_code, "can not be read" in absent.stderr) == (2, True)
+    assert (absent.exit_code, "cannot be read" in absent.stderr) == (2, True)
     monkeypatch.delenv("MDM_DATABASE_URL")
     for command in ("backup", "restore"):
         done = mdm(command, tmp_path / "b")

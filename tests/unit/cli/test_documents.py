@@ -99,5 +99,5 @@ def test_a_bad_file_is_named(tmp_path: Path, content: bytes, message: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"schema: .* can not be read: No such file"):
+    with pytest.raises(InvalidInputError, match=r"schema: .* cannot be read: No such file"):
         documents.read(tmp_path / "none.json", field="schema")

@@ -8,7 +8,7 @@ from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeAdmin
 
 UNCONNECTED = (
-    "error: can not connect to h:1 as a: refused; "
+    "error: cannot connect to h:1 as a: refused; "
     "is the broker up, and are host, port, account, password and CA file right?"
 )
 
@@ -30,7 +30,7 @@ UNCONNECTED = (
         ),
         (NoAnswerError("no answer from the registry"), 1, "error: no answer from the registry"),
         (
-            CannotConnectError("can not connect to h:1 as a: refused"),
+            CannotConnectError("cannot connect to h:1 as a: refused"),
             3,
             UNCONNECTED,
         ),

@@ -75,6 +75,6 @@ def test_a_module_waits_until_something_in_it_is_used(monkeypatch: pytest.Monkey
     assert sys.modules["colorsys"] is colorsys
 
 
-def test_a_module_that_is_not_there_can_not_wait() -> None:
+def test_a_module_that_is_not_there_cannot_wait() -> None:
     with pytest.raises(ModuleNotFoundError, match="no module named nowhere"):
         lazy.put_off("nowhere")

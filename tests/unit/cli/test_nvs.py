@@ -144,7 +144,7 @@ def test_each_package_comes_back_by_image_and_by_csv(generation: int, port: int,
         ("home", "pass\nword", "wifi_password: must be printable ASCII characters only"),
     ],
 )
-def test_a_network_that_can_not_be_is_refused_by_field_and_rule(ssid: str, password: str, rule: str) -> None:
+def test_a_network_that_cannot_be_is_refused_by_field_and_rule(ssid: str, password: str, rule: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{rule}"):
         nvs.Wifi(ssid, password)
 
@@ -158,7 +158,7 @@ def test_a_network_that_can_not_be_is_refused_by_field_and_rule(ssid: str, passw
         ({"mqtt_host": "a\0"}, "mqtt_host: must not hold a NUL"),
     ],
 )
-def test_a_package_that_nvs_can_not_carry_is_refused(facts: dict[str, object], rule: str) -> None:
+def test_a_package_that_nvs_cannot_carry_is_refused(facts: dict[str, object], rule: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{rule}"):
         nvs.rows(package(**facts), None)
 
@@ -262,7 +262,7 @@ def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run)
         (("--format", "nvs", "--wifi-password-file", "p"), "wifi_password_file: needs --wifi-ssid"),
         (
             ("--format", "nvs", "--wifi-ssid", "a", "--wifi-password-file", "missing"),
-            "wifi_password_file: missing can not be read: No such file or directory",
+            "wifi_password_file: missing cannot be read: No such file or directory",
         ),
     ],
 )
@@ -321,7 +321,7 @@ def test_a_full_disk_leaves_the_old_image_and_nothing_else(
 
     monkeypatch.setattr(Path, "replace", full)
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", str(path), "--force")
-    assert result.stderr == f"error: output: {path} can not be written: No space left on device\n"
+    assert result.stderr == f"error: output: {path} cannot be written: No space left on device\n"
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 

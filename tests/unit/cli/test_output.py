@@ -90,12 +90,12 @@ def test_a_file_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["package.json"]
 
 
-def test_a_file_that_can_not_be_written_is_named_and_leaves_no_draft(tmp_path: Path) -> None:
-    with pytest.raises(output.CannotWriteError, match="can not be written: No such file"):
+def test_a_file_that_cannot_be_written_is_named_and_leaves_no_draft(tmp_path: Path) -> None:
+    with pytest.raises(output.CannotWriteError, match="cannot be written: No such file"):
         output.write_private(tmp_path / "none" / "x", "text", replace=False)
     taken = tmp_path / "taken"
     (taken / "in").mkdir(parents=True)
-    with pytest.raises(output.CannotWriteError, match="can not be written"):
+    with pytest.raises(output.CannotWriteError, match="cannot be written"):
         output.write_private(taken, "text", replace=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 

@@ -135,7 +135,7 @@ def test_a_bad_field_is_named(given: dict[str, object], message: str) -> None:
 
 
 def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="can not be read: No such file"):
+    with pytest.raises(ProfileError, match="cannot be read: No such file"):
         profile.resolve(tmp_path / "none.toml", {"host": "h", "account": "a", "password": "p"})
 
 
@@ -144,7 +144,7 @@ def test_a_ca_file_that_is_none_is_named(tmp_path: Path, content: str | None) ->
     path = tmp_path / "ca.pem"
     if content:
         path.write_text(content)
-    with pytest.raises(ProfileError, match=f"ca_file: {path} can not be read as PEM"):
+    with pytest.raises(ProfileError, match=f"ca_file: {path} cannot be read as PEM"):
         FULL.model_copy(update={"ca_file": path}).tls_context()
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
         (["--devices", "3", "--minutes", "0"], "Invalid value for '--minutes'"),
     ],
 )
-def test_what_can_not_be_is_refused_before_anything_is_asked(
+def test_what_cannot_be_is_refused_before_anything_is_asked(
     mdm: Run, fake: FakeAdmin, words: list[str], reason: str
 ) -> None:
     ran = mdm("simulate", *words)

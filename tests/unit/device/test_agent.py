@@ -148,7 +148,7 @@ def test_the_pause_grows_up_to_its_limit_and_is_spread() -> None:
         ({"mqtt_tls": True, "ca_certificate": "no pem"}, "ca_certificate"),
     ],
 )
-async def test_a_package_that_can_not_work_is_refused(
+async def test_a_package_that_cannot_work_is_refused(
     tmp_path: Path, change: dict[str, object], field: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=f"^{field}: "):
@@ -158,7 +158,7 @@ async def test_a_package_that_can_not_work_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "can not be read"),
+        (None, "cannot be read"),
         ("{", "Invalid JSON"),
         (json.dumps({"client_id": "x", "secret": "hush"}), "device_key: Field required"),
         (json.dumps(package().model_dump() | {"mqtt_port": 70000}), "mqtt_port: must be from 1 to 65535"),

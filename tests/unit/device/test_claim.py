@@ -61,7 +61,7 @@ async def test_a_bad_uid_is_refused_before_anything_is_made(tmp_path: Path, uid:
 @pytest.mark.parametrize(
     ("words", "content", "message"),
     [
-        ((), None, "can not be read"),
+        ((), None, "cannot be read"),
         ((), json.dumps({"format": "mdm-claim/1", "password": "hush"}), "account: Field required"),
         ((), CLAIM.model_dump_json().replace("claim-abcd1234", "iotdevice-a-b"), "account: String should match"),
         (("--uid", "nothing"), CLAIM.model_dump_json(), "uid: must be 12 or 16 hexadecimal digits"),

@@ -228,7 +228,7 @@ def test_wrong_bytes_are_never_booted(device: Device) -> None:
         (b"", "size must be"),
     ],
 )
-def test_what_can_not_run_here_is_reported_as_failed(device: Device, data: bytes, rule: str) -> None:
+def test_what_cannot_run_here_is_reported_as_failed(device: Device, data: bytes, rule: str) -> None:
     device.firmware.on_offer(offer(data))
     device.serve(data)
 
@@ -261,7 +261,7 @@ def test_a_newer_offer_takes_the_place_of_the_older(device: Device) -> None:
     assert device.flash.running.version == "1.2.0"
 
 
-def test_an_image_that_can_not_connect_in_time_is_rolled_back_and_refused(device: Device) -> None:
+def test_an_image_that_cannot_connect_in_time_is_rolled_back_and_refused(device: Device) -> None:
     device.firmware.on_offer(offer())
     device.serve()
     device.boot(connected=False)

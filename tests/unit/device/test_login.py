@@ -149,7 +149,7 @@ async def test_an_answer_without_a_token_is_no_refusal(world: World, body: bytes
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/token", "http://[", "no url"])
-async def test_a_keycloak_that_can_not_be_reached_is_no_refusal(world: World, url: str) -> None:
+async def test_a_keycloak_that_cannot_be_reached_is_no_refusal(world: World, url: str) -> None:
     world.package = world.package.model_copy(update={"token_url": url})
     with pytest.raises(LinkLostError):
         await log_in(world, "token")

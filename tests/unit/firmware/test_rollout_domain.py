@@ -56,7 +56,7 @@ def test_an_event_leads_where_it_should_or_is_refused(state: State, event: Event
     if expected is not None:
         assert rules.advance(state, event) is expected
         return
-    with pytest.raises(ConflictError, match=f"the rollout is {state} and can not be {event}"):
+    with pytest.raises(ConflictError, match=f"the rollout is {state} and cannot be {event}"):
         rules.advance(state, event)
 
 

@@ -95,9 +95,9 @@ async def test_an_image_in_the_store_is_whole_as_soon_as_it_is_seen(tmp_path: Pa
     assert found == {"whole"}
 
 
-def test_a_folder_that_can_not_be_used_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match=r"MDM_ASSETS_DIR: .*/file/below can not be used"):
+    with pytest.raises(InvalidInputError, match=r"MDM_ASSETS_DIR: .*/file/below cannot be used"):
         ImageExport(tmp_path / "file" / "below")
 
 

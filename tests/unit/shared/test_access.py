@@ -33,7 +33,7 @@ def test_a_role_may_all_that_a_lower_one_may() -> None:
         *(admin.ACCOUNT_ADD, admin.ACCOUNT_ROLE, admin.ACCOUNT_PASSWORD, admin.ACCOUNT_REMOVE, admin.IMAGE_DELETE),
     ],
 )
-def test_what_shows_a_secret_or_can_not_be_taken_back_is_for_admins_only(
+def test_what_shows_a_secret_or_cannot_be_taken_back_is_for_admins_only(
     operation: admin.Operation[admin.Request, admin.Result],
 ) -> None:
     assert operation.role is Role.ADMIN

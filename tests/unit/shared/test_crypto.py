@@ -81,7 +81,7 @@ def test_a_sealed_secret_is_a_compact_jwe_that_only_its_key_opens(key: OKPKey) -
     header = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))
     assert (header["alg"], header["enc"], header["epk"]["crv"]) == ("ECDH-ES", "A256GCM", "X25519")
     assert crypto.unseal(token, key) == SECRET
-    with pytest.raises(crypto.SecretUnreadableError, match="jwe: can not be opened"):
+    with pytest.raises(crypto.SecretUnreadableError, match="jwe: cannot be opened"):
         crypto.unseal(token, OKPKey.generate_key("X25519"))
 
 
@@ -123,13 +123,13 @@ def test_a_public_key_that_protects_nothing_is_refused(public_key: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "a", "....", "a.b.c.d.e", "\N{EURO SIGN}.a.a.a.a", "e30....", "W10...."])
-def test_what_is_no_jwe_can_not_be_opened(token: str, key: OKPKey) -> None:
+def test_what_is_no_jwe_cannot_be_opened(token: str, key: OKPKey) -> None:
     with pytest.raises(crypto.SecretUnreadableError):
         crypto.unseal(token, key)
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_a_jwe_changed_in_any_part_can_not_be_opened(part: int, key: OKPKey) -> None:
+def test_a_jwe_changed_in_any_part_cannot_be_opened(part: int, key: OKPKey) -> None:
     parts = crypto.seal(SECRET, crypto.public_half(key)).split(".")
     parts[part] = ("A" if not parts[part].startswith("A") else "B") + parts[part][1:]
 
@@ -137,7 +137,7 @@ def test_a_jwe_changed_in_any_part_can_not_be_opened(part: int, key: OKPKey) -> 
         crypto.unseal(".".join(parts), key)
 
 
-def test_a_jwe_of_another_algorithm_can_not_be_opened(key: OKPKey) -> None:
+def test_a_jwe_of_another_algorithm_cannot_be_opened(key: OKPKey) -> None:
     algorithms = ["ECDH-ES+A128KW", "A128GCM"]
     token = jwe.encrypt_compact({"alg": algorithms[0], "enc": algorithms[1]}, "x", key, algorithms=algorithms)
 
@@ -145,7 +145,7 @@ def test_a_jwe_of_another_algorithm_can_not_be_opened(key: OKPKey) -> None:
         crypto.unseal(token, key)
 
 
-def test_a_sealed_secret_that_is_no_text_can_not_be_opened(key: OKPKey) -> None:
+def test_a_sealed_secret_that_is_no_text_cannot_be_opened(key: OKPKey) -> None:
     algorithms = ["ECDH-ES", "A256GCM"]
     token = jwe.encrypt_compact({"alg": algorithms[0], "enc": algorithms[1]}, b"\xff", key, algorithms=algorithms)
 
@@ -208,7 +208,7 @@ def test_a_ciphertext_changed_in_one_byte_is_refused() -> None:
 
 
 @pytest.mark.parametrize("keys", [(), (b"",), (b"short",), (Fernet.generate_key(), b"short")])
-def test_a_vault_without_good_keys_can_not_be_made(keys: tuple[bytes, ...]) -> None:
+def test_a_vault_without_good_keys_cannot_be_made(keys: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r"."):
         vault(*keys)
 

@@ -225,7 +225,7 @@ def test_every_message_of_the_protocol_is_tried() -> None:
 
 
 @pytest.mark.parametrize("model", models(messages))
-def test_a_message_of_the_protocol_can_not_be_changed(model: type[BaseModel]) -> None:
+def test_a_message_of_the_protocol_cannot_be_changed(model: type[BaseModel]) -> None:
     assert model.model_config["frozen"] is True
 
 
@@ -305,6 +305,6 @@ def test_a_time_without_a_zone_is_refused(at: Any) -> None:  # noqa: ANN401
 @pytest.mark.parametrize(
     "time", ["0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"]
 )
-def test_a_line_of_a_time_that_can_not_be_stored_is_refused(time: str) -> None:
+def test_a_line_of_a_time_that_cannot_be_stored_is_refused(time: str) -> None:
     with pytest.raises(ValidationError, match="time"):
         messages.LogLine.model_validate({"level": "info", "message": "late", "time": time})

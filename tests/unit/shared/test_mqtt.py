@@ -313,7 +313,7 @@ async def test_what_was_put_off_does_not_come_after_something_newer(monkeypatch:
     async with working(one):
         await seen.get()
     end = time.monotonic() + 0.01
-    while time.monotonic() < end:  # the bucket fills, and the timer can not fire
+    while time.monotonic() < end:  # the bucket fills, and the timer cannot fire
         pass
     read(one, aiomqtt.Message(address, b"new", 1, False, 1, None))  # noqa: FBT003
     assert len(one) == 1
@@ -350,7 +350,7 @@ async def test_a_handler_that_fails_is_counted_and_the_next_message_is_handled(
     assert handled(outcome) == before + 1
 
 
-async def test_a_message_that_can_not_be_read_is_counted_and_the_next_is_handled() -> None:
+async def test_a_message_that_cannot_be_read_is_counted_and_the_next_is_handled() -> None:
     done = asyncio.Event()
 
     async def on_log(_: str, line: Log) -> None:
@@ -389,7 +389,7 @@ async def test_what_mqtt_5_says_of_a_reply_is_handed_over() -> None:
 
 
 async def test_nothing_is_published_without_a_broker() -> None:
-    with pytest.raises(UnavailableError, match="the broker can not be reached"):
+    with pytest.raises(UnavailableError, match="the broker cannot be reached"):
         await connection().send(topics.LOG, said("hello"), client_id="one")
-    with pytest.raises(UnavailableError, match="the broker can not be reached"):
+    with pytest.raises(UnavailableError, match="the broker cannot be reached"):
         await connection().post(topics.LOG, said("hello"), client_id="one")

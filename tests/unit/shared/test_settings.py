@@ -252,7 +252,7 @@ def test_a_secret_is_given_in_one_way_only(name: str, value: str, monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        (None, "can not be read: No such file or directory"),
+        (None, "cannot be read: No such file or directory"),
         (b"", "is empty"),
         (b"\n", "is empty"),
         (b"\xff\xfe", "must be text in UTF-8"),

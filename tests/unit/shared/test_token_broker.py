@@ -62,7 +62,7 @@ async def test_a_name_is_not_taken_for_a_path(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "500 Internal Server Error", None])
-async def test_a_node_that_can_not_be_told_is_passed_over_and_logged(
+async def test_a_node_that_cannot_be_told_is_passed_over_and_logged(
     api: Api, unused_tcp_port: int, status: str | None
 ) -> None:
     bad = Api(status or "")

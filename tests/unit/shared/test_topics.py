@@ -159,7 +159,7 @@ def test_a_piece_of_a_core_dump_without_a_whole_header_is_refused(size: int) -> 
 @pytest.mark.parametrize(
     ("field", "value"), [("sha256", "00ff"), ("sha256", "0" * 63 + "G"), ("offset", -1), ("offset", 2**32)]
 )
-def test_a_piece_that_the_header_can_not_name_is_not_made(field: str, value: object) -> None:
+def test_a_piece_that_the_header_cannot_name_is_not_made(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         messages.CoreDumpChunk(**{"sha256": SHA256, "offset": 0, "data": b"", field: value})  # type: ignore[arg-type]
 

@@ -2,7 +2,7 @@ const RULES: readonly (readonly [RegExp, string])[] = [
   [/^NotFoundError: /, "No port was chosen."],
   [
     /^(NetworkError|InvalidStateError): .*open/i,
-    "The port can not be opened: another program, or another tab, may have it open.",
+    "The port cannot be opened: another program, or another tab, may have it open.",
   ],
   [
     /^NetworkError: |device has been lost/i,

@@ -127,7 +127,7 @@ export function put(document: JsonObject, path: readonly string[], value: Json |
     : Object.fromEntries([...others, [name, inner]]);
 }
 
-/** What makes `after` of `before` by RFC 7396; undefined when that can not say it, for it has a null to keep. */
+/** What makes `after` of `before` by RFC 7396; undefined when that cannot say it, for it has a null to keep. */
 export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | undefined {
   const patch: JsonObject = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {

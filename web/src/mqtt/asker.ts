@@ -79,7 +79,7 @@ export class Asker {
         pending.reject(new RefusedError(answer.error ?? unexplained));
       }
     } catch {
-      pending.reject(new RefusedError({ ...unexplained, message: "the answer can not be read" }));
+      pending.reject(new RefusedError({ ...unexplained, message: "the answer cannot be read" }));
     }
   }
 

@@ -17,7 +17,7 @@ export interface Listener {
   event(event: NamedEvent): void;
 }
 
-/** The account or its password is wrong, or the broker can not be reached. */
+/** The account or its password is wrong, or the broker cannot be reached. */
 export class LoginError extends Error {
   override name = "LoginError";
 }
@@ -155,7 +155,7 @@ function brokerUrl(): string {
 
 function unreachable(): string {
   const url = brokerUrl().replace(/^ws/, "http");
-  return `The broker at ${url} can not be reached. Is it running? If the browser does not trust its certificate, import the certificate authority, or open ${url} once and accept it.`;
+  return `The broker at ${url} cannot be reached. Is it running? If the browser does not trust its certificate, import the certificate authority, or open ${url} once and accept it.`;
 }
 
 function explained(error: Error): { message: string; final: boolean } {

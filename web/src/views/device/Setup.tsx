@@ -45,7 +45,7 @@ function Ways({ device, images }: { device: DeviceView; images: readonly ImageVi
         <Flash device={device.client_id} plan={plan} image={image} fields={fields} />
       ) : (
         <Notice tone="warn">
-          This browser can not flash: it has no Web Serial. Chrome, Edge and Opera on a computer have it, on pages
+          This browser cannot flash: it has no Web Serial. Chrome, Edge and Opera on a computer have it, on pages
           that come over HTTPS. Here are the files, and the command that flashes them.
         </Notice>
       )}
