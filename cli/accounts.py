@@ -39,7 +39,13 @@ def add(
 def show_all(ctx: typer.Context) -> None:
     """List the accounts, but for the built-in one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_LIST), _print)
+    found = here.ask(admin.ACCOUNT_LIST)
+    here.show_table(
+        found,
+        found.accounts,
+        ("account=name", "role", "in the broker=present", "by=author", "since=created_at"),
+        none="only the built-in account; `mdm admin add NAME --role ROLE --output FILE` makes others",
+    )
 
 
 @app.command("role")
@@ -50,7 +56,7 @@ def set_role(
 ) -> None:
     """Give an account another role."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_ROLE, name=name, role=role), _print_one)
+    here.show_facts(here.ask(admin.ACCOUNT_ROLE, name=name, role=role), ("account=name", "role"))
 
 
 @app.command("password")
@@ -65,7 +71,7 @@ def set_password(ctx: typer.Context, name: Name, *, target: Output) -> None:
 def remove(ctx: typer.Context, name: Name) -> None:
     """Remove an account; whoever is connected with it is dropped at once."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_REMOVE, name=name), tables.print_result)
+    here.show_facts(here.ask(admin.ACCOUNT_REMOVE, name=name))
 
 
 def _profile(here: session.Session, name: str, target: Path) -> profile.Profile:
@@ -90,18 +96,4 @@ def _show(here: session.Session, account: admin.AccountView, made: profile.Profi
     if here.as_json:
         output.print_json({**account.model_dump(mode="json"), "output": str(target)})
     else:
-        tables.print_facts({"account": account.name, "role": account.role, "profile": str(target)})
-
-
-def _print_one(account: admin.AccountView) -> None:
-    tables.print_facts({"account": account.name, "role": account.role})
-
-
-def _print(found: admin.Accounts) -> None:
-    if not found.accounts:
-        output.print_note("only the built-in account; `mdm admin add NAME --role ROLE --output FILE` makes others")
-        return
-    tables.print_table(
-        ("ACCOUNT", "ROLE", "IN THE BROKER", "BY", "SINCE"),
-        ((it.name, it.role, it.present, it.author, it.created_at) for it in found.accounts),
-    )
+        tables.print_facts(account, ("account=name", "role", ("profile", lambda _: target)))

@@ -90,14 +90,14 @@ def _watched() -> Iterator[make.Watch]:
 
 def _print_made(made: make.Made) -> None:
     tables.print_facts(
-        {
-            "made": made.created_at,
-            "devices": made.devices,
-            "images": made.images,
-            "broker accounts": made.has_broker,
-            "devices without a secret in Keycloak": made.without_secret,
-            "images whose bytes are missing": made.missing_images,
-        }
+        made,
+        (
+            *("made=created_at", "devices", "images", "broker accounts=has_broker"),
+            *(
+                "devices without a secret in Keycloak=without_secret",
+                "images whose bytes are missing=missing_images",
+            ),
+        ),
     )
     if not made.has_broker:
         output.print_note("without MDM_BROKER_ACCOUNTS_FILE, the passwords of claims and admins are not in it")
@@ -105,20 +105,14 @@ def _print_made(made: make.Made) -> None:
 
 def _print_restored(restored: restoring.Restored) -> None:
     tables.print_facts(
-        {
-            "backup of": restored.created_at,
-            "parts": restored.parts,
-            "devices": restored.devices,
-            "secrets put into Keycloak": restored.secrets_restored,
-            "secrets that Keycloak had": restored.secrets_kept,
-            "images": restored.images,
-            "broker accounts": restored.accounts_file,
-            "without a secret": restored.without_secret,
-            "with a newer secret than the backup": restored.newer,
-            "in a rotation at the backup": restored.in_rotation,
-            "newer than the backup": restored.adopted,
-            "unknown to the backup": restored.unknown,
-        }
+        restored,
+        (
+            *("backup of=created_at", "parts", "devices", "secrets put into Keycloak=secrets_restored"),
+            *("secrets that Keycloak had=secrets_kept", "images", "broker accounts=accounts_file"),
+            *("without a secret=without_secret", "with a newer secret than the backup=newer"),
+            *("in a rotation at the backup=in_rotation", "newer than the backup=adopted"),
+            "unknown to the backup=unknown",
+        ),
     )
     if restored.adopted:
         output.print_note("devices newer than the backup have no tags, and their model's configuration")

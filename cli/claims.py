@@ -62,7 +62,7 @@ def create(
     if here.as_json:
         output.print_json({"claim": added.claim, "output": str(target)})
     else:
-        tables.print_facts({"claim": added.claim, "expires": added.expires_at, "package": str(target)})
+        tables.print_facts(added, ("claim", "expires=expires_at", ("package", lambda _: target)))
 
 
 @app.command("list")
@@ -74,35 +74,22 @@ def show_all(
     """List the claims, newest first."""
     here = session.of(ctx)
     found = here.ask(admin.CLAIM_LIST, all=everything)
-    if here.as_json:
-        output.print_json(found)
-    elif not found.claims:
-        output.print_note("no claims yet; `mdm claim create --model MODEL --output FILE` makes one")
-    else:
-        tables.print_table(
-            ("CLAIM", "MODEL", "TAGS", "STATE", "USED", "WAITING", "APPROVAL", "EXPIRES", "BY"),
-            (
-                (
-                    it.claim,
-                    it.model,
-                    it.tags,
-                    it.state,
-                    f"{it.used} of {it.uses}",
-                    it.waiting,
-                    it.needs_approval,
-                    it.expires_at,
-                    it.author,
-                )
-                for it in found.claims
-            ),
-        )
+    here.show_table(
+        found,
+        found.claims,
+        (
+            *("claim", "model", "tags", "state", ("used", lambda it: f"{it.used} of {it.uses}")),
+            *("waiting", "approval=needs_approval", "expires=expires_at", "by=author"),
+        ),
+        none="no claims yet; `mdm claim create --model MODEL --output FILE` makes one",
+    )
 
 
 @app.command("revoke")
 def revoke(ctx: typer.Context, claim: Claim) -> None:
     """Refuse a claim from now on; devices that came by it stay."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_REVOKE, claim=claim), tables.print_result)
+    here.show_facts(here.ask(admin.CLAIM_REVOKE, claim=claim))
 
 
 @app.command("requests")
@@ -119,36 +106,33 @@ def requests(
     while found.next is not None:
         found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
         machines += found.requests
-    if here.as_json:
-        output.print_json(admin.ClaimRequestViews(requests=machines))
-    elif not machines:
-        output.print_note("no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask")
-    else:
-        tables.print_table(
-            ("UID", "STATE", "CLAIM", "MODEL", "DEVICE", "ASKED", "GRANTED"),
-            (
-                (it.uid, it.state, it.claim, it.model, it.client_id, it.requested_at, it.granted_at)
-                for it in machines
-            ),
-        )
+    here.show_table(
+        admin.ClaimRequestViews(requests=machines),
+        machines,
+        (
+            *("uid", "state", "claim", "model", "device=client_id"),
+            *("requested=requested_at", "granted=granted_at"),
+        ),
+        none="no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask",
+    )
 
 
 @app.command("approve")
 def approve(ctx: typer.Context, uid: Uid) -> None:
     """Make the device of a machine that waits or was denied, and send it its identity."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_APPROVE, uid=uid), tables.print_result)
+    here.show_facts(here.ask(admin.CLAIM_APPROVE, uid=uid))
 
 
 @app.command("deny")
 def deny(ctx: typer.Context, uid: Uid) -> None:
     """Refuse a machine that waits, until it is approved or forgotten."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_DENY, uid=uid), tables.print_result)
+    here.show_facts(here.ask(admin.CLAIM_DENY, uid=uid))
 
 
 @app.command("forget")
 def forget(ctx: typer.Context, uid: Uid) -> None:
     """Let a machine that has no device ask anew, with another key if it likes."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_FORGET, uid=uid), tables.print_result)
+    here.show_facts(here.ask(admin.CLAIM_FORGET, uid=uid))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from cli import bars, client, documents, durations, output, session, tables
+from cli import bars, client, documents, durations, output, session
 from cli.arguments import MaybeDevice
 from shared.protocol import admin
 
@@ -67,9 +67,9 @@ def send(
 
     sent, batch = here.run(work)
     if batch is None:
-        here.show(sent, _print_sent)
+        here.show_facts(sent, ("batch=batch_id", ("devices", lambda it: len(it.commands)), "expires=expires_at"))
         return
-    here.show(batch, _print_batch)
+    _show_batch(here, batch)
     if batch.counts.ok < len(sent.commands):
         raise typer.Exit(1)
 
@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Show what became of a command on each of its devices."""
     here = session.of(ctx)
-    here.show(here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)), _print_batch)
+    _show_batch(here, here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)))
 
 
 @app.command("list")
@@ -92,7 +92,16 @@ def show_newest(
 ) -> None:
     """List the newest commands, of all devices or of one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COMMAND_LIST, device=device, limit=limit), _print_newest)
+    found = here.ask(admin.COMMAND_LIST, device=device, limit=limit)
+    here.show_table(
+        found,
+        found.commands,
+        (
+            *("device=client_id", "command=name", "arguments", "by=author", "at=created_at", "outcome"),
+            *(("result", _answer), "batch=batch_id"),
+        ),
+        none="no commands yet; `mdm command send NAME --device DEVICE` sends one",
+    )
 
 
 async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
@@ -120,27 +129,8 @@ async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) 
     return page.model_copy(update={"commands": commands})
 
 
-def _print_sent(sent: admin.CommandSent) -> None:
-    tables.print_facts({"batch": sent.batch_id, "devices": len(sent.commands), "expires": sent.expires_at})
-
-
-def _print_batch(batch: admin.CommandBatch) -> None:
-    tables.print_table(
-        ("DEVICE", "OUTCOME", "RESULT"), ((it.client_id, it.outcome, _answer(it)) for it in batch.commands)
-    )
-
-
-def _print_newest(found: admin.Commands) -> None:
-    if not found.commands:
-        output.print_note("no commands yet; `mdm command send NAME --device DEVICE` sends one")
-        return
-    tables.print_table(
-        ("DEVICE", "COMMAND", "ARGUMENTS", "BY", "AT", "OUTCOME", "RESULT", "BATCH"),
-        (
-            (it.client_id, it.name, it.arguments, it.author, it.created_at, it.outcome, _answer(it), it.batch_id)
-            for it in found.commands
-        ),
-    )
+def _show_batch(here: session.Session, batch: admin.CommandBatch) -> None:
+    here.show_table(batch, batch.commands, ("device=client_id", "outcome", ("result", _answer)))
 
 
 def _answer(command: admin.CommandView) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -25,6 +25,8 @@ Assignments = Annotated[
 File = Annotated[
     Path | None, typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="All as one file.")
 ]
+
+_LAYER: Final = ("tag", "priority", "document", "by=author", "at=updated_at")
 
 
 @app.command("set")
@@ -67,23 +69,12 @@ def get(
 ) -> None:
     """Show the desired configuration of a device, or an old version of it."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_GET, device=device, version=version), _print_version)
-
-
-def _print_version(found: admin.ConfigView) -> None:
-    reported = None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
-    tables.print_facts(
-        {
-            "device": found.client_id,
-            "version": found.version,
-            "by": found.author,
-            "at": found.created_at,
-            "trial": _trial(found),
-            "overrides": found.overrides,
-            "document": found.document,
-            "desired": found.desired,
-            "reported": reported,
-        }
+    here.show_facts(
+        here.ask(admin.CONFIG_GET, device=device, version=version),
+        (
+            *("device=client_id", "version", "by=author", "at=created_at", ("trial", _trial)),
+            *("overrides", "document", "desired", ("reported", _reported)),
+        ),
     )
 
 
@@ -101,22 +92,13 @@ def history(
         following = min(limit - len(versions), 500)
         found = here.ask(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
         versions += found.versions
-    here.show(found.model_copy(update={"versions": versions}), _print_history)
-
-
-def _print_history(found: admin.ConfigVersions) -> None:
-    tables.print_table(
-        ("VERSION", "BY", "AT", "TRIAL", "DEVICE SAID", "WHEN"),
+    desired = found.desired
+    here.show_table(
+        found.model_copy(update={"versions": versions}),
+        versions,
         (
-            (
-                f"{entry.version}{' *' if entry.version == found.desired else ''}",
-                entry.author,
-                entry.created_at,
-                _trial(entry),
-                entry.outcome,
-                entry.reported_at,
-            )
-            for entry in found.versions
+            ("version", lambda it: f"{it.version} *" if it.version == desired else it.version),
+            *("by=author", "at=created_at", ("trial", _trial), "reported=outcome", "when=reported_at"),
         ),
     )
 
@@ -142,15 +124,12 @@ def _print_changes(found: admin.ConfigChanges) -> None:
         output.print_note(f"no difference between versions {found.from_version} and {found.to_version}")
         return
     tables.print_table(
-        ("PATH", "CHANGE", f"VERSION {found.from_version}", f"VERSION {found.to_version}"),
+        found.changes,
         (
-            (
-                ".".join(change.path),
-                change.kind,
-                _value(change.before, absent=change.kind == "added"),
-                _value(change.after, absent=change.kind == "removed"),
-            )
-            for change in found.changes
+            ("path", lambda it: ".".join(it.path)),
+            "change=kind",
+            (f"version {found.from_version}", lambda it: _value(it.before, absent=it.kind == "added")),
+            (f"version {found.to_version}", lambda it: _value(it.after, absent=it.kind == "removed")),
         ),
     )
 
@@ -192,36 +171,16 @@ def set_layer(
 def show_layer(ctx: typer.Context, tag: Tag) -> None:
     """Show one layer."""
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_SHOW, tag=tag), _print_layer)
-
-
-def _print_layer(found: admin.LayerView) -> None:
-    tables.print_facts(
-        {
-            "tag": found.tag,
-            "priority": found.priority,
-            "document": found.document,
-            "by": found.author,
-            "at": found.updated_at,
-        }
-    )
+    here.show_facts(here.ask(admin.LAYER_SHOW, tag=tag), _LAYER)
 
 
 @layers.command("list")
 def list_layers(ctx: typer.Context) -> None:
     """List the layers in the order in which they apply."""
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_LIST), _print_layers)
-
-
-def _print_layers(found: admin.Layers) -> None:
-    if not found.layers:
-        output.print_note("no layers yet; `mdm config layer set TAG KEY=VALUE` makes one")
-    else:
-        tables.print_table(
-            ("TAG", "PRIORITY", "DOCUMENT", "BY", "AT"),
-            ((it.tag, it.priority, it.document, it.author, it.updated_at) for it in found.layers),
-        )
+    found = here.ask(admin.LAYER_LIST)
+    none = "no layers yet; `mdm config layer set TAG KEY=VALUE` makes one"
+    here.show_table(found, found.layers, _LAYER, none=none)
 
 
 @layers.command("remove")
@@ -239,25 +198,23 @@ def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> d
 
 def _print_set(result: admin.ConfigSetResult) -> None:
     state = "new" if result.changed else "unchanged"
-    tables.print_facts(
-        {"device": result.client_id, "version": f"{result.version} ({state})", "document": result.document}
-    )
+    tables.print_facts(result, ("device=client_id", ("version", lambda it: f"{it.version} ({state})"), "document"))
 
 
 def _print_layer_result(result: admin.LayerResult) -> None:
-    layer = result.layer
+    name = result.tag if result.layer else f"{result.tag} (removed)"
     tables.print_facts(
-        {
-            "layer": result.tag if layer else f"{result.tag} (removed)",
-            "priority": layer.priority if layer else None,
-            "document": layer.document if layer else None,
-            "changed": result.devices,
-        }
+        result,
+        (("layer", lambda _: name), "priority=layer.priority", "document=layer.document", "changed=devices"),
     )
 
 
 def _trial(entry: admin.ConfigEntry) -> str | None:
     return None if entry.trial_seconds is None else f"{entry.trial_seconds} s"
+
+
+def _reported(found: admin.ConfigView) -> str | None:
+    return None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
 
 
 def _value(value: object, *, absent: bool) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli import bars, client, output, session, tables
+from cli import bars, client, output, session
 from cli.arguments import MaybeDevice
 from shared.errors import ConflictError
 from shared.protocol import admin
@@ -27,7 +27,8 @@ def show_newest(
 ) -> None:
     """List the newest core dumps, of all devices or of one, with the images that crashed."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COREDUMP_LIST, device=device, limit=limit), _print)
+    found = here.ask(admin.COREDUMP_LIST, device=device, limit=limit)
+    _show(here, found, found.dumps)
 
 
 @app.command("get")
@@ -58,7 +59,7 @@ def get(
 
         view, data = here.run(work)
     output.write_private(file, data, replace=force)
-    here.show(view, lambda one: _print(admin.CoreDumps(dumps=[one])))
+    _show(here, view, [view])
 
 
 async def fetch(
@@ -80,26 +81,17 @@ async def fetch(
 def delete(ctx: typer.Context, dump: _Id) -> None:
     """Delete a core dump."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COREDUMP_DELETE, id=dump), tables.print_result)
+    here.show_facts(here.ask(admin.COREDUMP_DELETE, id=dump))
 
 
-def _print(found: admin.CoreDumps) -> None:
-    if not found.dumps:
-        output.print_note("no core dumps yet; devices send them when they are back from a crash")
-        return
-    tables.print_table(
-        ("ID", "DEVICE", "STORED", "SIZE", "MODEL", "IMAGE", "REASON", "ELF SHA256"),
+def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDumpView]) -> None:
+    here.show_table(
+        result,
+        dumps,
         (
-            (
-                dump.id,
-                dump.client_id,
-                dump.stored_at,
-                output.size(dump.size_bytes),
-                dump.image_model,
-                dump.image_version or "unknown image",
-                dump.reason,
-                dump.elf_sha256[:12],
-            )
-            for dump in found.dumps
+            *("ID=id", "device=client_id", "stored=stored_at", ("size", lambda it: output.size(it.size_bytes))),
+            *("model=image_model", ("image", lambda it: it.image_version or "unknown image"), "reason"),
+            ("ELF SHA256", lambda it: it.elf_sha256[:12]),
         ),
+        none="no core dumps yet; devices send them when they are back from a crash",
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import config, imports, lifecycle, output, session, tables
+from cli import config, imports, lifecycle, output, session
 from cli.arguments import Device
 from cli.device_text import config_state, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
@@ -70,28 +70,16 @@ def show_all(
     while found.next is not None:
         found = here.ask(admin.DEVICE_LIST, **wanted, after=found.next)
         devices += found.devices
-    here.show(admin.Devices(devices=devices), _print_all)
-
-
-def _print_all(found: admin.Devices) -> None:
-    if not found.devices:
-        output.print_note("no devices yet; `mdm device add --model MODEL` adds one")
-        return
-    tables.print_table(
-        ("DEVICE", "NAME", "ONLINE", "HEALTH", "FIRMWARE", "CONFIG", "SECRET", "LAST SEEN"),
+    here.show_table(
+        admin.Devices(devices=devices),
+        devices,
         (
-            (
-                device.client_id,
-                device.name,
-                device.online if device.enabled else "disabled",
-                device.health,
-                device.firmware_version,
-                config_state(device),
-                f"{device.secret_generation} {device.rotation_state}",
-                device.last_seen_at,
-            )
-            for device in found.devices
+            *("device=client_id", "name", ("online", lambda it: it.online if it.enabled else "disabled")),
+            *("health", "firmware=firmware_version", ("config", config_state)),
+            ("secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
+            "last seen=last_seen_at",
         ),
+        none="no devices yet; `mdm device add --model MODEL` adds one",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, firmware_keys, image_files, output, session, tables
+from cli import bars, client, firmware_keys, image_files, output, session
 from shared.protocol import admin
 
 app = typer.Typer()
@@ -67,7 +67,7 @@ def upload(
             )
 
         image = here.run(work)
-    here.show(image, _print)
+    _show(here, image)
 
 
 async def send(
@@ -129,89 +129,61 @@ def show_all(
     while found.next is not None:
         found = here.ask(admin.IMAGE_LIST, model=model, after=found.next)
         images += found.images
-    here.show(admin.Images(images=images), lambda all_of_them: _print_table(all_of_them.images))
+    _show(here, admin.Images(images=images))
 
 
 @app.command("show")
 def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Show an image, how many devices run it, and how many are fetching it."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), tables.print_result)
+    here.show_facts(here.ask(admin.IMAGE_SHOW, model=model, version=version))
 
 
 @app.command("release")
 def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Make a stored image its model's image, and tell the devices; also the way back to an older one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_RELEASE, model=model, version=version), _print)
+    _show(here, here.ask(admin.IMAGE_RELEASE, model=model, version=version))
 
 
 @app.command("withdraw")
 def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
     """Leave a model without an image: devices stay with what they run, and its images can be deleted."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), tables.print_result)
+    here.show_facts(here.ask(admin.IMAGE_WITHDRAW, model=model))
 
 
 @app.command("pin")
 def pin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Keep an image however old it gets."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_PIN, model=model, version=version), _print)
+    _show(here, here.ask(admin.IMAGE_PIN, model=model, version=version))
 
 
 @app.command("unpin")
 def unpin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Let an image go when it is old and not used."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_UNPIN, model=model, version=version), _print)
+    _show(here, here.ask(admin.IMAGE_UNPIN, model=model, version=version))
 
 
 @app.command("delete")
 def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Delete an image, unless it is its model's, runs on a device, or is being delivered."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), tables.print_result)
+    here.show_facts(here.ask(admin.IMAGE_DELETE, model=model, version=version))
 
 
-def _print(image: admin.ImageView) -> None:
-    _print_table([image])
-
-
-def _print_table(images: list[admin.ImageView]) -> None:
-    if not images:
-        output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
-        return
-    tables.print_table(
+def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None:
+    here.show_table(
+        result,
+        result.images if isinstance(result, admin.Images) else [result],
         (
-            "MODEL",
-            "VERSION",
-            "CURRENT",
-            "PINNED",
-            "SIGNED",
-            "PROJECT",
-            "CHIP",
-            "SIZE",
-            "IDF",
-            "UPLOADED",
-            "SHA256",
+            *("model", "version", "current", "pinned", ("signed", _signed), "project", "chip"),
+            ("size", lambda it: output.size(it.size_bytes)),
+            *("IDF=idf_version", "uploaded=uploaded_at", ("SHA256", lambda it: it.sha256[:12])),
         ),
-        (
-            (
-                image.model,
-                image.version,
-                image.current,
-                image.pinned,
-                _signed(image),
-                image.project,
-                image.chip,
-                output.size(image.size_bytes),
-                image.idf_version,
-                image.uploaded_at,
-                image.sha256[:12],
-            )
-            for image in images
-        ),
+        none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import image_files, output, session, tables
+from cli import image_files, session
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
 
@@ -28,14 +28,14 @@ def add(
     """Trust a key: from now on the model takes no image that no trusted key has signed."""
     here = session.of(ctx)
     public_key = image_signature.public_key_of(image_files.read_pem(file))
-    here.show(here.ask(admin.KEY_ADD, model=model, public_key=base64.b64encode(public_key)), _print)
+    _show(here, here.ask(admin.KEY_ADD, model=model, public_key=base64.b64encode(public_key)))
 
 
 @app.command("list")
 def show_all(ctx: typer.Context, model: Model) -> None:
     """List the keys that a model trusts."""
     here = session.of(ctx)
-    here.show(here.ask(admin.KEY_LIST, model=model), _print)
+    _show(here, here.ask(admin.KEY_LIST, model=model))
 
 
 @app.command("remove")
@@ -46,13 +46,9 @@ def remove(
 ) -> None:
     """Trust a key no more; without any key, the model takes images without a signature."""
     here = session.of(ctx)
-    here.show(here.ask(admin.KEY_REMOVE, model=model, fingerprint=fingerprint), _print)
+    _show(here, here.ask(admin.KEY_REMOVE, model=model, fingerprint=fingerprint))
 
 
-def _print(found: admin.Keys) -> None:
-    if not found.keys:
-        output.print_note(f"{found.model} trusts no key and takes images without a signature")
-        return
-    tables.print_table(
-        ("FINGERPRINT", "AUTHOR", "ADDED"), ((key.fingerprint, key.author, key.created_at) for key in found.keys)
-    )
+def _show(here: session.Session, found: admin.Keys) -> None:
+    none = f"{found.model} trusts no key and takes images without a signature"
+    here.show_table(found, found.keys, ("fingerprint", "author", "added=created_at"), none=none)

@@ -27,7 +27,7 @@ _LAST: Final = 8
 def show(ctx: typer.Context) -> None:
     """Show how many devices there are, and how they stand."""
     here = session.of(ctx)
-    here.show(here.ask(admin.FLEET_SHOW), _print_view)
+    here.show(here.ask(admin.FLEET_SHOW), _print)
 
 
 @app.command("watch")
@@ -80,8 +80,8 @@ def _line(noun: str, verb: str, event: messages.Event) -> str:
     return events.line(noun, verb, event, as_json=False)
 
 
-def _print_view(view: admin.FleetView) -> None:
-    tables.print_facts(
+def _print(view: admin.FleetView) -> None:
+    tables.print_all(
         {
             "devices": view.devices,
             "disabled": view.disabled,
@@ -92,5 +92,4 @@ def _print_view(view: admin.FleetView) -> None:
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }
     )
-    rows = ((it.model, it.version, it.devices) for it in view.versions)
-    tables.print_table(("model", "version", "devices"), rows)
+    tables.print_table(view.versions, ("model", "version", "devices"))

@@ -53,7 +53,7 @@ def inspect(ctx: typer.Context, file: ImageFile) -> None:
     if session.of(ctx).as_json:
         output.print_json(facts)
         return
-    tables.print_facts(
+    tables.print_all(
         {
             **{name.replace("_", " "): value for name, value in facts.items()},
             "size bytes": f"{image.size_bytes} ({output.size(image.size_bytes)})",
@@ -86,7 +86,7 @@ def sign(
         "version": image.version,
         "fingerprint": image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
     }
-    session.of(ctx).show(facts, tables.print_facts)
+    session.of(ctx).show_facts(facts)
 
 
 def _bytes_of(file: Path, *, field: str) -> bytes:

@@ -55,7 +55,7 @@ def import_file(
             }
         )
     else:
-        tables.print_facts({"added": len(added), "refused": len(refused)})
+        tables.print_all({"added": len(added), "refused": len(refused)})
         for number, reason in refused:
             output.print_note(f"line {number}: {reason}")
     if refused:

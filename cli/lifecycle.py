@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session, tables
+from cli import output, session
 from cli.arguments import Device
 from cli.device_text import print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
@@ -51,7 +51,7 @@ def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
     """Remove a device for good: its record, its identity and its broker account."""
     sure(f"remove {device} for good?", yes=yes)
     here = session.of(ctx)
-    here.show(here.ask(admin.DEVICE_REMOVE, device=device), tables.print_result)
+    here.show_facts(here.ask(admin.DEVICE_REMOVE, device=device))
 
 
 @app.command("reissue")

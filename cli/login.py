@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from cli import client, output, passwords, profile, session, tables
+from cli import client, output, passwords, profile, session
 from shared.protocol import admin
 from shared.protocol.words import Role
 
@@ -31,7 +31,7 @@ def login(ctx: typer.Context) -> None:
     role = _checked(here, wanted)
     wanted.save(place)
     found: dict[str, object] = {"account": wanted.account, "role": role, "profile": str(place)}
-    here.show(found, tables.print_facts)
+    here.show_facts(found)
 
 
 def _ask(facts: dict[str, Any], given: dict[str, Any]) -> None:

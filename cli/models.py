@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import documents, output, session, tables
+from cli import documents, output, session
 from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
@@ -42,7 +42,7 @@ def add(
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=command,
     )
-    here.show(added, _print)
+    _show(here, added)
 
 
 @app.command("show")
@@ -52,7 +52,7 @@ def show(ctx: typer.Context, code: Code) -> None:
     found = [model for model in here.ask(admin.MODEL_LIST).models if model.code == code]
     if not found:
         raise NotFoundError(f"model: there is no model {code}")
-    here.show(found[0], _print)
+    _show(here, found[0])
 
 
 @app.command("change")
@@ -87,47 +87,35 @@ def change(
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=[] if no_commands else command,
     )
-    here.show(changed, _print)
+    _show(here, changed)
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, code: Code) -> None:
     """Remove a model that has neither devices nor images."""
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_REMOVE, code=code), tables.print_result)
+    here.show_facts(here.ask(admin.MODEL_REMOVE, code=code))
 
 
 @app.command("list")
 def show_all(ctx: typer.Context) -> None:
     """List the device models."""
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_LIST), _print_all)
-
-
-def _print_all(found: admin.Models) -> None:
-    if not found.models:
-        output.print_note("no models yet; `mdm model add CODE --chip CHIP` adds one")
-        return
-    tables.print_table(
-        ("CODE", "NAME", "CHIP", "SLOT", "DEVICES"),
-        (
-            (model.code, model.name, model.chip, output.size(model.slot_size_bytes), model.devices)
-            for model in found.models
-        ),
+    found = here.ask(admin.MODEL_LIST)
+    here.show_table(
+        found,
+        found.models,
+        ("code", "name", "chip", ("slot", lambda it: output.size(it.slot_size_bytes)), "devices"),
+        none="no models yet; `mdm model add CODE --chip CHIP` adds one",
     )
 
 
-def _print(model: admin.ModelView) -> None:
-    tables.print_facts(
-        {
-            "code": model.code,
-            "name": model.name,
-            "chip": model.chip,
-            "slot size": output.size(model.slot_size_bytes),
-            "schema": model.config_schema,
-            "defaults": model.config_defaults,
-            "commands": model.commands,
-            "devices": model.devices,
-            **({"changed": model.changed} if isinstance(model, admin.ModelChanged) else {}),
-        }
+def _show(here: session.Session, model: admin.ModelView) -> None:
+    here.show_facts(
+        model,
+        (
+            *("code", "name", "chip", ("slot size", lambda it: output.size(it.slot_size_bytes))),
+            *("schema=config_schema", "defaults=config_defaults", "commands", "devices"),
+            *(("changed",) if isinstance(model, admin.ModelChanged) else ()),
+        ),
     )

@@ -161,7 +161,16 @@ def show_all(
 ) -> None:
     """List the rollouts, newest first."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ROLLOUT_LIST, limit=limit), _print_list)
+    found = here.ask(admin.ROLLOUT_LIST, limit=limit)
+    here.show_table(
+        found,
+        found.rollouts,
+        (
+            *("rollout", "model", "version", "state", ("wave", lambda it: f"{it.wave} of {it.waves}")),
+            *("begun=created_at", "by=author", "ended=ended_at"),
+        ),
+        none="no rollouts yet; `mdm rollout start MODEL VERSION` begins one",
+    )
 
 
 async def _wait(connection: client.Admin, request: admin.RolloutShow, *, timeout_s: float) -> admin.RolloutStatus:
@@ -200,82 +209,39 @@ def _show(here: session.Session, found: admin.RolloutStatus) -> None:
 
 def _print_findings(found: admin.RolloutFindings) -> None:
     tables.print_facts(
-        {
-            "model": found.model,
-            "version": found.version,
-            "would take it": found.fit,
-            "run it already": found.already.count,
-            "would fail": found.count,
-            "waves by default": found.waves,
-        }
+        found,
+        (
+            *("model", "version", "would take it=fit", "run it already=already.count", "would fail=count"),
+            "waves by default=waves",
+        ),
     )
     if found.problems:
-        tables.print_table(("DEVICE", "WHY"), ((it.client_id, it.reason) for it in found.problems))
+        tables.print_table(found.problems, ("device=client_id", "why=reason"))
     _note_rest(found.count, len(found.problems))
 
 
 def _print_status(found: admin.RolloutStatus) -> None:
     tables.print_facts(
-        {
-            "rollout": found.rollout,
-            "model": found.model,
-            "version": found.version,
-            "state": found.state,
-            "doing": found.doing,
-            "wave": f"{found.wave} of {found.waves}",
-            "tags": found.tags,
-            "percent": found.percent,
-            "begun": found.created_at,
-            "by": found.author,
-        }
+        found,
+        (
+            *("rollout", "model", "version", "state", "doing", ("wave", lambda it: f"{it.wave} of {it.waves}")),
+            *("tags", "percent", "begun=created_at", "by=author"),
+        ),
     )
     tables.print_table(
-        ("WAVE", "DEVICES", "WAITING", "UNDER WAY", "CONFIRMED", "FAILED", "ROLLED BACK", "SILENT", "SKIPPED"),
+        found.counts,
         (
-            (
-                wave.wave or "before",
-                wave.devices,
-                wave.counts.waiting,
-                wave.counts.offered + wave.counts.taken,
-                wave.counts.confirmed,
-                wave.counts.failed,
-                wave.counts.rolled_back,
-                wave.counts.silent,
-                wave.counts.skipped,
-            )
-            for wave in found.counts
+            *(("wave", lambda it: it.wave or "before"), "devices", "waiting=counts.waiting"),
+            ("under way", lambda it: it.counts.offered + it.counts.taken),
+            *("confirmed=counts.confirmed", "failed=counts.failed", "rolled back=counts.rolled_back"),
+            *("silent=counts.silent", "skipped=counts.skipped"),
         ),
     )
     if found.failures:
-        tables.print_table(
-            ("DEVICE", "WAVE", "STATE", "AT", "WHY"),
-            ((it.client_id, it.wave, it.state, it.at, it.reason) for it in found.failures[:_NAMED]),
-        )
+        tables.print_table(found.failures[:_NAMED], ("device=client_id", "wave", "state", "at", "why=reason"))
     _note_rest(found.failure_count, min(_NAMED, len(found.failures)))
 
 
 def _note_rest(count: int, named: int) -> None:
     if count > named:
         output.print_note(f"and {count - named} more")
-
-
-def _print_list(found: admin.Rollouts) -> None:
-    if not found.rollouts:
-        output.print_note("no rollouts yet; `mdm rollout start MODEL VERSION` begins one")
-        return
-    tables.print_table(
-        ("ROLLOUT", "MODEL", "VERSION", "STATE", "WAVE", "BEGUN", "BY", "ENDED"),
-        (
-            (
-                it.rollout,
-                it.model,
-                it.version,
-                it.state,
-                f"{it.wave} of {it.waves}",
-                it.created_at,
-                it.author,
-                it.ended_at,
-            )
-            for it in found.rollouts
-        ),
-    )

@@ -97,7 +97,19 @@ def history(
             if before is None or len(rotations) >= limit:
                 return page.model_copy(update={"rotations": rotations})
 
-    here.show(here.run(work), _print_history)
+    found = here.run(work)
+    here.show_table(
+        found,
+        found.rotations,
+        (
+            *("rotation=rotation_id", "generation", "started=started_at"),
+            ("outcome", lambda it: it.outcome or f"under way: {it.step}"),
+            *("delivered=delivered_at", "stored=stored_at", "switched=switched_at", "ended=ended_at"),
+            ("seconds", lambda it: None if it.duration_s is None else f"{it.duration_s:.1f}"),
+            "refused_proofs",
+        ),
+        none=f"{found.client_id} has had no rotation; `mdm rotation start` begins one",
+    )
 
 
 async def _look(connection: client.Admin, after: int, limit: int, *, timeout_s: float) -> admin.RotationOverview:
@@ -152,56 +164,24 @@ def _print_cancelled(result: admin.RotationCancelled) -> None:
 
 
 def _print_named(*groups: tuple[admin.Named, str]) -> None:
-    tables.print_table(("DEVICE", "ROTATION"), ((name, said) for named, said in groups for name in named.names))
-    for named, said in groups:
+    rows = [(name, state) for named, state in groups for name in named.names]
+    tables.print_table(rows, (("device", lambda it: it[0]), ("rotation", lambda it: it[1])))
+    for named, state in groups:
         if named.count > len(named.names):
-            output.print_note(f"and {named.count - len(named.names)} more: {said}")
+            output.print_note(f"and {named.count - len(named.names)} more: {state}")
 
 
 def _print_overview(found: admin.RotationOverview) -> None:
-    counts = found.counts
-    tables.print_facts(
-        {"OK": counts.ok, "QUEUED": counts.queued, "PENDING": counts.pending, "TIMEOUT": counts.timeout}
-    )
+    tables.print_facts(found.counts, ("OK=ok", "QUEUED=queued", "PENDING=pending", "TIMEOUT=timeout"))
     if found.under_way:
         tables.print_table(
-            ("DEVICE", "STEP", "SECONDS LEFT", "SLOT", "SINCE", "ROTATION"),
+            found.under_way,
             (
-                (
-                    it.client_id,
-                    it.step,
-                    "cancelled" if it.cancelled else it.left_s,
-                    it.slot,
-                    it.started_at,
-                    it.rotation_id,
-                )
-                for it in found.under_way
+                *(
+                    "device=client_id",
+                    "step",
+                    ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
+                ),
+                *("slot", "since=started_at", "rotation=rotation_id"),
             ),
         )
-
-
-def _print_history(found: admin.Rotations) -> None:
-    if not found.rotations:
-        output.print_note(f"{found.client_id} has had no rotation; `mdm rotation start` begins one")
-        return
-    tables.print_table(
-        (
-            *("ROTATION", "GENERATION", "STARTED", "OUTCOME", "DELIVERED", "STORED", "SWITCHED", "ENDED"),
-            *("SECONDS", "REFUSED PROOFS"),
-        ),
-        (
-            (
-                it.rotation_id,
-                it.generation,
-                it.started_at,
-                it.outcome or f"under way: {it.step}",
-                it.delivered_at,
-                it.stored_at,
-                it.switched_at,
-                it.ended_at,
-                None if it.duration_s is None else f"{it.duration_s:.1f}",
-                it.refused_proofs,
-            )
-            for it in found.rotations
-        ),
-    )

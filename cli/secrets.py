@@ -40,8 +40,12 @@ def rekey(ctx: typer.Context) -> None:
 
 def _print(found: dict[str, admin.SecretsRekeyed]) -> None:
     tables.print_table(
-        ("WHAT", "ENCRYPTED ANEW", "NO KEY OPENS"),
-        ((kind, result.reencrypted, result.unreadable.count) for kind, result in found.items()),
+        found.items(),
+        (
+            ("what", lambda it: it[0]),
+            ("re-encrypted", lambda it: it[1].reencrypted),
+            ("unreadable", lambda it: it[1].unreadable.count),
+        ),
     )
     for kind, result in found.items():
         if result.unreadable.count:

@@ -78,7 +78,7 @@ def simulate(
         if here.as_json:
             output.print_json({"removed": removed})
         else:
-            tables.print_facts({"removed": len(removed)})
+            tables.print_all({"removed": len(removed)})
         return
     life.allow_files(devices)
     life.hush()
