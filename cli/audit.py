@@ -1,4 +1,4 @@
-"""`mdm audit`: who did what."""
+"""`mdm audit`: the audit log of admins' requests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shared.protocol import admin
 
 def show(
     ctx: typer.Context,
-    subject: Annotated[str | None, typer.Option(help="Only on this client id or model code.")] = None,
-    actor: Annotated[str | None, typer.Option(help="Only by this account.")] = None,
-    limit: Annotated[int, typer.Option(help="The newest so many.")] = 100,
+    subject: Annotated[str | None, typer.Option(help="Only entries on this client id or model code.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only entries by this account.")] = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of entries.")] = 100,
 ) -> None:
     """Show the newest entries of the audit log."""
     here = session.of(ctx)
-    found = here.ask(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit)
+    found = here.request(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit)
     here.show_table(
         found,
         found.entries,

@@ -1,4 +1,4 @@
-"""`mdm claim`: claims, by which machines get an identity without being touched."""
+"""`mdm claim`: claims, with which machines request their identity by themselves."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ from shared.protocol import admin
 
 app = typer.Typer()
 
-Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="As `mdm claim list` shows it.")]
-Uid = Annotated[str, typer.Argument(metavar="UID", help="A machine's MAC address or chip id, in lower-case hex.")]
+Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="Claim, from `mdm claim list`.")]
+Uid = Annotated[
+    str,
+    typer.Argument(metavar="UID", help="MAC address or chip id of a machine, in lower-case hexadecimal digits."),
+]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
     *,
-    model: Annotated[str, typer.Option(help="The code of the model that its machines are of.")],
-    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where the claim package goes.")],
-    tag: Annotated[list[str] | None, typer.Option(help="A tag of its devices; may be repeated.")] = None,
-    uses: Annotated[int, typer.Option(min=1, help="So many machines may get an identity.")] = 1,
+    model: Annotated[str, typer.Option(help="Code of the machines' model.")],
+    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write the claim package to.")],
+    tag: Annotated[list[str] | None, typer.Option(help="Tag of its devices; may be repeated.")] = None,
+    uses: Annotated[int, typer.Option(min=1, help="Maximum number of machines.")] = 1,
     expires: Annotated[
-        str, typer.Option(metavar="TIME", help="After so long it is refused: 30m, 12h, 7d.")
+        str, typer.Option(metavar="TIME", help="Time after which the claim is refused: 30m, 12h, 7d.")
     ] = "1d",
     approval: Annotated[
-        bool, typer.Option("--approval", help="Each machine waits for `mdm claim approve`.")
+        bool, typer.Option("--approval", help="Require `mdm claim approve` for each machine.")
     ] = False,
 ) -> None:
-    """Make a claim and write its package: whoever holds this file may ask for an identity."""
+    """Create a claim and write its package, with which any machine may request an identity."""
     expires_in_s = durations.seconds(expires, field="expires")
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
     here = session.of(ctx)
-    # Made here, so that no service has to keep it for a request that comes twice.
+    # Created here, so that no service has to store it for a repeated request.
     password = crypto.new_secret().get_secret_value()
-    added = here.ask(
+    added = here.request(
         admin.CLAIM_ADD,
         model=model,
         tags=tag,
@@ -69,11 +72,11 @@ def create(
 def show_all(
     ctx: typer.Context,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Those that are revoked or expired too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include revoked and expired claims.")] = False,
 ) -> None:
     """List the claims, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.CLAIM_LIST, all=everything)
+    found = here.request(admin.CLAIM_LIST, all=everything)
     here.show_table(
         found,
         found.claims,
@@ -81,30 +84,32 @@ def show_all(
             *("claim", "model", "tags", "state", ("used", lambda it: f"{it.used} of {it.uses}")),
             *("waiting", "approval=needs_approval", "expires=expires_at", "by=author"),
         ),
-        none="no claims yet; `mdm claim create --model MODEL --output FILE` makes one",
+        none="no claims yet; `mdm claim create --model MODEL --output FILE` creates one",
     )
 
 
 @app.command("revoke")
 def revoke(ctx: typer.Context, claim: Claim) -> None:
-    """Refuse a claim from now on; devices that came by it stay."""
+    """Revoke a claim; devices that were added with it remain."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.CLAIM_REVOKE, claim=claim))
+    here.show_facts(here.request(admin.CLAIM_REVOKE, claim=claim))
 
 
 @app.command("requests")
 def requests(
     ctx: typer.Context,
-    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM]", help="Only of this claim.")] = None,
+    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM]", help="Only requests with this claim.")] = None,
     *,
-    state: Annotated[str | None, typer.Option(help="Only in this state: pending, granted, denied.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only requests in this state: pending, granted, denied.")
+    ] = None,
 ) -> None:
-    """List the machines that asked for an identity."""
+    """List the machines that have requested an identity."""
     here = session.of(ctx)
-    found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state)
+    found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state)
     machines = list(found.requests)
     while found.next is not None:
-        found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
+        found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
         machines += found.requests
     here.show_table(
         admin.ClaimRequestViews(requests=machines),
@@ -113,26 +118,26 @@ def requests(
             *("uid", "state", "claim", "model", "device=client_id"),
             *("requested=requested_at", "granted=granted_at"),
         ),
-        none="no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask",
+        none="no requests yet; `mdm claim create --model MODEL --output FILE` writes the package for machines",
     )
 
 
 @app.command("approve")
 def approve(ctx: typer.Context, uid: Uid) -> None:
-    """Make the device of a machine that waits or was denied, and send it its identity."""
+    """Add a device for a pending or denied machine, and send the machine its identity."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.CLAIM_APPROVE, uid=uid))
+    here.show_facts(here.request(admin.CLAIM_APPROVE, uid=uid))
 
 
 @app.command("deny")
 def deny(ctx: typer.Context, uid: Uid) -> None:
-    """Refuse a machine that waits, until it is approved or forgotten."""
+    """Refuse a pending machine until it is approved or forgotten."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.CLAIM_DENY, uid=uid))
+    here.show_facts(here.request(admin.CLAIM_DENY, uid=uid))
 
 
 @app.command("forget")
 def forget(ctx: typer.Context, uid: Uid) -> None:
-    """Let a machine that has no device ask anew, with another key if it likes."""
+    """Delete the request of a machine without a device, so that it can request again, also with another key."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.CLAIM_FORGET, uid=uid))
+    here.show_facts(here.request(admin.CLAIM_FORGET, uid=uid))

@@ -1,4 +1,4 @@
-"""`mdm command`: tell devices to do something once, and see what became of it."""
+"""`mdm command`: commands to devices and their results."""
 
 from __future__ import annotations
 
@@ -15,33 +15,36 @@ from shared.protocol import admin
 app = typer.Typer()
 
 POLL_S: Final = 0.5
-"""Between two looks at a batch that is not answered yet."""
+"""Between two polls of a batch that is not completely answered."""
 
 
 @app.command("send")
 def send(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="reboot, identify, or what the device's model lists.")],
+    name: Annotated[str, typer.Argument(help="reboot, identify, or a command of the device's model.")],
     assignments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Its arguments: JSON, else strings; dots nest."),
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Arguments of the command. Values are JSON or else strings; dots separate nested keys.",
+        ),
     ] = None,
     *,
-    device: Annotated[str | None, typer.Option(help="One device: its key or its whole client id.")] = None,
+    device: Annotated[str | None, typer.Option(help="Key or client id of one device.")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All devices, or all that fit --tag and --model.")
+        bool, typer.Option("--all", help="All devices, or all that match --tag and --model.")
     ] = False,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
     expires: Annotated[
         str,
-        typer.Option(metavar="TIME", help="A device that gets it later does not do it: 60s, 5m, 2h, up to 7d."),
+        typer.Option(metavar="TIME", help="Time after which devices ignore the command: 60s, 5m, 2h, up to 7d."),
     ] = "60s",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the devices' answers.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for answers of the devices.")] = False,
 ) -> None:
     """Send a command, and wait until each device has answered or the command has expired.
 
-    The status is 1 if a device failed or did not answer; `mdm command show` shows it again, with late answers.
+    The exit status is 1 if a device failed or did not answer. `mdm command show` includes late answers.
     """
     request = client.build(
         admin.COMMAND_SEND,
@@ -58,7 +61,7 @@ def send(
     async def work(connection: client.Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
         sent = await connection.call(admin.COMMAND_SEND, request, timeout_s=here.timeout_s)
         if sent.skipped:
-            output.print_note(f"skipped, as they are disabled: {', '.join(sent.skipped)}")
+            output.print_note(f"skipped disabled devices: {', '.join(sent.skipped)}")
         if no_wait:
             return sent, None
         output.print_note(f"batch {sent.batch_id} expires at {output.cell(sent.expires_at)}")
@@ -77,9 +80,9 @@ def send(
 @app.command("show")
 def show(
     ctx: typer.Context,
-    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="As `mdm command send` and `list` name it.")],
+    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch, from `mdm command send` or `list`.")],
 ) -> None:
-    """Show what became of a command on each of its devices."""
+    """Show the results of a command on all of its devices."""
     here = session.of(ctx)
     _show_batch(here, here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)))
 
@@ -88,11 +91,11 @@ def show(
 def show_newest(
     ctx: typer.Context,
     device: MaybeDevice = None,
-    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+    limit: Annotated[int, typer.Option(help="Maximum number of commands, up to 500.")] = 100,
 ) -> None:
-    """List the newest commands, of all devices or of one."""
+    """List the newest commands to all devices or one."""
     here = session.of(ctx)
-    found = here.ask(admin.COMMAND_LIST, device=device, limit=limit)
+    found = here.request(admin.COMMAND_LIST, device=device, limit=limit)
     here.show_table(
         found,
         found.commands,
@@ -105,7 +108,7 @@ def show_newest(
 
 
 async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
-    """Look until no device of a batch is waited for: at the latest when the service says that it has expired."""
+    """Poll until no device of a batch is waiting; the service ends this by expiry of the batch at the latest."""
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("answers", total=len(sent.commands))
         while True:
@@ -118,7 +121,7 @@ async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s:
 
 
 async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
-    """Return a batch with all of its devices."""
+    """Return a batch with all of its devices, page by page."""
     commands: list[admin.CommandView] = []
     after: int | None = 0
     while after is not None:

@@ -1,4 +1,4 @@
-"""`mdm config`: what is wanted of a device, what was, and what all devices with a tag have in common."""
+"""`mdm config`: desired versions and history of configurations, and layers by tag."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from shared.errors import InvalidInputError
 from shared.protocol import admin
 
 app = typer.Typer()
-layers = typer.Typer(help="What the configurations of all devices with a tag have in common.")
+layers = typer.Typer(help="Layers: the part of a configuration that all devices with a tag have in common.")
 app.add_typer(layers, name="layer")
 
-Tag = Annotated[str, typer.Argument(metavar="TAG", help="The tag of the devices.")]
+Tag = Annotated[str, typer.Argument(metavar="TAG", help="Tag of the devices.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="Values are JSON, else strings; dots nest: led.on=true"),
+    typer.Argument(
+        metavar="KEY=VALUE...", help="Values are JSON or else strings; dots separate nested keys: led.on=true"
+    ),
 ]
 File = Annotated[
-    Path | None, typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="All as one file.")
+    Path | None,
+    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
 ]
 
 _LAYER: Final = ("tag", "priority", "document", "by=author", "at=updated_at")
@@ -38,19 +41,22 @@ def set_config(
     *,
     trial_seconds: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The device goes back unless it reconnects and reports in that time."),
+        typer.Option(
+            metavar="N", help="Trial: the device reverts unless it reconnects and reports within this time."
+        ),
     ] = None,
     expected_version: Annotated[
-        int | None, typer.Option("--expect", metavar="VERSION", help="Only if this is the desired version still.")
+        int | None,
+        typer.Option("--expect", metavar="VERSION", help="Refuse the change unless this is the desired version."),
     ] = None,
 ) -> None:
-    """Change what is special about a device's configuration; its tags' layers and its model fill in the rest.
+    """Change the overrides of a device, which take precedence over its layers and its model's defaults.
 
-    KEY=VALUE changes only what it names, and KEY=null goes back to the layers and defaults; a file replaces all.
+    KEY=VALUE changes one key, and KEY=null removes an override; a file replaces all overrides.
     """
     overrides = _given(assignments, file, field="overrides")
     here = session.of(ctx)
-    result = here.ask(
+    result = here.request(
         admin.CONFIG_SET,
         device=device,
         overrides=overrides,
@@ -65,12 +71,12 @@ def set_config(
 def get(
     ctx: typer.Context,
     device: Device,
-    version: Annotated[int | None, typer.Option(help="As `mdm config history` lists them.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version, from `mdm config history`.")] = None,
 ) -> None:
-    """Show the desired configuration of a device, or an old version of it."""
+    """Show the desired configuration of a device, or another version of it."""
     here = session.of(ctx)
     here.show_facts(
-        here.ask(admin.CONFIG_GET, device=device, version=version),
+        here.request(admin.CONFIG_GET, device=device, version=version),
         (
             *("device=client_id", "version", "by=author", "at=created_at", ("trial", _trial)),
             *("overrides", "document", "desired", ("reported", _reported)),
@@ -82,15 +88,15 @@ def get(
 def history(
     ctx: typer.Context,
     device: Device,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions.")] = 100,
 ) -> None:
     """List the versions of a device's configuration, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
+    found = here.request(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
     versions = list(found.versions)
     while found.next is not None and len(versions) < limit:
         following = min(limit - len(versions), 500)
-        found = here.ask(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
+        found = here.request(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
         versions += found.versions
     desired = found.desired
     here.show_table(
@@ -108,20 +114,23 @@ def diff(
     ctx: typer.Context,
     device: Device,
     start: Annotated[
-        int | None, typer.Argument(metavar="[FROM]", help="A version; without it the one before TO. 0: nothing.")
+        int | None,
+        typer.Argument(
+            metavar="[FROM]", help="Version to compare; the default is the one before TO. 0 is the empty one."
+        ),
     ] = None,
     end: Annotated[
-        int | None, typer.Argument(metavar="[TO]", help="A version; without it the desired one.")
+        int | None, typer.Argument(metavar="[TO]", help="Version to compare with; the default is the desired one.")
     ] = None,
 ) -> None:
-    """Show what differs between two versions of a device's configuration."""
+    """Show the differences between two versions of a device's configuration."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
+    here.show(here.request(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
 
 
 def _print_changes(found: admin.ConfigChanges) -> None:
     if not found.changes:
-        output.print_note(f"no difference between versions {found.from_version} and {found.to_version}")
+        output.print_note(f"no differences between versions {found.from_version} and {found.to_version}")
         return
     tables.print_table(
         found.changes,
@@ -138,11 +147,11 @@ def _print_changes(found: admin.ConfigChanges) -> None:
 def rollback(
     ctx: typer.Context,
     device: Device,
-    version: Annotated[int, typer.Argument(metavar="VERSION", help="As `mdm config history` lists them.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="Version, from `mdm config history`.")],
 ) -> None:
-    """Make what was special in an old version the newest version, and push it."""
+    """Restore the overrides of an old version as a new version, and push it."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
+    here.show(here.request(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
 
 
 @layers.command("set")
@@ -152,18 +161,21 @@ def set_layer(
     assignments: Assignments = None,
     file: File = None,
     priority: Annotated[
-        int | None, typer.Option(help="Layers apply from the lowest to the highest; 0 if never given.")
+        int | None,
+        typer.Option(
+            help="Layers apply from the lowest to the highest priority; the default of a new layer is 0."
+        ),
     ] = None,
 ) -> None:
-    """Change what all devices with a tag have in common; a device's own overrides win over it.
+    """Change a layer: configuration of all devices with a tag. Overrides of a device take precedence.
 
-    KEY=VALUE changes only what it names, KEY=null removes it from the layer; a file replaces all, and a null in it
-    removes what the model's defaults or lower layers say.
+    KEY=VALUE changes one key, and KEY=null removes it from the layer. A file replaces the layer, and a null in it
+    removes a key of lower layers or the model's defaults.
     """
     only_priority = priority is not None and not assignments and file is None
     document = {} if only_priority else _given(assignments, file, field="document")
     here = session.of(ctx)
-    result = here.ask(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
+    result = here.request(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
     here.show(result, _print_layer_result)
 
 
@@ -171,23 +183,23 @@ def set_layer(
 def show_layer(ctx: typer.Context, tag: Tag) -> None:
     """Show one layer."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.LAYER_SHOW, tag=tag), _LAYER)
+    here.show_facts(here.request(admin.LAYER_SHOW, tag=tag), _LAYER)
 
 
 @layers.command("list")
 def list_layers(ctx: typer.Context) -> None:
     """List the layers in the order in which they apply."""
     here = session.of(ctx)
-    found = here.ask(admin.LAYER_LIST)
-    none = "no layers yet; `mdm config layer set TAG KEY=VALUE` makes one"
+    found = here.request(admin.LAYER_LIST)
+    none = "no layers yet; `mdm config layer set TAG KEY=VALUE` adds one"
     here.show_table(found, found.layers, _LAYER, none=none)
 
 
 @layers.command("remove")
 def remove_layer(ctx: typer.Context, tag: Tag) -> None:
-    """Remove a layer, and what it says from all devices with its tag."""
+    """Remove a layer from the configuration of all devices with its tag."""
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
+    here.show(here.request(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
 
 
 def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> dict[str, Any]:

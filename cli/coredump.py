@@ -1,4 +1,4 @@
-"""`mdm coredump`: what devices have left of their memory when they crashed."""
+"""`mdm coredump`: core dumps of crashed devices."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from shared.protocol import admin
 
 app = typer.Typer()
 
-_Id = Annotated[int, typer.Argument(metavar="ID", help="As `mdm coredump list` shows it.")]
+_Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the core dump, from `mdm coredump list`.")]
 
 
 @app.command("list")
 def show_newest(
     ctx: typer.Context,
     device: MaybeDevice = None,
-    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+    limit: Annotated[int, typer.Option(help="Maximum number of core dumps, up to 500.")] = 100,
 ) -> None:
-    """List the newest core dumps, of all devices or of one, with the images that crashed."""
+    """List the newest core dumps of all devices or one, with the images that crashed."""
     here = session.of(ctx)
-    found = here.ask(admin.COREDUMP_LIST, device=device, limit=limit)
+    found = here.request(admin.COREDUMP_LIST, device=device, limit=limit)
     _show(here, found, found.dumps)
 
 
@@ -35,11 +35,11 @@ def show_newest(
 def get(
     ctx: typer.Context,
     dump: _Id,
-    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")],
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write to.")],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Fetch a core dump; the file is written, for its owner only, once its hash is right."""
+    """Download a core dump, verify its hash, and write it to a file that only its owner can read."""
     if file.exists() and not force:
         raise ConflictError(f"output: {file} exists; --force replaces it")
     here = session.of(ctx)
@@ -65,7 +65,7 @@ def get(
 async def fetch(
     connection: client.Admin, view: admin.CoreDumpView, *, timeout_s: float, on_progress: Callable[[int], object]
 ) -> bytes:
-    """Return the bytes of a core dump; raise AnswerError when they have another hash."""
+    """Return the content of a core dump; raise AnswerError if its hash does not match."""
     data = b""
     while len(data) < view.size_bytes:
         request = client.build(admin.COREDUMP_READ, id=view.id, offset=len(data))
@@ -81,7 +81,7 @@ async def fetch(
 def delete(ctx: typer.Context, dump: _Id) -> None:
     """Delete a core dump."""
     here = session.of(ctx)
-    here.show_facts(here.ask(admin.COREDUMP_DELETE, id=dump))
+    here.show_facts(here.request(admin.COREDUMP_DELETE, id=dump))
 
 
 def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDumpView]) -> None:
@@ -93,5 +93,5 @@ def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDum
             *("model=image_model", ("image", lambda it: it.image_version or "unknown image"), "reason"),
             ("ELF SHA256", lambda it: it.elf_sha256[:12]),
         ),
-        none="no core dumps yet; devices send them when they are back from a crash",
+        none="no core dumps yet; devices send them after a crash",
     )

@@ -1,4 +1,4 @@
-"""`mdm doctor`: whether database, Keycloak and broker agree."""
+"""`mdm doctor`: differences between database, Keycloak and broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def doctor(
     ctx: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended; without it nothing changes.")
+        bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak and broker; the status is 1 when something is left that does not agree."""
+    """Compare database, Keycloak and broker; the exit status is 1 if differences remain."""
     here = session.of(ctx)
-    found = here.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
+    found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
     if found.findings:
         here.show_table(found, found.findings, ("device=client_id", "problem", "remedy", "repaired"))
     else:

@@ -14,9 +14,9 @@ _SHOWN: Final = "%Y-%m-%d %H:%M %Z"
 
 
 def show_schedule(ctx: typer.Context) -> None:
-    """Show when all devices are queued next, by the schedule's own clock and in UTC."""
+    """Show when all devices are queued next, in the schedule's time zone and in UTC."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ROTATION_SCHEDULE), _print)
+    here.show(here.request(admin.ROTATION_SCHEDULE), _print)
 
 
 def _print(view: admin.RotationScheduleView) -> None:

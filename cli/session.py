@@ -1,4 +1,4 @@
-"""What all commands share: the global options, and how one asks a service."""
+"""The global options, and how commands send requests and print results."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Session:
 
     @property
     def profile(self) -> profiles.Profile:
-        """Where and as whom to connect, or ProfileError."""
+        """The connection settings; raise ProfileError if they are incomplete or invalid."""
         return profiles.resolve(self.profile_path, self.given)
 
-    def ask(self, operation: admin.Operation[R, A], **fields: object) -> A:
-        """Connect, send one request and return its result; fields that are None are left out."""
+    def request(self, operation: admin.Operation[R, A], **fields: object) -> A:
+        """Connect, send one request without the fields that are None, and return its result."""
         request = client.build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
 
@@ -63,11 +63,11 @@ class Session:
         self.show(result, lambda _: tables.print_table(rows, columns, none=none))
 
     def run(self, work: Callable[[client.Admin], Awaitable[T]], using: profiles.Profile | None = None) -> T:
-        """Connect, with another profile than the session's own if given, and do `work`."""
+        """Connect, by the session's profile unless another is given, and run `work`."""
         return client.run(work, using or self.profile)
 
 
 def of(ctx: typer.Context) -> Session:
-    """Return the session that the global options have made."""
+    """Return the session with the global options."""
     session: Session = ctx.ensure_object(Session)
     return session

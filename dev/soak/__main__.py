@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.client import Admin
-from cli.simulate import life, stock
+from cli.simulate import inventory, runner
 from dev import stack, system
 from dev.event_recorder import EventRecorder
 from dev.fleet import Fleet
@@ -52,7 +52,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.minutes < SHORTEST_MINUTES:
         parser.error(f"--minutes: must be at least {SHORTEST_MINUTES:g}")
-    life.allow_files(given.devices)  # the broker inherits it
+    runner.allow_files(given.devices)  # the broker inherits it
     with (
         stack.scratch("soak-") as folder,
         stack.running(folder) as servers,
@@ -81,7 +81,7 @@ async def _soak(
         await simulator.until(lambda counts: counts["connected"] == given.devices, patience_s=3600)
         connected_s = loop.time() - began - made_s
         fleet = Fleet(connection, EventRecorder(), folder)
-        page = await fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
+        page = await fleet.ask(admin.DEVICE_LIST, tag=inventory.TAG)
         work = Work(fleet, [device.client_id for device in page.devices])
         working = None if given.idle else asyncio.create_task(work.run(), name="work")
         await _sleep(given.warm_up_minutes * 60, working)

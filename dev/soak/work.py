@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cli.client import NoAnswerError
-from cli.simulate import stock
+from cli.simulate import inventory
 from cli.simulate.command import MODEL
 from dev.fleet import Fleet
 from dev.uploads import upload
@@ -54,14 +54,14 @@ class Work:
 
     async def _look(self, _: int) -> None:
         await self.fleet.ask(admin.FLEET_SHOW)
-        await self.fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
+        await self.fleet.ask(admin.DEVICE_LIST, tag=inventory.TAG)
         await self.fleet.ask(admin.ROTATION_STATUS)
 
     async def _rotate(self, _: int) -> None:
-        await self.fleet.ask(admin.ROTATION_START, tag=stock.TAG)
+        await self.fleet.ask(admin.ROTATION_START, tag=inventory.TAG)
 
     async def _command(self, _: int) -> None:
-        await self.fleet.ask(admin.COMMAND_SEND, name="identify", tag=stock.TAG)
+        await self.fleet.ask(admin.COMMAND_SEND, name="identify", tag=inventory.TAG)
 
     async def _release(self, number: int) -> None:
         image = image_builder.build(version=f"1.{number}.0", project=MODEL, size_bytes=_IMAGE_BYTES)

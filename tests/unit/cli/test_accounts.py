@@ -94,7 +94,7 @@ def test_a_login_is_kept_when_only_the_role_is_not_known(mdm: Run, fake: fakes.F
     fake.answers["registry.account.whoami"] = client.NoAnswerError("no answer")
     done = mdm("login")
     assert done.exit_code == 0
-    assert "the role is not known: no answer" in done.stderr
+    assert "the role is unknown: no answer" in done.stderr
     assert profile.resolve(profile.default_path(), {}).account == "alice"
 
 

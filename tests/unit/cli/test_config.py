@@ -102,7 +102,7 @@ def test_a_diff_of_nothing_and_an_empty_list_of_layers_say_so(fake: fakes.FakeAd
     fake.answers["registry.config.diff"] = CHANGES.model_copy(update={"changes": []})
     fake.answers["registry.layer.list"] = admin.Layers(layers=[])
 
-    assert "no difference between versions 2 and 3" in mdm("config", "diff", "x").stderr
+    assert "no differences between versions 2 and 3" in mdm("config", "diff", "x").stderr
     assert "no layers yet" in mdm("config", "layer", "list").stderr
 
 

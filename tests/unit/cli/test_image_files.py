@@ -171,7 +171,7 @@ def test_keys_are_listed_and_removed(fake: fakes.FakeAdmin, mdm: Run) -> None:
     for words in (("list", "lamp"), ("remove", "lamp", "cd" * 32)):
         shown = mdm("firmware", "key", *words)
         assert (shown.exit_code, shown.stdout) == (0, "")
-        assert shown.stderr == "lamp trusts no key and takes images without a signature\n"
+        assert shown.stderr == "lamp trusts no keys and accepts unsigned images\n"
 
 
 @pytest.mark.parametrize("deed", ["release", "pin", "unpin"])

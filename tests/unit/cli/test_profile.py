@@ -102,10 +102,10 @@ def test_a_file_without_a_password_may_be_read_by_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.toml", "host = ", "is no valid file of its kind"),
-        ("p.json", "{", "is no valid file of its kind"),
-        ("p.json", "[]", "must hold names and values"),
-        ("p.toml", b"\xff", "is no valid file of its kind"),
+        ("p.toml", "host = ", "is not valid "),
+        ("p.json", "{", "is not valid "),
+        ("p.json", "[]", "must contain names and values"),
+        ("p.toml", b"\xff", "is not valid "),
         ("p.toml", 'hots = "x"', "profile: no host, account, password; set MDM_HOST, MDM_ACCOUNT"),
     ],
 )

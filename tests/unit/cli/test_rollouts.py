@@ -87,7 +87,7 @@ def test_a_start_sends_each_option(fake: fakes.FakeAdmin, mdm: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--success", "most"], "success: must be a whole number of percent"),
+        (["--success", "most"], "success: must be a whole percentage"),
         (["--soak", "1"], "soak: must be a whole number with s, m, h or d"),
         (["--waves", "1,0%"], "plan.waves: each must be at least 1 or 1%"),
         (["--window", "2-5"], "plan.window: must be two different times of day"),
