@@ -44,7 +44,7 @@ async def test_the_password_is_kept_in_memory_unless_it_was_asked_to_be(page: Pa
 async def test_the_audit_log_shows_who_did_what(page: Page, fleet: Fleet) -> None:
     package = await fleet.device()
     await go(page, "audit")
-    await page.get_by_label("On", exact=True).fill(package.client_id)
+    await page.get_by_label("Subject", exact=True).fill(package.client_id)
     await page.get_by_role("button", name="Show").first.click()
     await expect(page.get_by_role("row", name="admin device.add")).to_be_visible()
 
