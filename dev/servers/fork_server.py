@@ -1,7 +1,7 @@
-"""Starts services as forks of one process that has imported what they need: a start costs no imports then.
+"""Starts services as forks of one process that has already imported their modules.
 
-`python -m dev.servers.fork_server FD` serves requests on a socket, one after another: a line of JSON
-each, answered by one. It ends when the socket is closed; its children do not.
+`python -m dev.servers.fork_server FD` serves requests on a socket, one after another: each is one line of
+JSON, as is its answer. It ends when the socket is closed; its children do not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LINE_BYTES: Final = 1 << 20
 
 
 class ForkServer:
-    """The side that asks; any thread may."""
+    """The client side, for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -49,15 +49,15 @@ class ForkServer:
             )
 
     def close(self) -> None:
-        """End it; what it has started goes on."""
+        """Stop the server; its children continue."""
         self._socket.close()
         self._process.wait()
 
-    def ask(self, *, log: int | None = None, **request: object) -> Any:  # noqa: ANN401 - JSON
+    def call(self, *, log: int | None = None, **request: object) -> Any:  # noqa: ANN401 - JSON
         """Return the answer to a request."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
-            # An empty byte carries the file, before a line of any length.
+            # An empty byte transfers the file descriptor, before a line of any length.
             socket.send_fds(self._socket, [b"\0"], [] if log is None else [log])
             self._socket.sendall(line)
             answer = b""
@@ -71,14 +71,14 @@ class ForkServer:
 
 @cache
 def fork_server() -> ForkServer:
-    """Return the one of this process; it is ready as soon as it has imported all."""
+    """Return the fork server of this process; it is ready when it has imported everything."""
     server = ForkServer()
     atexit.register(server.close)
     return server
 
 
 class Forked:
-    """A child of the fork server, as subprocess.Popen would show it."""
+    """A child of the fork server, with the interface of subprocess.Popen."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
@@ -87,7 +87,7 @@ class Forked:
 
     def poll(self) -> int | None:
         if self._status is None:
-            self._status = self._server.ask(poll=self.pid)
+            self._status = self._server.call(poll=self.pid)
         return self._status
 
     def wait(self, timeout: float | None = None) -> int:
@@ -104,7 +104,7 @@ class Forked:
 
 
 class ForkedProcess(Process):
-    """A server that is forked: its command is a module of MODULES, and the arguments after it."""
+    """A forked server; its command is a module of MODULES and its arguments."""
 
     max_files: str | None = None
 
@@ -116,18 +116,18 @@ class ForkedProcess(Process):
             "folder": str(self.log_file.parent),
             "max_files": self.max_files,
         }
-        return Forked(server, server.ask(log=log, start=request))
+        return Forked(server, server.call(log=log, start=request))
 
 
 def serve(channel: socket.socket) -> None:
     """Answer requests until there are no more."""
     for module in MODULES:
         importlib.import_module(module)
-    # What is run is imported by being run.
+    # The module that is run is imported by running it.
     for module in MODULES:
         del sys.modules[module]
     gc.collect()
-    gc.freeze()  # else the first collection of each child copies all pages
+    gc.freeze()  # else the first garbage collection of each child copies all pages
     reader = channel.makefile("rb")
     ended: dict[int, int] = {}
     while True:
@@ -137,7 +137,7 @@ def serve(channel: socket.socket) -> None:
         request = json.loads(reader.readline())
         if "start" in request:
             child = _fork(channel, files[0], request["start"])
-            ended.pop(child, None)  # the id of one that has ended is given again
+            ended.pop(child, None)  # ids of ended processes are reused
             answer: int | None = child
             os.close(files[0])
         else:
@@ -146,7 +146,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _poll(ended: dict[int, int], pid: int) -> int | None:
-    """Return a child's exit status, None while it runs; more than one thread may ask for it."""
+    """Return a child's exit status, or None while it runs; for any number of threads."""
     if pid not in ended:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found == 0:
@@ -164,7 +164,7 @@ def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
         os.close(channel.fileno())
         _become(log, request)
         status = _run(request["command"])
-    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
+    except BaseException:  # noqa: BLE001 - as the interpreter does on exit
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -174,7 +174,7 @@ def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
 
 def _become(log: int, request: dict[str, Any]) -> None:
     os.setsid()
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - this opens a descriptor
         os.dup2(nothing.fileno(), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)

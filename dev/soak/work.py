@@ -1,4 +1,4 @@
-"""What admins do to a simulated fleet while the memory of its services is watched."""
+"""Operations of admins on a simulated fleet during the soak test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IMAGE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Deeds on these devices that come again and again; `done` counts those that were answered."""
+    """Periodic operations on these devices; `done` counts the answered ones."""
 
     fleet: Fleet
     client_ids: Sequence[str]
@@ -32,7 +32,7 @@ class Work:
         async with asyncio.TaskGroup() as tasks:
             for name, pause_s, deed in (
                 ("configurations", 0.5, self._configure),
-                ("looks", 5, self._look),
+                ("looks", 5, self._list_devices),
                 ("rotations of all", 120, self._rotate),
                 ("commands to all", 120, self._command),
                 ("images", 150, self._release),
@@ -52,7 +52,7 @@ class Work:
         device = self.client_ids[number % len(self.client_ids)]
         await self.fleet.ask(admin.CONFIG_SET, device=device, overrides={"level": number})
 
-    async def _look(self, _: int) -> None:
+    async def _list_devices(self, _: int) -> None:
         await self.fleet.ask(admin.FLEET_SHOW)
         await self.fleet.ask(admin.DEVICE_LIST, tag=inventory.TAG)
         await self.fleet.ask(admin.ROTATION_STATUS)
