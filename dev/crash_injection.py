@@ -103,8 +103,8 @@ def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[CrashPoin
 
 def _began_earlier(step: str, counts: Counter[str]) -> bool:
     """Whether a step ends an operation that started before the count, as an answer is read before its PUBACK."""
-    deed, _, moment = step.rpartition(":")
-    return moment == "after" and counts[step] == counts[f"{deed}:before"]
+    name, _, moment = step.rpartition(":")
+    return moment == "after" and counts[step] == counts[f"{name}:before"]
 
 
 class _CrashInjector:

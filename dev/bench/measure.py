@@ -56,10 +56,10 @@ class Row:
         }
 
 
-async def timed(deed: Callable[[], Awaitable[object]]) -> float:
+async def timed(operation: Callable[[], Awaitable[object]]) -> float:
     """Return the duration of an operation in seconds."""
     began = time.perf_counter()
-    await deed()
+    await operation()
     return time.perf_counter() - began
 
 

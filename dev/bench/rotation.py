@@ -36,8 +36,8 @@ async def _alone(system: System, package: Package) -> Mapping[str, float]:
         async def log_in() -> None:
             await credentials.broker_accepts(package)
 
-        async def seconds(deed: Callable[[], Awaitable[None]]) -> float:
-            return median([await timed(deed) for _ in range(LOOKS)])
+        async def seconds(operation: Callable[[], Awaitable[None]]) -> float:
+            return median([await timed(operation) for _ in range(LOOKS)])
 
         return {
             "to switched (Keycloak and the broker)": await seconds(change),

@@ -42,7 +42,7 @@ async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -
     endpoints = system.stack.endpoints
     trust = ssl.create_default_context(cafile=endpoints.ca_file)
     turn = asyncio.Semaphore(AT_ONCE)
-    said = topics.STATUS.encode(
+    payload = topics.STATUS.encode(
         Status(online=True, firmware_version="1.0.0", firmware_sha256="1" * 64, rssi_dbm=rssi_dbm)
     )
     asked = topics.CONFIG_GET.encode(ConfigGet(request_id="storm"))
@@ -58,7 +58,7 @@ async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -
                 endpoints.mqtt_host, endpoints.device_mqtt_port, device.client_id, PASSWORD, trust=trust
             )
         await light.subscribe(topics.CONFIG.of(**names))
-        light.publish(status.format(**names).encode(), said, retain=True)
+        light.publish(status.format(**names).encode(), payload, retain=True)
         light.publish(question.format(**names).encode(), asked)
         try:
             async with asyncio.timeout(PATIENCE_S):

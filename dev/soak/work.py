@@ -30,19 +30,19 @@ class Work:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for name, pause_s, deed in (
+            for name, pause_s, operation in (
                 ("configurations", 0.5, self._configure),
                 ("looks", 5, self._list_devices),
                 ("rotations of all", 120, self._rotate),
                 ("commands to all", 120, self._command),
                 ("images", 150, self._release),
             ):
-                tasks.create_task(self._keep_at(name, pause_s, deed), name=name)
+                tasks.create_task(self._repeat(name, pause_s, operation), name=name)
 
-    async def _keep_at(self, name: str, pause_s: float, deed: Callable[[int], Awaitable[object]]) -> None:
+    async def _repeat(self, name: str, pause_s: float, operation: Callable[[int], Awaitable[object]]) -> None:
         for number in count(1):
             try:
-                await deed(number)
+                await operation(number)
                 self.done[name] += 1
             except NoAnswerError:
                 self.done[f"{name}, unanswered"] += 1
