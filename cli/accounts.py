@@ -44,7 +44,7 @@ def show_all(ctx: typer.Context) -> None:
     here.show_table(
         found,
         found.accounts,
-        ("account=name", "role", "in the broker=present", "by=author", "since=created_at"),
+        "account=name, role, in the broker=present, by=author, since=created_at",
         none="no accounts except the built-in one; `mdm admin add NAME --role ROLE --output FILE` adds one",
     )
 
@@ -57,7 +57,7 @@ def set_role(
 ) -> None:
     """Change the role of an account."""
     here = session.of(ctx)
-    here.show_facts(here.request(admin.ACCOUNT_ROLE, name=name, role=role), ("account=name", "role"))
+    here.show_facts(here.request(admin.ACCOUNT_ROLE, name=name, role=role), "account=name, role")
 
 
 @app.command("password")
@@ -97,4 +97,4 @@ def _show(here: session.Session, account: admin.AccountView, made: profile.Profi
     if here.as_json:
         output.print_json({**account.model_dump(mode="json"), "output": str(target)})
     else:
-        tables.print_facts(account, ("account=name", "role", ("profile", lambda _: target)))
+        tables.print_facts(account, ("account=name, role", ("profile", lambda _: target)))

@@ -92,11 +92,9 @@ def _print_made(made: make.Made) -> None:
     tables.print_facts(
         made,
         (
-            *("created=created_at", "devices", "images", "broker accounts=has_broker"),
-            *(
-                "devices without a secret in Keycloak=without_secret",
-                "images without content=missing_images",
-            ),
+            "created=created_at, devices, images, broker accounts=has_broker",
+            "devices without a secret in Keycloak=without_secret",
+            "images without content=missing_images",
         ),
     )
     if not made.has_broker:
@@ -109,10 +107,10 @@ def _print_restored(restored: restoring.Restored) -> None:
     tables.print_facts(
         restored,
         (
-            *("backup of=created_at", "parts", "devices", "secrets restored to Keycloak=secrets_restored"),
-            *("secrets already in Keycloak=secrets_kept", "images", "broker accounts=accounts_file"),
-            *("without a secret=without_secret", "with a newer secret than the backup=newer"),
-            *("in a rotation at the backup=in_rotation", "newer than the backup=adopted"),
+            "backup of=created_at, parts, devices, secrets restored to Keycloak=secrets_restored",
+            "secrets already in Keycloak=secrets_kept, images, broker accounts=accounts_file",
+            "without a secret=without_secret, with a newer secret than the backup=newer",
+            "in a rotation at the backup=in_rotation, newer than the backup=adopted",
             "unknown to the backup=unknown",
         ),
     )
@@ -126,6 +124,6 @@ def _print_restored(restored: restoring.Restored) -> None:
         output.print_note("devices without a secret or with a newer one need `mdm device reissue`")
     if restored.secrets_restored:
         output.print_note(
-            f"the secret of a device that was changed after {output.cell(restored.created_at)} is not restored; "
+            f"secrets that were changed after {output.cell(restored.created_at)} are not restored; "
             "devices that do not come online (see `mdm device list`) need `mdm device reissue`"
         )

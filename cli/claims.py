@@ -65,7 +65,7 @@ def create(
     if here.as_json:
         output.print_json({"claim": added.claim, "output": str(target)})
     else:
-        tables.print_facts(added, ("claim", "expires=expires_at", ("package", lambda _: target)))
+        tables.print_facts(added, ("claim, expires=expires_at", ("package", lambda _: target)))
 
 
 @app.command("list")
@@ -81,8 +81,9 @@ def show_all(
         found,
         found.claims,
         (
-            *("claim", "model", "tags", "state", ("used", lambda it: f"{it.used} of {it.uses}")),
-            *("waiting", "approval=needs_approval", "expires=expires_at", "by=author"),
+            "claim, model, tags, state",
+            ("used", lambda it: f"{it.used} of {it.uses}"),
+            "waiting, approval=needs_approval, expires=expires_at, by=author",
         ),
         none="no claims yet; `mdm claim create --model MODEL --output FILE` creates one",
     )
@@ -114,10 +115,7 @@ def requests(
     here.show_table(
         admin.ClaimRequestViews(requests=machines),
         machines,
-        (
-            *("uid", "state", "claim", "model", "device=client_id"),
-            *("requested=requested_at", "granted=granted_at"),
-        ),
+        "uid, state, claim, model, device=client_id, requested=requested_at, granted=granted_at",
         none="no requests yet; `mdm claim create --model MODEL --output FILE` writes the package for machines",
     )
 

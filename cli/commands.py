@@ -100,8 +100,9 @@ def show_newest(
         found,
         found.commands,
         (
-            *("device=client_id", "command=name", "arguments", "by=author", "at=created_at", "outcome"),
-            *(("result", _answer), "batch=batch_id"),
+            "device=client_id, command=name, arguments, by=author, at=created_at, outcome",
+            ("result", _answer),
+            "batch=batch_id",
         ),
         none="no commands yet; `mdm command send NAME --device DEVICE` sends one",
     )
@@ -133,7 +134,7 @@ async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) 
 
 
 def _show_batch(here: session.Session, batch: admin.CommandBatch) -> None:
-    here.show_table(batch, batch.commands, ("device=client_id", "outcome", ("result", _answer)))
+    here.show_table(batch, batch.commands, ("device=client_id, outcome", ("result", _answer)))
 
 
 def _answer(command: admin.CommandView) -> object:

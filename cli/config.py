@@ -29,7 +29,7 @@ File = Annotated[
     typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
 ]
 
-_LAYER: Final = ("tag", "priority", "document", "by=author", "at=updated_at")
+_LAYER: Final = "tag, priority, document, by=author, at=updated_at"
 
 
 @app.command("set")
@@ -78,8 +78,10 @@ def get(
     here.show_facts(
         here.request(admin.CONFIG_GET, device=device, version=version),
         (
-            *("device=client_id", "version", "by=author", "at=created_at", ("trial", _trial)),
-            *("overrides", "document", "desired", ("reported", _reported)),
+            "device=client_id, version, by=author, at=created_at",
+            ("trial", _trial),
+            "overrides, document, desired",
+            ("reported", _reported),
         ),
     )
 
@@ -104,7 +106,9 @@ def history(
         versions,
         (
             ("version", lambda it: f"{it.version} *" if it.version == desired else it.version),
-            *("by=author", "at=created_at", ("trial", _trial), "reported=outcome", "when=reported_at"),
+            "by=author, at=created_at",
+            ("trial", _trial),
+            "reported=outcome, when=reported_at",
         ),
     )
 
@@ -216,8 +220,7 @@ def _print_set(result: admin.ConfigSetResult) -> None:
 def _print_layer_result(result: admin.LayerResult) -> None:
     name = result.tag if result.layer else f"{result.tag} (removed)"
     tables.print_facts(
-        result,
-        (("layer", lambda _: name), "priority=layer.priority", "document=layer.document", "changed=devices"),
+        result, (("layer", lambda _: name), "priority=layer.priority, document=layer.document, changed=devices")
     )
 
 

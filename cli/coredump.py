@@ -89,8 +89,11 @@ def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDum
         result,
         dumps,
         (
-            *("ID=id", "device=client_id", "stored=stored_at", ("size", lambda it: output.size(it.size_bytes))),
-            *("model=image_model", ("image", lambda it: it.image_version or "unknown image"), "reason"),
+            "ID=id, device=client_id, stored=stored_at",
+            ("size", lambda it: output.size(it.size_bytes)),
+            "model=image_model",
+            ("image", lambda it: it.image_version or "unknown image"),
+            "reason",
             ("ELF SHA256", lambda it: it.elf_sha256[:12]),
         ),
         none="no core dumps yet; devices send them after a crash",

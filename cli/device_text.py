@@ -21,8 +21,10 @@ def print_device(device: admin.DeviceView) -> None:
     tables.print_facts(
         device,
         (
-            *("device=client_id", "key", "model", "name", "tags", "enabled", "online", "last seen=last_seen_at"),
-            *("firmware=firmware_version", ("config", config_state), "config_error"),
+            "device=client_id, key, model, name, tags, enabled, online, last seen=last_seen_at",
+            "firmware=firmware_version",
+            ("config", config_state),
+            "config_error",
             ("secret", lambda it: f"generation {it.secret_generation} of {output.cell(it.secret_created_at)}"),
             (
                 "recovery",

@@ -81,8 +81,10 @@ def show_all(
         admin.Devices(devices=devices),
         devices,
         (
-            *("device=client_id", "name", ("online", lambda it: it.online if it.enabled else "disabled")),
-            *("health", "firmware=firmware_version", ("config", config_state)),
+            "device=client_id, name",
+            ("online", lambda it: it.online if it.enabled else "disabled"),
+            "health, firmware=firmware_version",
+            ("config", config_state),
             ("secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
             "last seen=last_seen_at",
         ),

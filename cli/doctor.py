@@ -21,7 +21,7 @@ def doctor(
     here = session.of(ctx)
     found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
     if found.findings:
-        here.show_table(found, found.findings, ("device=client_id", "problem", "remedy", "repaired"))
+        here.show_table(found, found.findings, "device=client_id, problem, remedy, repaired")
     else:
         here.show_facts(found, ("devices", ("problems", lambda _: 0)))
     if any(not one.repaired for one in found.findings):

@@ -183,9 +183,12 @@ def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None
         result,
         result.images if isinstance(result, admin.Images) else [result],
         (
-            *("model", "version", "current", "pinned", ("signed", _signed), "project", "chip"),
+            "model, version, current, pinned",
+            ("signed", _signed),
+            "project, chip",
             ("size", lambda it: output.size(it.size_bytes)),
-            *("IDF=idf_version", "uploaded=uploaded_at", ("SHA256", lambda it: it.sha256[:12])),
+            "IDF=idf_version, uploaded=uploaded_at",
+            ("SHA256", lambda it: it.sha256[:12]),
         ),
         none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",
     )

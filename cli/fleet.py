@@ -92,4 +92,4 @@ def _print(view: admin.FleetView) -> None:
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }
     )
-    tables.print_table(view.versions, ("model", "version", "devices"))
+    tables.print_table(view.versions, "model, version, devices")

@@ -114,7 +114,7 @@ def show_all(ctx: typer.Context) -> None:
     here.show_table(
         found,
         found.models,
-        ("code", "name", "chip", ("slot", lambda it: output.size(it.slot_size_bytes)), "devices"),
+        ("code, name, chip", ("slot", lambda it: output.size(it.slot_size_bytes)), "devices"),
         none="no models yet; `mdm model add CODE --chip CHIP` adds one",
     )
 
@@ -123,8 +123,9 @@ def _show(here: session.Session, model: admin.ModelView) -> None:
     here.show_facts(
         model,
         (
-            *("code", "name", "chip", ("slot size", lambda it: output.size(it.slot_size_bytes))),
-            *("schema=config_schema", "defaults=config_defaults", "commands", "devices"),
-            *(("changed",) if isinstance(model, admin.ModelChanged) else ()),
+            "code, name, chip",
+            ("slot size", lambda it: output.size(it.slot_size_bytes)),
+            "schema=config_schema, defaults=config_defaults, commands, devices",
+            *(["changed"] if isinstance(model, admin.ModelChanged) else []),
         ),
     )

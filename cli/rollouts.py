@@ -184,8 +184,9 @@ def show_all(
         found,
         found.rollouts,
         (
-            *("rollout", "model", "version", "state", ("wave", lambda it: f"{it.wave} of {it.waves}")),
-            *("started=created_at", "by=author", "ended=ended_at"),
+            "rollout, model, version, state",
+            ("wave", lambda it: f"{it.wave} of {it.waves}"),
+            "started=created_at, by=author, ended=ended_at",
         ),
         none="no rollouts yet; `mdm rollout start MODEL VERSION` starts one",
     )
@@ -229,12 +230,12 @@ def _print_findings(found: admin.RolloutFindings) -> None:
     tables.print_facts(
         found,
         (
-            *("model", "version", "would accept it=fit", "run it already=already.count", "would fail=count"),
+            "model, version, would accept it=fit, run it already=already.count, would fail=count",
             "waves by default=waves",
         ),
     )
     if found.problems:
-        tables.print_table(found.problems, ("device=client_id", "why=reason"))
+        tables.print_table(found.problems, "device=client_id, why=reason")
     _print_rest(found.count, len(found.problems))
 
 
@@ -242,21 +243,23 @@ def _print_status(found: admin.RolloutStatus) -> None:
     tables.print_facts(
         found,
         (
-            *("rollout", "model", "version", "state", "doing", ("wave", lambda it: f"{it.wave} of {it.waves}")),
-            *("tags", "percent", "started=created_at", "by=author"),
+            "rollout, model, version, state, doing",
+            ("wave", lambda it: f"{it.wave} of {it.waves}"),
+            "tags, percent, started=created_at, by=author",
         ),
     )
     tables.print_table(
         found.counts,
         (
-            *(("wave", lambda it: it.wave or "before"), "devices", "waiting=counts.waiting"),
+            ("wave", lambda it: it.wave or "before"),
+            "devices, waiting=counts.waiting",
             ("in progress", lambda it: it.counts.offered + it.counts.taken),
-            *("confirmed=counts.confirmed", "failed=counts.failed", "rolled back=counts.rolled_back"),
-            *("silent=counts.silent", "skipped=counts.skipped"),
+            "confirmed=counts.confirmed, failed=counts.failed, rolled back=counts.rolled_back",
+            "silent=counts.silent, skipped=counts.skipped",
         ),
     )
     if found.failures:
-        tables.print_table(found.failures[:_NAMED], ("device=client_id", "wave", "state", "at", "why=reason"))
+        tables.print_table(found.failures[:_NAMED], "device=client_id, wave, state, at, why=reason")
     _print_rest(found.failure_count, min(_NAMED, len(found.failures)))
 
 

@@ -104,9 +104,9 @@ def history(
         found,
         found.rotations,
         (
-            *("rotation=rotation_id", "generation", "started=started_at"),
+            "rotation=rotation_id, generation, started=started_at",
             ("outcome", lambda it: it.outcome or f"in progress: {it.step}"),
-            *("delivered=delivered_at", "stored=stored_at", "switched=switched_at", "ended=ended_at"),
+            "delivered=delivered_at, stored=stored_at, switched=switched_at, ended=ended_at",
             ("seconds", lambda it: None if it.duration_s is None else f"{it.duration_s:.1f}"),
             "refused_proofs",
         ),
@@ -174,16 +174,13 @@ def _print_named(*groups: tuple[admin.Named, str]) -> None:
 
 
 def _print_overview(found: admin.RotationOverview) -> None:
-    tables.print_facts(found.counts, ("OK=ok", "QUEUED=queued", "PENDING=pending", "TIMEOUT=timeout"))
+    tables.print_facts(found.counts, "OK=ok, QUEUED=queued, PENDING=pending, TIMEOUT=timeout")
     if found.under_way:
         tables.print_table(
             found.under_way,
             (
-                *(
-                    "device=client_id",
-                    "step",
-                    ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
-                ),
-                *("slot", "since=started_at", "rotation=rotation_id"),
+                "device=client_id, step",
+                ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
+                "slot, since=started_at, rotation=rotation_id",
             ),
         )

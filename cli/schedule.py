@@ -23,7 +23,7 @@ def _print(view: admin.RotationScheduleView) -> None:
     if not view.expression:
         output.print_line("no schedule is set")
         return
-    tables.print_facts(view, ("schedule=expression", "zone", "last run=last_fire_at"))
+    tables.print_facts(view, "schedule=expression, zone, last run=last_fire_at")
     zone = ZoneInfo(view.zone)
     tables.print_table(
         view.next, (("next", lambda at: at.astimezone(zone).strftime(_SHOWN)), ("UTC", lambda at: at))

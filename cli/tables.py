@@ -1,12 +1,14 @@
 """Tables for people: of many rows, or of the facts of one object, each described by its columns.
 
 A column is the name of an attribute, which is the heading too; a heading and the path of an attribute, such as
-`by=author` or `failed=counts.failed`; or a heading and a function of the row. A path through None is None.
+`by=author` or `failed=counts.failed`; or a heading and a function of the row. Names and paths can share a string,
+separated by commas. A path through None is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 
@@ -28,13 +30,14 @@ def print_table(rows: Iterable[Row], columns: Sequence[Column[Row]], *, none: st
 
     The first column identifies the row and is never broken, so that it can be copied.
     """
-    lines = [[_text(row, column) for column in columns] for row in rows]
+    cells = list(_cells(columns))
+    lines = [[Text(output.cell(value(row))) for _, value in cells] for row in rows]
     if none is not None and not lines:
         output.print_note(none)
         return
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for number, column in enumerate(columns):
-        table.add_column(Text(_heading(column).upper()), overflow="fold", no_wrap=number == 0)
+    for number, (heading, _) in enumerate(cells):
+        table.add_column(Text(heading.upper()), overflow="fold", no_wrap=number == 0)
     for line in lines:
         table.add_row(*line)
     _print(table)
@@ -45,8 +48,8 @@ def print_facts(thing: Row, columns: Sequence[Column[Row]]) -> None:
     table = Table(box=None, pad_edge=False, show_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for column in columns:
-        table.add_row(Text(_heading(column)), _text(thing, column))
+    for heading, value in _cells(columns):
+        table.add_row(Text(heading), Text(output.cell(value(thing))))
     _print(table)
 
 
@@ -56,17 +59,21 @@ def print_all(facts: BaseModel | Mapping[str, object]) -> None:
     print_facts(items, [(name, itemgetter(name)) for name in items])
 
 
-def _heading(column: Column[Row]) -> str:
-    return column.partition("=")[0].replace("_", " ") if isinstance(column, str) else column[0]
+def _cells(columns: Sequence[Column[Row]]) -> Iterator[tuple[str, Callable[[Row], object]]]:
+    """Yield the heading of each column, and the function for its values."""
+    for column in (columns,) if isinstance(columns, str) else columns:
+        if not isinstance(column, str):
+            yield column
+            continue
+        for name in column.split(", "):
+            heading, _, path = name.rpartition("=")
+            yield heading or name.replace("_", " "), partial(_value, path.split("."))
 
 
-def _text(row: Row, column: Column[Row]) -> Text:
-    if not isinstance(column, str):
-        return Text(output.cell(column[1](row)))
-    value: object = row
-    for name in column.rpartition("=")[2].split("."):
-        value = None if value is None else getattr(value, name)
-    return Text(output.cell(value))
+def _value(path: Sequence[str], row: object) -> object:
+    for name in path:
+        row = None if row is None else getattr(row, name)
+    return row
 
 
 def _print(table: Table) -> None:

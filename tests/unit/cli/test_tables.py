@@ -31,7 +31,7 @@ def strings(given: ast.expr) -> Iterator[str]:
             for element in elements:
                 yield from strings(element.value if isinstance(element, ast.Starred) else element)
         case ast.Constant(str(text)):
-            yield text
+            yield from text.split(", ")
 
 
 def fields(*models: type[BaseModel]) -> set[str]:
