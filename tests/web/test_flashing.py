@@ -149,7 +149,7 @@ async def test_an_image_for_another_chip_than_the_first_is_flashed_too(page: Pag
     ],
     ids=["no table", "app elsewhere", "app too small", "worn flash", "port taken", "silent chip"],
 )
-async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: Board, reason: str) -> None:
+async def test_an_obstacle_is_explained(page: Page, fleet: Fleet, board: Board, reason: str) -> None:
     package = await with_image(fleet)
     await board.plug_into(page)
     await set_up(page, package.client_id)

@@ -1,4 +1,4 @@
-"""`mdm backup` and `mdm restore` without a system: what is asked for, and what is printed."""
+"""`mdm backup` and `mdm restore` without a system: prompts and output."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, **facts: object) -> dict[str, Any]
     return seen
 
 
-def test_a_backup_without_the_brokers_file_says_what_is_not_in_it(
+def test_a_backup_without_the_brokers_file_prints_what_it_does_not_include(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen = prepared(monkeypatch)

@@ -109,7 +109,7 @@ def test_send_fails_when_a_device_failed_or_did_not_answer(
     assert [it["outcome"] for it in json.loads(result.stdout)["commands"]] == [it.outcome for it in outcomes]
 
 
-def test_send_does_not_wait_when_told_so(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_send_with_no_wait_does_not_wait(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.command.send"] = SENT
 
     result = mdm("command", "send", "reboot", "--device", "x", "--no-wait")

@@ -63,7 +63,7 @@ def test_in_a_pipe_each_change_is_a_line(fake: fakes.FakeAdmin, mdm: Run) -> Non
     ]
 
 
-def test_what_a_device_says_of_itself_drives_no_terminal() -> None:
+def test_reports_of_a_device_cannot_control_the_terminal() -> None:
     versions = [{"model": "lamp", "version": "1\x1b[2J[red]", "devices": 1}]
     console = Console(width=100, force_terminal=True, color_system=None)
     with console.capture() as captured:

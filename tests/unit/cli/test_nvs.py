@@ -266,7 +266,7 @@ def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run)
         ),
     ],
 )
-def test_provision_asks_for_no_secret_when_an_option_breaks_a_rule(
+def test_provision_requests_no_secret_when_an_option_is_invalid(
     fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, words: tuple[str, ...], error: str
 ) -> None:
     result = mdm("device", "provision", "x", "--output", str(tmp_path / "out"), *words)
@@ -287,7 +287,7 @@ def test_a_password_that_is_refused_is_not_shown(
     assert fake.requests == []
 
 
-def test_a_terminal_is_asked_for_the_password_without_echo(
+def test_a_terminal_is_prompted_for_the_password_without_echo(
     fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.answers["registry.device.provision"] = fakes.package()

@@ -100,7 +100,7 @@ def test_a_private_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert path.read_text("utf-8") == "ü\n"
 
 
-def test_a_file_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_replace(tmp_path: Path) -> None:
     path = tmp_path / "package.json"
     path.write_text("old")
     path.chmod(0o644)

@@ -65,7 +65,7 @@ def test_start_takes_one_device_or_many(fake: fakes.FakeAdmin, mdm: Run, words: 
     assert sent(fake) == [{"device": "abcd1234"}, {"all": True}, {"tag": "t", "model": "m"}]
 
 
-def test_devices_that_an_answer_only_counts_are_told_of(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_devices_that_an_answer_only_counts_are_mentioned(fake: fakes.FakeAdmin, mdm: Run) -> None:
     many = admin.Named.of([f"d{number}" for number in range(admin.MAX_NAMED + 234)])
     fake.answers["rotator.rotation.start"] = admin.RotationQueued(
         queued=many, already=NONE, ending=NONE, skipped=NONE
@@ -75,7 +75,7 @@ def test_devices_that_an_answer_only_counts_are_told_of(fake: fakes.FakeAdmin, m
     assert result.stderr == "and 234 more: queued\n"
 
 
-def test_cancel_says_which_is_which(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_cancel_prints_the_result_of_each_device(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["rotator.rotation.cancel"] = admin.RotationCancelled(
         dequeued=named("a"), not_retried=named("b"), ending=named("c")
     )

@@ -43,7 +43,7 @@ def test_the_next_fires_are_shown_in_the_zone_and_in_utc(app: typer.Typer, fake:
     ]
 
 
-def test_no_schedule_is_said_in_words(app: typer.Typer, fake: FakeAdmin) -> None:
+def test_a_missing_schedule_is_printed_as_text(app: typer.Typer, fake: FakeAdmin) -> None:
     off = admin.RotationScheduleView(expression="", zone="UTC", last_fire_at=None, next=[])
     assert shown(app, fake, off) == "no schedule is set\n"
 

@@ -1,4 +1,4 @@
-"""Which simulated devices fail, what is counted of them, and what is refused before anything is asked."""
+"""Failure modes and counts of simulated devices, and validation of options."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
         (["--devices", "3", "--minutes", "0"], "Invalid value for '--minutes'"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_asked(
+def test_invalid_options_are_refused_before_any_request(
     mdm: Run, fake: FakeAdmin, words: list[str], reason: str
 ) -> None:
     ran = mdm("simulate", *words)

@@ -1,4 +1,4 @@
-"""Columns name attributes in strings, which mypy does not check: this does."""
+"""Checks the attributes that columns name in strings, which mypy does not check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRINTERS = {"show_table", "show_facts", "print_table", "print_facts"}
 
 
 def columns(file: Path) -> Iterator[str]:
-    """Yield the columns in a file that are strings: in the tuples that are given to the functions for tables."""
+    """Yield the columns of a file's tables that are strings."""
     for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in PRINTERS:
             for given in call.args[1:]:
