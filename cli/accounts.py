@@ -27,10 +27,15 @@ def add(
     ctx: typer.Context,
     name: Name,
     *,
-    role: Annotated[Role, typer.Option(help="Role of the account.")],
+    role: Annotated[
+        Role, typer.Option(help="Role: viewers may read, operators do the daily work, admins may do everything.")
+    ],
     target: Output,
 ) -> None:
-    """Add an account and write the profile with which its owner runs mdm (`mdm --profile FILE`)."""
+    """Add an account and write its profile.
+
+    Its owner uses the profile by `mdm --profile FILE`.
+    """
     here = session.of(ctx)
     made = _profile(here, name, target)
     _show(here, here.request(admin.ACCOUNT_ADD, name=name, role=role, password=_secret(made)), made, target)
@@ -62,7 +67,10 @@ def set_role(
 
 @app.command("password")
 def set_password(ctx: typer.Context, name: Name, *, target: Output) -> None:
-    """Change the password of an account; an account that is missing in the broker is created again."""
+    """Change the password of an account.
+
+    An account that is missing in the broker is created again.
+    """
     here = session.of(ctx)
     made = _profile(here, name, target)
     _show(here, here.request(admin.ACCOUNT_PASSWORD, name=name, password=_secret(made)), made, target)

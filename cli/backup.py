@@ -33,10 +33,10 @@ def backup(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Back up database, secrets, broker accounts and images into one file, encrypted with a passphrase.
+    """Back up the whole system into one encrypted file.
 
-    Needs the settings of the services in the environment; the services may be running. The passphrase is
-    MDM_BACKUP_PASSPHRASE, else a prompt asks for it.
+    The file contains database, secrets, broker accounts and images. Needs the settings of the services in the
+    environment; the services may be running. The passphrase is MDM_BACKUP_PASSPHRASE, else a prompt asks for it.
     """
     here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     if file.exists() and not force:
@@ -60,9 +60,10 @@ def restore(
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a database that is not empty.")] = False,
 ) -> None:
-    """Restore a backup, or parts of it, while all services are stopped; existing data takes precedence.
+    """Restore a backup, or parts of it.
 
-    Needs the settings of the services in the environment. If it is interrupted, run it again.
+    All services must be stopped. Data that still exists takes precedence over the backup. Needs the settings of
+    the services in the environment. If it is interrupted, run it again.
     """
     here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     try:

@@ -36,7 +36,10 @@ def create(
         bool, typer.Option("--approval", help="Require `mdm claim approve` for each machine.")
     ] = False,
 ) -> None:
-    """Create a claim and write its package, with which any machine may request an identity."""
+    """Create a claim and write its package.
+
+    The package is a secret: with it, any machine can request an identity.
+    """
     expires_in_s = durations.seconds(expires, field="expires")
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
@@ -122,7 +125,10 @@ def requests(
 
 @app.command("approve")
 def approve(ctx: typer.Context, uid: Uid) -> None:
-    """Add a device for a pending or denied machine, and send the machine its identity."""
+    """Approve a pending or denied machine.
+
+    This adds a device for it, and sends the machine its identity.
+    """
     here = session.of(ctx)
     here.show_facts(here.request(admin.CLAIM_APPROVE, uid=uid))
 
@@ -136,6 +142,9 @@ def deny(ctx: typer.Context, uid: Uid) -> None:
 
 @app.command("forget")
 def forget(ctx: typer.Context, uid: Uid) -> None:
-    """Delete the request of a machine without a device, so that it can request again, also with another key."""
+    """Delete the request of a machine without a device.
+
+    The machine can then send a new request, also with another key.
+    """
     here = session.of(ctx)
     here.show_facts(here.request(admin.CLAIM_FORGET, uid=uid))

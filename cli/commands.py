@@ -42,9 +42,10 @@ def send(
     ] = "60s",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for answers of the devices.")] = False,
 ) -> None:
-    """Send a command, and wait until each device has answered or the command has expired.
+    """Send a command to one or more devices.
 
-    The exit status is 1 if a device failed or did not answer. `mdm command show` includes late answers.
+    Wait until each device has answered or the command has expired. The exit status is 1 if a device failed or did
+    not answer. `mdm command show` includes late answers.
     """
     request = client.build(
         admin.COMMAND_SEND,

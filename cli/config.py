@@ -50,9 +50,10 @@ def set_config(
         typer.Option("--expect", metavar="VERSION", help="Refuse the change unless this is the desired version."),
     ] = None,
 ) -> None:
-    """Change the overrides of a device, which take precedence over its layers and its model's defaults.
+    """Change the overrides of a device.
 
-    KEY=VALUE changes one key, and KEY=null removes an override; a file replaces all overrides.
+    Overrides take precedence over the device's layers and its model's defaults. KEY=VALUE changes one key, and
+    KEY=null removes an override; a file replaces all overrides.
     """
     overrides = _given(assignments, file, field="overrides")
     here = session.of(ctx)
@@ -73,7 +74,10 @@ def get(
     device: Device,
     version: Annotated[int | None, typer.Option(help="Version, from `mdm config history`.")] = None,
 ) -> None:
-    """Show the desired configuration of a device, or another version of it."""
+    """Show the configuration of a device.
+
+    The default is the desired version.
+    """
     here = session.of(ctx)
     here.show_facts(
         here.request(admin.CONFIG_GET, device=device, version=version),
@@ -127,7 +131,7 @@ def diff(
         int | None, typer.Argument(metavar="[TO]", help="Version to compare with; the default is the desired one.")
     ] = None,
 ) -> None:
-    """Show the differences between two versions of a device's configuration."""
+    """Show the differences between two versions."""
     here = session.of(ctx)
     here.show(here.request(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
 
@@ -153,7 +157,7 @@ def rollback(
     device: Device,
     version: Annotated[int, typer.Argument(metavar="VERSION", help="Version, from `mdm config history`.")],
 ) -> None:
-    """Restore the overrides of an old version as a new version, and push it."""
+    """Restore the overrides of an old version, as a new version."""
     here = session.of(ctx)
     here.show(here.request(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
 
@@ -171,10 +175,10 @@ def set_layer(
         ),
     ] = None,
 ) -> None:
-    """Change a layer: configuration of all devices with a tag. Overrides of a device take precedence.
+    """Change a layer: configuration of all devices with a tag.
 
-    KEY=VALUE changes one key, and KEY=null removes it from the layer. A file replaces the layer, and a null in it
-    removes a key of lower layers or the model's defaults.
+    Overrides of a device take precedence over its layers. KEY=VALUE changes one key, and KEY=null removes it from
+    the layer. A file replaces the layer, and a null in it removes a key of lower layers or the model's defaults.
     """
     only_priority = priority is not None and not assignments and file is None
     document = {} if only_priority else _given(assignments, file, field="document")
@@ -201,7 +205,10 @@ def list_layers(ctx: typer.Context) -> None:
 
 @layers.command("remove")
 def remove_layer(ctx: typer.Context, tag: Tag) -> None:
-    """Remove a layer from the configuration of all devices with its tag."""
+    """Remove a layer.
+
+    Its settings are removed from the configuration of all devices with its tag.
+    """
     here = session.of(ctx)
     here.show(here.request(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
 

@@ -25,7 +25,7 @@ def show_newest(
     device: MaybeDevice = None,
     limit: Annotated[int, typer.Option(help="Maximum number of core dumps, up to 500.")] = 100,
 ) -> None:
-    """List the newest core dumps of all devices or one, with the images that crashed."""
+    """List the newest core dumps of all devices or one."""
     here = session.of(ctx)
     found = here.request(admin.COREDUMP_LIST, device=device, limit=limit)
     _show(here, found, found.dumps)
@@ -39,7 +39,10 @@ def get(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Download a core dump, verify its hash, and write it to a file that only its owner can read."""
+    """Download a core dump.
+
+    The file is written when the hash has been verified, and only its owner can read it.
+    """
     if file.exists() and not force:
         raise ConflictError(f"output: {file} exists; --force replaces it")
     here = session.of(ctx)

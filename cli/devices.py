@@ -44,7 +44,10 @@ def add(
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
 ) -> None:
-    """Add a device: database record, Keycloak client and broker account, all or nothing."""
+    """Add a device.
+
+    This adds its database record, its Keycloak client and its broker account, or none of them.
+    """
     here = session.of(ctx)
     here.show(here.request(admin.DEVICE_ADD, model=model, name=name, tags=tag), print_device)
 
@@ -125,7 +128,10 @@ def provision(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a device's provisioning package, which is a secret: with it, any machine can connect as the device."""
+    """Write the provisioning package of a device.
+
+    The package is a secret: with it, any machine can connect as the device.
+    """
     here = session.of(ctx)
     if size is not None and form is not PackageFormat.NVS:
         raise InvalidInputError("size: requires --format nvs")

@@ -17,7 +17,10 @@ def doctor(
         bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak and broker; the exit status is 1 if differences remain."""
+    """Compare database, Keycloak and broker.
+
+    The exit status is 1 if differences remain.
+    """
     here = session.of(ctx)
     found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
     if found.findings:

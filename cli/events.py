@@ -22,7 +22,10 @@ def events(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of events.")] = None,
     noun: Annotated[str | None, typer.Option(help="Only events with this noun, such as device.")] = None,
 ) -> None:
-    """Print events as they happen, one per line: time, noun.verb, device, data; with --json, as JSON objects."""
+    """Print events as they happen.
+
+    Each line has time, noun.verb, device and data of an event; with --json it is a JSON object.
+    """
     if follow and count is not None:
         raise InvalidInputError("count: expected either --follow or --count N")
     if noun is not None and not _NOUN.fullmatch(noun):

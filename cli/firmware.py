@@ -145,14 +145,20 @@ def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> No
 
 @app.command("release")
 def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Make a stored image the model's image, also an older one, and offer it to the model's devices."""
+    """Make a stored image the model's image.
+
+    It is offered to the model's devices. An older image can be released again.
+    """
     here = session.of(ctx)
     _show(here, here.request(admin.IMAGE_RELEASE, model=model, version=version))
 
 
 @app.command("withdraw")
 def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
-    """Leave a model without an image: devices keep the image that they run, and its images can be deleted."""
+    """Leave a model without an image.
+
+    Devices keep the image that they run. The model's images can then be deleted.
+    """
     here = session.of(ctx)
     here.show_facts(here.request(admin.IMAGE_WITHDRAW, model=model))
 
@@ -173,7 +179,10 @@ def unpin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> N
 
 @app.command("delete")
 def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Delete an image; refused if it is the model's image, runs on a device, or is being delivered."""
+    """Delete an image.
+
+    This is refused if it is the model's image, runs on a device, or is being delivered.
+    """
     here = session.of(ctx)
     here.show_facts(here.request(admin.IMAGE_DELETE, model=model, version=version))
 

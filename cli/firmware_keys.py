@@ -23,7 +23,10 @@ def add(
     model: Model,
     file: Annotated[Path, typer.Argument(metavar="PEM", exists=True, dir_okay=False, help="Ed25519 public key.")],
 ) -> None:
-    """Trust a key; a model with trusted keys accepts only images signed with one of them."""
+    """Trust a key.
+
+    A model with trusted keys accepts only images that are signed with one of them.
+    """
     here = session.of(ctx)
     public_key = image_signature.public_key_of(image_files.read_pem(file))
     _show(here, here.request(admin.KEY_ADD, model=model, public_key=base64.b64encode(public_key)))
@@ -44,7 +47,10 @@ def remove(
         str, typer.Argument(metavar="FINGERPRINT", help="Fingerprint of the key, from `mdm firmware key list`.")
     ],
 ) -> None:
-    """Stop trusting a key; a model without keys accepts unsigned images."""
+    """Stop trusting a key.
+
+    A model without trusted keys accepts unsigned images.
+    """
     here = session.of(ctx)
     _show(here, here.request(admin.KEY_REMOVE, model=model, fingerprint=fingerprint))
 

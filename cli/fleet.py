@@ -35,7 +35,10 @@ def watch(
     ctx: typer.Context,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of updates.")] = None,
 ) -> None:
-    """Show the summary and the newest events live, until interrupted; in a pipe, print a line for each change."""
+    """Show the summary and the newest events live.
+
+    The command runs until it is interrupted. In a pipe, it prints a line for each change.
+    """
     here = session.of(ctx)
 
     async def work(connection: client.Admin) -> None:

@@ -49,7 +49,10 @@ def read_pem(file: Path) -> bytes:
 
 
 def inspect(ctx: typer.Context, file: ImageFile) -> None:
-    """Check an image as the upload does, and show its metadata; needs no connection."""
+    """Check an image as the upload does, and show its metadata.
+
+    Needs no connection.
+    """
     image = esp32_image.parse(read(file))
     facts = asdict(image)
     if session.of(ctx).as_json:
@@ -75,7 +78,10 @@ def sign(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Sign an image for `mdm firmware upload --signature`; needs no connection."""
+    """Sign an image for `mdm firmware upload --signature`.
+
+    Needs no connection.
+    """
     image = esp32_image.parse(read(file))
     private_key = image_signature.private_key_of(read_pem(key))
     written = target or file.with_name(f"{file.name}.sig")

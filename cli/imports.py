@@ -35,9 +35,11 @@ def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
     model: Annotated[str | None, typer.Option(help="Model of lines without one.")] = None,
 ) -> None:
-    """Add a device for each line of a CSV file (model,name,tags) or of a JSON Lines file (*.jsonl).
+    """Add devices from a CSV or JSON Lines file, one per line.
 
-    Invalid lines do not stop the import; they are listed with reasons at the end, and the exit status is 1.
+    A CSV file begins with the names of its columns: model, name, tags. A JSON Lines file has the suffix .jsonl or
+    .ndjson. Invalid lines do not stop the import: they are listed at the end with reasons, and the exit status
+    is 1.
     """
     here = session.of(ctx)
     lines = list(read(file, model=model))

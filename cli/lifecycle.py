@@ -22,7 +22,10 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")
 def rename(
     ctx: typer.Context, device: Device, name: Annotated[str, typer.Argument(help="New display name.")]
 ) -> None:
-    """Change the display name of a device; its client id stays the same."""
+    """Change the display name of a device.
+
+    Its client id stays the same.
+    """
     _update(ctx, device, name=name)
 
 
@@ -46,13 +49,19 @@ def enable(ctx: typer.Context, device: Device) -> None:
 
 @app.command("disable")
 def disable(ctx: typer.Context, device: Device) -> None:
-    """Disable a device: Keycloak and the broker refuse it at once. Its secret is kept for when it is enabled."""
+    """Disable a device.
+
+    Keycloak and the broker refuse it at once. Its secret is kept for when it is enabled.
+    """
     _update(ctx, device, enabled=False)
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
-    """Remove a device permanently: database record, Keycloak client and broker account."""
+    """Remove a device permanently.
+
+    This removes its database record, its Keycloak client and its broker account.
+    """
     confirm(f"remove {device} permanently?", yes=yes)
     here = session.of(ctx)
     here.show_facts(here.request(admin.DEVICE_REMOVE, device=device))
@@ -66,9 +75,10 @@ def reissue(
     *,
     yes: Yes = False,
 ) -> None:
-    """Replace a lost package: create a new secret and package; the old secret becomes invalid at once.
+    """Write a new package with a new secret, to replace a lost one.
 
-    A device that is in use is locked out until it has the new package; to renew its secret, use `mdm rotate`.
+    The old secret becomes invalid at once. A device that is in use is locked out until it has the new package; to
+    renew its secret, use `mdm rotate`.
     """
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")

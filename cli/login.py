@@ -13,9 +13,10 @@ from shared.protocol.words import Role
 
 
 def login(ctx: typer.Context) -> None:
-    """Prompt for missing connection settings, test them, and write the profile with mode 0600.
+    """Test connection settings and write the profile.
 
-    Without a terminal there are no prompts: the password is MDM_PASSWORD, or the first line of standard input.
+    A terminal prompts for settings that are not given as options. Without a terminal, the password is MDM_PASSWORD
+    or the first line of standard input. The profile has mode 0600.
     """
     here = session.of(ctx)
     place = here.profile_path or profile.default_path()

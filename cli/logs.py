@@ -49,9 +49,9 @@ def tail(
     lines: Annotated[int, typer.Option(min=1, help="Start with this number of stored lines, up to 500.")] = 10,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of lines.")] = None,
 ) -> None:
-    """Print log lines as they arrive, until interrupted: of one device, of those that match, or of all.
+    """Print log lines as they arrive, until interrupted.
 
-    With --json, print one JSON object per line.
+    The default is all devices. With --json, print one JSON object per line.
     """
     here = session.of(ctx)
     which = {

@@ -39,7 +39,7 @@ def add(
     defaults: _Defaults = None,
     command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
 ) -> None:
-    """Add a device model with the JSON Schema and the defaults of its configuration."""
+    """Add a device model."""
     here = session.of(ctx)
     added = here.request(
         admin.MODEL_ADD,

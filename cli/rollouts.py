@@ -30,7 +30,7 @@ Percent = Annotated[int, typer.Option(metavar="N", help="Percentage of these dev
 def preflight(
     ctx: typer.Context, model: Model, version: Version, *, tag: MaybeTags = None, percent: Percent = 100
 ) -> None:
-    """Show how many devices would accept an image, and which would not, and why.
+    """Show which devices would not accept an image, and why.
 
     The exit status is 1 if there are devices that would not.
     """
@@ -85,7 +85,10 @@ def start(
     skip: Annotated[bool, typer.Option("--skip", help="Skip the devices that would fail.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Include the devices that would fail.")] = False,
 ) -> None:
-    """Start a rollout to a model's devices; refused if some would fail, see `mdm rollout preflight`."""
+    """Start a rollout to a model's devices.
+
+    This is refused if some of them would fail: see `mdm rollout preflight`, `--skip` and `--force`.
+    """
     here = session.of(ctx)
     plan = {
         "waves": waves.split(",") if waves is not None else None,
@@ -142,14 +145,20 @@ def status(
 
 @app.command("pause")
 def pause(ctx: typer.Context, rollout: Id) -> None:
-    """Pause a rollout: no new offers until it is resumed; devices in progress may finish."""
+    """Pause a rollout.
+
+    No offers are made until it is resumed. Devices in progress may finish.
+    """
     here = session.of(ctx)
     _show(here, here.request(admin.ROLLOUT_PAUSE, rollout=rollout))
 
 
 @app.command("resume")
 def resume(ctx: typer.Context, rollout: Id) -> None:
-    """Resume a paused or halted rollout; the failures that halted it no longer count."""
+    """Resume a paused or halted rollout.
+
+    The failures that halted it no longer count.
+    """
     here = session.of(ctx)
     _show(here, here.request(admin.ROLLOUT_RESUME, rollout=rollout))
 
@@ -161,14 +170,20 @@ def abort(
     *,
     hard: Annotated[bool, typer.Option("--hard", help="Also stop devices in progress.")] = False,
 ) -> None:
-    """Abort a rollout permanently; devices that have confirmed the image keep it."""
+    """Abort a rollout permanently.
+
+    Devices that have confirmed the image keep it.
+    """
     here = session.of(ctx)
     _show(here, here.request(admin.ROLLOUT_ABORT, rollout=rollout, hard=hard))
 
 
 @app.command("history")
 def history(ctx: typer.Context, rollout: Id) -> None:
-    """Show the audit log of a rollout, newest first; its automatic actions are by `rollout`."""
+    """Show the audit log of a rollout, newest first.
+
+    Its automatic actions are by `rollout`.
+    """
     audit.show(ctx, subject=f"rollout/{rollout}", limit=500)
 
 

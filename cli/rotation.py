@@ -45,7 +45,7 @@ def status(
         bool, typer.Option("--watch", help="Show progress until no device is queued or in progress.")
     ] = False,
 ) -> None:
-    """Show the number of devices by state of rotation, and the rotations in progress.
+    """Show the devices by state, and the rotations in progress.
 
     With `--watch` the exit status is 1 if devices are in TIMEOUT at the end; their rotations are retried later.
     """
@@ -69,9 +69,10 @@ def cancel(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All rotations.")] = False,
 ) -> None:
-    """Cancel rotations that are queued, in progress or waiting for a retry.
+    """Cancel rotations.
 
-    A rotation in progress ends soon: with the old secret, or with the new one if the device has logged in with it.
+    This applies to rotations that are queued, in progress or waiting for a retry. A rotation in progress ends
+    soon: with the old secret, or with the new one if the device has logged in with it.
     """
     here = session.of(ctx)
     here.show(here.request(admin.ROTATION_CANCEL, device=device, all=everything), _print_cancelled)

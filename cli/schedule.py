@@ -14,7 +14,7 @@ _SHOWN: Final = "%Y-%m-%d %H:%M %Z"
 
 
 def show_schedule(ctx: typer.Context) -> None:
-    """Show when all devices are queued next, in the schedule's time zone and in UTC."""
+    """Show when all devices are queued next."""
     here = session.of(ctx)
     here.show(here.request(admin.ROTATION_SCHEDULE), _print)
 

@@ -20,9 +20,11 @@ _KINDS: Final = {
 
 @app.command("rekey")
 def rekey(ctx: typer.Context) -> None:
-    """Re-encrypt all data with the first master key, so that the other keys can be removed; idempotent.
+    """Re-encrypt all data with the first master key.
 
-    The exit status is 1 if some data cannot be decrypted with any of the keys: do not remove a key then.
+    This covers secrets of rotations in progress, core dumps, the recovery key and stored answers. Afterwards the
+    other master keys can be removed. The operation is idempotent. The exit status is 1 if some data cannot be
+    decrypted with any of the keys: do not remove a key then.
     """
     here = session.of(ctx)
     found = {

@@ -63,33 +63,33 @@ COMMANDS: Final = (
     Later(
         "events",
         "cli.events:events",
-        "Print events as they happen, one per line: time, noun.verb, device, data; with --json, as JSON objects.",
+        "Print events as they happen.",
     ),
     Later("audit", "cli.audit:show", "Show the newest entries of the audit log."),
     Later(
         "doctor",
         "cli.doctor:doctor",
-        "Compare database, Keycloak and broker; the exit status is 1 if differences remain.",
+        "Compare database, Keycloak and broker.",
     ),
     Later(
         "login",
         "cli.login:login",
-        "Prompt for missing connection settings, test them, and write the profile with mode 0600.",
+        "Test connection settings and write the profile.",
     ),
     Later(
         "backup",
         "cli.backup:backup",
-        "Back up database, secrets, broker accounts and images into one file, encrypted with a passphrase.",
+        "Back up the whole system into one encrypted file.",
     ),
     Later(
         "restore",
         "cli.backup:restore",
-        "Restore a backup, or parts of it, while all services are stopped; existing data takes precedence.",
+        "Restore a backup, or parts of it.",
     ),
     Later(
         "simulate",
         "cli.simulate.command:simulate",
-        "Run many simulated devices in one process until Ctrl-C, each with its own connection and identity.",
+        "Run many simulated devices in one process until Ctrl-C.",
     ),
     Later("model", "cli.models:app", "Device models."),
     Later("device", "cli.devices:app", "Devices, their configuration and their provisioning packages."),
@@ -97,9 +97,9 @@ COMMANDS: Final = (
     Later(
         "config",
         "cli.config:app",
-        "Configuration of devices: desired versions, history, and layers by tag.",
+        "Configuration of devices: versions, and layers by tag.",
     ),
-    Later("claim", "cli.claims:app", "Claims, with which machines request their identity by themselves."),
+    Later("claim", "cli.claims:app", "Claims, with which machines request an identity."),
     Later("firmware", "cli.firmware:app", "Firmware images."),
     Later("rollout", "cli.rollouts:app", "Rollouts of firmware to many devices, in waves."),
     Later("command", "cli.commands:app", "Commands to devices and their results."),
@@ -108,12 +108,12 @@ COMMANDS: Final = (
     Later(
         "secrets",
         "cli.secrets:app",
-        "Data that the services store encrypted: secrets of rotations in progress, recovery key, core dumps.",
+        "Data that the services store encrypted.",
     ),
     Later(
         "admin",
         "cli.accounts:app",
-        "Accounts of admins: viewers may read, operators do the daily work, admins may do everything.",
+        "Accounts of admins and their roles.",
     ),
     Later(
         "rotation",

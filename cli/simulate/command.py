@@ -67,10 +67,11 @@ def simulate(
     ] = False,
     yes: lifecycle.Yes = False,
 ) -> None:
-    """Run many simulated devices in one process until Ctrl-C, each with its own connection and identity.
+    """Run many simulated devices in one process until Ctrl-C.
 
-    The first start adds the devices, with the tag `simulated`; later starts use the same ones, of which the same
-    ones fail. They handle configurations, rotations, images and commands as the reference device does.
+    Each device has its own connection and identity. The first start adds the devices, with the tag `simulated`;
+    later starts use the same ones, of which the same ones fail. They handle configurations, rotations, images and
+    commands as the reference device does.
     """
     here = session.of(ctx)
     if (devices is None) != remove:
