@@ -143,8 +143,6 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
         (settings.RegistrySettings, "DEVICE_CA_FILE", "/"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "255"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
-        (settings.FirmwareSettings, "WINDOW", "0"),
-        (settings.FirmwareSettings, "WINDOW", "65"),
         (settings.FirmwareSettings, "HTTP_PORT", "65536"),
         (settings.FirmwareSettings, "HTTP_URL", "ftp://images"),
         (settings.FirmwareSettings, "HTTP_URL", "https://"),
@@ -310,9 +308,14 @@ def test_a_variable_that_is_near_to_none_is_named_alone(monkeypatch: pytest.Monk
     assert message.startswith("MDM_QQQQQQQQQQQQQQQQQ: there is no such setting; MDM_LOG_LEVEL: ")
 
 
+def test_a_variable_that_was_removed_is_named_as_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, SERVICE | {"WINDOW": "8"})
+    assert refusal(settings.Settings) == "MDM_WINDOW: this setting was removed; delete it"
+
+
 def test_what_others_read_is_no_fault_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, FIRMWARE | {"SWEEP_S": "wrong, but not ours", "CACHE": "/tmp", "PASSWORD_FILE": "/secret"})  # noqa: S108
-    assert environment.load(settings.FirmwareSettings).window == 4
+    assert environment.load(settings.FirmwareSettings).chunk_size_bytes == 16384
 
 
 def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
