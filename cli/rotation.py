@@ -140,7 +140,7 @@ def _print_queued(result: admin.RotationQueued) -> None:
     )
 
 
-def _print_cancelled(result: admin.RotationCancelled) -> None:
+def _print_cancelled(result: admin.RotationsCancelled) -> None:
     if not (result.dequeued.count or result.not_retried.count or result.ending.count):
         output.print_note("nothing to cancel")
         return

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.registry import queries, rules
 from services.registry.identity import Identities
-from services.registry.instance import Instance
+from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
@@ -27,7 +27,7 @@ class Registry:
     database: Database
     identities: Identities
     outbox: Outbox
-    instance: Instance
+    instance: Installation
     checker: Checker
     broker_started_at: datetime | None = None
     compare: asyncio.Event = field(default_factory=asyncio.Event)

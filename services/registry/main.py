@@ -13,10 +13,10 @@ from services.registry.commands import service as commands
 from services.registry.config.service import Configs
 from services.registry.context import Registry
 from services.registry.credentials.broker_watch import BrokerWatch
-from services.registry.credentials.service import Credentials
+from services.registry.credentials.service import CredentialService
 from services.registry.devices.presence import Presences
 from services.registry.identity import Identities
-from services.registry.instance import Instance, OtherInstallationError
+from services.registry.instance import Installation, OtherInstallationError
 from services.registry.reconciler.service import Reconciler
 from services.registry.validation import checker as configuration
 from shared import crypto
@@ -57,12 +57,12 @@ async def main(settings: RegistrySettings) -> None:
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
         vault = crypto.Vault(settings.master_keys)
-        instance = Instance(database, identity_provider, gate, vault, settings)
+        instance = Installation(database, identity_provider, gate, vault, settings)
         registry = Registry(settings, database, identities, outbox, instance, checker)
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
-        configs, presences = Configs(registry), Presences(registry, commands.Commands(registry).send_again)
+        configs, presences = Configs(registry), Presences(registry, commands.CommandService(registry).send_again)
         rpc = RpcServer(database, connection, vault)
         await connection.listen(*routes.routes(registry, rpc, configs, presences))
         async with asyncio.TaskGroup() as tasks:
@@ -71,7 +71,7 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(presences.keep(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(housekeeping(registry), name="house")
-            tasks.create_task(Credentials(registry).run(), name="credentials")
+            tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")

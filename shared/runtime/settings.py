@@ -109,7 +109,7 @@ class ProcessSettings(BaseSettings):
     )
 
 
-class Settings(ProcessSettings, PlaceSettings):
+class ServiceSettings(ProcessSettings, PlaceSettings):
     """What every service needs to know of its neighbours."""
 
     health_file: Path | None = Field(
@@ -126,7 +126,7 @@ class Settings(ProcessSettings, PlaceSettings):
     device_burst: Burst = Field(100, description="so many of them at once after a pause")
 
 
-class IdentitySettings(Settings, KeycloakSettings):
+class IdentitySettings(ServiceSettings, KeycloakSettings):
     """What a service needs that changes identities in Keycloak and accounts in the broker."""
 
     broker_auth: Literal["passwords", "token"] = Field(
@@ -160,7 +160,7 @@ def fernet_keys(given: object) -> object:
     return keys
 
 
-class KeySettings(Settings):
+class KeySettings(ServiceSettings):
     """What a service needs that encrypts what it keeps."""
 
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(

@@ -28,7 +28,7 @@ from services.firmware.assignment.rollout_states import (
     DeviceStatus,
     DeviceStep,
     State,
-    Tally,
+    WaveTally,
 )
 from shared.database import device_refs
 from shared.database.tables import (
@@ -54,7 +54,7 @@ _MEANT: Final = (
 )
 
 
-async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, Tally]:
+async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, WaveTally]:
     """Return the tallies of the waves that are open."""
     rows = await session.execute(
         select(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven, func.count())

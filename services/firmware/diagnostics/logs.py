@@ -27,7 +27,7 @@ _TRIM_SHARE: Final = 10
 """A device's lines are trimmed whenever it has written a tenth of what it may have kept."""
 
 
-class _Waiting(NamedTuple):
+class _WaitingLines(NamedTuple):
     """A message that is not written yet."""
 
     client_id: str
@@ -40,13 +40,13 @@ class Logs:
     """Keeps lines: one writer, so that many devices at once cost few transactions."""
 
     firmware: Firmware
-    _waiting: list[_Waiting] = field(default_factory=list)
+    _waiting: list[_WaitingLines] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _untrimmed: Counter[int] = field(default_factory=Counter)
 
     async def keep(self, client_id: str, said: messages.Log) -> None:
         """Store a device's lines; those that have come before count once. Return when they are durable."""
-        waiting = _Waiting(client_id, said, asyncio.get_running_loop().create_future())
+        waiting = _WaitingLines(client_id, said, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._news.set()
         await waiting.written
@@ -93,7 +93,7 @@ class Logs:
             last = rows[len(page) - 1][0].id
         return admin.LogLines(lines=page, next=last)
 
-    async def _write(self, batch: list[_Waiting]) -> set[str]:
+    async def _write(self, batch: list[_WaitingLines]) -> set[str]:
         """Write the lines of all devices that there are; return the client ids of the others."""
         kept = self.firmware.settings.log_lines_kept
         async with self.firmware.database.transaction() as session:

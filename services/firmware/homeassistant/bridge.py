@@ -19,7 +19,7 @@ from services.firmware.assignment.service import Assignment, ImageNotForDeviceEr
 from services.firmware.context import Firmware
 from services.firmware.homeassistant import discovery as entities
 from services.firmware.homeassistant import queries as homeassistant_queries
-from services.firmware.homeassistant.queries import Known
+from services.firmware.homeassistant.queries import KnownDevice
 from shared.database import device_refs
 from shared.database.tables import FirmwareImage
 from shared.errors import NotFoundError, UnavailableError
@@ -177,7 +177,7 @@ class HomeAssistant:
         for topic in _TOPICS:
             self._firmware.outbox.clear(session, topic, client_id=client_id)
 
-    async def _update(self, session: AsyncSession, client_id: str, known: Known) -> Update:
+    async def _update(self, session: AsyncSession, client_id: str, known: KnownDevice) -> Update:
         presence = known.presence
         wanted = await self._wanted(session, client_id, presence.firmware_sha256)
         delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)

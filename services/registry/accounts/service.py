@@ -25,7 +25,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class AccountService:
     """What admins do with each other's accounts."""
 
     registry: Registry

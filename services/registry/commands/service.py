@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries, rules
 from services.registry.commands import queries as command_queries
-from services.registry.commands.queries import Target
+from services.registry.commands.queries import CommandTarget
 from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.engine import Database
-from shared.database.tables import Command
+from shared.database.tables import CommandRow
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RequestContext
@@ -27,7 +27,7 @@ _PAGE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
+class CommandService:
     """What an admin tells devices to do, and what they answer."""
 
     registry: Registry
@@ -135,7 +135,7 @@ async def forget(database: Database, *, before: datetime) -> None:
         await command_queries.forget(session, before=before)
 
 
-async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[Target], list[str]]:
+async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[CommandTarget], list[str]]:
     """Return the devices to send to, and the client ids of those that are disabled; raise if none is left."""
     found = await command_queries.targets(context.session, request, limit=admin.MAX_BATCH + 1)
     if not found:
@@ -157,7 +157,7 @@ async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple
     return enabled, skipped
 
 
-def _page(rows: Iterable[tuple[Command, str]], now: datetime) -> list[admin.CommandView]:
+def _page(rows: Iterable[tuple[CommandRow, str]], now: datetime) -> list[admin.CommandView]:
     """Return the first commands, as many as one answer can carry, but at least one if there is one."""
     page: list[admin.CommandView] = []
     size_bytes = 0
@@ -170,7 +170,7 @@ def _page(rows: Iterable[tuple[Command, str]], now: datetime) -> list[admin.Comm
     return page
 
 
-def view_of(command: Command, client_id: str, now: datetime) -> admin.CommandView:
+def view_of(command: CommandRow, client_id: str, now: datetime) -> admin.CommandView:
     """Return a command as an admin sees it at `now` (UTC)."""
     return admin.CommandView(
         command_id=command.id,

@@ -17,7 +17,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class LayerService:
     """What an admin wants of all devices with a tag."""
 
     registry: Registry

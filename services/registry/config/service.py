@@ -52,7 +52,7 @@ class Configs:
         old = await queries.config_version(context.session, row[0], request.version)
         return await self._write(context, row, old.overrides, action="config.rollback")
 
-    async def get(self, context: RequestContext, request: admin.ConfigGet) -> admin.ConfigView:
+    async def get(self, context: RequestContext, request: admin.ConfigVersionGet) -> admin.ConfigView:
         """Return one version of a device's configuration."""
         device, model, presence = await queries.device(context.session, request.device)
         version = request.version or device.config_version

@@ -77,7 +77,7 @@ class BrokerWatch:
                 noted[client_id] = datetime.now(UTC)
 
     def _is_own_try(self, client_id: str) -> bool:
-        """Say whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
+        """Say whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
         tried_at = self.registry.tried_at.get(client_id)
         return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
 
