@@ -98,13 +98,4 @@ class ModelService:
 
 def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:
     """Return a model as an admin sees it."""
-    return admin.ModelView(
-        code=model.code,
-        name=model.name,
-        chip=model.chip,
-        slot_size_bytes=model.slot_size_bytes,
-        config_schema=model.config_schema,
-        config_defaults=model.config_defaults,
-        commands=model.commands,
-        devices=devices,
-    )
+    return admin.ModelView.from_row(model, devices=devices)

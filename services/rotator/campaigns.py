@@ -110,13 +110,11 @@ def _named(targets: Iterable[RotationTarget]) -> admin.Named:
 
 
 def _under_way(rotation: Rotation, slot: int, client_id: str, now: datetime) -> admin.RotationUnderWay:
-    return admin.RotationUnderWay(
+    return admin.RotationUnderWay.from_row(
+        rotation,
         client_id=client_id,
         rotation_id=rotation.id,
-        generation=rotation.generation,
-        step=rotation.step,
         slot=slot,
-        started_at=rotation.started_at,
         left_s=max(0, int((rotation.deadline_at - now).total_seconds())),
         cancelled=attempt.is_cancelled(rotation),
     )
@@ -124,16 +122,5 @@ def _under_way(rotation: Rotation, slot: int, client_id: str, now: datetime) -> 
 
 def _entry(rotation: Rotation) -> admin.RotationEntry:
     ended = rotation.ended_at
-    return admin.RotationEntry(
-        rotation_id=rotation.id,
-        generation=rotation.generation,
-        step=rotation.step,
-        outcome=rotation.outcome,
-        started_at=rotation.started_at,
-        delivered_at=rotation.delivered_at,
-        stored_at=rotation.stored_at,
-        switched_at=rotation.switched_at,
-        ended_at=ended,
-        duration_s=None if ended is None else (ended - rotation.started_at).total_seconds(),
-        refused_proofs=rotation.refused_proofs,
-    )
+    duration_s = None if ended is None else (ended - rotation.started_at).total_seconds()
+    return admin.RotationEntry.from_row(rotation, rotation_id=rotation.id, duration_s=duration_s)

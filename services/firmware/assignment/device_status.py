@@ -94,14 +94,7 @@ async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.Rollou
         .limit(admin.MAX_NAMED)
     )
     return [
-        admin.RolloutFailure(
-            client_id=device_refs.client_id(code, key),
-            wave=row.wave,
-            state=row.state,
-            reason=row.reason,
-            at=row.changed_at,
-            forgiven=row.forgiven,
-        )
+        admin.RolloutFailure.from_row(row, client_id=device_refs.client_id(code, key), at=row.changed_at)
         for row, code, key in rows
     ]
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -224,18 +224,12 @@ async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDumpRow, str]])
     for dump, client_id in rows:
         image, model = images.get(dump.elf_sha256, (None, None))
         views.append(
-            admin.CoreDumpView(
-                id=dump.id,
+            admin.CoreDumpView.from_row(
+                dump,
                 client_id=client_id,
-                sha256=dump.sha256,
-                size_bytes=dump.size_bytes,
-                elf_sha256=dump.elf_sha256,
-                reason=dump.reason,
-                firmware_version=dump.firmware_version,
                 image_model=model,
                 image_version=image.version if image else None,
                 image_sha256=image.sha256 if image else None,
-                stored_at=cast("datetime", dump.stored_at),
             )
         )
     return views

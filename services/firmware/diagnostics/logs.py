@@ -129,17 +129,7 @@ def _page(rows: Iterable[tuple[DeviceLogLine, str]]) -> list[admin.LogLineView]:
     page: list[admin.LogLineView] = []
     size_bytes = 0
     for line, client_id in rows:
-        view = admin.LogLineView(
-            client_id=client_id,
-            received_at=line.received_at,
-            level=messages.LogLevel(line.level),
-            tag=line.tag,
-            message=line.message,
-            time=line.time,
-            uptime_ms=line.uptime_ms,
-            boot=line.boot,
-            number=line.number,
-        )
+        view = admin.LogLineView.from_row(line, client_id=client_id)
         size_bytes += len(view.model_dump_json().encode())
         if page and size_bytes > _PAGE_BYTES:
             break

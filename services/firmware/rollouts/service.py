@@ -105,7 +105,8 @@ class RolloutService:
     async def list_newest(self, context: RequestContext, request: admin.RolloutList) -> admin.Rollouts:
         """Return the newest rollouts."""
         rows = await rollout_queries.newest(context.session, request.limit)
-        return admin.Rollouts(rollouts=[admin.RolloutView(**_facts(*row)) for row in rows])
+        views = [admin.RolloutView.from_row(rollout, rollout=rollout.id, model=code) for rollout, code in rows]
+        return admin.Rollouts(rollouts=views)
 
     async def _move(
         self, context: RequestContext, rollout_id: int, event: RolloutEvent, *, hard: bool = False
@@ -144,8 +145,10 @@ class RolloutService:
         for wave in counts.values():
             total.update(wave)
         plan = admin.RolloutPlan.model_validate(rollout.plan)
-        return admin.RolloutStatus(
-            **_facts(rollout, code),
+        return admin.RolloutStatus.from_row(
+            rollout,
+            rollout=rollout.id,
+            model=code,
             plan=plan,
             doing=await _doing(context, rollout, plan),
             counts=[
@@ -169,23 +172,6 @@ async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutP
     return (
         verdict.why if rollout_states.is_open(plan, now) else f"outside {plan.window} {plan.zone}; {verdict.why}"
     )
-
-
-def _facts(rollout: Rollout, code: str) -> dict[str, Any]:
-    return {
-        "rollout": rollout.id,
-        "model": code,
-        "version": rollout.version,
-        "tags": rollout.tags,
-        "percent": rollout.percent,
-        "state": rollout.state,
-        "reason": rollout.reason,
-        "wave": rollout.wave,
-        "waves": rollout.waves,
-        "author": rollout.author,
-        "created_at": rollout.created_at,
-        "ended_at": rollout.ended_at,
-    }
 
 
 def _row(device_id: int, wave: int, stand: DeviceStatus, reason: str | None = None) -> dict[str, Any]:

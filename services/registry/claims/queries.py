@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -112,15 +111,8 @@ def _views() -> Select[ClaimRequestRow, str, str | None]:
 
 
 def _view(request: ClaimRequestRow, code: str, key: str | None) -> admin.ClaimRequestView:
-    return admin.ClaimRequestView(
-        uid=request.uid,
-        claim=request.claim_id,
-        model=code,
-        state=cast("admin.ClaimRequestState", request.state),
-        client_id=device_refs.client_id(code, key) if key else None,
-        requested_at=request.requested_at,
-        granted_at=request.granted_at,
-    )
+    client_id = device_refs.client_id(code, key) if key else None
+    return admin.ClaimRequestView.from_row(request, claim=request.claim_id, model=code, client_id=client_id)
 
 
 async def every(session: AsyncSession) -> set[str]:

@@ -239,18 +239,13 @@ class Claims:
         now, codes = datetime.now(UTC), await claim_queries.models(session)
         counted = await claim_queries.taken(session, claims)
         return [
-            admin.ClaimView(
+            admin.ClaimView.from_row(
+                claim,
                 claim=claim.id,
                 model=codes[claim.model_id],
-                tags=claim.tags,
-                uses=claim.uses,
                 used=counted[claim.id].used,
                 waiting=counted[claim.id].waiting,
-                needs_approval=claim.needs_approval,
                 state=claim_rules.state_of(claim, taken=counted[claim.id], now=now),
-                expires_at=claim.expires_at,
-                author=claim.author,
-                created_at=claim.created_at,
             )
             for claim in claims
         ]

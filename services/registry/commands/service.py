@@ -172,17 +172,5 @@ def _page(rows: Iterable[tuple[CommandRow, str]], now: datetime) -> list[admin.C
 
 def view_of(command: CommandRow, client_id: str, now: datetime) -> admin.CommandView:
     """Return a command as an admin sees it at `now` (UTC)."""
-    return admin.CommandView(
-        command_id=command.id,
-        batch_id=command.batch_id,
-        client_id=client_id,
-        name=command.name,
-        arguments=command.arguments,
-        author=command.author,
-        created_at=command.created_at,
-        expires_at=command.expires_at,
-        outcome=rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now),
-        answered_at=command.answered_at,
-        result=command.result,
-        error=command.error,
-    )
+    outcome = rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now)
+    return admin.CommandView.from_row(command, command_id=command.id, client_id=client_id, outcome=outcome)
