@@ -59,7 +59,7 @@ class BrokerWatch:
         started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
         if known is not None and delivery.retained:
             # We had lost it, and it may have come back with older accounts.
-            self.registry.compare.set()
+            self.registry.compare_soon()
         if known is not None and uptime >= self._uptime:
             # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
             self.registry.broker_started_at = min(known, started_at)
