@@ -83,10 +83,8 @@ async def counts(session: AsyncSession, rollout: Rollout) -> dict[int, dict[str,
 
 async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.RolloutFailure]:
     """Return the latest devices that failed, then those that were skipped, up to MAX_NAMED."""
-    rows = await session.execute(
-        select(RolloutDevice, DeviceModel.code, Device.key)
-        .join(Device, Device.id == RolloutDevice.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
+    query = (
+        device_refs.owned(RolloutDevice)
         .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(FAILURES | {DeviceStatus.SKIPPED}))
         .order_by(
             RolloutDevice.state == DeviceStatus.SKIPPED, RolloutDevice.changed_at.desc(), RolloutDevice.device_id
@@ -94,8 +92,8 @@ async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.Rollou
         .limit(admin.MAX_NAMED)
     )
     return [
-        admin.RolloutFailure.from_row(row, client_id=device_refs.client_id(code, key), at=row.changed_at)
-        for row, code, key in rows
+        admin.RolloutFailure.from_row(row, client_id=client_id, at=row.changed_at)
+        for row, client_id in await device_refs.with_client_ids(session, query)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -11,13 +11,10 @@ from typing import Any, Final
 from services.firmware.context import Firmware
 from services.firmware.diagnostics import queries as diagnostics_queries
 from shared.database import device_refs
-from shared.database.tables import DeviceLogLine
 from shared.protocol import admin, messages
 from shared.runtime.microbatch import MicroBatcher
-from shared.server.rpc import RequestContext
+from shared.server.rpc import RequestContext, fitting
 
-_PAGE_BYTES: Final = 1024 * 1024
-"""So many bytes of lines are in one answer at most: the broker takes twice as much."""
 _TRIM_SHARE: Final = 10
 """A device's lines are trimmed whenever it has written a tenth of what it may have kept."""
 
@@ -52,7 +49,7 @@ class Logs:
         # Looked up first: what is written meanwhile comes with the next request.
         last = max(await diagnostics_queries.last_line(context.session), request.after or 0)
         rows = await diagnostics_queries.lines(context.session, request, until=last)
-        page = _page(rows)
+        page = fitting(admin.LogLineView.from_row(line, client_id=client_id) for line, client_id in rows)
         if request.after is None:
             page.reverse()
         elif len(page) == request.limit or len(page) < len(rows):
@@ -85,16 +82,3 @@ def _rows(device_id: int, said: messages.Log) -> list[dict[str, Any]]:
         {"device_id": device_id, "boot": said.boot, "number": said.first + place, **line.model_dump()}
         for place, line in enumerate(said.lines)
     ]
-
-
-def _page(rows: Iterable[tuple[DeviceLogLine, str]]) -> list[admin.LogLineView]:
-    """Return the first lines, as many as one answer can carry, but at least one if there is one."""
-    page: list[admin.LogLineView] = []
-    size_bytes = 0
-    for line, client_id in rows:
-        view = admin.LogLineView.from_row(line, client_id=client_id)
-        size_bytes += len(view.model_dump_json().encode())
-        if page and size_bytes > _PAGE_BYTES:
-            break
-        page.append(view)
-    return page

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +16,8 @@ from shared.errors import NotFoundError
 from shared.protocol import admin
 from shared.protocol.messages import LogLevel
 from shared.server.rpc import lock_key
+
+_DUMPS: Final = device_refs.owned(CoreDumpRow)
 
 
 class CoreDumpPiece(NamedTuple):
@@ -106,22 +108,10 @@ async def forget_unfinished(session: AsyncSession, *, before: datetime) -> None:
     )
 
 
-def _dumps() -> Select[CoreDumpRow, str, str]:
-    return (
-        select(CoreDumpRow, DeviceModel.code, Device.key)
-        .join(Device, Device.id == CoreDumpRow.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-    )
-
-
-async def _read(session: AsyncSession, query: Select[CoreDumpRow, str, str]) -> list[tuple[CoreDumpRow, str]]:
-    return [(dump, device_refs.client_id(code, key)) for dump, code, key in await session.execute(query)]
-
-
 async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> tuple[CoreDumpRow, str]:
     """Return a stored dump and its device's client id, or raise NotFoundError."""
-    query = _dumps().where(CoreDumpRow.id == dump_id, CoreDumpRow.stored_at.is_not(None))
-    found = await _read(session, query.with_for_update(of=CoreDumpRow) if lock else query)
+    query = _DUMPS.where(CoreDumpRow.id == dump_id, CoreDumpRow.stored_at.is_not(None))
+    found = await device_refs.with_client_ids(session, query.with_for_update(of=CoreDumpRow) if lock else query)
     if not found:
         raise NotFoundError(f"id: there is no core dump {dump_id}", id=dump_id)
     return found[0]
@@ -129,16 +119,16 @@ async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> 
 
 async def newest(session: AsyncSession, wanted: admin.CoreDumpList) -> list[tuple[CoreDumpRow, str]]:
     """Return up to `limit` stored dumps before `before`, newest first, each with its device's client id."""
-    query = _dumps().where(CoreDumpRow.stored_at.is_not(None), device_refs.selected(wanted.device))
+    query = _DUMPS.where(CoreDumpRow.stored_at.is_not(None), device_refs.selected(wanted.device))
     if wanted.before is not None:
         query = query.where(CoreDumpRow.id < wanted.before)
-    return await _read(session, query.order_by(CoreDumpRow.id.desc()).limit(wanted.limit))
+    return await device_refs.with_client_ids(session, query.order_by(CoreDumpRow.id.desc()).limit(wanted.limit))
 
 
 async def locked(session: AsyncSession, *, after: int, limit: int) -> list[tuple[CoreDumpRow, str]]:
     """Return and lock the next dumps, however they stand, in the order of their ids."""
-    query = _dumps().where(CoreDumpRow.id > after).order_by(CoreDumpRow.id).limit(limit)
-    return await _read(session, query.with_for_update(of=CoreDumpRow))
+    query = _DUMPS.where(CoreDumpRow.id > after).order_by(CoreDumpRow.id).limit(limit)
+    return await device_refs.with_client_ids(session, query.with_for_update(of=CoreDumpRow))
 
 
 async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[str, tuple[FirmwareImage, str]]:
@@ -202,9 +192,7 @@ async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> 
     They begin behind `after`, or are the newest, newest first.
     """
     query = (
-        select(DeviceLogLine, DeviceModel.code, Device.key)
-        .join(Device, Device.id == DeviceLogLine.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        device_refs.owned(DeviceLogLine)
         .where(
             device_refs.selected(wanted.device, tag=wanted.tag, model=wanted.model),
             DeviceLogLine.id <= until,
@@ -218,7 +206,7 @@ async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> 
         query = query.order_by(DeviceLogLine.id.desc())
     else:
         query = query.where(DeviceLogLine.id > wanted.after).order_by(DeviceLogLine.id)
-    return [(line, device_refs.client_id(code, key)) for line, code, key in await session.execute(query)]
+    return await device_refs.with_client_ids(session, query)
 
 
 def _matters(lowest: LogLevel) -> ColumnElement[bool]:

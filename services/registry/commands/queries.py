@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, func, insert, select, true
+from sqlalchemy import bindparam, delete, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -39,6 +39,7 @@ _NEWEST: Final = aliased(
     .limit(REMEMBERED)
     .lateral(),
 )
+_COMMANDS: Final = device_refs.owned(CommandRow)
 _WAITING: Final = (
     select(_NEWEST, DeviceModel.code, Device.key)
     .select_from(Device)
@@ -69,24 +70,12 @@ async def add(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     await session.execute(insert(CommandRow), rows)
 
 
-def _commands() -> Select[CommandRow, str, str]:
-    return (
-        select(CommandRow, DeviceModel.code, Device.key)
-        .join(Device, Device.id == CommandRow.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-    )
-
-
-async def _read(session: AsyncSession, query: Select[CommandRow, str, str]) -> list[tuple[CommandRow, str]]:
-    return [(command, device_refs.client_id(code, key)) for command, code, key in await session.execute(query)]
-
-
 async def command(session: AsyncSession, command_id: UUID, client_id: str) -> CommandRow:
     """Return and lock a command of this device, or raise NotFoundError."""
-    query = (
-        _commands().where(CommandRow.id == command_id, device_refs.named(client_id)).with_for_update(of=CommandRow)
+    query = _COMMANDS.where(CommandRow.id == command_id, device_refs.named(client_id)).with_for_update(
+        of=CommandRow
     )
-    found = await _read(session, query)
+    found = await device_refs.with_client_ids(session, query)
     if not found:
         raise NotFoundError(f"command_id: there is no command {command_id} of {client_id}")
     return found[0][0]
@@ -105,8 +94,8 @@ async def waiting(
 
 async def batch(session: AsyncSession, wanted: admin.CommandShow) -> list[tuple[CommandRow, str]]:
     """Return up to `limit` commands of a batch behind `after`, each with its device's client id."""
-    query = _commands().where(CommandRow.batch_id == wanted.batch_id, CommandRow.device_id > wanted.after)
-    return await _read(session, query.order_by(CommandRow.device_id).limit(wanted.limit))
+    query = _COMMANDS.where(CommandRow.batch_id == wanted.batch_id, CommandRow.device_id > wanted.after)
+    return await device_refs.with_client_ids(session, query.order_by(CommandRow.device_id).limit(wanted.limit))
 
 
 async def counts(session: AsyncSession, batch_id: UUID) -> Counter[tuple[bool | None, datetime]]:
@@ -118,10 +107,10 @@ async def counts(session: AsyncSession, batch_id: UUID) -> Counter[tuple[bool | 
 
 async def newest(session: AsyncSession, wanted: admin.CommandList) -> list[tuple[CommandRow, str]]:
     """Return up to `limit` commands, newest first, each with its device's client id."""
-    query = _commands().order_by(CommandRow.created_at.desc(), CommandRow.device_id).limit(wanted.limit)
+    query = _COMMANDS.order_by(CommandRow.created_at.desc(), CommandRow.device_id).limit(wanted.limit)
     if wanted.device is not None:
         query = query.where(device_refs.named(wanted.device))
-    return await _read(session, query)
+    return await device_refs.with_client_ids(session, query)
 
 
 async def forget(session: AsyncSession, *, before: datetime) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,10 +20,7 @@ from shared.database.engine import Database
 from shared.database.tables import CommandRow
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin, events, messages, topics
-from shared.server.rpc import RequestContext
-
-_PAGE_BYTES: Final = 1024 * 1024
-"""So many bytes of commands are in one answer at most: the broker takes twice as much."""
+from shared.server.rpc import RequestContext, fitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +155,9 @@ async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple
 
 
 def _page(rows: Iterable[tuple[CommandRow, str]], now: datetime) -> list[admin.CommandView]:
-    """Return the first commands, as many as one answer can carry, but at least one if there is one."""
-    page: list[admin.CommandView] = []
-    size_bytes = 0
-    for command, client_id in rows:
-        view = view_of(command, client_id, now)
-        size_bytes += len(view.model_dump_json().encode())
-        if page and size_bytes > _PAGE_BYTES:
-            break
-        page.append(view)
-    return page
+    return fitting(_view(command, client_id, now) for command, client_id in rows)
 
 
-def view_of(command: CommandRow, client_id: str, now: datetime) -> admin.CommandView:
-    """Return a command as an admin sees it at `now` (UTC)."""
+def _view(command: CommandRow, client_id: str, now: datetime) -> admin.CommandView:
     outcome = rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now)
     return admin.CommandView.from_row(command, command_id=command.id, client_id=client_id, outcome=outcome)
