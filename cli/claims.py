@@ -110,14 +110,10 @@ def requests(
 ) -> None:
     """List the machines that have requested an identity."""
     here = session.of(ctx)
-    found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state)
-    machines = list(found.requests)
-    while found.next is not None:
-        found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
-        machines += found.requests
+    found = here.request_pages(admin.CLAIM_REQUESTS, "requests", claim=claim, state=state)
     here.show_table(
-        admin.ClaimRequestViews(requests=machines),
-        machines,
+        found,
+        found.requests,
         "uid, state, claim, model, device=client_id, requested=requested_at, granted=granted_at",
         none="no requests yet; `mdm claim create --model MODEL --output FILE` writes the package for machines",
     )

@@ -98,16 +98,11 @@ def history(
 ) -> None:
     """List the versions of a device's configuration, newest first."""
     here = session.of(ctx)
-    found = here.request(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
-    versions = list(found.versions)
-    while found.next is not None and len(versions) < limit:
-        following = min(limit - len(versions), 500)
-        found = here.request(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
-        versions += found.versions
+    found = here.request_pages(admin.CONFIG_HISTORY, "versions", limit=limit, device=device)
     desired = found.desired
     here.show_table(
-        found.model_copy(update={"versions": versions}),
-        versions,
+        found,
+        found.versions,
         (
             ("version", lambda it: f"{it.version} *" if it.version == desired else it.version),
             "by=author, at=created_at",

@@ -74,15 +74,12 @@ def show_all(
 ) -> None:
     """List all devices, or those that match all options."""
     here = session.of(ctx)
-    wanted = {"model": model, "tag": tag, "online": online, "drift": drift, "rotation_state": rotation}
-    found = here.request(admin.DEVICE_LIST, **wanted)
-    devices = list(found.devices)
-    while found.next is not None:
-        found = here.request(admin.DEVICE_LIST, **wanted, after=found.next)
-        devices += found.devices
+    found = here.request_pages(
+        admin.DEVICE_LIST, "devices", model=model, tag=tag, online=online, drift=drift, rotation_state=rotation
+    )
     here.show_table(
-        admin.Devices(devices=devices),
-        devices,
+        found,
+        found.devices,
         (
             "device=client_id, name",
             ("online", lambda it: it.online if it.enabled else "disabled"),

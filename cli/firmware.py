@@ -128,12 +128,7 @@ def show_all(
 ) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    found = here.request(admin.IMAGE_LIST, model=model)
-    images = list(found.images)
-    while found.next is not None:
-        found = here.request(admin.IMAGE_LIST, model=model, after=found.next)
-        images += found.images
-    _show(here, admin.Images(images=images))
+    _show(here, here.request_pages(admin.IMAGE_LIST, "images", model=model))
 
 
 @app.command("show")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from cli import client, output, tables
+from cli import client, output, pages, tables
 from cli import profile as profiles
 from cli.durations import TIMEOUT_S
 from shared.protocol import admin
@@ -39,6 +39,17 @@ class Session:
         """Connect, send one request without the fields that are None, and return its result."""
         request = client.build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
+
+    def request_pages(
+        self, operation: admin.Operation[R, A], items: str, *, limit: int | None = None, **fields: object
+    ) -> A:
+        """Request all pages; return one result with the `items` of all, up to `limit`."""
+        request = client.build(operation, limit=None if limit is None else min(limit, pages.PAGE), **fields)
+        return self.run(
+            lambda connected: pages.collect(
+                connected, operation, request, items, timeout_s=self.timeout_s, limit=limit
+            )
+        )
 
     def show(self, result: Shown, as_text: Callable[[Shown], None]) -> None:
         """Print a result as JSON with `--json`, else for people by `as_text`."""

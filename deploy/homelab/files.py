@@ -54,7 +54,7 @@ def environment(values: Mapping[str, object]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Vault:
+class SecretFiles:
     """Random secrets, a file each, made when they are first asked for and never changed."""
 
     folder: Path

@@ -20,7 +20,7 @@ _IMAGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SoakWork:
     """Periodic operations on these devices; `done` counts the answered ones."""
 
     fleet: Fleet

@@ -13,7 +13,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class RekeyService:
     """What an admin wants of the secrets at rest."""
 
     rotator: Rotator

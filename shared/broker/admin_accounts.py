@@ -18,7 +18,7 @@ from shared.protocol.admin import BUILT_IN, Role
 _ROLE_PREFIX: Final = "admin-"
 
 
-class Accounts(Protocol):
+class AccountCommands(Protocol):
     """What is needed of accounts in general, see mosquitto.BrokerAccounts."""
 
     async def command(self, command: str, **arguments: object) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Accounts(Protocol):
 class AdminAccounts:
     """Makes, changes and removes the accounts of admins, but never the built-in one."""
 
-    accounts: Accounts
+    accounts: AccountCommands
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:
         """Make an account, or give the one that is there this role and password.

@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
     }
 
 
-class Instance(Base):
+class InstanceRow(Base):
     """Which installation this is, in one row: Keycloak and the broker carry the same id.
 
     The X25519 key pair is the server's half of recovery; its private key is ciphertext. Both are made at the first
@@ -262,7 +262,7 @@ class Claim(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class ClaimRequest(Base):
+class ClaimRequestRow(Base):
     """A machine that asked for an identity, once over all claims; without a device, it goes with its claim.
 
     A granted one has its use of the claim; `device_id` and `granted_at` follow when the device is made.
@@ -515,7 +515,7 @@ class RolloutDevice(Base):
     changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class Command(Base):
+class CommandRow(Base):
     """What one device was told to do until `expires_at`, and its answer, which may be late."""
 
     __tablename__ = "commands"
@@ -539,7 +539,7 @@ class Command(Base):
     error: Mapped[str | None]
 
 
-class CoreDump(Base):
+class CoreDumpRow(Base):
     """A core dump of a device, by the SHA-256 of its plain bytes; under way until it is stored or refused.
 
     `data_key` encrypts its pieces, and is itself encrypted with a master key.
@@ -566,7 +566,7 @@ class CoreDump(Base):
     refused: Mapped[str | None]
 
 
-class CoreDumpChunk(Base):
+class CoreDumpChunkRow(Base):
     """A piece of a core dump, encrypted with the dump's own key."""
 
     __tablename__ = "core_dump_chunks"

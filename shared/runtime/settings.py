@@ -109,7 +109,7 @@ class ProcessSettings(BaseSettings):
     )
 
 
-class Settings(ProcessSettings, PlaceSettings):
+class ServiceSettings(ProcessSettings, PlaceSettings):
     """What every service needs to know of its neighbours."""
 
     health_file: Path | None = Field(
@@ -126,7 +126,7 @@ class Settings(ProcessSettings, PlaceSettings):
     device_burst: Burst = Field(100, description="so many of them at once after a pause")
 
 
-class IdentitySettings(Settings, KeycloakSettings):
+class IdentitySettings(ServiceSettings, KeycloakSettings):
     """What a service needs that changes identities in Keycloak and accounts in the broker."""
 
     broker_auth: Literal["passwords", "token"] = Field(
@@ -160,7 +160,7 @@ def fernet_keys(given: object) -> object:
     return keys
 
 
-class KeySettings(Settings):
+class KeySettings(ServiceSettings):
     """What a service needs that encrypts what it keeps."""
 
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -269,14 +269,7 @@ class FirmwareSettings(KeySettings):
         "[images](operations.md#images)",
     )
     firmware_keep: int = Field(5, ge=0, description="so many newest images of each model are kept; 0 keeps all")
-    firmware_house_s: Seconds = Field(
-        60, description="how often old images, leftovers and that folder are looked after, beside at each change"
-    )
     chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024, description="pieces of an image for devices")
-    window: int = Field(4, ge=1, le=64, description="pieces that a device may have under way")
-    firmware_inflight: int = Field(
-        32, ge=1, le=1000, description="pieces that one firmware service has under way, and so in memory"
-    )
     firmware_bytes_per_s: int = Field(
         0,
         ge=0,

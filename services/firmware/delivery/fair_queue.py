@@ -22,7 +22,7 @@ class Asked(StrEnum):
 
 
 @dataclass(slots=True)
-class _Line:
+class _DeviceQueue:
     """The requests of one device, oldest first."""
 
     waiting: dict[FirmwareChunkRequest, None] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class FairQueue:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, _DeviceQueue] = {}
         self._round: asyncio.Queue[str] = asyncio.Queue()
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class FairQueue:
 
     def ask(self, client_id: str, request: FirmwareChunkRequest) -> Asked:
         """Let a request wait for its device's turn."""
-        line = self._lines.setdefault(client_id, _Line())
+        line = self._lines.setdefault(client_id, _DeviceQueue())
         if request in line.waiting or request in line.under_way:
             return Asked.REPEATED
         asked = Asked.WAITS
@@ -76,7 +76,7 @@ class FairQueue:
             if not line.waiting and not line.under_way:
                 del self._lines[client_id]
 
-    def _line_up(self, client_id: str, line: _Line) -> None:
+    def _line_up(self, client_id: str, line: _DeviceQueue) -> None:
         if line.waiting and not line.in_turn and len(line.under_way) < self._window:
             line.in_turn = True
             self._round.put_nowait(client_id)

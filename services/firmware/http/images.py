@@ -33,7 +33,7 @@ _AGAIN_LATER: Final = {"retry-after": str(RETRY_AFTER_S)}
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageEndpoint:
     """The endpoint; what it finds out about a request it leaves in `request.state` for the log."""
 
     downloads: Downloads

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -18,6 +19,7 @@ from shared.errors import FleetError
 from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
+EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,9 @@ class Retention:
     shelf: ImageExport | None
 
     async def keep(self) -> None:
-        """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
-        settings, changed = self.firmware.settings, self.firmware.changed
+        """Look after all now, after each change by this process, and each EVERY_S, until cancelled."""
         await periodic(
-            self._keep_all, every_s=settings.firmware_house_s, wake=changed, on_outage="firmware.house_not_kept"
+            self._keep_all, every_s=EVERY_S, wake=self.firmware.changed, on_outage="firmware.house_not_kept"
         )
 
     async def _keep_all(self) -> None:

@@ -17,7 +17,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageService:
     """What an admin does with images that are stored."""
 
     firmware: Firmware

@@ -9,7 +9,7 @@ from typing import Final, TypedDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.assignment import device_status, rollout_states
-from services.firmware.assignment.rollout_states import ENDS, Event, State
+from services.firmware.assignment.rollout_states import ENDS, RolloutEvent, State
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, Rollout
 from shared.protocol import events
@@ -19,11 +19,11 @@ ITSELF: Final = "rollout"
 """Who acts when a rollout goes on by itself, in the audit log."""
 
 _MOVES: Final = {
-    Event.PAUSED: events.ROLLOUT_PAUSED,
-    Event.RESUMED: events.ROLLOUT_RESUMED,
-    Event.ABORTED: events.ROLLOUT_ABORTED,
-    Event.HALTED: events.ROLLOUT_HALTED,
-    Event.COMPLETED: events.ROLLOUT_COMPLETED,
+    RolloutEvent.PAUSED: events.ROLLOUT_PAUSED,
+    RolloutEvent.RESUMED: events.ROLLOUT_RESUMED,
+    RolloutEvent.ABORTED: events.ROLLOUT_ABORTED,
+    RolloutEvent.HALTED: events.ROLLOUT_HALTED,
+    RolloutEvent.COMPLETED: events.ROLLOUT_COMPLETED,
 }
 
 
@@ -36,7 +36,7 @@ class RolloutIds(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RolloutChange:
     """A rollout, locked, in the hands of `actor`; `model` is its model's code."""
 
     session: AsyncSession
@@ -60,7 +60,7 @@ class Change:
         """Tell what has happened to the present wave."""
         self.emit(event, RolloutWaveFacts(**self.ids, wave=self.rollout.wave))
 
-    async def move(self, event: Event, *, reason: str | None = None, forgiven: int | None = None) -> None:
+    async def move(self, event: RolloutEvent, *, reason: str | None = None, forgiven: int | None = None) -> None:
         """Let an event happen; raise ConflictError if it does not fit the state."""
         rollout = self.rollout
         rollout.state = rollout_states.advance(State(rollout.state), event)

@@ -59,7 +59,7 @@ class BrokerWatch:
         started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
         if known is not None and delivery.retained:
             # We had lost it, and it may have come back with older accounts.
-            self.registry.compare.set()
+            self.registry.compare_soon()
         if known is not None and uptime >= self._uptime:
             # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
             self.registry.broker_started_at = min(known, started_at)
@@ -77,7 +77,7 @@ class BrokerWatch:
                 noted[client_id] = datetime.now(UTC)
 
     def _is_own_try(self, client_id: str) -> bool:
-        """Say whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
+        """Say whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
         tried_at = self.registry.tried_at.get(client_id)
         return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
 

@@ -23,7 +23,7 @@ from services.registry.claims import queries as claim_queries
 from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
-from services.registry.credentials.service import Credentials, described, places_of
+from services.registry.credentials.service import CredentialService, described, places_of
 from services.registry.reconciler.strays import Strays
 from shared.auth.keycloak import Identity
 from shared.broker.acl import Acl, acls
@@ -47,7 +47,7 @@ _REMEDIES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Discrepancy:
     """What does not agree, and how it is mended: None when only a person can."""
 
     client_id: str
@@ -164,7 +164,7 @@ class Reconciler:
 
     def _compare(
         self, before: dict[str, queries.Compared], rows: dict[str, queries.Compared], found: _Found, *, asked: bool
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
@@ -172,30 +172,30 @@ class Reconciler:
             client = found.clients.get(client_id)
             if client is None:
                 text = "make it again; the device gets a new secret as soon as it is online"
-                yield Problem(client_id, "has no client in Keycloak", text, heal)
+                yield Discrepancy(client_id, "has no client in Keycloak", text, heal)
                 continue
             if not client.has_claims:
                 mend = partial(self._mend_claims, client_id)
-                yield Problem(client_id, "its tokens lack claims", "add them", mend)
+                yield Discrepancy(client_id, "its tokens lack claims", "add them", mend)
             account = DeviceAccount(client.enabled, client.held)  # what a broker without accounts goes by
             if found.accounts is not None and client_id not in found.accounts:
-                yield Problem(client_id, "has no account in the broker", "make it again", heal)
+                yield Discrepancy(client_id, "has no account in the broker", "make it again", heal)
                 continue
             account = account if found.accounts is None else found.accounts[client_id]
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
-                yield Problem(client_id, text, "as the database says", heal)
+                yield Discrepancy(client_id, text, "as the database says", heal)
             places = places_of(self.registry, row, row, client, account, said=row.said)
             remedy = credential_rules.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())
-                yield Problem(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
+                yield Discrepancy(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
             elif row.enabled:
                 yield from self._refusals(client_id, row, places, found.refused_by_keycloak.get(client_id))
 
     def _refusals(
         self, client_id: str, row: queries.Compared, places: Places, by_keycloak: datetime | None
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         """Yield a problem for a device that is refused though all places agree: it has another secret."""
         who = []
         if places.refused:
@@ -204,31 +204,31 @@ class Reconciler:
             who.append(f"by Keycloak at {by_keycloak:%Y-%m-%d %H:%M:%S} UTC")
         if who:
             has_key = "it recovers with its key" if row.has_key else "it has no key: mdm device reissue"
-            yield Problem(client_id, f"was refused {' and '.join(who)}, and has not come since", has_key, None)
+            yield Discrepancy(client_id, f"was refused {' and '.join(who)}, and has not come since", has_key, None)
 
-    def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Problem]:
+    def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Discrepancy]:
         for claim_id in sorted((accounts & now.claims) - now.reachable):
             mend = partial(self._remove_claim_account, claim_id)
-            yield Problem(claim_id, "is no claim that is in force", "remove the account", mend)
+            yield Discrepancy(claim_id, "is no claim that is in force", "remove the account", mend)
         for claim_id in sorted((now.reachable & before.reachable) - accounts):
             # Its password is kept nowhere.
             text = "mdm claim revoke, and mdm claim create for another"
-            yield Problem(claim_id, "has no account in the broker", text, None)
+            yield Discrepancy(claim_id, "has no account in the broker", text, None)
 
     def _compare_admins(
         self, before: dict[str, Role], recorded: dict[str, Role], accounts: dict[str, frozenset[Acl]]
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         for name, role in recorded.items():
             if before.get(name) is not role:
                 continue
             if name not in accounts:
                 text = "mdm admin password, which makes it again"
-                yield Problem(name, "has no account in the broker", text, None)
+                yield Discrepancy(name, "has no account in the broker", text, None)
             elif accounts[name] != acls(name, role):
                 text = f"has other rights in the broker than a {role}'s"
-                yield Problem(name, text, "as the database says", partial(self._mend_admin, name))
+                yield Discrepancy(name, text, "as the database says", partial(self._mend_admin, name))
 
-    async def _settle(self, problem: Problem, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
+    async def _settle(self, problem: Discrepancy, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.mend is not None:
             try:
@@ -261,7 +261,7 @@ class Reconciler:
         return True
 
     async def _heal(self, client_id: str, *, asked: bool) -> bool:
-        await Credentials(self.registry).heal(client_id, offline=asked)
+        await CredentialService(self.registry).heal(client_id, offline=asked)
         return True
 
     async def _mend_claims(self, client_id: str) -> bool:
@@ -275,7 +275,7 @@ class Reconciler:
                 return False
             if device.rotation_state == "PENDING":
                 return False
-            identity = await Credentials(self.registry).identity(device, client_id)
+            identity = await CredentialService(self.registry).identity(device, client_id)
             await keycloak.set_secret(client_id, identity.secret, identity.generation)
         return True
 
