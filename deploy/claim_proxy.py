@@ -55,7 +55,7 @@ class Proxy:
             async with asyncio.timeout(CONNECT_S):
                 return await _connected(*place)
         except (OSError, TimeoutError) as error:
-            log.warning("claim_proxy.broker_away", error=str(error) or f"no answer for {CONNECT_S:g} s")
+            log.warning("claim_proxy.broker_unavailable", error=str(error) or f"no answer for {CONNECT_S:g} s")
             raise
 
 

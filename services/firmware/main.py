@@ -69,7 +69,7 @@ async def main(settings: FirmwareSettings) -> None:
                 periodic(
                     partial(housekeeping, dumps, logs),
                     every_s=HOUSEKEEPING_S,
-                    on_outage="diagnostics.house_not_kept",
+                    on_outage="diagnostics.housekeeping_failed",
                 ),
                 name="diagnostics",
             )

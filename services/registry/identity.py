@@ -146,9 +146,9 @@ class Identities:
             async with self.database.transaction() as session:
                 await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle != "ACTIVE"))
         except FleetError as error:
-            log.warning("identity.unmade_later", client_id=client_id, reason=error.message)
+            log.warning("identity.revert_deferred", client_id=client_id, reason=error.message)
             return False
-        log.info("identity.unmade", client_id=client_id)
+        log.info("identity.reverted", client_id=client_id)
         return True
 
     async def unmake(self, client_id: str) -> None:

@@ -98,7 +98,7 @@ async def housekeeping(registry: Registry) -> None:
         except OtherInstallationError:
             raise
         except FleetError as error:
-            log.warning("registry.house_not_kept", reason=error.message)
+            log.warning("registry.housekeeping_failed", reason=error.message)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(HOUSEKEEPING_S, registry.settings.reconcile_s)):
                 await registry.compare.wait()

@@ -54,7 +54,7 @@ async def main(settings: RotatorSettings) -> None:
             except* LeadershipLostError as group:
                 log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
             except* UnavailableError as group:
-                log.warning("rotator.cannot_stand", reason=str(group.exceptions[0]))
+                log.warning("rotator.election_failed", reason=str(group.exceptions[0]))
             await health.announce("standby")
             await asyncio.sleep(settings.leader_poll_s)
 

@@ -56,7 +56,7 @@ class Scheduler:
             try:
                 await self._look(self.schedule, now)
             except UnavailableError as error:
-                log.warning("rotation.schedule_waits", reason=error.message)
+                log.warning("rotation.schedule_deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 continue
             [fire] = self.schedule.upcoming(1, after=now)
@@ -89,7 +89,7 @@ class Scheduler:
                 await self._fire(session, fire)
                 row.last_fire_at = fire
             elif latest > last:
-                log.warning("rotation.fire_missed", fire_at=latest.isoformat())
+                log.warning("rotation.run_missed", fire_at=latest.isoformat())
             elif last > now:
                 log.warning("rotation.clock_is_behind", last_fire_at=last.isoformat())
         self._seen = latest

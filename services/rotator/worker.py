@@ -71,7 +71,7 @@ class RotationWorker:
     async def run(self) -> None:
         """Advance rotations whenever the rotator wakes it, and from time to time, until cancelled."""
         sweep_s, wake = self.settings.sweep_s, self.rotator.wake
-        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.waits")
+        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
 
     async def _advance_all(self) -> None:
         for work in await self._open():
@@ -91,7 +91,7 @@ class RotationWorker:
             elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
                 await self._switch(work)
         except UnavailableError as error:
-            log.warning("rotation.waits", client_id=work.client_id, step=work.step, reason=error.message)
+            log.warning("rotation.deferred", client_id=work.client_id, step=work.step, reason=error.message)
         except LeadershipLostError:
             raise
         except FleetError as error:

@@ -1,6 +1,6 @@
-"""Messages that belong to a change: written in its transaction, published after it has committed.
+"""Messages that belong to a change: written in its transaction, published after the commit.
 
-A crash between the two costs nothing: the next drain publishes them, perhaps twice, in their order.
+After a crash between the two, the next drain publishes them, perhaps twice, in their order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ M = TypeVar("M")
 
 
 class Outbox:
-    """Where a service leaves what it has to say."""
+    """The outbox of a service."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -49,7 +49,7 @@ class Outbox:
         self._add(session, topic, topic.encode(message), expires_at, names)
 
     def clear(self, session: AsyncSession, topic: Topic[Any], **names: str) -> None:
-        """Have the broker forget the retained message of a topic once the session's transaction has committed."""
+        """Clear the retained message of a topic once the session's transaction has committed."""
         self._add(session, topic, b"", None, names)
 
     def _add(
@@ -78,19 +78,19 @@ class Outbox:
         self.put(session, event.topic, message)
 
     async def drain(self, database: Database, connection: Connection) -> None:
-        """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""
+        """Publish waiting messages after each commit and every SWEEP_S seconds, until cancelled."""
 
         async def drain_all() -> None:
             await connection.ready()
             while await self._drain_batch(database, connection):
                 pass
 
-        await periodic(drain_all, every_s=SWEEP_S, wake=database.filled, on_outage="outbox.waits")
+        await periodic(drain_all, every_s=SWEEP_S, wake=database.filled, on_outage="outbox.deferred")
 
     async def _drain_batch(self, database: Database, connection: Connection) -> bool:
         """Publish up to BATCH messages in order; return whether there may be more."""
         async with database.transaction() as session:
-            # One drain at a time keeps the order, also between replicas.
+            # One drain at a time keeps the order, also among replicas.
             if not await session.scalar(
                 select(func.pg_try_advisory_xact_lock(func.hashtext(f"outbox:{self.service}")))
             ):

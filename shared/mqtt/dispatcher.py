@@ -1,9 +1,9 @@
-"""The way of messages to their handlers.
+"""Dispatch of messages to their handlers, with a queue for each sender.
 
-Messages of one device are handled in their order, except for paced ones, and those of different devices side by
-side, by a fixed number of workers: a device waits for its turn, never behind all that another one has said, and an
-admin never behind devices. What comes is taken or dropped at once (shared.mqtt.admission), so that nothing grows
-without bound. The newest of a retained topic is put off instead.
+Messages of one device are handled in order, except for paced ones, and those of different devices concurrently, by
+a fixed number of workers: a device waits for its turn, never for all messages of another one, and an admin never
+waits for devices. A message is accepted or dropped at once (shared.mqtt.admission), so that nothing grows without
+bound. The newest message of a retained topic is deferred instead of dropped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 WORKERS: Final = 64
 LINES: Final = 16
-"""In which the messages of one admin or claim wait, and so the most workers that they keep busy."""
+"""Number of queues of one admin or claim, and so the most workers that it keeps busy."""
 _NAME_DIGITS: Final = 32
 _RETRY_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
@@ -42,31 +42,31 @@ M = TypeVar("M")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as it came: the names in its topic, its raw payload and what MQTT 5 says of a reply."""
+    """A received message: the names in its topic, its raw payload, and its MQTT 5 properties for a reply."""
 
     names: Mapping[str, str]
     payload: bytes
     response_topic: str | None = None
     correlation_data: bytes | None = None
     retained: bool = False
-    """Whether it was kept by the broker, and sent because we have subscribed: it may be from long ago."""
+    """Whether the broker had retained it and sent it because of our subscription: it may be old."""
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which handler takes the messages of a topic; replicas in a `group` share them (`$share`)."""
+    """A topic and the handler of its messages; replicas in a `group` share them (`$share`)."""
 
     topic: Topic[Any]
     handle: Callable[[Delivery], Awaitable[None]]
     group: str | None = None
 
     def subscription(self, password: SecretStr) -> str:
-        """Return the topic filter to subscribe to with the account that has this password.
+        """Return the topic filter of the subscription, for the account that has this password.
 
-        Whoever joins a shared subscription is given a part of its messages, which are lost if he may not read
-        them, and Mosquitto lets any account join that no role keeps from it. So the share has a name that nobody
-        but the replicas can know.
+        A member of a shared subscription receives a part of its messages, which are lost if it may not read them,
+        and Mosquitto lets any account join unless a role denies it. So the name of the share is one that only the
+        replicas can compute.
         """
         if self.group is None:
             return self.topic.filter
@@ -76,7 +76,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message on its way to its handler."""
+    """A message that waits for its handler."""
 
     route: Route
     delivery: Delivery
@@ -93,7 +93,7 @@ def device_route(
 ) -> Route:
     """Return a route that decodes a device's message and calls `handler(client_id, message)`.
 
-    `sender` is the name in the topic that says who speaks.
+    `sender` is the name in the topic that identifies the device.
     """
 
     async def handle(delivery: Delivery) -> None:
@@ -104,7 +104,7 @@ def device_route(
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Takes messages, lets them wait, and has them handled while `run` runs."""
+    """Queues messages, and calls their handlers while `run` runs."""
 
     routes: list[Route] = field(default_factory=list)
     admission: AdmissionControl = field(default_factory=AdmissionControl)
@@ -123,7 +123,7 @@ class Dispatcher:
                 tasks.create_task(self._work(), name=f"{name}:worker-{number}")
 
     def take(self, message: aiomqtt.Message) -> None:
-        """Let a message wait for its handler, or drop it if there is too much."""
+        """Queue a message for its handler, or drop it if there are too many."""
         topic = str(message.topic)
         for route in self.routes:
             names = route.topic.match(topic)
@@ -135,7 +135,7 @@ class Dispatcher:
 
     def _admit(self, waiting: Waiting) -> None:
         topic, sender, payload = waiting.route.topic, waiting.sender, waiting.delivery.payload
-        # An admin is told of it by the handler; of a device not even so much is to be kept.
+        # An admin gets an answer from the handler; of a device not even that much is stored.
         is_too_large = sender is not None and len(payload) > topic.max_bytes
         now = time.monotonic()
         if not self.admission.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
@@ -190,9 +190,9 @@ class Dispatcher:
 
 
 def _line_of(waiting: Waiting) -> Hashable:
-    """Return what is handled one by one: a device's messages, and what an admin or a claim says twice.
+    """Return the key of a message's queue: a device, or one of the queues of an admin or a claim.
 
-    What is paced does not wait behind what has to be stored.
+    Paced messages do not wait behind those that are stored.
     """
     names = waiting.delivery.names
     if "client_id" in names:
@@ -230,7 +230,7 @@ async def _handle_patiently(route: Route, delivery: Delivery, topic: str) -> Non
         except UnavailableError as error:
             if asyncio.get_running_loop().time() > give_up_at:
                 raise
-            log.warning("message.waits", topic=topic, reason=error.message)
+            log.warning("message.deferred", topic=topic, reason=error.message)
         await asyncio.sleep(_RETRY_S)
 
 

@@ -1,4 +1,4 @@
-"""A service's own connection to the broker, with its health in a retained message."""
+"""A service's own connection to the broker, with its status in a retained message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.runtime.settings import Settings
 
 
 def _instance() -> str:
-    """Return what tells this process from its replicas."""
+    """Return the id of this process among its replicas."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -33,14 +33,14 @@ def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Conn
         settings.mqtt_password,
         token_url=settings.mqtt_token_url,
     )
-    # Random: who can name the MQTT client id of another connection can end it.
+    # Random: a client that knows the MQTT client id of another connection can end it.
     connection = Connection(account, f"{service}-{_instance()}{suffix}-{secrets.token_hex(8)}")
     connection.dispatcher.admission.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
     return connection
 
 
 class Health:
-    """Tells on `services/{name}/{instance}/status` that this process is there, and in which role."""
+    """Publishes on `services/{name}/{instance}/status` that this process runs, and its role."""
 
     def __init__(self, service: str, settings: Settings, *, role: str | None = None) -> None:
         self._topic = topics.SERVICE_STATUS.of(name=service, instance=_instance())
@@ -51,13 +51,13 @@ class Health:
         self.connection.greeting = self._greeting
 
     async def announce(self, role: str) -> None:
-        """Take a role, and say so now, or at the next connect if the broker is away."""
+        """Take a role and publish it now, or at the next connect if the broker is unavailable."""
         self._status = self._status.model_copy(update={"role": role, "since": datetime.now(UTC)})
         with contextlib.suppress(UnavailableError):
             await self.connection.publish(*self._greeting(), retain=True)
 
     def told(self, database: Database) -> AbstractAsyncContextManager[None]:
-        """Keep the file of the health check (`MDM_HEALTH_FILE`) while the block runs."""
+        """Keep the file of the health check (`MDM_HEALTH_FILE`) fresh while the block runs."""
 
         async def works() -> bool:
             return self.connection.is_up and await database.answers()

@@ -242,7 +242,7 @@ async def test_nobody_takes_over_an_account_of_another_kind(fleet: Fleet, stack:
     fault = await fault_of(
         fleet, admin.ACCOUNT_ADD, name=name, role=Role.ADMIN, password=crypto.new_secret().get_secret_value()
     )
-    assert fault == f"conflict: name: the broker has another kind of account {name}"
+    assert fault == f"conflict: name: the broker has an account {name} of another kind"
     assert name not in [each.name for each in (await fleet.ask(admin.ACCOUNT_LIST)).accounts]
     await behind_our_back(stack, "deleteClient", name)
 

@@ -63,7 +63,7 @@ class Chunks:
                     metrics.FIRMWARE_ANSWERS.labels("failed").inc()
                     # One line for an outage, not one for each piece that falls into it.
                     if not self._is_down:
-                        log.warning("firmware.waits", client_id=client_id, reason=error.message)
+                        log.warning("firmware.deferred", client_id=client_id, reason=error.message)
                     self._is_down = True
                 except Exception:
                     metrics.FIRMWARE_ANSWERS.labels("crashed").inc()

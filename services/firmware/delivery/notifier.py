@@ -82,5 +82,5 @@ class Notifier:
             try:
                 return await step()
             except UnavailableError as error:
-                log.warning("firmware.notices_wait", reason=error.message)
+                log.warning("firmware.notices_deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)

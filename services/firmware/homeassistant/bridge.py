@@ -107,7 +107,7 @@ class HomeAssistant:
             try:
                 await self._walk_through({_ALL} if _ALL in due else due)
             except UnavailableError as error:
-                log.warning("homeassistant.waits", reason=error.message)
+                log.warning("homeassistant.deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 self._due |= due
                 self._wake.set()
@@ -121,7 +121,7 @@ class HomeAssistant:
                     await homeassistant_queries.lock(session, client_id)
                     self._take_back(session, client_id)
         except UnavailableError as error:
-            log.warning("homeassistant.not_left", reason=error.message)
+            log.warning("homeassistant.unpublish_failed", reason=error.message)
 
     async def _walk_through(self, models: set[str]) -> None:
         await self._connection.ready()

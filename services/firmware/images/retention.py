@@ -31,7 +31,7 @@ class Retention:
         """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
         settings, changed = self.firmware.settings, self.firmware.changed
         await periodic(
-            self._keep_all, every_s=settings.firmware_house_s, wake=changed, on_outage="firmware.house_not_kept"
+            self._keep_all, every_s=settings.firmware_house_s, wake=changed, on_outage="firmware.housekeeping_failed"
         )
 
     async def _keep_all(self) -> None:
@@ -77,11 +77,11 @@ class Retention:
             elif image is not None and held != image.sha256:
                 data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
                 await asyncio.to_thread(self.shelf.put, code, data)
-                log.info("firmware.shelved", model=code, sha256=image.sha256)
+                log.info("firmware.exported", model=code, sha256=image.sha256)
 
 
 async def _attempt(duty: Callable[[], Awaitable[None]]) -> None:
     try:
         await duty()
     except FleetError as error:
-        log.warning("firmware.house_not_kept", reason=error.message)
+        log.warning("firmware.housekeeping_failed", reason=error.message)

@@ -43,7 +43,7 @@ class RolloutExecutor:
     async def run(self) -> None:
         """Look at the rollouts from time to time, until cancelled."""
         every_s = self.firmware.settings.rollout_sweep_s
-        await periodic(self._advance_all, every_s=every_s, on_outage="rollout.waits")
+        await periodic(self._advance_all, every_s=every_s, on_outage="rollout.deferred")
 
     async def _advance_all(self) -> None:
         async with self.firmware.database.transaction() as session:

@@ -139,7 +139,7 @@ class Claims:
                     raise
                 except FleetError as error:
                     # Such as a rotation under way, or layers that do not fit the model.
-                    log.warning("claim.waits", uid=request.uid, code=error.code, reason=error.message)
+                    log.warning("claim.deferred", uid=request.uid, code=error.code, reason=error.message)
                     verdict = claim_rules.NOT_NOW
         if verdict.outcome is ClaimOutcome.REFUSED:
             log.warning("claim.refused", claim=claim_id, uid=request.uid, reason=verdict.reason)

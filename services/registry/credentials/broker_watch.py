@@ -83,7 +83,7 @@ class BrokerWatch:
 
     async def run(self) -> None:
         """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
-        await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_waits")
+        await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_deferred")
 
     async def _store(self) -> None:
         self._forget_tries()

@@ -73,7 +73,7 @@ class Credentials:
 
     async def run(self) -> None:
         """Compare each device whose time has come, until cancelled."""
-        await periodic(self._verify_all_due, every_s=LOOK_S, on_outage="credentials.wait")
+        await periodic(self._verify_all_due, every_s=LOOK_S, on_outage="credentials.deferred")
 
     async def _verify_all_due(self) -> None:
         while await self.verify_due():
@@ -196,7 +196,7 @@ class Credentials:
         try:
             identity = await keycloak.get(client_id)
         except NotFoundError:
-            log.warning("credentials.client_made_again", client_id=client_id)
+            log.warning("credentials.client_recreated", client_id=client_id)
             device.last_generation += 1
             await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
             return await keycloak.get(client_id)

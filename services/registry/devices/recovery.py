@@ -96,7 +96,7 @@ class Recoveries:
             device, _, _ = await queries.device(session, client_id, lock=True)
             identity = await self._in_force(session, device, client_id) if device.enabled else None
             if identity is None or device.public_key is None:
-                log.info("recovery.waits", client_id=client_id, enabled=device.enabled)
+                log.info("recovery.deferred", client_id=client_id, enabled=device.enabled)
                 return None
             package = await Devices(self.registry).package(session, device, identity)
             facts = events.RecoveryFacts(generation=identity.generation)

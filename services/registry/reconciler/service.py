@@ -235,7 +235,7 @@ class Reconciler:
                 async with turn:
                     repaired = await problem.mend()
             except FleetError as error:
-                log.warning("reconciler.not_mended", client_id=problem.client_id, reason=error.message)
+                log.warning("reconciler.repair_failed", client_id=problem.client_id, reason=error.message)
         log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
         return admin.Finding(
             client_id=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired

@@ -88,7 +88,7 @@ async def test_a_service_that_gets_no_token_tries_again(unused_tcp_port: int) ->
             await tried_again.wait()
     finally:
         structlog.reset_defaults()
-    assert reasons == [("mqtt.lost", "Keycloak does not answer (token); try again")] * 2
+    assert reasons == [("mqtt.lost", "Keycloak does not answer (token); retry")] * 2
 
 
 def test_replicas_of_a_group_share_a_subscription() -> None:
