@@ -1,16 +1,16 @@
 // Written by `make docs` from shared/protocol. Do not edit.
 
-/** What an admin may ask of a service; the request and the result are its types only. */
+/** An admin operation of a service; the request and the result are only types. */
 export interface Operation<Asked, Answered> {
   readonly service: string;
   readonly noun: string;
   readonly verb: string;
-  /** These two are never there: they carry the types. */
+  /** These two are never present: they carry the types. */
   readonly request?: Asked;
   readonly result?: Answered;
 }
 
-/** An event with the name that its topic gives it. */
+/** An event with the name in its topic. */
 export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_id" | "data"> {
   readonly noun: Noun;
   readonly verb: Verb;

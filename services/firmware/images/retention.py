@@ -31,7 +31,10 @@ class Retention:
         """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
         settings, changed = self.firmware.settings, self.firmware.changed
         await periodic(
-            self._keep_all, every_s=settings.firmware_house_s, wake=changed, on_outage="firmware.housekeeping_failed"
+            self._keep_all,
+            every_s=settings.firmware_house_s,
+            wake=changed,
+            on_outage="firmware.housekeeping_failed",
         )
 
     async def _keep_all(self) -> None:
