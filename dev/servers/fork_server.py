@@ -1,4 +1,4 @@
-"""Starts services as forks of one process that has imported what they need: a start costs no imports then.
+"""Starts services, and `mdm`, as forks of one process that has imported what they need: a start costs no imports.
 
 `python -m dev.servers.fork_server FD` serves requests on a socket, one after another: a line of JSON
 each, answered by one. It ends when the socket is closed; its children do not.
@@ -19,8 +19,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 from dev.servers.base import Child, Process
@@ -28,6 +31,7 @@ from dev.servers.base import Child, Process
 MODULES: Final = [
     *(f"services.{name}.main" for name in ("registry", "rotator", "firmware")),
     "dev.crash_injection",
+    "cli.__main__",
 ]
 _ROOT: Final = Path(__file__).parents[2]
 _POLL_S: Final = 0.01
@@ -53,12 +57,12 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
-    def ask(self, *, log: int | None = None, **request: object) -> Any:  # noqa: ANN401 - JSON
-        """Return the answer to a request."""
+    def ask(self, *, outputs: Sequence[int] = (), **request: object) -> Any:  # noqa: ANN401 - JSON
+        """Return the answer to a request; `outputs` are files for a child: its output and its errors, or both."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
-            # An empty byte carries the file, before a line of any length.
-            socket.send_fds(self._socket, [b"\0"], [] if log is None else [log])
+            # An empty byte carries the files, before a line of any length.
+            socket.send_fds(self._socket, [b"\0"], outputs)
             self._socket.sendall(line)
             answer = b""
             while not answer.endswith(b"\n"):
@@ -103,6 +107,27 @@ class Forked:
             os.kill(self.pid, number)
 
 
+@dataclass(frozen=True)
+class Ran:
+    """How a program has ended, and what it has written."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def run_forked(module: str, *arguments: str, environment: Mapping[str, str], folder: Path) -> Ran:
+    """Run a module of MODULES to its end, without input."""
+    server = fork_server()
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        request = {"command": [module, *arguments], "environment": dict(environment), "folder": str(folder)}
+        pid = server.ask(outputs=[output.fileno(), errors.fileno()], start=request)
+        status = Forked(server, pid).wait()
+        output.seek(0)
+        errors.seek(0)
+        return Ran(status, output.read().decode(), errors.read().decode())
+
+
 class ForkedProcess(Process):
     """A server that is forked: its command is a module of MODULES, and the arguments after it."""
 
@@ -116,7 +141,7 @@ class ForkedProcess(Process):
             "folder": str(self.log_file.parent),
             "max_files": self.max_files,
         }
-        return Forked(server, server.ask(log=log, start=request))
+        return Forked(server, server.ask(outputs=[log], start=request))
 
 
 def serve(channel: socket.socket) -> None:
@@ -131,15 +156,16 @@ def serve(channel: socket.socket) -> None:
     reader = channel.makefile("rb")
     ended: dict[int, int] = {}
     while True:
-        first, files, _, _ = socket.recv_fds(channel, 1, 1)
+        first, outputs, _, _ = socket.recv_fds(channel, 1, 2)
         if not first:
             return
         request = json.loads(reader.readline())
         if "start" in request:
-            child = _fork(channel, files[0], request["start"])
+            child = _fork(channel, outputs, request["start"])
             ended.pop(child, None)  # the id of one that has ended is given again
             answer: int | None = child
-            os.close(files[0])
+            for output in outputs:
+                os.close(output)
         else:
             answer = _poll(ended, request["poll"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
@@ -155,14 +181,14 @@ def _poll(ended: dict[int, int], pid: int) -> int | None:
     return ended[pid]
 
 
-def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
+def _fork(channel: socket.socket, outputs: Sequence[int], request: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         os.close(channel.fileno())
-        _become(log, request)
+        _become(outputs, request)
         status = _run(request["command"])
     except BaseException:  # noqa: BLE001 - as the interpreter does at its end
         traceback.print_exc()
@@ -172,17 +198,18 @@ def _fork(channel: socket.socket, log: int, request: dict[str, Any]) -> int:
         os._exit(status)
 
 
-def _become(log: int, request: dict[str, Any]) -> None:
+def _become(outputs: Sequence[int], request: dict[str, Any]) -> None:
     os.setsid()
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
         os.dup2(nothing.fileno(), 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    os.dup2(outputs[0], 1)
+    os.dup2(outputs[-1], 2)
+    for output in outputs:
+        os.close(output)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    if request["max_files"] is not None:
+    if request.get("max_files") is not None:
         count = int(request["max_files"])
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 

@@ -26,6 +26,7 @@ from dev.crash_injection import FOLDER, CrashPlan, CrashPoint
 from dev.credentials import broker_accepts, keycloak_accepts
 from dev.database import run
 from dev.fleet import Fleet
+from dev.servers.fork_server import Ran
 from dev.stack import Stack
 from dev.system import SERVICES, System
 from shared import crypto
@@ -34,7 +35,7 @@ from shared.protocol import admin
 from shared.protocol.admin import Package, Role
 from tests.claims import new_claim, new_uid
 from tests.faults import promise
-from tests.integration.test_tool import Ran, mdm
+from tests.integration.test_tool import mdm
 from tests.raw import RawMachine
 
 PASSPHRASE = "correct horse battery staple"

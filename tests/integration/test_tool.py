@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dev.fleet import Fleet
+from dev.servers.fork_server import Ran, run_forked
 from dev.system import System
 from device import image_builder
 from shared.protocol.admin import Package
@@ -22,23 +23,11 @@ from tests.signing import private_pem, public_pem
 MDM = str(Path(sys.executable).with_name("mdm"))
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    output: str
-    errors: str
-
-
 async def mdm(*arguments: object, **environment: str) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        MDM,
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    output, errors = await process.communicate()
-    return Ran(process.returncode or 0, output.decode(), errors.decode())
+    """Run the tool as a process of its own, to its end."""
+    words = [str(it) for it in arguments]
+    run = partial(run_forked, "cli.__main__", *words, environment={**os.environ, **environment}, folder=Path.cwd())
+    return await asyncio.to_thread(run)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import typing
 from datetime import datetime, timedelta, timezone
 from enum import Enum
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union
 from uuid import UUID
@@ -121,8 +122,9 @@ def values(hint: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401, PLR0911
     return constrained(hint, ())
 
 
+@cache
 def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
-    """Valid messages of a model."""
+    """Valid messages of a model; made once, as that takes longer than an example."""
     hints = typing.get_type_hints(model, include_extras=True)
     fields = {name: values(hints[name]) for name in model.model_fields}
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
