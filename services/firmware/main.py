@@ -83,7 +83,7 @@ async def main(settings: FirmwareSettings) -> None:
 
 
 async def take_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
-    """Take devices' lines over a connection of their own, so that a flood of them holds up nothing else."""
+    """Receive devices' lines over a connection of their own, so that a flood of them delays nothing else."""
     of_lines = connection_of("firmware", settings, suffix="-logs")
     await of_lines.listen(diagnostics.log_route(logs))
     await connection.ready()
@@ -91,7 +91,7 @@ async def take_lines(settings: FirmwareSettings, connection: Connection, logs: L
 
 
 async def bridge(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
-    """Tell Home Assistant of the devices, as events say over a connection of their own; or take it all back."""
+    """Publish devices to Home Assistant over a connection of its own, or unpublish all if it is switched off."""
     if not settings.homeassistant:
         await home_assistant.leave()
         return

@@ -21,7 +21,7 @@ from shared.server.rpc import RpcServer
 def routes(
     firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, trials: RollbackDetection
 ) -> list[Route]:
-    """Return the routes of all messages that the firmware service takes."""
+    """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), Rollouts(firmware)
     images, trust = Images(firmware), TrustedKeys(firmware)
     return [
@@ -57,11 +57,11 @@ def routes(
 async def on_check(
     firmware: Firmware, connection: Connection, client_id: str, check: messages.FirmwareCheck
 ) -> None:
-    """Answer a device that asks for an image."""
+    """Answer a device's request for an image."""
     offer = await Assignment(firmware).answer_check(client_id, check)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
 
 
 async def on_status(trials: RollbackDetection, client_id: str, status: messages.Status) -> None:
-    """Take what a device says of itself when it connects."""
+    """Handle a device's status at connect."""
     await trials.look(client_id, status)

@@ -1,4 +1,4 @@
-"""What the registry is made of."""
+"""The resources of the registry."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shared.runtime.settings import RegistrySettings
 
 @dataclass(slots=True)
 class Registry:
-    """Settings, stores and what is known of the broker.
+    """Settings, stores and the observed state of the broker.
 
-    `broker_started_at` is None until the broker says it; `compare` wakes the reconciler. By client id: whom the
-    broker has refused, until it is stored, and in whose name the registry itself has tried to log in.
+    `broker_started_at` is None until the broker publishes it; `compare` wakes the reconciler. By client id: logins
+    that the broker has refused, until they are stored, and logins that the registry itself has tried.
     """
 
     settings: RegistrySettings
@@ -35,13 +35,13 @@ class Registry:
     tried_at: dict[str, datetime] = field(default_factory=dict)
 
     async def count_devices(self) -> dict[str, int]:
-        """Return how many devices each model has, by its code."""
+        """Return the number of devices of each model, by its code."""
         async with self.database.transaction() as session:
             return await queries.count_devices(session)
 
     @property
     def claim_window(self) -> timedelta:
-        """How long a claimed identity is given to the same machine again."""
+        """How long a repeated request of a machine gets the same identity."""
         return timedelta(seconds=self.settings.claim_window_s)
 
     @property

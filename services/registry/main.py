@@ -78,7 +78,7 @@ async def main(settings: RegistrySettings) -> None:
 
 
 async def housekeeping(registry: Registry) -> None:
-    """End what was cut off, forget old answers, and now and then compare and mend all, for as long as it runs."""
+    """Finish interrupted sagas, delete old answers, and periodically compare and repair everything."""
     loop = asyncio.get_running_loop()
     compare_at = loop.time()
     while True:

@@ -1,4 +1,4 @@
-"""The rotator: `python -m services.rotator.main`; run as many as you like, one of them leads."""
+"""The rotator: `python -m services.rotator.main`; of any number of replicas, one leads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What devices report of images: how far they have come, of many devices at once."""
+"""Devices' reports on images, stored in batches."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _FACTS: Final = {
     FirmwareStage.FAILED: DeviceStep.FAILED,
     FirmwareStage.ROLLED_BACK: DeviceStep.ROLLED_BACK,
 }
-"""What a report says to a rollout; any other stage says that the device has begun."""
+"""The step of a stage in a rollout; any other stage means that the device has begun."""
 
 
 class Reported(NamedTuple):
-    """A report, and the device that it is of."""
+    """A report, and its device."""
 
     client_id: str
     device_id: int
@@ -39,25 +39,25 @@ class Reported(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Takes devices' reports."""
+    """Stores devices' reports."""
 
     database: Database
     outbox: Outbox
     said: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
-    """Reports with the client ids of their devices, and why they cannot be stored."""
+    """Reports with the client ids of their devices; the result is the error if one cannot be stored."""
 
     async def take(self, client_id: str, report: FirmwareReport) -> None:
-        """Store how far a device has come with an image, or raise NotFoundError."""
+        """Store a device's progress with an image, or raise NotFoundError."""
         refusal = await self.said.ask((client_id, report))
         if refusal is not None:
             raise refusal
 
     async def keep(self) -> None:
-        """Store what devices report, many at once, until cancelled."""
+        """Store reports in batches, until cancelled."""
         await self.said.run(self._store)
 
     async def _store(self, batch: Sequence[tuple[str, FirmwareReport]]) -> Sequence[NotFoundError | None]:
-        """Store all in their order; return why some cannot be."""
+        """Store all in order; return the errors of those that cannot be stored."""
         async with self.database.transaction() as session:
             reporters = await queries.reporters(session, [client_id for client_id, _ in batch])
             models = await queries.models_of_images(session, {report.sha256 for _, report in batch})
@@ -77,7 +77,7 @@ class Reports:
 
 
 async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Reported]) -> None:
-    """Store reports in their order, of images that there are; tell of those that say something new."""
+    """Store reports in order, of existing images; emit an event for each that changes something."""
     if not reported:
         return
     await device_status.note(

@@ -1,4 +1,4 @@
-"""Whose turn it is to get a piece of an image: each device in its turn, whatever the others ask for."""
+"""A fair queue of chunk requests: devices take turns, however many requests each one has."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from shared.protocol.messages import FirmwareChunkRequest
 
 
 class Asked(StrEnum):
-    """What becomes of a request for a piece."""
+    """The outcome of a new request for a chunk."""
 
     WAITS = "waits"
     REPEATED = "repeated"
-    """The same one waits already, or its answer is under way."""
+    """The same request is queued already, or its answer is under way."""
     DISPLACED = "displaced"
-    """It waits, in place of the device's oldest one, which is not answered."""
+    """Queued in place of the device's oldest request, which is not answered."""
 
 
 @dataclass(slots=True)
@@ -31,10 +31,10 @@ class _Line:
 
 
 class FairQueue:
-    """The requests that wait, `window` of a device at most; whose turn it is goes round, one piece a turn.
+    """Queued requests, at most `window` of a device; devices take turns, one chunk at a time.
 
-    A device that asks for more has only its newest requests answered, at most `window` of them at a time.
-    Nothing is kept of a device that has no requests.
+    Of a device with more requests only the newest are answered, at most `window` of them at a time. A device
+    without requests takes no memory.
     """
 
     def __init__(self, window: int) -> None:
@@ -46,7 +46,7 @@ class FairQueue:
         return len(self._lines)
 
     def ask(self, client_id: str, request: FirmwareChunkRequest) -> Asked:
-        """Let a request wait for its device's turn."""
+        """Queue a request."""
         line = self._lines.setdefault(client_id, _Line())
         if request in line.waiting or request in line.under_way:
             return Asked.REPEATED
@@ -60,7 +60,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
-        """Wait for the next request, and hold it under way for the block: client id and request."""
+        """Wait for the next request, and count it as under way during the block: client id and request."""
         client_id = await self._round.get()
         line = self._lines[client_id]
         line.in_turn = False

@@ -1,4 +1,4 @@
-"""Images on trial: a device that comes back with other firmware than it rebooted for has rolled it back."""
+"""Rollback detection: a device that reconnects with other firmware than it rebooted for has rolled back."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shared.runtime.microbatch import MicroBatcher
 
 @dataclass(frozen=True, slots=True)
 class RollbackDetection:
-    """What devices say of their running firmware, compared with what they were about to start.
+    """Compares the running firmware of devices with the image that they were about to start.
 
-    A status may come before the report that was said earlier is stored, by another replica: then the device's next
-    status, or its next question for an image, tells it.
+    A status may come before another replica has stored the earlier report: then the device's next status, or its
+    next check, shows the rollback.
     """
 
     database: Database
     reports: Reports
     came: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
-    """Who has come online, by client id."""
+    """Devices that have come online, by client id."""
 
     async def look(self, client_id: str, status: messages.Status) -> None:
-        """Record a rollback that the device does not report itself, as one whose new image never ran."""
+        """Record a rollback that the device does not report itself, such as of an image that never ran."""
         if not status.online or status.firmware_sha256 is None:
             return
         for sha256 in await self.came.ask(client_id):
@@ -41,7 +41,7 @@ class RollbackDetection:
             await self.reports.take(client_id, report)
 
     async def look_up(self) -> None:
-        """Look for which images devices that have come online rebooted, of many at once, until cancelled."""
+        """Look up the images for which devices that have come online rebooted, in batches, until cancelled."""
         await self.came.run(self._rebooted_for)
 
     async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:

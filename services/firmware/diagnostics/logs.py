@@ -1,4 +1,4 @@
-"""The lines of devices' logs: written many at a time, kept for a while, and read by admins."""
+"""The lines of devices' logs: written in batches, kept for a while, and read by admins."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from shared.server.rpc import RequestContext
 log = structlog.get_logger()
 
 _PAGE_BYTES: Final = 1024 * 1024
-"""So many bytes of lines are in one answer at most: the broker takes twice as much."""
+"""Limit of bytes of lines in one answer: the broker accepts twice as much."""
 _TRIM_SHARE: Final = 10
-"""A device's lines are trimmed whenever it has written a tenth of what it may have kept."""
+"""A device's lines are trimmed whenever it has written this share of the lines that it may keep."""
 
 
 class _Waiting(NamedTuple):
@@ -37,7 +37,7 @@ class _Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class Logs:
-    """Keeps lines: one writer, so that many devices at once cost few transactions."""
+    """Stores lines: one writer, so that many devices at once cost few transactions."""
 
     firmware: Firmware
     _waiting: list[_Waiting] = field(default_factory=list)
@@ -45,14 +45,14 @@ class Logs:
     _untrimmed: Counter[int] = field(default_factory=Counter)
 
     async def keep(self, client_id: str, said: messages.Log) -> None:
-        """Store a device's lines; those that have come before count once. Return when they are durable."""
+        """Store a device's lines, repeated ones only once. Return when they are durable."""
         waiting = _Waiting(client_id, said, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._news.set()
         await waiting.written
 
     async def run(self) -> None:
-        """Write what has gathered since the last write, until cancelled."""
+        """Write the lines that have gathered since the last write, until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -74,16 +74,16 @@ class Logs:
                     waiting.written.set_exception(failure)
 
     async def forget(self) -> None:
-        """Delete the lines that have been kept long enough."""
+        """Delete lines past their retention."""
         keep = timedelta(days=self.firmware.settings.log_keep_days)
         async with self.firmware.database.transaction() as session:
             await diagnostics_queries.forget_lines(session, before=datetime.now(UTC) - keep)
 
     async def list_lines(self, context: RequestContext, request: admin.LogList) -> admin.LogLines:
-        """Return the lines that an admin asks for, as many as one answer can carry."""
+        """Return the requested lines, as many as fit into one answer."""
         if request.device is not None:
             await diagnostics_queries.check_known(context.session, request.device)
-        # Looked up first: what is written meanwhile comes with the next request.
+        # The last id is looked up first: lines written in the meantime come with the next request.
         last = max(await diagnostics_queries.last_line(context.session), request.after or 0)
         rows = await diagnostics_queries.lines(context.session, request, until=last)
         page = _page(rows)
@@ -94,10 +94,10 @@ class Logs:
         return admin.LogLines(lines=page, next=last)
 
     async def _write(self, batch: list[_Waiting]) -> set[str]:
-        """Write the lines of all devices that there are; return the client ids of the others."""
+        """Write the lines of all existing devices; return the client ids of the others."""
         kept = self.firmware.settings.log_lines_kept
         async with self.firmware.database.transaction() as session:
-            # One writer at a time, also between replicas: who has read up to an id has missed none below it.
+            # One writer at a time, also among replicas: a reader that has seen an id has missed none below it.
             await diagnostics_queries.lock(session, "device_log")
             devices = await diagnostics_queries.device_ids(session, {waiting.client_id for waiting in batch})
             rows = [
@@ -125,7 +125,7 @@ def _rows(device_id: int, said: messages.Log) -> list[dict[str, Any]]:
 
 
 def _page(rows: Iterable[tuple[DeviceLogLine, str]]) -> list[admin.LogLineView]:
-    """Return the first lines, as many as one answer can carry, but at least one if there is one."""
+    """Return the first lines, as many as fit into one answer, but at least one if there is one."""
     page: list[admin.LogLineView] = []
     size_bytes = 0
     for line, client_id in rows:

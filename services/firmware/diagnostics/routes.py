@@ -13,7 +13,7 @@ from shared.server.rpc import RpcServer
 
 
 def routes(dumps: CoreDumps, logs: Logs, rpc: RpcServer) -> list[Route]:
-    """Return the routes of all messages but the devices' lines, which have a connection of their own."""
+    """Return the routes of all messages except devices' lines, which have a connection of their own."""
     return [
         device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
         device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
@@ -34,7 +34,7 @@ def log_route(logs: Logs) -> Route:
 async def on_offer(
     dumps: CoreDumps, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
 ) -> None:
-    """Answer a device that has a core dump."""
+    """Answer a device that offers a core dump."""
     answer = await dumps.answer_offer(client_id, offer)
     match answer:
         case messages.CoreDumpWanted():

@@ -1,8 +1,8 @@
-"""Tells Home Assistant of the devices: what they are, which firmware they run and should run, and how they do.
+"""Publishes devices to Home Assistant: their description, their running and desired firmware, and their state.
 
-The row is what is told, as it is when it is told: an event says only of which device. What was lost, in a crash or
-by the broker, is made up for at the start and now and then, by a walk through all devices; what is left of devices
-that are gone is taken back then too.
+The published state is that of the row at the time: an event only names the device. Updates that were lost, in a
+crash or by the broker, are repaired at the start and periodically, by a pass over all devices, which also
+unpublishes devices that are gone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 GROUP: Final = "firmware"
 PAGE: Final = 100
 PER_S: Final = 100
-"""So many devices in a second on a walk: each is three messages."""
+"""Limit of devices per second in a pass: each is three messages."""
 RETRY_S: Final = 1.0
 _ABOUT_MANY: Final = frozenset(
     {
@@ -48,7 +48,7 @@ _ABOUT_MANY: Final = frozenset(
         *(event for event in events.EVENTS.values() if issubclass(event.facts, RolloutFacts)),
     }
 )
-"""Events that concern many devices when they name none."""
+"""Events that concern many devices if they name none."""
 _DISCOVERY: Final = topics.HOMEASSISTANT_DISCOVERY
 _UPDATE: Final = topics.HOMEASSISTANT_UPDATE
 _DIAGNOSTICS: Final = topics.HOMEASSISTANT_DIAGNOSTICS
@@ -60,13 +60,13 @@ _CHANGED: Final[dict[str, tuple[Topic[Any], ...]]] = {
     "rotation": (_DIAGNOSTICS,),
     "firmware": (_UPDATE,),
 }
-"""What may have to be told anew of the device in an event, by the event's noun; of others nothing."""
+"""The topics to update for the device in an event, by the event's noun; none for others."""
 _ALL: Final = ""
-"""In the place of a model's code."""
+"""Stands for all models, in place of a code."""
 
 
 class HomeAssistant:
-    """What is told, and when."""
+    """Decides what to publish, and when."""
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
         self._firmware = firmware
@@ -76,11 +76,11 @@ class HomeAssistant:
         self._wake = asyncio.Event()
 
     def route(self) -> Route:
-        """Return the route of the events that say what to look at."""
+        """Return the route of the events that change published states."""
         return Route(topics.EVENT, self.on_event, GROUP)
 
     async def on_event(self, delivery: Delivery) -> None:
-        """Look at the device that an event is about, or soon at those of a model, or at all."""
+        """Update the device of an event, or queue a pass over a model's devices, or over all."""
         event, noun = topics.EVENT.decode(delivery.payload), delivery.names["noun"]
         if event.client_id is not None:
             if noun in _CHANGED:
@@ -92,7 +92,7 @@ class HomeAssistant:
             self._wake.set()
 
     async def run(self) -> None:
-        """Walk through devices until cancelled: all at the start and now and then, else those that events say."""
+        """Run passes until cancelled: over all devices at the start and periodically, else as events demand."""
         loop = asyncio.get_running_loop()
         all_at = loop.time()
         while True:
@@ -113,7 +113,7 @@ class HomeAssistant:
                 self._wake.set()
 
     async def leave(self) -> None:
-        """Take back all that was ever told, once; for a service that is to tell nothing any more."""
+        """Unpublish everything, once; for a service whose integration is switched off."""
         try:
             await self._connection.ready()
             for client_id in await self._told():
@@ -147,7 +147,7 @@ class HomeAssistant:
             await self._look_at(client_id)
 
     async def _told(self) -> set[str]:
-        """Return the client ids of which the broker holds something for Home Assistant."""
+        """Return the client ids of devices that are published."""
         found: set[str] = set()
         for told in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
             for topic in _TOPICS:
@@ -155,7 +155,7 @@ class HomeAssistant:
         return {client_id for client_id in found if device_refs.is_client_id(client_id)}
 
     async def _look_at(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
-        """Tell what is wanted of a device as it is now, or take all back if it is gone."""
+        """Publish the topics `wanted` of a device, or unpublish it if it is gone."""
         outbox = self._firmware.outbox
         async with self._firmware.database.transaction() as session:
             await homeassistant_queries.lock(session, client_id)

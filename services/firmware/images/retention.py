@@ -22,13 +22,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What a service looks after without being asked; a `shelf` only if there is to be one."""
+    """Housekeeping of images; a `shelf` only if images are exported."""
 
     firmware: Firmware
     shelf: ImageExport | None
 
     async def keep(self) -> None:
-        """Look after all now, after each change by this process, and each `firmware_house_s`, until cancelled."""
+        """Run all tasks now, after each change by this process, and every `firmware_house_s`, until cancelled."""
         settings, changed = self.firmware.settings, self.firmware.changed
         await periodic(
             self._keep_all,
@@ -42,7 +42,7 @@ class Retention:
             await _attempt(duty)
 
     async def _prune(self) -> None:
-        """Delete what is not to be kept: a device may have stopped using it, or the setting has changed."""
+        """Delete images that are not to be kept: a device may have stopped using one, or the setting changed."""
         database, outbox = self.firmware.database, self.firmware.outbox
         async with database.transaction() as session:
             codes = await image_queries.models_with_images(session)
@@ -55,7 +55,7 @@ class Retention:
                 log.info("firmware.pruned", model=code, versions=gone)
 
     async def _sweep(self) -> None:
-        """Remove the bytes of images that are gone or never came to be; each in its own transaction, locked."""
+        """Delete orphaned bytes of images, each in its own transaction, locked."""
         tried: set[str] = set()
         while True:
             async with self.firmware.database.transaction() as session:
@@ -68,7 +68,7 @@ class Retention:
                 await session.delete(leftover)
 
     async def _fill_shelf(self) -> None:
-        """Let each model's file be its image, also after a crash or somebody else's hand."""
+        """Export each model's image, and repair files that were lost or changed."""
         if self.shelf is None:
             return
         async with self.firmware.database.transaction() as session:

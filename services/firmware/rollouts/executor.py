@@ -1,4 +1,4 @@
-"""Takes rollouts further: any number of replicas do, each rollout one at a time, with nothing kept in memory."""
+"""Advances rollouts: any number of replicas may, one at a time for each rollout, without state in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.server.rpc import RequestContext
 log = structlog.get_logger()
 
 BATCH: Final = 500
-"""So many devices are offered an image in one transaction at most."""
+"""Limit of devices that are offered an image in one transaction."""
 _GOING_ON: Final = frozenset({State.RUNNING, State.PAUSED})
 _ONLINE: Final = exists().where(Presence.device_id == RolloutDevice.device_id, Presence.online)
 _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enabled, Device.lifecycle == "ACTIVE")
@@ -36,12 +36,12 @@ _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enab
 
 @dataclass(frozen=True, slots=True)
 class RolloutExecutor:
-    """What makes rollouts go on."""
+    """Advances open rollouts."""
 
     firmware: Firmware
 
     async def run(self) -> None:
-        """Look at the rollouts from time to time, until cancelled."""
+        """Advance the rollouts periodically, until cancelled."""
         every_s = self.firmware.settings.rollout_sweep_s
         await periodic(self._advance_all, every_s=every_s, on_outage="rollout.deferred")
 
@@ -61,7 +61,7 @@ class RolloutExecutor:
         except UnavailableError:
             raise
         except FleetError as error:
-            # What is wrong with one rollout must not hold up the others; it needs a person.
+            # A failure of one rollout must not hold up the others; it needs a person.
             log.exception("rollout.stuck", rollout=rollout_id, reason=error.message)
 
     async def _step(self, session: AsyncSession, rollout: Rollout, model: DeviceModel) -> None:
@@ -76,9 +76,9 @@ class RolloutExecutor:
     async def _let_go(
         self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime, *, may_offer: bool
     ) -> None:
-        """Drop devices that are gone, withdraw offers whose time is over, and give up on silent devices.
+        """Drop devices that are gone, withdraw expired offers, and time out silent devices.
 
-        One that is online with the image when its time is over is not silent.
+        A device that is online with the image when its time is over is not silent.
         """
         await device_status.apply(
             session, rollout, DeviceStep.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
@@ -101,9 +101,9 @@ class RolloutExecutor:
     async def _judge(
         self, session: AsyncSession, rollout: Rollout, model: DeviceModel, plan: RolloutPlan, now: datetime
     ) -> None:
-        """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt.
+        """Halt, soak, open the next wave or complete, according to the tallies; a paused rollout can only halt.
 
-        It halts too when its model has got a key since, or lost one, so that the image is not signed any more.
+        It also halts if a key of its model was added or removed since, so that the image is no longer signed.
         """
         change = Change(session, self.firmware.outbox, ITSELF, rollout, model.code)
         image = await session.get_one(FirmwareImage, rollout.sha256)
@@ -133,7 +133,7 @@ class RolloutExecutor:
             await self._complete(change, model)
 
     async def _complete(self, change: Change, model: DeviceModel) -> None:
-        """End a rollout; an image that went to the whole model becomes the model's, once no other one is open."""
+        """Complete a rollout; an image for the whole model becomes the model's, once no other rollout is open."""
         session, rollout = change.session, change.rollout
         is_whole = not rollout.tags and rollout.percent == 100  # noqa: PLR2004 - all of it
         if is_whole:
@@ -146,7 +146,7 @@ class RolloutExecutor:
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
-        """Offer the image to devices that wait, are online and want it, as many as may be under way."""
+        """Offer the image to devices that wait, are online and need it, as many as may be under way."""
         room = min(BATCH, await device_status.room(session, rollout, plan, now))
         if room <= 0:
             return

@@ -1,4 +1,4 @@
-"""What every change of a rollout's state does and tells, whoever makes it."""
+"""Changes of a rollout's state, with their audit entries and events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.protocol import events
 from shared.protocol.events import F, FleetEvent, RolloutMoveFacts, RolloutWaveFacts
 
 ITSELF: Final = "rollout"
-"""Who acts when a rollout goes on by itself, in the audit log."""
+"""The actor in the audit log when a rollout advances by itself."""
 
 _MOVES: Final = {
     Event.PAUSED: events.ROLLOUT_PAUSED,
@@ -28,7 +28,7 @@ _MOVES: Final = {
 
 
 class RolloutIds(TypedDict):
-    """Which rollout it is, and the image that it brings."""
+    """The rollout and its image."""
 
     rollout: int
     model: str
@@ -37,7 +37,7 @@ class RolloutIds(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A rollout, locked, in the hands of `actor`; `model` is its model's code."""
+    """A locked rollout, changed by `actor`; `model` is its model's code."""
 
     session: AsyncSession
     outbox: Outbox
@@ -47,21 +47,21 @@ class Change:
 
     @property
     def ids(self) -> RolloutIds:
-        """What each event of it says."""
+        """The fields that each of its events has."""
         return {"rollout": self.rollout.id, "model": self.model, "version": self.rollout.version}
 
     def emit(self, event: FleetEvent[F], facts: F) -> None:
-        """Note and tell what has happened: one entry and one event, however many devices there are."""
+        """Record and emit an event: one entry and one event, whatever the number of devices."""
         action, subject = f"rollout.{event.verb}", f"rollout/{self.rollout.id}"
         self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.said()))
         self.outbox.emit(self.session, event, None, facts)
 
     def emit_wave(self, event: FleetEvent[RolloutWaveFacts]) -> None:
-        """Tell what has happened to the present wave."""
+        """Emit an event of the present wave."""
         self.emit(event, RolloutWaveFacts(**self.ids, wave=self.rollout.wave))
 
     async def move(self, event: Event, *, reason: str | None = None, forgiven: int | None = None) -> None:
-        """Let an event happen; raise ConflictError if it does not fit the state."""
+        """Apply an event; raise ConflictError if the state does not allow it."""
         rollout = self.rollout
         rollout.state = rollout_states.advance(State(rollout.state), event)
         rollout.reason = reason

@@ -1,7 +1,7 @@
-"""The accounts of admins: in the broker with their rights, and in the database with their roles.
+"""The accounts of admins: with their rights in the broker, and with their roles in the database.
 
-Database and broker are changed under one lock, the broker first: what is cut off leaves the row as it was, the
-same request goes on with it, and the reconciler goes by the row.
+Database and broker are changed under one lock, the broker first: an interrupted change leaves the row as it was,
+the same request continues it, and the reconciler follows the row.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """What admins do with each other's accounts."""
+    """The operations of admins on accounts."""
 
     registry: Registry
 
     async def add(self, context: RequestContext, request: admin.AccountAdd) -> admin.AccountView:
-        """Make an account, or raise ConflictError if its name is taken."""
+        """Create an account, or raise ConflictError if its name is taken."""
         await account_queries.lock(context.session)
         if request.name in await account_queries.every(context.session):
-            raise ConflictError(f"name: there is an account {request.name} already", name=request.name)
+            raise ConflictError(f"name: the account {request.name} exists already", name=request.name)
         row = AdminAccount(name=request.name, role=request.role, author=context.account)
         context.session.add(row)
         await context.session.flush()
@@ -53,7 +53,7 @@ class Accounts:
         )
 
     async def set_role(self, context: RequestContext, request: admin.AccountRole) -> admin.AccountView:
-        """Give an account another role, which counts at once."""
+        """Change the role of an account; effective at once."""
         row = await self._of_another(context, request.name)
         before, role = Role(row.role), request.role
         present = await self._broker.found()
@@ -67,7 +67,7 @@ class Accounts:
         return _view(row, present=request.name in present)
 
     async def set_password(self, context: RequestContext, request: admin.AccountPassword) -> admin.AccountView:
-        """Give an account another password; if the broker has lost it, it is made again."""
+        """Change the password of an account; recreate it if the broker has lost it."""
         row = await self._of_another(context, request.name)
         await self._broker.put(request.name, Role(row.role), SecretStr(request.password))
         self._note(context, "password", events.ACCOUNT_UPDATED, request.name)
@@ -83,7 +83,7 @@ class Accounts:
         return admin.Removed(removed=request.name)
 
     async def who_am_i(self, context: RequestContext, _: admin.Nothing) -> admin.WhoAmI:
-        """Return the role of the account that asks."""
+        """Return the requesting account and its role."""
         return admin.WhoAmI(
             account=context.account, role=await account_queries.role_of(context.session, context.account)
         )
@@ -96,7 +96,7 @@ class Accounts:
         await account_queries.lock(context.session)
         row = await account_queries.account(context.session, name)
         if name == context.account:
-            raise InvalidInputError("name: must be another account; nobody changes his own")
+            raise InvalidInputError("name: must be another account; nobody may change their own")
         return row
 
     def _note(
@@ -113,7 +113,7 @@ class Accounts:
 
 
 async def _keep_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:
-    """Raise ConflictError if nobody with the role admin could log in any more without this account."""
+    """Raise ConflictError if without this account nobody with the role admin could log in."""
     rows = await account_queries.every(session)
     others = [admin.BUILT_IN, *(row.name for row in rows.values() if row.role == Role.ADMIN and row.name != name)]
     if rows[name].role == Role.ADMIN and not any(other in present for other in others):

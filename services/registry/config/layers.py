@@ -1,4 +1,4 @@
-"""Layers: what the configurations of all devices with a tag have in common."""
+"""Layers: the parts of configurations that all devices with a tag have in common."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What an admin wants of all devices with a tag."""
+    """The operations of admins on layers."""
 
     registry: Registry
 
     async def set(self, context: RequestContext, request: admin.LayerSet) -> admin.LayerResult:
-        """Change a layer, and with it each device that has its tag, or none at all."""
+        """Change a layer and the configurations of all devices with its tag, or nothing at all."""
         session = context.session
         await queries.lock_layers(session, exclusive=True)
         try:
@@ -34,7 +34,7 @@ class Layers:
             session.add(layer)
         else:
             before = _facts(layer)
-        # Not merged when it is new: a null in it is to remove what stands below it.
+        # A new layer is not merged: a null in it must remove values below it.
         whole = request.replace or before is None
         layer.document = request.document if whole else rules.merge(layer.document, request.document)
         checker.refuse_unstorable(layer.document, field="document")
@@ -50,7 +50,7 @@ class Layers:
         return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
 
     async def remove(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerResult:
-        """Remove a layer, and what it says from each device that has its tag."""
+        """Remove a layer and its values from all devices with its tag."""
         session = context.session
         await queries.lock_layers(session, exclusive=True)
         layer = await queries.layer(session, request.tag)
@@ -78,7 +78,7 @@ class Layers:
 
 
 def view_of(layer: ConfigLayer) -> admin.LayerView:
-    """Return a layer as an admin sees it."""
+    """Return the view of a layer."""
     return admin.LayerView(
         tag=layer.tag,
         priority=layer.priority,

@@ -151,7 +151,7 @@ async def test_a_worker_that_is_killed_at_work_is_no_fault_of_the_document(check
     waiting = asyncio.create_task(checker.check([Candidate({"a": 2}, SCHEMA, "lamp")]))
     await asyncio.sleep(0)
     os.kill(checker._worker.pid, signal.SIGKILL)
-    with pytest.raises(UnavailableError, match="the process that checks lamp has died; try again"):
+    with pytest.raises(UnavailableError, match="the process that checks lamp has died; retry"):
         await waiting
     await checker.check([FITS])
 
@@ -161,7 +161,7 @@ async def test_a_worker_that_is_frozen_is_replaced(checker: Checker, monkeypatch
     assert checker._worker is not None
     os.kill(checker._worker.pid, signal.SIGSTOP)
     monkeypatch.setattr(configuration, "_ALL_S", 0.2)
-    with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; try again"):
+    with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; retry"):
         await checker.check([Candidate({"a": 2}, SCHEMA, "lamp")])
     monkeypatch.undo()
     await checker.check([FITS])
