@@ -131,7 +131,7 @@ async def assembled(session: AsyncSession, upload_id: UUID) -> bytes:
     )
 
 
-async def keep_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
+async def store_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
     """Store a chunk; idempotent."""
     await session.execute(
         insert(FirmwareUploadChunk)

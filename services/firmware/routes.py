@@ -19,19 +19,19 @@ from shared.server.rpc import RpcServer
 
 
 def routes(
-    firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, trials: RollbackDetection
+    firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, rollback_detection: RollbackDetection
 ) -> list[Route]:
     """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), Rollouts(firmware)
     images, trust = Images(firmware), TrustedKeys(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
-        device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
-        device_route(topics.FIRMWARE_REPORT, trials.reports.take, group=GROUP),
-        device_route(topics.STATUS, partial(on_status, trials), group=GROUP),
+        device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),
+        device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP),
+        device_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
         Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
-        rpc.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
+        rpc.route(admin.UPLOAD_CHUNK, uploads.store_chunk, group=GROUP),
         rpc.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
         rpc.route(admin.IMAGE_LIST, images.list_page, group=GROUP),
         rpc.route(admin.IMAGE_SHOW, images.show, group=GROUP),
@@ -44,7 +44,7 @@ def routes(
         rpc.route(admin.KEY_ADD, trust.add, group=GROUP),
         rpc.route(admin.KEY_LIST, trust.list_all, group=GROUP),
         rpc.route(admin.KEY_REMOVE, trust.remove, group=GROUP),
-        rpc.route(admin.ROLLOUT_PREFLIGHT, rollouts.look_ahead, group=GROUP),
+        rpc.route(admin.ROLLOUT_PREFLIGHT, rollouts.preflight, group=GROUP),
         rpc.route(admin.ROLLOUT_START, rollouts.start, group=GROUP),
         rpc.route(admin.ROLLOUT_STATUS, rollouts.status, group=GROUP),
         rpc.route(admin.ROLLOUT_LIST, rollouts.list_newest, group=GROUP),
@@ -62,6 +62,6 @@ async def on_check(
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
 
 
-async def on_status(trials: RollbackDetection, client_id: str, status: messages.Status) -> None:
+async def on_status(rollback_detection: RollbackDetection, client_id: str, status: messages.Status) -> None:
     """Handle a device's status at connect."""
-    await trials.look(client_id, status)
+    await rollback_detection.check(client_id, status)

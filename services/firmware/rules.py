@@ -15,7 +15,7 @@ CONFIRMED: Final = "confirmed"
 ROLLED_BACK: Final = "rolled_back"
 ENDS: Final = frozenset({CONFIRMED, "failed", ROLLED_BACK})
 REFUSED_BY_DEVICE: Final = frozenset({"failed", ROLLED_BACK})
-UNTOLD: Final = frozenset({None, OFFERED, CONFIRMED})
+NOT_NOTIFIED: Final = frozenset({None, OFFERED, CONFIRMED})
 """The stages at which a device is notified of an image: it is not known to have begun fetching."""
 
 

@@ -64,7 +64,7 @@ class Identities:
                     activation.values(lifecycle="ACTIVE", secret_created_at=func.now(), **facts)
                 )
         except (FleetError, SQLAlchemyError):
-            await self._unmake_or_leave(device_id, client_id)
+            await self._delete_or_defer(device_id, client_id)
             raise
         return client_id
 
@@ -81,7 +81,7 @@ class Identities:
         async def at_broker() -> None:
             await self.broker.enable(client_id, enabled=False)
             # Only now: before, it could have published that it is online.
-            await self._say_offline(client_id)
+            await self._publish_offline(client_id)
 
         await self._refuse(at_broker, lambda: self.keycloak.enable(client_id, enabled=False))
         await self.clear_retained(client_id, topics.STATUS)
@@ -89,7 +89,7 @@ class Identities:
     async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put a secret in force that only the caller knows; the broker disconnects the device."""
         await self.keycloak.set_secret(client_id, secret, generation)
-        await self._say_offline(client_id)
+        await self._publish_offline(client_id)
         await self.broker.put(client_id, secret, generation)
 
     async def remove(self, context: RequestContext, client_id: str) -> None:
@@ -103,7 +103,7 @@ class Identities:
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
         await context.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
-        await self.unmake(client_id)
+        await self.delete(client_id)
         await context.session.execute(delete(Device).where(Device.id == device_id))
 
     async def end_unfinished(self) -> int:
@@ -116,7 +116,7 @@ class Identities:
                 free = await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin))))
                 # Checked again under the lock: a repeated request may have finished it.
                 if free and await queries.is_unfinished(session, device_id):
-                    ended += await self._unmake_or_leave(device_id, client_id)
+                    ended += await self._delete_or_defer(device_id, client_id)
         return ended
 
     async def _intend(self, context: RequestContext, request: DeviceAdd) -> tuple[int, str]:
@@ -139,10 +139,10 @@ class Identities:
         await self.broker.put(client_id, secret, FIRST_GENERATION)
         return Held.of(secret, FIRST_GENERATION)
 
-    async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
+    async def _delete_or_defer(self, device_id: int, client_id: str) -> bool:
         """Remove a device that is not ACTIVE; what cannot be removed now is left for the next pass."""
         try:
-            await self.unmake(client_id)
+            await self.delete(client_id)
             async with self.database.transaction() as session:
                 await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle != "ACTIVE"))
         except FleetError as error:
@@ -151,7 +151,7 @@ class Identities:
         log.info("identity.reverted", client_id=client_id)
         return True
 
-    async def unmake(self, client_id: str) -> None:
+    async def delete(self, client_id: str) -> None:
         """Remove account, client and retained messages; ignore missing ones."""
         await self._refuse(lambda: self.broker.delete(client_id), lambda: self.keycloak.delete(client_id))
         await self.clear_retained(client_id)
@@ -172,7 +172,7 @@ class Identities:
         for refuse in (at_broker, at_keycloak) if self.broker.keeps_accounts else (at_keycloak, at_broker):
             await refuse()
 
-    async def _say_offline(self, client_id: str) -> None:
+    async def _publish_offline(self, client_id: str) -> None:
         """Publish `offline` for a device that is dropped."""
         if self.broker.drops:
             await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)

@@ -51,7 +51,7 @@ async def main(settings: RegistrySettings) -> None:
             nodes=settings.broker_api_urls.split(),
             api_token=settings.broker_api_token,
         ) as gate,
-        health.told(database),
+        health.kept_fresh(database),
         configuration.checker() as checker,
     ):
         identities = Identities(database, identity_provider, gate, connection)
@@ -67,10 +67,10 @@ async def main(settings: RegistrySettings) -> None:
         await connection.listen(*routes.routes(registry, rpc, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
-            tasks.create_task(configs.look_up(), name="configurations")
-            tasks.create_task(presences.keep(), name="presence")
+            tasks.create_task(configs.run_lookups(), name="configurations")
+            tasks.create_task(presences.run(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(housekeeping(registry), name="house")
+            tasks.create_task(housekeeping(registry), name="housekeeping")
             tasks.create_task(Credentials(registry).run(), name="credentials")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")

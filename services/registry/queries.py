@@ -244,7 +244,7 @@ class Compared:
     online: bool = field(compare=False)
     last_seen_at: datetime | None = field(compare=False)
     refused_at: datetime | None = field(compare=False)
-    said: int | None = field(compare=False)
+    reported: int | None = field(compare=False)
 
 
 async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:

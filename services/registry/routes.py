@@ -12,7 +12,7 @@ from services.registry.config.layers import Layers
 from services.registry.config.service import Configs
 from services.registry.context import Registry
 from services.registry.devices.fleet import Fleet
-from services.registry.devices.presence import Presences, Said
+from services.registry.devices.presence import Presences, ReceivedStatus
 from services.registry.devices.recovery import Recoveries
 from services.registry.devices.service import Devices
 from services.registry.models import Models
@@ -92,7 +92,9 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
 async def on_status(presences: Presences, delivery: Delivery) -> None:
     """Handle the status of a device, or its last will."""
     status = topics.STATUS.decode(delivery.payload)
-    await presences.record(Said(delivery.names["client_id"], status, delivery.received_at, delivery.retained))
+    await presences.record(
+        ReceivedStatus(delivery.names["client_id"], status, delivery.received_at, delivery.retained)
+    )
 
 
 async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:

@@ -54,7 +54,7 @@ class Attempt:
     rotation: Rotation
     device: Device
     client_id: str
-    heard: set[UUID] = field(default_factory=set)
+    reported_stored: set[UUID] = field(default_factory=set)
     """The vault of the rotator."""
 
     @property
@@ -144,7 +144,7 @@ class Attempt:
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None
-        self.heard.discard(self.rotation.id)
+        self.reported_stored.discard(self.rotation.id)
         self.device.verify_at = now + VERIFY_AFTER
         self.rotation.new_secret = None
         self.rotation.old_secret = None

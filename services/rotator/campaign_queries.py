@@ -25,7 +25,7 @@ class Target(NamedTuple):
     cancelled: bool
 
 
-async def targets(session: AsyncSession, meant: ColumnElement[bool]) -> list[Target]:
+async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list[Target]:
     """Return and lock the selected devices; `cancelled` have a cancelled rotation that has not ended."""
     cancelled = exists().where(
         Rotation.device_id == Device.id, Rotation.outcome.is_(None), Rotation.deadline_at <= Rotation.started_at
@@ -33,7 +33,7 @@ async def targets(session: AsyncSession, meant: ColumnElement[bool]) -> list[Tar
     rows = await session.execute(
         select(Device.id, DeviceModel.code, Device.key, Device.enabled, Device.rotation_state, cancelled)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.lifecycle == "ACTIVE", meant)
+        .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(Device.id)
         .with_for_update(of=Device)
     )

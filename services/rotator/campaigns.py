@@ -25,8 +25,8 @@ class Campaigns:
 
     async def start(self, context: RequestContext, request: admin.RotationStart) -> admin.RotationQueued:
         """Queue the selected devices that are enabled; raise if there is none."""
-        meant = device_refs.selected(request.device, tag=request.tag, model=request.model)
-        found = await campaign_queries.targets(context.session, meant)
+        condition = device_refs.selected(request.device, tag=request.tag, model=request.model)
+        found = await campaign_queries.targets(context.session, condition)
         if not found:
             raise device_refs.unknown(request.device) if request.device else NotFoundError("no device matches")
         enabled = [target for target in found if target.enabled]
@@ -35,7 +35,7 @@ class Campaigns:
             raise ConflictError("every matching device is disabled", skipped=skipped.names)
         queued = await campaign_queries.queue(context.session, enabled)
         if queued:
-            self._note(context, request, "rotation.start", events.ROTATION_QUEUED, queued)
+            self._record(context, request, "rotation.start", events.ROTATION_QUEUED, queued)
         self.rotator.wake.set()
         return admin.RotationQueued(
             queued=_named(queued),
@@ -48,8 +48,8 @@ class Campaigns:
 
     async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationCancelled:
         """Cancel rotations that have not begun or would be retried; those under way end by their own rules."""
-        meant = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
-        found = await campaign_queries.targets(context.session, meant)
+        condition = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
+        found = await campaign_queries.targets(context.session, condition)
         if request.device is not None and not found:
             raise device_refs.unknown(request.device)
         dequeued, not_retried, ending = (
@@ -59,7 +59,7 @@ class Campaigns:
         await campaign_queries.cancel(context.session, ending)
         cancelled = dequeued + not_retried + ending
         if cancelled:
-            self._note(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
+            self._record(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
         self.rotator.wake.set()
         return admin.RotationCancelled(
             dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
@@ -86,7 +86,7 @@ class Campaigns:
             next=found[-1].generation if len(found) == request.limit else None,
         )
 
-    def _note(
+    def _record(
         self,
         context: RequestContext,
         request: admin.RotationStart | admin.RotationCancel,

@@ -30,7 +30,7 @@ class Rotator:
     outbox: Outbox
     vault: crypto.Vault
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    heard: set[UUID] = field(default_factory=set)
+    reported_stored: set[UUID] = field(default_factory=set)
     """Rotations whose device has reported to this leader that the new secret is stored."""
 
     @asynccontextmanager
@@ -38,7 +38,7 @@ class Rotator:
         """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
         async with self.leadership.transaction() as session:
             rotation, device, owner = await queries.rotation(session, rotation_id, client_id)
-            yield Attempt(session, self.outbox, rotation, device, owner, self.heard)
+            yield Attempt(session, self.outbox, rotation, device, owner, self.reported_stored)
 
     async def verify_soon(self, client_id: str) -> None:
         """Make the registry compare a device's credentials now.

@@ -26,33 +26,33 @@ class Schedule:
     expression: str
     zone: str
 
-    def fires(self, after: datetime) -> Iterator[datetime]:
+    def runs(self, after: datetime) -> Iterator[datetime]:
         """Return all runs after this instant, strictly rising."""
         passed = after
         times = croniter(self.expression, _local(after, self._info), ret_type=datetime)
         while True:
-            fire = _instant(times.get_next(), self._info)
-            if fire > passed:
-                passed = fire
-                yield fire
+            run_at = _instant(times.get_next(), self._info)
+            if run_at > passed:
+                passed = run_at
+                yield run_at
 
     def upcoming(self, count: int, after: datetime) -> list[datetime]:
         """Return the next `count` runs after this instant."""
-        return list(islice(self.fires(after), count))
+        return list(islice(self.runs(after), count))
 
     def latest(self, now: datetime) -> datetime:
         """Return the last run that is not later than `now`."""
         # While an hour occurs for the second time, all its runs are done, also those later on the clock.
         start = _local(now, self._info) + _overlap(now, self._info) + timedelta(seconds=1)
         times = croniter(self.expression, start, ret_type=datetime)
-        while (fire := _instant(times.get_prev(), self._info)) > now:
+        while (run_at := _instant(times.get_prev(), self._info)) > now:
             pass
-        return fire
+        return run_at
 
     def due(self, last: datetime, now: datetime, grace: timedelta) -> datetime | None:
         """Return the run that is due at `now` when all up to `last` are done; of several, only the latest."""
-        fire = self.latest(now)
-        return fire if last < fire and now - fire <= grace else None
+        run_at = self.latest(now)
+        return run_at if last < run_at and now - run_at <= grace else None
 
     @property
     def _info(self) -> ZoneInfo:

@@ -24,16 +24,16 @@ class Exchange:
     """Answers devices' messages in a rotation."""
 
     rotator: Rotator
-    came: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
+    connected: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
     """Devices that have come online, by client id."""
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
         """Return the open offer of a device that has come online: it may have lost it in a power cut."""
-        return await self.came.ask(client_id) if status.online else None
+        return await self.connected.submit(client_id) if status.online else None
 
-    async def look_up(self) -> None:
+    async def run_lookups(self) -> None:
         """Look up the offers of devices that have come online, in batches, until cancelled."""
-        await self.came.run(self._offers)
+        await self.connected.run(self._offers)
 
     async def _offers(self, client_ids: Sequence[str]) -> Sequence[messages.RotationOffer | None]:
         async with self.rotator.database.transaction() as session:
@@ -65,7 +65,7 @@ class Exchange:
                 jwe=sealed,
             )
 
-    async def take_stored(
+    async def accept_stored(
         self, client_id: str, stored: messages.RotationStored
     ) -> messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled | None:
         """Handle the proof that the new secret is in the second slot; None: the switch is still to come."""
@@ -76,7 +76,7 @@ class Exchange:
             if not attempt.proven(stored.proof, "stored", self.rotator.vault):
                 return None
             attempt.advance(Event.STORED_PROVEN)
-            self.rotator.heard.add(stored.rotation_id)
+            self.rotator.reported_stored.add(stored.rotation_id)
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
@@ -85,7 +85,7 @@ class Exchange:
         self.rotator.wake.set()
         return attempt.switch() if switched else None
 
-    async def take_ack(
+    async def accept_ack(
         self, client_id: str, ack: messages.RotationAck
     ) -> messages.RotationDone | messages.RotationCancelled | None:
         """Handle the proof that the device logged in with its new secret; None: `done` is in the outbox."""

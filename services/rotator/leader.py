@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database.engine import RINGS, Database, is_busy, is_outage, refusal
+from shared.database.engine import FILLS_OUTBOX, Database, is_busy, is_outage, refusal
 from shared.errors import LeadershipLostError, UnavailableError
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Leadership:
                 async with AsyncSession(self._connection, expire_on_commit=False) as session:
                     async with session.begin():
                         yield session
-                    if RINGS in session.info:
+                    if FILLS_OUTBOX in session.info:
                         self._database.filled.set()
             except IntegrityError as error:
                 raise refusal(error) from error
@@ -57,7 +57,7 @@ class Leadership:
                     raise UnavailableError("the database is busy; retry") from error
                 raise
 
-    async def keep(self) -> None:
+    async def keep_alive(self) -> None:
         """Renew the lease until cancelled; raise LeadershipLostError as soon as the connection is gone."""
         while True:
             try:

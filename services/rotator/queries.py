@@ -121,7 +121,7 @@ async def rotation(
     return found, device, device_refs.client_id(code, device.key)
 
 
-async def says_generation(session: AsyncSession, device: Device) -> int | None:
+async def reported_generation(session: AsyncSession, device: Device) -> int | None:
     """Return the generation that the device reported for its last login."""
     return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
 

@@ -45,6 +45,6 @@ class Keys:
             except NotFoundError:
                 continue  # it has ended in the meantime, and its device is removed
         facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
-        context.audit("secrets.rekey", "secrets", after=facts.said())
+        context.audit("secrets.rekey", "secrets", after=facts.to_data())
         self.rotator.outbox.emit(context.session, events.SECRETS_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(unreadable))

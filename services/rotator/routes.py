@@ -19,7 +19,7 @@ SECRET_KEPT_S: Final = 60.0
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
-def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServer) -> list[Route]:
+def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages to the leader."""
     connection = rpc.connection
     # Operations that would hold up the leader's own connection use another one.
@@ -32,7 +32,7 @@ def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServe
         device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),
         rpc.route(admin.ROTATION_START, campaigns.start, group=None),
         rpc.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
-        rpc.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        rpc.route(admin.ROTATION_SCHEDULE, scheduler.show, group=None),
         beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
         beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
         beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),
@@ -58,12 +58,12 @@ async def on_stored(
     exchange: Exchange, connection: Connection, client_id: str, stored: messages.RotationStored
 ) -> None:
     """Handle a device's proof that it stored its new secret."""
-    await _reply(connection, client_id, await exchange.take_stored(client_id, stored))
+    await _reply(connection, client_id, await exchange.accept_stored(client_id, stored))
 
 
 async def on_ack(exchange: Exchange, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
     """Handle a device's proof that it logged in with its new secret."""
-    await _reply(connection, client_id, await exchange.take_ack(client_id, ack))
+    await _reply(connection, client_id, await exchange.accept_ack(client_id, ack))
 
 
 async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:

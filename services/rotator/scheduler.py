@@ -59,8 +59,8 @@ class Scheduler:
                 log.warning("rotation.schedule_deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 continue
-            [fire] = self.schedule.upcoming(1, after=now)
-            left_s = (fire - datetime.now(UTC)).total_seconds()
+            [run_at] = self.schedule.upcoming(1, after=now)
+            left_s = (run_at - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))
 
     async def show(self, context: RequestContext, _: admin.Nothing) -> admin.RotationScheduleView:
@@ -84,22 +84,22 @@ class Scheduler:
                 row = RotationSchedule(expression=schedule.expression, zone=schedule.zone, since=now)
                 session.add(row)
             last = row.last_fire_at or row.since
-            fire = schedule.due(last, now, timedelta(seconds=self.settings.rotation_grace_s))
-            if fire is not None:
-                await self._fire(session, fire)
-                row.last_fire_at = fire
+            run_at = schedule.due(last, now, timedelta(seconds=self.settings.rotation_grace_s))
+            if run_at is not None:
+                await self._queue_all(session, run_at)
+                row.last_fire_at = run_at
             elif latest > last:
                 log.warning("rotation.run_missed", fire_at=latest.isoformat())
             elif last > now:
                 log.warning("rotation.clock_is_behind", last_fire_at=last.isoformat())
         self._seen = latest
-        if fire is not None:
+        if run_at is not None:
             self.rotator.wake.set()
 
-    async def _fire(self, session: AsyncSession, fire: datetime) -> None:
+    async def _queue_all(self, session: AsyncSession, run_at: datetime) -> None:
         enabled = await campaign_queries.targets(session, Device.enabled.is_(True))
         queued = await campaign_queries.queue(session, enabled)
-        facts = events.ScheduleFacts(fire_at=fire, queued=len(queued), already=len(enabled) - len(queued))
-        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts.said()))
+        facts = events.ScheduleFacts(fire_at=run_at, queued=len(queued), already=len(enabled) - len(queued))
+        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts.to_data()))
         self.rotator.outbox.emit(session, events.ROTATION_SCHEDULED, None, facts)
-        log.info("rotation.scheduled", **facts.said())
+        log.info("rotation.scheduled", **facts.to_data())

@@ -86,19 +86,19 @@ class Basis:
     restorable: bool
 
 
-def basis(*, row: Held, keycloak: Held, broker: Held | None, said: int | None) -> Basis:
+def basis(*, row: Held, keycloak: Held, broker: Held | None, reported: int | None) -> Basis:
     """Return the basis of a new attempt; `broker` is None if its account does not record its secret.
 
     The device is reached through the broker. If that has another secret than Keycloak, Keycloak's is not the
     device's: it cannot be restored, and the attempt continues once the device has stored the new secret. `row` has
-    no fingerprint if it is not known; `said` is the generation that the device reported for its last login.
+    no fingerprint if it is not known; `reported` is the generation that the device reported for its last login.
     """
     if broker is not None:
         return Basis(broker.generation, restorable=broker == keycloak)
     known = keycloak.fingerprint if not row.fingerprint else row.fingerprint
     if (row.generation, known) == (keycloak.generation, keycloak.fingerprint):
         return Basis(keycloak.generation, restorable=True)
-    return Basis(row.generation if said is None else said, restorable=False)
+    return Basis(row.generation if reported is None else reported, restorable=False)
 
 
 class Ending(StrEnum):
@@ -115,7 +115,7 @@ class Ending(StrEnum):
 
 
 def ending(
-    step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, said: int | None, restorable: bool
+    step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, reported: int | None, restorable: bool
 ) -> Ending:
     """Return the end of an attempt that has timed out, by the secret in each place; None if not recorded there.
 
@@ -127,7 +127,7 @@ def ending(
     found = [place == new for place in places]
     if any(place.generation > new.generation for place in places):
         return Ending.ABANDON
-    if said == new.generation and step not in _UNPROVEN:
+    if reported == new.generation and step not in _UNPROVEN:
         return Ending.COMPLETE
     if step in _UNPROVEN or step is Step.STORED:
         return Ending.COMPLETE if any(found) else Ending.GIVE_UP
@@ -136,13 +136,13 @@ def ending(
     return Ending.RESTORE
 
 
-def may_switch(step: Step, *, heard: bool, new: Held, keycloak: Held | None, broker: Held | None) -> bool:
+def may_switch(step: Step, *, stored: bool, new: Held, keycloak: Held | None, broker: Held | None) -> bool:
     """Return whether to put the new secret in force, or to wait until the device repeats that it has stored it.
 
-    `heard`: it has reported so to this leader. The row alone may be an earlier copy, and the device may have
+    `stored`: it has reported so to this leader. The row alone may be an earlier copy, and the device may have
     received since that the rotation is cancelled. A switch that has begun outside continues.
     """
-    return heard or (step is Step.SWITCHING and new in (keycloak, broker))
+    return stored or (step is Step.SWITCHING and new in (keycloak, broker))
 
 
 _UNPROVEN: Final = frozenset({Step.OFFERED, Step.DELIVERED})

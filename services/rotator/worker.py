@@ -66,7 +66,7 @@ class RotationWorker:
     broker: Broker
     connection: Connection
     greeted: Connection
-    """A connection with a retained greeting, which reading retained messages requires."""
+    """A connection with a retained birth, which reading retained messages requires."""
 
     async def run(self) -> None:
         """Advance rotations on each wake-up and periodically, until cancelled."""
@@ -75,11 +75,11 @@ class RotationWorker:
 
     async def _advance_all(self) -> None:
         for work in await self._open():
-            await self._further(work)
+            await self._advance(work)
         while await self._claim():
             pass
 
-    async def _further(self, work: Work) -> None:
+    async def _advance(self, work: Work) -> None:
         """Advance one rotation by one step; on an outage leave it for the next pass."""
         try:
             # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
@@ -115,7 +115,7 @@ class RotationWorker:
         try:
             old = await self.keycloak.get(candidate.client_id)
         except NotFoundError:
-            await self._put_off(candidate)
+            await self._defer(candidate)
             return True
         account = await self.broker.device(candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
@@ -133,7 +133,7 @@ class RotationWorker:
             row=Held(device.secret_generation, device.secret_fingerprint or ""),
             keycloak=old.held,
             broker=broker,
-            said=await queries.says_generation(session, device),
+            reported=await queries.reported_generation(session, device),
         )
         # Above all generations in use, also where the row is an earlier copy (ADR 0002).
         device.last_generation = max(device.last_generation, old.generation, basis.generation) + 1
@@ -165,7 +165,7 @@ class RotationWorker:
             events.ROTATION_OFFERED, events.RotationOfferFacts(**attempt.ids, restorable=basis.restorable)
         )
 
-    async def _put_off(self, candidate: queries.Candidate) -> None:
+    async def _defer(self, candidate: queries.Candidate) -> None:
         """Defer a device without a client in Keycloak, so that it does not hold up the others."""
         log.error("rotation.no_identity", client_id=candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
@@ -192,12 +192,12 @@ class RotationWorker:
 
     async def _may_switch(self, work: Work) -> bool:
         """Return whether the device has reported `stored` to this leader, or the switch has begun."""
-        heard = work.rotation_id in self.rotator.heard
-        if heard or work.step is Step.STORED:
-            return heard
+        stored = work.rotation_id in self.rotator.reported_stored
+        if stored or work.step is Step.STORED:
+            return stored
         new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)
         keycloak, broker = await self._held(work.client_id)
-        return states.may_switch(work.step, heard=heard, new=new, keycloak=keycloak, broker=broker)
+        return states.may_switch(work.step, stored=stored, new=new, keycloak=keycloak, broker=broker)
 
     async def _held(self, client_id: str) -> tuple[Held | None, Held | None]:
         """Return the secrets of Keycloak and the broker; None if there is none, or it is not recorded."""
@@ -217,7 +217,7 @@ class RotationWorker:
             new=Held.of(new_secret, work.generation),
             keycloak=keycloak,
             broker=broker,
-            said=await self._said(work),
+            reported=await self._reported_generation(work),
             restorable=work.old_secret is not None,
         )
         match ending:
@@ -233,7 +233,7 @@ class RotationWorker:
                     if attempt.step not in states.ENDS:
                         attempt.complete(Event.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
 
-    async def _said(self, work: Work) -> int | None:
+    async def _reported_generation(self, work: Work) -> int | None:
         """Return the generation that the device reported for its last login.
 
         The retained status is read first: the database may be an earlier copy. A device that has logged in with
@@ -242,11 +242,11 @@ class RotationWorker:
         payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
         if payload is not None:
             with contextlib.suppress(MessageRefusedError):
-                said = topics.STATUS.decode(payload).secret_generation
-                if said is not None:
-                    return said
+                reported = topics.STATUS.decode(payload).secret_generation
+                if reported is not None:
+                    return reported
         async with self.rotator.attempt(work.rotation_id) as attempt:
-            return await queries.says_generation(attempt.session, attempt.device)
+            return await queries.reported_generation(attempt.session, attempt.device)
 
     async def _restore(self, work: Work) -> None:
         """Restore the old secret, and only then end the attempt."""

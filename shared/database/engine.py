@@ -19,7 +19,7 @@ POOL_SIZE = 16
 _ANSWER_S = 5.0
 _SILENT_S: Final = 120
 """Idle timeout of a transaction: a process that is frozen in the middle of one would hold its locks."""
-RINGS = "rings"
+FILLS_OUTBOX = "fills_outbox"
 """Key in a session's `info`: its transaction has put a message into the outbox."""
 
 
@@ -90,7 +90,7 @@ class Database:
             async with AsyncSession(self.engine, expire_on_commit=False) as session:
                 async with session.begin():
                     yield session
-                if RINGS in session.info:
+                if FILLS_OUTBOX in session.info:
                     self.filled.set()
         except IntegrityError as error:
             raise refusal(error) from error

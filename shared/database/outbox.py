@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.engine import RINGS, Database
+from shared.database.engine import FILLS_OUTBOX, Database
 from shared.database.tables import OutboxMessage
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
@@ -60,7 +60,7 @@ class Outbox:
         expires_at: datetime | None,
         names: Mapping[str, str],
     ) -> None:
-        session.info[RINGS] = True
+        session.info[FILLS_OUTBOX] = True
         session.add(
             OutboxMessage(
                 service=self.service,
@@ -74,7 +74,7 @@ class Outbox:
 
     def emit(self, session: AsyncSession, event: Event[F, C], client_id: C, facts: F) -> None:
         """Publish an event, of the device `client_id` or of none, once the session's transaction has committed."""
-        message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.said())
+        message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.to_data())
         self.put(session, event.topic, message)
 
     async def drain(self, database: Database, connection: Connection) -> None:

@@ -48,14 +48,14 @@ class _Straight(asyncio.Queue[aiomqtt.Message]):
 class Connection:
     """A connection to the broker: `run` keeps it up, `publish` uses it, `listen` adds routes.
 
-    `will` and `greeting` are (topic, payload) pairs, published retained: the will by the broker when the
-    connection is lost, the greeting at each connect.
+    `will` and `birth` are (topic, payload) pairs, published retained: the will by the broker when the
+    connection is lost, the birth at each connect.
     """
 
     account: Account
     identifier: str
     will: tuple[str, bytes] | None = None
-    greeting: Callable[[], tuple[str, bytes]] | None = None
+    birth: Callable[[], tuple[str, bytes]] | None = None
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     _client: Client | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -163,8 +163,8 @@ class Connection:
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT_S):
                     await self._subscribe(client, self.dispatcher.routes)
-                    if self.greeting:
-                        topic, payload = self.greeting()
+                    if self.birth:
+                        topic, payload = self.birth()
                         await client.publish(topic, payload, 1, retain=True)
                 self._up.set()
                 log.info("mqtt.connected", account=self.account.username, routes=len(self.dispatcher.routes))
@@ -172,7 +172,7 @@ class Connection:
             finally:
                 self._client = None
                 self._up.clear()
-                await self._say_the_will(client)
+                await self._publish_will(client)
 
     async def _subscribe(self, client: aiomqtt.Client, routes: Sequence[Route]) -> None:
         if not routes:
@@ -185,7 +185,7 @@ class Connection:
             if getattr(code, "is_failure", False):
                 raise aiomqtt.MqttError(f"the broker refuses the subscription to {route.topic.filter}: {code}")
 
-    async def _say_the_will(self, client: aiomqtt.Client) -> None:
+    async def _publish_will(self, client: aiomqtt.Client) -> None:
         """Publish the will: the broker does so only when a connection breaks, not when it is closed."""
         if self.will:
             topic, payload = self.will

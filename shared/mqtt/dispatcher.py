@@ -30,12 +30,12 @@ from shared.runtime import metrics
 log = structlog.get_logger()
 
 WORKERS: Final = 64
-LINES: Final = 16
+QUEUES: Final = 16
 """Number of queues of one admin or claim, and so the most workers that it keeps busy."""
 _NAME_DIGITS: Final = 32
 _RETRY_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
-_PUT_OFF_S: Final = 1.0
+_DEFER_S: Final = 1.0
 
 M = TypeVar("M")
 
@@ -108,13 +108,13 @@ class Dispatcher:
 
     routes: list[Route] = field(default_factory=list)
     admission: AdmissionControl = field(default_factory=AdmissionControl)
-    _lines: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
-    _turns: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
+    _queues: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
+    _ready: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=count)
-    _put_off: dict[Sender, Waiting] = field(default_factory=dict)
+    _deferred: dict[Sender, Waiting] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queues.values()))
 
     async def run(self, name: str) -> None:
         """Handle messages until cancelled."""
@@ -140,7 +140,7 @@ class Dispatcher:
         now = time.monotonic()
         if not self.admission.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
             if sender is not None and topic.retain and not is_too_large:
-                self._put_off_until_later(sender, waiting, now)
+                self._defer(sender, waiting, now)
             else:
                 self.admission.drop(topic, sender, now=now)
         elif is_too_large:
@@ -148,48 +148,48 @@ class Dispatcher:
             _refuse(waiting, topic.too_large(payload))
         else:
             if sender is not None:
-                self._put_off.pop(sender, None)
-            self._line_up(waiting)
+                self._deferred.pop(sender, None)
+            self._enqueue(waiting)
 
-    def _line_up(self, waiting: Waiting) -> None:
-        line = _line_of(waiting)
-        if line in self._lines:
-            self._lines[line].append(waiting)
+    def _enqueue(self, waiting: Waiting) -> None:
+        queue = _queue_of(waiting)
+        if queue in self._queues:
+            self._queues[queue].append(waiting)
         else:
-            self._lines[line] = deque([waiting])
-            self._next_turn(line, waiting)
+            self._queues[queue] = deque([waiting])
+            self._make_ready(queue, waiting)
 
-    def _next_turn(self, line: Hashable, waiting: Waiting) -> None:
+    def _make_ready(self, queue: Hashable, waiting: Waiting) -> None:
         is_limited = waiting.sender is not None
-        self._turns.put_nowait((is_limited, next(self._numbers), line))
+        self._ready.put_nowait((is_limited, next(self._numbers), queue))
 
-    def _put_off_until_later(self, sender: Sender, waiting: Waiting, now: float) -> None:
-        if sender in self._put_off:
+    def _defer(self, sender: Sender, waiting: Waiting, now: float) -> None:
+        if sender in self._deferred:
             self.admission.drop(waiting.route.topic, sender, now=now)
         else:
-            asyncio.get_running_loop().call_later(_PUT_OFF_S, self._take_put_off, sender)
-        self._put_off[sender] = waiting
+            asyncio.get_running_loop().call_later(_DEFER_S, self._retry_deferred, sender)
+        self._deferred[sender] = waiting
 
-    def _take_put_off(self, sender: Sender) -> None:
-        waiting = self._put_off.pop(sender, None)
+    def _retry_deferred(self, sender: Sender) -> None:
+        waiting = self._deferred.pop(sender, None)
         if waiting is not None:
             self._admit(waiting)
 
     async def _work(self) -> None:
         while True:
-            _, _, line = await self._turns.get()
-            waiting = self._lines[line].popleft()
+            _, _, queue = await self._ready.get()
+            waiting = self._queues[queue].popleft()
             try:
                 await _handle(waiting)
             finally:
                 self.admission.done(waiting.sender, len(waiting.delivery.payload))
-                if self._lines[line]:
-                    self._next_turn(line, waiting)
+                if self._queues[queue]:
+                    self._make_ready(queue, waiting)
                 else:
-                    del self._lines[line]
+                    del self._queues[queue]
 
 
-def _line_of(waiting: Waiting) -> Hashable:
+def _queue_of(waiting: Waiting) -> Hashable:
     """Return the key of a message's queue: a device, or one of the queues of an admin or a claim.
 
     Paced messages do not wait behind those that are stored.
@@ -197,7 +197,7 @@ def _line_of(waiting: Waiting) -> Hashable:
     names = waiting.delivery.names
     if "client_id" in names:
         return names["client_id"], waiting.route.topic.paced
-    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % LINES
+    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % QUEUES
 
 
 async def _handle(waiting: Waiting) -> None:

@@ -17,7 +17,7 @@ from shared.mqtt.connection import Connection
 
 _SILENCE_S: Final = 30.0
 """Timeout while no message arrives; there may be very many messages."""
-_ASK_AGAIN_S: Final = 1.0
+_REQUEST_EVERY_S: Final = 1.0
 
 
 async def topics(connection: Connection, *filters: str) -> set[str]:
@@ -37,17 +37,17 @@ async def messages(connection: Connection, *filters: str) -> AsyncIterator[tuple
     Raise UnavailableError, or as Account.client.
 
     MQTT has no end mark for retained messages. Mosquitto (2.0.21) sends those of one subscription before those of
-    the next, in one queue: so the connection's own greeting, which is retained, is requested last, and repeatedly
+    the next, in one queue: so the connection's own birth, which is retained, is requested last, and repeatedly
     since it is dropped while the queue is full.
     """
-    if connection.greeting is None:
-        raise ValueError("a connection without a retained greeting cannot detect the end of the others")
-    last, _ = connection.greeting()
+    if connection.birth is None:
+        raise ValueError("a connection without a retained birth cannot detect the end of the others")
+    last, _ = connection.birth()
     client = await connection.account.client(f"{connection.identifier}-{uuid4().hex}")
     try:
         async with entered(client, timeout_s=_SILENCE_S), asyncio.timeout(_SILENCE_S) as patience:
             await client.subscribe([(wanted, 1) for wanted in filters])
-            async with _asked_again(client, last):
+            async with _requested_repeatedly(client, last):
                 async for found in client.messages:
                     patience.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
                     if found.retain and str(found.topic) == last:
@@ -69,15 +69,15 @@ async def clear(connection: Connection, wanted: str, *, keep: Collection[str] = 
 
 
 @asynccontextmanager
-async def _asked_again(client: Client, topic: str) -> AsyncIterator[None]:
+async def _requested_repeatedly(client: Client, topic: str) -> AsyncIterator[None]:
     """Subscribe to a topic now and each second: its retained message is sent each time."""
 
-    async def ask() -> None:
+    async def request() -> None:
         while True:
             await client.subscribe(topic, 1)
-            await asyncio.sleep(_ASK_AGAIN_S)
+            await asyncio.sleep(_REQUEST_EVERY_S)
 
-    asking = asyncio.create_task(ask(), name="retained:ask")
+    asking = asyncio.create_task(request(), name="retained:request")
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, return_type=
 class Facts(messages.Message):
     """The base of the data of events; a field that has its default is left out."""
 
-    def said(self) -> dict[str, Any]:
+    def to_data(self) -> dict[str, Any]:
         """Return the `data` of an event."""
         return self.model_dump(mode="json", exclude_defaults=True)
 

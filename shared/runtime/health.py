@@ -24,11 +24,11 @@ def is_fresh(file: Path) -> bool:
 
 
 @asynccontextmanager
-async def told(
+async def kept_fresh(
     file: Path | None, works: Callable[[], Awaitable[bool]], *, every_s: float = EVERY_S
 ) -> AsyncIterator[None]:
     """Touch the file periodically while the service `works` and the block runs; None: do nothing."""
-    task = None if file is None else asyncio.create_task(_keep(file, works, every_s), name="health")
+    task = None if file is None else asyncio.create_task(_touch_periodically(file, works, every_s), name="health")
     try:
         yield
     finally:
@@ -38,13 +38,13 @@ async def told(
                 await task
 
 
-async def _keep(file: Path, works: Callable[[], Awaitable[bool]], every_s: float) -> None:
+async def _touch_periodically(file: Path, works: Callable[[], Awaitable[bool]], every_s: float) -> None:
     while True:
-        _tell(file, working=await works())
+        _touch(file, working=await works())
         await asyncio.sleep(every_s)
 
 
-def _tell(file: Path, *, working: bool) -> None:
+def _touch(file: Path, *, working: bool) -> None:
     if working:
         file.touch()
     else:

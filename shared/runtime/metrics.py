@@ -75,7 +75,7 @@ ROTATION_DURATION = Histogram(
     buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600),
 )
 ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
-ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by how they stand.", "state")
+ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by status.", "state")
 DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
 
 

@@ -27,7 +27,7 @@ class MicroBatcher(Generic[Q, A]):
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[tuple[Q, asyncio.Future[A]]] = asyncio.Queue()
 
-    async def ask(self, question: Q) -> A:
+    async def submit(self, question: Q) -> A:
         """Return the answer to this query, or raise its error."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((question, answer))

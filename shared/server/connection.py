@@ -48,21 +48,21 @@ class Health:
         self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))
         self.connection = connection_of(service, settings)
         self.connection.will = (self._topic, topics.SERVICE_STATUS.encode(ServiceStatus(online=False)))
-        self.connection.greeting = self._greeting
+        self.connection.birth = self._birth
 
     async def announce(self, role: str) -> None:
         """Take a role and publish it now, or at the next connect if the broker is unavailable."""
         self._status = self._status.model_copy(update={"role": role, "since": datetime.now(UTC)})
         with contextlib.suppress(UnavailableError):
-            await self.connection.publish(*self._greeting(), retain=True)
+            await self.connection.publish(*self._birth(), retain=True)
 
-    def told(self, database: Database) -> AbstractAsyncContextManager[None]:
+    def kept_fresh(self, database: Database) -> AbstractAsyncContextManager[None]:
         """Keep the file of the health check (`MDM_HEALTH_FILE`) fresh while the block runs."""
 
         async def works() -> bool:
             return self.connection.is_up and await database.answers()
 
-        return health.told(self._file, works)
+        return health.kept_fresh(self._file, works)
 
-    def _greeting(self) -> tuple[str, bytes]:
+    def _birth(self) -> tuple[str, bytes]:
         return self._topic, topics.SERVICE_STATUS.encode(self._status)

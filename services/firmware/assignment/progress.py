@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import device_status
-from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment import rollout_devices
+from services.firmware.assignment.rollout_devices import ImageStep
 from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.queries import Delivered
 from shared.database import device_refs
@@ -21,7 +21,7 @@ from shared.protocol import events
 from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
-_FACTS: Final = {
+_STEPS: Final = {
     FirmwareStage.CONFIRMED: DeviceStep.CONFIRMED,
     FirmwareStage.FAILED: DeviceStep.FAILED,
     FirmwareStage.ROLLED_BACK: DeviceStep.ROLLED_BACK,
@@ -43,18 +43,18 @@ class Reports:
 
     database: Database
     outbox: Outbox
-    said: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
+    reports: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
     """Reports with the client ids of their devices; the result is the error if one cannot be stored."""
 
-    async def take(self, client_id: str, report: FirmwareReport) -> None:
+    async def store(self, client_id: str, report: FirmwareReport) -> None:
         """Store a device's progress with an image, or raise NotFoundError."""
-        refusal = await self.said.ask((client_id, report))
+        refusal = await self.reports.submit((client_id, report))
         if refusal is not None:
             raise refusal
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Store reports in batches, until cancelled."""
-        await self.said.run(self._store)
+        await self.reports.run(self._store)
 
     async def _store(self, batch: Sequence[tuple[str, FirmwareReport]]) -> Sequence[NotFoundError | None]:
         """Store all in order; return the errors of those that cannot be stored."""
@@ -80,10 +80,10 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Repor
     """Store reports in order, of existing images; emit an event for each that changes something."""
     if not reported:
         return
-    await device_status.note(
+    await rollout_devices.record(
         session,
         [
-            Noted(device_id, report.sha256, _FACTS.get(report.stage, DeviceStep.BEGUN), report.error)
+            ImageStep(device_id, report.sha256, _STEPS.get(report.stage, DeviceStep.BEGUN), report.error)
             for _, device_id, report in reported
         ],
     )

@@ -115,7 +115,7 @@ async def open_of(session: AsyncSession, model_id: int, *, but: int | None = Non
     )
 
 
-async def give_way(session: AsyncSession, model: DeviceModel) -> bool:
+async def end_force(session: AsyncSession, model: DeviceModel) -> bool:
     """End the force of a model's rollouts, as the model gets an image, and return whether there were any.
 
     Raise ConflictError while one is open.

@@ -80,12 +80,12 @@ class DeviceStep(StrEnum):
 UNDER_WAY: Final = frozenset({DeviceStatus.OFFERED, DeviceStatus.TAKEN})
 OPEN: Final = UNDER_WAY | {DeviceStatus.WAITING}
 FAILURES: Final = frozenset({DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK, DeviceStatus.SILENT})
-_SAID: Final = {
+_OUTCOMES: Final = {
     DeviceStep.CONFIRMED: DeviceStatus.CONFIRMED,
     DeviceStep.FAILED: DeviceStatus.FAILED,
     DeviceStep.ROLLED_BACK: DeviceStatus.ROLLED_BACK,
 }
-STANDS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
+DEVICE_TRANSITIONS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
     (DeviceStatus.WAITING, DeviceStep.OFFERED): DeviceStatus.OFFERED,
     (DeviceStatus.WAITING, DeviceStep.BEGUN): DeviceStatus.TAKEN,
     (DeviceStatus.WAITING, DeviceStep.RUNS_IT): DeviceStatus.CONFIRMED,
@@ -105,10 +105,10 @@ STANDS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
     # A reported outcome counts, also late and after another outcome; that the device was skipped does not change
     # that it runs the image.
     **{
-        (stand, fact): end
-        for stand in DeviceStatus
-        for fact, end in _SAID.items()
-        if stand is not DeviceStatus.SKIPPED
+        (status, step): end
+        for status in DeviceStatus
+        for step, end in _OUTCOMES.items()
+        if status is not DeviceStatus.SKIPPED
     },
     (DeviceStatus.SKIPPED, DeviceStep.CONFIRMED): DeviceStatus.CONFIRMED,
 }
@@ -122,25 +122,25 @@ def advance(state: State, event: Event) -> State:
         raise ConflictError(f"the rollout is {state} and cannot be {event}", state=state) from None
 
 
-def stand_after(stand: DeviceStatus, fact: DeviceStep) -> DeviceStatus:
+def status_after(status: DeviceStatus, step: DeviceStep) -> DeviceStatus:
     """Return a device's status after a step; one that is not allowed or is repeated changes nothing."""
-    return STANDS.get((stand, fact), stand)
+    return DEVICE_TRANSITIONS.get((status, step), status)
 
 
-def effect(fact: DeviceStep) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
+def effect(step: DeviceStep) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
     """Return the statuses that a step changes, and the one new status."""
-    before = frozenset(stand for stand, known in STANDS if known is fact)
-    (after,) = {STANDS[stand, fact] for stand in before}
+    before = frozenset(status for status, known in DEVICE_TRANSITIONS if known is step)
+    (after,) = {DEVICE_TRANSITIONS[status, step] for status in before}
     return before, after
 
 
-def binds(state: State, stand: DeviceStatus, *, runs_it: bool) -> bool:
+def binds(state: State, status: DeviceStatus, *, runs_it: bool) -> bool:
     """Return whether this rollout decides a device's image, rather than an older decision."""
-    if stand in UNDER_WAY or stand is DeviceStatus.CONFIRMED:
+    if status in UNDER_WAY or status is DeviceStatus.CONFIRMED:
         return True
-    if stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}:
+    if status in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}:
         return False
-    return runs_it or (stand is DeviceStatus.WAITING and state is State.COMPLETED)
+    return runs_it or (status is DeviceStatus.WAITING and state is State.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +161,14 @@ class Tally:
 def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> Tally:
     """Add up counts of devices, each with their status and whether their failure is exempted."""
     sums = dict.fromkeys(("waiting", "under_way", "confirmed", "failed"), 0)
-    for stand, forgiven, count in counts:
-        if stand is DeviceStatus.WAITING:
+    for status, forgiven, count in counts:
+        if status is DeviceStatus.WAITING:
             sums["waiting"] += count
-        elif stand in UNDER_WAY:
+        elif status in UNDER_WAY:
             sums["under_way"] += count
-        elif stand is DeviceStatus.CONFIRMED:
+        elif status is DeviceStatus.CONFIRMED:
             sums["confirmed"] += count
-        elif stand in FAILURES and not forgiven:
+        elif status in FAILURES and not forgiven:
             sums["failed"] += count
     return Tally(**sums)
 

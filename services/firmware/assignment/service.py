@@ -8,9 +8,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import device_status, progress
-from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment import progress, rollout_devices
 from services.firmware.assignment.progress import Reported
+from services.firmware.assignment.rollout_devices import ImageStep
 from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
@@ -64,8 +64,8 @@ class Assignment:
             if rules.came_back(prospect.candidate, running):
                 prospect = await self._count_out(session, prospect, check.version)
             if running.sha256 == prospect.image.sha256:
-                runs_it = Noted(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
-                await device_status.note(session, [runs_it])
+                runs_it = ImageStep(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
+                await rollout_devices.record(session, [runs_it])
             if await self._offers(session, prospect, running):
                 return self.offer_of(prospect.image, check.request_id)
         return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
@@ -74,7 +74,7 @@ class Assignment:
         """Return the notice of a device's image, or None if it runs it, has begun with it or must not have it."""
         async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
-            if prospect is None or prospect.stage not in rules.UNTOLD:
+            if prospect is None or prospect.stage not in rules.NOT_NOTIFIED:
                 return None
             return self.offer_of(prospect.image, None) if await self._offers(session, prospect, running) else None
 
@@ -102,7 +102,7 @@ class Assignment:
                 raise ImageNotForDeviceError("this image was not offered to this device")
         elif delivery.stage in rules.REFUSED_BY_DEVICE:
             raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
-        if sha256 != model.image_sha256 and await device_status.was_skipped(session, device_id, sha256):
+        if sha256 != model.image_sha256 and await rollout_devices.was_skipped(session, device_id, sha256):
             raise ImageNotForDeviceError("a rollout has left this device out")
         return image
 
@@ -136,8 +136,8 @@ class Assignment:
             wanted = rules.wants(prospect.candidate, running)
         except ConflictError as error:
             log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-            unfit = Noted(prospect.device_id, image.sha256, DeviceStep.UNFIT, error.message)
-            await device_status.note(session, [unfit])
+            unfit = ImageStep(prospect.device_id, image.sha256, DeviceStep.UNFIT, error.message)
+            await rollout_devices.record(session, [unfit])
             return False
         if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):
             await queries.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, rules.OFFERED)])
@@ -156,10 +156,10 @@ class Assignment:
         )
         return replace(prospect, stage=report.stage)
 
-    async def count_stands(self) -> dict[str, int]:
+    async def count_statuses(self) -> dict[str, int]:
         """Return the number of devices in open rollouts, by status."""
         async with self.firmware.database.transaction() as session:
-            return await device_status.count_stands(session)
+            return await rollout_devices.count_statuses(session)
 
     def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
         """Return the offer of an image; without a request it is a notice."""
@@ -192,7 +192,7 @@ def running_of(presence: Presence | None) -> rules.Running:
 async def _prospect(session: AsyncSession, client_id: str, running: rules.Running) -> _Prospect | None:
     """Return the image that a device should have, a rollout's or its model's; decided here only."""
     device_id, model = await queries.device(session, client_id)
-    sha256 = await device_status.image_of(session, device_id, running.sha256) or model.image_sha256
+    sha256 = await rollout_devices.image_of(session, device_id, running.sha256) or model.image_sha256
     if sha256 is None:
         return None
     image = await session.get(FirmwareImage, sha256)

@@ -38,14 +38,14 @@ class Chunks:
         self._firmware = firmware
         self._assignment = Assignment(firmware)
         self._connection = connection
-        self._turns = FairQueue(firmware.settings.window)
+        self._queue = FairQueue(firmware.settings.window)
         self._pace = _RateLimiter(firmware.settings.firmware_bytes_per_s)
         self._admitted: TTLCache[tuple[str, str], int] = TTLCache(ADMITTED_MAX, ADMITTED_FOR_S)
         self._is_down = False
 
-    async def take(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
+    async def enqueue(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
         """Queue a request."""
-        metrics.FIRMWARE_REQUESTS.labels(self._turns.ask(client_id, request)).inc()
+        metrics.FIRMWARE_REQUESTS.labels(self._queue.put(client_id, request)).inc()
 
     async def run(self) -> None:
         """Answer requests until cancelled."""
@@ -55,7 +55,7 @@ class Chunks:
 
     async def _work(self) -> None:
         while True:
-            async with self._turns.turn() as (client_id, request):
+            async with self._queue.next_request() as (client_id, request):
                 try:
                     await self._answer(client_id, request)
                     self._is_down = False

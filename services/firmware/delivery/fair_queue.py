@@ -11,7 +11,7 @@ from enum import StrEnum
 from shared.protocol.messages import FirmwareChunkRequest
 
 
-class Asked(StrEnum):
+class Queued(StrEnum):
     """The outcome of a new request for a chunk."""
 
     WAITS = "waits"
@@ -22,12 +22,12 @@ class Asked(StrEnum):
 
 
 @dataclass(slots=True)
-class _Line:
+class _DeviceQueue:
     """The requests of one device, oldest first."""
 
     waiting: dict[FirmwareChunkRequest, None] = field(default_factory=dict)
     under_way: set[FirmwareChunkRequest] = field(default_factory=set)
-    in_turn: bool = False
+    is_ready: bool = False
 
 
 class FairQueue:
@@ -39,44 +39,44 @@ class FairQueue:
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._lines: dict[str, _Line] = {}
-        self._round: asyncio.Queue[str] = asyncio.Queue()
+        self._queues: dict[str, _DeviceQueue] = {}
+        self._ready: asyncio.Queue[str] = asyncio.Queue()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._queues)
 
-    def ask(self, client_id: str, request: FirmwareChunkRequest) -> Asked:
+    def put(self, client_id: str, request: FirmwareChunkRequest) -> Queued:
         """Queue a request."""
-        line = self._lines.setdefault(client_id, _Line())
-        if request in line.waiting or request in line.under_way:
-            return Asked.REPEATED
-        asked = Asked.WAITS
-        if len(line.waiting) == self._window:
-            del line.waiting[next(iter(line.waiting))]
-            asked = Asked.DISPLACED
-        line.waiting[request] = None
-        self._line_up(client_id, line)
-        return asked
+        queue = self._queues.setdefault(client_id, _DeviceQueue())
+        if request in queue.waiting or request in queue.under_way:
+            return Queued.REPEATED
+        outcome = Queued.WAITS
+        if len(queue.waiting) == self._window:
+            del queue.waiting[next(iter(queue.waiting))]
+            outcome = Queued.DISPLACED
+        queue.waiting[request] = None
+        self._make_ready(client_id, queue)
+        return outcome
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
+    async def next_request(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
         """Wait for the next request, and count it as under way during the block: client id and request."""
-        client_id = await self._round.get()
-        line = self._lines[client_id]
-        line.in_turn = False
-        request = next(iter(line.waiting))
-        del line.waiting[request]
-        line.under_way.add(request)
-        self._line_up(client_id, line)
+        client_id = await self._ready.get()
+        queue = self._queues[client_id]
+        queue.is_ready = False
+        request = next(iter(queue.waiting))
+        del queue.waiting[request]
+        queue.under_way.add(request)
+        self._make_ready(client_id, queue)
         try:
             yield client_id, request
         finally:
-            line.under_way.discard(request)
-            self._line_up(client_id, line)
-            if not line.waiting and not line.under_way:
-                del self._lines[client_id]
+            queue.under_way.discard(request)
+            self._make_ready(client_id, queue)
+            if not queue.waiting and not queue.under_way:
+                del self._queues[client_id]
 
-    def _line_up(self, client_id: str, line: _Line) -> None:
-        if line.waiting and not line.in_turn and len(line.under_way) < self._window:
-            line.in_turn = True
-            self._round.put_nowait(client_id)
+    def _make_ready(self, client_id: str, queue: _DeviceQueue) -> None:
+        if queue.waiting and not queue.is_ready and len(queue.under_way) < self._window:
+            queue.is_ready = True
+            self._ready.put_nowait(client_id)

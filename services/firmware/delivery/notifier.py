@@ -52,14 +52,14 @@ class Notifier:
             self._due.put_nowait(model)
         while True:
             model, last = await self._due.get(), 0
-            while (page := await self._patiently(partial(self._tell_page, model, after=last))) is not None:
+            while (page := await self._patiently(partial(self._notify_page, model, after=last))) is not None:
                 last = page
 
     async def _models(self) -> list[str]:
         async with self._firmware.database.transaction() as session:
             return await queries.models_with_image(session)
 
-    async def _tell_page(self, model: str, *, after: int) -> int | None:
+    async def _notify_page(self, model: str, *, after: int) -> int | None:
         """Notify the model's next devices; return the id of the last one, or None if there was none left."""
         await self._connection.ready()
         async with self._firmware.database.transaction() as session:

@@ -23,26 +23,26 @@ class RollbackDetection:
 
     database: Database
     reports: Reports
-    came: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
+    connected: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
     """Devices that have come online, by client id."""
 
-    async def look(self, client_id: str, status: messages.Status) -> None:
+    async def check(self, client_id: str, status: messages.Status) -> None:
         """Record a rollback that the device does not report itself, such as of an image that never ran."""
         if not status.online or status.firmware_sha256 is None:
             return
-        for sha256 in await self.came.ask(client_id):
+        for sha256 in await self.connected.submit(client_id):
             if sha256 == status.firmware_sha256:
                 continue
             report = messages.FirmwareReport(
                 sha256=sha256,
                 stage=FirmwareStage.ROLLED_BACK,
-                error="came back with other firmware than it rebooted for",
+                error="connected back with other firmware than it rebooted for",
             )
-            await self.reports.take(client_id, report)
+            await self.reports.store(client_id, report)
 
-    async def look_up(self) -> None:
+    async def run(self) -> None:
         """Look up the images for which devices that have come online rebooted, in batches, until cancelled."""
-        await self.came.run(self._rebooted_for)
+        await self.connected.run(self._rebooted_for)
 
     async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
         async with self.database.transaction() as session:

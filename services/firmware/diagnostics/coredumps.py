@@ -64,7 +64,7 @@ class CoreDumps:
             log.warning("coredump.refused", client_id=client_id, sha256=offer.sha256, reason=answer.reason)
         return answer
 
-    async def keep_piece(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
+    async def store_chunk(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
         """Store a chunk of a dump under way; a late or repeated one changes nothing."""
         async with self.firmware.database.transaction() as session:
             device_id, _ = await queries.device(session, client_id)
@@ -77,7 +77,7 @@ class CoreDumps:
                 piece.offset, len(piece.data), size_bytes=dump.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
             )
             token = crypto.encrypt_data(self.vault.decrypt(dump.data_key), piece.data)
-            await diagnostics_queries.keep_piece(session, dump.id, piece.offset, token)
+            await diagnostics_queries.store_chunk(session, dump.id, piece.offset, token)
 
     async def forget_unfinished(self) -> None:
         """Delete dumps that were begun a day ago and never stored."""
@@ -113,7 +113,7 @@ class CoreDumps:
         dump, client_id = await diagnostics_queries.stored(context.session, request.id, lock=True)
         await context.session.delete(dump)
         facts = events.CoreDumpFacts(id=dump.id, sha256=dump.sha256)
-        context.audit("coredump.delete", client_id, before=facts.said())
+        context.audit("coredump.delete", client_id, before=facts.to_data())
         self.firmware.outbox.emit(context.session, events.COREDUMP_DELETED, client_id, facts)
         return admin.Removed(removed=str(dump.id))
 
@@ -135,7 +135,7 @@ class CoreDumps:
             if not page:
                 break
         facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
-        context.audit("coredump.rekey", "secrets", after=facts.said())
+        context.audit("coredump.rekey", "secrets", after=facts.to_data())
         self.firmware.outbox.emit(context.session, events.COREDUMP_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(sorted(unreadable)))
 

@@ -44,9 +44,9 @@ class Logs:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _untrimmed: Counter[int] = field(default_factory=Counter)
 
-    async def keep(self, client_id: str, said: messages.Log) -> None:
+    async def store(self, client_id: str, message: messages.Log) -> None:
         """Store a device's lines, repeated ones only once. Return when they are durable."""
-        waiting = _Waiting(client_id, said, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(client_id, message, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._news.set()
         await waiting.written
@@ -117,10 +117,10 @@ class Logs:
         return {waiting.client_id for waiting in batch} - devices.keys()
 
 
-def _rows(device_id: int, said: messages.Log) -> list[dict[str, Any]]:
+def _rows(device_id: int, message: messages.Log) -> list[dict[str, Any]]:
     return [
-        {"device_id": device_id, "boot": said.boot, "number": said.first + place, **line.model_dump()}
-        for place, line in enumerate(said.lines)
+        {"device_id": device_id, "boot": message.boot, "number": message.first + place, **line.model_dump()}
+        for place, line in enumerate(message.lines)
     ]
 
 

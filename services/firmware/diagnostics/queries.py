@@ -62,7 +62,7 @@ async def offsets(session: AsyncSession, dump_id: int) -> set[int]:
     return set(await session.scalars(select(CoreDumpChunk.offset).where(CoreDumpChunk.dump_id == dump_id)))
 
 
-async def keep_piece(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
+async def store_chunk(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
     """Store a chunk, unless it is stored already."""
     await session.execute(
         insert(CoreDumpChunk).values(dump_id=dump_id, offset=offset, data=data).on_conflict_do_nothing()

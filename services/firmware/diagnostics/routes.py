@@ -16,7 +16,7 @@ def routes(dumps: CoreDumps, logs: Logs, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages except devices' lines, which have a connection of their own."""
     return [
         device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
-        device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
+        device_route(topics.COREDUMP_CHUNK, dumps.store_chunk, group=GROUP),
         rpc.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
         rpc.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
         rpc.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
@@ -28,7 +28,7 @@ def routes(dumps: CoreDumps, logs: Logs, rpc: RpcServer) -> list[Route]:
 
 def log_route(logs: Logs) -> Route:
     """Return the route of the devices' lines."""
-    return device_route(topics.LOG, logs.keep, group=GROUP)
+    return device_route(topics.LOG, logs.store, group=GROUP)
 
 
 async def on_offer(

@@ -84,7 +84,7 @@ class HomeAssistant:
         event, noun = topics.EVENT.decode(delivery.payload), delivery.names["noun"]
         if event.client_id is not None:
             if noun in _CHANGED:
-                await self._look_at(event.client_id, _CHANGED[noun])
+                await self._refresh(event.client_id, _CHANGED[noun])
             return
         declared = events.EVENTS.get(f"{noun}/{delivery.names['verb']}")
         if declared is not None and declared in _ABOUT_MANY:
@@ -105,63 +105,63 @@ class HomeAssistant:
                 all_at = loop.time() + self._firmware.settings.homeassistant_refresh_s
                 due = {_ALL}
             try:
-                await self._walk_through({_ALL} if _ALL in due else due)
+                await self._pass_over({_ALL} if _ALL in due else due)
             except UnavailableError as error:
                 log.warning("homeassistant.deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 self._due |= due
                 self._wake.set()
 
-    async def leave(self) -> None:
+    async def unpublish_all(self) -> None:
         """Unpublish everything, once; for a service whose integration is switched off."""
         try:
             await self._connection.ready()
-            for client_id in await self._told():
+            for client_id in await self._published():
                 async with self._firmware.database.transaction() as session:
                     await homeassistant_queries.lock(session, client_id)
-                    self._take_back(session, client_id)
+                    self._unpublish(session, client_id)
         except UnavailableError as error:
             log.warning("homeassistant.unpublish_failed", reason=error.message)
 
-    async def _walk_through(self, models: set[str]) -> None:
+    async def _pass_over(self, models: set[str]) -> None:
         await self._connection.ready()
         if _ALL in models:
-            await self._forget_the_gone()
+            await self._unpublish_gone()
         for model in models:
             last = 0
             while page := await self._page(model or None, after=last):
                 for device_id, client_id in page:
                     await self._pace.acquire()
-                    await self._look_at(client_id)
+                    await self._refresh(client_id)
                     last = device_id
 
     async def _page(self, model: str | None, *, after: int) -> list[tuple[int, str]]:
         async with self._firmware.database.transaction() as session:
             return await homeassistant_queries.page(session, model, after, limit=PAGE)
 
-    async def _forget_the_gone(self) -> None:
-        told = await self._told()
+    async def _unpublish_gone(self) -> None:
+        published = await self._published()
         async with self._firmware.database.transaction() as session:
-            gone = told - await homeassistant_queries.all_client_ids(session)
+            gone = published - await homeassistant_queries.all_client_ids(session)
         for client_id in gone:
-            await self._look_at(client_id)
+            await self._refresh(client_id)
 
-    async def _told(self) -> set[str]:
+    async def _published(self) -> set[str]:
         """Return the client ids of devices that are published."""
         found: set[str] = set()
-        for told in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
+        for published in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
             for topic in _TOPICS:
-                found.update((topic.match(told) or {}).values())
+                found.update((topic.match(published) or {}).values())
         return {client_id for client_id in found if device_refs.is_client_id(client_id)}
 
-    async def _look_at(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
+    async def _refresh(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
         """Publish the topics `wanted` of a device, or unpublish it if it is gone."""
         outbox = self._firmware.outbox
         async with self._firmware.database.transaction() as session:
             await homeassistant_queries.lock(session, client_id)
             known = await homeassistant_queries.known(session, client_id)
             if known is None:
-                self._take_back(session, client_id)
+                self._unpublish(session, client_id)
                 return
             if _DISCOVERY in wanted:
                 discovery = entities.discovery(client_id, known.device, known.model)
@@ -173,7 +173,7 @@ class HomeAssistant:
                 diagnostics = entities.diagnostics(known.device, known.presence)
                 outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
 
-    def _take_back(self, session: AsyncSession, client_id: str) -> None:
+    def _unpublish(self, session: AsyncSession, client_id: str) -> None:
         for topic in _TOPICS:
             self._firmware.outbox.clear(session, topic, client_id=client_id)
 

@@ -146,7 +146,7 @@ class Server:
         serving = asyncio.create_task(self._server.serve([]), name="uvicorn")
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._certificate.keep(), name="certificate")
+                tasks.create_task(self._certificate.watch(), name="certificate")
                 tasks.create_task(self._listener.run(), name="listener")
                 await asyncio.shield(serving)
         finally:

@@ -19,13 +19,13 @@ class Certificate:
 
     def __init__(self, config: uvicorn.Config) -> None:
         self._config = config
-        self._seen = self._look()
+        self._seen = self._read()
 
-    def _look(self) -> tuple[bytes, ...]:
+    def _read(self) -> tuple[bytes, ...]:
         files = (self._config.ssl_certfile, self._config.ssl_keyfile)
         return tuple(Path(file).read_bytes() for file in files if file is not None)
 
-    async def keep(self) -> None:
+    async def watch(self) -> None:
         """Check the files periodically, until cancelled; open connections continue."""
         while self._seen:
             await asyncio.sleep(LOOK_EVERY_S)
@@ -36,7 +36,7 @@ class Certificate:
 
     def renew(self) -> None:
         """Load the files for new connections; raise SSLError for a pair that does not match."""
-        found = self._look()
+        found = self._read()
         context = self._config.ssl
         if found == self._seen or context is None or self._config.ssl_certfile is None:
             return

@@ -84,7 +84,7 @@ async def check_release(session: AsyncSession, model: DeviceModel, image: Firmwa
 async def release(firmware: Firmware, context: RequestContext, model: DeviceModel, image: FirmwareImage) -> None:
     """Make an image its model's image; the event triggers Notifier."""
     await check_release(context.session, model, image)
-    had_rollouts = await rollout_queries.give_way(context.session, model)
+    had_rollouts = await rollout_queries.end_force(context.session, model)
     if model.image_sha256 == image.sha256 and not had_rollouts:
         return
     model.image_sha256 = image.sha256
@@ -98,7 +98,7 @@ async def delete(
     session: AsyncSession, outbox: Outbox, model: DeviceModel, image: FirmwareImage, *, actor: str
 ) -> None:
     """Delete an image of a locked model; its bytes are deleted after the commit."""
-    before = facts(model, image).said()
+    before = facts(model, image).to_data()
     await image_queries.delete_image(session, image)
     session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=before))
     said = events.ImageDeletedFacts(model=model.code, version=image.version, sha256=image.sha256, by=actor)

@@ -133,17 +133,17 @@ async def delete_image(session: AsyncSession, image: FirmwareImage) -> None:
             FirmwareDelivery.sha256 == image.sha256, FirmwareDelivery.stage.not_in(rules.REFUSED_BY_DEVICE)
         )
     )
-    await note_leftover(session, image.sha256)
+    await record_leftover(session, image.sha256)
     await session.delete(image)
     await session.flush()
 
 
-async def note_leftover(session: AsyncSession, sha256: str) -> None:
+async def record_leftover(session: AsyncSession, sha256: str) -> None:
     """Record that the store may have bytes that belong to no image."""
     await session.execute(insert(FirmwareLeftover).values(sha256=sha256).on_conflict_do_nothing())
 
 
-async def take_leftover(session: AsyncSession, sha256: str) -> bool:
+async def remove_leftover(session: AsyncSession, sha256: str) -> bool:
     """Delete such a record, locked until the commit; return False if there is none."""
     taken = await session.scalar(
         delete(FirmwareLeftover).where(FirmwareLeftover.sha256 == sha256).returning(FirmwareLeftover.sha256)

@@ -22,23 +22,23 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Housekeeping of images; a `shelf` only if images are exported."""
+    """Housekeeping of images; a `export` only if images are exported."""
 
     firmware: Firmware
-    shelf: ImageExport | None
+    export: ImageExport | None
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Run all tasks now, after each change by this process, and every `firmware_house_s`, until cancelled."""
         settings, changed = self.firmware.settings, self.firmware.changed
         await periodic(
-            self._keep_all,
+            self._run_all,
             every_s=settings.firmware_house_s,
             wake=changed,
             on_outage="firmware.housekeeping_failed",
         )
 
-    async def _keep_all(self) -> None:
-        for duty in (self._prune, self._sweep, self._fill_shelf):
+    async def _run_all(self) -> None:
+        for duty in (self._prune, self._sweep, self._export_all):
             await _attempt(duty)
 
     async def _prune(self) -> None:
@@ -67,19 +67,19 @@ class Retention:
                     await self.firmware.store.delete(leftover.sha256)
                 await session.delete(leftover)
 
-    async def _fill_shelf(self) -> None:
+    async def _export_all(self) -> None:
         """Export each model's image, and repair files that were lost or changed."""
-        if self.shelf is None:
+        if self.export is None:
             return
         async with self.firmware.database.transaction() as session:
             current = await image_queries.current(session)
         for code, image in current.items():
-            held = await asyncio.to_thread(self.shelf.holds, code)
+            held = await asyncio.to_thread(self.export.holds, code)
             if image is None and held is not None:
-                await asyncio.to_thread(self.shelf.clear, code)
+                await asyncio.to_thread(self.export.clear, code)
             elif image is not None and held != image.sha256:
                 data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
-                await asyncio.to_thread(self.shelf.put, code, data)
+                await asyncio.to_thread(self.export.put, code, data)
                 log.info("firmware.exported", model=code, sha256=image.sha256)
 
 

@@ -110,7 +110,7 @@ class Images:
         if image.pinned != pinned:
             image.pinned = pinned
             facts = catalog.facts(model, image)
-            context.audit("firmware.pin" if pinned else "firmware.unpin", model.code, after=facts.said())
+            context.audit("firmware.pin" if pinned else "firmware.unpin", model.code, after=facts.to_data())
             event = events.FIRMWARE_PINNED if pinned else events.FIRMWARE_UNPINNED
             self.firmware.outbox.emit(context.session, event, None, facts)
         return await catalog.view(context.session, image, model)

@@ -37,7 +37,7 @@ class TrustedKeys:
             )
         )
         await context.session.flush()
-        self._note(context, model, events.FIRMWARE_KEY_ADDED, fingerprint)
+        self._record(context, model, events.FIRMWARE_KEY_ADDED, fingerprint)
         return await _view(context, model)
 
     async def remove(self, context: RequestContext, request: admin.KeyRef) -> admin.Keys:
@@ -48,14 +48,14 @@ class TrustedKeys:
             raise NotFoundError(f"fingerprint: {model.code} trusts no key {request.fingerprint}")
         await context.session.delete(key)
         await context.session.flush()
-        self._note(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)
+        self._record(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)
         return await _view(context, model)
 
     async def list_all(self, context: RequestContext, request: admin.KeyList) -> admin.Keys:
         """Return the keys of a model."""
         return await _view(context, await queries.model(context.session, request.model))
 
-    def _note(
+    def _record(
         self, context: RequestContext, model: DeviceModel, event: FleetEvent[SigningKeyFacts], fingerprint: str
     ) -> None:
         context.audit(f"firmware.{event.verb}", model.code, after={"fingerprint": fingerprint})

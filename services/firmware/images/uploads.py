@@ -55,13 +55,13 @@ class Uploads:
             missing=[offset for offset in wanted if offset not in there],
         )
 
-    async def keep_chunk(self, context: RequestContext, request: admin.UploadChunk) -> admin.Received:
+    async def store_chunk(self, context: RequestContext, request: admin.UploadChunk) -> admin.Received:
         """Store a chunk."""
         upload = await queries.upload_by_id(context.session, request.upload_id, lock=False)
         rules.check_piece(
             request.offset, len(request.data), size_bytes=upload.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
         )
-        await queries.keep_chunk(context.session, upload.id, request.offset, request.data)
+        await queries.store_chunk(context.session, upload.id, request.offset, request.data)
         return admin.Received()
 
     async def finish(self, context: RequestContext, request: admin.UploadFinish) -> admin.ImageView:
@@ -95,7 +95,7 @@ class Uploads:
         if wanted != stored.signature:
             stored.signature = wanted
             facts = catalog.facts(model, stored)
-            context.audit("firmware.sign", model.code, after=facts.said())
+            context.audit("firmware.sign", model.code, after=facts.to_data())
             self.firmware.outbox.emit(context.session, events.FIRMWARE_SIGNED, None, facts)
 
     async def _store(
@@ -135,7 +135,7 @@ class Uploads:
         session.add(stored)
         await session.flush()
         facts = catalog.facts(model, stored)
-        context.audit("firmware.upload", model.code, after=facts.said())
+        context.audit("firmware.upload", model.code, after=facts.to_data())
         self.firmware.outbox.emit(session, events.FIRMWARE_UPLOADED, None, facts)
         return stored
 
@@ -144,9 +144,9 @@ class Uploads:
 
         After a crash the record remains, and so the bytes are deleted; until then nobody else may delete them.
         """
-        while not await image_queries.take_leftover(session, sha256):
+        while not await image_queries.remove_leftover(session, sha256):
             async with self.firmware.database.transaction() as other:
-                await image_queries.note_leftover(other, sha256)
+                await image_queries.record_leftover(other, sha256)
 
 
 def _check_size(size_bytes: int, model: DeviceModel) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.firmware.assignment import device_status, rollout_queries, rollout_states
+from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
 from services.firmware.assignment.rollout_states import FAILURES, DeviceStatus, DeviceStep, Event, State
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
@@ -28,7 +28,7 @@ class Rollouts:
 
     firmware: Firmware
 
-    async def look_ahead(self, context: RequestContext, request: admin.RolloutPreflight) -> admin.RolloutFindings:
+    async def preflight(self, context: RequestContext, request: admin.RolloutPreflight) -> admin.RolloutFindings:
         """Return the preflight of a rollout."""
         return (await preflight.survey(context.session, request)).findings(admin.RolloutPlan().waves)
 
@@ -118,7 +118,7 @@ class Rollouts:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.check_signature(session, model, image.sha256, image.signature)
         if event is Event.RESUMED and rollout.state == State.HALTED:
-            forgiven = await device_status.forgive(session, rollout)
+            forgiven = await rollout_devices.forgive(session, rollout)
         change = Change(session, self.firmware.outbox, context.account, rollout, model.code)
         await change.move(event, forgiven=forgiven)
         if event is Event.ABORTED:
@@ -130,16 +130,18 @@ class Rollouts:
         reason = "the rollout was aborted"
         taken = RolloutDevice.state == DeviceStatus.TAKEN
         if hard and rollout.sha256 is not None:
-            stopped = await device_status.apply(context.session, rollout, DeviceStep.DROPPED, taken, reason=reason)
+            stopped = await rollout_devices.apply(
+                context.session, rollout, DeviceStep.DROPPED, taken, reason=reason
+            )
             cancelled = messages.FirmwareCancelled(sha256=rollout.sha256, reason=reason)
-            for client_id in await device_status.client_ids(context.session, stopped):
+            for client_id in await rollout_devices.client_ids(context.session, stopped):
                 self.firmware.outbox.put(
                     context.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id
                 )
-        await device_status.apply(context.session, rollout, DeviceStep.DROPPED, ~taken, reason=reason)
+        await rollout_devices.apply(context.session, rollout, DeviceStep.DROPPED, ~taken, reason=reason)
 
     async def _status(self, context: RequestContext, rollout: Rollout, code: str) -> admin.RolloutStatus:
-        counts = await device_status.counts(context.session, rollout)
+        counts = await rollout_devices.counts(context.session, rollout)
         total: Counter[str] = Counter()
         for wave in counts.values():
             total.update(wave)
@@ -152,8 +154,8 @@ class Rollouts:
                 admin.RolloutWave(wave=wave, devices=sum(found.values()), counts=admin.RolloutCounts(**found))
                 for wave, found in counts.items()
             ],
-            failure_count=sum(total[stand.lower()] for stand in (*FAILURES, DeviceStatus.SKIPPED)),
-            failures=await device_status.failures(context.session, rollout),
+            failure_count=sum(total[status.lower()] for status in (*FAILURES, DeviceStatus.SKIPPED)),
+            failures=await rollout_devices.failures(context.session, rollout),
         )
 
 
@@ -162,7 +164,7 @@ async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutP
     if rollout.state != State.RUNNING:
         return rollout.reason or rollout.state.lower()
     now = datetime.now(UTC)
-    tallies = await device_status.tallies(context.session, rollout)
+    tallies = await rollout_devices.tallies(context.session, rollout)
     verdict = rollout_states.judge(
         tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
     )
@@ -188,13 +190,13 @@ def _facts(rollout: Rollout, code: str) -> dict[str, Any]:
     }
 
 
-def _row(device_id: int, wave: int, stand: DeviceStatus, reason: str | None = None) -> dict[str, Any]:
+def _row(device_id: int, wave: int, status: DeviceStatus, reason: str | None = None) -> dict[str, Any]:
     return {
         "device_id": device_id,
         "wave": wave,
-        "state": stand,
+        "state": status,
         "reason": reason,
-        "live": stand is not DeviceStatus.SKIPPED,
+        "live": status is not DeviceStatus.SKIPPED,
     }
 
 

@@ -73,7 +73,7 @@ async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit
 async def _known(
     session: AsyncSession,
     sha256: str,
-    meant: ColumnElement[bool],
+    condition: ColumnElement[bool],
     *,
     order: ColumnElement[Any] | InstrumentedAttribute[int],
 ) -> list[Known]:
@@ -89,7 +89,7 @@ async def _known(
         .outerjoin(
             FirmwareDelivery, and_(FirmwareDelivery.device_id == Device.id, FirmwareDelivery.sha256 == sha256)
         )
-        .where(Device.lifecycle == "ACTIVE", meant)
+        .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(order)
     )
     return [

@@ -8,7 +8,7 @@ from typing import Final, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.assignment import device_status, rollout_states
+from services.firmware.assignment import rollout_devices, rollout_states
 from services.firmware.assignment.rollout_states import ENDS, Event, State
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, Rollout
@@ -53,7 +53,7 @@ class Change:
     def emit(self, event: FleetEvent[F], facts: F) -> None:
         """Record and emit an event: one entry and one event, whatever the number of devices."""
         action, subject = f"rollout.{event.verb}", f"rollout/{self.rollout.id}"
-        self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.said()))
+        self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.to_data()))
         self.outbox.emit(self.session, event, None, facts)
 
     def emit_wave(self, event: FleetEvent[RolloutWaveFacts]) -> None:
@@ -67,6 +67,6 @@ class Change:
         rollout.reason = reason
         if rollout.state in ENDS:
             rollout.ended_at = datetime.now(UTC)
-            await device_status.end(self.session, rollout)
+            await rollout_devices.end(self.session, rollout)
         facts = RolloutMoveFacts(**self.ids, wave=rollout.wave, reason=reason, forgiven=forgiven)
         self.emit(_MOVES[event], facts)

@@ -39,7 +39,7 @@ class Accounts:
         context.session.add(row)
         await context.session.flush()
         await self._broker.put(request.name, request.role, SecretStr(request.password))
-        self._note(context, "add", events.ACCOUNT_ADDED, request.name, after={"role": request.role})
+        self._record(context, "add", events.ACCOUNT_ADDED, request.name, after={"role": request.role})
         return _view(row, present=True)
 
     async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Accounts:
@@ -58,10 +58,10 @@ class Accounts:
         before, role = Role(row.role), request.role
         present = await self._broker.found()
         if role is not Role.ADMIN:
-            await _keep_an_admin(context.session, request.name, present)
+            await _require_an_admin(context.session, request.name, present)
         await self._broker.set_role(request.name, role)
         row.role = role
-        self._note(
+        self._record(
             context, "role", events.ACCOUNT_UPDATED, request.name, before={"role": before}, after={"role": role}
         )
         return _view(row, present=request.name in present)
@@ -70,15 +70,15 @@ class Accounts:
         """Change the password of an account; recreate it if the broker has lost it."""
         row = await self._of_another(context, request.name)
         await self._broker.put(request.name, Role(row.role), SecretStr(request.password))
-        self._note(context, "password", events.ACCOUNT_UPDATED, request.name)
+        self._record(context, "password", events.ACCOUNT_UPDATED, request.name)
         return _view(row, present=True)
 
     async def remove(self, context: RequestContext, request: admin.AccountRef) -> admin.Removed:
         """Remove an account and end its sessions."""
         row = await self._of_another(context, request.name)
-        await _keep_an_admin(context.session, request.name, await self._broker.found())
+        await _require_an_admin(context.session, request.name, await self._broker.found())
         await self._broker.delete(request.name)
-        self._note(context, "remove", events.ACCOUNT_REMOVED, request.name, before={"role": Role(row.role)})
+        self._record(context, "remove", events.ACCOUNT_REMOVED, request.name, before={"role": Role(row.role)})
         await context.session.delete(row)
         return admin.Removed(removed=request.name)
 
@@ -99,7 +99,7 @@ class Accounts:
             raise InvalidInputError("name: must be another account; nobody may change their own")
         return row
 
-    def _note(
+    def _record(
         self,
         context: RequestContext,
         verb: str,
@@ -112,7 +112,7 @@ class Accounts:
         self.registry.outbox.emit(context.session, event, None, facts)
 
 
-async def _keep_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:
+async def _require_an_admin(session: AsyncSession, name: str, present: Container[str]) -> None:
     """Raise ConflictError if without this account nobody with the role admin could log in."""
     rows = await account_queries.every(session)
     others = [admin.BUILT_IN, *(row.name for row in rows.values() if row.role == Role.ADMIN and row.name != name)]

@@ -103,8 +103,8 @@ class Claims:
                     raise ConflictError(f"uid: {request.uid} cannot be approved: {fault.reason}")
                 before, known.state = known.state, "granted"
                 context.on(session).audit("claim.approve", request.uid, before={"state": before})
-        answer = await self._give(context.session, request.uid, known.public_key)
-        self._say(context.session, known.claim_id, answer)
+        answer = await self._grant(context.session, request.uid, known.public_key)
+        self._send(context.session, known.claim_id, answer)
         return await claim_queries.request_view(context.session, request.uid)
 
     async def deny(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
@@ -115,7 +115,7 @@ class Claims:
             known.state = "denied"
             facts = events.MachineFacts(claim=known.claim_id, uid=known.uid)
             self.registry.outbox.emit(context.session, events.CLAIM_DENIED, None, facts)
-            self._say(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
+            self._send(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
         return await claim_queries.request_view(context.session, request.uid)
 
     async def forget(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.Removed:
@@ -134,7 +134,7 @@ class Claims:
             if verdict.outcome is ClaimOutcome.GRANTED:
                 try:
                     async with self.registry.database.transaction() as session:
-                        return await self._give(session, request.uid, request.public_key)
+                        return await self._grant(session, request.uid, request.public_key)
                 except UnavailableError:
                     raise
                 except FleetError as error:
@@ -189,13 +189,15 @@ class Claims:
             known = ClaimRequest(uid=request.uid, public_key=request.public_key)
             session.add(known)
             facts = events.MachineFacts(claim=claim_id, uid=request.uid)
-            RequestContext(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts.said())
+            RequestContext(claim_id, request.uid, session).audit(
+                "claim.request", request.uid, after=facts.to_data()
+            )
             self.registry.outbox.emit(session, events.CLAIM_REQUESTED, None, facts)
         if known.device_id is None:
             known.claim_id, known.state = claim_id, verdict.outcome.value
         return verdict
 
-    async def _give(self, session: AsyncSession, uid: str, public_key: str) -> messages.ClaimAnswer:
+    async def _grant(self, session: AsyncSession, uid: str, public_key: str) -> messages.ClaimAnswer:
         """Return a machine's identity sealed for its key; create its device unless there is one."""
         await claim_queries.lock_uid(session, uid)
         known = await claim_queries.request(session, uid)
@@ -213,7 +215,7 @@ class Claims:
             # It is not authenticated yet, but only this key opens the answer.
             await queries.set_key(session, known.device_id, known.public_key)
             facts = events.MachineFacts(claim=claim.id, uid=uid)
-            context.audit("claim.grant", uid, after={**facts.said(), "client_id": added.client_id})
+            context.audit("claim.grant", uid, after={**facts.to_data(), "client_id": added.client_id})
             self.registry.outbox.emit(session, events.CLAIM_GRANTED, added.client_id, facts)
         device = await claim_queries.device(session, known)
         package = await devices.provision(context, admin.DeviceRef(request_id=uid, device=device.key))
@@ -229,7 +231,7 @@ class Claims:
             raise ConflictError(f"uid: {uid} is device {device.key}; `mdm device remove` forgets both", uid=uid)
         return known
 
-    def _say(self, session: AsyncSession, claim_id: str, answer: messages.ClaimAnswer) -> None:
+    def _send(self, session: AsyncSession, claim_id: str, answer: messages.ClaimAnswer) -> None:
         self.registry.outbox.put(session, topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=answer.uid)
 
     async def _view(self, session: AsyncSession, claim: Claim) -> admin.ClaimView:

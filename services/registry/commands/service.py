@@ -67,7 +67,7 @@ class Commands:
         self.registry.outbox.emit(context.session, events.COMMAND_SENT, None, facts)
         asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
         subject = sent[0].client_id if request.device is not None else str(batch_id)
-        context.audit("command.send", subject, after={**asked, **facts.said()})
+        context.audit("command.send", subject, after={**asked, **facts.to_data()})
         return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
 
     async def show(self, context: RequestContext, request: admin.CommandShow) -> admin.CommandBatch:

@@ -46,7 +46,7 @@ class Layers:
             context.audit("layer.set", request.tag, before=before, after=_facts(layer))
         devices = await self._refresh(context, request.tag)
         if not rules.same(before, _facts(layer)):
-            self._tell(context, events.LAYER_CHANGED, request.tag, devices)
+            self._emit(context, events.LAYER_CHANGED, request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
 
     async def remove(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerResult:
@@ -58,7 +58,7 @@ class Layers:
         await session.delete(layer)
         await session.flush()
         devices = await self._refresh(context, request.tag)
-        self._tell(context, events.LAYER_REMOVED, request.tag, devices)
+        self._emit(context, events.LAYER_REMOVED, request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=None, devices=devices)
 
     async def show(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerView:
@@ -69,7 +69,7 @@ class Layers:
         """Return all layers in the order in which they apply."""
         return admin.Layers(layers=[view_of(layer) for layer in await queries.layers(context.session)])
 
-    def _tell(self, context: RequestContext, event: FleetEvent[LayerFacts], tag: str, devices: list[str]) -> None:
+    def _emit(self, context: RequestContext, event: FleetEvent[LayerFacts], tag: str, devices: list[str]) -> None:
         self.registry.outbox.emit(context.session, event, None, LayerFacts(tag=tag, devices=len(devices)))
 
     async def _refresh(self, context: RequestContext, tag: str) -> list[str]:

@@ -25,7 +25,7 @@ class Configs:
     """The operations of admins on configurations, and the requests and reports of devices."""
 
     registry: Registry
-    asked: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
+    lookups: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
     """By client id."""
 
     async def set(self, context: RequestContext, request: admin.ConfigSet) -> admin.ConfigSetResult:
@@ -100,14 +100,14 @@ class Configs:
 
     async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
         """Return the device's configuration, without the document if it has this version already."""
-        desired = await self.asked.ask(client_id)
+        desired = await self.lookups.submit(client_id)
         if desired is None:
             raise device_refs.unknown(client_id)
         return versions.message(desired, request_id=request.request_id, have=request.have_version)
 
-    async def look_up(self) -> None:
+    async def run_lookups(self) -> None:
         """Read the configurations that devices request, in batches, until cancelled."""
-        await self.asked.run(self._desired)
+        await self.lookups.run(self._desired)
 
     async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
         async with self.registry.database.transaction() as session:
@@ -142,7 +142,7 @@ class Configs:
                         action="config.restore",
                         subject=client_id,
                         before=config.overrides,
-                        after=facts.said(),
+                        after=facts.to_data(),
                     )
                 )
                 self.registry.outbox.emit(session, events.CONFIG_RESTORED, client_id, facts)

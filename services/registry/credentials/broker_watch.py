@@ -73,10 +73,10 @@ class BrokerWatch:
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
-            if device_refs.is_client_id(client_id) and not self._is_own_try(client_id):
+            if device_refs.is_client_id(client_id) and not self._is_own_attempt(client_id):
                 noted[client_id] = datetime.now(UTC)
 
-    def _is_own_try(self, client_id: str) -> bool:
+    def _is_own_attempt(self, client_id: str) -> bool:
         """Return whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
         tried_at = self.registry.tried_at.get(client_id)
         return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
@@ -86,10 +86,10 @@ class BrokerWatch:
         await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_deferred")
 
     async def _store(self) -> None:
-        self._forget_tries()
+        self._forget_attempts()
         await self._store_dropped()
         await self._store_refusals()
-        await self.sweep_unheard()
+        await self.mark_silent()
 
     async def _store_dropped(self) -> None:
         dropped, self._dropped_at = self._dropped_at, {}
@@ -97,7 +97,7 @@ class BrokerWatch:
             return
         try:
             async with self.registry.database.transaction() as session:
-                for client_id in await credential_queries.note_dropped(session, dropped):
+                for client_id in await credential_queries.record_dropped(session, dropped):
                     emit_offline(self.registry.outbox, session, client_id)
         except UnavailableError:
             self._dropped_at = dropped | self._dropped_at
@@ -110,7 +110,7 @@ class BrokerWatch:
             return
         try:
             async with self.registry.database.transaction() as session:
-                fresh = await credential_queries.note_refusals(session, noted)
+                fresh = await credential_queries.record_refusals(session, noted)
                 for client_id in fresh:
                     log.warning("device.refused", client_id=client_id)
                     self.registry.outbox.emit(session, events.DEVICE_REFUSED, client_id, events.NoFacts())
@@ -122,17 +122,17 @@ class BrokerWatch:
             self.registry.refused_at = noted | self.registry.refused_at
             raise
 
-    async def sweep_unheard(self) -> None:
+    async def mark_silent(self) -> None:
         """Mark devices offline that have not reconnected some time after the broker's start."""
         since = self.registry.broker_started_at
         if since is None or since == self._swept or datetime.now(UTC) < since + GRACE:
             return
         async with self.registry.database.transaction() as session:
-            for client_id in await credential_queries.mark_unheard_offline(session, since=since):
+            for client_id in await credential_queries.mark_silent_offline(session, since=since):
                 emit_offline(self.registry.outbox, session, client_id)
         self._swept = since
 
-    def _forget_tries(self) -> None:
+    def _forget_attempts(self) -> None:
         now = datetime.now(UTC)
         for client_id in [it for it, at in self.registry.tried_at.items() if at + _OWN_TRY < now]:
             del self.registry.tried_at[client_id]

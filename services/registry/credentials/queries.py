@@ -51,7 +51,7 @@ async def is_switching(session: AsyncSession, device_id: int) -> bool:
     return await session.scalar(query) is not None
 
 
-async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
+async def record_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
     """Record when the broker last refused each device; return those refused for the first time since last seen."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(refused_at)})
     fresh = []
@@ -78,7 +78,7 @@ async def verify_at(session: AsyncSession, client_ids: Collection[str], at: date
     )
 
 
-async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
+async def record_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
     """Mark devices offline that the broker has dropped and that have been silent since; return these."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(dropped_at)})
     gone = []
@@ -91,7 +91,7 @@ async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]
     return gone
 
 
-async def mark_unheard_offline(session: AsyncSession, *, since: datetime) -> list[str]:
+async def mark_silent_offline(session: AsyncSession, *, since: datetime) -> list[str]:
     """Mark all devices offline that have been silent since the broker's start, which ended all connections."""
     rows = await session.execute(
         update(Presence)

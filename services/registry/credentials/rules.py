@@ -31,8 +31,8 @@ class Places:
     """The secret of a device in each place; None if not recorded there.
 
     `connected`: it has logged in at the broker with the secret that the broker has now. `refused`: the broker has
-    refused a login in its name since, and it is not connected. `said` is the generation that it reported for its
-    last login. A broker without `accounts` follows Keycloak.
+    refused a login in its name since, and it is not connected. `reported` is the generation of its
+    last reported login. A broker without `accounts` follows Keycloak.
     """
 
     row: Held | None
@@ -40,7 +40,7 @@ class Places:
     broker: Held | None
     connected: bool
     refused: bool
-    said: int | None = None
+    reported: int | None = None
     accounts: bool = True
 
 
@@ -62,6 +62,6 @@ def remedy(places: Places) -> Remedy:
         return agree
     if broker is None and row in (None, keycloak) and not places.refused:
         return Remedy.NONE
-    has_another = places.refused and (broker is None or row == keycloak or places.said != broker.generation)
+    has_another = places.refused and (broker is None or row == keycloak or places.reported != broker.generation)
     is_older = broker is not None and row == keycloak and broker.generation <= keycloak.generation
     return Remedy.PUT if has_another or (is_older and not places.connected) else Remedy.ROTATE

@@ -109,13 +109,15 @@ class Credentials:
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
                 return Remedy.NONE
             identity, account = await self._both(device, presence, client_id)
-            places = places_of(self.registry, presence, device, identity, account, said=presence.secret_generation)
+            places = places_of(
+                self.registry, presence, device, identity, account, reported=presence.secret_generation
+            )
             remedy = credential_rules.remedy(places)
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than recorded in it
             if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
-                await self._have_it_come_again(session, device, presence, client_id)
+                await self._force_reconnect(session, device, presence, client_id)
                 return Remedy.NONE
             waits = device.rotation_state != "OK" or not (places.connected or offline)
             if remedy is Remedy.ROTATE and waits:
@@ -165,7 +167,7 @@ class Credentials:
             return False
         return came < min(refused, datetime.now(UTC) - CAME)
 
-    async def _have_it_come_again(
+    async def _force_reconnect(
         self, session: AsyncSession, device: Device, presence: Presence, client_id: str
     ) -> None:
         """Drop a device's connections at the broker: a device that can log in reconnects and reports online."""
@@ -224,11 +226,11 @@ def places_of(
     identity: Identity,
     account: DeviceAccount | None,
     *,
-    said: int | None,
+    reported: int | None,
 ) -> Places:
     """Return the secret of a device in each place; `account` is None if the broker has none.
 
-    `said` is the generation that the device reported for its last login.
+    `reported` is the generation that the device reported for its last login.
 
     The broker's start ended all connections, whatever devices had reported before.
     """
@@ -241,7 +243,7 @@ def places_of(
         broker=identity.held if account is None else account.held,
         connected=connected,
         refused=refused and not connected,
-        said=said,
+        reported=reported,
         accounts=registry.identities.broker.keeps_accounts,
     )
 

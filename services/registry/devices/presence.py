@@ -17,7 +17,7 @@ from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
 
 
-class Said(NamedTuple):
+class ReceivedStatus(NamedTuple):
     """A device's status, and when it was received; a `retained` one may be old."""
 
     client_id: str
@@ -33,31 +33,31 @@ class Presences:
     registry: Registry
     greet: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
     """Sends, in the same transaction, the waiting messages of devices that are online now."""
-    said: MicroBatcher[Said, bool] = field(default_factory=MicroBatcher)
+    statuses: MicroBatcher[ReceivedStatus, bool] = field(default_factory=MicroBatcher)
 
-    async def record(self, said: Said) -> None:
+    async def record(self, received: ReceivedStatus) -> None:
         """Store a device's status; emit an event when it connects or disconnects."""
-        if not await self.said.ask(said):
-            raise device_refs.unknown(said.client_id)
+        if not await self.statuses.submit(received):
+            raise device_refs.unknown(received.client_id)
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Store statuses in batches, until cancelled."""
-        await self.said.run(self._store)
+        await self.statuses.run(self._store)
 
-    async def _store(self, batch: Sequence[Said]) -> Sequence[bool]:
+    async def _store(self, batch: Sequence[ReceivedStatus]) -> Sequence[bool]:
         """Store all in order, and send waiting messages to online devices; return which devices exist."""
         async with self.registry.database.transaction() as session:
             presences = await batch_queries.presences(session, [it.client_id for it in batch])
-            for said, presence in zip(batch, presences, strict=True):
+            for received, presence in zip(batch, presences, strict=True):
                 if presence is not None:
-                    self._note(session, said, presence)
-            came = [it.client_id for it in batch if it.status.online]
-            if came:
-                await self.greet(session, came)
+                    self._record(session, received, presence)
+            online = [it.client_id for it in batch if it.status.online]
+            if online:
+                await self.greet(session, online)
             return [presence is not None for presence in presences]
 
-    def _note(self, session: AsyncSession, said: Said, presence: Presence) -> None:
-        client_id, status, received_at, retained = said
+    def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Presence) -> None:
+        client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
             return  # its time is not known: a restarted broker still has statuses from before
         if presence.online != status.online:

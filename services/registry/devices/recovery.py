@@ -100,7 +100,7 @@ class Recoveries:
                 return None
             package = await Devices(self.registry).package(session, device, identity)
             facts = events.RecoveryFacts(generation=identity.generation)
-            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.said())
+            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.to_data())
             self.registry.outbox.emit(session, events.DEVICE_RECOVERED, client_id, facts)
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))

@@ -36,7 +36,7 @@ from shared.protocol.admin import Role
 from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
-Mend = Callable[[], Awaitable[bool]]
+Fix = Callable[[], Awaitable[bool]]
 _AT_ONCE: Final = 8
 """Limit of concurrent repairs; each may hold a connection to the database."""
 _REMEDIES: Final = {
@@ -53,7 +53,7 @@ class Problem:
     client_id: str
     text: str
     remedy: str
-    mend: Mend | None
+    fix: Fix | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +75,14 @@ class _Found:
     accounts: dict[str, DeviceAccount] | None
     claims: set[str]
     admins: dict[str, frozenset[Acl]]
-    talkers: set[str]
+    retaining: set[str]
 
     def strays(self, now: _Recorded) -> dict[str, str]:
         """Return the names without a row, each with a list of what exists of it."""
         places: tuple[tuple[str, set[str]], ...] = (
             ("a client", self.clients.keys() - now.devices.keys()),
             ("an account", (self.accounts or {}).keys() - now.devices.keys()),
-            ("retained messages", self.talkers - now.devices.keys()),
+            ("retained messages", self.retaining - now.devices.keys()),
             ("a claim's account", self.claims - now.claims),
             ("an admin's account", self.admins.keys() - now.admins.keys() - {admin.BUILT_IN}),
         )
@@ -107,15 +107,15 @@ class Reconciler:
     async def on_repair(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
         """Repair differences for an admin."""
         await engine.allow_silence(context.session)
-        diagnosis = await self.run(repair=True, asked=True)
+        diagnosis = await self.run(repair=True, requested=True)
         if any(finding.repaired for finding in diagnosis.findings):
             context.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
         return diagnosis
 
-    async def run(self, *, repair: bool, asked: bool = False) -> admin.Diagnosis:
+    async def run(self, *, repair: bool, requested: bool = False) -> admin.Diagnosis:
         """Compare everything, with `repair` repair it; raise OtherInstallationError before anything is changed.
 
-        `asked`: requested by a person, also for devices that are offline.
+        `requested`: requested by a person, also for devices that are offline.
         """
         identities = self.registry.identities
         await self.registry.instance.check()
@@ -130,7 +130,7 @@ class Reconciler:
         known = {*now.devices, *now.claims, *now.admins}
         findings = await Strays(self.registry).settle(strays, known, rows=rows, repair=repair)
         problems = [
-            *self._compare(before.devices, now.devices, found, asked=asked),
+            *self._compare(before.devices, now.devices, found, requested=requested),
             *self._compare_claims(before, now, found.claims),
             *self._compare_admins(before.admins, now.admins, found.admins),
         ]
@@ -159,24 +159,29 @@ class Reconciler:
             accounts=await identities.broker.devices(),
             claims=await identities.broker.claims(),
             admins=await identities.broker.admins.found(),
-            talkers={name for name in map(_client_id, left) if device_refs.is_client_id(name)},
+            retaining={name for name in map(_client_id, left) if device_refs.is_client_id(name)},
         )
 
     def _compare(
-        self, before: dict[str, queries.Compared], rows: dict[str, queries.Compared], found: _Found, *, asked: bool
+        self,
+        before: dict[str, queries.Compared],
+        rows: dict[str, queries.Compared],
+        found: _Found,
+        *,
+        requested: bool,
     ) -> Iterator[Problem]:
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
-            heal = partial(self._heal, client_id, asked=asked)
+            heal = partial(self._heal, client_id, requested=requested)
             client = found.clients.get(client_id)
             if client is None:
                 text = "recreate it; the device gets a new secret as soon as it is online"
                 yield Problem(client_id, "has no client in Keycloak", text, heal)
                 continue
             if not client.has_claims:
-                mend = partial(self._mend_claims, client_id)
-                yield Problem(client_id, "its tokens lack claims", "add them", mend)
+                fix = partial(self._repair_claims, client_id)
+                yield Problem(client_id, "its tokens lack claims", "add them", fix)
             account = DeviceAccount(client.enabled, client.held)  # a broker without accounts follows it
             if found.accounts is not None and client_id not in found.accounts:
                 yield Problem(client_id, "has no account in the broker", "recreate it", heal)
@@ -185,7 +190,7 @@ class Reconciler:
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
                 yield Problem(client_id, text, "set it as in the database", heal)
-            places = places_of(self.registry, row, row, client, account, said=row.said)
+            places = places_of(self.registry, row, row, client, account, reported=row.reported)
             remedy = credential_rules.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())
@@ -210,8 +215,8 @@ class Reconciler:
 
     def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Problem]:
         for claim_id in sorted((accounts & now.claims) - now.reachable):
-            mend = partial(self._remove_claim_account, claim_id)
-            yield Problem(claim_id, "is not a claim in force", "remove the account", mend)
+            fix = partial(self._remove_claim_account, claim_id)
+            yield Problem(claim_id, "is not a claim in force", "remove the account", fix)
         for claim_id in sorted((now.reachable & before.reachable) - accounts):
             # Its password is not stored anywhere.
             text = "mdm claim revoke, and mdm claim create for a new one"
@@ -228,14 +233,14 @@ class Reconciler:
                 yield Problem(name, "has no account in the broker", text, None)
             elif accounts[name] != acls(name, role):
                 text = f"has other rights in the broker than a {role}'s"
-                yield Problem(name, text, "set them as in the database", partial(self._mend_admin, name))
+                yield Problem(name, text, "set them as in the database", partial(self._repair_admin, name))
 
     async def _settle(self, problem: Problem, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
-        if repair and problem.mend is not None:
+        if repair and problem.fix is not None:
             try:
                 async with turn:
-                    repaired = await problem.mend()
+                    repaired = await problem.fix()
             except FleetError as error:
                 log.warning("reconciler.repair_failed", client_id=problem.client_id, reason=error.message)
         log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
@@ -250,7 +255,7 @@ class Reconciler:
         await self.registry.identities.broker.delete(claim_id)
         return True
 
-    async def _mend_admin(self, name: str) -> bool:
+    async def _repair_admin(self, name: str) -> bool:
         """Make an admin's account in the broker agree with the row, or delete it if there is none."""
         accounts = self.registry.identities.broker.admins
         async with self.registry.database.transaction() as session:
@@ -262,11 +267,11 @@ class Reconciler:
                 await accounts.set_role(name, Role(row.role))
         return True
 
-    async def _heal(self, client_id: str, *, asked: bool) -> bool:
-        await Credentials(self.registry).heal(client_id, offline=asked)
+    async def _heal(self, client_id: str, *, requested: bool) -> bool:
+        await Credentials(self.registry).heal(client_id, offline=requested)
         return True
 
-    async def _mend_claims(self, client_id: str) -> bool:
+    async def _repair_claims(self, client_id: str) -> bool:
         """Set the present secret again: the claims are written with it."""
         keycloak = self.registry.identities.keycloak
         async with self.registry.database.transaction() as session:

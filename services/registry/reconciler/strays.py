@@ -99,7 +99,7 @@ class Strays:
             await engine.lock_identity(session, name)
             if not await is_known(session, name):
                 if device_refs.is_client_id(name):
-                    await identities.unmake(name)
+                    await identities.delete(name)
                 else:
                     await identities.broker.admins.delete(name)
             await session.execute(delete(Stray).where(Stray.name == name))

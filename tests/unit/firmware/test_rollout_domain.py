@@ -65,33 +65,33 @@ def test_every_open_rollout_can_be_aborted(state: State) -> None:
     assert TRANSITIONS[state, Event.ABORTED] is State.ABORTED
 
 
-@pytest.mark.parametrize(("stand", "fact"), list(product(DeviceStatus, DeviceStep)))
-def test_the_same_fact_twice_is_as_once(stand: DeviceStatus, fact: DeviceStep) -> None:
-    once = rules.stand_after(stand, fact)
-    assert rules.stand_after(once, fact) is once
+@pytest.mark.parametrize(("status", "step"), list(product(DeviceStatus, DeviceStep)))
+def test_the_same_fact_twice_is_as_once(status: DeviceStatus, step: DeviceStep) -> None:
+    once = rules.status_after(status, step)
+    assert rules.status_after(once, step) is once
 
 
-@pytest.mark.parametrize("fact", list(DeviceStep))
-def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceStep) -> None:
-    before, after = rules.effect(fact)
-    for stand in DeviceStatus:
-        assert rules.stand_after(stand, fact) is (after if stand in before else stand)
+@pytest.mark.parametrize("step", list(DeviceStep))
+def test_a_fact_leads_to_one_stand_from_wherever_it_counts(step: DeviceStep) -> None:
+    before, after = rules.effect(step)
+    for status in DeviceStatus:
+        assert rules.status_after(status, step) is (after if status in before else status)
 
 
 @pytest.mark.parametrize("end", [DeviceStatus.CONFIRMED, *sorted(FAILURES)])
 @pytest.mark.parametrize(
-    "fact",
-    [fact for fact in DeviceStep if fact not in {DeviceStep.CONFIRMED, DeviceStep.FAILED, DeviceStep.ROLLED_BACK}],
+    "step",
+    [step for step in DeviceStep if step not in {DeviceStep.CONFIRMED, DeviceStep.FAILED, DeviceStep.ROLLED_BACK}],
 )
-def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, fact: DeviceStep) -> None:
-    assert rules.stand_after(end, fact) is end
+def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, step: DeviceStep) -> None:
+    assert rules.status_after(end, step) is end
 
 
-@pytest.mark.parametrize("stand", list(DeviceStatus))
-def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(stand: DeviceStatus) -> None:
+@pytest.mark.parametrize("status", list(DeviceStatus))
+def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(status: DeviceStatus) -> None:
     for state in State:
-        refused = stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}
-        assert rules.binds(state, stand, runs_it=True) is not refused
+        refused = status in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}
+        assert rules.binds(state, status, runs_it=True) is not refused
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -145,14 +145,14 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
     devices = [[DeviceStatus.WAITING] * size for size in sizes]
     wave, met_at, now = 0, None, NOW
     facts = st.tuples(st.integers(0, total - 1), st.sampled_from(DeviceStep), st.integers(0, 60))
-    for number, fact, seconds in data.draw(st.lists(facts, max_size=120)):
+    for number, step, seconds in data.draw(st.lists(facts, max_size=120)):
         now += timedelta(seconds=seconds)
         if wave:
             mine = devices[number % wave]
             place = number % len(mine)
-            mine[place] = rules.stand_after(mine[place], fact)
+            mine[place] = rules.status_after(mine[place], step)
         tallies = {
-            index: rules.tally((stand, False, mine.count(stand)) for stand in DeviceStatus)
+            index: rules.tally((status, False, mine.count(status)) for status in DeviceStatus)
             for index, mine in enumerate(devices[:wave], 1)
         }
         for index, tally in tallies.items():
@@ -176,7 +176,7 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
                 assert wave == len(sizes)
                 return
             wave, met_at = wave + 1, None
-    assert all(stand is DeviceStatus.WAITING for mine in devices[wave:] for stand in mine)
+    assert all(status is DeviceStatus.WAITING for mine in devices[wave:] for status in mine)
 
 
 def test_what_is_forgiven_or_skipped_counts_no_more() -> None:

@@ -41,7 +41,7 @@ from shared.database.tables import (
 from shared.protocol import admin
 
 # Built once: building a statement takes as long as executing it.
-_MEANT: Final = (
+_NEWEST: Final = (
     select(RolloutDevice, Rollout.sha256)
     .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
     .where(
@@ -120,20 +120,20 @@ async def room(session: AsyncSession, rollout: Rollout, plan: admin.RolloutPlan,
 async def apply(
     session: AsyncSession,
     rollout: Rollout,
-    fact: DeviceStep,
-    meant: ColumnElement[bool],
+    step: DeviceStep,
+    condition: ColumnElement[bool],
     *,
     reason: str | None = None,
     **also: object,
 ) -> list[int]:
     """Apply a step to the selected devices of a rollout, and return the devices that it changed."""
-    before, after = rollout_states.effect(fact)
+    before, after = rollout_states.effect(step)
     values = {"state": after, "reason": reason, "changed_at": func.now(), **also}
     if after is DeviceStatus.SKIPPED:
         values["live"] = False
     changed = await session.scalars(
         update(RolloutDevice)
-        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(before), meant)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(before), condition)
         .values(**values)
         .returning(RolloutDevice.device_id)
         .execution_options(synchronize_session=False)
@@ -141,25 +141,25 @@ async def apply(
     return list(changed)
 
 
-class Noted(NamedTuple):
+class ImageStep(NamedTuple):
     """A step of a device with an image, and its reason."""
 
     device_id: int
     sha256: str
-    fact: DeviceStep
+    step: DeviceStep
     reason: str | None = None
 
 
-async def note(session: AsyncSession, noted: Sequence[Noted]) -> None:
+async def record(session: AsyncSession, steps: Sequence[ImageStep]) -> None:
     """Apply steps to devices, each in the newest rollout of the image, if there is one."""
-    images = [one.sha256 for one in noted]
-    found = await session.execute(_MEANT, {"device_ids": [one.device_id for one in noted], "sha256s": images})
+    images = [one.sha256 for one in steps]
+    found = await session.execute(_NEWEST, {"device_ids": [one.device_id for one in steps], "sha256s": images})
     newest = {(row.device_id, sha256): row for row, sha256 in found}
-    for device_id, sha256, fact, reason in noted:
+    for device_id, sha256, step, reason in steps:
         row = newest.get((device_id, sha256))
         if row is None:
             continue
-        after = rollout_states.stand_after(DeviceStatus(row.state), fact)
+        after = rollout_states.status_after(DeviceStatus(row.state), step)
         if after != row.state:
             row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
 
@@ -173,10 +173,10 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
         .order_by(Rollout.id.desc())
     )
     decided = set()
-    for sha256, state, stand in rows:
+    for sha256, state, status in rows:
         # Of rollouts of one image, the newest decides, as in `record`.
         if sha256 not in decided and rollout_states.binds(
-            State(state), DeviceStatus(stand), runs_it=sha256 == running_sha256
+            State(state), DeviceStatus(status), runs_it=sha256 == running_sha256
         ):
             return str(sha256)
         decided.add(sha256)
@@ -244,7 +244,7 @@ async def client_ids(session: AsyncSession, device_ids: Sequence[int]) -> list[s
     return [device_refs.client_id(*row) for row in rows]
 
 
-async def count_stands(session: AsyncSession) -> dict[str, int]:
+async def count_statuses(session: AsyncSession) -> dict[str, int]:
     """Return the number of devices in open rollouts, by status."""
     rows = await session.execute(
         select(RolloutDevice.state, func.count()).where(RolloutDevice.live).group_by(RolloutDevice.state)
@@ -252,7 +252,7 @@ async def count_stands(session: AsyncSession) -> dict[str, int]:
     return {**dict.fromkeys(DeviceStatus, 0), **dict(rows.all())}
 
 
-async def keep(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:
+async def confirm(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:
     """Record that these devices have confirmed the image, although their report was lost."""
     await session.execute(
         update(FirmwareDelivery)
