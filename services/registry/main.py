@@ -18,7 +18,7 @@ from services.registry.devices.presence import Presences
 from services.registry.identity import Identities
 from services.registry.instance import Instance, OtherInstallationError
 from services.registry.reconciler.service import Reconciler
-from services.registry.validation import checker as configuration
+from services.registry.validation import checker as checker_module
 from shared import crypto
 from shared.auth import keycloak
 from shared.broker import api as broker
@@ -52,7 +52,7 @@ async def main(settings: RegistrySettings) -> None:
             api_token=settings.broker_api_token,
         ) as gate,
         health.kept_fresh(database),
-        configuration.checker() as checker,
+        checker_module.checker() as checker,
     ):
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")

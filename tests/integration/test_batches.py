@@ -25,7 +25,7 @@ from services.registry.commands.service import Commands
 from services.registry.devices.presence import Presences, ReceivedStatus
 from shared.database import engine
 from shared.database.outbox import Outbox
-from shared.mqtt import connection as mqtt
+from shared.mqtt import connection as connection_module
 from shared.protocol import messages, topics
 from shared.protocol.messages import FirmwareStage
 from tests.raw import RawDevice
@@ -190,15 +190,15 @@ async def test_a_database_that_is_killed_in_the_middle_of_a_batch_costs_no_devic
 async def test_answers_are_posted_in_their_order_and_up_to_a_bound_while_the_broker_acknowledges_none(
     fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "WINDOW", WINDOW)
+    monkeypatch.setattr(connection_module, "WINDOW", WINDOW)
     package, endpoints = await fleet.device(), stack.endpoints
-    account = mqtt.Account(
+    account = connection_module.Account(
         endpoints.mqtt_host,
         endpoints.mqtt_port,
         "svc-registry",
         SecretStr(endpoints.accounts["svc-registry"]),
     )
-    connection = mqtt.Connection(account, f"test-{uuid4().hex}")
+    connection = connection_module.Connection(account, f"test-{uuid4().hex}")
 
     async def post(version: int) -> None:
         answer = messages.Config(version=version, secret_generation=1)

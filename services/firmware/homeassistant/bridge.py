@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
 from services.firmware.context import Firmware
-from services.firmware.homeassistant import discovery as entities
+from services.firmware.homeassistant import discovery
 from services.firmware.homeassistant import queries as homeassistant_queries
 from services.firmware.homeassistant.queries import Known
 from shared.database import device_refs
@@ -164,13 +164,13 @@ class HomeAssistant:
                 self._unpublish(session, client_id)
                 return
             if _DISCOVERY in wanted:
-                discovery = entities.discovery(client_id, known.device, known.model)
-                outbox.put(session, _DISCOVERY, discovery, client_id=client_id)
+                message = discovery.discovery(client_id, known.device, known.model)
+                outbox.put(session, _DISCOVERY, message, client_id=client_id)
             if _UPDATE in wanted:
                 update = await self._update(session, client_id, known)
                 outbox.put(session, _UPDATE, update, client_id=client_id)
             if _DIAGNOSTICS in wanted:
-                diagnostics = entities.diagnostics(known.device, known.presence)
+                diagnostics = discovery.diagnostics(known.device, known.presence)
                 outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
 
     def _unpublish(self, session: AsyncSession, client_id: str) -> None:
@@ -181,7 +181,7 @@ class HomeAssistant:
         presence = known.presence
         wanted = await self._wanted(session, client_id, presence.firmware_sha256)
         delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)
-        return entities.update(
+        return discovery.update(
             running=known.running.version if known.running else presence.firmware_version,
             wanted=wanted.version if wanted else None,
             stage=delivery.stage if delivery else None,
