@@ -255,7 +255,7 @@ class RotationWorker:
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
                 if attempt.step == Step.DONE or attempt.rotation.old_secret is None:
-                    return  # the ack came first, or the device has just proven that this is not its secret
+                    return  # after an `ack`, or the device has just proven that this is not its secret
                 attempt.advance(Event.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
         await self._put_in_force(work.client_id, old_secret, work.old_generation)

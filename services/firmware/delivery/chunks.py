@@ -21,7 +21,7 @@ from shared.runtime import metrics
 log = structlog.get_logger()
 
 ADMITTED_FOR_S: Final = 5.0
-"""How long a permission is cached: a device that was disabled, or lost its image, may continue so long."""
+"""Lifetime of a cached permission: a device that was disabled, or lost its image, may continue until then."""
 ADMITTED_MAX: Final = 10_000
 EXPIRES_S: Final = 60.0
 """A chunk that waits in the broker for longer has been requested again."""
@@ -116,7 +116,7 @@ class _RateLimiter:
         self._order = asyncio.Lock()
 
     async def wait(self, size_bytes: int) -> None:
-        """Wait until so many bytes may be sent; MAX_CHUNK_BYTES at most."""
+        """Wait until this number of bytes may be sent; MAX_CHUNK_BYTES at most."""
         if self._bucket is not None:
             async with self._order:
                 await self._bucket.acquire(size_bytes)
