@@ -21,8 +21,11 @@ web/node_modules/.whole: web/package-lock.json | setup
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
 	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once)
 
-test: web check  ## All checks and all tests (in two processes with servers of their own; WORKERS=0: in one)
-	@$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: web  ## All tests (in two processes with servers of their own; WORKERS=0: in one), and beside them all checks
+	@mkdir -p .run
+	@( $(MAKE) --no-print-directory check >.run/check.log 2>&1 || { cat .run/check.log; exit 1; } ) & check=$$!; \
+	$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); \
+	tests=$$?; wait $$check && exit $$tests
 
 check: setup web/node_modules/.whole  ## Style, types, import contracts, words, and the page's own small tests
 	@$(UV) run --frozen ruff check .

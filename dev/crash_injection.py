@@ -88,16 +88,22 @@ class CrashPlan:
 
 
 def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[CrashPoint]:
-    """Return one death for each step of a run; of steps that are taken all the time (`noise`) only the first."""
+    """Return the crash points of a run; of steps that are taken all the time (`noise`) only the first.
+
+    After one step and before the next is one point: what is outside is the same.
+    """
     seen: Counter[str] = Counter()
     found = []
     often = set(noise)
+    after = False
     for step in steps:
         if _began_earlier(step, seen):
             continue
         seen[step] += 1
-        if seen[step] == 1 or step not in often:
+        counts = seen[step] == 1 or step not in often
+        if counts and not (after and step.endswith(":before")):
             found.append(CrashPoint(step, seen[step]))
+        after = counts and step.endswith(":after")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dev.crash_injection import deaths
 from dev.fleet import Fleet
 from dev.system import System
 from shared.protocol import admin, topics
@@ -46,7 +47,7 @@ async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
         await fleet.seen(package, "rotation/completed")
         await kept(fleet, patient.stack, package)
     matrix = Matrix(f"a device's power is cut at each step, {request.node.callspec.id}")
-    for step in dict.fromkeys(steps):
+    for step in (death.step for death in deaths(steps, noise=steps)):
         async with matrix.case(step) as case:
             package = await fleet.device()
             await offered(fleet, package)

@@ -190,9 +190,8 @@ async def test_a_service_killed_at_any_step_of_a_transfer_costs_a_device_no_piec
     before = len(mortal.steps())
     async with fleet.powered(whole.package):
         await whole.arrives()
-    steps = mortal.steps(before)
-    firsts = [death for death in deaths(steps, noise=steps) if any(part in death.step for part in TRANSFER)]
-    places = [*firsts, CrashPoint(SENDING, PIECES // 2), CrashPoint(SENDING, PIECES)]
+    steps = [step for step in mortal.steps(before) if any(part in step for part in TRANSFER)]
+    places = [*deaths(steps, noise=steps), CrashPoint(SENDING, PIECES // 2), CrashPoint(SENDING, PIECES)]
     matrix = Matrix("kill -9 of the firmware service at each step of a transfer")
     for death in places:
         async with matrix.case(death) as case:
