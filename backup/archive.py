@@ -22,7 +22,7 @@ IMAGES: Final = "images/"
 END: Final = "end"
 
 
-class Recorded(BaseModel):
+class RecordedDevice(BaseModel):
     """The database's record of a device; `rotating`: it has an open rotation."""
 
     model_config = ConfigDict(frozen=True)
@@ -67,13 +67,13 @@ class Manifest(BaseModel):
     revision: str
     tables: dict[str, list[str]]
     sequences: dict[str, int]
-    devices: list[Recorded]
+    devices: list[RecordedDevice]
     images: dict[str, int]
     has_broker: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ArchivePiece:
     """A part of an entry's bytes."""
 
     entry: str
@@ -136,7 +136,7 @@ class Collector:
         self._waiting.clear()
 
 
-def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[Piece]:
+def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[ArchivePiece]:
     """Yield all pieces of a backup in order, or raise DamagedError at the first one that cannot be decrypted."""
     file.seek(0)
     entry = ""
@@ -145,7 +145,7 @@ def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[Piece]:
             for info in tar:
                 entry = info.name.rpartition("/")[0]
                 content = tar.extractfile(info)
-                yield Piece(entry, content.read() if content else b"")
+                yield ArchivePiece(entry, content.read() if content else b"")
     except tarfile.TarError as error:
         raise DamagedError(f"file: cannot be read: {error}") from error
     if entry != END:

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from backup.archive import Recorded, Secret
+from backup.archive import RecordedDevice, Secret
 from shared.auth.keycloak import Identity, Keycloak
 from shared.errors import ConflictError
 
@@ -34,14 +34,14 @@ class Settled:
     Keycloak just now.
     """
 
-    device: Recorded
+    device: RecordedDevice
     secret: SecretStr | None
     generation: int | None
     from_backup: bool
     restored: bool
 
 
-def choose(recorded: Recorded, saved: Secret | None, live: Identity | None) -> Choice:
+def choose(recorded: RecordedDevice, saved: Secret | None, live: Identity | None) -> Choice:
     """Return the action for a device that is `recorded` in the database.
 
     Keycloak takes precedence over the backup: the device may have been rotated since, or a rotation that was open
@@ -57,7 +57,7 @@ def choose(recorded: Recorded, saved: Secret | None, live: Identity | None) -> C
 
 async def settle(
     keycloak: Keycloak,
-    devices: list[Recorded],
+    devices: list[RecordedDevice],
     saved: dict[str, Secret],
     advance: Callable[[], None],
 ) -> tuple[list[Settled], list[Identity]]:
@@ -69,7 +69,7 @@ async def settle(
     live = {identity.client_id: identity for identity in await keycloak.ours()}
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(device: Recorded) -> Settled:
+    async def one(device: RecordedDevice) -> Settled:
         async with turn:
             settled = await _settle(keycloak, device, saved.get(device.client_id), live.get(device.client_id))
         advance()
@@ -80,7 +80,9 @@ async def settle(
     return settled, [live[client_id] for client_id in sorted(strangers)]
 
 
-async def _settle(keycloak: Keycloak, device: Recorded, saved: Secret | None, live: Identity | None) -> Settled:
+async def _settle(
+    keycloak: Keycloak, device: RecordedDevice, saved: Secret | None, live: Identity | None
+) -> Settled:
     choice = choose(device, saved, live)
     if live is not None and choice is Choice.KEEP:
         same = saved is not None and saved.secret == live.secret.get_secret_value()

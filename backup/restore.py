@@ -184,7 +184,7 @@ class Restore:
                 )
                 self.watch("database", number, len(manifest.tables))
 
-    async def _settle_secrets(self, devices: list[archive.Recorded]) -> tuple[list[Settled], list[Identity]]:
+    async def _settle_secrets(self, devices: list[archive.RecordedDevice]) -> tuple[list[Settled], list[Identity]]:
         saved: dict[str, Secret] = {}
         if Part.KEYCLOAK in self.parts:
             found = Secrets.model_validate_json(archive.whole(self.file, self.passphrase, archive.KEYCLOAK))

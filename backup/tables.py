@@ -13,7 +13,7 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from backup.archive import Recorded
+from backup.archive import RecordedDevice
 from shared.auth.keycloak import Identity
 from shared.database import device_refs
 from shared.database.tables import SCHEMA
@@ -124,10 +124,10 @@ async def sequences(connection: asyncpg.Connection) -> dict[str, int]:
     return {row["sequencename"]: row["last_value"] for row in rows}
 
 
-async def devices(connection: asyncpg.Connection) -> list[Recorded]:
+async def devices(connection: asyncpg.Connection) -> list[RecordedDevice]:
     """Return all devices that have an identity."""
     return [
-        Recorded(
+        RecordedDevice(
             client_id=device_refs.client_id(row["code"], row["key"]),
             key=row["key"],
             enabled=row["enabled"],

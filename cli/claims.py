@@ -114,21 +114,18 @@ def requests(
 ) -> None:
     """List the machines that asked for an identity."""
     here = session.of(ctx)
-    found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state)
-    machines = list(found.requests)
-    while found.next is not None:
-        found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
-        machines += found.requests
-    if here.as_json:
-        output.print_json(admin.ClaimRequestViews(requests=machines))
-    elif not machines:
+    here.show(here.ask_pages(admin.CLAIM_REQUESTS, "requests", claim=claim, state=state), _print_requests)
+
+
+def _print_requests(found: admin.ClaimRequestViews) -> None:
+    if not found.requests:
         output.print_note("no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask")
     else:
         tables.print_table(
             ("UID", "STATE", "CLAIM", "MODEL", "DEVICE", "ASKED", "GRANTED"),
             (
                 (it.uid, it.state, it.claim, it.model, it.client_id, it.requested_at, it.granted_at)
-                for it in machines
+                for it in found.requests
             ),
         )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from cli import bars, client, documents, durations, output, session, tables
+from cli import bars, client, documents, durations, output, pages, session, tables
 from cli.arguments import MaybeDevice
 from shared.protocol import admin
 
@@ -110,14 +110,8 @@ async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s:
 
 async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
     """Return a batch with all of its devices."""
-    commands: list[admin.CommandView] = []
-    after: int | None = 0
-    while after is not None:
-        request = client.build(admin.COMMAND_SHOW, batch_id=batch_id, after=after)
-        page = await connection.call(admin.COMMAND_SHOW, request, timeout_s=timeout_s)
-        commands += page.commands
-        after = page.next
-    return page.model_copy(update={"commands": commands})
+    request = client.build(admin.COMMAND_SHOW, batch_id=batch_id)
+    return await pages.collect(connection, admin.COMMAND_SHOW, request, "commands", timeout_s=timeout_s)
 
 
 def _print_sent(sent: admin.CommandSent) -> None:

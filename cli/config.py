@@ -95,13 +95,7 @@ def history(
 ) -> None:
     """List the versions of a device's configuration, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
-    versions = list(found.versions)
-    while found.next is not None and len(versions) < limit:
-        following = min(limit - len(versions), 500)
-        found = here.ask(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
-        versions += found.versions
-    here.show(found.model_copy(update={"versions": versions}), _print_history)
+    here.show(here.ask_pages(admin.CONFIG_HISTORY, "versions", limit=limit, device=device), _print_history)
 
 
 def _print_history(found: admin.ConfigVersions) -> None:

@@ -64,13 +64,16 @@ def show_all(
 ) -> None:
     """List the devices, all or those that fit."""
     here = session.of(ctx)
-    wanted = {"model": model, "tag": tag, "online": online, "drift": drift, "rotation_state": rotation}
-    found = here.ask(admin.DEVICE_LIST, **wanted)
-    devices = list(found.devices)
-    while found.next is not None:
-        found = here.ask(admin.DEVICE_LIST, **wanted, after=found.next)
-        devices += found.devices
-    here.show(admin.Devices(devices=devices), _print_all)
+    found = here.ask_pages(
+        admin.DEVICE_LIST,
+        "devices",
+        model=model,
+        tag=tag,
+        online=online,
+        drift=drift,
+        rotation_state=rotation,
+    )
+    here.show(found, _print_all)
 
 
 def _print_all(found: admin.Devices) -> None:

@@ -124,12 +124,8 @@ def show_all(
 ) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.IMAGE_LIST, model=model)
-    images = list(found.images)
-    while found.next is not None:
-        found = here.ask(admin.IMAGE_LIST, model=model, after=found.next)
-        images += found.images
-    here.show(admin.Images(images=images), lambda all_of_them: _print_table(all_of_them.images))
+    found = here.ask_pages(admin.IMAGE_LIST, "images", model=model)
+    here.show(found, lambda all_of_them: _print_table(all_of_them.images))
 
 
 @app.command("show")

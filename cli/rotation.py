@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, output, schedule, session, tables
+from cli import bars, client, output, pages, schedule, session, tables
 from cli.arguments import Device, MaybeDevice
 from shared.protocol import admin
 
@@ -16,7 +16,6 @@ app.command("schedule")(schedule.show_schedule)
 
 POLL_S: Final = 0.5
 """Between two looks while rotations are watched."""
-_PAGE: Final = 500
 
 
 @app.command("start")
@@ -52,7 +51,10 @@ def status(
     async def work(connection: client.Admin) -> admin.RotationOverview:
         if watch:
             await _wait(connection, timeout_s=here.timeout_s)
-        return await _overview(connection, timeout_s=here.timeout_s)
+        request = client.build(admin.ROTATION_STATUS)
+        return await pages.collect(
+            connection, admin.ROTATION_STATUS, request, "under_way", timeout_s=here.timeout_s
+        )
 
     found = here.run(work)
     here.show(found, _print_overview)
@@ -83,26 +85,7 @@ def history(
 ) -> None:
     """List the rotations of a device, newest first."""
     here = session.of(ctx)
-
-    async def work(connection: client.Admin) -> admin.Rotations:
-        rotations: list[admin.RotationEntry] = []
-        before: int | None = None
-        while True:
-            request = client.build(
-                admin.ROTATION_HISTORY, device=device, before=before, limit=min(limit - len(rotations), _PAGE)
-            )
-            page = await connection.call(admin.ROTATION_HISTORY, request, timeout_s=here.timeout_s)
-            rotations += page.rotations
-            before = page.next
-            if before is None or len(rotations) >= limit:
-                return page.model_copy(update={"rotations": rotations})
-
-    here.show(here.run(work), _print_history)
-
-
-async def _look(connection: client.Admin, after: int, limit: int, *, timeout_s: float) -> admin.RotationOverview:
-    request = client.build(admin.ROTATION_STATUS, after=after, limit=limit)
-    return await connection.call(admin.ROTATION_STATUS, request, timeout_s=timeout_s)
+    here.show(here.ask_pages(admin.ROTATION_HISTORY, "rotations", limit=limit, device=device), _print_history)
 
 
 async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
@@ -111,24 +94,14 @@ async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rotations", total=None)
         while True:
-            counts = (await _look(connection, -1, 1, timeout_s=timeout_s)).counts
+            look = client.build(admin.ROTATION_STATUS, limit=1)
+            counts = (await connection.call(admin.ROTATION_STATUS, look, timeout_s=timeout_s)).counts
             left = counts.queued + counts.pending
             total = max(total, left)
             progress.update(bar, total=total, completed=total - left)
             if not left:
                 return
             await asyncio.sleep(POLL_S)
-
-
-async def _overview(connection: client.Admin, *, timeout_s: float) -> admin.RotationOverview:
-    """Return the counts and all rotations under way."""
-    under_way: list[admin.RotationUnderWay] = []
-    after: int | None = -1
-    while after is not None:
-        page = await _look(connection, after, _PAGE, timeout_s=timeout_s)
-        under_way += page.under_way
-        after = page.next
-    return page.model_copy(update={"under_way": under_way})
 
 
 def _print_queued(result: admin.RotationQueued) -> None:
@@ -140,7 +113,7 @@ def _print_queued(result: admin.RotationQueued) -> None:
     )
 
 
-def _print_cancelled(result: admin.RotationCancelled) -> None:
+def _print_cancelled(result: admin.RotationsCancelled) -> None:
     if not (result.dequeued.count or result.not_retried.count or result.ending.count):
         output.print_note("nothing to cancel")
         return

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from cli import client, output
+from cli import client, output, pages
 from cli import profile as profiles
 from cli.durations import TIMEOUT_S
 from shared.protocol import admin
@@ -38,6 +38,17 @@ class Session:
         """Connect, send one request and return its result; fields that are None are left out."""
         request = client.build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
+
+    def ask_pages(
+        self, operation: admin.Operation[R, A], items: str, *, limit: int | None = None, **fields: object
+    ) -> A:
+        """Connect and ask for page after page; return one result with the `items` of all, up to `limit`."""
+        request = client.build(operation, limit=None if limit is None else min(limit, pages.PAGE), **fields)
+        return self.run(
+            lambda connected: pages.collect(
+                connected, operation, request, items, timeout_s=self.timeout_s, limit=limit
+            )
+        )
 
     def show(self, result: Shown, as_text: Callable[[Shown], None]) -> None:
         """Print a result as JSON if that was asked for, else as `as_text` prints it for people."""

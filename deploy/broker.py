@@ -35,7 +35,7 @@ _TEMPLATES: Final = Path(__file__).parent / "mosquitto"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BrokerSettings:
     """The broker's paths and listeners; an empty address means all interfaces."""
 
     plugin: PurePath
@@ -59,7 +59,7 @@ class Settings:
         return self.data_folder / "dynamic-security.json"
 
 
-def render_configuration(settings: Settings) -> str:
+def render_configuration(settings: BrokerSettings) -> str:
     """Return the text of mosquitto.conf."""
     return Template((_TEMPLATES / "mosquitto.conf").read_text()).substitute(
         plugin=settings.plugin,
@@ -106,7 +106,9 @@ def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -
     return json.dumps(document, indent=1) + "\n"
 
 
-def write_files(config_folder: Path, data_folder: Path, settings: Settings, passwords: Mapping[str, str]) -> Path:
+def write_files(
+    config_folder: Path, data_folder: Path, settings: BrokerSettings, passwords: Mapping[str, str]
+) -> Path:
     """Write the three files and return mosquitto.conf; the broker must not run meanwhile.
 
     The folders are where the files are written; `settings` has their paths as seen by the broker.

@@ -13,7 +13,7 @@ from shared.protocol import events
 from shared.protocol.messages import Event
 
 T = TypeVar("T")
-Named = events.Event[Any, Any] | str
+Named = events.EventType[Any, Any] | str
 """An event as it is declared, or its name."""
 
 

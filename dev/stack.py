@@ -157,8 +157,8 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         endpoints,
         folder,
         postgres.Postgres(folder, database_port, database_password, leash=leash, durable=durable),
-        mosquitto.Mosquitto(folder, *mqtt_ports, accounts=accounts, leash=leash),
-        keycloak.Keycloak(folder, keycloak_port, leash=leash),
+        mosquitto.MosquittoProcess(folder, *mqtt_ports, accounts=accounts, leash=leash),
+        keycloak.KeycloakProcess(folder, keycloak_port, leash=leash),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from device import login
 from device import package as packages
 from device.board import Board
-from device.fetcher import Failure, Piece
+from device.fetcher import Failure, ImagePiece
 from device.key import recover
 from device.link import Link, LinkLostError, LoginRefusedError, tls_context
 from device.options import Hooks, Options
@@ -193,7 +193,7 @@ class Agent:
         """Exchange messages over `link` until it breaks or the uplink has an ending."""
         self._uplink.note("login.accepted", generation=slot.generation)
         receiving: asyncio.Future[tuple[str, bytes]] | None = None
-        fetching: asyncio.Future[Piece | Failure] | None = None
+        fetching: asyncio.Future[ImagePiece | Failure] | None = None
         try:
             await link.subscribe(f"{topics.PREFIX}/d/{self._package.client_id}/down/#")
             board.on_connected(slot)

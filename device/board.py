@@ -9,14 +9,14 @@ from typing import Any
 
 from device import image_builder
 from device import package as packages
-from device.commands import Commands, CommandStore
+from device.commands import CommandRunner, CommandStore
 from device.config import ConfigStore, Configuration
 from device.coredump import CoreDump
 from device.credentials import Credentials
-from device.fetcher import Failure, Fetcher, Piece
-from device.firmware import Firmware
+from device.fetcher import Failure, Fetcher, ImagePiece
+from device.firmware import FirmwareUpdater
 from device.flash import Flash
-from device.key import DeviceKey, load_or_make
+from device.key import DeviceKeyPair, load_or_make
 from device.options import Options
 from device.rotation import Slot
 from device.slots import SlotStore
@@ -61,9 +61,9 @@ class Board:
         store = SlotStore(state, provisioned, fault=fault)
         pair = None if options.keyless else load_or_make(state, fault=fault)
         self.credentials = Credentials(store, provisioned, uplink, options, pair)
-        self.key = None if pair is None else DeviceKey(package, state, pair, uplink, self.credentials.secret)
+        self.key = None if pair is None else DeviceKeyPair(package, state, pair, uplink, self.credentials.secret)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
-        self.commands = Commands(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
+        self.commands = CommandRunner(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
         self._flash = Flash(
             state / "flash",
             first_image=lambda: _first_image(package, options) if image is None else image,
@@ -71,7 +71,9 @@ class Board:
             fault=fault,
         )
         self.fetcher = Fetcher(package, options, self.credentials.secret)
-        self.firmware = Firmware(self._flash, uplink, options, self.fetcher if options.prefer_http else None)
+        self.firmware = FirmwareUpdater(
+            self._flash, uplink, options, self.fetcher if options.prefer_http else None
+        )
         self.core_dump = CoreDump(self._flash, uplink, options)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
@@ -144,9 +146,9 @@ class Board:
             self._uplink.note("message.refused", topic=topic, error=error.message)
         self.tell_status()
 
-    def on_fetched(self, fetched: Piece | Failure) -> None:
+    def on_fetched(self, fetched: ImagePiece | Failure) -> None:
         """Handle a chunk received over HTTP, or a failure."""
-        if isinstance(fetched, Piece):
+        if isinstance(fetched, ImagePiece):
             self.firmware.on_fetched(fetched.sha256, fetched.offset, fetched.data)
         else:
             self.firmware.on_fetch_failed(fetched.sha256, fetched.reason)

@@ -31,7 +31,7 @@ class _Entry(BaseModel):
     """Whether the broker has the result."""
 
 
-class _Stored(BaseModel):
+class _StoredCommands(BaseModel):
     entries: list[_Entry] = []
 
 
@@ -50,7 +50,7 @@ class CommandStore:
         durable.make_folder(folder)
         if self._path.exists():
             try:
-                stored = _Stored.model_validate_json(self._path.read_bytes())
+                stored = _StoredCommands.model_validate_json(self._path.read_bytes())
             except ValidationError as error:
                 raise StateUnreadableError(f"{self._path}: {explain(error)}") from None
             self._entries = {entry.result.command_id: entry for entry in stored.entries}
@@ -81,11 +81,13 @@ class CommandStore:
     def _put(self, entry: _Entry, *, name: str) -> None:
         entries = {**self._entries, entry.result.command_id: entry}
         newest = list(entries.values())[-self._kept :]
-        durable.write(self._path, _Stored(entries=newest).model_dump_json().encode(), name=name, fault=self._fault)
+        durable.write(
+            self._path, _StoredCommands(entries=newest).model_dump_json().encode(), name=name, fault=self._fault
+        )
         self._entries = {it.result.command_id: it for it in newest}
 
 
-class Commands:
+class CommandRunner:
     """Executes commands of the server."""
 
     def __init__(self, store: CommandStore, uplink: Uplink) -> None:

@@ -31,7 +31,7 @@ class _Good(BaseModel):
     document: dict[str, JsonValue]
 
 
-class _Stored(_Good):
+class _StoredConfig(_Good):
     good: _Good | None = None
     """The version to revert to while `version` is on trial."""
     refused: int | None = None
@@ -48,11 +48,11 @@ class ConfigStore:
         """Open the store; raise StateUnreadableError if its file is damaged."""
         self._path = folder / FILE_NAME
         self._fault = fault
-        self._stored = _Stored(version=None, document={})
+        self._stored = _StoredConfig(version=None, document={})
         durable.make_folder(folder)
         if self._path.exists():
             try:
-                self._stored = _Stored.model_validate_json(self._path.read_bytes())
+                self._stored = _StoredConfig.model_validate_json(self._path.read_bytes())
             except ValidationError as error:
                 raise StateUnreadableError(f"{self._path}: {explain(error)}") from None
 
@@ -80,7 +80,7 @@ class ConfigStore:
         """Make `document` the applied configuration, durably; on trial, keep the last good one."""
         before = self._stored
         good = before.good or _Good(version=before.version, document=before.document)
-        stored = _Stored(version=version, document=document, good=good if on_trial else None)
+        stored = _StoredConfig(version=version, document=document, good=good if on_trial else None)
         self._write(stored, name="config.apply")
 
     def confirm(self) -> None:
@@ -90,10 +90,10 @@ class ConfigStore:
     def revert(self) -> None:
         """Revert from the version on trial to the last good one."""
         good = self._stored.good or _Good(version=None, document={})
-        stored = _Stored(version=good.version, document=good.document, refused=self._stored.version)
+        stored = _StoredConfig(version=good.version, document=good.document, refused=self._stored.version)
         self._write(stored, name="config.revert")
 
-    def _write(self, stored: _Stored, *, name: str) -> None:
+    def _write(self, stored: _StoredConfig, *, name: str) -> None:
         data = stored.model_dump_json().encode()
         durable.write(self._path, data, name=name, fault=self._fault)
         self._stored = stored

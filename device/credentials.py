@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from device import rotation
 from device.options import Options
-from device.rotation import Change, Due, Slot, Wanted
+from device.rotation import Due, Slot, SlotChange, Wanted
 from device.slots import SlotStore
 from device.uplink import Ending, Saying, Uplink
 from shared import crypto
@@ -123,16 +123,16 @@ class Credentials:
             self._uplink.stop(_KEY)
         self._settle(rotation.on_cancelled(self._store.slots, message.rotation_id))
 
-    def _settle(self, change: Change) -> None:
-        if change is Change.KEEP:
+    def _settle(self, change: SlotChange) -> None:
+        if change is SlotChange.KEEP:
             return
         second = self._store.slots.second
-        if change is Change.PROMOTE:
+        if change is SlotChange.PROMOTE:
             self._store.promote()
         else:
             self._store.discard_second()
         self._uplink.stop(_KEY)
-        name = "rotation.promoted" if change is Change.PROMOTE else "rotation.discarded"
+        name = "rotation.promoted" if change is SlotChange.PROMOTE else "rotation.discarded"
         self._uplink.note(name, generation=None if second is None else second.generation)
         if rotation.is_orphan(self._store.slots, self.login):
             self._uplink.end(Ending.SWITCH)

@@ -27,7 +27,7 @@ _PASSING: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ImagePiece:
     """A chunk of an image, as over MQTT."""
 
     sha256: str
@@ -59,7 +59,7 @@ class Fetcher:
         self._package = package
         self._options = options
         self._secret = secret
-        self._fetched: asyncio.Queue[Piece | Failure] = asyncio.Queue(_QUEUE_LENGTH)
+        self._fetched: asyncio.Queue[ImagePiece | Failure] = asyncio.Queue(_QUEUE_LENGTH)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -84,7 +84,7 @@ class Fetcher:
         while not self._fetched.empty():
             self._fetched.get_nowait()
 
-    async def receive(self) -> Piece | Failure:
+    async def receive(self) -> ImagePiece | Failure:
         """Wait for the next chunk, or for the failure."""
         return await self._fetched.get()
 
@@ -122,7 +122,7 @@ class Fetcher:
 
     async def _pieces(
         self, client: httpx.AsyncClient, token: str, url: str, wish: Wish, offset: int
-    ) -> AsyncGenerator[Piece, None]:
+    ) -> AsyncGenerator[ImagePiece, None]:
         headers = {"Authorization": f"Bearer {token}"}
         if offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": f'"{wish.sha256}"'}
@@ -134,5 +134,5 @@ class Fetcher:
                     answer.raise_for_status()
                 raise FetchRefusedError(f"the server answers {answer.status_code}")
             async for data in answer.aiter_raw(wish.chunk_size_bytes):
-                yield Piece(wish.sha256, offset, data)
+                yield ImagePiece(wish.sha256, offset, data)
                 offset += len(data)

@@ -32,7 +32,7 @@ class Fetches(Protocol):
         """Cancel the fetch that is under way."""
 
 
-class Firmware:
+class FirmwareUpdater:
     """Fetches an offered image into the inactive slot, with a window of chunks under way."""
 
     def __init__(self, flash: Flash, uplink: Uplink, options: Options, fetcher: Fetches | None = None) -> None:

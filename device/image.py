@@ -24,7 +24,7 @@ class ImageInvalidError(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ImageDescription:
     """The metadata of an image."""
 
     version: str
@@ -35,7 +35,7 @@ class Image:
     """In hexadecimal digits; identifies the ELF file that the image was built from."""
 
 
-def read(data: bytes) -> Image:
+def read(data: bytes) -> ImageDescription:
     """Return the metadata in the first HEADER_BYTES, or raise ImageInvalidError with the broken rule."""
     if len(data) < HEADER_BYTES:
         raise ImageInvalidError(f"image: must have at least {HEADER_BYTES} bytes, has {len(data)}")
@@ -50,7 +50,9 @@ def read(data: bytes) -> Image:
     version = _text(data[48:80], "version")
     if not version:
         raise ImageInvalidError("image: version must be 1 to 32 printable characters")
-    return Image(version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version, data[176:208].hex())
+    return ImageDescription(
+        version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version, data[176:208].hex()
+    )
 
 
 def _text(field: bytes, name: str) -> str:

@@ -52,7 +52,7 @@ def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
     return key
 
 
-class DeviceKey:
+class DeviceKeyPair:
     """The key pair, and the server's answer about it; `recovery` is None until it can be used.
 
     Fault point: `device.recovery`, with `:before`, `:written` and `:after`.

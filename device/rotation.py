@@ -45,7 +45,7 @@ class Wanted:
     deadline: datetime
 
 
-class Change(StrEnum):
+class SlotChange(StrEnum):
     """A change of the slots."""
 
     KEEP = "keep"
@@ -61,7 +61,7 @@ class Due(StrEnum):
     ACK = "ack"
 
 
-class Verdict(StrEnum):
+class OfferVerdict(StrEnum):
     """The result of an offer."""
 
     ACCEPTED = "accepted"
@@ -72,18 +72,18 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OfferAnswer:
     """The outcome of an offer: the change of the slots, the offer accepted from now on, and the verdict."""
 
-    change: Change
+    change: SlotChange
     wanted: Wanted | None
-    verdict: Verdict
+    verdict: OfferVerdict
 
 
-_SAME: Final = frozenset({Verdict.ACCEPTED, Verdict.REPEATED})
+_SAME: Final = frozenset({OfferVerdict.ACCEPTED, OfferVerdict.REPEATED})
 
 
-def is_ours(verdict: Verdict) -> bool:
+def is_ours(verdict: OfferVerdict) -> bool:
     """Return whether the offer is to be acted upon."""
     return verdict in _SAME
 
@@ -136,37 +136,39 @@ def recovered(slots: Slots, slot: Slot) -> Slots:
     return Slots(slots.first, slot)
 
 
-def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> Answer:
+def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> OfferAnswer:
     """Judge an offer at `now` (UTC); its present generation settles an older trial first."""
     if slots.second is not None and offer.rotation_id == slots.second.rotation_id:
-        return Answer(Change.KEEP, wanted, Verdict.REPEATED)
+        return OfferAnswer(SlotChange.KEEP, wanted, OfferVerdict.REPEATED)
     if offer.generation <= max(slot.generation for slot in login_order(slots)):
-        return Answer(Change.KEEP, wanted, Verdict.STALE)
+        return OfferAnswer(SlotChange.KEEP, wanted, OfferVerdict.STALE)
     change = _settlement(slots, offer.current_generation)
     if change is None:
-        return Answer(Change.KEEP, wanted, Verdict.FOREIGN)
-    return Answer(change, *_accept(wanted, offer, now))
+        return OfferAnswer(SlotChange.KEEP, wanted, OfferVerdict.FOREIGN)
+    return OfferAnswer(change, *_accept(wanted, offer, now))
 
 
-def _settlement(slots: Slots, current_generation: int) -> Change | None:
+def _settlement(slots: Slots, current_generation: int) -> SlotChange | None:
     """Return the change that the generation in force implies, or None if it is in neither slot."""
     if slots.second is not None and current_generation == slots.second.generation:
-        return Change.PROMOTE
+        return SlotChange.PROMOTE
     if current_generation != slots.first.generation:
         return None
-    return Change.KEEP if slots.second is None else Change.DISCARD
+    return SlotChange.KEEP if slots.second is None else SlotChange.DISCARD
 
 
-def _accept(wanted: Wanted | None, offer: messages.RotationOffer, now: datetime) -> tuple[Wanted | None, Verdict]:
+def _accept(
+    wanted: Wanted | None, offer: messages.RotationOffer, now: datetime
+) -> tuple[Wanted | None, OfferVerdict]:
     """Return the accepted offer after an offer that fits the slots, and the verdict."""
     repeated = wanted is not None and wanted.rotation_id == offer.rotation_id
     # Generations only grow, so the lower one of two offers is the older one.
     if wanted is not None and not repeated and offer.generation <= wanted.generation:
-        return wanted, Verdict.STALE
+        return wanted, OfferVerdict.STALE
     if offer.deadline <= now:
-        return None, Verdict.EXPIRED
+        return None, OfferVerdict.EXPIRED
     accepted = Wanted(offer.rotation_id, offer.generation, offer.deadline)
-    return accepted, Verdict.REPEATED if repeated else Verdict.ACCEPTED
+    return accepted, OfferVerdict.REPEATED if repeated else OfferVerdict.ACCEPTED
 
 
 def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationSecret, *, now: datetime) -> bool:
@@ -179,19 +181,19 @@ def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationS
     )
 
 
-def on_done(slots: Slots, rotation_id: UUID) -> Change:
+def on_done(slots: Slots, rotation_id: UUID) -> SlotChange:
     """Promote the second slot if it holds this rotation's secret."""
-    return Change.PROMOTE if slots.second and slots.second.rotation_id == rotation_id else Change.KEEP
+    return SlotChange.PROMOTE if slots.second and slots.second.rotation_id == rotation_id else SlotChange.KEEP
 
 
-def on_confirmed(slots: Slots, generation: int) -> Change:
+def on_confirmed(slots: Slots, generation: int) -> SlotChange:
     """Promote the second slot if the server has confirmed its generation."""
-    return Change.PROMOTE if slots.second and slots.second.generation == generation else Change.KEEP
+    return SlotChange.PROMOTE if slots.second and slots.second.generation == generation else SlotChange.KEEP
 
 
-def on_cancelled(slots: Slots, rotation_id: UUID) -> Change:
+def on_cancelled(slots: Slots, rotation_id: UUID) -> SlotChange:
     """Discard the second slot if it holds this rotation's secret."""
-    return Change.DISCARD if slots.second and slots.second.rotation_id == rotation_id else Change.KEEP
+    return SlotChange.DISCARD if slots.second and slots.second.rotation_id == rotation_id else SlotChange.KEEP
 
 
 def must_switch(slots: Slots, login: int | None, rotation_id: UUID) -> bool:

@@ -38,7 +38,7 @@ export type Json = null | boolean | number | string | Json[] | { [name: string]:
 """
 _SCALARS: Final = {"integer": "number", **{name: name for name in ("string", "number", "boolean", "null")}}
 _REF: Final = "#/$defs/"
-_CLIENT_IDS: Final[Mapping[type[events.Event[Any, Any]], str]] = {
+_CLIENT_IDS: Final[Mapping[type[events.EventType[Any, Any]], str]] = {
     events.DeviceEvent: "string",
     events.FleetEvent: "undefined",
     events.SelectionEvent: "string | undefined",
@@ -119,7 +119,7 @@ def _events() -> str:
     return "\nexport type NamedEvent =\n" + "\n".join(told) + ";"
 
 
-def _told(event: events.Event[Any, Any]) -> str:
+def _told(event: events.EventType[Any, Any]) -> str:
     return f'Told<"{event.noun}", "{event.verb}", {_CLIENT_IDS[type(event)]}, {event.facts.__name__}>'
 
 

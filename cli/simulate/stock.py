@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from cli import batches, client, output
+from cli import batches, client, output, pages
 from device import durable
 from device import package as packages
 from shared.protocol import admin
@@ -68,14 +68,9 @@ async def remove(connection: client.Admin, code: str, folder: Path, *, timeout_s
 
 async def _known(connection: client.Admin, code: str, *, timeout_s: float) -> list[str]:
     """Return the client ids of the devices of a model that have the tag, oldest first."""
-    names: list[str] = []
-    after: int | None = 0
-    while after is not None:
-        request = client.build(admin.DEVICE_LIST, model=code, tag=TAG, after=after)
-        page = await connection.call(admin.DEVICE_LIST, request, timeout_s=timeout_s)
-        names += [device.client_id for device in page.devices]
-        after = page.next
-    return names
+    request = client.build(admin.DEVICE_LIST, model=code, tag=TAG)
+    found = await pages.collect(connection, admin.DEVICE_LIST, request, "devices", timeout_s=timeout_s)
+    return [device.client_id for device in found.devices]
 
 
 def _place(folder: Path, client_id: str) -> Path:

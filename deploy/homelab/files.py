@@ -54,7 +54,7 @@ def environment(values: Mapping[str, object]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Vault:
+class SecretFiles:
     """Random secrets, one in a file, created on first use and never changed."""
 
     folder: Path

@@ -13,14 +13,25 @@ from typing import Final
 
 from deploy import broker
 from deploy.homelab import renewal
-from deploy.homelab.files import GRAFANA, KEYCLOAK, MDM, MOSQUITTO, POSTGRES, ROOT, Owner, Vault, environment, give
+from deploy.homelab.files import (
+    GRAFANA,
+    KEYCLOAK,
+    MDM,
+    MOSQUITTO,
+    POSTGRES,
+    ROOT,
+    Owner,
+    SecretFiles,
+    environment,
+    give,
+)
 from shared.database.grants import BACKUP_USER, USERS
 
 VOLUMES: Final = Path("/volumes")
 HEALTH_ACCOUNT: Final = "svc-health"
 REALM: Final = Path(__file__).parents[1] / "keycloak/realm-iot.json"
 _CONFIG: Final = PurePosixPath("/mosquitto/config")
-_BROKER: Final = broker.Settings(
+_BROKER: Final = broker.BrokerSettings(
     plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),
     certificate_file=_CONFIG / "server.crt",
     key_file=_CONFIG / "server.key",
@@ -52,7 +63,7 @@ class Published:
 
 def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
     """Fill the volumes; `wanted` has the host, which may be empty, and the ports."""
-    vault = Vault(volumes / "authority" / "secrets")
+    vault = SecretFiles(volumes / "authority" / "secrets")
     hosts = vault.hosts(wanted["PUBLIC_HOST"], own_address)
     published = Published(
         hosts[0],
@@ -81,12 +92,12 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def database_url(vault: Vault, user: str) -> str:
+def database_url(vault: SecretFiles, user: str) -> str:
     """Return a user's URL of our database."""
     return f"postgresql+asyncpg://{user}:{vault.password(f'database-{user}')}@postgres/mdm"
 
 
-def _databases(volumes: Path, vault: Vault) -> None:
+def _databases(volumes: Path, vault: SecretFiles) -> None:
     superuser = vault.password("database-superuser")
     give(volumes / "postgres/password", superuser, POSTGRES)
     wanted = {
@@ -98,7 +109,7 @@ def _databases(volumes: Path, vault: Vault) -> None:
     give(volumes / "migrate/environment", environment({"MDM_DATABASE_URL": database_url(vault, "mdm")}), MDM)
 
 
-def _broker(volumes: Path, vault: Vault) -> None:
+def _broker(volumes: Path, vault: SecretFiles) -> None:
     config, data = volumes / "broker", volumes / "broker-data"
     passwords = {name: vault.password(f"broker-{name}") for name in (*broker.ACCOUNTS, HEALTH_ACCOUNT)}
     give(config / "mosquitto.conf", broker.render_configuration(_BROKER), MOSQUITTO)
@@ -136,7 +147,7 @@ def _canonical(accounts: str) -> object:
     }
 
 
-def _keycloak(volumes: Path, vault: Vault, published: Published) -> None:
+def _keycloak(volumes: Path, vault: SecretFiles, published: Published) -> None:
     realm = json.loads(REALM.read_text())
     realm["sslRequired"] = "external"
     for client in realm["clients"]:
@@ -164,7 +175,7 @@ def _keycloak(volumes: Path, vault: Vault, published: Published) -> None:
     give(volumes / "keycloak/keycloak.conf", environment(options), KEYCLOAK)
 
 
-def _services(volumes: Path, vault: Vault, published: Published) -> None:
+def _services(volumes: Path, vault: SecretFiles, published: Published) -> None:
     accounts_password = vault.password("broker-svc-accounts")
     in_keycloak = {
         "registry": {"MDM_KEYCLOAK_CLIENT_SECRET": vault.password("keycloak-mdm-registry")},

@@ -12,7 +12,7 @@ from typing import Any, Final
 from dev.bench import echo
 from dev.bench.light import Light
 from dev.bench.load import Asker, ask_for, percentile
-from dev.bench.population import PASSWORD, Device
+from dev.bench.population import PASSWORD, PopulationDevice
 from dev.bench.report import Report
 from dev.bench.servers import echoing, plain_http_serving, second_registry
 from dev.servers.base import HOST
@@ -27,7 +27,7 @@ ROUNDS: Final = 3
 class MqttAsker:
     """A device that asks over MQTT, with its own account and its own topics."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: PopulationDevice) -> None:
         self.answered: Callable[[], None] = lambda: None
         self.light = Light(self._on_message)
         self._client_id = device.client_id
@@ -57,7 +57,7 @@ class MqttAsker:
 class HttpAsker(asyncio.Protocol):
     """A device that asks over HTTP, on a connection that is kept."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: PopulationDevice) -> None:
         self.answered: Callable[[], None] = lambda: None
         self._device = device
         self._number = 0
@@ -119,7 +119,7 @@ class Way:
 
 async def _measured(system: System, devices: int) -> list[Way]:
     """Measure all ways, each right after its baseline."""
-    population = [Device(number) for number in range(devices)]
+    population = [PopulationDevice(number) for number in range(devices)]
     over_mqtt = [MqttAsker(device) for device in population]
     over_http = [HttpAsker(device) for device in population]
 

@@ -14,7 +14,7 @@ import aiomqtt
 import httpx
 
 from dev import http_helpers
-from dev.bench.measure import Row, Run, rss_peak_bytes, timed
+from dev.bench.measure import ResultRow, Run, rss_peak_bytes, timed
 from dev.bench.report import Report
 from dev.bench.servers import nginx_serving
 from dev.credentials import account_client, device_client
@@ -199,5 +199,5 @@ async def _ways(bench: Bench) -> list[dict[str, Any]]:
     for _ in range(ROUNDS):
         for way, measure in ways.items():
             runs[way].append(await measure())
-    rows = [Row(name, runs[name, baseline], baseline) for name, baseline in ways]
+    rows = [ResultRow(name, runs[name, baseline], baseline) for name, baseline in ways]
     return [row.facts(rows) for row in rows]

@@ -14,7 +14,7 @@ from dev import database
 from dev.bench import echo, population
 from dev.bench.configuration import MqttAsker
 from dev.bench.load import ask_for
-from dev.bench.population import Device
+from dev.bench.population import PopulationDevice
 from dev.bench.report import Report
 from dev.bench.servers import echoing
 from dev.fleet import Fleet
@@ -61,7 +61,7 @@ async def run(system: System, fleet: Fleet) -> Report:
     there = 0
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(echoing(system))
-        askers = [MqttAsker(Device(number)) for number in range(ASKERS)]
+        askers = [MqttAsker(PopulationDevice(number)) for number in range(ASKERS)]
         for asker in askers:
             await asker.connect(system)
             stack.callback(asker.light.close)

@@ -26,7 +26,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """All runs of one way; `baseline` names the way that it is held against."""
 
     name: str
@@ -43,7 +43,7 @@ class Row:
         """The highest of all runs."""
         return max((run.rss_peak_bytes for run in self.runs if run.rss_peak_bytes is not None), default=None)
 
-    def facts(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def facts(self, rows: Sequence[ResultRow]) -> dict[str, Any]:
         """Return what is to be read of it; the part of its baseline's speed among it."""
         of_baseline = next((self.bytes_per_s / row.bytes_per_s for row in rows if row.name == self.baseline), None)
         return {

@@ -52,7 +52,7 @@ SELECT id, 1, CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END FROM mad
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class PopulationDevice:
     """A device of the population."""
 
     number: int
@@ -81,7 +81,7 @@ def write_accounts(stack: Stack, count: int) -> None:
     document = json.loads(file.read_text())
     # All have the same password, and so the same hash: what a broker computes at a login is the same.
     account = broker.account("", PASSWORD)
-    members = [{"username": Device(number).client_id} for number in range(count)]
+    members = [{"username": PopulationDevice(number).client_id} for number in range(count)]
     document["clients"] += [account | member | {"clientid": member["username"]} for member in members]
     [group] = [group for group in document["groups"] if group["groupname"] == broker.DEVICE_GROUP]
     group["clients"] += members

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from dev.bench import echo, population
 from dev.bench.light import Light
-from dev.bench.population import Device
+from dev.bench.population import PopulationDevice
 from dev.bench.report import Report
 from dev.bench.servers import echoing
 from dev.bench.storm import until_stored
@@ -31,7 +31,7 @@ async def run(system: System) -> Report:
     """Measure a receiver that stores nothing, and the services, in turn."""
     await population.insert(system.stack.endpoints.database_url, population.COUNT, DEVICES)
     endpoints = system.stack.endpoints
-    devices = [Device(number) for number in range(DEVICES)]
+    devices = [PopulationDevice(number) for number in range(DEVICES)]
     answered = asyncio.Event()
     light = Light(lambda _topic, _payload: answered.set())
     await light.connect(endpoints.mqtt_host, endpoints.mqtt_port, ACCOUNT, endpoints.accounts[ACCOUNT])

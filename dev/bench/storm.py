@@ -11,7 +11,7 @@ from typing import Any, Final
 from dev import database
 from dev.bench import echo
 from dev.bench.light import Light
-from dev.bench.population import PASSWORD, Device
+from dev.bench.population import PASSWORD, PopulationDevice
 from dev.bench.report import Report
 from dev.bench.servers import echoing
 from dev.stack import Stack
@@ -48,7 +48,7 @@ async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -
     asked = topics.CONFIG_GET.encode(ConfigGet(request_id="storm"))
     lights: list[Light] = []
 
-    async def come(device: Device) -> bool:
+    async def come(device: PopulationDevice) -> bool:
         names = {"client_id": device.client_id}
         answered = asyncio.Event()
         light = Light(lambda _topic, payload: answered.set() if b'"storm"' in payload else None)
@@ -67,7 +67,7 @@ async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -
             return False
 
     began = time.perf_counter()
-    answered = sum(await asyncio.gather(*(come(Device(number)) for number in range(DEVICES))))
+    answered = sum(await asyncio.gather(*(come(PopulationDevice(number)) for number in range(DEVICES))))
     took = time.perf_counter() - began
     for light in lights:
         light.close()

@@ -142,7 +142,7 @@ def mosquitto(
 ) -> Container:
     """Return the broker with these accounts and passwords, not started yet."""
     server = certificates.ensure_server_certificate(folder / "certificates", ["localhost", base.HOST])
-    settings = broker.Settings(
+    settings = broker.BrokerSettings(
         plugin=_MOSQUITTO_PLUGIN,
         certificate_file=_MOSQUITTO_CONFIG / "server.crt",
         key_file=_MOSQUITTO_CONFIG / "server.key",

@@ -75,7 +75,7 @@ def serves_realm(port: int) -> bool:
         connection.close()
 
 
-class Keycloak(base.Process):
+class KeycloakProcess(base.Process):
     """A Keycloak with its data below `folder`, copied from the template."""
 
     start_timeout_s = 180.0
@@ -138,7 +138,7 @@ def _make_template(template: Path) -> None:
             _command(home, port, options, ["--import-realm"]),
             leash=leash,
         )
-        server.start_timeout_s = Keycloak.start_timeout_s
+        server.start_timeout_s = KeycloakProcess.start_timeout_s
         server.stop_timeout_s = 120  # it writes the archive then
         try:
             server.start()

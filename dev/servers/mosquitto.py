@@ -29,7 +29,7 @@ def answers(port: int) -> bool:
         return False
 
 
-class Mosquitto(base.Process):
+class MosquittoProcess(base.Process):
     """A broker with its data below `folder`; `accounts` maps each account to its password."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Mosquitto(base.Process):
         configuration = broker.write_files(
             own,
             own / "data",
-            broker.Settings(
+            broker.BrokerSettings(
                 plugin=mosquitto.plugin,
                 certificate_file=server.certificate,
                 key_file=server.key,

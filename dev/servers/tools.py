@@ -23,7 +23,7 @@ class MissingToolError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Mosquitto:
+class MosquittoFiles:
     program: Path
     plugin: Path
     version: tuple[int, ...]
@@ -62,7 +62,7 @@ def find_nginx() -> Path:
     return Path(found)
 
 
-def find_mosquitto() -> Mosquitto:
+def find_mosquitto() -> MosquittoFiles:
     """Return the system's Mosquitto if new enough, else the cache folder's, else the system's older one."""
     cached = cache_folder() / "mosquitto"
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
@@ -78,10 +78,10 @@ def find_mosquitto() -> Mosquitto:
         ]
         plugins = [file for folder in folders if (file := folder / "mosquitto_dynamic_security.so").exists()]
         if plugins:
-            found.append(Mosquitto(program, plugins[0], _mosquitto_version(program)))
+            found.append(MosquittoFiles(program, plugins[0], _mosquitto_version(program)))
     if (program := cached / "bin/mosquitto").exists():
         plugin = cached / "lib/mosquitto_dynamic_security.so"
-        found.append(Mosquitto(program, plugin, _mosquitto_version(program)))
+        found.append(MosquittoFiles(program, plugin, _mosquitto_version(program)))
     if not found:
         raise MissingToolError("Mosquitto")
     return next((mosquitto for mosquitto in found if mosquitto.version >= MOSQUITTO_WANTED), found[-1])

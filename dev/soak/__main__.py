@@ -21,7 +21,7 @@ from dev.fleet import Fleet
 from dev.simulator import Simulator, simulating
 from dev.soak import measure
 from dev.soak.measure import Series
-from dev.soak.work import Work
+from dev.soak.work import SoakWork
 from dev.system import SERVICES, System
 from shared.protocol import admin
 
@@ -82,7 +82,7 @@ async def _soak(
         connected_s = loop.time() - began - made_s
         fleet = Fleet(connection, EventRecorder(), folder)
         page = await fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
-        work = Work(fleet, [device.client_id for device in page.devices])
+        work = SoakWork(fleet, [device.client_id for device in page.devices])
         working = None if given.idle else asyncio.create_task(work.run(), name="work")
         await _sleep(given.warm_up_minutes * 60, working)
         found = await _watch(running, simulator, given.minutes * 60, working)

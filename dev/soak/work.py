@@ -20,7 +20,7 @@ _IMAGE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class SoakWork:
     """Deeds on these devices that come again and again; `done` counts those that were answered."""
 
     fleet: Fleet

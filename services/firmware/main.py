@@ -15,7 +15,7 @@ from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notifier
 from services.firmware.delivery.rollback_detection import RollbackDetection
 from services.firmware.diagnostics import routes as diagnostics
-from services.firmware.diagnostics.coredumps import CoreDumps
+from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
 from services.firmware.homeassistant.bridge import HomeAssistant
 from services.firmware.http import server as http_server
@@ -46,9 +46,9 @@ async def main(settings: FirmwareSettings) -> None:
     outbox = Outbox("firmware")
     async with engine.connected(settings.database_url) as database, health.kept_fresh(database):
         firmware = Firmware(settings, database, store, outbox)
-        server = http_server.Server(settings, firmware) if settings.http_port else None
+        server = http_server.HttpServer(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
-        dumps, logs = CoreDumps(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
+        dumps, logs = CoreDumpService(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
         rpc, reports = RpcServer(database, connection), Reports(database, outbox)
         rollback_detection = RollbackDetection(database, reports)
         await connection.listen(
@@ -103,7 +103,7 @@ async def bridge(settings: FirmwareSettings, connection: Connection, home_assist
         await home_assistant.run()
 
 
-async def housekeeping(dumps: CoreDumps, logs: Logs) -> None:
+async def housekeeping(dumps: CoreDumpService, logs: Logs) -> None:
     """Delete expired core dumps and log lines."""
     await dumps.forget_unfinished()
     await logs.forget()

@@ -9,10 +9,10 @@ from services.firmware.context import GROUP, Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notifier
 from services.firmware.delivery.rollback_detection import RollbackDetection
-from services.firmware.images.service import Images
+from services.firmware.images.service import ImageService
 from services.firmware.images.signing_keys import TrustedKeys
 from services.firmware.images.uploads import Uploads
-from services.firmware.rollouts.service import Rollouts
+from services.firmware.rollouts.service import RolloutService
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RpcServer
@@ -22,8 +22,8 @@ def routes(
     firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, rollback_detection: RollbackDetection
 ) -> list[Route]:
     """Return the routes of all messages to the firmware service."""
-    connection, uploads, rollouts = rpc.connection, Uploads(firmware), Rollouts(firmware)
-    images, trust = Images(firmware), TrustedKeys(firmware)
+    connection, uploads, rollouts = rpc.connection, Uploads(firmware), RolloutService(firmware)
+    images, trust = ImageService(firmware), TrustedKeys(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
         device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),

@@ -9,6 +9,8 @@ from typing import Final
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.messages import MAX_CHUNK_BYTES
 
+WINDOW: Final = 4
+"""Chunks of an image that a device may have under way."""
 OFFERED: Final = "offered"
 REBOOTING: Final = "rebooting"
 CONFIRMED: Final = "confirmed"

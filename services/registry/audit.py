@@ -9,16 +9,5 @@ from shared.server.rpc import RequestContext
 
 async def list_newest(context: RequestContext, request: admin.AuditList) -> admin.Audit:
     """Return the newest matching entries."""
-    return admin.Audit(
-        entries=[
-            admin.AuditView(
-                at=entry.at,
-                actor=entry.actor,
-                action=entry.action,
-                subject=entry.subject,
-                before=entry.before,
-                after=entry.after,
-            )
-            for entry in await queries.audit(context.session, request)
-        ]
-    )
+    entries = await queries.audit(context.session, request)
+    return admin.Audit(entries=[admin.AuditView.from_row(entry) for entry in entries])

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.registry import queries, rules
 from services.registry.identity import Identities
-from services.registry.instance import Instance
+from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
@@ -19,20 +19,27 @@ from shared.runtime.settings import RegistrySettings
 class Registry:
     """Settings, stores and the observed state of the broker.
 
-    `broker_started_at` is None until the broker publishes it; `compare` wakes the reconciler. By client id: logins
-    that the broker has refused, until they are stored, and logins that the registry itself has tried.
+    `broker_started_at` is None until the broker publishes it; `wake` wakes the housekeeping, which compares
+    everything from `compare_at_s` on, by the loop's clock. By client id: logins that the broker has refused, until
+    they are stored, and logins that the registry itself has tried.
     """
 
     settings: RegistrySettings
     database: Database
     identities: Identities
     outbox: Outbox
-    instance: Instance
+    instance: Installation
     checker: Checker
     broker_started_at: datetime | None = None
-    compare: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    compare_at_s: float = 0
     refused_at: dict[str, datetime] = field(default_factory=dict)
     tried_at: dict[str, datetime] = field(default_factory=dict)
+
+    def compare_soon(self) -> None:
+        """Compare everything now, or again if a comparison is under way."""
+        self.compare_at_s = 0
+        self.wake.set()
 
     async def count_devices(self) -> dict[str, int]:
         """Return the number of devices of each model, by its code."""

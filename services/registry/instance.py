@@ -38,7 +38,7 @@ class OtherInstallationError(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class Installation:
     """The installation's id in all three places, and its key pair for recovery."""
 
     database: Database
@@ -116,9 +116,9 @@ class Instance:
         return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))
 
 
-async def row(session: AsyncSession, *, lock: bool = False) -> tables.Instance:
+async def row(session: AsyncSession, *, lock: bool = False) -> tables.InstanceRow:
     """Return the one row."""
-    query = select(tables.Instance)
+    query = select(tables.InstanceRow)
     return (await session.scalars(query.with_for_update() if lock else query)).one()
 
 

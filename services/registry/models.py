@@ -10,7 +10,7 @@ from services.registry import queries, rules
 from services.registry.claims import queries as claim_queries
 from services.registry.config import versions
 from services.registry.context import Registry
-from services.registry.validation.checker import Candidate
+from services.registry.validation.checker import ConfigCandidate
 from shared.database.tables import DeviceModel
 from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin, events
@@ -18,7 +18,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class ModelService:
     """The operations of admins on models."""
 
     registry: Registry
@@ -88,7 +88,7 @@ class Models:
         """Refuse an invalid schema or defaults; a schema that is not new may predate today's rules for schemas."""
         if schema is not None and new:
             await self.registry.checker.check_schema(schema)
-        await self.registry.checker.check([Candidate(defaults, schema, "config_defaults")])
+        await self.registry.checker.check([ConfigCandidate(defaults, schema, "config_defaults")])
 
     async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Models:
         """Return all models."""
@@ -98,13 +98,4 @@ class Models:
 
 def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:
     """Return the view of a model."""
-    return admin.ModelView(
-        code=model.code,
-        name=model.name,
-        chip=model.chip,
-        slot_size_bytes=model.slot_size_bytes,
-        config_schema=model.config_schema,
-        config_defaults=model.config_defaults,
-        commands=model.commands,
-        devices=devices,
-    )
+    return admin.ModelView.from_row(model, devices=devices)

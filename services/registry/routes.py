@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 
 from services.registry import audit
-from services.registry.accounts.service import Accounts
+from services.registry.accounts.service import AccountService
 from services.registry.claims.service import Claims
-from services.registry.commands.service import Commands
-from services.registry.config.layers import Layers
+from services.registry.commands.service import CommandService
+from services.registry.config.layers import LayerService
 from services.registry.config.service import Configs
 from services.registry.context import Registry
-from services.registry.devices.fleet import Fleet
+from services.registry.devices.fleet import FleetService
 from services.registry.devices.presence import Presences, ReceivedStatus
 from services.registry.devices.recovery import Recoveries
-from services.registry.devices.service import Devices
-from services.registry.models import Models
+from services.registry.devices.service import DeviceService
+from services.registry.models import ModelService
 from services.registry.reconciler.service import Reconciler
 from shared.mqtt.connection import Connection, Delivery, Route, device_route
 from shared.protocol import admin, messages, topics
@@ -30,10 +30,10 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
     `up/status` is not shared among replicas: retained messages must reach a registry that was down.
     """
     connection = rpc.connection
-    models, devices = Models(registry), Devices(registry)
-    layers, commands = Layers(registry), Commands(registry)
+    models, devices = ModelService(registry), DeviceService(registry)
+    layers, commands = LayerService(registry), CommandService(registry)
     recoveries = Recoveries(registry, rpc.gate)
-    claims, accounts, reconciler = Claims(registry, rpc.gate), Accounts(registry), Reconciler(registry)
+    claims, accounts, reconciler = Claims(registry, rpc.gate), AccountService(registry), Reconciler(registry)
     return [
         Route(topics.STATUS, partial(on_status, presences)),
         device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
@@ -50,7 +50,7 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
         rpc.route(admin.MODEL_UPDATE, models.update, group=GROUP),
         rpc.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
         rpc.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
-        rpc.route(admin.FLEET_SHOW, Fleet(registry).show, group=GROUP),
+        rpc.route(admin.FLEET_SHOW, FleetService(registry).show, group=GROUP),
         rpc.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         rpc.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         rpc.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
@@ -126,7 +126,7 @@ async def on_config_report(configs: Configs, client_id: str, report: messages.Co
     await configs.record_report(client_id, report)
 
 
-async def on_command_result(commands: Commands, client_id: str, result: messages.CommandResult) -> None:
+async def on_command_result(commands: CommandService, client_id: str, result: messages.CommandResult) -> None:
     """Handle a device's answer to a command."""
     await commands.record_result(client_id, result)
 

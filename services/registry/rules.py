@@ -56,7 +56,7 @@ def same(left: object, right: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class DocumentChange:
     """A difference between two documents at a path."""
 
     path: tuple[str, ...]
@@ -65,19 +65,19 @@ class Change:
     after: object = None
 
 
-def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[DocumentChange]:
     """Return the differences by path; objects are compared name by name, all else as a whole."""
-    changes: list[Change] = []
+    changes: list[DocumentChange] = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
-            changes.append(Change((name,), "removed", before=before[name]))
+            changes.append(DocumentChange((name,), "removed", before=before[name]))
         elif name not in before:
-            changes.append(Change((name,), "added", after=after[name]))
+            changes.append(DocumentChange((name,), "added", after=after[name]))
         elif isinstance(before[name], Mapping) and isinstance(after[name], Mapping):
             inner = diff(before[name], after[name])
             changes += [replace(change, path=(name, *change.path)) for change in inner]
         elif not same(before[name], after[name]):
-            changes.append(Change((name,), "changed", before=before[name], after=after[name]))
+            changes.append(DocumentChange((name,), "changed", before=before[name], after=after[name]))
     return changes
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import states
-from services.rotator.states import Event, Step
+from services.rotator.states import AttemptEvent, Step
 from shared import crypto
 from shared.crypto import Held
 from shared.database.outbox import Outbox
@@ -67,7 +67,7 @@ class Attempt:
         """The fields that each of its events has."""
         return {"rotation_id": self.rotation.id, "generation": self.rotation.generation}
 
-    def advance(self, event: Event) -> None:
+    def advance(self, event: AttemptEvent) -> None:
         """Go to the next step, or raise IllegalTransitionError and change nothing."""
         step = states.advance(self.step, event)
         if step in states.ENDS:
@@ -112,7 +112,7 @@ class Attempt:
         """Return the message that the new secret is in force."""
         return messages.RotationSwitch(rotation_id=self.rotation.id, generation=self.rotation.generation)
 
-    def complete(self, event: Event, now: datetime, vault: crypto.Vault) -> None:
+    def complete(self, event: AttemptEvent, now: datetime, vault: crypto.Vault) -> None:
         """Make the new secret the device's secret: it has acknowledged it, or it was found in force."""
         held = Held.of(self.secret(vault), self.rotation.generation)
         self.advance(event)
@@ -122,10 +122,10 @@ class Attempt:
         self._close(now)
         done = messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
         self.outbox.put(self.session, topics.ROTATION_DONE, done, client_id=self.client_id)
-        acknowledged = event is Event.ACK_PROVEN
+        acknowledged = event is AttemptEvent.ACK_PROVEN
         self.emit(events.ROTATION_COMPLETED, events.RotationDoneFacts(**self.ids, acknowledged=acknowledged))
 
-    def give_up(self, event: Event, now: datetime, *, retry_in: timedelta) -> None:
+    def give_up(self, event: AttemptEvent, now: datetime, *, retry_in: timedelta) -> None:
         """End the attempt with the old secret in force, to be retried unless it is cancelled."""
         at_step = self.rotation.step
         cancelled_by_admin = is_cancelled(self.rotation)

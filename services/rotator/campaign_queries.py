@@ -15,7 +15,7 @@ from shared.protocol import admin
 _BATCH: Final = 5000
 
 
-class Target(NamedTuple):
+class RotationTarget(NamedTuple):
     """A device that an admin selected."""
 
     device_id: int
@@ -25,7 +25,7 @@ class Target(NamedTuple):
     cancelled: bool
 
 
-async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list[Target]:
+async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list[RotationTarget]:
     """Return and lock the selected devices; `cancelled` have a cancelled rotation that has not ended."""
     cancelled = exists().where(
         Rotation.device_id == Device.id, Rotation.outcome.is_(None), Rotation.deadline_at <= Rotation.started_at
@@ -37,17 +37,17 @@ async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list
         .order_by(Device.id)
         .with_for_update(of=Device)
     )
-    return [Target(row[0], device_refs.client_id(row[1], row[2]), *row[3:]) for row in rows]
+    return [RotationTarget(row[0], device_refs.client_id(row[1], row[2]), *row[3:]) for row in rows]
 
 
-async def queue(session: AsyncSession, targets: Sequence[Target]) -> list[Target]:
+async def queue(session: AsyncSession, targets: Sequence[RotationTarget]) -> list[RotationTarget]:
     """Queue locked devices that are not queued or under way, and return them."""
     free = [target for target in targets if target.state in ("OK", "TIMEOUT")]
     await set_state(session, free, "QUEUED")
     return free
 
 
-async def set_state(session: AsyncSession, targets: Sequence[Target], state: str) -> None:
+async def set_state(session: AsyncSession, targets: Sequence[RotationTarget], state: str) -> None:
     """Set the state of locked devices to OK or QUEUED, without a retry."""
     for ids in _batches(targets):
         await session.execute(
@@ -58,7 +58,7 @@ async def set_state(session: AsyncSession, targets: Sequence[Target], state: str
         )
 
 
-async def cancel(session: AsyncSession, targets: Sequence[Target]) -> None:
+async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> None:
     """Cancel the rotations under way of locked devices, see `attempt.is_cancelled`."""
     for ids in _batches(targets):
         await session.execute(
@@ -106,7 +106,7 @@ async def history(session: AsyncSession, wanted: admin.RotationHistory) -> list[
     return list(await session.scalars(query))
 
 
-def _batches(targets: Sequence[Target]) -> Iterator[list[int]]:
+def _batches(targets: Sequence[RotationTarget]) -> Iterator[list[int]]:
     """Yield the ids in batches: no statement on the leader's connection may take as long as the lease."""
     for start in range(0, len(targets), _BATCH):
         yield [target.device_id for target in targets[start : start + _BATCH]]

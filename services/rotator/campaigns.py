@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.rotator import attempt, campaign_queries, queries
-from services.rotator.campaign_queries import Target
+from services.rotator.campaign_queries import RotationTarget
 from services.rotator.context import Rotator
 from shared.database import device_refs
 from shared.database.tables import Device, Rotation
@@ -46,7 +46,7 @@ class Campaigns:
             skipped=skipped,
         )
 
-    async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationCancelled:
+    async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationsCancelled:
         """Cancel rotations that have not begun or would be retried; those under way end by their own rules."""
         condition = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
         found = await campaign_queries.targets(context.session, condition)
@@ -61,7 +61,7 @@ class Campaigns:
         if cancelled:
             self._record(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
         self.rotator.wake.set()
-        return admin.RotationCancelled(
+        return admin.RotationsCancelled(
             dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
         )
 
@@ -92,7 +92,7 @@ class Campaigns:
         request: admin.RotationStart | admin.RotationCancel,
         action: str,
         event: SelectionEvent[SelectionFacts],
-        devices: list[Target],
+        devices: list[RotationTarget],
     ) -> None:
         """Record an operation: one audit entry and one event, whatever the number of devices."""
         if request.device is not None:
@@ -105,18 +105,16 @@ class Campaigns:
         self.rotator.outbox.emit(context.session, event, None, SelectionFacts(devices=len(devices)))
 
 
-def _named(targets: Iterable[Target]) -> admin.Named:
+def _named(targets: Iterable[RotationTarget]) -> admin.Named:
     return admin.Named.of([target.client_id for target in targets])
 
 
 def _under_way(rotation: Rotation, slot: int, client_id: str, now: datetime) -> admin.RotationUnderWay:
-    return admin.RotationUnderWay(
+    return admin.RotationUnderWay.from_row(
+        rotation,
         client_id=client_id,
         rotation_id=rotation.id,
-        generation=rotation.generation,
-        step=rotation.step,
         slot=slot,
-        started_at=rotation.started_at,
         left_s=max(0, int((rotation.deadline_at - now).total_seconds())),
         cancelled=attempt.is_cancelled(rotation),
     )
@@ -124,16 +122,5 @@ def _under_way(rotation: Rotation, slot: int, client_id: str, now: datetime) -> 
 
 def _entry(rotation: Rotation) -> admin.RotationEntry:
     ended = rotation.ended_at
-    return admin.RotationEntry(
-        rotation_id=rotation.id,
-        generation=rotation.generation,
-        step=rotation.step,
-        outcome=rotation.outcome,
-        started_at=rotation.started_at,
-        delivered_at=rotation.delivered_at,
-        stored_at=rotation.stored_at,
-        switched_at=rotation.switched_at,
-        ended_at=ended,
-        duration_s=None if ended is None else (ended - rotation.started_at).total_seconds(),
-        refused_proofs=rotation.refused_proofs,
-    )
+    duration_s = None if ended is None else (ended - rotation.started_at).total_seconds()
+    return admin.RotationEntry.from_row(rotation, rotation_id=rotation.id, duration_s=duration_s)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from services.rotator import queries
 from services.rotator.attempt import offer_of
 from services.rotator.context import Rotator
-from services.rotator.states import Event, Step
+from services.rotator.states import AttemptEvent, Step
 from shared import crypto
 from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
@@ -49,7 +49,7 @@ class Exchange:
             ended = attempt.how_it_ended()
             if ended is not None:
                 return ended
-            attempt.advance(Event.REQUESTED)
+            attempt.advance(AttemptEvent.REQUESTED)
             attempt.check_current_secret(request.proof, "request", self.rotator.vault)
             secret = attempt.secret(self.rotator.vault)
             # Sealed for its own key, if it has one: a thief of its secret cannot read the next one.
@@ -75,7 +75,7 @@ class Exchange:
                 return ended
             if not attempt.proven(stored.proof, "stored", self.rotator.vault):
                 return None
-            attempt.advance(Event.STORED_PROVEN)
+            attempt.advance(AttemptEvent.STORED_PROVEN)
             self.rotator.reported_stored.add(stored.rotation_id)
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
@@ -94,6 +94,6 @@ class Exchange:
             if ended is not None:
                 return ended
             if attempt.proven(ack.proof, "ack", self.rotator.vault):
-                attempt.complete(Event.ACK_PROVEN, datetime.now(UTC), self.rotator.vault)
+                attempt.complete(AttemptEvent.ACK_PROVEN, datetime.now(UTC), self.rotator.vault)
         self.rotator.wake.set()
         return None

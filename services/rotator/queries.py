@@ -19,7 +19,7 @@ from shared.protocol import admin
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class DueDevice:
     """A device that is due for a rotation, and a free slot for it."""
 
     device_id: int
@@ -44,7 +44,7 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
         session.add_all(RotationSlot(slot=slot) for slot in missing)
 
 
-async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None:
+async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None:
     """Lock the next device due at `now` (UTC), if there is one and a slot is free.
 
     Online before offline, QUEUED before TIMEOUT, oldest secret first.
@@ -78,7 +78,7 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> Candidate | None
     for is_there in (Presence.online, not_(Presence.online)):
         row = (await session.execute(due.where(is_there))).one_or_none()
         if row is not None:
-            return Candidate(row.id, device_refs.client_id(row.code, row.key), slot)
+            return DueDevice(row.id, device_refs.client_id(row.code, row.key), slot)
     return None
 
 

@@ -13,7 +13,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class RekeyService:
     """The operation of admins on encrypted secrets."""
 
     rotator: Rotator

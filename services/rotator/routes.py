@@ -9,7 +9,7 @@ from typing import Final
 from services.rotator.campaigns import Campaigns
 from services.rotator.context import Rotator
 from services.rotator.exchange import Exchange
-from services.rotator.rekey import Keys
+from services.rotator.rekey import RekeyService
 from services.rotator.scheduler import Scheduler
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
@@ -35,7 +35,7 @@ def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcS
         rpc.route(admin.ROTATION_SCHEDULE, scheduler.show, group=None),
         beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
         beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
-        beside.route(admin.SECRETS_REKEY, Keys(rotator).rekey, group=None),
+        beside.route(admin.SECRETS_REKEY, RekeyService(rotator).rekey, group=None),
     ]
 
 

@@ -29,7 +29,7 @@ class Step(StrEnum):
     TIMEOUT = "TIMEOUT"
 
 
-class Event(StrEnum):
+class AttemptEvent(StrEnum):
     """An event of an attempt: messages of the device, actions of the leader, timeouts, and observed states."""
 
     REQUESTED = "requested"
@@ -45,32 +45,32 @@ class Event(StrEnum):
 
 ENDS: Final = frozenset({Step.DONE, Step.TIMEOUT})
 _OPEN: Final = frozenset(Step) - ENDS
-TRANSITIONS: Final[dict[tuple[Step, Event], Step]] = {
-    (Step.OFFERED, Event.REQUESTED): Step.DELIVERED,
-    (Step.OFFERED, Event.EXPIRED): Step.TIMEOUT,
-    (Step.DELIVERED, Event.REQUESTED): Step.DELIVERED,
-    (Step.DELIVERED, Event.STORED_PROVEN): Step.STORED,
-    (Step.DELIVERED, Event.EXPIRED): Step.TIMEOUT,
-    (Step.STORED, Event.REQUESTED): Step.STORED,
-    (Step.STORED, Event.STORED_PROVEN): Step.STORED,
-    (Step.STORED, Event.SWITCH_BEGUN): Step.SWITCHING,
-    (Step.STORED, Event.EXPIRED): Step.TIMEOUT,
-    (Step.SWITCHING, Event.REQUESTED): Step.SWITCHING,
-    (Step.SWITCHING, Event.STORED_PROVEN): Step.SWITCHING,
-    (Step.SWITCHING, Event.SWITCH_BEGUN): Step.SWITCHING,
-    (Step.SWITCHING, Event.SWITCH_COMPLETED): Step.SWITCHED,
-    (Step.SWITCHING, Event.EXPIRED): Step.RESTORING,
-    (Step.SWITCHED, Event.REQUESTED): Step.SWITCHED,
-    (Step.SWITCHED, Event.STORED_PROVEN): Step.SWITCHED,
-    (Step.SWITCHED, Event.ACK_PROVEN): Step.DONE,
-    (Step.SWITCHED, Event.EXPIRED): Step.RESTORING,
-    (Step.RESTORING, Event.RESTORED): Step.TIMEOUT,
-    **{(step, Event.FOUND_IN_FORCE): Step.DONE for step in sorted(_OPEN)},
-    **{(step, Event.OVERTAKEN): Step.TIMEOUT for step in sorted(_OPEN)},
+TRANSITIONS: Final[dict[tuple[Step, AttemptEvent], Step]] = {
+    (Step.OFFERED, AttemptEvent.REQUESTED): Step.DELIVERED,
+    (Step.OFFERED, AttemptEvent.EXPIRED): Step.TIMEOUT,
+    (Step.DELIVERED, AttemptEvent.REQUESTED): Step.DELIVERED,
+    (Step.DELIVERED, AttemptEvent.STORED_PROVEN): Step.STORED,
+    (Step.DELIVERED, AttemptEvent.EXPIRED): Step.TIMEOUT,
+    (Step.STORED, AttemptEvent.REQUESTED): Step.STORED,
+    (Step.STORED, AttemptEvent.STORED_PROVEN): Step.STORED,
+    (Step.STORED, AttemptEvent.SWITCH_BEGUN): Step.SWITCHING,
+    (Step.STORED, AttemptEvent.EXPIRED): Step.TIMEOUT,
+    (Step.SWITCHING, AttemptEvent.REQUESTED): Step.SWITCHING,
+    (Step.SWITCHING, AttemptEvent.STORED_PROVEN): Step.SWITCHING,
+    (Step.SWITCHING, AttemptEvent.SWITCH_BEGUN): Step.SWITCHING,
+    (Step.SWITCHING, AttemptEvent.SWITCH_COMPLETED): Step.SWITCHED,
+    (Step.SWITCHING, AttemptEvent.EXPIRED): Step.RESTORING,
+    (Step.SWITCHED, AttemptEvent.REQUESTED): Step.SWITCHED,
+    (Step.SWITCHED, AttemptEvent.STORED_PROVEN): Step.SWITCHED,
+    (Step.SWITCHED, AttemptEvent.ACK_PROVEN): Step.DONE,
+    (Step.SWITCHED, AttemptEvent.EXPIRED): Step.RESTORING,
+    (Step.RESTORING, AttemptEvent.RESTORED): Step.TIMEOUT,
+    **{(step, AttemptEvent.FOUND_IN_FORCE): Step.DONE for step in sorted(_OPEN)},
+    **{(step, AttemptEvent.OVERTAKEN): Step.TIMEOUT for step in sorted(_OPEN)},
 }
 
 
-def advance(step: Step, event: Event) -> Step:
+def advance(step: Step, event: AttemptEvent) -> Step:
     """Return the next step; raise IllegalTransitionError if there is none."""
     try:
         return TRANSITIONS[step, event]
@@ -101,7 +101,7 @@ def basis(*, row: Held, keycloak: Held, broker: Held | None, reported: int | Non
     return Basis(row.generation if reported is None else reported, restorable=False)
 
 
-class Ending(StrEnum):
+class AttemptEnding(StrEnum):
     """The end of an attempt that has timed out."""
 
     GIVE_UP = "give_up"
@@ -116,7 +116,7 @@ class Ending(StrEnum):
 
 def ending(
     step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, reported: int | None, restorable: bool
-) -> Ending:
+) -> AttemptEnding:
     """Return the end of an attempt that has timed out, by the secret in each place; None if not recorded there.
 
     A device that has stored a secret keeps it until it is informed that the other one is in force. It is informed
@@ -126,14 +126,14 @@ def ending(
     places = [place for place in (keycloak, broker) if place is not None]
     found = [place == new for place in places]
     if any(place.generation > new.generation for place in places):
-        return Ending.ABANDON
+        return AttemptEnding.ABANDON
     if reported == new.generation and step not in _UNPROVEN:
-        return Ending.COMPLETE
+        return AttemptEnding.COMPLETE
     if step in _UNPROVEN or step is Step.STORED:
-        return Ending.COMPLETE if any(found) else Ending.GIVE_UP
+        return AttemptEnding.COMPLETE if any(found) else AttemptEnding.GIVE_UP
     if not restorable or (step is Step.SWITCHED and any(found) and not all(found)):
-        return Ending.COMPLETE
-    return Ending.RESTORE
+        return AttemptEnding.COMPLETE
+    return AttemptEnding.RESTORE
 
 
 def may_switch(step: Step, *, stored: bool, new: Held, keycloak: Held | None, broker: Held | None) -> bool:

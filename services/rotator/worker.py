@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.rotator import queries, states
 from services.rotator.attempt import Attempt, offer_of
 from services.rotator.context import Rotator
-from services.rotator.states import Ending, Event, Step
+from services.rotator.states import AttemptEnding, AttemptEvent, Step
 from shared import crypto
 from shared.auth.client_token import CredentialsRefusedError
 from shared.auth.keycloak import Identity, Keycloak
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OpenRotation:
     """An open rotation as input of the leader's next step."""
 
     rotation_id: UUID
@@ -66,7 +66,7 @@ class RotationWorker:
     broker: Broker
     connection: Connection
     greeted: Connection
-    """A connection with a retained birth, which reading retained messages requires."""
+    """A connection with a retained birth message, which reading retained messages requires."""
 
     async def run(self) -> None:
         """Advance rotations on each wake-up and periodically, until cancelled."""
@@ -79,7 +79,7 @@ class RotationWorker:
         while await self._claim():
             pass
 
-    async def _advance(self, work: Work) -> None:
+    async def _advance(self, work: OpenRotation) -> None:
         """Advance one rotation by one step; on an outage leave it for the next pass."""
         try:
             # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
@@ -125,7 +125,7 @@ class RotationWorker:
         return True
 
     async def _offer(
-        self, session: AsyncSession, candidate: queries.Candidate, old: Identity, broker: Held | None
+        self, session: AsyncSession, candidate: queries.DueDevice, old: Identity, broker: Held | None
     ) -> None:
         now = datetime.now(UTC)
         device = await session.get_one(Device, candidate.device_id, populate_existing=True)
@@ -165,7 +165,7 @@ class RotationWorker:
             events.ROTATION_OFFERED, events.RotationOfferFacts(**attempt.ids, restorable=basis.restorable)
         )
 
-    async def _defer(self, candidate: queries.Candidate) -> None:
+    async def _defer(self, candidate: queries.DueDevice) -> None:
         """Defer a device without a client in Keycloak, so that it does not hold up the others."""
         log.error("rotation.no_identity", client_id=candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
@@ -173,13 +173,13 @@ class RotationWorker:
             device.rotation_state = "TIMEOUT"
             device.rotation_retry_at = datetime.now(UTC) + self._retry_in
 
-    async def _switch(self, work: Work) -> None:
+    async def _switch(self, work: OpenRotation) -> None:
         """Put the new secret in force; once SWITCHING is in the database, the old one must be restored."""
         async with self.rotator.attempt(work.rotation_id) as attempt:
-            attempt.advance(Event.SWITCH_BEGUN)
+            attempt.advance(AttemptEvent.SWITCH_BEGUN)
         await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
         async with self.rotator.attempt(work.rotation_id) as attempt:
-            attempt.advance(Event.SWITCH_COMPLETED)
+            attempt.advance(AttemptEvent.SWITCH_COMPLETED)
             attempt.rotation.switched_at = datetime.now(UTC)
             self.rotator.outbox.put(
                 attempt.session,
@@ -190,7 +190,7 @@ class RotationWorker:
             )
             attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
 
-    async def _may_switch(self, work: Work) -> bool:
+    async def _may_switch(self, work: OpenRotation) -> bool:
         """Return whether the device has reported `stored` to this leader, or the switch has begun."""
         stored = work.rotation_id in self.rotator.reported_stored
         if stored or work.step is Step.STORED:
@@ -208,7 +208,7 @@ class RotationWorker:
         account = await self.broker.device(client_id)
         return keycloak, None if account is None else account.held
 
-    async def _end(self, work: Work) -> None:
+    async def _end(self, work: OpenRotation) -> None:
         """End an attempt that has timed out, according to Keycloak, the broker and the device's own status."""
         new_secret = self.rotator.vault.decrypt(work.new_secret)
         keycloak, broker = await self._held(work.client_id)
@@ -221,20 +221,20 @@ class RotationWorker:
             restorable=work.old_secret is not None,
         )
         match ending:
-            case Ending.GIVE_UP:
-                await self._give_up(work, Event.EXPIRED)
-            case Ending.ABANDON:
-                await self._give_up(work, Event.OVERTAKEN)
-            case Ending.RESTORE:
+            case AttemptEnding.GIVE_UP:
+                await self._give_up(work, AttemptEvent.EXPIRED)
+            case AttemptEnding.ABANDON:
+                await self._give_up(work, AttemptEvent.OVERTAKEN)
+            case AttemptEnding.RESTORE:
                 await self._restore(work)
-            case Ending.COMPLETE:
+            case AttemptEnding.COMPLETE:
                 await self._put_in_force(work.client_id, new_secret, work.generation)
                 async with self.rotator.attempt(work.rotation_id) as attempt:
                     if attempt.step not in states.ENDS:
-                        attempt.complete(Event.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
+                        attempt.complete(AttemptEvent.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
 
-    async def _reported_generation(self, work: Work) -> int | None:
-        """Return the generation that the device reported for its last login.
+    async def _reported_generation(self, work: OpenRotation) -> int | None:
+        """Return the generation that the device last reported it had logged in with.
 
         The retained status is read first: the database may be an earlier copy. A device that has logged in with
         the new secret may have discarded the old one.
@@ -248,7 +248,7 @@ class RotationWorker:
         async with self.rotator.attempt(work.rotation_id) as attempt:
             return await queries.reported_generation(attempt.session, attempt.device)
 
-    async def _restore(self, work: Work) -> None:
+    async def _restore(self, work: OpenRotation) -> None:
         """Restore the old secret, and only then end the attempt."""
         if work.old_secret is None:
             raise ValueError("there is no secret to restore")
@@ -256,12 +256,12 @@ class RotationWorker:
             async with self.rotator.attempt(work.rotation_id) as attempt:
                 if attempt.step == Step.DONE or attempt.rotation.old_secret is None:
                     return  # after an `ack`, or the device has just proven that this is not its secret
-                attempt.advance(Event.EXPIRED)
+                attempt.advance(AttemptEvent.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
         await self._put_in_force(work.client_id, old_secret, work.old_generation)
-        await self._give_up(work, Event.RESTORED)
+        await self._give_up(work, AttemptEvent.RESTORED)
 
-    async def _give_up(self, work: Work, event: Event) -> None:
+    async def _give_up(self, work: OpenRotation, event: AttemptEvent) -> None:
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.give_up(event, datetime.now(UTC), retry_in=self._retry_in)
 
@@ -304,12 +304,12 @@ class RotationWorker:
         if named != generation:
             raise UnavailableError(f"Keycloak's token names secret_gen {named}, not {generation}")
 
-    async def _open(self) -> list[Work]:
+    async def _open(self) -> list[OpenRotation]:
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
             found = [await queries.rotation(session, one) for one in await queries.open_rotations(session)]
         return [
-            Work(
+            OpenRotation(
                 rotation_id=rotation.id,
                 client_id=client_id,
                 step=Step(rotation.step),

@@ -18,7 +18,7 @@ from shared.protocol.admin import BUILT_IN, Role
 _ROLE_PREFIX: Final = "admin-"
 
 
-class Accounts(Protocol):
+class AccountCommands(Protocol):
     """The operations on any account, see mosquitto.BrokerAccounts."""
 
     async def command(self, command: str, **arguments: object) -> dict[str, Any]:
@@ -35,7 +35,7 @@ class Accounts(Protocol):
 class AdminAccounts:
     """Creates, changes and deletes the accounts of admins, but never the built-in one."""
 
-    accounts: Accounts
+    accounts: AccountCommands
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:
         """Create an account, or give an existing one this role and password.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
-from sqlalchemy import ARRAY, ColumnElement, Text, and_, any_, bindparam, true
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, and_, any_, bindparam, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.tables import Device, DeviceModel
+from shared.database.tables import Base, Device, DeviceModel
 from shared.errors import NotFoundError
 
+R = TypeVar("R", bound=Base)
 PREFIX: Final = "iotdevice-"
 _NAME: Final = re.compile(rf"(?:{PREFIX}(?P<model>[a-z0-9_]{{1,50}})-)?(?P<key>[a-z0-9]{{8}})")
 
@@ -57,6 +59,20 @@ def selected(name: str | None, *, tag: str | None = None, model: str | None = No
         true() if tag is None else Device.tags.contains([tag]),
         true() if model is None else DeviceModel.code == model,
     )
+
+
+def owned(table: type[R]) -> Select[R, str, str]:
+    """Return a query for the rows of a table with a `device_id`, as input of `with_client_ids`."""
+    return (
+        select(table, DeviceModel.code, Device.key)
+        .join(Device, Device.id == table.__table__.c.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+    )
+
+
+async def with_client_ids(session: AsyncSession, query: Select[R, str, str]) -> list[tuple[R, str]]:
+    """Return the rows of a query by `owned`, each with its device's client id."""
+    return [(row, client_id(code, key)) for row, code, key in await session.execute(query)]
 
 
 def unknown(name: str) -> NotFoundError:

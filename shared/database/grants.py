@@ -36,7 +36,7 @@ _LOCK: Final = "SELECT, UPDATE (id)"
 _ANSWERS: Final = "SELECT, INSERT"
 
 GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
-    tables.Instance: {"registry": "SELECT, UPDATE"},
+    tables.InstanceRow: {"registry": "SELECT, UPDATE"},
     tables.Stray: {"registry": _ALL},
     tables.DeviceModel: {"registry": _ALL, "rotator": _READ, "firmware": "SELECT, UPDATE (image_sha256)"},
     tables.Device: {
@@ -49,8 +49,8 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.DeviceConfig: {"registry": _KEEP},
     tables.ConfigLayer: {"registry": _ALL},
     tables.Claim: {"registry": _ALL},
-    tables.ClaimRequest: {"registry": _ALL},
-    tables.Command: {"registry": _ALL},
+    tables.ClaimRequestRow: {"registry": _ALL},
+    tables.CommandRow: {"registry": _ALL},
     tables.AdminAccount: {"registry": _ALL},
     tables.Rotation: {
         "registry": "SELECT (device_id, outcome, step)",
@@ -68,8 +68,8 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.FirmwareDelivery: {"firmware": _ALL},
     tables.Rollout: {"firmware": _KEEP},
     tables.RolloutDevice: {"firmware": _KEEP},
-    tables.CoreDump: {"firmware": _ALL},
-    tables.CoreDumpChunk: {"firmware": _ONCE},
+    tables.CoreDumpRow: {"firmware": _ALL},
+    tables.CoreDumpChunkRow: {"firmware": _ONCE},
     tables.DeviceLogLine: {"firmware": _ONCE},
     tables.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
     tables.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},

@@ -19,7 +19,7 @@ from shared.database.engine import FILLS_OUTBOX, Database
 from shared.database.tables import OutboxMessage
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
-from shared.protocol.events import C, Event, F
+from shared.protocol.events import C, EventType, F
 from shared.protocol.topics import Topic
 from shared.runtime.periodic import periodic
 
@@ -72,7 +72,7 @@ class Outbox:
             )
         )
 
-    def emit(self, session: AsyncSession, event: Event[F, C], client_id: C, facts: F) -> None:
+    def emit(self, session: AsyncSession, event: EventType[F, C], client_id: C, facts: F) -> None:
         """Publish an event, of the device `client_id` or of none, once the session's transaction has committed."""
         message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.to_data())
         self.put(session, event.topic, message)

@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
     }
 
 
-class Instance(Base):
+class InstanceRow(Base):
     """The identity of this installation, in one row: Keycloak and the broker are marked with the same id.
 
     The X25519 key pair is the server's half of recovery; its private key is ciphertext. The registry generates it,
@@ -262,7 +262,7 @@ class Claim(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class ClaimRequest(Base):
+class ClaimRequestRow(Base):
     """A machine that requested an identity, once over all claims; without a device it is deleted with its claim.
 
     A granted one has used up one use of the claim; `device_id` and `granted_at` follow when the device is created.
@@ -516,7 +516,7 @@ class RolloutDevice(Base):
     changed_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
-class Command(Base):
+class CommandRow(Base):
     """A command to one device, valid until `expires_at`, and its answer, which may be late."""
 
     __tablename__ = "commands"
@@ -540,7 +540,7 @@ class Command(Base):
     error: Mapped[str | None]
 
 
-class CoreDump(Base):
+class CoreDumpRow(Base):
     """A core dump of a device, by the SHA-256 of its plaintext; under way until it is stored or refused.
 
     `data_key` encrypts its chunks, and is itself encrypted with a master key.
@@ -567,7 +567,7 @@ class CoreDump(Base):
     refused: Mapped[str | None]
 
 
-class CoreDumpChunk(Base):
+class CoreDumpChunkRow(Base):
     """A chunk of a core dump, encrypted with the dump's own key."""
 
     __tablename__ = "core_dump_chunks"

@@ -35,7 +35,7 @@ C = TypeVar("C", bound=str | None)
 
 
 @dataclass(frozen=True)
-class Event(Generic[F, C]):
+class EventType(Generic[F, C]):
     """A kind of event: its name `noun/verb`, its data, and when it is published."""
 
     name: str
@@ -66,19 +66,19 @@ class Event(Generic[F, C]):
             raise MessageRefusedError(topics.explain(error)) from None
 
 
-class DeviceEvent(Event[F, str]):
+class DeviceEvent(EventType[F, str]):
     """An event about one device, which is named."""
 
     about = "a device"
 
 
-class FleetEvent(Event[F, None]):
+class FleetEvent(EventType[F, None]):
     """An event that is not about one device."""
 
     about = "no device"
 
 
-class SelectionEvent(Event[F, str | None]):
+class SelectionEvent(EventType[F, str | None]):
     """An event about one device, which is named, or about many at once."""
 
     about = "a device, or many"
@@ -498,7 +498,7 @@ ROLLOUT_HALTED: Final = FleetEvent("rollout/halted", RolloutMoveFacts, "A rollou
 ROLLOUT_ABORTED: Final = FleetEvent("rollout/aborted", RolloutMoveFacts, "An admin has aborted a rollout.")
 ROLLOUT_COMPLETED: Final = FleetEvent("rollout/completed", RolloutMoveFacts, "A rollout has reached its end.")
 
-EVENTS: Final[Mapping[str, Event[Any, Any]]] = {
-    thing.name: thing for thing in list(globals().values()) if isinstance(thing, Event)
+EVENTS: Final[Mapping[str, EventType[Any, Any]]] = {
+    thing.name: thing for thing in list(globals().values()) if isinstance(thing, EventType)
 }
 """All events, by their names."""

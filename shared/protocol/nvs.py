@@ -25,7 +25,7 @@ _COLUMNS: Final = ("key", "type", "encoding", "value")
 _LARGEST: Final = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFF_FFFF}
 
 
-class Row(NamedTuple):
+class NvsRow(NamedTuple):
     """A key with its encoding in NVS: u8, u16, u32 or string."""
 
     key: str
@@ -69,7 +69,7 @@ def size_bytes(text: str) -> int:
     return size
 
 
-def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
+def rows(package: admin.Package, wifi: Wifi | None) -> list[NvsRow]:
     """Return the rows for the device's NVS; raise InvalidInputError for a value that NVS cannot store."""
     texts = {
         "device_key": package.device_key,
@@ -88,21 +88,21 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[Row]:
     if wifi is not None:
         texts |= {"wifi_ssid": wifi.ssid, "wifi_pass": wifi.password}
     numbers = [
-        Row("secret_gen", "u32", package.secret_generation),
-        Row("mqtt_port", "u16", package.mqtt_port),
-        Row("mqtt_tls", "u8", int(package.mqtt_tls)),
+        NvsRow("secret_gen", "u32", package.secret_generation),
+        NvsRow("mqtt_port", "u16", package.mqtt_port),
+        NvsRow("mqtt_tls", "u8", int(package.mqtt_tls)),
     ]
     if package.recovery is not None:
-        numbers.append(Row("rec_port", "u16", package.recovery.port))
+        numbers.append(NvsRow("rec_port", "u16", package.recovery.port))
     for key, text in texts.items():
         _check_text(key, text)
     for key, encoding, value in numbers:
         if not 0 <= int(value) <= _LARGEST[encoding]:
             raise InvalidInputError(f"{key}: must be 0 to {_LARGEST[encoding]} ({encoding}), is {value}")
-    return [*(Row(key, "string", text) for key, text in texts.items()), *numbers]
+    return [*(NvsRow(key, "string", text) for key, text in texts.items()), *numbers]
 
 
-def csv_text(entries: Sequence[Row]) -> str:
+def csv_text(entries: Sequence[NvsRow]) -> str:
     """Return the CSV from which the generator makes the same image."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -112,7 +112,7 @@ def csv_text(entries: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def image(entries: Sequence[Row], *, size_bytes: int) -> bytes:
+def image(entries: Sequence[NvsRow], *, size_bytes: int) -> bytes:
     """Return a partition image, format version 2; raise InvalidInputError if the partition is too small.
 
     It is made in memory: no secret is written to a file that was not requested.

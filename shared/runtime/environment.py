@@ -15,6 +15,7 @@ from shared.runtime import secret_files
 from shared.runtime.settings import READERS
 
 PREFIX: Final = "MDM_"
+REMOVED: Final = frozenset({"MDM_FIRMWARE_HOUSE_S", "MDM_FIRMWARE_INFLIGHT", "MDM_WINDOW"})
 S = TypeVar("S", bound=BaseSettings)
 
 
@@ -63,6 +64,9 @@ def _unknown() -> list[str]:
     names = known()
     faults = []
     for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names):
+        if name in REMOVED:
+            faults.append(f"{name}: this setting was removed; delete it")
+            continue
         near = get_close_matches(name, names, 1)
         faults.append(f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else ""))
     return faults

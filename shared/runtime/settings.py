@@ -109,7 +109,7 @@ class ProcessSettings(BaseSettings):
     )
 
 
-class Settings(ProcessSettings, PlaceSettings):
+class ServiceSettings(ProcessSettings, PlaceSettings):
     """Settings of every service."""
 
     health_file: Path | None = Field(
@@ -127,7 +127,7 @@ class Settings(ProcessSettings, PlaceSettings):
     device_burst: Burst = Field(100, description="how many of them at once after a pause")
 
 
-class IdentitySettings(Settings, KeycloakSettings):
+class IdentitySettings(ServiceSettings, KeycloakSettings):
     """Settings of a service that changes identities in Keycloak and accounts in the broker."""
 
     broker_auth: Literal["passwords", "token"] = Field(
@@ -161,7 +161,7 @@ def fernet_keys(given: object) -> object:
     return keys
 
 
-class KeySettings(Settings):
+class KeySettings(ServiceSettings):
     """Settings of a service that encrypts data at rest."""
 
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
@@ -268,16 +268,8 @@ class FirmwareSettings(KeySettings):
         "[images](operations.md#images)",
     )
     firmware_keep: int = Field(5, ge=0, description="how many newest images of each model are kept; 0 keeps all")
-    firmware_house_s: Seconds = Field(
-        60,
-        description="interval of housekeeping for old images, leftovers and that folder, besides on changes",
-    )
     chunk_size_bytes: int = Field(
         16 * 1024, ge=256, le=64 * 1024, description="size of the chunks of an image for devices"
-    )
-    window: int = Field(4, ge=1, le=64, description="chunks that a device may have under way")
-    firmware_inflight: int = Field(
-        32, ge=1, le=1000, description="chunks that one firmware service has under way, and so in memory"
     )
     firmware_bytes_per_s: int = Field(
         0,

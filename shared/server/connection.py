@@ -16,7 +16,7 @@ from shared.mqtt.rates import Rate
 from shared.protocol import topics
 from shared.protocol.messages import ServiceStatus
 from shared.runtime import health
-from shared.runtime.settings import Settings
+from shared.runtime.settings import ServiceSettings
 
 
 def _instance() -> str:
@@ -24,7 +24,7 @@ def _instance() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Connection:
+def connection_of(service: str, settings: ServiceSettings, *, suffix: str = "") -> Connection:
     """Return a connection with the service's own account, not yet up."""
     account = Account(
         settings.mqtt_host,
@@ -42,7 +42,7 @@ def connection_of(service: str, settings: Settings, *, suffix: str = "") -> Conn
 class Health:
     """Publishes on `services/{name}/{instance}/status` that this process runs, and its role."""
 
-    def __init__(self, service: str, settings: Settings, *, role: str | None = None) -> None:
+    def __init__(self, service: str, settings: ServiceSettings, *, role: str | None = None) -> None:
         self._topic = topics.SERVICE_STATUS.of(name=service, instance=_instance())
         self._file = settings.health_file
         self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -30,8 +30,22 @@ log = structlog.get_logger()
 
 SEALED: Final = "sealed"
 """Key in a recorded answer: the whole answer, encrypted."""
+_PAGE_BYTES: Final = 1024 * 1024
+"""Limit of bytes of views in one answer: the broker accepts twice as much."""
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
+
+
+def fitting(views: Iterable[A]) -> list[A]:
+    """Return the first views, as many as fit into one answer, but at least one if there is one."""
+    page: list[A] = []
+    size_bytes = 0
+    for view in views:
+        size_bytes += len(view.model_dump_json().encode())
+        if page and size_bytes > _PAGE_BYTES:
+            break
+        page.append(view)
+    return page
 
 
 def lock_key(origin: str) -> ColumnElement[int]:

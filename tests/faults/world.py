@@ -16,11 +16,11 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from device import rotation as rules
-from device.rotation import Change, Due, Slot, Slots, Wanted
+from device.rotation import Due, Slot, SlotChange, Slots, Wanted
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
 from services.rotator import states
-from services.rotator.states import Ending, Event, Step
+from services.rotator.states import AttemptEnding, AttemptEvent, Step
 from shared.crypto import Held
 from shared.errors import IllegalTransitionError
 from shared.protocol import messages
@@ -228,9 +228,9 @@ class World:
         ):
             return
         elif attempt.step is Step.STORED:
-            self._move(attempt, Event.SWITCH_BEGUN)
+            self._move(attempt, AttemptEvent.SWITCH_BEGUN)
         elif self._put_in_force(attempt.new):
-            self._move(attempt, Event.SWITCH_COMPLETED)
+            self._move(attempt, AttemptEvent.SWITCH_COMPLETED)
             self.down.append(
                 messages.RotationSwitch(rotation_id=UUID(int=attempt.number), generation=attempt.new.generation)
             )
@@ -245,16 +245,16 @@ class World:
             reported=said,
             restorable=attempt.old is not None,
         )
-        if ending is Ending.GIVE_UP:
-            self._close(attempt, Event.EXPIRED)
-        elif ending is Ending.ABANDON:
-            self._close(attempt, Event.OVERTAKEN)
-        elif ending is Ending.COMPLETE and self._put_in_force(attempt.new):
-            self._close(attempt, Event.FOUND_IN_FORCE)
-        elif ending is Ending.RESTORE and attempt.step is not Step.RESTORING:
-            self._move(attempt, Event.EXPIRED)
-        elif ending is Ending.RESTORE and attempt.old is not None and self._put_in_force(attempt.old):
-            self._close(attempt, Event.RESTORED)
+        if ending is AttemptEnding.GIVE_UP:
+            self._close(attempt, AttemptEvent.EXPIRED)
+        elif ending is AttemptEnding.ABANDON:
+            self._close(attempt, AttemptEvent.OVERTAKEN)
+        elif ending is AttemptEnding.COMPLETE and self._put_in_force(attempt.new):
+            self._close(attempt, AttemptEvent.FOUND_IN_FORCE)
+        elif ending is AttemptEnding.RESTORE and attempt.step is not Step.RESTORING:
+            self._move(attempt, AttemptEvent.EXPIRED)
+        elif ending is AttemptEnding.RESTORE and attempt.old is not None and self._put_in_force(attempt.old):
+            self._close(attempt, AttemptEvent.RESTORED)
 
     def _put_in_force(self, secret: Secret) -> bool:
         """Make one call; return whether both have been made."""
@@ -296,11 +296,11 @@ class World:
         """Let the time of the open rotation be up."""
         self.expired = self.row.attempt is not None
 
-    def _move(self, attempt: Attempt, event: Event) -> None:
+    def _move(self, attempt: Attempt, event: AttemptEvent) -> None:
         self.done = 0
         self.row = replace(self.row, attempt=replace(attempt, step=states.advance(attempt.step, event)))
 
-    def _close(self, attempt: Attempt, event: Event) -> None:
+    def _close(self, attempt: Attempt, event: AttemptEvent) -> None:
         self.done = 0
         outcome = states.advance(attempt.step, event)
         held = attempt.new.held if outcome is Step.DONE else self.row.held
@@ -327,7 +327,11 @@ class World:
             if number in ended:
                 self._answer_ended(number, done=ended[number])
             return
-        event = {"request": Event.REQUESTED, "stored": Event.STORED_PROVEN, "ack": Event.ACK_PROVEN}[kind]
+        event = {
+            "request": AttemptEvent.REQUESTED,
+            "stored": AttemptEvent.STORED_PROVEN,
+            "ack": AttemptEvent.ACK_PROVEN,
+        }[kind]
         old = attempt.old
         if old is not None and kind != "ack" and self.slots.first.secret.get_secret_value() != old.name:
             attempt = replace(attempt, old=None)  # the proof by the present secret is another one
@@ -337,7 +341,7 @@ class World:
         except IllegalTransitionError:
             return
         if step is Step.DONE:
-            self._close(attempt, Event.ACK_PROVEN)
+            self._close(attempt, AttemptEvent.ACK_PROVEN)
             return
         if step is not attempt.step:
             self.done = 0
@@ -434,9 +438,9 @@ class World:
     def hear(self, message: object) -> None:
         """Take a message, as Credentials of the reference device does."""
         change = self._change(message)
-        if change is Change.PROMOTE:
+        if change is SlotChange.PROMOTE:
             self.slots = rules.promoted(self.slots)
-        elif change is Change.DISCARD:
+        elif change is SlotChange.DISCARD:
             self.slots = rules.discarded(self.slots)
         login = None if self.login is None else self.login.generation
         match message:
@@ -445,7 +449,7 @@ class World:
             case _ if rules.is_orphan(self.slots, login):
                 self.login = None
 
-    def _change(self, message: object) -> Change:
+    def _change(self, message: object) -> SlotChange:
         """Take a message, and return what becomes of the slots."""
         match message:
             case messages.RotationOffer():
@@ -463,7 +467,7 @@ class World:
                 return rules.on_cancelled(self.slots, message.rotation_id)
             case int():
                 return rules.on_confirmed(self.slots, message)
-        return Change.KEEP
+        return SlotChange.KEEP
 
     # --- between them
 

@@ -21,7 +21,7 @@ from dev.stack import Stack
 from dev.uploads import build, upload
 from dev.waiting import until
 from services.firmware.assignment.progress import Reports
-from services.registry.commands.service import Commands
+from services.registry.commands.service import CommandService
 from services.registry.devices.presence import Presences, ReceivedStatus
 from shared.database import engine
 from shared.database.outbox import Outbox
@@ -48,7 +48,7 @@ async def presences(stack: Stack) -> AsyncIterator[Presences]:
     """Store statuses as a registry does, beside the one that runs."""
     async with engine.connected(SecretStr(stack.endpoints.database_url)) as connected:
         registry: Any = SimpleNamespace(database=connected, outbox=Outbox("registry"))
-        yield Presences(registry, Commands(registry).send_again)
+        yield Presences(registry, CommandService(registry).send_again)
 
 
 def status(version: str, *, online: bool = True) -> messages.Status:

@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from dev.bench import population
-from dev.bench.population import Device
+from dev.bench.population import PopulationDevice
 from dev.stack import Stack
 from services.firmware import queries as firmware_queries
 from services.registry import batch_queries
@@ -28,7 +28,7 @@ DEVICES: Final = 20_000
 MOST_READ: Final = 2500
 """Rows: a page has 500 devices, each with its presence, and half of those on the way may not fit."""
 SOME: Final = range(7, DEVICES, DEVICES // 50)
-FEW: Final = [Device(number).client_id for number in SOME]
+FEW: Final = [PopulationDevice(number).client_id for number in SOME]
 ONE: Final = FEW[3]
 LARGE: Final = {"devices", "device_presence", "device_configs", "rotations", "firmware_deliveries"}
 

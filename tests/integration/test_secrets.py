@@ -18,7 +18,7 @@ from cli.client import Admin, AnswerError
 from dev import credentials
 from dev.database import run
 from dev.fleet import Fleet
-from dev.servers.mosquitto import Mosquitto
+from dev.servers.mosquitto import MosquittoProcess
 from dev.stack import Stack
 from dev.system import System
 from shared import crypto
@@ -106,7 +106,7 @@ async def secrets_of_keycloak(stack: Stack) -> dict[str, str]:
 async def test_no_secret_of_the_whole_run_is_found_anywhere(
     fleet: Fleet, stack: Stack, system: System, heard: Heard
 ) -> None:
-    if not isinstance(stack.broker, Mosquitto):
+    if not isinstance(stack.broker, MosquittoProcess):
         pytest.skip("what a broker in a container keeps is not looked at")
     answers: list[str] = []
     first = await fleet.device()

@@ -12,7 +12,7 @@ from cryptography import x509
 from deploy import broker, certificates
 from shared.protocol import topics
 
-SETTINGS = broker.Settings(
+SETTINGS = broker.BrokerSettings(
     plugin=PurePosixPath("/usr/lib/mosquitto_dynamic_security.so"),
     certificate_file=PurePosixPath("/certificates/server.crt"),
     key_file=PurePosixPath("/certificates/server.key"),
@@ -55,7 +55,7 @@ def test_pages_are_heard_over_websockets_with_tls() -> None:
 
 
 def test_services_are_heard_without_tls_where_told() -> None:
-    settings = broker.Settings(
+    settings = broker.BrokerSettings(
         plugin=SETTINGS.plugin,
         certificate_file=SETTINGS.certificate_file,
         key_file=SETTINGS.key_file,
@@ -79,7 +79,7 @@ def test_nobody_gets_in_without_an_account_and_nothing_is_dropped() -> None:
 
 def test_the_broker_stays_the_user_it_is_told() -> None:
     assert not any(line.startswith("user") for line in options(broker.render_configuration(SETTINGS)))
-    settings = broker.Settings(
+    settings = broker.BrokerSettings(
         plugin=SETTINGS.plugin,
         certificate_file=SETTINGS.certificate_file,
         key_file=SETTINGS.key_file,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, topics
 from shared.protocol.admin import Operation
-from shared.protocol.events import EVENTS, DeviceEvent, Event
+from shared.protocol.events import EVENTS, DeviceEvent, EventType
 from tools.api import model
 from tools.api.model import PARAMETERS, ROLES, Channel, Schema
 
@@ -59,10 +59,10 @@ def document() -> dict[str, Any]:
     schemas = model.schemas()
     declared, operations = model.channels(), model.operations()
     said = {
-        **{channel.name: _message(channel, schemas) for channel in declared if channel.topic is not topics.EVENT},
-        **{_event_name(event): _event(event, schemas) for event in EVENTS.values()},
-        **{model.camel(operation.name): _request(operation, schemas) for operation in operations},
-        **{_answer_name(operation): _answer(operation, schemas) for operation in operations},
+        **{channel.name: _message(channel) for channel in declared if channel.topic is not topics.EVENT},
+        **{_event_name(event): _event(event) for event in EVENTS.values()},
+        **{model.camel(operation.name): _request(operation) for operation in operations},
+        **{_answer_name(operation): _answer(operation) for operation in operations},
         "refusal": {
             "name": "refusal",
             "summary": "Why a request was refused.",
@@ -214,12 +214,12 @@ def _bindings(topic: topics.Topic[Any]) -> Schema:
     return {"mqtt": {"qos": topic.qos, "retain": topic.retain, "bindingVersion": _BINDING}}
 
 
-def _message(channel: Channel, schemas: dict[str, Schema]) -> Schema:
+def _message(channel: Channel) -> Schema:
     if channel.payload is None:
         payload: Schema = {"type": "string", "format": "binary", "maxLength": channel.topic.max_bytes}
         content = {"contentType": "application/octet-stream"}
     else:
-        payload, content = _reference("schemas", model.schema_name(channel.payload, schemas)), {}
+        payload, content = _reference("schemas", channel.payload.__name__), {}
     return {"name": channel.name, "summary": model.summary(channel.topic.model), **content, "payload": payload}
 
 
@@ -227,31 +227,31 @@ def _message_names(channel: Channel) -> list[str]:
     return [*map(_event_name, EVENTS.values())] if channel.topic is topics.EVENT else [channel.name]
 
 
-def _event(event: Event[Any, Any], schemas: dict[str, Schema]) -> Schema:
+def _event(event: EventType[Any, Any]) -> Schema:
     own = {
         "type": "object",
         "required": ["client_id"] if isinstance(event, DeviceEvent) else [],
-        "properties": {"data": _reference("schemas", model.schema_name(event.facts, schemas))},
+        "properties": {"data": _reference("schemas", event.facts.__name__)},
     }
-    whole = _reference("schemas", model.schema_name(messages.Event, schemas))
+    whole = _reference("schemas", "Event")
     return {"name": event.name, "summary": event.when, "payload": {"allOf": [whole, own]}}
 
 
-def _event_name(event: Event[Any, Any]) -> str:
+def _event_name(event: EventType[Any, Any]) -> str:
     return f"event.{event.noun}.{event.verb}"
 
 
-def _request(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:
+def _request(operation: Operation[Any, Any]) -> Schema:
     return {
         "name": model.camel(operation.name),
         "summary": model.summary(operation.request),
-        "payload": _reference("schemas", model.schema_name(operation.request, schemas)),
+        "payload": _reference("schemas", operation.request.__name__),
         "traits": [_reference("messageTraits", "request")],
     }
 
 
-def _answer(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> Schema:
-    result = _reference("schemas", model.schema_name(operation.result, schemas))
+def _answer(operation: Operation[Any, Any]) -> Schema:
+    result = _reference("schemas", operation.result.__name__)
     return {
         "name": _answer_name(operation),
         "summary": model.summary(operation.result),

@@ -84,23 +84,15 @@ def schemas() -> dict[str, Schema]:
     _, document = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=_Untitled
     )
-    renamed = {_plain(name): _with_plain_references(schema) for name, schema in document["$defs"].items()}
-    if len(renamed) != len(document["$defs"]):
-        raise ValueError("two payloads have the same name")
-    results = {schema_name(kind, renamed) for kind in _kinds(admin.Result)}
-    for name, schema in renamed.items():
+    found: dict[str, Schema] = document["$defs"]
+    results = {kind.__name__ for kind in _kinds(admin.Result)}
+    said = _said_by_services()
+    for name, schema in found.items():
         if name not in results:
             _leave_out_nulls(schema)
-        if name in results or name in _said_by_services(renamed):
+        if name in results or name in said:
             _always_say_defaults(schema)
-    return dict(sorted(renamed.items()))
-
-
-def schema_name(model: type[BaseModel], known: dict[str, Schema]) -> str:
-    """Return the name of a model in `schemas`."""
-    own = model.__name__
-    theirs = f"Admin{own}"
-    return theirs if theirs in known and model.__module__.startswith("shared.protocol.admin") else own
+    return dict(sorted(found.items()))
 
 
 def description(payload: object) -> str:
@@ -173,9 +165,9 @@ def _leave_out_nulls(schema: Schema) -> None:
             field.update(kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
 
 
-def _said_by_services(known: dict[str, Schema]) -> set[str]:
+def _said_by_services() -> set[str]:
     heard = [channel for channel in channels() if all(action == "receive" for _, action in channel.uses)]
-    return {schema_name(channel.payload, known) for channel in heard if channel.payload is not None}
+    return {channel.payload.__name__ for channel in heard if channel.payload is not None}
 
 
 def _always_say_defaults(schema: Schema) -> None:
@@ -185,23 +177,3 @@ def _always_say_defaults(schema: Schema) -> None:
         del schema["properties"][name]["default"]
     if defaults:
         schema["required"] = [*schema.get("required", ()), *defaults]
-
-
-def _plain(name: str) -> str:
-    """Return a name without the module that pydantic puts before it when two payloads share one."""
-    module, _, own = name.rpartition("__")
-    return f"Admin{own}" if module.startswith("shared__protocol__admin") else own
-
-
-def _with_plain_references(schema: Any) -> Any:  # noqa: ANN401 - JSON has no other type
-    if isinstance(schema, dict):
-        return {
-            key: _reference(value) if key == "$ref" else _with_plain_references(value)
-            for key, value in schema.items()
-        }
-    return [_with_plain_references(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _reference(reference: str) -> str:
-    folder, _, name = reference.rpartition("/")
-    return f"{folder}/{_plain(name)}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shared.protocol import admin, topics
 from shared.protocol.admin import Operation
-from shared.protocol.events import EVENTS, Event
+from shared.protocol.events import EVENTS, EventType
 from shared.protocol.topics import Topic
 from tools.api import access, model
 from tools.api.model import ROLES, Channel, Schema
@@ -61,9 +61,9 @@ def page() -> str:
         ]
         for channel in of_role:
             parts += _payload(channel, schemas)
-            shown.update(() if channel.payload is None else [model.schema_name(channel.payload, schemas)])
+            shown.update(() if channel.payload is None else [channel.payload.__name__])
     parts += _requests(schemas, rules)
-    shown.update(model.schema_name(operation.request, schemas) for operation in model.operations())
+    shown.update(operation.request.__name__ for operation in model.operations())
     parts += _objects(schemas, shown)
     return "\n".join(parts)
 
@@ -95,13 +95,13 @@ def _payload(channel: Channel, schemas: dict[str, Schema]) -> Iterator[str]:
     if channel.payload is None:
         yield f"{model.description(channel.topic.model)}\n"
     else:
-        yield from _described(schemas[model.schema_name(channel.payload, schemas)])
+        yield from _described(schemas[channel.payload.__name__])
     if channel.topic is topics.EVENT:
         yield _table(("event", "when", "of", "data"), (_event_row(event, schemas) for event in EVENTS.values()))
 
 
-def _event_row(event: Event[Any, Any], schemas: dict[str, Schema]) -> list[str]:
-    name = model.schema_name(event.facts, schemas)
+def _event_row(event: EventType[Any, Any], schemas: dict[str, Schema]) -> list[str]:
+    name = event.facts.__name__
     return [
         f"`{event.name}`",
         _inline(event.when),
@@ -122,15 +122,15 @@ def _requests(schemas: dict[str, Schema], rules: list[access.Rule]) -> Iterator[
     yield "## Requests of admins\n"
     yield _ASKING.format(reply=admin.REPLY.template, writers=writers, readers=readers)
     head = ("request, below `mdm/v1/admin/{account}`", "asks", "from role", "once", "result")
-    yield _table(head, (_operation_row(operation, schemas) for operation in model.operations()))
+    yield _table(head, (_operation_row(operation) for operation in model.operations()))
     for operation in model.operations():
-        schema = schemas[model.schema_name(operation.request, schemas)]
+        schema = schemas[operation.request.__name__]
         yield f"### {operation.name}\n"
         yield from _described(schema, without="request_id")
 
 
-def _operation_row(operation: Operation[Any, Any], schemas: dict[str, Schema]) -> list[str]:
-    name = model.schema_name(operation.result, schemas)
+def _operation_row(operation: Operation[Any, Any]) -> list[str]:
+    name = operation.result.__name__
     return [
         f"[`{operation.name.replace('.', '/')}`](#{operation.name.replace('.', '')})",
         _inline(model.summary(operation.request)),

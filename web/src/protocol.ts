@@ -336,12 +336,6 @@ export interface ConfigFacts {
   version: number;
 }
 
-/** Get a version of a device's configuration, by default the desired one. */
-export interface ConfigGet {
-  device: string;
-  version?: number | null;
-}
-
 /** List a page of the versions of a device's configuration; `before` is the `next` of the page before. */
 export interface ConfigHistory {
   device: string;
@@ -393,6 +387,12 @@ export interface ConfigSetResult {
   version: number;
   changed: boolean;
   document: Record<string, Json>;
+}
+
+/** Get a version of a device's configuration, by default the desired one. */
+export interface ConfigVersionGet {
+  device: string;
+  version?: number | null;
 }
 
 /** A page of versions, newest first; `next` is None on the last. */
@@ -1195,18 +1195,6 @@ export interface RotationCancel {
   all?: boolean;
 }
 
-/**
- * The result for each device.
- *
- * `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
- * with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
- */
-export interface RotationCancelled {
-  dequeued: Named;
-  not_retried: Named;
-  ending: Named;
-}
-
 /** The number of devices in each state. */
 export interface RotationCounts {
   ok: number;
@@ -1333,6 +1321,18 @@ export interface Rotations {
   next: number | null;
 }
 
+/**
+ * The result for each device.
+ *
+ * `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
+ * with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
+ */
+export interface RotationsCancelled {
+  dequeued: Named;
+  not_retried: Named;
+  ending: Named;
+}
+
 /** How many devices of a model last reported that they run this version; None: not reported. */
 export interface RunningVersion {
   model: string;
@@ -1441,7 +1441,7 @@ export const COMMAND_LIST: Operation<CommandList, Commands> = { service: "regist
 export const COMMAND_SEND: Operation<CommandSend, CommandSent> = { service: "registry", noun: "command", verb: "send" };
 export const COMMAND_SHOW: Operation<CommandShow, CommandBatch> = { service: "registry", noun: "command", verb: "show" };
 export const CONFIG_DIFF: Operation<ConfigDiff, ConfigChanges> = { service: "registry", noun: "config", verb: "diff" };
-export const CONFIG_GET: Operation<ConfigGet, ConfigView> = { service: "registry", noun: "config", verb: "get" };
+export const CONFIG_GET: Operation<ConfigVersionGet, ConfigView> = { service: "registry", noun: "config", verb: "get" };
 export const CONFIG_HISTORY: Operation<ConfigHistory, ConfigVersions> = { service: "registry", noun: "config", verb: "history" };
 export const CONFIG_ROLLBACK: Operation<ConfigRollback, ConfigSetResult> = { service: "registry", noun: "config", verb: "rollback" };
 export const CONFIG_SET: Operation<ConfigSet, ConfigSetResult> = { service: "registry", noun: "config", verb: "set" };
@@ -1489,7 +1489,7 @@ export const ROLLOUT_PREFLIGHT: Operation<RolloutPreflight, RolloutFindings> = {
 export const ROLLOUT_RESUME: Operation<RolloutRef, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "resume" };
 export const ROLLOUT_START: Operation<RolloutStart, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "start" };
 export const ROLLOUT_STATUS: Operation<RolloutShow, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "status" };
-export const ROTATION_CANCEL: Operation<RotationCancel, RotationCancelled> = { service: "rotator", noun: "rotation", verb: "cancel" };
+export const ROTATION_CANCEL: Operation<RotationCancel, RotationsCancelled> = { service: "rotator", noun: "rotation", verb: "cancel" };
 export const ROTATION_HISTORY: Operation<RotationHistory, Rotations> = { service: "rotator", noun: "rotation", verb: "history" };
 export const ROTATION_SCHEDULE: Operation<Nothing, RotationScheduleView> = { service: "rotator", noun: "rotation", verb: "schedule" };
 export const ROTATION_START: Operation<RotationStart, RotationQueued> = { service: "rotator", noun: "rotation", verb: "start" };

@@ -28,7 +28,7 @@ from services.firmware.assignment.rollout_states import (
     DeviceStatus,
     DeviceStep,
     State,
-    Tally,
+    WaveTally,
 )
 from shared.database import device_refs
 from shared.database.tables import (
@@ -54,7 +54,7 @@ _NEWEST: Final = (
 )
 
 
-async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, Tally]:
+async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, WaveTally]:
     """Return the tallies of the open waves."""
     rows = await session.execute(
         select(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven, func.count())
@@ -83,10 +83,8 @@ async def counts(session: AsyncSession, rollout: Rollout) -> dict[int, dict[str,
 
 async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.RolloutFailure]:
     """Return the latest devices that failed, then those that were skipped, up to MAX_NAMED."""
-    rows = await session.execute(
-        select(RolloutDevice, DeviceModel.code, Device.key)
-        .join(Device, Device.id == RolloutDevice.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
+    query = (
+        device_refs.owned(RolloutDevice)
         .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(FAILURES | {DeviceStatus.SKIPPED}))
         .order_by(
             RolloutDevice.state == DeviceStatus.SKIPPED, RolloutDevice.changed_at.desc(), RolloutDevice.device_id
@@ -94,15 +92,8 @@ async def failures(session: AsyncSession, rollout: Rollout) -> list[admin.Rollou
         .limit(admin.MAX_NAMED)
     )
     return [
-        admin.RolloutFailure(
-            client_id=device_refs.client_id(code, key),
-            wave=row.wave,
-            state=row.state,
-            reason=row.reason,
-            at=row.changed_at,
-            forgiven=row.forgiven,
-        )
-        for row, code, key in rows
+        admin.RolloutFailure.from_row(row, client_id=client_id, at=row.changed_at)
+        for row, client_id in await device_refs.with_client_ids(session, query)
     ]
 
 

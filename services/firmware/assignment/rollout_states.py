@@ -24,7 +24,7 @@ class State(StrEnum):
     COMPLETED = "COMPLETED"
 
 
-class Event(StrEnum):
+class RolloutEvent(StrEnum):
     """An event of a rollout: three actions of an admin, and two of the rollout itself."""
 
     PAUSED = "paused"
@@ -34,16 +34,16 @@ class Event(StrEnum):
     COMPLETED = "completed"
 
 
-TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
-    (State.RUNNING, Event.PAUSED): State.PAUSED,
-    (State.RUNNING, Event.HALTED): State.HALTED,
-    (State.RUNNING, Event.COMPLETED): State.COMPLETED,
-    (State.RUNNING, Event.ABORTED): State.ABORTED,
-    (State.PAUSED, Event.RESUMED): State.RUNNING,
-    (State.PAUSED, Event.HALTED): State.HALTED,
-    (State.PAUSED, Event.ABORTED): State.ABORTED,
-    (State.HALTED, Event.RESUMED): State.RUNNING,
-    (State.HALTED, Event.ABORTED): State.ABORTED,
+TRANSITIONS: Final[dict[tuple[State, RolloutEvent], State]] = {
+    (State.RUNNING, RolloutEvent.PAUSED): State.PAUSED,
+    (State.RUNNING, RolloutEvent.HALTED): State.HALTED,
+    (State.RUNNING, RolloutEvent.COMPLETED): State.COMPLETED,
+    (State.RUNNING, RolloutEvent.ABORTED): State.ABORTED,
+    (State.PAUSED, RolloutEvent.RESUMED): State.RUNNING,
+    (State.PAUSED, RolloutEvent.HALTED): State.HALTED,
+    (State.PAUSED, RolloutEvent.ABORTED): State.ABORTED,
+    (State.HALTED, RolloutEvent.RESUMED): State.RUNNING,
+    (State.HALTED, RolloutEvent.ABORTED): State.ABORTED,
 }
 ENDS: Final = frozenset({State.ABORTED, State.COMPLETED})
 
@@ -114,7 +114,7 @@ DEVICE_TRANSITIONS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] =
 }
 
 
-def advance(state: State, event: Event) -> State:
+def advance(state: State, event: RolloutEvent) -> State:
     """Return a rollout's next state; raise ConflictError if there is none."""
     try:
         return TRANSITIONS[state, event]
@@ -144,7 +144,7 @@ def binds(state: State, status: DeviceStatus, *, runs_it: bool) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class WaveTally:
     """The number of devices of a wave by status; skipped devices and exempted failures are excluded."""
 
     waiting: int = 0
@@ -158,7 +158,7 @@ class Tally:
         return self.waiting + self.under_way + self.confirmed + self.failed
 
 
-def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> Tally:
+def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> WaveTally:
     """Add up counts of devices, each with their status and whether their failure is exempted."""
     sums = dict.fromkeys(("waiting", "under_way", "confirmed", "failed"), 0)
     for status, forgiven, count in counts:
@@ -170,7 +170,7 @@ def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> Tally:
             sums["confirmed"] += count
         elif status in FAILURES and not forgiven:
             sums["failed"] += count
-    return Tally(**sums)
+    return WaveTally(**sums)
 
 
 def needed(total: int, plan: RolloutPlan) -> int:
@@ -195,7 +195,7 @@ class Do(StrEnum):
     HALT = "halt"
 
 
-class Verdict(NamedTuple):
+class RolloutVerdict(NamedTuple):
     """The next action of a rollout, and its reason."""
 
     do: Do
@@ -203,26 +203,34 @@ class Verdict(NamedTuple):
 
 
 def judge(
-    waves: Mapping[int, Tally], *, wave: int, last: int, met_at: datetime | None, plan: RolloutPlan, now: datetime
-) -> Verdict:
+    waves: Mapping[int, WaveTally],
+    *,
+    wave: int,
+    last: int,
+    met_at: datetime | None,
+    plan: RolloutPlan,
+    now: datetime,
+) -> RolloutVerdict:
     """Return the next action for the tallies of the waves up to `wave`, of `last`, which was met at `met_at`."""
     for number in range(1, wave + 1):
-        found = waves.get(number, Tally())
+        found = waves.get(number, WaveTally())
         may = allowed(found.total, plan)
         if found.failed > may:
-            return Verdict(Do.HALT, f"wave {number}: {found.failed} of {found.total} devices failed, {may} may")
-    present = waves.get(wave, Tally())
+            return RolloutVerdict(
+                Do.HALT, f"wave {number}: {found.failed} of {found.total} devices failed, {may} may"
+            )
+    present = waves.get(wave, WaveTally())
     must = needed(present.total, plan)
     if wave and present.confirmed < must:
-        return Verdict(Do.WAIT, f"wave {wave}: {present.confirmed} of {must} needed devices have confirmed")
+        return RolloutVerdict(Do.WAIT, f"wave {wave}: {present.confirmed} of {must} needed devices have confirmed")
     if wave:
         soaked_at = (met_at or now) + timedelta(seconds=plan.soak_s)
         if met_at is None or now < soaked_at:
-            return Verdict(Do.SOAK, f"wave {wave} is met and soaks until {soaked_at:%Y-%m-%d %H:%M:%SZ}")
+            return RolloutVerdict(Do.SOAK, f"wave {wave} is met and soaks until {soaked_at:%Y-%m-%d %H:%M:%SZ}")
     return (
-        Verdict(Do.COMPLETE, "all waves are done; waits for the model's other rollouts, if there are any")
+        RolloutVerdict(Do.COMPLETE, "all waves are done; waits for the model's other rollouts, if there are any")
         if wave == last
-        else Verdict(Do.OPEN, f"wave {wave + 1} begins")
+        else RolloutVerdict(Do.OPEN, f"wave {wave + 1} begins")
     )
 
 

@@ -169,7 +169,7 @@ class Assignment:
             size_bytes=image.size_bytes,
             version=image.version,
             chunk_size_bytes=self.firmware.settings.chunk_size_bytes,
-            window=self.firmware.settings.window,
+            window=rules.WINDOW,
             url=self.firmware.settings.http_url
             and f"{self.firmware.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
         )

@@ -20,6 +20,8 @@ from shared.runtime import metrics
 
 log = structlog.get_logger()
 
+WORKERS: Final = 32
+"""Chunks that one firmware service has under way."""
 ADMITTED_FOR_S: Final = 5.0
 """Lifetime of a cached permission: a device that was disabled, or lost its image, may continue until then."""
 ADMITTED_MAX: Final = 10_000
@@ -30,15 +32,14 @@ EXPIRES_S: Final = 60.0
 class Chunks:
     """Queues devices' requests, and answers them in fair order.
 
-    At most MDM_FIRMWARE_INFLIGHT chunks are in memory. A request that cannot be answered now is dropped: the
+    At most WORKERS chunks are in memory. A request that cannot be answered now is dropped: the
     device repeats it.
     """
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
-        self._firmware = firmware
         self._assignment = Assignment(firmware)
         self._connection = connection
-        self._queue = FairQueue(firmware.settings.window)
+        self._queue = FairQueue(rules.WINDOW)
         self._pace = _RateLimiter(firmware.settings.firmware_bytes_per_s)
         self._admitted: TTLCache[tuple[str, str], int] = TTLCache(ADMITTED_MAX, ADMITTED_FOR_S)
         self._is_down = False
@@ -50,7 +51,7 @@ class Chunks:
     async def run(self) -> None:
         """Answer requests until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for number in range(self._firmware.settings.firmware_inflight):
+            for number in range(WORKERS):
                 tasks.create_task(self._work(), name=f"chunks-{number}")
 
     async def _work(self) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,7 +21,7 @@ from services.firmware.context import Firmware
 from services.firmware.diagnostics import queries as diagnostics_queries
 from shared import crypto
 from shared.crypto import SecretUnreadableError, Vault
-from shared.database.tables import CoreDump
+from shared.database.tables import CoreDumpRow
 from shared.errors import FleetError, InvalidInputError, NotFoundError
 from shared.protocol import admin, events, messages
 from shared.server.rpc import RequestContext
@@ -45,7 +45,7 @@ class RefusedError(FleetError):
 
 
 @dataclass(frozen=True, slots=True)
-class CoreDumps:
+class CoreDumpService:
     """Receives, stores and serves core dumps."""
 
     firmware: Firmware
@@ -163,14 +163,14 @@ class CoreDumps:
             )
         return await self._finish(session, client_id, dump)
 
-    async def _begin(self, session: AsyncSession, device_id: int, offer: messages.CoreDumpOffer) -> CoreDump:
+    async def _begin(self, session: AsyncSession, device_id: int, offer: messages.CoreDumpOffer) -> CoreDumpRow:
         """Begin a dump in place of one that is under way: a device has only one in its flash."""
         limit = self.firmware.settings.coredumps_per_hour
         if await diagnostics_queries.begun(session, device_id, since=datetime.now(UTC) - _HOUR) >= limit:
             raise RefusedError(f"this device has sent {limit} core dumps within an hour")
         for other in await diagnostics_queries.unfinished(session, device_id):
             await _give_up(session, other, "the device has since offered another core dump")
-        dump = CoreDump(
+        dump = CoreDumpRow(
             device_id=device_id,
             sha256=offer.sha256,
             size_bytes=offer.size_bytes,
@@ -183,7 +183,7 @@ class CoreDumps:
         await session.flush()
         return dump
 
-    async def _finish(self, session: AsyncSession, client_id: str, dump: CoreDump) -> Answer:
+    async def _finish(self, session: AsyncSession, client_id: str, dump: CoreDumpRow) -> Answer:
         """Store a complete dump, if it has the announced hash."""
         data = self._plain(dump, await diagnostics_queries.pieces(session, dump.id))
         found = hashlib.sha256(data).hexdigest()
@@ -206,36 +206,30 @@ class CoreDumps:
         self.firmware.outbox.emit(session, events.COREDUMP_STORED, client_id, facts)
         return messages.CoreDumpStored(sha256=dump.sha256)
 
-    def _plain(self, dump: CoreDump, pieces: Sequence[diagnostics_queries.Piece]) -> bytes:
+    def _plain(self, dump: CoreDumpRow, pieces: Sequence[diagnostics_queries.CoreDumpPiece]) -> bytes:
         key = self.vault.decrypt(dump.data_key)
         return b"".join(crypto.decrypt_data(key, piece.data) for piece in pieces)
 
 
-async def _give_up(session: AsyncSession, dump: CoreDump, reason: str) -> None:
+async def _give_up(session: AsyncSession, dump: CoreDumpRow, reason: str) -> None:
     """Drop the chunks of a dump, and record the reason, so that it is not sent again at once."""
     dump.refused = reason
     await session.flush()
     await diagnostics_queries.drop_pieces(session, dump.id)
 
 
-async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDump, str]]) -> list[admin.CoreDumpView]:
+async def _views(session: AsyncSession, rows: Sequence[tuple[CoreDumpRow, str]]) -> list[admin.CoreDumpView]:
     images = await diagnostics_queries.images_of(session, (dump.elf_sha256 for dump, _ in rows))
     views = []
     for dump, client_id in rows:
         image, model = images.get(dump.elf_sha256, (None, None))
         views.append(
-            admin.CoreDumpView(
-                id=dump.id,
+            admin.CoreDumpView.from_row(
+                dump,
                 client_id=client_id,
-                sha256=dump.sha256,
-                size_bytes=dump.size_bytes,
-                elf_sha256=dump.elf_sha256,
-                reason=dump.reason,
-                firmware_version=dump.firmware_version,
                 image_model=model,
                 image_version=image.version if image else None,
                 image_sha256=image.sha256 if image else None,
-                stored_at=cast("datetime", dump.stored_at),
             )
         )
     return views

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
-from shared.database.tables import CoreDump, CoreDumpChunk, Device, DeviceLogLine, DeviceModel, FirmwareImage
+from shared.database.tables import CoreDumpChunkRow, CoreDumpRow, Device, DeviceLogLine, DeviceModel, FirmwareImage
 from shared.errors import NotFoundError
 from shared.protocol import admin
 from shared.protocol.messages import LogLevel
 from shared.server.rpc import lock_key
 
+_DUMPS: Final = device_refs.owned(CoreDumpRow)
 
-class Piece(NamedTuple):
+
+class CoreDumpPiece(NamedTuple):
     """An encrypted chunk of a core dump."""
 
     offset: int
@@ -37,100 +39,96 @@ async def check_known(session: AsyncSession, name: str) -> None:
         raise device_refs.unknown(name)
 
 
-async def dump_of(session: AsyncSession, device_id: int, sha256: str, *, share: bool = False) -> CoreDump | None:
+async def dump_of(
+    session: AsyncSession, device_id: int, sha256: str, *, share: bool = False
+) -> CoreDumpRow | None:
     """Return a device's dump in any state; with `share` it is locked against changes and removal."""
-    query = select(CoreDump).where(CoreDump.device_id == device_id, CoreDump.sha256 == sha256)
+    query = select(CoreDumpRow).where(CoreDumpRow.device_id == device_id, CoreDumpRow.sha256 == sha256)
     return await session.scalar(query.with_for_update(read=True) if share else query)
 
 
 async def begun(session: AsyncSession, device_id: int, *, since: datetime) -> int:
     """Return how many dumps a device has begun since this time."""
-    query = select(func.count()).where(CoreDump.device_id == device_id, CoreDump.begun_at >= since)
+    query = select(func.count()).where(CoreDumpRow.device_id == device_id, CoreDumpRow.begun_at >= since)
     return await session.scalar(query) or 0
 
 
-async def unfinished(session: AsyncSession, device_id: int) -> Sequence[CoreDump]:
+async def unfinished(session: AsyncSession, device_id: int) -> Sequence[CoreDumpRow]:
     """Return the dumps of a device that are under way."""
-    query = select(CoreDump).where(
-        CoreDump.device_id == device_id, CoreDump.stored_at.is_(None), CoreDump.refused.is_(None)
+    query = select(CoreDumpRow).where(
+        CoreDumpRow.device_id == device_id, CoreDumpRow.stored_at.is_(None), CoreDumpRow.refused.is_(None)
     )
     return (await session.scalars(query)).all()
 
 
 async def offsets(session: AsyncSession, dump_id: int) -> set[int]:
     """Return the offsets of the received chunks."""
-    return set(await session.scalars(select(CoreDumpChunk.offset).where(CoreDumpChunk.dump_id == dump_id)))
+    return set(await session.scalars(select(CoreDumpChunkRow.offset).where(CoreDumpChunkRow.dump_id == dump_id)))
 
 
 async def store_chunk(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
     """Store a chunk, unless it is stored already."""
     await session.execute(
-        insert(CoreDumpChunk).values(dump_id=dump_id, offset=offset, data=data).on_conflict_do_nothing()
+        insert(CoreDumpChunkRow).values(dump_id=dump_id, offset=offset, data=data).on_conflict_do_nothing()
     )
 
 
-async def pieces(session: AsyncSession, dump_id: int, *, start: int = 0, limit: int | None = None) -> list[Piece]:
+async def pieces(
+    session: AsyncSession, dump_id: int, *, start: int = 0, limit: int | None = None
+) -> list[CoreDumpPiece]:
     """Return chunks from the offset `start` on, in order."""
-    query = select(CoreDumpChunk.offset, CoreDumpChunk.data).where(
-        CoreDumpChunk.dump_id == dump_id, CoreDumpChunk.offset >= start
+    query = select(CoreDumpChunkRow.offset, CoreDumpChunkRow.data).where(
+        CoreDumpChunkRow.dump_id == dump_id, CoreDumpChunkRow.offset >= start
     )
-    return [Piece(*row) for row in await session.execute(query.order_by(CoreDumpChunk.offset).limit(limit))]
+    return [
+        CoreDumpPiece(*row) for row in await session.execute(query.order_by(CoreDumpChunkRow.offset).limit(limit))
+    ]
 
 
 async def drop_pieces(session: AsyncSession, dump_id: int) -> None:
     """Delete the chunks of a dump."""
-    await session.execute(delete(CoreDumpChunk).where(CoreDumpChunk.dump_id == dump_id))
+    await session.execute(delete(CoreDumpChunkRow).where(CoreDumpChunkRow.dump_id == dump_id))
 
 
 async def drop_oldest(session: AsyncSession, device_id: int, *, kept: int) -> None:
     """Delete the stored dumps of a device except the newest."""
     too_many = (
-        select(CoreDump.id)
-        .where(CoreDump.device_id == device_id, CoreDump.stored_at.is_not(None))
-        .order_by(CoreDump.id.desc())
+        select(CoreDumpRow.id)
+        .where(CoreDumpRow.device_id == device_id, CoreDumpRow.stored_at.is_not(None))
+        .order_by(CoreDumpRow.id.desc())
         .offset(kept)
     )
-    await session.execute(delete(CoreDump).where(CoreDump.id.in_(too_many)))
+    await session.execute(delete(CoreDumpRow).where(CoreDumpRow.id.in_(too_many)))
 
 
 async def forget_unfinished(session: AsyncSession, *, before: datetime) -> None:
     """Delete the dumps that were begun before this time (UTC) and not stored."""
-    await session.execute(delete(CoreDump).where(CoreDump.begun_at < before, CoreDump.stored_at.is_(None)))
-
-
-def _dumps() -> Select[CoreDump, str, str]:
-    return (
-        select(CoreDump, DeviceModel.code, Device.key)
-        .join(Device, Device.id == CoreDump.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
+    await session.execute(
+        delete(CoreDumpRow).where(CoreDumpRow.begun_at < before, CoreDumpRow.stored_at.is_(None))
     )
 
 
-async def _read(session: AsyncSession, query: Select[CoreDump, str, str]) -> list[tuple[CoreDump, str]]:
-    return [(dump, device_refs.client_id(code, key)) for dump, code, key in await session.execute(query)]
-
-
-async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> tuple[CoreDump, str]:
+async def stored(session: AsyncSession, dump_id: int, *, lock: bool = False) -> tuple[CoreDumpRow, str]:
     """Return a stored dump and its device's client id, or raise NotFoundError."""
-    query = _dumps().where(CoreDump.id == dump_id, CoreDump.stored_at.is_not(None))
-    found = await _read(session, query.with_for_update(of=CoreDump) if lock else query)
+    query = _DUMPS.where(CoreDumpRow.id == dump_id, CoreDumpRow.stored_at.is_not(None))
+    found = await device_refs.with_client_ids(session, query.with_for_update(of=CoreDumpRow) if lock else query)
     if not found:
         raise NotFoundError(f"id: there is no core dump {dump_id}", id=dump_id)
     return found[0]
 
 
-async def newest(session: AsyncSession, wanted: admin.CoreDumpList) -> list[tuple[CoreDump, str]]:
+async def newest(session: AsyncSession, wanted: admin.CoreDumpList) -> list[tuple[CoreDumpRow, str]]:
     """Return up to `limit` stored dumps before `before`, newest first, each with its device's client id."""
-    query = _dumps().where(CoreDump.stored_at.is_not(None), device_refs.selected(wanted.device))
+    query = _DUMPS.where(CoreDumpRow.stored_at.is_not(None), device_refs.selected(wanted.device))
     if wanted.before is not None:
-        query = query.where(CoreDump.id < wanted.before)
-    return await _read(session, query.order_by(CoreDump.id.desc()).limit(wanted.limit))
+        query = query.where(CoreDumpRow.id < wanted.before)
+    return await device_refs.with_client_ids(session, query.order_by(CoreDumpRow.id.desc()).limit(wanted.limit))
 
 
-async def locked(session: AsyncSession, *, after: int, limit: int) -> list[tuple[CoreDump, str]]:
+async def locked(session: AsyncSession, *, after: int, limit: int) -> list[tuple[CoreDumpRow, str]]:
     """Return and lock the next dumps in any state, in the order of their ids."""
-    query = _dumps().where(CoreDump.id > after).order_by(CoreDump.id).limit(limit)
-    return await _read(session, query.with_for_update(of=CoreDump))
+    query = _DUMPS.where(CoreDumpRow.id > after).order_by(CoreDumpRow.id).limit(limit)
+    return await device_refs.with_client_ids(session, query.with_for_update(of=CoreDumpRow))
 
 
 async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[str, tuple[FirmwareImage, str]]:
@@ -194,9 +192,7 @@ async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> 
     They begin after `after`, or are the newest, newest first.
     """
     query = (
-        select(DeviceLogLine, DeviceModel.code, Device.key)
-        .join(Device, Device.id == DeviceLogLine.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        device_refs.owned(DeviceLogLine)
         .where(
             device_refs.selected(wanted.device, tag=wanted.tag, model=wanted.model),
             DeviceLogLine.id <= until,
@@ -210,7 +206,7 @@ async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> 
         query = query.order_by(DeviceLogLine.id.desc())
     else:
         query = query.where(DeviceLogLine.id > wanted.after).order_by(DeviceLogLine.id)
-    return [(line, device_refs.client_id(code, key)) for line, code, key in await session.execute(query)]
+    return await device_refs.with_client_ids(session, query)
 
 
 def _matters(lowest: LogLevel) -> ColumnElement[bool]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from services.firmware.context import GROUP
-from services.firmware.diagnostics.coredumps import CoreDumps
+from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
 from shared.mqtt.connection import Connection, Route, device_route
 from shared.protocol import admin, messages, topics
 from shared.server.rpc import RpcServer
 
 
-def routes(dumps: CoreDumps, logs: Logs, rpc: RpcServer) -> list[Route]:
+def routes(dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages except devices' lines, which have a connection of their own."""
     return [
         device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
@@ -32,7 +32,7 @@ def log_route(logs: Logs) -> Route:
 
 
 async def on_offer(
-    dumps: CoreDumps, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
+    dumps: CoreDumpService, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
 ) -> None:
     """Answer a device that offers a core dump."""
     answer = await dumps.answer_offer(client_id, offer)

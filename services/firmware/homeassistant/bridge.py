@@ -8,7 +8,7 @@ unpublishes devices that are gone.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -19,7 +19,7 @@ from services.firmware.assignment.service import Assignment, ImageNotForDeviceEr
 from services.firmware.context import Firmware
 from services.firmware.homeassistant import discovery
 from services.firmware.homeassistant import queries as homeassistant_queries
-from services.firmware.homeassistant.queries import Known
+from services.firmware.homeassistant.queries import KnownDevice
 from shared.database import device_refs
 from shared.database.tables import FirmwareImage
 from shared.errors import NotFoundError, UnavailableError
@@ -29,6 +29,7 @@ from shared.protocol import events, topics
 from shared.protocol.events import Facts, ModelFacts, ReleaseFacts, RolloutFacts
 from shared.protocol.homeassistant import Update
 from shared.protocol.topics import Topic
+from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 
@@ -88,29 +89,27 @@ class HomeAssistant:
             return
         declared = events.EVENTS.get(f"{noun}/{delivery.names['verb']}")
         if declared is not None and declared in _ABOUT_MANY:
-            self._due.add(_model_in(declared.read(event)))
-            self._wake.set()
+            await self._queue_pass(_model_in(declared.read(event)))
 
     async def run(self) -> None:
         """Run passes until cancelled: over all devices at the start and periodically, else as events demand."""
-        loop = asyncio.get_running_loop()
-        all_at = loop.time()
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(all_at):
-                    await self._wake.wait()
-            self._wake.clear()
-            due, self._due = self._due, set()
-            if loop.time() >= all_at:
-                all_at = loop.time() + self._firmware.settings.homeassistant_refresh_s
-                due = {_ALL}
-            try:
-                await self._pass_over({_ALL} if _ALL in due else due)
-            except UnavailableError as error:
-                log.warning("homeassistant.deferred", reason=error.message)
-                await asyncio.sleep(RETRY_S)
-                self._due |= due
-                self._wake.set()
+        refresh_s, on_outage = self._firmware.settings.homeassistant_refresh_s, "homeassistant.deferred"
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(periodic(partial(self._queue_pass, _ALL), every_s=refresh_s, on_outage=on_outage))
+            tasks.create_task(periodic(self._run_due, every_s=RETRY_S, wake=self._wake, on_outage=on_outage))
+
+    async def _queue_pass(self, model: str) -> None:
+        self._due.add(model)
+        self._wake.set()
+
+    async def _run_due(self) -> None:
+        """Run the passes that are due; on an outage they stay due."""
+        due, self._due = self._due, set()
+        try:
+            await self._pass_over({_ALL} if _ALL in due else due)
+        except UnavailableError:
+            self._due |= due
+            raise
 
     async def unpublish_all(self) -> None:
         """Unpublish everything, once; for a service whose integration is switched off."""
@@ -177,7 +176,7 @@ class HomeAssistant:
         for topic in _TOPICS:
             self._firmware.outbox.clear(session, topic, client_id=client_id)
 
-    async def _update(self, session: AsyncSession, client_id: str, known: Known) -> Update:
+    async def _update(self, session: AsyncSession, client_id: str, known: KnownDevice) -> Update:
         presence = known.presence
         wanted = await self._wanted(session, client_id, presence.firmware_sha256)
         delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)

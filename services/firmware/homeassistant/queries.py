@@ -12,7 +12,7 @@ from shared.database.tables import Device, DeviceModel, FirmwareDelivery, Firmwa
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDevice:
     """A device, its model, its last status, and its running image if that is one of ours."""
 
     device: Device
@@ -28,7 +28,7 @@ async def lock(session: AsyncSession, client_id: str) -> None:
     )
 
 
-async def known(session: AsyncSession, client_id: str) -> Known | None:
+async def known(session: AsyncSession, client_id: str) -> KnownDevice | None:
     """Return a device with its state, or None if there is none of this name."""
     row = (
         await session.execute(
@@ -42,7 +42,7 @@ async def known(session: AsyncSession, client_id: str) -> Known | None:
             .where(device_refs.named(client_id), Device.lifecycle == "ACTIVE")
         )
     ).one_or_none()
-    return None if row is None else Known(*row)
+    return None if row is None else KnownDevice(*row)
 
 
 async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:

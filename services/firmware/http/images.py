@@ -33,7 +33,7 @@ _AGAIN_LATER: Final = {"retry-after": str(RETRY_AFTER_S)}
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageEndpoint:
     """The endpoint; it leaves facts about a request in `request.state` for the log."""
 
     downloads: Downloads

@@ -19,7 +19,7 @@ from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from services.firmware.http import web_ui
 from services.firmware.http.authorization import Downloads
-from services.firmware.http.images import Gate, Images
+from services.firmware.http.images import Gate, ImageEndpoint
 from services.firmware.http.tls_reload import Certificate
 from shared.auth.tokens import tokens_of
 from shared.errors import InvalidInputError
@@ -92,7 +92,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class Server:
+class HttpServer:
     """Listens from its creation on, and serves while `run` runs.
 
     A port or certificate that cannot be used raises InvalidInputError.
@@ -102,7 +102,7 @@ class Server:
         if settings.keycloak_url is None:
             raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
         tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
-        images = Images(Downloads(Assignment(firmware)), tokens)
+        images = ImageEndpoint(Downloads(Assignment(firmware)), tokens)
         routes = [Route("/firmware/{name}", images.answer, methods=["GET"])]
         if settings.web_dir is not None:
             routes += web_ui.read(settings.web_dir, settings.web_broker_url).routes()

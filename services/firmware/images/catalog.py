@@ -26,19 +26,10 @@ async def views(session: AsyncSession, rows: Sequence[tuple[FirmwareImage, Devic
     """Return images as views."""
     keys = await image_queries.keys(session, [model.id for _, model in rows])
     return [
-        admin.ImageView(
-            sha256=image.sha256,
+        admin.ImageView.from_row(
+            image,
             model=model.code,
-            version=image.version,
-            project=image.project,
-            chip=image.chip,
-            size_bytes=image.size_bytes,
-            idf_version=image.idf_version,
-            secure_version=image.secure_version,
-            elf_sha256=image.elf_sha256,
-            uploaded_at=image.uploaded_at,
             current=model.image_sha256 == image.sha256,
-            pinned=image.pinned,
             signature=base64.b64encode(image.signature).decode() if image.signature else None,
             signed_by=_signer(keys.get(model.id, []), image.sha256, image.signature),
         )

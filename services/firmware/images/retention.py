@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -18,23 +19,20 @@ from shared.errors import FleetError
 from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
+EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Housekeeping of images; a `export` only if images are exported."""
+    """Housekeeping of images; `export` is None unless images are exported."""
 
     firmware: Firmware
     export: ImageExport | None
 
     async def run(self) -> None:
-        """Run all tasks now, after each change by this process, and every `firmware_house_s`, until cancelled."""
-        settings, changed = self.firmware.settings, self.firmware.changed
+        """Run all tasks now, after each change by this process, and every EVERY_S, until cancelled."""
         await periodic(
-            self._run_all,
-            every_s=settings.firmware_house_s,
-            wake=changed,
-            on_outage="firmware.housekeeping_failed",
+            self._run_all, every_s=EVERY_S, wake=self.firmware.changed, on_outage="firmware.housekeeping_failed"
         )
 
     async def _run_all(self) -> None:

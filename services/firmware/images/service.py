@@ -17,7 +17,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class ImageService:
     """The operations of admins on stored images."""
 
     firmware: Firmware

@@ -67,13 +67,5 @@ async def _view(context: RequestContext, model: DeviceModel) -> admin.Keys:
     keys = (await image_queries.keys(context.session, [model.id])).get(model.id, [])
     return admin.Keys(
         model=model.code,
-        keys=[
-            admin.KeyView(
-                fingerprint=key.fingerprint,
-                public_key=base64.b64encode(key.public_key).decode(),
-                author=key.author,
-                created_at=key.created_at,
-            )
-            for key in keys
-        ],
+        keys=[admin.KeyView.from_row(key, public_key=base64.b64encode(key.public_key).decode()) for key in keys],
     )

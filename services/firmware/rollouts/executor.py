@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep, Do, Event, State
+from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep, Do, RolloutEvent, State
 from services.firmware.assignment.service import Assignment, candidate_of
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import targets
-from services.firmware.rollouts.transitions import ITSELF, Change
+from services.firmware.rollouts.transitions import ITSELF, RolloutChange
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
 from shared.protocol import events, topics
@@ -105,7 +105,7 @@ class RolloutExecutor:
 
         It also halts if a key of its model was added or removed since, so that the image is no longer signed.
         """
-        change = Change(session, self.firmware.outbox, ITSELF, rollout, model.code)
+        change = RolloutChange(session, self.firmware.outbox, ITSELF, rollout, model.code)
         image = await session.get_one(FirmwareImage, rollout.sha256)
         try:
             await catalog.check_signature(session, model, image.sha256, image.signature)
@@ -132,7 +132,7 @@ class RolloutExecutor:
         elif verdict.do is Do.COMPLETE:
             await self._complete(change, model)
 
-    async def _complete(self, change: Change, model: DeviceModel) -> None:
+    async def _complete(self, change: RolloutChange, model: DeviceModel) -> None:
         """Complete a rollout; an image for the whole model becomes the model's, once no other rollout is open."""
         session, rollout = change.session, change.rollout
         is_whole = not rollout.tags and rollout.percent == 100  # noqa: PLR2004 - all of it
@@ -140,7 +140,7 @@ class RolloutExecutor:
             await session.refresh(model, with_for_update=True)
             if await rollout_queries.open_of(session, model.id, but=rollout.id) is not None:
                 return
-        await change.move(Event.COMPLETED)
+        await change.move(RolloutEvent.COMPLETED)
         if is_whole:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
@@ -183,8 +183,8 @@ class RolloutExecutor:
             )
 
 
-async def _halt(change: Change, why: str) -> None:
-    await change.move(Event.HALTED, reason=why)
+async def _halt(change: RolloutChange, why: str) -> None:
+    await change.move(RolloutEvent.HALTED, reason=why)
     log.warning("rollout.halted", rollout=change.rollout.id, reason=why)
 
 

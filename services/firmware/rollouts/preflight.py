@@ -14,7 +14,7 @@ from services.firmware.assignment import rollout_queries, rollout_states
 from services.firmware.assignment.service import candidate_of
 from services.firmware.images import catalog
 from services.firmware.rollouts import targets
-from services.firmware.rollouts.targets import Known
+from services.firmware.rollouts.targets import KnownTarget
 from shared.database.tables import DeviceModel, FirmwareImage
 from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
@@ -28,9 +28,9 @@ class Survey:
 
     model: DeviceModel
     image: FirmwareImage
-    fit: list[Known]
-    already: list[Known]
-    unfit: list[tuple[Known, str]]
+    fit: list[KnownTarget]
+    already: list[KnownTarget]
+    unfit: list[tuple[KnownTarget, str]]
 
     def findings(self, waves: Sequence[str]) -> admin.RolloutFindings:
         """Return the view for an admin."""
@@ -75,7 +75,7 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
     return Survey(model, image, sorted(fit, key=lambda known: not known.online), already, unfit)
 
 
-def fault(known: Known, image: FirmwareImage, now: datetime) -> str | None:
+def fault(known: KnownTarget, image: FirmwareImage, now: datetime) -> str | None:
     """Return the reason why a device would not accept an image, if there is one."""
     try:
         wanted = rules.wants(candidate_of(image, known.stage), known.running)
@@ -86,7 +86,7 @@ def fault(known: Known, image: FirmwareImage, now: datetime) -> str | None:
     return _unreachable(known, now) if wanted else None
 
 
-def _unreachable(known: Known, now: datetime) -> str | None:
+def _unreachable(known: KnownTarget, now: datetime) -> str | None:
     if known.last_seen_at is None:
         return "has never been seen"
     if not known.online and known.last_seen_at < now - OFFLINE_AFTER:

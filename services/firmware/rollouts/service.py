@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
-from services.firmware.assignment.rollout_states import FAILURES, DeviceStatus, DeviceStep, Event, State
+from services.firmware.assignment.rollout_states import FAILURES, DeviceStatus, DeviceStep, RolloutEvent, State
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.rollouts import preflight
 from services.firmware.rollouts.preflight import Survey
-from services.firmware.rollouts.transitions import Change
+from services.firmware.rollouts.transitions import RolloutChange
 from shared.database.tables import DeviceModel, FirmwareImage, Rollout, RolloutDevice
 from shared.errors import ConflictError
 from shared.protocol import admin, events, messages, topics
@@ -23,7 +23,7 @@ _SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Rollouts:
+class RolloutService:
     """The operations of admins on rollouts."""
 
     firmware: Firmware
@@ -71,7 +71,7 @@ class Rollouts:
         if request.skip:
             rows += [_row(known.device_id, 0, DeviceStatus.SKIPPED, reason) for known, reason in survey.unfit]
         await rollout_queries.add(session, rollout, sorted(rows, key=lambda row: int(row["device_id"])))
-        change = Change(session, self.firmware.outbox, context.account, rollout, survey.model.code)
+        change = RolloutChange(session, self.firmware.outbox, context.account, rollout, survey.model.code)
         facts = events.RolloutStartFacts(
             **change.ids,
             devices=len(reached),
@@ -88,15 +88,15 @@ class Rollouts:
 
     async def pause(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
         """Pause offers; devices that have begun may finish."""
-        return await self._move(context, request.rollout, Event.PAUSED)
+        return await self._move(context, request.rollout, RolloutEvent.PAUSED)
 
     async def resume(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
         """Resume; the failures that halted a rollout no longer count, and those devices are not retried."""
-        return await self._move(context, request.rollout, Event.RESUMED)
+        return await self._move(context, request.rollout, RolloutEvent.RESUMED)
 
     async def abort(self, context: RequestContext, request: admin.RolloutAbort) -> admin.RolloutStatus:
         """Abort a rollout."""
-        return await self._move(context, request.rollout, Event.ABORTED, hard=request.hard)
+        return await self._move(context, request.rollout, RolloutEvent.ABORTED, hard=request.hard)
 
     async def status(self, context: RequestContext, request: admin.RolloutShow) -> admin.RolloutStatus:
         """Return the state of a rollout."""
@@ -105,23 +105,24 @@ class Rollouts:
     async def list_newest(self, context: RequestContext, request: admin.RolloutList) -> admin.Rollouts:
         """Return the newest rollouts."""
         rows = await rollout_queries.newest(context.session, request.limit)
-        return admin.Rollouts(rollouts=[admin.RolloutView(**_facts(*row)) for row in rows])
+        views = [admin.RolloutView.from_row(rollout, rollout=rollout.id, model=code) for rollout, code in rows]
+        return admin.Rollouts(rollouts=views)
 
     async def _move(
-        self, context: RequestContext, rollout_id: int, event: Event, *, hard: bool = False
+        self, context: RequestContext, rollout_id: int, event: RolloutEvent, *, hard: bool = False
     ) -> admin.RolloutStatus:
         session = context.session
         rollout = await rollout_queries.locked(session, rollout_id)
         model = await session.get_one(DeviceModel, rollout.model_id)
         forgiven = None
-        if event is Event.RESUMED and rollout.sha256 is not None:
+        if event is RolloutEvent.RESUMED and rollout.sha256 is not None:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.check_signature(session, model, image.sha256, image.signature)
-        if event is Event.RESUMED and rollout.state == State.HALTED:
+        if event is RolloutEvent.RESUMED and rollout.state == State.HALTED:
             forgiven = await rollout_devices.forgive(session, rollout)
-        change = Change(session, self.firmware.outbox, context.account, rollout, model.code)
+        change = RolloutChange(session, self.firmware.outbox, context.account, rollout, model.code)
         await change.move(event, forgiven=forgiven)
-        if event is Event.ABORTED:
+        if event is RolloutEvent.ABORTED:
             await self._stop(context, rollout, hard=hard)
         return await self._status(context, rollout, model.code)
 
@@ -146,8 +147,10 @@ class Rollouts:
         for wave in counts.values():
             total.update(wave)
         plan = admin.RolloutPlan.model_validate(rollout.plan)
-        return admin.RolloutStatus(
-            **_facts(rollout, code),
+        return admin.RolloutStatus.from_row(
+            rollout,
+            rollout=rollout.id,
+            model=code,
             plan=plan,
             doing=await _doing(context, rollout, plan),
             counts=[
@@ -171,23 +174,6 @@ async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutP
     return (
         verdict.why if rollout_states.is_open(plan, now) else f"outside {plan.window} {plan.zone}; {verdict.why}"
     )
-
-
-def _facts(rollout: Rollout, code: str) -> dict[str, Any]:
-    return {
-        "rollout": rollout.id,
-        "model": code,
-        "version": rollout.version,
-        "tags": rollout.tags,
-        "percent": rollout.percent,
-        "state": rollout.state,
-        "reason": rollout.reason,
-        "wave": rollout.wave,
-        "waves": rollout.waves,
-        "author": rollout.author,
-        "created_at": rollout.created_at,
-        "ended_at": rollout.ended_at,
-    }
 
 
 def _row(device_id: int, wave: int, status: DeviceStatus, reason: str | None = None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from shared.database.tables import (
 )
 
 
-class Known(NamedTuple):
+class KnownTarget(NamedTuple):
     """A device that an image is intended for; `stage` is that of its delivery."""
 
     device_id: int
@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 async def selected(
     session: AsyncSession, model: DeviceModel, tags: Sequence[str], image: FirmwareImage
-) -> list[Known]:
+) -> list[KnownTarget]:
     """Return the model's devices that have all of these tags, in an order that differs for each image."""
     return await _known(
         session,
@@ -48,7 +48,7 @@ async def selected(
     )
 
 
-async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit: int) -> list[Known]:
+async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit: int) -> list[KnownTarget]:
     """Return and lock up to `limit` devices that wait in open waves and are online."""
     waiting = (
         select(RolloutDevice.device_id)
@@ -76,7 +76,7 @@ async def _known(
     condition: ColumnElement[bool],
     *,
     order: ColumnElement[Any] | InstrumentedAttribute[int],
-) -> list[Known]:
+) -> list[KnownTarget]:
     status = Presence.status
     rows = await session.execute(
         select(
@@ -93,7 +93,7 @@ async def _known(
         .order_by(order)
     )
     return [
-        Known(
+        KnownTarget(
             row[0],
             device_refs.client_id(row[1], row[2]),
             row[3],

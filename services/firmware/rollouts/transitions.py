@@ -9,7 +9,7 @@ from typing import Final, TypedDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.assignment import rollout_devices, rollout_states
-from services.firmware.assignment.rollout_states import ENDS, Event, State
+from services.firmware.assignment.rollout_states import ENDS, RolloutEvent, State
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, Rollout
 from shared.protocol import events
@@ -19,11 +19,11 @@ ITSELF: Final = "rollout"
 """The actor in the audit log when a rollout advances by itself."""
 
 _MOVES: Final = {
-    Event.PAUSED: events.ROLLOUT_PAUSED,
-    Event.RESUMED: events.ROLLOUT_RESUMED,
-    Event.ABORTED: events.ROLLOUT_ABORTED,
-    Event.HALTED: events.ROLLOUT_HALTED,
-    Event.COMPLETED: events.ROLLOUT_COMPLETED,
+    RolloutEvent.PAUSED: events.ROLLOUT_PAUSED,
+    RolloutEvent.RESUMED: events.ROLLOUT_RESUMED,
+    RolloutEvent.ABORTED: events.ROLLOUT_ABORTED,
+    RolloutEvent.HALTED: events.ROLLOUT_HALTED,
+    RolloutEvent.COMPLETED: events.ROLLOUT_COMPLETED,
 }
 
 
@@ -36,7 +36,7 @@ class RolloutIds(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RolloutChange:
     """A locked rollout, changed by `actor`; `model` is its model's code."""
 
     session: AsyncSession
@@ -60,7 +60,7 @@ class Change:
         """Emit an event of the present wave."""
         self.emit(event, RolloutWaveFacts(**self.ids, wave=self.rollout.wave))
 
-    async def move(self, event: Event, *, reason: str | None = None, forgiven: int | None = None) -> None:
+    async def move(self, event: RolloutEvent, *, reason: str | None = None, forgiven: int | None = None) -> None:
         """Apply an event; raise ConflictError if the state does not allow it."""
         rollout = self.rollout
         rollout.state = rollout_states.advance(State(rollout.state), event)

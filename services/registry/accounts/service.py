@@ -25,7 +25,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class AccountService:
     """The operations of admins on accounts."""
 
     registry: Registry
@@ -121,6 +121,4 @@ async def _require_an_admin(session: AsyncSession, name: str, present: Container
 
 
 def _view(row: AdminAccount, *, present: bool) -> admin.AccountView:
-    return admin.AccountView(
-        name=row.name, role=Role(row.role), author=row.author, created_at=row.created_at, present=present
-    )
+    return admin.AccountView.from_row(row, present=present)

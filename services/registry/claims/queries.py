@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.claims.rules import Taken
 from shared.database import device_refs
-from shared.database.tables import Claim, ClaimRequest, Device, DeviceModel
+from shared.database.tables import Claim, ClaimRequestRow, Device, DeviceModel
 from shared.errors import NotFoundError
 from shared.protocol import admin
 from shared.server.rpc import lock_key
@@ -59,25 +58,25 @@ async def taken(session: AsyncSession, claims: list[Claim]) -> dict[str, Taken]:
     counted = dict.fromkeys((claim.id for claim in claims), Taken())
     rows = await session.execute(
         select(
-            ClaimRequest.claim_id,
-            func.count().filter(ClaimRequest.state == "granted"),
-            func.count().filter(ClaimRequest.state == "pending"),
+            ClaimRequestRow.claim_id,
+            func.count().filter(ClaimRequestRow.state == "granted"),
+            func.count().filter(ClaimRequestRow.state == "pending"),
         )
-        .where(ClaimRequest.claim_id.in_(counted))
-        .group_by(ClaimRequest.claim_id)
+        .where(ClaimRequestRow.claim_id.in_(counted))
+        .group_by(ClaimRequestRow.claim_id)
     )
     return counted | {claim_id: Taken(used, waiting) for claim_id, used, waiting in rows}
 
 
-async def request(session: AsyncSession, uid: str) -> ClaimRequest:
+async def request(session: AsyncSession, uid: str) -> ClaimRequestRow:
     """Return the stored request of a machine, or raise NotFoundError."""
-    found = await session.get(ClaimRequest, uid)
+    found = await session.get(ClaimRequestRow, uid)
     if found is None:
         raise NotFoundError(f"uid: {uid} has not requested an identity", uid=uid)
     return found
 
 
-async def device(session: AsyncSession, request: ClaimRequest) -> Device:
+async def device(session: AsyncSession, request: ClaimRequestRow) -> Device:
     """Return the device that a machine became, or raise NotFoundError if it has just been removed."""
     found = await session.get(Device, request.device_id)
     if found is None:
@@ -87,40 +86,33 @@ async def device(session: AsyncSession, request: ClaimRequest) -> Device:
 
 async def request_views(session: AsyncSession, wanted: admin.ClaimRequests) -> list[admin.ClaimRequestView]:
     """Return up to `limit` matching machines after `after`, by uid."""
-    query = _views().order_by(ClaimRequest.uid).limit(wanted.limit)
+    query = _views().order_by(ClaimRequestRow.uid).limit(wanted.limit)
     if wanted.after is not None:
-        query = query.where(ClaimRequest.uid > wanted.after)
+        query = query.where(ClaimRequestRow.uid > wanted.after)
     if wanted.claim is not None:
-        query = query.where(ClaimRequest.claim_id == wanted.claim)
+        query = query.where(ClaimRequestRow.claim_id == wanted.claim)
     if wanted.state is not None:
-        query = query.where(ClaimRequest.state == wanted.state)
+        query = query.where(ClaimRequestRow.state == wanted.state)
     return [_view(*row) for row in await session.execute(query)]
 
 
 async def request_view(session: AsyncSession, uid: str) -> admin.ClaimRequestView:
     """Return the view of a known machine."""
-    return _view(*(await session.execute(_views().where(ClaimRequest.uid == uid))).one())
+    return _view(*(await session.execute(_views().where(ClaimRequestRow.uid == uid))).one())
 
 
-def _views() -> Select[ClaimRequest, str, str | None]:
+def _views() -> Select[ClaimRequestRow, str, str | None]:
     return (
-        select(ClaimRequest, DeviceModel.code, Device.key)
-        .join(Claim, Claim.id == ClaimRequest.claim_id)
+        select(ClaimRequestRow, DeviceModel.code, Device.key)
+        .join(Claim, Claim.id == ClaimRequestRow.claim_id)
         .join(DeviceModel, DeviceModel.id == Claim.model_id)
-        .outerjoin(Device, Device.id == ClaimRequest.device_id)
+        .outerjoin(Device, Device.id == ClaimRequestRow.device_id)
     )
 
 
-def _view(request: ClaimRequest, code: str, key: str | None) -> admin.ClaimRequestView:
-    return admin.ClaimRequestView(
-        uid=request.uid,
-        claim=request.claim_id,
-        model=code,
-        state=cast("admin.ClaimRequestState", request.state),
-        client_id=device_refs.client_id(code, key) if key else None,
-        requested_at=request.requested_at,
-        granted_at=request.granted_at,
-    )
+def _view(request: ClaimRequestRow, code: str, key: str | None) -> admin.ClaimRequestView:
+    client_id = device_refs.client_id(code, key) if key else None
+    return admin.ClaimRequestView.from_row(request, claim=request.claim_id, model=code, client_id=client_id)
 
 
 async def every(session: AsyncSession) -> set[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.database.tables import Claim, ClaimRequest
+from shared.database.tables import Claim, ClaimRequestRow
 from shared.protocol.admin import ClaimState
 from shared.protocol.messages import ClaimOutcome
 
@@ -15,7 +15,7 @@ MAX_WAITING: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ClaimVerdict:
     """The result of a machine's request; `reason` is sent to the machine if it gets nothing."""
 
     outcome: ClaimOutcome
@@ -30,27 +30,29 @@ class Taken:
     waiting: int = 0
 
 
-GRANTED: Final = Verdict(ClaimOutcome.GRANTED)
-PENDING: Final = Verdict(ClaimOutcome.PENDING, "waits for an admin; retry later")
-NOT_NOW: Final = Verdict(ClaimOutcome.PENDING, "the identity is not available now; retry later")
-DENIED: Final = Verdict(ClaimOutcome.REFUSED, "an admin has denied it; `mdm claim forget` lets it request again")
-REVOKED: Final = Verdict(ClaimOutcome.REFUSED, "the claim is revoked")
-EXPIRED: Final = Verdict(ClaimOutcome.REFUSED, "the claim has expired")
-USED_UP: Final = Verdict(ClaimOutcome.REFUSED, "the claim is used up")
-CROWDED: Final = Verdict(ClaimOutcome.REFUSED, "too many machines wait for an admin; retry later")
-OTHER_KEY: Final = Verdict(
+GRANTED: Final = ClaimVerdict(ClaimOutcome.GRANTED)
+PENDING: Final = ClaimVerdict(ClaimOutcome.PENDING, "waits for an admin; retry later")
+NOT_NOW: Final = ClaimVerdict(ClaimOutcome.PENDING, "the identity is not available now; retry later")
+DENIED: Final = ClaimVerdict(
+    ClaimOutcome.REFUSED, "an admin has denied it; `mdm claim forget` lets it request again"
+)
+REVOKED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim is revoked")
+EXPIRED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim has expired")
+USED_UP: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim is used up")
+CROWDED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "too many machines wait for an admin; retry later")
+OTHER_KEY: Final = ClaimVerdict(
     ClaimOutcome.REFUSED,
     "it has requested with another key; `mdm device remove` its device, or `mdm claim forget` it without one",
 )
-TOO_LATE: Final = Verdict(
+TOO_LATE: Final = ClaimVerdict(
     ClaimOutcome.REFUSED,
     "it got its identity too long ago; `mdm device reissue`, or `mdm device remove` and claim",
 )
 
 
 def judge(
-    claim: Claim, known: ClaimRequest | None, public_key: str, *, taken: Taken, now: datetime, window: timedelta
-) -> Verdict:
+    claim: Claim, known: ClaimRequestRow | None, public_key: str, *, taken: Taken, now: datetime, window: timedelta
+) -> ClaimVerdict:
     """Return the result of a request; `known` is the stored request of the machine, `now` is in UTC."""
     if claim.revoked_at is not None:
         return REVOKED
@@ -67,8 +69,8 @@ def judge(
 
 
 def _of_known(
-    claim: Claim, known: ClaimRequest, public_key: str, *, now: datetime, window: timedelta
-) -> Verdict | None:
+    claim: Claim, known: ClaimRequestRow, public_key: str, *, now: datetime, window: timedelta
+) -> ClaimVerdict | None:
     """Return the result for a machine that requested before, or None if the claim decides."""
     if known.public_key != public_key:
         return OTHER_KEY
@@ -82,7 +84,7 @@ def _of_known(
     return PENDING if claim.needs_approval else None
 
 
-def why_not_approved(claim: Claim, *, taken: Taken, now: datetime, window: timedelta) -> Verdict | None:
+def why_not_approved(claim: Claim, *, taken: Taken, now: datetime, window: timedelta) -> ClaimVerdict | None:
     """Return why a waiting machine cannot be approved; approval is possible after the claim has expired."""
     if claim.revoked_at is not None:
         return REVOKED

@@ -19,13 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry import queries, rules
 from services.registry.claims import queries as claim_queries
 from services.registry.claims import rules as claim_rules
-from services.registry.claims.rules import Verdict
+from services.registry.claims.rules import ClaimVerdict
 from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.devices import provisioning
-from services.registry.devices.service import Devices
+from services.registry.devices.service import DeviceService
 from shared import crypto
-from shared.database.tables import Claim, ClaimRequest, DeviceModel
+from shared.database.tables import Claim, ClaimRequestRow, DeviceModel
 from shared.errors import ConflictError, FleetError, UnavailableError
 from shared.protocol import admin, events, messages, topics
 from shared.protocol.messages import ClaimOutcome
@@ -170,11 +170,11 @@ class Claims:
             session.add(claim)
             return claim
 
-    async def _decide(self, session: AsyncSession, claim_id: str, request: messages.ClaimRequest) -> Verdict:
+    async def _decide(self, session: AsyncSession, claim_id: str, request: messages.ClaimRequest) -> ClaimVerdict:
         """Store the result of a request; without a device it belongs to the claim of the last request."""
         await claim_queries.lock_uid(session, request.uid)
         claim = await claim_queries.claim(session, claim_id, lock=True)
-        known = await session.get(ClaimRequest, request.uid)
+        known = await session.get(ClaimRequestRow, request.uid)
         verdict = claim_rules.judge(
             claim,
             known,
@@ -186,7 +186,7 @@ class Claims:
         if verdict.outcome is ClaimOutcome.REFUSED:
             return verdict
         if known is None:
-            known = ClaimRequest(uid=request.uid, public_key=request.public_key)
+            known = ClaimRequestRow(uid=request.uid, public_key=request.public_key)
             session.add(known)
             facts = events.MachineFacts(claim=claim_id, uid=request.uid)
             RequestContext(claim_id, request.uid, session).audit(
@@ -203,7 +203,7 @@ class Claims:
         known = await claim_queries.request(session, uid)
         if (known.state, known.public_key) != ("granted", public_key):
             raise ConflictError(f"uid: {uid} was forgotten or denied in the meantime")
-        devices, context = Devices(self.registry), RequestContext(known.claim_id, uid, session)
+        devices, context = DeviceService(self.registry), RequestContext(known.claim_id, uid, session)
         if known.device_id is None:
             await session.execute(select(func.pg_advisory_xact_lock(lock_key(context.origin))))
             claim = await claim_queries.claim(session, known.claim_id)
@@ -222,7 +222,7 @@ class Claims:
         sealed = crypto.seal(SecretStr(package.model_dump_json()), known.public_key)
         return messages.ClaimAnswer(uid=uid, outcome=ClaimOutcome.GRANTED, jwe=sealed)
 
-    async def _without_device(self, session: AsyncSession, uid: str) -> ClaimRequest:
+    async def _without_device(self, session: AsyncSession, uid: str) -> ClaimRequestRow:
         """Return a machine that has no device, locked in that state until the transaction ends."""
         await claim_queries.lock_uid(session, uid)
         known = await claim_queries.request(session, uid)
@@ -241,22 +241,17 @@ class Claims:
         now, codes = datetime.now(UTC), await claim_queries.models(session)
         counted = await claim_queries.taken(session, claims)
         return [
-            admin.ClaimView(
+            admin.ClaimView.from_row(
+                claim,
                 claim=claim.id,
                 model=codes[claim.model_id],
-                tags=claim.tags,
-                uses=claim.uses,
                 used=counted[claim.id].used,
                 waiting=counted[claim.id].waiting,
-                needs_approval=claim.needs_approval,
                 state=claim_rules.state_of(claim, taken=counted[claim.id], now=now),
-                expires_at=claim.expires_at,
-                author=claim.author,
-                created_at=claim.created_at,
             )
             for claim in claims
         ]
 
 
-def _answer(uid: str, verdict: Verdict) -> messages.ClaimAnswer:
+def _answer(uid: str, verdict: ClaimVerdict) -> messages.ClaimAnswer:
     return messages.ClaimAnswer(uid=uid, outcome=verdict.outcome, reason=verdict.reason)

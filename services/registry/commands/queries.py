@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, delete, func, insert, select, true
+from sqlalchemy import bindparam, delete, func, insert, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from shared.database import device_refs
-from shared.database.tables import Command, Device, DeviceModel
+from shared.database.tables import CommandRow, Device, DeviceModel
 from shared.errors import NotFoundError
 from shared.protocol import admin
 
@@ -21,7 +21,7 @@ REMEMBERED: Final = 32
 """How many commands a device remembers (docs/protocol.md), so that it executes none twice."""
 
 
-class Target(NamedTuple):
+class CommandTarget(NamedTuple):
     """A target of a command, and the commands that its model lists."""
 
     device_id: int
@@ -32,13 +32,14 @@ class Target(NamedTuple):
 
 
 _NEWEST: Final = aliased(
-    Command,
-    select(Command)
-    .where(Command.device_id == Device.id)
-    .order_by(Command.created_at.desc())
+    CommandRow,
+    select(CommandRow)
+    .where(CommandRow.device_id == Device.id)
+    .order_by(CommandRow.created_at.desc())
     .limit(REMEMBERED)
     .lateral(),
 )
+_COMMANDS: Final = device_refs.owned(CommandRow)
 _WAITING: Final = (
     select(_NEWEST, DeviceModel.code, Device.key)
     .select_from(Device)
@@ -49,7 +50,7 @@ _WAITING: Final = (
 )
 
 
-async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: int) -> list[Target]:
+async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: int) -> list[CommandTarget]:
     """Return up to `limit` targets of a command, locked against removal."""
     query = (
         select(Device.id, Device.key, Device.enabled, DeviceModel.code, DeviceModel.commands)
@@ -61,36 +62,28 @@ async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: in
         .limit(limit)
         .with_for_update(of=Device, read=True, key_share=True)
     )
-    return [Target(*row) for row in await session.execute(query)]
+    return [CommandTarget(*row) for row in await session.execute(query)]
 
 
 async def add(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
     """Store many commands at once."""
-    await session.execute(insert(Command), rows)
+    await session.execute(insert(CommandRow), rows)
 
 
-def _commands() -> Select[Command, str, str]:
-    return (
-        select(Command, DeviceModel.code, Device.key)
-        .join(Device, Device.id == Command.device_id)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-    )
-
-
-async def _read(session: AsyncSession, query: Select[Command, str, str]) -> list[tuple[Command, str]]:
-    return [(command, device_refs.client_id(code, key)) for command, code, key in await session.execute(query)]
-
-
-async def command(session: AsyncSession, command_id: UUID, client_id: str) -> Command:
+async def command(session: AsyncSession, command_id: UUID, client_id: str) -> CommandRow:
     """Return and lock a command of this device, or raise NotFoundError."""
-    query = _commands().where(Command.id == command_id, device_refs.named(client_id)).with_for_update(of=Command)
-    found = await _read(session, query)
+    query = _COMMANDS.where(CommandRow.id == command_id, device_refs.named(client_id)).with_for_update(
+        of=CommandRow
+    )
+    found = await device_refs.with_client_ids(session, query)
     if not found:
         raise NotFoundError(f"command_id: there is no command {command_id} of {client_id}")
     return found[0][0]
 
 
-async def waiting(session: AsyncSession, client_ids: Sequence[str], *, now: datetime) -> list[tuple[Command, str]]:
+async def waiting(
+    session: AsyncSession, client_ids: Sequence[str], *, now: datetime
+) -> list[tuple[CommandRow, str]]:
     """Return the unanswered commands of devices that have not expired at `now` (UTC), oldest first.
 
     Only those that a device that has begun them still remembers.
@@ -99,27 +92,27 @@ async def waiting(session: AsyncSession, client_ids: Sequence[str], *, now: date
     return [(command, device_refs.client_id(code, key)) for command, code, key in rows]
 
 
-async def batch(session: AsyncSession, wanted: admin.CommandShow) -> list[tuple[Command, str]]:
+async def batch(session: AsyncSession, wanted: admin.CommandShow) -> list[tuple[CommandRow, str]]:
     """Return up to `limit` commands of a batch after `after`, each with its device's client id."""
-    query = _commands().where(Command.batch_id == wanted.batch_id, Command.device_id > wanted.after)
-    return await _read(session, query.order_by(Command.device_id).limit(wanted.limit))
+    query = _COMMANDS.where(CommandRow.batch_id == wanted.batch_id, CommandRow.device_id > wanted.after)
+    return await device_refs.with_client_ids(session, query.order_by(CommandRow.device_id).limit(wanted.limit))
 
 
 async def counts(session: AsyncSession, batch_id: UUID) -> Counter[tuple[bool | None, datetime]]:
     """Return the number of commands of a batch for each pair of `ok` and `expires_at`."""
-    facts = (Command.ok, Command.expires_at)
-    query = select(*facts, func.count()).where(Command.batch_id == batch_id).group_by(*facts)
+    facts = (CommandRow.ok, CommandRow.expires_at)
+    query = select(*facts, func.count()).where(CommandRow.batch_id == batch_id).group_by(*facts)
     return Counter({(ok, expires_at): count for ok, expires_at, count in await session.execute(query)})
 
 
-async def newest(session: AsyncSession, wanted: admin.CommandList) -> list[tuple[Command, str]]:
+async def newest(session: AsyncSession, wanted: admin.CommandList) -> list[tuple[CommandRow, str]]:
     """Return up to `limit` commands, newest first, each with its device's client id."""
-    query = _commands().order_by(Command.created_at.desc(), Command.device_id).limit(wanted.limit)
+    query = _COMMANDS.order_by(CommandRow.created_at.desc(), CommandRow.device_id).limit(wanted.limit)
     if wanted.device is not None:
         query = query.where(device_refs.named(wanted.device))
-    return await _read(session, query)
+    return await device_refs.with_client_ids(session, query)
 
 
 async def forget(session: AsyncSession, *, before: datetime) -> None:
     """Delete the commands that were sent before this time (UTC)."""
-    await session.execute(delete(Command).where(Command.created_at < before))
+    await session.execute(delete(CommandRow).where(CommandRow.created_at < before))

@@ -6,28 +6,25 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries, rules
 from services.registry.commands import queries as command_queries
-from services.registry.commands.queries import Target
+from services.registry.commands.queries import CommandTarget
 from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.engine import Database
-from shared.database.tables import Command
+from shared.database.tables import CommandRow
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.protocol import admin, events, messages, topics
-from shared.server.rpc import RequestContext
-
-_PAGE_BYTES: Final = 1024 * 1024
-"""Limit of bytes of commands in one answer: the broker accepts twice as much."""
+from shared.server.rpc import RequestContext, fitting
 
 
 @dataclass(frozen=True, slots=True)
-class Commands:
+class CommandService:
     """The operations of admins on commands, and the results of devices."""
 
     registry: Registry
@@ -135,7 +132,7 @@ async def forget(database: Database, *, before: datetime) -> None:
         await command_queries.forget(session, before=before)
 
 
-async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[Target], list[str]]:
+async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[CommandTarget], list[str]]:
     """Return the targets, and the client ids of disabled devices; raise if there are no targets."""
     found = await command_queries.targets(context.session, request, limit=admin.MAX_BATCH + 1)
     if not found:
@@ -157,32 +154,10 @@ async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple
     return enabled, skipped
 
 
-def _page(rows: Iterable[tuple[Command, str]], now: datetime) -> list[admin.CommandView]:
-    """Return the first commands, as many as fit into one answer, but at least one if there is one."""
-    page: list[admin.CommandView] = []
-    size_bytes = 0
-    for command, client_id in rows:
-        view = view_of(command, client_id, now)
-        size_bytes += len(view.model_dump_json().encode())
-        if page and size_bytes > _PAGE_BYTES:
-            break
-        page.append(view)
-    return page
+def _page(rows: Iterable[tuple[CommandRow, str]], now: datetime) -> list[admin.CommandView]:
+    return fitting(_view(command, client_id, now) for command, client_id in rows)
 
 
-def view_of(command: Command, client_id: str, now: datetime) -> admin.CommandView:
-    """Return the view of a command at `now` (UTC)."""
-    return admin.CommandView(
-        command_id=command.id,
-        batch_id=command.batch_id,
-        client_id=client_id,
-        name=command.name,
-        arguments=command.arguments,
-        author=command.author,
-        created_at=command.created_at,
-        expires_at=command.expires_at,
-        outcome=rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now),
-        answered_at=command.answered_at,
-        result=command.result,
-        error=command.error,
-    )
+def _view(command: CommandRow, client_id: str, now: datetime) -> admin.CommandView:
+    outcome = rules.command_outcome(ok=command.ok, expires_at=command.expires_at, now=now)
+    return admin.CommandView.from_row(command, command_id=command.id, client_id=client_id, outcome=outcome)

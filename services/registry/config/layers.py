@@ -17,7 +17,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class LayerService:
     """The operations of admins on layers."""
 
     registry: Registry
@@ -47,7 +47,7 @@ class Layers:
         devices = await self._refresh(context, request.tag)
         if not rules.same(before, _facts(layer)):
             self._emit(context, events.LAYER_CHANGED, request.tag, devices)
-        return admin.LayerResult(tag=request.tag, layer=view_of(layer), devices=devices)
+        return admin.LayerResult(tag=request.tag, layer=admin.LayerView.from_row(layer), devices=devices)
 
     async def remove(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerResult:
         """Remove a layer and its values from all devices with its tag."""
@@ -63,11 +63,12 @@ class Layers:
 
     async def show(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerView:
         """Return one layer."""
-        return view_of(await queries.layer(context.session, request.tag))
+        return admin.LayerView.from_row(await queries.layer(context.session, request.tag))
 
     async def list_all(self, context: RequestContext, _: admin.Nothing) -> admin.Layers:
         """Return all layers in the order in which they apply."""
-        return admin.Layers(layers=[view_of(layer) for layer in await queries.layers(context.session)])
+        rows = await queries.layers(context.session)
+        return admin.Layers(layers=[admin.LayerView.from_row(layer) for layer in rows])
 
     def _emit(self, context: RequestContext, event: FleetEvent[LayerFacts], tag: str, devices: list[str]) -> None:
         self.registry.outbox.emit(context.session, event, None, LayerFacts(tag=tag, devices=len(devices)))
@@ -75,17 +76,6 @@ class Layers:
     async def _refresh(self, context: RequestContext, tag: str) -> list[str]:
         rows = await queries.lock_tagged(context.session, tag)
         return await versions.refresh(context.session, self.registry, rows, author=context.account)
-
-
-def view_of(layer: ConfigLayer) -> admin.LayerView:
-    """Return the view of a layer."""
-    return admin.LayerView(
-        tag=layer.tag,
-        priority=layer.priority,
-        document=layer.document,
-        author=layer.author,
-        updated_at=layer.updated_at,
-    )
 
 
 def _facts(layer: ConfigLayer) -> dict[str, object]:

@@ -52,19 +52,17 @@ class Configs:
         old = await queries.config_version(context.session, row[0], request.version)
         return await self._write(context, row, old.overrides, action="config.rollback")
 
-    async def get(self, context: RequestContext, request: admin.ConfigGet) -> admin.ConfigView:
+    async def get(self, context: RequestContext, request: admin.ConfigVersionGet) -> admin.ConfigView:
         """Return one version of a device's configuration."""
         device, model, presence = await queries.device(context.session, request.device)
         version = request.version or device.config_version
         config = await queries.config_version(context.session, device, version)
-        return admin.ConfigView(
+        return admin.ConfigView.from_row(
+            config,
             client_id=device_refs.client_id(model.code, device.key),
-            overrides=config.overrides,
-            document=config.document,
             desired=device.config_version,
             reported=presence.config_version,
             reported_outcome=presence.config_outcome,
-            **_entry(config).model_dump(),
         )
 
     async def history(self, context: RequestContext, request: admin.ConfigHistory) -> admin.ConfigVersions:
@@ -74,7 +72,7 @@ class Configs:
         return admin.ConfigVersions(
             client_id=device_refs.client_id(model.code, device.key),
             desired=device.config_version,
-            versions=[_entry(config) for config in found],
+            versions=[admin.ConfigEntry.from_row(config) for config in found],
             next=found[-1].version if len(found) == request.limit else None,
         )
 
@@ -92,10 +90,7 @@ class Configs:
             client_id=device_refs.client_id(model.code, device.key),
             from_version=start,
             to_version=target,
-            changes=[
-                admin.ConfigChange(path=list(it.path), kind=it.kind, before=it.before, after=it.after)
-                for it in changes
-            ],
+            changes=[admin.ConfigChange.from_row(change) for change in changes],
         )
 
     async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
@@ -176,14 +171,3 @@ class Configs:
         return admin.ConfigSetResult(
             client_id=client_id, version=device.config_version, changed=changed, document=document
         )
-
-
-def _entry(config: DeviceConfig) -> admin.ConfigEntry:
-    return admin.ConfigEntry(
-        version=config.version,
-        author=config.author,
-        created_at=config.created_at,
-        trial_seconds=config.trial_seconds,
-        outcome=config.outcome,
-        reported_at=config.reported_at,
-    )

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry import queries, rules
 from services.registry.batch_queries import Desired
 from services.registry.context import Registry
-from services.registry.validation.checker import Candidate, Checker
+from services.registry.validation.checker import Checker, ConfigCandidate
 from shared.database import device_refs
 from shared.database.outbox import Outbox
 from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel, Presence
@@ -31,7 +31,7 @@ async def document_of(
 ) -> dict[str, Any]:
     """Return the merged document; raise InvalidInputError naming `field` and the path if it breaks the schema."""
     document = _merged(model, tags, overrides, layers)
-    await checker.check([Candidate(document, model.config_schema, field)])
+    await checker.check([ConfigCandidate(document, model.config_schema, field)])
     return document
 
 
@@ -85,12 +85,12 @@ async def refresh(session: AsyncSession, registry: Registry, rows: Iterable[Row]
     Raise InvalidInputError naming the first device whose document would violate its schema: then none gets one.
     """
     layers = await queries.layers(session)
-    merged: list[tuple[Device, str, DeviceConfig, Candidate]] = []
+    merged: list[tuple[Device, str, DeviceConfig, ConfigCandidate]] = []
     for device, model, _ in rows:
         client_id = device_refs.client_id(model.code, device.key)
         old = await queries.config(session, device)
         document = _merged(model, device.tags, old.overrides, layers)
-        candidate = Candidate(document, model.config_schema, f"{client_id}: configuration")
+        candidate = ConfigCandidate(document, model.config_schema, f"{client_id}: configuration")
         merged.append((device, client_id, old, candidate))
     await registry.checker.check(candidate for *_, candidate in merged)
     changed = []

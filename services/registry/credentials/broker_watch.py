@@ -59,7 +59,7 @@ class BrokerWatch:
         started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
         if known is not None and delivery.retained:
             # The connection was lost, and the broker may have returned with older accounts.
-            self.registry.compare.set()
+            self.registry.compare_soon()
         if known is not None and uptime >= self._uptime:
             # Published periodically, and a retained value is older: the earliest time is the most accurate.
             self.registry.broker_started_at = min(known, started_at)
@@ -77,7 +77,7 @@ class BrokerWatch:
                 noted[client_id] = datetime.now(UTC)
 
     def _is_own_attempt(self, client_id: str) -> bool:
-        """Return whether the registry itself has just tried to log in as a device (Credentials.accepts)."""
+        """Return whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
         tried_at = self.registry.tried_at.get(client_id)
         return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
 

@@ -13,9 +13,7 @@ from shared.database import device_refs
 from shared.database.tables import Device, DeviceModel, Presence, Rotation
 
 _PRESENCES: Final = (
-    select(Presence, DeviceModel.code, Device.key)
-    .join(Device, Device.id == Presence.device_id)
-    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    device_refs.owned(Presence)
     .where(device_refs.AMONG, Device.lifecycle == "ACTIVE")
     # Always in the same order: two transactions that lock the same rows must not deadlock.
     .order_by(Presence.device_id)

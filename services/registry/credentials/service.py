@@ -53,7 +53,7 @@ class Seen(Protocol):
         """When the broker last refused a login in its name."""
 
 
-class Recorded(Protocol):
+class RecordedSecret(Protocol):
     """The row's record of a device's secret."""
 
     @property
@@ -66,7 +66,7 @@ class Recorded(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class CredentialService:
     """Compares and repairs."""
 
     registry: Registry
@@ -222,7 +222,7 @@ def record(device: Device, held: Held) -> None:
 def places_of(
     registry: Registry,
     presence: Seen,
-    row: Recorded,
+    row: RecordedSecret,
     identity: Identity,
     account: DeviceAccount | None,
     *,

@@ -13,7 +13,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetService:
     """The operation on all devices at once."""
 
     registry: Registry

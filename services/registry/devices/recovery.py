@@ -21,8 +21,8 @@ from services.registry import queries
 from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
 from services.registry.credentials import service as credentials
-from services.registry.credentials.service import Credentials
-from services.registry.devices.service import Devices
+from services.registry.credentials.service import CredentialService
+from services.registry.devices.service import DeviceService
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.database import device_refs, engine
@@ -98,7 +98,7 @@ class Recoveries:
             if identity is None or device.public_key is None:
                 log.info("recovery.deferred", client_id=client_id, enabled=device.enabled)
                 return None
-            package = await Devices(self.registry).package(session, device, identity)
+            package = await DeviceService(self.registry).package(session, device, identity)
             facts = events.RecoveryFacts(generation=identity.generation)
             RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.to_data())
             self.registry.outbox.emit(session, events.DEVICE_RECOVERED, client_id, facts)
@@ -128,7 +128,7 @@ class Recoveries:
             account = await identities.broker.device(client_id)
             agree = account is not None and account.enabled and account.held == identity.held
             return identity if agree and identity.enabled else None
-        identity = await Credentials(self.registry).identity(device, client_id)
+        identity = await CredentialService(self.registry).identity(device, client_id)
         account = await identities.broker.device(client_id)
         if account is None or account.held is None:
             # An account without a record of its secret has refused the device, which has authenticated itself.

@@ -24,7 +24,7 @@ from shared.server.rpc import RequestContext
 
 
 @dataclass(frozen=True, slots=True)
-class Devices:
+class DeviceService:
     """The operations of admins on devices."""
 
     registry: Registry

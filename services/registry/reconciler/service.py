@@ -23,7 +23,7 @@ from services.registry.claims import queries as claim_queries
 from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
-from services.registry.credentials.service import Credentials, described, places_of
+from services.registry.credentials.service import CredentialService, described, places_of
 from services.registry.reconciler.strays import Strays
 from shared.auth.keycloak import Identity
 from shared.broker.acl import Acl, acls
@@ -47,7 +47,7 @@ _REMEDIES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Discrepancy:
     """A difference and its repair: None if it needs a person."""
 
     client_id: str
@@ -169,7 +169,7 @@ class Reconciler:
         found: _Found,
         *,
         requested: bool,
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
@@ -177,30 +177,30 @@ class Reconciler:
             client = found.clients.get(client_id)
             if client is None:
                 text = "recreate it; the device gets a new secret as soon as it is online"
-                yield Problem(client_id, "has no client in Keycloak", text, heal)
+                yield Discrepancy(client_id, "has no client in Keycloak", text, heal)
                 continue
             if not client.has_claims:
                 fix = partial(self._repair_claims, client_id)
-                yield Problem(client_id, "its tokens lack claims", "add them", fix)
+                yield Discrepancy(client_id, "its tokens lack claims", "add them", fix)
             account = DeviceAccount(client.enabled, client.held)  # a broker without accounts follows it
             if found.accounts is not None and client_id not in found.accounts:
-                yield Problem(client_id, "has no account in the broker", "recreate it", heal)
+                yield Discrepancy(client_id, "has no account in the broker", "recreate it", heal)
                 continue
             account = account if found.accounts is None else found.accounts[client_id]
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
-                yield Problem(client_id, text, "set it as in the database", heal)
+                yield Discrepancy(client_id, text, "set it as in the database", heal)
             places = places_of(self.registry, row, row, client, account, reported=row.reported)
             remedy = credential_rules.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())
-                yield Problem(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
+                yield Discrepancy(client_id, f"its secrets differ: {held}", _REMEDIES[remedy], heal)
             elif row.enabled:
                 yield from self._refusals(client_id, row, places, found.refused_by_keycloak.get(client_id))
 
     def _refusals(
         self, client_id: str, row: queries.Compared, places: Places, by_keycloak: datetime | None
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         """Yield a problem for a device that is refused although all places agree: it has another secret."""
         who = []
         if places.refused:
@@ -209,33 +209,33 @@ class Reconciler:
             who.append(f"by Keycloak at {by_keycloak:%Y-%m-%d %H:%M:%S} UTC")
         if who:
             has_key = "it recovers with its key" if row.has_key else "it has no key: mdm device reissue"
-            yield Problem(
+            yield Discrepancy(
                 client_id, f"was refused {' and '.join(who)}, and has not connected since", has_key, None
             )
 
-    def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Problem]:
+    def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Discrepancy]:
         for claim_id in sorted((accounts & now.claims) - now.reachable):
             fix = partial(self._remove_claim_account, claim_id)
-            yield Problem(claim_id, "is not a claim in force", "remove the account", fix)
+            yield Discrepancy(claim_id, "is not a claim in force", "remove the account", fix)
         for claim_id in sorted((now.reachable & before.reachable) - accounts):
             # Its password is not stored anywhere.
             text = "mdm claim revoke, and mdm claim create for a new one"
-            yield Problem(claim_id, "has no account in the broker", text, None)
+            yield Discrepancy(claim_id, "has no account in the broker", text, None)
 
     def _compare_admins(
         self, before: dict[str, Role], recorded: dict[str, Role], accounts: dict[str, frozenset[Acl]]
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Discrepancy]:
         for name, role in recorded.items():
             if before.get(name) is not role:
                 continue
             if name not in accounts:
                 text = "mdm admin password, which recreates it"
-                yield Problem(name, "has no account in the broker", text, None)
+                yield Discrepancy(name, "has no account in the broker", text, None)
             elif accounts[name] != acls(name, role):
                 text = f"has other rights in the broker than a {role}'s"
-                yield Problem(name, text, "set them as in the database", partial(self._repair_admin, name))
+                yield Discrepancy(name, text, "set them as in the database", partial(self._repair_admin, name))
 
-    async def _settle(self, problem: Problem, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
+    async def _settle(self, problem: Discrepancy, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
         if repair and problem.fix is not None:
             try:
@@ -268,7 +268,7 @@ class Reconciler:
         return True
 
     async def _heal(self, client_id: str, *, requested: bool) -> bool:
-        await Credentials(self.registry).heal(client_id, offline=requested)
+        await CredentialService(self.registry).heal(client_id, offline=requested)
         return True
 
     async def _repair_claims(self, client_id: str) -> bool:
@@ -282,7 +282,7 @@ class Reconciler:
                 return False
             if device.rotation_state == "PENDING":
                 return False
-            identity = await Credentials(self.registry).identity(device, client_id)
+            identity = await CredentialService(self.registry).identity(device, client_id)
             await keycloak.set_secret(client_id, identity.secret, identity.generation)
         return True
 

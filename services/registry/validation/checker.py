@@ -34,7 +34,7 @@ _REMEMBERED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ConfigCandidate:
     """A document that is to become a configuration; `field` names it in errors."""
 
     document: dict[str, Any]
@@ -77,7 +77,7 @@ class Checker:
         """Raise InvalidInputError naming place and rule unless a model may have this `schema`."""
         await self._check([_Task(json.dumps(schema), None, "the schema itself")])
 
-    async def check(self, candidates: Iterable[Candidate]) -> None:
+    async def check(self, candidates: Iterable[ConfigCandidate]) -> None:
         """Raise InvalidInputError for the first document that does not fit a device or its schema.
 
         The message names field, path and rule. UnavailableError: the worker has died, or too many others wait.
@@ -165,7 +165,7 @@ async def checker(*, cpu_s: float = CPU_S) -> AsyncIterator[Checker]:
         await made.stop()
 
 
-def _tasks(candidates: Iterable[Candidate]) -> Iterator[_Task]:
+def _tasks(candidates: Iterable[ConfigCandidate]) -> Iterator[_Task]:
     schemas: dict[int, str] = {}
     for it in candidates:
         refuse_unstorable(it.document, field=it.field)

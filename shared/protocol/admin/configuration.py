@@ -37,7 +37,7 @@ class ConfigSetResult(Result):
     document: dict[str, Any]
 
 
-class ConfigGet(Request):
+class ConfigVersionGet(Request):
     """Get a version of a device's configuration, by default the desired one."""
 
     device: DeviceName
@@ -163,7 +163,7 @@ class LayerResult(Result):
 
 
 CONFIG_SET = Operation("registry", "config", "set", ConfigSet, ConfigSetResult, role=Role.OPERATOR)
-CONFIG_GET = Operation("registry", "config", "get", ConfigGet, ConfigView, once=False, role=Role.VIEWER)
+CONFIG_GET = Operation("registry", "config", "get", ConfigVersionGet, ConfigView, once=False, role=Role.VIEWER)
 CONFIG_HISTORY = Operation(
     "registry", "config", "history", ConfigHistory, ConfigVersions, once=False, role=Role.VIEWER
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +30,12 @@ class Result(BaseModel):
     """The base of all results."""
 
     model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def from_row(cls, row: object, **others: object) -> Self:
+        """Return a result whose fields have the values in `others`, else those of the row's attributes."""
+        named = {name: getattr(row, name) for name in cls.model_fields if name not in others}
+        return cls.model_validate(named | others)
 
 
 class Nothing(Request):

@@ -42,7 +42,7 @@ class RotationCancel(Request):
         return self
 
 
-class RotationCancelled(Result):
+class RotationsCancelled(Result):
     """The result for each device.
 
     `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
@@ -124,7 +124,9 @@ class Rotations(Result):
 
 
 ROTATION_START = Operation("rotator", "rotation", "start", RotationStart, RotationQueued, role=Role.OPERATOR)
-ROTATION_CANCEL = Operation("rotator", "rotation", "cancel", RotationCancel, RotationCancelled, role=Role.OPERATOR)
+ROTATION_CANCEL = Operation(
+    "rotator", "rotation", "cancel", RotationCancel, RotationsCancelled, role=Role.OPERATOR
+)
 ROTATION_STATUS = Operation(
     "rotator", "rotation", "status", RotationStatus, RotationOverview, once=False, role=Role.VIEWER
 )

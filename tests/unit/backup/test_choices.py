@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from backup.archive import Recorded, Secret
+from backup.archive import RecordedDevice, Secret
 from backup.broker_file import merge
 from backup.identities import Choice, Settled, choose
 from deploy import broker
@@ -17,8 +17,8 @@ from shared.auth.keycloak import Identity
 NAME = "iotdevice-lamp-abcd1234"
 
 
-def recorded(generation: int, *, enabled: bool = True) -> Recorded:
-    return Recorded(client_id=NAME, key="abcd1234", enabled=enabled, generation=generation, rotating=False)
+def recorded(generation: int, *, enabled: bool = True) -> RecordedDevice:
+    return RecordedDevice(client_id=NAME, key="abcd1234", enabled=enabled, generation=generation, rotating=False)
 
 
 @pytest.mark.parametrize(

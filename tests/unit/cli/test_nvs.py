@@ -164,21 +164,21 @@ def test_a_package_that_nvs_cannot_carry_is_refused(facts: dict[str, object], ru
 
 
 def test_the_longest_string_is_what_the_generator_can_do_and_no_more() -> None:
-    longest = nvs.Row("ca_cert", "string", "x" * nvs.MAX_STRING_BYTES)
+    longest = nvs.NvsRow("ca_cert", "string", "x" * nvs.MAX_STRING_BYTES)
     assert nvs_reader.read(nvs.image([longest], size_bytes=SIZE)) == {"mdm": {"ca_cert": longest.value}}
     with pytest.raises(generator.PageFullError):
         nvs.image([longest._replace(value=f"{longest.value}x")], size_bytes=SIZE)
 
 
 def test_a_package_larger_than_its_partition_is_refused() -> None:
-    entries = [nvs.Row(f"key{number}", "string", "x" * 3000) for number in range(3)]
+    entries = [nvs.NvsRow(f"key{number}", "string", "x" * 3000) for number in range(3)]
     with pytest.raises(InvalidInputError, match=r"^size: 0x3000 bytes are too few for this package$"):
         nvs.image(entries, size_bytes=0x3000)
 
 
 def test_a_certificate_loses_its_comments_and_carriage_returns_only() -> None:
     entries = nvs.rows(package(ca_certificate="# Issuer: a\r\nBEGIN\r\n# b\r\nEND\r\n"), None)
-    assert nvs.Row("ca_cert", "string", "BEGIN\nEND\n") in entries
+    assert nvs.NvsRow("ca_cert", "string", "BEGIN\nEND\n") in entries
 
 
 @pytest.mark.parametrize(("text", "size"), [("0x3000", 0x3000), ("24576", 0x6000), ("0x1000000", 0x1000000)])

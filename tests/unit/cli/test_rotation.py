@@ -76,7 +76,7 @@ def test_devices_that_an_answer_only_counts_are_told_of(fake: fakes.FakeAdmin, m
 
 
 def test_cancel_says_which_is_which(fake: fakes.FakeAdmin, mdm: Run) -> None:
-    fake.answers["rotator.rotation.cancel"] = admin.RotationCancelled(
+    fake.answers["rotator.rotation.cancel"] = admin.RotationsCancelled(
         dequeued=named("a"), not_retried=named("b"), ending=named("c")
     )
     shown = mdm("rotation", "cancel", "--all").stdout
@@ -85,7 +85,9 @@ def test_cancel_says_which_is_which(fake: fakes.FakeAdmin, mdm: Run) -> None:
         "b       not tried again",
         "c       under way: ends soon, and is not tried again",
     ]
-    fake.answers["rotator.rotation.cancel"] = admin.RotationCancelled(dequeued=NONE, not_retried=NONE, ending=NONE)
+    fake.answers["rotator.rotation.cancel"] = admin.RotationsCancelled(
+        dequeued=NONE, not_retried=NONE, ending=NONE
+    )
     result = mdm("rotation", "cancel", "abcd1234")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "nothing to cancel\n")
     assert sent(fake) == [{"all": True}, {"device": "abcd1234"}]

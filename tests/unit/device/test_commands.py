@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from pydantic import JsonValue
 
-from device.commands import FILE_NAME, Commands, CommandStore
+from device.commands import FILE_NAME, CommandRunner, CommandStore
 from device.options import Done
 from device.slots import StateUnreadableError
 from device.uplink import Ending
@@ -20,8 +20,8 @@ from tests.unit.device.kit import EPOCH, Killed, Surroundings, same
 KEPT = 3
 
 
-def boot(folder: Path, around: Surroundings) -> Commands:
-    commands = Commands(CommandStore(folder, kept=KEPT, fault=around.hooks.fault), around.uplink)
+def boot(folder: Path, around: Surroundings) -> CommandRunner:
+    commands = CommandRunner(CommandStore(folder, kept=KEPT, fault=around.hooks.fault), around.uplink)
     commands.on_connected()
     return commands
 

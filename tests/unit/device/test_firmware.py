@@ -8,7 +8,7 @@ import pytest
 
 from device import image_builder
 from device.download import Wish
-from device.firmware import Firmware
+from device.firmware import FirmwareUpdater
 from device.flash import Flash
 from device.options import Options
 from device.uplink import Ending
@@ -63,11 +63,11 @@ class Device:
         self.reports: list[messages.FirmwareReport] = []
         self.fetcher: Fetcher | None = None
 
-    def boot(self, *, connected: bool = True) -> Firmware:
+    def boot(self, *, connected: bool = True) -> FirmwareUpdater:
         self.around.uplink.reset()
         self.flash = Flash(self.folder, first_image=lambda: OLD, fault=self.around.hooks.fault)
         options = Options(slot_size_bytes=8192, chunk_timeout_s=3, verify_timeout_s=60, sweep_s=1000)
-        self.firmware = Firmware(self.flash, self.around.uplink, options, self.fetcher)
+        self.firmware = FirmwareUpdater(self.flash, self.around.uplink, options, self.fetcher)
         if connected:
             self.firmware.on_connected()
         return self.firmware

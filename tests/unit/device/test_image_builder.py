@@ -20,7 +20,7 @@ def test_an_image_says_what_it_was_built_from(chip: str) -> None:
         version="1.2.3", project="blink", chip=chip, secure_version=4, elf_sha256=b"e" * 32
     )
 
-    assert image.read(built) == image.Image("1.2.3", "blink", chip, 4, "65" * 32)
+    assert image.read(built) == image.ImageDescription("1.2.3", "blink", chip, 4, "65" * 32)
 
 
 @pytest.mark.parametrize("payload", [0, 1, 15, 16, 4095, b"abc"])

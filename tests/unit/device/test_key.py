@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from device import key
-from device.key import DeviceKey, load_or_make
+from device.key import DeviceKeyPair, load_or_make
 from device.slots import StateUnreadableError
 from shared import crypto
 from shared.protocol import messages, topics
@@ -21,9 +21,9 @@ PACKAGE = package()
 SECRET = SecretStr(PACKAGE.secret)
 
 
-def boot(folder: Path, around: Surroundings, package: Package = PACKAGE) -> DeviceKey:
+def boot(folder: Path, around: Surroundings, package: Package = PACKAGE) -> DeviceKeyPair:
     pair = load_or_make(folder, fault=around.hooks.fault)
-    return DeviceKey(package, folder, pair, around.uplink, lambda: SECRET)
+    return DeviceKeyPair(package, folder, pair, around.uplink, lambda: SECRET)
 
 
 @pytest.mark.parametrize("point", ["device.key:before", "device.key:written", "device.key:after"])

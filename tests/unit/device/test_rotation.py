@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from device import rotation
-from device.rotation import Change, Due, Slot, Slots, Verdict, Wanted
+from device.rotation import Due, OfferVerdict, Slot, SlotChange, Slots, Wanted
 from shared.errors import IllegalTransitionError
 from shared.protocol import messages
 from tests.unit.device.kit import EPOCH
@@ -31,36 +31,36 @@ def offer(generation: int, current: int, *, rotation_id: UUID | None = None) -> 
 @pytest.mark.parametrize(
     ("slots", "generation", "current", "change", "verdict"),
     [
-        (LONE, 6, 5, Change.KEEP, Verdict.ACCEPTED),
-        (LONE, 5, 5, Change.KEEP, Verdict.STALE),
-        (LONE, 4, 3, Change.KEEP, Verdict.STALE),
-        (LONE, 9, 8, Change.KEEP, Verdict.FOREIGN),
-        (BOTH, 8, 7, Change.PROMOTE, Verdict.ACCEPTED),
-        (BOTH, 8, 5, Change.DISCARD, Verdict.ACCEPTED),
-        (BOTH, 8, 6, Change.KEEP, Verdict.FOREIGN),
-        (BOTH, 7, 5, Change.KEEP, Verdict.STALE),
-        (BOTH, 6, 5, Change.KEEP, Verdict.STALE),
+        (LONE, 6, 5, SlotChange.KEEP, OfferVerdict.ACCEPTED),
+        (LONE, 5, 5, SlotChange.KEEP, OfferVerdict.STALE),
+        (LONE, 4, 3, SlotChange.KEEP, OfferVerdict.STALE),
+        (LONE, 9, 8, SlotChange.KEEP, OfferVerdict.FOREIGN),
+        (BOTH, 8, 7, SlotChange.PROMOTE, OfferVerdict.ACCEPTED),
+        (BOTH, 8, 5, SlotChange.DISCARD, OfferVerdict.ACCEPTED),
+        (BOTH, 8, 6, SlotChange.KEEP, OfferVerdict.FOREIGN),
+        (BOTH, 7, 5, SlotChange.KEEP, OfferVerdict.STALE),
+        (BOTH, 6, 5, SlotChange.KEEP, OfferVerdict.STALE),
     ],
 )
 def test_an_offer_settles_an_older_trial(
-    slots: Slots, generation: int, current: int, change: Change, verdict: Verdict
+    slots: Slots, generation: int, current: int, change: SlotChange, verdict: OfferVerdict
 ) -> None:
     answer = rotation.on_offer(slots, None, offer(generation, current), now=EPOCH)
 
     assert (answer.change, answer.verdict) == (change, verdict)
-    assert (answer.wanted is not None) == (verdict is Verdict.ACCEPTED)
+    assert (answer.wanted is not None) == (verdict is OfferVerdict.ACCEPTED)
 
 
 def test_the_offer_of_the_secret_on_trial_is_answered_again() -> None:
     answer = rotation.on_offer(BOTH, None, offer(7, 5, rotation_id=TRIAL.rotation_id), now=EPOCH)
 
-    assert answer == rotation.Answer(Change.KEEP, None, Verdict.REPEATED)
+    assert answer == rotation.OfferAnswer(SlotChange.KEEP, None, OfferVerdict.REPEATED)
 
 
 def test_an_expired_offer_still_settles_but_is_not_accepted() -> None:
     answer = rotation.on_offer(BOTH, None, offer(8, 7), now=EPOCH + timedelta(seconds=300))
 
-    assert answer == rotation.Answer(Change.PROMOTE, None, Verdict.EXPIRED)
+    assert answer == rotation.OfferAnswer(SlotChange.PROMOTE, None, OfferVerdict.EXPIRED)
 
 
 def test_of_two_offers_the_higher_generation_counts() -> None:
@@ -86,9 +86,9 @@ def test_a_secret_is_taken_only_for_the_accepted_offer_in_time_and_into_an_empty
 
 def test_only_the_word_on_this_very_rotation_changes_a_slot() -> None:
     assert TRIAL.rotation_id is not None
-    assert rotation.on_done(BOTH, TRIAL.rotation_id) is Change.PROMOTE
-    assert rotation.on_cancelled(BOTH, TRIAL.rotation_id) is Change.DISCARD
-    assert rotation.on_confirmed(BOTH, 7) is Change.PROMOTE
+    assert rotation.on_done(BOTH, TRIAL.rotation_id) is SlotChange.PROMOTE
+    assert rotation.on_cancelled(BOTH, TRIAL.rotation_id) is SlotChange.DISCARD
+    assert rotation.on_confirmed(BOTH, 7) is SlotChange.PROMOTE
     for change in (
         rotation.on_done(BOTH, uuid4()),
         rotation.on_cancelled(BOTH, uuid4()),
@@ -97,7 +97,7 @@ def test_only_the_word_on_this_very_rotation_changes_a_slot() -> None:
         rotation.on_done(LONE, TRIAL.rotation_id),
         rotation.on_confirmed(LONE, 5),
     ):
-        assert change is Change.KEEP
+        assert change is SlotChange.KEEP
 
 
 def test_the_secret_on_trial_is_tried_first() -> None:

@@ -16,9 +16,9 @@ from services.firmware.assignment.rollout_states import (
     DeviceStatus,
     DeviceStep,
     Do,
-    Event,
+    RolloutEvent,
     State,
-    Tally,
+    WaveTally,
 )
 from shared.errors import ConflictError
 from shared.protocol.admin import RolloutPlan
@@ -26,13 +26,17 @@ from shared.protocol.admin import RolloutPlan
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 EXPECTED = {
     State.RUNNING: {
-        Event.PAUSED: State.PAUSED,
-        Event.HALTED: State.HALTED,
-        Event.ABORTED: State.ABORTED,
-        Event.COMPLETED: State.COMPLETED,
+        RolloutEvent.PAUSED: State.PAUSED,
+        RolloutEvent.HALTED: State.HALTED,
+        RolloutEvent.ABORTED: State.ABORTED,
+        RolloutEvent.COMPLETED: State.COMPLETED,
     },
-    State.PAUSED: {Event.RESUMED: State.RUNNING, Event.HALTED: State.HALTED, Event.ABORTED: State.ABORTED},
-    State.HALTED: {Event.RESUMED: State.RUNNING, Event.ABORTED: State.ABORTED},
+    State.PAUSED: {
+        RolloutEvent.RESUMED: State.RUNNING,
+        RolloutEvent.HALTED: State.HALTED,
+        RolloutEvent.ABORTED: State.ABORTED,
+    },
+    State.HALTED: {RolloutEvent.RESUMED: State.RUNNING, RolloutEvent.ABORTED: State.ABORTED},
     State.ABORTED: {},
     State.COMPLETED: {},
 }
@@ -50,8 +54,8 @@ PLANS = st.builds(
 )
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
-def test_an_event_leads_where_it_should_or_is_refused(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), list(product(State, RolloutEvent)))
+def test_an_event_leads_where_it_should_or_is_refused(state: State, event: RolloutEvent) -> None:
     expected = EXPECTED[state].get(event)
     if expected is not None:
         assert rollout_states.advance(state, event) is expected
@@ -62,7 +66,7 @@ def test_an_event_leads_where_it_should_or_is_refused(state: State, event: Event
 
 @pytest.mark.parametrize("state", [state for state in State if state not in ENDS])
 def test_every_open_rollout_can_be_aborted(state: State) -> None:
-    assert TRANSITIONS[state, Event.ABORTED] is State.ABORTED
+    assert TRANSITIONS[state, RolloutEvent.ABORTED] is State.ABORTED
 
 
 @pytest.mark.parametrize(("status", "step"), list(product(DeviceStatus, DeviceStep)))
@@ -130,8 +134,8 @@ def test_a_wave_with_as_many_failures_as_are_allowed_can_still_be_met(total: int
     assert 0 <= rollout_states.allowed(total, plan) <= total - rollout_states.needed(total, plan)
 
 
-@given(plan=PLANS, tally=st.builds(Tally, *[st.integers(0, 50)] * 4), met=st.booleans())
-def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: Tally, met: bool) -> None:
+@given(plan=PLANS, tally=st.builds(WaveTally, *[st.integers(0, 50)] * 4), met=st.booleans())
+def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: WaveTally, met: bool) -> None:
     verdict = rollout_states.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
     assert (verdict.do is Do.HALT) is (tally.failed > rollout_states.allowed(tally.total, plan))
 
@@ -189,7 +193,7 @@ def test_what_is_forgiven_or_skipped_counts_no_more() -> None:
         (DeviceStatus.FAILED, True, 6),
         (DeviceStatus.SKIPPED, False, 7),
     ]
-    assert rollout_states.tally(counts) == Tally(waiting=1, under_way=5, confirmed=4, failed=5)
+    assert rollout_states.tally(counts) == WaveTally(waiting=1, under_way=5, confirmed=4, failed=5)
 
 
 def test_a_rollout_without_devices_left_is_complete() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from services.registry.claims import rules as claim_rules
-from services.registry.claims.rules import Taken, Verdict
-from shared.database.tables import Claim, ClaimRequest
+from services.registry.claims.rules import ClaimVerdict, Taken
+from shared.database.tables import Claim, ClaimRequestRow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WINDOW = timedelta(hours=1)
@@ -25,15 +25,15 @@ def claim(**facts: object) -> Claim:
     return Claim(**(usual | facts))
 
 
-def known(state: str, **facts: object) -> ClaimRequest:
-    return ClaimRequest(**({"claim_id": "claim-aaaaaaaa", "public_key": KEY, "state": state} | facts))
+def known(state: str, **facts: object) -> ClaimRequestRow:
+    return ClaimRequestRow(**({"claim_id": "claim-aaaaaaaa", "public_key": KEY, "state": state} | facts))
 
 
-def device(*, granted_ago: timedelta, **facts: object) -> ClaimRequest:
+def device(*, granted_ago: timedelta, **facts: object) -> ClaimRequestRow:
     return known("granted", device_id=7, granted_at=NOW - granted_ago, **facts)
 
 
-def judged(claim: Claim, known: ClaimRequest | None = None, *, used: int = 0, waiting: int = 0) -> Verdict:
+def judged(claim: Claim, known: ClaimRequestRow | None = None, *, used: int = 0, waiting: int = 0) -> ClaimVerdict:
     return claim_rules.judge(claim, known, KEY, taken=Taken(used, waiting), now=NOW, window=WINDOW)
 
 
@@ -51,7 +51,7 @@ def judged(claim: Claim, known: ClaimRequest | None = None, *, used: int = 0, wa
         ({"needs_approval": True, "expires_at": NOW}, Taken(), claim_rules.EXPIRED),
     ],
 )
-def test_a_machine_that_asks_first(facts: dict[str, Any], taken: Taken, verdict: Verdict) -> None:
+def test_a_machine_that_asks_first(facts: dict[str, Any], taken: Taken, verdict: ClaimVerdict) -> None:
     assert judged(claim(**facts), used=taken.used, waiting=taken.waiting) == verdict
 
 
@@ -74,7 +74,7 @@ def test_a_revoked_claim_gives_nothing_again() -> None:
         known("denied", public_key="x" * 43),
     ],
 )
-def test_another_key_is_refused_whatever_is_known(stored: ClaimRequest) -> None:
+def test_another_key_is_refused_whatever_is_known(stored: ClaimRequestRow) -> None:
     assert judged(claim(), stored) == claim_rules.OTHER_KEY
 
 
@@ -108,7 +108,7 @@ def test_a_machine_that_waits_goes_on_waiting_when_the_claim_ends() -> None:
         ({"revoked_at": NOW}, 0, claim_rules.REVOKED),
     ],
 )
-def test_who_may_be_approved(facts: dict[str, Any], used: int, fault: Verdict | None) -> None:
+def test_who_may_be_approved(facts: dict[str, Any], used: int, fault: ClaimVerdict | None) -> None:
     taken = Taken(used=used)
     assert claim_rules.why_not_approved(claim(**facts), taken=taken, now=NOW, window=WINDOW) == fault
 

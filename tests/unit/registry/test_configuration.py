@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from services.registry.validation import checker as checker_module
-from services.registry.validation.checker import Candidate, Checker
+from services.registry.validation.checker import Checker, ConfigCandidate
 from shared.errors import InvalidInputError, UnavailableError
 
 CPU_S = 0.5
 SCHEMA = {"properties": {"a": {"maximum": 9}}}
-FITS = Candidate({"a": 1}, SCHEMA, "configuration")
-ENDLESS = Candidate(
+FITS = ConfigCandidate({"a": 1}, SCHEMA, "configuration")
+ENDLESS = ConfigCandidate(
     {"a": f"{'a' * 40}!"}, {"properties": {"a": {"pattern": r"^(?!x)(a+)+$"}}}, "lamp: configuration"
 )
 
@@ -34,22 +34,22 @@ def doubling(keyword: str, last: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_without_a_schema_every_document_is_taken_and_no_process_is_needed(checker: Checker) -> None:
-    await checker.check([Candidate({"anything": [None]}, None, "configuration")])
+    await checker.check([ConfigCandidate({"anything": [None]}, None, "configuration")])
     assert checker._worker is None
 
 
 @pytest.mark.parametrize("schema", [None, SCHEMA])
 async def test_what_no_device_could_take_is_refused(checker: Checker, schema: dict[str, Any] | None) -> None:
     with pytest.raises(InvalidInputError, match=r"^lamp: must be at most 32768 bytes"):
-        await checker.check([Candidate({"x": "y" * 40_000}, schema, "lamp")])
+        await checker.check([ConfigCandidate({"x": "y" * 40_000}, schema, "lamp")])
 
 
 async def test_the_first_of_many_documents_that_does_not_fit_is_named(checker: Checker) -> None:
     levels = [*range(10), 11, *range(10), 10]
     other = {"properties": {"a": {"maximum": 99}}}
     for number in (1, checker_module._JOB, 2 * checker_module._JOB):
-        documents = [Candidate({"a": 50, "n": n}, other, "other") for n in range(number)]
-        documents += [Candidate({"a": level}, SCHEMA, f"lamp {n}") for n, level in enumerate(levels)]
+        documents = [ConfigCandidate({"a": 50, "n": n}, other, "other") for n in range(number)]
+        documents += [ConfigCandidate({"a": level}, SCHEMA, f"lamp {n}") for n, level in enumerate(levels)]
         with pytest.raises(InvalidInputError, match=r"^lamp 10\.a: 11 is greater than the maximum of 9$"):
             await checker.check(documents)
     await checker.check([FITS])
@@ -65,7 +65,7 @@ async def test_many_documents_go_in_few_jobs_and_equal_ones_once(monkeypatch: py
 
     monkeypatch.setattr(Checker, "_run", counting)
     async with checker_module.checker() as checker:
-        await checker.check(Candidate({"a": 1, "n": n % 150}, SCHEMA, f"lamp {n}") for n in range(10_000))
+        await checker.check(ConfigCandidate({"a": 1, "n": n % 150}, SCHEMA, f"lamp {n}") for n in range(10_000))
     assert jobs == [100, 50]
 
 
@@ -73,13 +73,15 @@ async def test_many_documents_go_in_few_jobs_and_equal_ones_once(monkeypatch: py
     "candidate",
     [
         ENDLESS,
-        Candidate({}, doubling("allOf", {"type": "object"}), "lamp: configuration"),
-        Candidate({"a": [*range(5000), "b"]}, {"properties": {"a": {"uniqueItems": True}}}, "lamp: configuration"),
+        ConfigCandidate({}, doubling("allOf", {"type": "object"}), "lamp: configuration"),
+        ConfigCandidate(
+            {"a": [*range(5000), "b"]}, {"properties": {"a": {"uniqueItems": True}}}, "lamp: configuration"
+        ),
     ],
     ids=["a pattern of before RE2", "references that double", "many unique items"],
 )
 async def test_what_takes_too_long_is_refused_and_others_are_checked_afterwards(
-    checker: Checker, candidate: Candidate
+    checker: Checker, candidate: ConfigCandidate
 ) -> None:
     ticks = 0
 
@@ -124,14 +126,18 @@ async def test_a_schema_that_takes_too_long_is_refused_and_others_are_checked_af
 async def test_what_takes_too_much_memory_is_refused_and_others_are_checked_afterwards() -> None:
     async with checker_module.checker(cpu_s=60) as checker:
         with pytest.raises(InvalidInputError, match=r"lamp must be checked within 256 MiB of memory"):
-            await checker.check([Candidate({"a": "b" * 20_000}, doubling("anyOf", {"type": "array"}), "lamp")])
+            await checker.check(
+                [ConfigCandidate({"a": "b" * 20_000}, doubling("anyOf", {"type": "array"}), "lamp")]
+            )
         await checker.check([FITS])
 
 
 async def test_a_long_fault_is_cut() -> None:
     async with checker_module.checker() as checker:
         with pytest.raises(InvalidInputError) as caught:
-            await checker.check([Candidate({"a": "b" * 30_000}, {"properties": {"a": {"enum": ["c"]}}}, "lamp")])
+            await checker.check(
+                [ConfigCandidate({"a": "b" * 30_000}, {"properties": {"a": {"enum": ["c"]}}}, "lamp")]
+            )
     assert len(caught.value.message) < 2000
     assert caught.value.message.startswith("lamp.a: 'bbb")
 
@@ -148,7 +154,7 @@ async def test_a_worker_that_is_killed_at_work_is_no_fault_of_the_document(check
     await checker.check([FITS])
     assert checker._worker is not None
     os.kill(checker._worker.pid, signal.SIGSTOP)
-    waiting = asyncio.create_task(checker.check([Candidate({"a": 2}, SCHEMA, "lamp")]))
+    waiting = asyncio.create_task(checker.check([ConfigCandidate({"a": 2}, SCHEMA, "lamp")]))
     await asyncio.sleep(0)
     os.kill(checker._worker.pid, signal.SIGKILL)
     with pytest.raises(UnavailableError, match="the process that checks lamp has died; retry"):
@@ -162,7 +168,7 @@ async def test_a_worker_that_is_frozen_is_replaced(checker: Checker, monkeypatch
     os.kill(checker._worker.pid, signal.SIGSTOP)
     monkeypatch.setattr(checker_module, "_ALL_S", 0.2)
     with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; retry"):
-        await checker.check([Candidate({"a": 2}, SCHEMA, "lamp")])
+        await checker.check([ConfigCandidate({"a": 2}, SCHEMA, "lamp")])
     monkeypatch.undo()
     await checker.check([FITS])
 

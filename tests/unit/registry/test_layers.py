@@ -23,7 +23,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
 
 
-def apply(document: dict[str, Any], changes: Iterable[rules.Change]) -> dict[str, Any]:
+def apply(document: dict[str, Any], changes: Iterable[rules.DocumentChange]) -> dict[str, Any]:
     result = copy.deepcopy(document)
     for change in changes:
         place = result
@@ -66,10 +66,10 @@ def test_a_diff_names_the_innermost_path_and_tells_true_from_one() -> None:
     after = {"led": {"on": True, "pin": 3}, "list": [1, {"a": 2}]}
 
     assert rules.diff(before, after) == [
-        rules.Change(("led", "color"), "removed", before="red"),
-        rules.Change(("led", "on"), "changed", before=1, after=True),
-        rules.Change(("led", "pin"), "added", after=3),
-        rules.Change(("list",), "changed", before=[1, {"a": 1}], after=[1, {"a": 2}]),
+        rules.DocumentChange(("led", "color"), "removed", before="red"),
+        rules.DocumentChange(("led", "on"), "changed", before=1, after=True),
+        rules.DocumentChange(("led", "pin"), "added", after=3),
+        rules.DocumentChange(("list",), "changed", before=[1, {"a": 1}], after=[1, {"a": 2}]),
     ]
 
 

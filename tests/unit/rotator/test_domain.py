@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from services.rotator.states import (
     ENDS,
     TRANSITIONS,
+    AttemptEnding,
+    AttemptEvent,
     Basis,
-    Ending,
-    Event,
     Step,
     advance,
     basis,
@@ -21,43 +21,43 @@ from services.rotator.states import (
 from shared.crypto import Held
 from shared.errors import IllegalTransitionError
 
-EVERYTHING = list(product(Step, Event))
+EVERYTHING = list(product(Step, AttemptEvent))
 OPEN = [step for step in Step if step not in ENDS]
 FORWARD = [Step.OFFERED, Step.DELIVERED, Step.STORED, Step.SWITCHING, Step.SWITCHED, Step.DONE]
 CHANGED_OUTSIDE = {Step.SWITCHING, Step.SWITCHED, Step.RESTORING}
 EXPECTED = {
-    Step.OFFERED: {Event.REQUESTED: Step.DELIVERED, Event.EXPIRED: Step.TIMEOUT},
+    Step.OFFERED: {AttemptEvent.REQUESTED: Step.DELIVERED, AttemptEvent.EXPIRED: Step.TIMEOUT},
     Step.DELIVERED: {
-        Event.REQUESTED: Step.DELIVERED,
-        Event.STORED_PROVEN: Step.STORED,
-        Event.EXPIRED: Step.TIMEOUT,
+        AttemptEvent.REQUESTED: Step.DELIVERED,
+        AttemptEvent.STORED_PROVEN: Step.STORED,
+        AttemptEvent.EXPIRED: Step.TIMEOUT,
     },
     Step.STORED: {
-        Event.REQUESTED: Step.STORED,
-        Event.STORED_PROVEN: Step.STORED,
-        Event.SWITCH_BEGUN: Step.SWITCHING,
-        Event.EXPIRED: Step.TIMEOUT,
+        AttemptEvent.REQUESTED: Step.STORED,
+        AttemptEvent.STORED_PROVEN: Step.STORED,
+        AttemptEvent.SWITCH_BEGUN: Step.SWITCHING,
+        AttemptEvent.EXPIRED: Step.TIMEOUT,
     },
     Step.SWITCHING: {
-        Event.REQUESTED: Step.SWITCHING,
-        Event.STORED_PROVEN: Step.SWITCHING,
-        Event.SWITCH_BEGUN: Step.SWITCHING,
-        Event.SWITCH_COMPLETED: Step.SWITCHED,
-        Event.EXPIRED: Step.RESTORING,
+        AttemptEvent.REQUESTED: Step.SWITCHING,
+        AttemptEvent.STORED_PROVEN: Step.SWITCHING,
+        AttemptEvent.SWITCH_BEGUN: Step.SWITCHING,
+        AttemptEvent.SWITCH_COMPLETED: Step.SWITCHED,
+        AttemptEvent.EXPIRED: Step.RESTORING,
     },
     Step.SWITCHED: {
-        Event.REQUESTED: Step.SWITCHED,
-        Event.STORED_PROVEN: Step.SWITCHED,
-        Event.ACK_PROVEN: Step.DONE,
-        Event.EXPIRED: Step.RESTORING,
+        AttemptEvent.REQUESTED: Step.SWITCHED,
+        AttemptEvent.STORED_PROVEN: Step.SWITCHED,
+        AttemptEvent.ACK_PROVEN: Step.DONE,
+        AttemptEvent.EXPIRED: Step.RESTORING,
     },
-    Step.RESTORING: {Event.RESTORED: Step.TIMEOUT},
+    Step.RESTORING: {AttemptEvent.RESTORED: Step.TIMEOUT},
     Step.DONE: {},
     Step.TIMEOUT: {},
 }
 for step in OPEN:
-    EXPECTED[step][Event.FOUND_IN_FORCE] = Step.DONE
-    EXPECTED[step][Event.OVERTAKEN] = Step.TIMEOUT
+    EXPECTED[step][AttemptEvent.FOUND_IN_FORCE] = Step.DONE
+    EXPECTED[step][AttemptEvent.OVERTAKEN] = Step.TIMEOUT
 """The protocol's rotation, written a second time: steps, and what may happen in each."""
 
 
@@ -71,7 +71,7 @@ def reachable(start: Step, *, without: Step | None = None) -> set[Step]:
 
 
 @pytest.mark.parametrize(("step", "event"), EVERYTHING)
-def test_an_event_leads_where_the_protocol_says_or_is_refused(step: Step, event: Event) -> None:
+def test_an_event_leads_where_the_protocol_says_or_is_refused(step: Step, event: AttemptEvent) -> None:
     expected = EXPECTED[step].get(event)
     before = dict(TRANSITIONS)
 
@@ -93,13 +93,13 @@ def test_every_open_step_can_end(step: Step) -> None:
 @pytest.mark.parametrize("step", OPEN)
 def test_an_attempt_can_always_end_without_the_device(step: Step) -> None:
     while step not in ENDS:
-        step = advance(step, Event.RESTORED if step is Step.RESTORING else Event.EXPIRED)
+        step = advance(step, AttemptEvent.RESTORED if step is Step.RESTORING else AttemptEvent.EXPIRED)
 
     assert step is Step.TIMEOUT
 
 
-@pytest.mark.parametrize(("step", "event"), list(product(sorted(ENDS), Event)))
-def test_nothing_happens_after_the_end(step: Step, event: Event) -> None:
+@pytest.mark.parametrize(("step", "event"), list(product(sorted(ENDS), AttemptEvent)))
+def test_nothing_happens_after_the_end(step: Step, event: AttemptEvent) -> None:
     with pytest.raises(IllegalTransitionError):
         advance(step, event)
 
@@ -115,8 +115,8 @@ def test_every_step_can_be_reached() -> None:
 @pytest.mark.parametrize("step", [Step.SWITCHING, Step.SWITCHED])
 def test_what_is_switched_is_restored_before_it_times_out_or_was_overtaken(step: Step) -> None:
     ways = {key for key, after in TRANSITIONS.items() if after is Step.TIMEOUT and key[0] is step}
-    assert ways == {(step, Event.OVERTAKEN)}
-    assert TRANSITIONS[step, Event.EXPIRED] is Step.RESTORING
+    assert ways == {(step, AttemptEvent.OVERTAKEN)}
+    assert TRANSITIONS[step, AttemptEvent.EXPIRED] is Step.RESTORING
 
 
 @pytest.mark.parametrize("step", [Step.OFFERED, Step.DELIVERED])
@@ -126,7 +126,9 @@ def test_nothing_is_switched_before_the_device_has_proven_that_it_stored_the_sec
 
 def test_nothing_is_done_before_the_device_has_logged_in_or_the_new_secret_was_found_in_force() -> None:
     done = {key for key, after in TRANSITIONS.items() if after is Step.DONE}
-    assert done == {(Step.SWITCHED, Event.ACK_PROVEN)} | {(step, Event.FOUND_IN_FORCE) for step in OPEN}
+    assert done == {(Step.SWITCHED, AttemptEvent.ACK_PROVEN)} | {
+        (step, AttemptEvent.FOUND_IN_FORCE) for step in OPEN
+    }
 
 
 OLD, NEW, OTHER = Held(1, "old"), Held(2, "new"), Held(1, "other")
@@ -139,21 +141,21 @@ def test_a_device_that_has_logged_in_with_the_new_secret_keeps_it(
 ) -> None:
     found = ending(step, new=NEW, keycloak=keycloak, broker=broker, reported=NEW.generation, restorable=True)
     proven = step not in {Step.OFFERED, Step.DELIVERED}
-    assert found is (Ending.COMPLETE if proven or NEW in (keycloak, broker) else Ending.GIVE_UP)
+    assert found is (AttemptEnding.COMPLETE if proven or NEW in (keycloak, broker) else AttemptEnding.GIVE_UP)
 
 
 @pytest.mark.parametrize("step", [Step.OFFERED, Step.DELIVERED, Step.STORED])
 @pytest.mark.parametrize("place", ["keycloak", "broker"])
 def test_an_earlier_copy_of_the_database_does_not_take_a_secret_out_of_force(step: Step, place: str) -> None:
     places: dict[str, Held | None] = {"keycloak": OLD, "broker": OLD, place: NEW}
-    assert ending(step, new=NEW, reported=None, restorable=True, **places) is Ending.COMPLETE
-    assert ending(step, new=NEW, keycloak=OLD, broker=OLD, reported=1, restorable=True) is Ending.GIVE_UP
+    assert ending(step, new=NEW, reported=None, restorable=True, **places) is AttemptEnding.COMPLETE
+    assert ending(step, new=NEW, keycloak=OLD, broker=OLD, reported=1, restorable=True) is AttemptEnding.GIVE_UP
 
 
 @pytest.mark.parametrize("step", sorted(CHANGED_OUTSIDE))
 def test_what_is_not_the_devices_secret_is_never_put_back(step: Step) -> None:
-    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=True) is Ending.RESTORE
-    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=False) is Ending.COMPLETE
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=True) is AttemptEnding.RESTORE
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=False) is AttemptEnding.COMPLETE
 
 
 @pytest.mark.parametrize(("keycloak", "broker"), [(OLD, NEW), (NEW, OLD)])
@@ -162,7 +164,7 @@ def test_a_store_that_was_put_back_after_the_switch_does_not_bring_the_old_secre
 ) -> None:
     assert (
         ending(Step.SWITCHED, new=NEW, keycloak=keycloak, broker=broker, reported=1, restorable=True)
-        is Ending.COMPLETE
+        is AttemptEnding.COMPLETE
     )
 
 
@@ -170,7 +172,7 @@ def test_a_store_that_was_put_back_after_the_switch_does_not_bring_the_old_secre
 def test_a_restore_that_was_cut_off_goes_on(keycloak: Held, broker: Held) -> None:
     assert (
         ending(Step.RESTORING, new=NEW, keycloak=keycloak, broker=broker, reported=1, restorable=True)
-        is Ending.RESTORE
+        is AttemptEnding.RESTORE
     )
 
 
@@ -178,7 +180,7 @@ def test_a_restore_that_was_cut_off_goes_on(keycloak: Held, broker: Held) -> Non
 @pytest.mark.parametrize("place", ["keycloak", "broker"])
 def test_an_attempt_that_a_later_one_has_overtaken_touches_nothing(step: Step, place: str) -> None:
     places: dict[str, Held | None] = {"keycloak": NEW, "broker": NEW, place: Held(3, "later")}
-    assert ending(step, new=NEW, reported=2, restorable=True, **places) is Ending.ABANDON
+    assert ending(step, new=NEW, reported=2, restorable=True, **places) is AttemptEnding.ABANDON
 
 
 @pytest.mark.parametrize(("keycloak", "broker"), [(OLD, OLD), (OLD, NEW), (NEW, OLD), (NEW, NEW), (None, None)])
@@ -210,8 +212,8 @@ def test_an_attempt_is_based_on_what_the_device_logs_in_with(
     assert basis(row=row, keycloak=keycloak, broker=broker, reported=reported) == expected
 
 
-@given(events=st.lists(st.sampled_from(Event), max_size=60))
-def test_a_walk_only_goes_forward_and_ends_once(events: list[Event]) -> None:
+@given(events=st.lists(st.sampled_from(AttemptEvent), max_size=60))
+def test_a_walk_only_goes_forward_and_ends_once(events: list[AttemptEvent]) -> None:
     step, walk = Step.OFFERED, [Step.OFFERED]
     for event in events:
         try:

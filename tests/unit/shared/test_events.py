@@ -14,7 +14,7 @@ from dev.event_recorder import EventRecorder
 from shared.errors import MessageRefusedError
 from shared.protocol import events, messages, topics
 from shared.protocol.admin import Role, RolloutPlan
-from shared.protocol.events import EVENTS, Event, Facts
+from shared.protocol.events import EVENTS, EventType, Facts
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ("services", "shared", "backup", "cli", "device", "deploy", "dev", "tools", "web/src")
@@ -28,7 +28,7 @@ def event(data: dict[str, object]) -> messages.Event:
 
 
 def test_each_event_has_its_own_name_which_its_constant_has_too() -> None:
-    declared = {name: it for name, it in vars(events).items() if isinstance(it, Event)}
+    declared = {name: it for name, it in vars(events).items() if isinstance(it, EventType)}
     assert {name: it.name.upper().replace("/", "_") for name, it in declared.items()} == {
         it: it for it in declared
     }
@@ -36,7 +36,7 @@ def test_each_event_has_its_own_name_which_its_constant_has_too() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=lambda it: it.name)
-def test_an_event_says_when_it_is_told_and_of_what(event: Event[Facts, str | None]) -> None:
+def test_an_event_says_when_it_is_told_and_of_what(event: EventType[Facts, str | None]) -> None:
     assert re.fullmatch(r"[a-z]+/[a-z_]+", event.name)
     assert re.fullmatch(r"[A-Z].*\.", event.when)
     assert event.about

@@ -24,8 +24,8 @@ REGISTRY = {**IDENTITY, "MASTER_KEYS": KEY}
 ROTATOR = {**IDENTITY, "MASTER_KEYS": f"{KEY},{OLD_KEY}"}
 FIRMWARE = {**SERVICE, "ASSETS_URL": "file:///images", "MASTER_KEYS": KEY}
 SECRETS = [(name, ROTATOR[name]) for name in ROTATOR if name not in {"KEYCLOAK_URL", "KEYCLOAK_CLIENT_ID"}]
-KINDS: list[tuple[type[settings.Settings], dict[str, str]]] = [
-    (settings.Settings, SERVICE),
+KINDS: list[tuple[type[settings.ServiceSettings], dict[str, str]]] = [
+    (settings.ServiceSettings, SERVICE),
     (settings.IdentitySettings, IDENTITY),
     (settings.RegistrySettings, REGISTRY),
     (settings.RotatorSettings, ROTATOR),
@@ -45,7 +45,7 @@ def put(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         monkeypatch.setenv(f"MDM_{name}", value)
 
 
-def refusal(kind: type[settings.Settings]) -> str:
+def refusal(kind: type[settings.ServiceSettings]) -> str:
     with pytest.raises(InvalidInputError) as caught:
         environment.load(kind)
     return caught.value.message
@@ -53,7 +53,7 @@ def refusal(kind: type[settings.Settings]) -> str:
 
 @pytest.mark.parametrize(("kind", "variables"), KINDS)
 def test_settings_are_read_from_the_environment(
-    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    kind: type[settings.ServiceSettings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, variables | {"INSTANCE": "green", "HOST": "is the tool's"})
     loaded = environment.load(kind)
@@ -66,7 +66,7 @@ def test_settings_are_read_from_the_environment(
 
 @pytest.mark.parametrize(("kind", "variables"), KINDS)
 def test_every_missing_variable_is_named_at_once(
-    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    kind: type[settings.ServiceSettings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = re.findall(r"(MDM_\w+): must be given", refusal(kind))
     assert set(missing) == {f"MDM_{name}" for name in variables}
@@ -143,8 +143,6 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
         (settings.RegistrySettings, "DEVICE_CA_FILE", "/"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "255"),
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
-        (settings.FirmwareSettings, "WINDOW", "0"),
-        (settings.FirmwareSettings, "WINDOW", "65"),
         (settings.FirmwareSettings, "HTTP_PORT", "65536"),
         (settings.FirmwareSettings, "HTTP_URL", "ftp://images"),
         (settings.FirmwareSettings, "HTTP_URL", "https://"),
@@ -154,7 +152,7 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
     ],
 )
 def test_each_service_checks_its_own_variables(
-    kind: type[settings.Settings], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    kind: type[settings.ServiceSettings], name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, IDENTITY | FIRMWARE | {name: value})
 
@@ -293,7 +291,7 @@ def test_a_wrong_key_in_a_file_is_refused_without_showing_it(
 )
 @pytest.mark.parametrize(("kind", "variables"), KINDS)
 def test_a_variable_that_nobody_knows_is_named_with_the_nearest_one(
-    kind: type[settings.Settings],
+    kind: type[settings.ServiceSettings],
     variables: dict[str, str],
     slip: str,
     near: str,
@@ -305,14 +303,19 @@ def test_a_variable_that_nobody_knows_is_named_with_the_nearest_one(
 
 def test_a_variable_that_is_near_to_none_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, SERVICE | {"QQQQQQQQQQQQQQQQQ": "1", "LOG_LEVEL": "loud"})
-    message = refusal(settings.Settings)
+    message = refusal(settings.ServiceSettings)
 
     assert message.startswith("MDM_QQQQQQQQQQQQQQQQQ: there is no such setting; MDM_LOG_LEVEL: ")
 
 
+def test_a_variable_that_was_removed_is_named_as_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, SERVICE | {"WINDOW": "8"})
+    assert refusal(settings.ServiceSettings) == "MDM_WINDOW: this setting was removed; delete it"
+
+
 def test_what_others_read_is_no_fault_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, FIRMWARE | {"SWEEP_S": "wrong, but not ours", "CACHE": "/tmp", "PASSWORD_FILE": "/secret"})  # noqa: S108
-    assert environment.load(settings.FirmwareSettings).window == 4
+    assert environment.load(settings.FirmwareSettings).chunk_size_bytes == 16384
 
 
 def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +327,7 @@ def test_master_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("kind", "variables"), KINDS)
 def test_no_secret_is_in_the_text_of_the_settings(
-    kind: type[settings.Settings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    kind: type[settings.ServiceSettings], variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, variables)
     loaded = environment.load(kind)

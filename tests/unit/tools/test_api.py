@@ -81,15 +81,6 @@ def test_a_request_is_answered_with_its_own_result_or_a_refusal(document: dict[s
     assert payload["properties"]["result"] == {"$ref": "#/components/schemas/DeviceView"}
 
 
-def test_payloads_of_the_same_name_are_told_apart(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
-    messages = document["components"]["messages"]
-    assert messages["configGet"]["payload"]["$ref"].endswith("/ConfigGet")
-    assert messages["registryConfigGet"]["payload"]["$ref"].endswith("/AdminConfigGet")
-    assert "have_version" in schemas["ConfigGet"]["properties"]
-    assert "device" in schemas["AdminConfigGet"]["properties"]
-
-
 def test_a_field_that_may_be_absent_is_not_required_and_has_its_limits(document: dict[str, Any]) -> None:
     status = document["components"]["schemas"]["Status"]
     assert status["required"] == ["online"]

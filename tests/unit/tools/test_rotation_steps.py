@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from services.rotator.states import TRANSITIONS, Event, Step
+from services.rotator.states import TRANSITIONS, AttemptEvent, Step
 from tools import files, rotation_steps
 
 
@@ -16,4 +16,4 @@ def test_each_transition_is_drawn_once() -> None:
 def test_each_step_and_event_is_explained() -> None:
     document = files.ROTATION.read_text(encoding="utf-8")
     explained = re.findall(r"^\| `(\w+)`", document, re.MULTILINE)
-    assert sorted(explained) == sorted([*Step, *Event])
+    assert sorted(explained) == sorted([*Step, *AttemptEvent])
