@@ -66,7 +66,7 @@ class RotationWorker:
     broker: Broker
     connection: Connection
     greeted: Connection
-    """A connection with a retained birth, which reading retained messages requires."""
+    """A connection with a retained birth message, which reading retained messages requires."""
 
     async def run(self) -> None:
         """Advance rotations on each wake-up and periodically, until cancelled."""

@@ -49,7 +49,7 @@ class Connection:
     """A connection to the broker: `run` keeps it up, `publish` uses it, `listen` adds routes.
 
     `will` and `birth` are (topic, payload) pairs, published retained: the will by the broker when the
-    connection is lost, the birth at each connect.
+    connection is lost, the birth message at each connect.
     """
 
     account: Account

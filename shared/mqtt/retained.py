@@ -37,11 +37,11 @@ async def messages(connection: Connection, *filters: str) -> AsyncIterator[tuple
     Raise UnavailableError, or as Account.client.
 
     MQTT has no end mark for retained messages. Mosquitto (2.0.21) sends those of one subscription before those of
-    the next, in one queue: so the connection's own birth, which is retained, is requested last, and repeatedly
-    since it is dropped while the queue is full.
+    the next, in one queue: so the connection's own birth message, which is retained, is requested last, and
+    repeatedly since it is dropped while the queue is full.
     """
     if connection.birth is None:
-        raise ValueError("a connection without a retained birth cannot detect the end of the others")
+        raise ValueError("a connection without a retained birth message cannot detect the end of the others")
     last, _ = connection.birth()
     client = await connection.account.client(f"{connection.identifier}-{uuid4().hex}")
     try:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Housekeeping of images; a `export` only if images are exported."""
+    """Housekeeping of images; `export` is None unless images are exported."""
 
     firmware: Firmware
     export: ImageExport | None
