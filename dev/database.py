@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Final
+from weakref import WeakKeyDictionary
+
 import asyncpg
 
 from dev.stack import Stack
 
+_GONE: Final = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)
+_idle: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[asyncpg.Connection]]]] = (
+    WeakKeyDictionary()
+)
+"""Connections of each loop, by URL: to make one takes both sides longer than a statement."""
+
 
 async def run(stack: Stack, statement: str, *values: object) -> list[asyncpg.Record]:
     """Run one statement and return its rows."""
-    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
+    url = stack.endpoints.database_url.replace("+asyncpg", "")
+    idle = _idle.setdefault(asyncio.get_running_loop(), {}).setdefault(url, [])
+    while idle:
+        with suppress(*_GONE):
+            return await _fetch(idle.pop(), idle, statement, values)
+    return await _fetch(await asyncpg.connect(url, statement_cache_size=0), idle, statement, values)
+
+
+async def disconnect() -> None:
+    """Close the idle connections of this loop, for those who want the database for themselves."""
+    for idle in _idle.pop(asyncio.get_running_loop(), {}).values():
+        for connection in idle:
+            await connection.close()
+
+
+async def _fetch(
+    connection: asyncpg.Connection, idle: list[asyncpg.Connection], statement: str, values: tuple[object, ...]
+) -> list[asyncpg.Record]:
     try:
-        return await connection.fetch(statement, *values)
-    finally:
-        await connection.close()
+        rows = await connection.fetch(statement, *values)
+    except BaseException:
+        connection.terminate()
+        raise
+    idle.append(connection)
+    return rows

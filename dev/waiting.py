@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -13,6 +14,9 @@ MAX_SHOWN: Final = 2000
 """So many characters of what was seen are told."""
 _PAUSE_S: Final = 0.02
 """Between two looks: without it a waiting test takes the processor from those that it waits for."""
+_LONGEST_PAUSE_S: Final = 0.25
+_SHARE: Final = 0.1
+"""After a long wait so much more of it costs little, and so do looks that are further apart."""
 T = TypeVar("T")
 
 
@@ -25,10 +29,12 @@ async def until(
 ) -> T:
     """Look until it holds, and return what was seen. Raise NotSeenError with the last look."""
     last = await look()
+    begun = time.monotonic()
     try:
         async with asyncio.timeout(within_s):
             while not holds(last):
-                await asyncio.sleep(_PAUSE_S)
+                share_s = (time.monotonic() - begun) * _SHARE
+                await asyncio.sleep(min(max(share_s, _PAUSE_S), _LONGEST_PAUSE_S))
                 last = await look()
     except TimeoutError:
         raise NotSeenError(f"not so within {within_s:g} s: {str(last)[:MAX_SHOWN]}") from None

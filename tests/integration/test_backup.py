@@ -24,7 +24,7 @@ from dev import stack as stack_module
 from dev import system as system_module
 from dev.crash_injection import FOLDER, CrashPlan, CrashPoint
 from dev.credentials import broker_accepts, keycloak_accepts
-from dev.database import run
+from dev.database import disconnect, run
 from dev.fleet import Fleet
 from dev.servers.fork_server import Ran
 from dev.stack import Stack
@@ -95,6 +95,7 @@ class Place:
         return made
 
     async def restore(self, *options: str, **environment: str) -> Ran:
+        await disconnect()
         return await mdm("restore", self.file, "--json", *options, **{**self.environment, **environment})
 
     async def stop(self) -> None:
@@ -364,6 +365,7 @@ async def test_a_restore_that_is_killed_is_run_again_and_completes(
     fate = CrashPlan(place.folder / "fate")
     fate.folder.mkdir()
     fate.condemn(death)
+    await disconnect()
     dying = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "dev.crash_injection", "cli.main", "restore", str(place.file)),
         env={"PYTHONPATH": str(Path(__file__).parents[2]), **place.environment, FOLDER: str(fate.folder)},
