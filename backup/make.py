@@ -54,7 +54,7 @@ async def write(settings: BackupSettings, target: Path, passphrase: SecretStr, *
         for _ in archive.pieces(file, passphrase):
             watch("reading it again", file.tell(), whole)
     async with tables.connected(settings.database_url) as connection:
-        await tables.note(connection, "backup.make", made.model_dump_json())
+        await tables.record(connection, "backup.make", made.model_dump_json())
     return made
 
 

@@ -173,7 +173,7 @@ class Restore:
             adopted=adopted,
             unknown=[it.client_id for it in strangers if it.client_id not in adopted],
         )
-        await tables.note(connection, "backup.restore", restored.model_dump_json())
+        await tables.record(connection, "backup.restore", restored.model_dump_json())
         return restored
 
     async def _load(self, connection: asyncpg.Connection, manifest: Manifest) -> None:

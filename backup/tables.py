@@ -211,6 +211,6 @@ async def adopt(connection: asyncpg.Connection, stranger: Identity) -> bool:
     return await connection.fetchval(_ADOPT, code, key, stranger.enabled, generation, GAP) is not None
 
 
-async def note(connection: asyncpg.Connection, action: str, facts: str) -> None:
+async def record(connection: asyncpg.Connection, action: str, facts: str) -> None:
     """Add an entry to the audit log; `facts` are JSON."""
     await connection.execute(_AUDIT, action, facts)

@@ -28,8 +28,8 @@ _READ: Final = "SELECT"
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
 _KEEP: Final = "SELECT, INSERT, UPDATE"
 _ONCE: Final = "SELECT, INSERT, DELETE"
-# Append-only, and only the registry reads the log; the columns are those that the database fills in.
-_NOTE: Final = "INSERT, SELECT (id, at)"
+# Append-only, and only the registry reads the log; the two columns are for RETURNING: the database fills them in.
+_APPEND: Final = "INSERT, SELECT (id, at)"
 # A lock on a row requires the right to update some column; this one nobody can change: GENERATED ALWAYS.
 _LOCK: Final = "SELECT, UPDATE (id)"
 # Recorded answers, for repeated requests; the registry deletes old ones.
@@ -73,7 +73,7 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.DeviceLogLine: {"firmware": _ONCE},
     tables.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
     tables.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
-    tables.AuditEntry: {"registry": _ANSWERS, "rotator": _NOTE, "firmware": _NOTE},
+    tables.AuditEntry: {"registry": _ANSWERS, "rotator": _APPEND, "firmware": _APPEND},
 }
 """Rights by table and user; a user that is not listed has none."""
 

@@ -23,7 +23,7 @@ WAITING_MAX: Final = 50_000
 WAITING_MAX_BYTES: Final = 32 * 1024 * 1024
 """Bytes of payload, in addition to some 2 KiB for each message."""
 RETAINED_WAITING_MAX: Final = 10
-"""More than one: messages from before a disconnect still count, such as the proof of a login with a new secret."""
+"""Of a retained topic, for each sender; more than 1, as a status from before a disconnect still counts."""
 PUBLIC: Final = "public"
 _PUBLIC_RATE: Final = Rate(200, 400)
 """Rate of a public topic, for all senders together."""

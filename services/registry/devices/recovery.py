@@ -61,7 +61,7 @@ class Recoveries:
             return messages.DeviceKeyKnown(public_key=device.public_key or key.public_key, recovery=recovery)
 
     async def _register(self, session: AsyncSession, client_id: str, key: messages.DeviceKey) -> bool:
-        """Store the key of a device that has none; return whether it is now the registered one.
+        """Store the key of a device that has none; return whether the proof is valid.
 
         The proof is by the secret in force: a late message of the board before a reissue is refused.
         """
