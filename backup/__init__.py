@@ -1,1 +1,1 @@
-"""Backup and restore of the whole: database, identities, broker accounts and images."""
+"""Backup and restore of an installation: database, identities, broker accounts and images."""

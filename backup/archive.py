@@ -1,4 +1,4 @@
-"""What lies in a backup: a tar of entries in pieces, sealed. The manifest comes first, `end` last."""
+"""The format of a backup: an encrypted tar of entries in pieces; the manifest comes first, `end` last."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END: Final = "end"
 
 
 class RecordedDevice(BaseModel):
-    """What the database of the backup says of a device; `rotating` says that a rotation of it is open."""
+    """The database's record of a device; `rotating`: it has an open rotation."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class RecordedDevice(BaseModel):
 
 
 class Secret(BaseModel):
-    """What Keycloak holds of a device."""
+    """Keycloak's secret of a device."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,9 +45,9 @@ class Secret(BaseModel):
 
 
 class Secrets(BaseModel):
-    """What Keycloak holds of all devices, a moment after the database's snapshot.
+    """Keycloak's secrets of all devices, read shortly after the database's snapshot.
 
-    `recovery_key` is the private half of the server's key pair for recovery, if its master key was given.
+    `recovery_key` is the private half of the server's key pair for recovery, if the master key is known.
     """
 
     secrets: list[Secret]
@@ -55,9 +55,9 @@ class Secrets(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a backup is of: the database's revision, its tables with their columns, its sequences, and its devices.
+    """The contents of a backup: the database's revision, tables with their columns, sequences, and devices.
 
-    `images` are the sizes in bytes of those that are there, by SHA-256.
+    `images` are the sizes in bytes of the stored images, by SHA-256.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,7 +74,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ArchivePiece:
-    """Some of an entry's bytes."""
+    """A part of an entry's bytes."""
 
     entry: str
     data: bytes
@@ -112,7 +112,7 @@ class Writer:
 
 @dataclass(slots=True)
 class Collector:
-    """Collects what comes in small parts into pieces of an entry."""
+    """Collects small parts of data into pieces of an entry."""
 
     writer: Writer
     entry: str
@@ -120,13 +120,13 @@ class Collector:
     _size: int = 0
 
     async def take(self, data: bytes) -> None:
-        """Take more data."""
+        """Collect more data."""
         self._waiting += data
         if len(self._waiting) >= PIECE_BYTES:
             self._flush()
 
     def close(self) -> int:
-        """Add what is left as the last piece, and return how many bytes there were."""
+        """Add the remaining data as the last piece, and return the number of collected bytes."""
         self._flush()
         return self._size
 
@@ -137,7 +137,7 @@ class Collector:
 
 
 def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[ArchivePiece]:
-    """Return all pieces of a backup in their order, or raise DamagedError as soon as one does not open."""
+    """Yield all pieces of a backup in order, or raise DamagedError at the first one that cannot be decrypted."""
     file.seek(0)
     entry = ""
     try:
@@ -153,14 +153,14 @@ def pieces(file: BinaryIO, passphrase: SecretStr) -> Iterator[ArchivePiece]:
 
 
 def grouped(file: BinaryIO, passphrase: SecretStr, kind: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Return each entry of a kind, such as `tables/`, by its name without that, with its pieces."""
+    """Yield each entry of a kind, such as `tables/`: its name without that prefix, and its pieces."""
     for entry, found in groupby(pieces(file, passphrase), key=lambda piece: piece.entry):
         if entry.startswith(kind):
             yield entry.removeprefix(kind), (piece.data for piece in found)
 
 
 def whole(file: BinaryIO, passphrase: SecretStr, entry: str) -> bytes:
-    """Return one entry as a whole, or raise DamagedError."""
+    """Return an entry as a whole, or raise DamagedError."""
     for rest, found in grouped(file, passphrase, entry):
         if not rest:
             return b"".join(found)
@@ -168,7 +168,7 @@ def whole(file: BinaryIO, passphrase: SecretStr, entry: str) -> bytes:
 
 
 def read_manifest(file: BinaryIO, passphrase: SecretStr) -> Manifest:
-    """Return what a backup is of."""
+    """Return the manifest of a backup."""
     try:
         return Manifest.model_validate_json(whole(file, passphrase, MANIFEST))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The broker's accounts file of a backup, put together with the one that is there."""
+"""Merges the broker's accounts file of a backup with the existing one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Document = dict[str, Any]
 
 
 def merge(saved: str, existing: str | None, devices: list[Settled]) -> tuple[str, list[str]]:
-    """Return the text of the accounts file, and the devices that keep an account with another secret than ours.
+    """Return the text of the accounts file, and the devices whose account keeps another secret than Keycloak's.
 
-    What the existing file has goes before the backup: its passwords are newer. Devices have the secrets that
-    Keycloak holds; but where that one comes from the backup and the existing account has another one, the
-    device has been rotated since, and the account stays, so that at least the broker lets it in.
+    The existing file takes precedence over the backup: its passwords are newer. Devices get the secrets that
+    Keycloak has. The exception: if that secret comes from the backup and the existing account has another one, the
+    device has been rotated since, and its account is kept, so that at least the broker accepts it.
     """
     new = json.loads(existing) if existing else None
     document: Document = json.loads(broker.render_accounts({}, json.dumps(_united(json.loads(saved), new))))
@@ -29,11 +29,11 @@ def merge(saved: str, existing: str | None, devices: list[Settled]) -> tuple[str
             name, password = settled.device.client_id, settled.secret.get_secret_value()
             if name not in clients or not broker.has_password(clients[name], password):
                 clients[name] = broker.account(name, password) | {"clientid": name}
-            # Which secret it is, as the services write it: it is known for sure here.
+            # The generation and fingerprint, in the services' format: here they are certain.
             clients[name]["textname"] = str(Held.of(settled.secret, settled.generation or 0))
             clients[name]["disabled"] = not settled.device.enabled
     document["clients"] = list(clients.values())
-    # Whose accounts they are the registry marks again: the database that is restored has its own id.
+    # The registry marks the accounts again: the restored database has its own id.
     document["roles"] = [role for role in document["roles"] if role["rolename"] != MARK]
     (group,) = (group for group in document["groups"] if group["groupname"] == broker.DEVICE_GROUP)
     members = {member["username"] for member in group["clients"]}

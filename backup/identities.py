@@ -1,4 +1,4 @@
-"""Devices' secrets in Keycloak, of a backup: which one of two is the one that the device has."""
+"""Settles devices' secrets in Keycloak after a restore: decides between the backup's secret and Keycloak's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AT_ONCE: Final = 8
 
 
 class Choice(Enum):
-    """What becomes of a device's client in Keycloak."""
+    """The action for a device's client in Keycloak."""
 
     KEEP = auto()
     MAKE = auto()
@@ -28,9 +28,9 @@ class Choice(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The secret that is in force for a device; None if there is none any more.
+    """The secret in force for a device; None if there is none any more.
 
-    `from_backup`: it is the one of the backup, and the device may have a newer one. `restored`: it was put into
+    `from_backup`: it is the one of the backup, and the device may have a newer one. `restored`: it was written to
     Keycloak just now.
     """
 
@@ -42,11 +42,11 @@ class Settled:
 
 
 def choose(recorded: RecordedDevice, saved: Secret | None, live: Identity | None) -> Choice:
-    """Return what to do about a device that the database has as `recorded`.
+    """Return the action for a device that is `recorded` in the database.
 
-    What Keycloak holds goes before the backup: the device may have been rotated since, or a rotation of then
-    may have been taken back. Unless its generation is below the one that the device had confirmed: then
-    Keycloak itself has been put back to something older.
+    Keycloak takes precedence over the backup: the device may have been rotated since, or a rotation that was open
+    then may have been reverted. The exception is a generation below the one that the device had confirmed: then
+    Keycloak itself has been restored to an older state.
     """
     if live is None:
         return Choice.LOST if saved is None else Choice.MAKE
@@ -61,9 +61,9 @@ async def settle(
     saved: dict[str, Secret],
     advance: Callable[[], None],
 ) -> tuple[list[Settled], list[Identity]]:
-    """Bring the secrets of all devices into Keycloak, and return what is in force then; again changes nothing.
+    """Write the secrets of all devices to Keycloak, and return those then in force; idempotent.
 
-    With it come the clients of ours that are none of these devices. Without `saved` secrets nothing is changed.
+    Also return our clients that are none of these devices. Without `saved` secrets nothing is changed.
     Raise ConflictError for a client of another instance.
     """
     live = {identity.client_id: identity for identity in await keycloak.ours()}

@@ -1,8 +1,8 @@
-"""Makes a backup: the database in one snapshot, then what Keycloak holds, the broker's accounts and the images.
+"""Makes a backup: the database in one snapshot, then Keycloak's secrets, the broker's accounts and the images.
 
-Keycloak comes after the snapshot. The other way round a rotation that ends in between would be in the backup as
-done, with the secret that the device has just given up. This way the snapshot may have the rotation as open, or
-the device with a generation below Keycloak's, and both are put right by the restore, which goes by Keycloak's.
+Keycloak comes after the snapshot. In the other order, a rotation that ends in between would be in the backup as
+done, with the secret that the device has just discarded. In this order the snapshot may have the rotation as open,
+or the device with a generation below Keycloak's; the restore corrects both, as Keycloak takes precedence.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from shared.runtime.settings import BackupSettings
 from shared.storage.images import Store
 
 Watch = Callable[[str, int, int], None]
-"""Is told what is being done, and how many bytes of how many are done; the whole may be an estimate."""
+"""Callback for progress: the current step, the bytes done and their total, which may be an estimate."""
 
 
 class Made(Result):
-    """What is in a backup, and what is missing in it because it was missing in the system."""
+    """The contents of a backup, and what it lacks because the system lacked it."""
 
     created_at: AwareDatetime
     revision: str
@@ -47,14 +47,14 @@ class Made(Result):
 
 
 async def write(settings: BackupSettings, target: Path, passphrase: SecretStr, *, watch: Watch) -> Made:
-    """Make a backup as a file that only its owner may read, whole and read again, or not at all."""
+    """Write a backup to a new file with mode 0600 and verify it; on an error leave no file."""
     with _new_file(target) as file:
         made = await _make(settings, Writer.on(file, passphrase), watch)
         whole = file.tell()
         for _ in archive.pieces(file, passphrase):
             watch("reading it again", file.tell(), whole)
     async with tables.connected(settings.database_url) as connection:
-        await tables.note(connection, "backup.make", made.model_dump_json())
+        await tables.record(connection, "backup.make", made.model_dump_json())
     return made
 
 
@@ -88,7 +88,7 @@ async def _make(settings: BackupSettings, writer: Writer, watch: Watch) -> Made:
 async def _manifest(
     settings: BackupSettings, connection: asyncpg.Connection, store: Store, *, has_broker: bool
 ) -> tuple[Manifest, list[str]]:
-    """Return what there is in the snapshot, and the images whose bytes are missing."""
+    """Return the contents of the snapshot, and the images whose bytes are missing."""
     revision = await tables.revision(connection)
     if revision is None:
         raise NotFoundError("database: has no schema mdm; is MDM_DATABASE_URL right?")
@@ -128,7 +128,7 @@ async def _secrets(clients: Keycloak, manifest: Manifest) -> Secrets:
 
 
 async def _recovery_key(settings: BackupSettings, connection: asyncpg.Connection) -> str | None:
-    """Return the server's private key for recovery: without it no device would recover after a restore."""
+    """Return the server's private key for recovery: without it no device could recover after a restore."""
     sealed = await connection.fetchval("SELECT private_key FROM mdm.instance")
     if sealed is None:
         return None
@@ -156,7 +156,7 @@ def _accounts_file(settings: BackupSettings) -> bytes | None:
 
 @contextmanager
 def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """Open a file under another name; it has its own, and is on the disk, when the block is done."""
+    """Open a temporary file; when the block is done, flush it to disk and rename it to `target`."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,8 +1,7 @@
-"""Restores a backup, or parts of it; what has survived goes before the backup.
+"""Restores a backup or parts of it; surviving data takes precedence over the backup.
 
-The whole file is read and checked before anything is touched. The database is committed last, in one
-transaction, so that a restore that is cut off leaves it empty and may simply be run again: all that comes
-before it changes nothing the second time.
+The whole file is read and checked before anything is changed. The database is committed last, in one transaction:
+an interrupted restore leaves it empty and can be repeated, as all steps before are idempotent.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from shared.storage.images import Store
 
 
 class Part(StrEnum):
-    """What can be restored by itself when the rest has survived."""
+    """A part that can be restored alone when the rest has survived."""
 
     DATABASE = "database"
     KEYCLOAK = "keycloak"
@@ -46,13 +45,13 @@ class Part(StrEnum):
 
 
 class Restored(Result):
-    """What was restored, and the devices that need a person.
+    """The result of a restore, and the devices that need a person.
 
-    `secrets_restored` were put into Keycloak, `secrets_kept` were there. `without_secret` have none in either.
-    `newer` have a newer secret than the backup, as the database or the broker's file says that has survived;
-    `in_rotation` were in a rotation when the backup was made, and may have one. `adopted` were made after the
-    backup, and have rows again, without their names, tags and configurations; `unknown` could not, for their
-    models are unknown, or their making or removal was not done: the registry removes them.
+    `secrets_restored` were written to Keycloak, `secrets_kept` were there. `without_secret` have none in either.
+    `newer` have a newer secret than the backup, according to the surviving database or broker file; `in_rotation`
+    were in a rotation when the backup was made, and may have one. `adopted` were added after the backup, and have
+    rows again, without their names, tags and configurations; `unknown` could not be adopted, as their models are
+    unknown, or their creation or removal was not complete: the registry removes them.
     """
 
     created_at: AwareDatetime
@@ -71,7 +70,7 @@ class Restored(Result):
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """One run."""
+    """One run of a restore."""
 
     settings: BackupSettings
     file: BinaryIO
@@ -97,16 +96,16 @@ class Restore:
         return restored
 
     async def _take_over(self, manifest: Manifest) -> None:
-        """Let Keycloak be this database's, and the key pair of recovery readable with the present master keys.
+        """Mark Keycloak's clients as this database's, and encrypt the recovery key with the present master keys.
 
-        After the newest migration: a backup may be older than either.
+        Runs after the newest migration: a backup may be older than either.
         """
         saved = Secrets.model_validate_json(archive.whole(self.file, self.passphrase, archive.KEYCLOAK))
         async with tables.connected(self.settings.database_url) as connection:
             async with keycloak.connected(self.settings) as clients:
                 mark = await clients.mark()
                 if Part.DATABASE in self.parts and "instance" not in manifest.tables and mark is not None:
-                    # The backup is from before there were ids: it is of whom Keycloak and the broker are.
+                    # The backup is older than installation ids: take the id of Keycloak and the broker.
                     await connection.execute("UPDATE mdm.instance SET uuid = $1", UUID(mark))
                 await clients.move_mark(str(await connection.fetchval("SELECT uuid FROM mdm.instance")))
             key = saved.recovery_key
@@ -115,7 +114,7 @@ class Restore:
                 await connection.execute("UPDATE mdm.instance SET private_key = $1", sealed)
 
     def _checked(self) -> Manifest:
-        """Read the whole file, or raise DamagedError."""
+        """Read and verify the whole file, or raise DamagedError."""
         size = os.fstat(self.file.fileno()).st_size
         for _ in archive.pieces(self.file, self.passphrase):
             self.watch("checking the file", self.file.tell(), size)
@@ -127,7 +126,7 @@ class Restore:
         return manifest
 
     async def _refuse(self, connection: asyncpg.Connection, manifest: Manifest, *, replace: bool) -> None:
-        """Raise ConflictError if something runs that must not, or is there that would be destroyed."""
+        """Raise ConflictError if something runs that must not, or if data would be destroyed."""
         others = await tables.others(connection)
         if others:
             raise ConflictError(f"the database has {others} other connections: stop all services first")
@@ -141,7 +140,7 @@ class Restore:
             raise ConflictError("the database is not empty: --replace destroys what is in it")
 
     async def _reach(self) -> None:
-        """Raise UnavailableError or InvalidInputError if what is needed later is not there."""
+        """Raise UnavailableError or InvalidInputError if a later step would lack something."""
         Store(self.settings.assets_url)
         async with keycloak.connected(self.settings) as clients:
             await clients.ours()
@@ -174,7 +173,7 @@ class Restore:
             adopted=adopted,
             unknown=[it.client_id for it in strangers if it.client_id not in adopted],
         )
-        await tables.note(connection, "backup.restore", restored.model_dump_json())
+        await tables.record(connection, "backup.restore", restored.model_dump_json())
         return restored
 
     async def _load(self, connection: asyncpg.Connection, manifest: Manifest) -> None:
@@ -201,7 +200,7 @@ class Restore:
             return await identities.settle(clients, devices, saved, advance)
 
     def _write_accounts(self, settled: list[Settled]) -> list[str]:
-        """Write the broker's accounts file; return the devices whose accounts have another secret than ours."""
+        """Write the broker's accounts file; return the devices whose account keeps another secret."""
         file = self.settings.broker_accounts_file or Path()
         saved = archive.whole(self.file, self.passphrase, archive.BROKER).decode()
         existing = file.read_text() if file.exists() else None
@@ -239,7 +238,7 @@ class Restore:
 
 
 def _is_behind(settled: Settled) -> bool:
-    """Say whether the device has confirmed a newer secret than the one in force, as the database says."""
+    """Return whether the device has confirmed a newer secret than the one in force, according to the database."""
     return settled.generation is not None and settled.generation < settled.device.generation
 
 

@@ -1,9 +1,9 @@
-"""A stream that is encrypted and authenticated in pieces, under a passphrase.
+"""An encrypted and authenticated stream in pieces, under a passphrase.
 
-After a header (what it is, salt, nonce prefix) come pieces of AES-256-GCM, each with the header as associated
-data and a nonce of prefix, number and whether it is the last (the STREAM construction of Hoang, Reyhanitabar,
-Rogaway and Vizar, 2015): a piece that is changed, missing, repeated or moved, and an end that is cut off, do
-not open. The key is scrypt of the passphrase.
+After a header (magic, salt, nonce prefix) come pieces of AES-256-GCM, each with the header as associated data and
+a nonce of prefix, number and a flag for the last one (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
+Vizar, 2015): a changed, missing, repeated or moved piece, and a truncated end, are detected. The key is derived
+from the passphrase by scrypt.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _SCRYPT_COST: Final = 2**17
 
 
 class DamagedError(FleetError):
-    """A file is no backup, is damaged, or the passphrase is another one."""
+    """A file is no backup or is damaged, or the passphrase is wrong."""
 
     code = "damaged"
 
 
 class SealedWriter:
-    """Encrypts what is written to it; only after `close` is the file whole."""
+    """Encrypts what is written to it; the file is complete only after `close`."""
 
     def __init__(self, file: BinaryIO, passphrase: SecretStr) -> None:
         self._file = file
@@ -46,7 +46,7 @@ class SealedWriter:
         file.write(self._header)
 
     def write(self, data: bytes) -> int:
-        """Take more data; a piece is written when it is full and is not the last."""
+        """Take more data; a piece is written once it is full and not the last."""
         self._waiting += data
         while len(self._waiting) > PIECE_BYTES:
             self._seal(bytes(self._waiting[:PIECE_BYTES]), last=False)
@@ -64,13 +64,13 @@ class SealedWriter:
 
 
 class SealedReader:
-    """Reads what a SealedWriter wrote, from the file's place on; raises DamagedError for anything else."""
+    """Decrypts the stream of a SealedWriter, from the file's position on; raises DamagedError."""
 
     def __init__(self, file: BinaryIO, passphrase: SecretStr) -> None:
         self._file = file
         self._header = file.read(_HEADER_BYTES)
         if len(self._header) < _HEADER_BYTES or not self._header.startswith(MAGIC):
-            raise DamagedError("file: is no backup that this version of mdm can read")
+            raise DamagedError("file: is not a backup that this version of mdm can read")
         self._cipher = _cipher(self._header, passphrase)
         self._next = self._take()
         self._opened = bytearray()
@@ -93,7 +93,7 @@ class SealedReader:
             self._opened += self._cipher.decrypt(nonce, piece, self._header)
         except InvalidTag:
             place = f"is damaged in MiB {self._number + 1}" if self._number else "is damaged"
-            reason = "" if self._number else ", or the passphrase is another one"
+            reason = "" if self._number else ", or the passphrase is wrong"
             raise DamagedError(f"file: {place}{reason}") from None
         self._number += 1
 

@@ -1,6 +1,7 @@
-"""The database of a backup: all tables of one snapshot, out and in by COPY.
+"""The database of a backup: all tables of one snapshot, exported and imported by COPY.
 
-The text format of COPY is the same in all versions of PostgreSQL, so no program of the server's version is needed.
+The text format of COPY is the same in all versions of PostgreSQL, so pg_dump of the server's version is not
+needed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from shared.database.tables import SCHEMA
 from shared.errors import UnavailableError
 
 GAP = 1000
-"""So many numbers are left out: generations that were given after the backup are not given again (ADR 0002)."""
-# What a system without anything in it may have.
+"""How many generations are skipped: one issued after the backup must not be issued again (ADR 0002)."""
+# Tables that are not empty in a new system.
 _INCIDENTAL = (
     "instance",
     "strays",
@@ -47,13 +48,13 @@ _FOREIGN_KEYS = """
     SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS rule
     FROM pg_constraint WHERE contype = 'f' AND connamespace = $1::regnamespace
 """
-# Of other users it is hidden what kind of process they have; processes of the server itself have no user.
+# The kind of another user's process is hidden; processes of the server itself have no user.
 _OTHERS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
-# A rotation of then cannot go on: whether the device has ended it since is not known. What the rotator meant to
-# say of it is not said. The next offer names the generation that Keycloak holds, which settles the device's slots.
+# An open rotation cannot continue: the device may have ended it since. The rotator's pending messages about it are
+# dropped. The next offer names the generation that Keycloak holds, which settles the device's slots.
 _SETTLE = """
     UPDATE mdm.devices SET rotation_state = 'QUEUED', rotation_slot = NULL WHERE rotation_state = 'PENDING';
     DELETE FROM mdm.rotations WHERE outcome IS NULL;
@@ -65,7 +66,7 @@ _GENERATION = """
         last_generation = greatest(last_generation, $2) + $3
     WHERE key = $1
 """
-# What is known of a device that was made after the backup: its model and key, which its name has, and its secret.
+# All that is known of a device that was added after the backup: model and key, from its name, and its secret.
 _ADOPT = """
     WITH model AS (SELECT id, config_defaults FROM mdm.device_models WHERE code = $1),
     device AS (
@@ -87,7 +88,7 @@ _AUDIT = "INSERT INTO mdm.audit_log (actor, action, subject, after) VALUES ('bac
 
 @asynccontextmanager
 async def connected(url: SecretStr) -> AsyncIterator[asyncpg.Connection]:
-    """Open one connection for the block; what the database does not do raises UnavailableError."""
+    """Open one connection for the block; errors of the database raise UnavailableError."""
     dsn = make_url(url.get_secret_value()).set(drivername="postgresql")
     try:
         connection = await asyncpg.connect(dsn.render_as_string(hide_password=False))
@@ -96,7 +97,7 @@ async def connected(url: SecretStr) -> AsyncIterator[asyncpg.Connection]:
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError(f"the database does not do it: {error}") from error
+        raise UnavailableError(f"the database reports an error: {error}") from error
     finally:
         await connection.close()
 
@@ -110,12 +111,12 @@ async def revision(connection: asyncpg.Connection) -> str | None:
 
 
 async def columns(connection: asyncpg.Connection) -> dict[str, list[str]]:
-    """Return the columns of each table, without those that the database computes."""
+    """Return the columns of each table, except computed ones."""
     return {row["name"]: row["columns"] for row in await connection.fetch(_COLUMNS, SCHEMA)}
 
 
 async def sequences(connection: asyncpg.Connection) -> dict[str, int]:
-    """Return the last number of each sequence that has given one."""
+    """Return the last number of each sequence that has issued one."""
     rows = await connection.fetch(
         "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = $1 AND last_value IS NOT NULL",
         SCHEMA,
@@ -144,18 +145,18 @@ async def images(connection: asyncpg.Connection) -> dict[str, int]:
 
 
 async def size_bytes(connection: asyncpg.Connection) -> int:
-    """Return roughly how much there is to copy."""
+    """Return roughly the number of bytes to copy."""
     query = "SELECT coalesce(sum(pg_table_size(oid)), 0) FROM pg_class WHERE relnamespace = $1::regnamespace"
     return int(await connection.fetchval(f"{query} AND relkind = 'r'", SCHEMA))
 
 
 async def others(connection: asyncpg.Connection) -> int:
-    """Return how many other connections the database has: services that run."""
+    """Return the number of other connections to the database: running services."""
     return int(await connection.fetchval(_OTHERS))
 
 
 async def is_empty(connection: asyncpg.Connection) -> bool:
-    """Say whether there is nothing in the database that a restore could destroy."""
+    """Return whether the database has nothing that a restore could destroy."""
     if await connection.fetchval("SELECT to_regnamespace($1)", SCHEMA) is None:
         return True
     for table in (await columns(connection)).keys() - set(_INCIDENTAL):
@@ -165,13 +166,13 @@ async def is_empty(connection: asyncpg.Connection) -> bool:
 
 
 async def drop(connection: asyncpg.Connection) -> None:
-    """Remove all that there is."""
+    """Drop the whole schema."""
     await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
 
 
 @asynccontextmanager
 async def loading(connection: asyncpg.Connection, tables: Iterable[str]) -> AsyncIterator[None]:
-    """Empty the tables, and take back their triggers and foreign keys for the block, which loads them."""
+    """Empty the tables, and disable their triggers and foreign keys while the block loads them."""
     every = [f'{SCHEMA}."{table}"' for table in tables]
     foreign_keys = await connection.fetch(_FOREIGN_KEYS, SCHEMA)
     for key in foreign_keys:
@@ -189,7 +190,7 @@ async def loading(connection: asyncpg.Connection, tables: Iterable[str]) -> Asyn
 async def settle(
     connection: asyncpg.Connection, generations: dict[str, int | None], last_numbers: dict[str, int]
 ) -> None:
-    """Make what was loaded agree with the secrets that are in force.
+    """Adjust the loaded data to the secrets in force.
 
     `generations` are those of the devices, by key, None where there is no secret any more.
     """
@@ -201,7 +202,7 @@ async def settle(
 
 
 async def adopt(connection: asyncpg.Connection, stranger: Identity) -> bool:
-    """Make a row for a device that was made after the backup, and is known to Keycloak; False if it cannot be.
+    """Add a row for a device that was added after the backup and is in Keycloak; return False if it cannot.
 
     Without a row the registry would remove its identity. It has no tags, and the configuration of its model.
     """
@@ -210,6 +211,6 @@ async def adopt(connection: asyncpg.Connection, stranger: Identity) -> bool:
     return await connection.fetchval(_ADOPT, code, key, stranger.enabled, generation, GAP) is not None
 
 
-async def note(connection: asyncpg.Connection, action: str, facts: str) -> None:
+async def record(connection: asyncpg.Connection, action: str, facts: str) -> None:
     """Add an entry to the audit log; `facts` are JSON."""
     await connection.execute(_AUDIT, action, facts)

@@ -1,1 +1,1 @@
-"""What a deployment is made of: certificates, the broker's and Keycloak's files."""
+"""The files of a deployment: certificates, and the configuration of the broker and of Keycloak."""

@@ -1,4 +1,4 @@
-"""The broker's files: configuration, ACL file, and the accounts that its plugin starts with."""
+"""The broker's files: configuration, ACL file, and the initial accounts of its plugin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS: Final = ("svc-registry", "svc-rotator", "svc-firmware", "svc-accounts", "admin")
 OPTIONAL_ACCOUNTS: Final = ("homeassistant",)
-"""Accounts that have rules, and are there only where somebody has made them."""
+"""Optional accounts, which exist only if somebody has created them."""
 DEVICE_GROUP: Final = "devices"
 DEVICE_ROLE: Final = "device"
 CLAIM_GROUP: Final = "claims"
@@ -28,7 +28,7 @@ CLAIM_ROLE: Final = "claim"
 OTHER_ROLE: Final = "other"
 SHARING: Final = frozenset({"svc-registry", "svc-rotator", "svc-firmware"})
 """Accounts that may join shared subscriptions."""
-# As the plugin makes them (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
+# As in the plugin (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
 HASH_ITERATIONS: Final = 101
 SALT_BYTES: Final = 12
 _TEMPLATES: Final = Path(__file__).parent / "mosquitto"
@@ -36,7 +36,7 @@ _TEMPLATES: Final = Path(__file__).parent / "mosquitto"
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """Where the broker finds its files and what it listens on; an empty address means all interfaces."""
+    """The broker's paths and listeners; an empty address means all interfaces."""
 
     plugin: PurePath
     certificate_file: PurePath
@@ -85,8 +85,8 @@ def render_acl() -> str:
 def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -> str:
     """Return the text of dynamic-security.json in which these accounts have these passwords.
 
-    Other accounts in the `existing` text, those of devices and claims, stay as they are; groups and roles that it
-    lacks are added. Whatever else has no role and no group gets the role `other`.
+    Other accounts in the `existing` text, those of devices and claims, are unchanged; missing groups and roles are
+    added. Every other account without role and group gets the role `other`.
     """
     fresh = _empty_document()
     document: dict[str, Any] = json.loads(existing) if existing else fresh
@@ -111,7 +111,7 @@ def write_files(
 ) -> Path:
     """Write the three files and return mosquitto.conf; the broker must not run meanwhile.
 
-    The folders are where the files are written; `settings` says where the broker sees them.
+    The folders are where the files are written; `settings` has their paths as seen by the broker.
     """
     config_folder.mkdir(parents=True, exist_ok=True)
     data_folder.mkdir(parents=True, exist_ok=True)
@@ -129,10 +129,10 @@ def _empty_document() -> dict[str, Any]:
         "clients": [],
         "groups": [_group(DEVICE_GROUP, DEVICE_ROLE), _group(CLAIM_GROUP, CLAIM_ROLE)],
         "roles": [
-            # In a shared subscription it would take others' messages away from the services.
+            # A shared subscription would take messages of others away from the services.
             {"rolename": DEVICE_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
             {"rolename": OTHER_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
-            # What the ACL file's patterns give to a device of its own name is not for a claim.
+            # The ACL file's patterns for a device of its own name must not apply to a claim.
             {
                 "rolename": CLAIM_ROLE,
                 "acls": [
@@ -142,7 +142,7 @@ def _empty_document() -> dict[str, Any]:
                 ],
             },
         ],
-        # False means "ask the ACL file"; the plugin's usual publishClientReceive true shows devices each
+        # False means "ask the ACL file"; the plugin's default publishClientReceive true would show devices each
         # other's messages.
         "defaultACLAccess": {
             "publishClientSend": False,
@@ -166,7 +166,7 @@ def _hash(password: str, salt: bytes, iterations: int) -> bytes:
 
 
 def account(name: str, password: str) -> dict[str, Any]:
-    """Return an account as the plugin's file has it, with a fresh salt and without roles."""
+    """Return an account in the format of the plugin's file, with a fresh salt and without roles."""
     salt = secrets.token_bytes(SALT_BYTES)
     return {
         "username": name,
@@ -178,13 +178,13 @@ def account(name: str, password: str) -> dict[str, Any]:
 
 
 def has_password(client: Mapping[str, Any], password: str) -> bool:
-    """Say whether an account in the plugin's file has this password."""
+    """Return whether an account in the plugin's file has this password."""
     hashed = _hash(password, base64.b64decode(client["salt"]), client["iterations"])
     return hmac.compare_digest(hashed, base64.b64decode(client["password"]))
 
 
 def replace(file: Path, text: str, *, mode: int) -> None:
-    """Write a file whole or not at all, with this mode."""
+    """Write a file atomically, with this mode."""
     temporary = file.with_name(f".{file.name}.new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

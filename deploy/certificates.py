@@ -1,4 +1,4 @@
-"""A certificate authority of our own and the broker's server certificate, as PEM files in a folder."""
+"""A private certificate authority and the broker's server certificate, as PEM files in a folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CertificateFiles:
 
 
 def ensure_authority(folder: Path) -> CertificateFiles:
-    """Return the authority `ca.crt`, `ca.key` in `folder`, made there unless both exist."""
+    """Return the authority `ca.crt`, `ca.key` in `folder`; create it unless both files exist."""
     files = CertificateFiles(folder / "ca.crt", folder / "ca.key")
     if files.certificate.exists() and files.key.exists():
         return files
@@ -52,7 +52,7 @@ def ensure_authority(folder: Path) -> CertificateFiles:
 def ensure_server_certificate(folder: Path, hosts: Sequence[str]) -> CertificateFiles:
     """Return `server.crt`, `server.key` in `folder`, signed by its authority, for `hosts` (names or IPs).
 
-    Existing files are kept while they cover all hosts, fit each other and the authority, and do not expire soon.
+    Existing files are kept while they cover all hosts, match each other and the authority, and do not expire soon.
     """
     authority = ensure_authority(folder)
     issuer = x509.load_pem_x509_certificate(authority.certificate.read_bytes())
@@ -133,7 +133,7 @@ def _write(files: CertificateFiles, certificate: x509.Certificate, key: ec.Ellip
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     files.key.parent.mkdir(parents=True, exist_ok=True)
-    # The key first and each by a rename: a run cut off half way leaves no pair that does not fit.
+    # The key first and each by a rename: an interrupted run leaves no pair that does not match.
     for target, content, mode in (
         (files.key, private, 0o600),
         (files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644),

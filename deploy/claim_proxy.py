@@ -1,7 +1,8 @@
 """The proxy before the broker's listener for claims: `python -m deploy.claim_proxy`.
 
-Everybody may reach that listener, and Mosquitto (src/net.c, 2.0) limits its connections in all, but not those of
-one address: whoever opens that many keeps all new machines out. The proxy passes bytes on, TLS too, within limits.
+Everybody may reach that listener, and Mosquitto (src/net.c, 2.0) limits its connections in total, but not by
+address: one address could use them all and keep new machines out. The proxy forwards bytes, TLS included, within
+limits.
 """
 
 from __future__ import annotations
@@ -18,26 +19,26 @@ from shared.runtime.settings import ClaimProxySettings
 
 log = structlog.get_logger()
 MAX_CONNECTIONS: Final = 1000
-"""As many as the broker's listener has, see `max_connections` in deploy/mosquitto/mosquitto.conf."""
+"""The same as the broker's listener, see `max_connections` in deploy/mosquitto/mosquitto.conf."""
 CONNECT_S: Final = 10.0
 HANDSHAKE_S: Final = 10.0
-"""Until a machine first speaks, and again until it has answered the broker's part of the handshake."""
+"""Timeout for the first bytes of a machine, and for its answer to the broker's part of the handshake."""
 _FLIGHTS: Final = 2
 IDLE_S: Final = 180.0
-"""A client pings when it has been silent for its keepalive: 30 s of the reference device, 120 s of ESP-IDF."""
+"""A client pings after its keepalive without traffic: 30 s for the reference device, 120 s for ESP-IDF."""
 LIFETIME_S: Final = 600.0
-"""A machine has its identity within seconds, or waits for an admin's approval and connects again."""
+"""A machine gets its identity within seconds, or waits for an admin's approval and connects again."""
 _PIECE_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Gives each machine's connection one of its own to the broker, and passes bytes on between the two."""
+    """Opens a connection to the broker for each machine's connection, and forwards bytes between the two."""
 
     settings: ClaimProxySettings
 
     async def serve(self, machine: socket.socket) -> None:
-        """Return when both are closed. A machine that never speaks does not reach the broker."""
+        """Return when both are closed. A machine that never sends anything does not reach the broker."""
         with machine:
             try:
                 async with asyncio.timeout(LIFETIME_S):
@@ -55,12 +56,12 @@ class Proxy:
             async with asyncio.timeout(CONNECT_S):
                 return await _connected(*place)
         except (OSError, TimeoutError) as error:
-            log.warning("claim_proxy.broker_away", error=str(error) or f"no answer for {CONNECT_S:g} s")
+            log.warning("claim_proxy.broker_unavailable", error=str(error) or f"no answer for {CONNECT_S:g} s")
             raise
 
 
 async def _connected(host: str, port: int) -> socket.socket:
-    """Return a connection to the first of a host's addresses that takes one."""
+    """Return a connection to the first of a host's addresses that accepts one."""
     loop = asyncio.get_running_loop()
     failure = OSError(f"{host} has no address")
     for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
@@ -79,7 +80,7 @@ async def _connected(host: str, port: int) -> socket.socket:
 
 
 async def _join(machine: socket.socket, broker: socket.socket, first: bytes) -> None:
-    """Pass bytes on, both ways, until one side closes or the machine is silent for too long."""
+    """Forward bytes in both directions until one side closes or the machine is silent for too long."""
     ways = [
         asyncio.create_task(_upwards(machine, broker, first), name="upwards"),
         asyncio.create_task(_downwards(broker, machine), name="downwards"),
@@ -107,13 +108,13 @@ async def _downwards(broker: socket.socket, machine: socket.socket) -> None:
 
 
 async def _received(machine: socket.socket, within_s: float) -> bytes:
-    """Return what comes next, nothing at the end; raise TimeoutError if nothing comes in time."""
+    """Return the next bytes, empty at the end; raise TimeoutError if none come in time."""
     async with asyncio.timeout(within_s):
         return await asyncio.get_running_loop().sock_recv(machine, _PIECE_BYTES)
 
 
 async def main(settings: ClaimProxySettings) -> None:
-    """Serve until cancelled. An address that cannot be used raises InvalidInputError."""
+    """Serve until cancelled; raise InvalidInputError for an address that cannot be used."""
     host, port = settings.claim_proxy_host, settings.claim_proxy_port
     listening = listener.listening_on(host, port, settings="MDM_CLAIM_PROXY_HOST, MDM_CLAIM_PROXY_PORT")
     log.info("claim_proxy.listens", host=host, port=port)

@@ -1,7 +1,7 @@
-"""The files of a node of an RMQTT cluster that checks Keycloak's tokens, and the clients in Keycloak for it.
+"""The files of a node of an RMQTT cluster that checks Keycloak's tokens, and its clients in Keycloak.
 
-Written for rmqttd 0.24.0. What services and admins may do is what deploy/mosquitto/acl says; what a device may do
-stands in its token (shared/auth/keycloak.py).
+Written for rmqttd 0.24.0. The rights of services and admins are those of deploy/mosquitto/acl; the rights of a
+device are in its token (shared/auth/keycloak.py).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Node:
 
     @property
     def api_url(self) -> str:
-        """What `MDM_BROKER_API_URLS` needs of this node."""
+        """The node's URL for `MDM_BROKER_API_URLS`."""
         return f"http://{self.host}:{self.api_port}/api/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What all nodes have in common."""
+    """The settings that all nodes have in common."""
 
     nodes: tuple[Node, ...]
     issuer: str
@@ -52,14 +52,14 @@ class Cluster:
 
 
 def pem(public_key: str) -> str:
-    """Return a realm's `public_key`, as `{keycloak}/realms/{realm}` has it, in PEM."""
+    """Return a realm's `public_key`, as in `{keycloak}/realms/{realm}`, in PEM."""
     return "\n".join(
         ["-----BEGIN PUBLIC KEY-----", *textwrap.wrap(public_key, 64), "-----END PUBLIC KEY-----", ""]
     )
 
 
 def client(name: str, secret: str, *, token_lifetime_s: int = 86_400) -> dict[str, Any]:
-    """Return the client of Keycloak by which a service, or the tool, gets its tokens for the broker."""
+    """Return the client in Keycloak by which a service, or the tool, gets its tokens for the broker."""
 
     def claim(mapper: str, **config: str) -> dict[str, Any]:
         config["access.token.claim"] = "true"
@@ -90,7 +90,7 @@ def client(name: str, secret: str, *, token_lifetime_s: int = 86_400) -> dict[st
 
 
 def rules(acl: str) -> list[list[Any]]:
-    """Return the rules of Mosquitto's ACL file for named accounts as RMQTT has them; all else is denied."""
+    """Return the rules of Mosquitto's ACL file for named accounts in RMQTT's format; all else is denied."""
     found: list[list[Any]] = []
     user = ""
     for line in acl.splitlines():
@@ -131,12 +131,12 @@ def write_files(folder: Path, node: Node, cluster: Cluster) -> Path:
             "http_laddr": f"{node.host}:{node.api_port}",
             "http_bearer_token": cluster.api_token,
         },
-        # What one device says goes to one replica of a service.
+        # Messages of one device go to the same replica of a service.
         "rmqtt-shared-subscription": {"strategy": "hash_clientid"},
-        # Not raft, of which two nodes stand still when one of them is down.
+        # Not raft, of which two nodes stop working when one of them is down.
         "rmqtt-cluster-broadcast": {
             "node_grpc_addrs": [f"{peer.id}@{peer.host}:{peer.peers_port}" for peer in cluster.nodes],
-            # The default is 60 s, for which all that is published waits for a node that is down.
+            # The default is 60 s, for which all publications wait for a node that is down.
             "node_grpc_client_timeout": "2s",
         },
     }
@@ -152,7 +152,7 @@ def _configuration(node: Node, cluster: Cluster, folder: Path, plugins: list[str
         "allow_anonymous": False,
         "nodelay": True,
         "max_packet_size": "2M",
-        # The default, 16, makes a service wait for itself.
+        # With the default, 16, a service can deadlock with itself.
         "max_inflight": 1000,
         "max_mqueue_len": 100_000,
         "session_expiry_interval": _SESSION,
@@ -160,10 +160,10 @@ def _configuration(node: Node, cluster: Cluster, folder: Path, plugins: list[str
     }
     tls = {"cert": str(cluster.certificate_file), "key": str(cluster.key_file)}
     tables: dict[str, dict[str, Any]] = {
-        # Else it refuses logins while the machine's processors are busy.
+        # Otherwise it refuses logins while the machine's processors are busy.
         "node": {"id": node.id, "busy.check_enable": False},
         "rpc": {"server_addr": f"{node.host}:{node.peers_port}"},
-        # At "warn" it writes tokens that it refuses into its log.
+        # At "warn" it logs the tokens that it refuses.
         "log": {"to": "console", "level": "error"},
         "plugins": {
             "dir": str(folder),

@@ -1,1 +1,1 @@
-"""The reference device: an ESP32 as the protocol wants it, on asyncio."""
+"""The reference device: the protocol of an ESP32 device, on asyncio."""

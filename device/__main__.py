@@ -1,4 +1,4 @@
-"""`python -m device --package FILE`: run one reference device until SIGTERM or SIGINT."""
+"""Runs one reference device until SIGTERM or SIGINT: `python -m device --package FILE`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m device", description="Run the reference ESP32 device.")
     start = parser.add_mutually_exclusive_group(required=True)
     start.add_argument("--package", type=Path, help="provisioning package, JSON")
-    start.add_argument("--claim", type=Path, help="claim package, JSON: ask for an identity first; needs --uid")
+    start.add_argument("--claim", type=Path, help="claim package, JSON: request an identity first; needs --uid")
     parser.add_argument("--uid", help="MAC address or chip id, 12 or 16 hexadecimal digits in lower case")
     parser.add_argument("--state", type=Path, help="folder of flash and credentials [state/CLIENT_ID, state/UID]")
     parser.add_argument("--protocol", choices=("3.1.1", "5"), default=_DEFAULTS.protocol, help="MQTT version")
     parser.add_argument(
         "--mqtt-auth",
         choices=("password", "token", "either"),
-        help="what the broker wants, the token first with either [as the package says]",
+        help="how to log in to the broker; either: by token, else by secret [as in the package]",
     )
     parser.add_argument("--image", type=Path, help="first image for an empty flash")
     parser.add_argument("--chip", choices=CHIP_IDS, default=_DEFAULTS.chip, help="of the built-in first image")
     parser.add_argument("--slot-size-bytes", type=int, default=_DEFAULTS.slot_size_bytes)
-    parser.add_argument("--keyless", action="store_true", help="be an old device, without a key of its own")
+    parser.add_argument(
+        "--keyless", action="store_true", help="behave like an old device, without a key of its own"
+    )
     parser.add_argument(
         "--prefer-http", action="store_true", help="fetch firmware over HTTP(S) where the offer has a URL"
     )
@@ -46,18 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
-    parser.add_argument("--panic-bytes", type=int, default=0, help="find a core dump of so many bytes in flash")
+    parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
 
 
 async def _agent(given: argparse.Namespace) -> Agent:
-    """Return the device, which may have to ask for its identity first."""
+    """Return the device, which may have to request its identity first."""
     for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s"):
         if getattr(given, name) <= 0:
-            raise InvalidInputError(f"--{name.replace('_', '-')}: must be more than 0")
+            raise InvalidInputError(f"--{name.replace('_', '-')}: must be greater than 0")
     if (given.claim is None) != (given.uid is None):
-        raise InvalidInputError("--uid: belongs to --claim, and must be given with it")
+        raise InvalidInputError("--uid: must be given together with --claim")
     package = packages.load(given.package) if given.claim is None else None
     image = None
     if given.image is not None:

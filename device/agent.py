@@ -1,4 +1,4 @@
-"""The device's life: boot, log in, talk until the connection ends, and again."""
+"""The main loop of the device: boot, log in, exchange messages until the connection ends, and repeat."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ T = TypeVar("T")
 
 
 def _fraction() -> float:
-    return random.random()  # noqa: S311 — no secret hangs on a pause
+    return random.random()  # noqa: S311 — a pause is no secret
 
 
 def backoff_s(failures: int, options: Options, fraction: float) -> float:
-    """Return the pause in seconds after so many failures in a row; `fraction` (0 to 1) spreads a fleet."""
+    """Return the pause in seconds after consecutive failures; `fraction` (0 to 1) spreads a fleet."""
     longest_s = options.backoff_min_s * 2.0 ** min(max(failures, 1) - 1, _EXPONENT_MAX)
     return min(options.backoff_max_s, longest_s) * (0.5 + 0.5 * fraction)
 
 
 def _drop(connecting: asyncio.Future[Link]) -> None:
-    """Close a connection that nobody waits for any more."""
+    """Close a connection whose login was abandoned."""
     if not connecting.cancelled() and connecting.exception() is None:
         connecting.result().drop()
 
 
 async def _abandon(*futures: asyncio.Future[Any] | None) -> None:
-    """Wait for nothing any more."""
+    """Cancel all futures."""
     for future in futures:
         if future is not None:
             future.cancel()
@@ -56,7 +56,7 @@ class Agent:
     """A reference device with the package's identity and its flash and credentials in `state`.
 
     `image` fills an empty flash; without it an image 1.0.0 is built. Cancelling `run`, or an exception from a
-    hook, ends the device as a power cut does: without a goodbye, so that the broker publishes its will.
+    hook, ends the device like a power cut: without DISCONNECT, so that the broker publishes its will.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Agent:
         hooks: Hooks | None = None,
         image: bytes | None = None,
     ) -> None:
-        """Prepare the device; raise InvalidInputError for a package that cannot be used."""
+        """Create the device; raise InvalidInputError for an unusable package."""
         packages.check(package)
         self._package = package
         self._state = state
@@ -82,11 +82,11 @@ class Agent:
         self._board: Board | None = None
 
     def stop(self) -> None:
-        """Let `run` return after a goodbye to the broker."""
+        """Let `run` disconnect cleanly and return."""
         self._stop.set()
 
     async def run(self) -> None:
-        """Be the device until `stop`; raise StateUnreadableError when its files are not its own."""
+        """Run the device until `stop`; raise StateUnreadableError if its files are damaged or another device's."""
         self._stopping = asyncio.ensure_future(self._stop.wait())
         try:
             reset_reason = "poweron"
@@ -96,7 +96,7 @@ class Agent:
             self._stopping.cancel()
 
     async def _live(self, reset_reason: str) -> Ending:
-        """Live from one boot to the end of it, which is STOP or REBOOT."""
+        """Run from one boot to its end, which is STOP or REBOOT."""
         board = Board(
             self._package,
             self._state,
@@ -130,7 +130,8 @@ class Agent:
                 if self._uplink.ending is None:
                     lived = self._hooks.clock() - began >= self._options.stable_s
                     failures = 0 if lived else failures + 1
-                    # The first loss is followed at once: it may be the broker's way to ask for the new secret.
+                    # The first loss is followed at once: the broker may have disconnected us to demand the new
+                    # secret.
                     if failures > 1:
                         pause_s = backoff_s(failures - 1, self._options, _fraction())
             if pause_s:
@@ -140,7 +141,7 @@ class Agent:
                 return ending
 
     async def _login(self, board: Board) -> tuple[Slot, Link | None]:
-        """Log in with the first slot that the broker takes; no link when the device is to end or to try again."""
+        """Log in with the first slot that the broker accepts; return no link if the device must end or retry."""
         slots = board.credentials.login_order()
         for slot in slots:
             try:
@@ -155,7 +156,7 @@ class Agent:
         raise LinkLostError("the broker refused every secret")
 
     async def _recovered(self, board: Board) -> bool:
-        """Ask for the secret in force, by the key that only this device has; say whether it came."""
+        """Request the secret in force, by the key that only this device has; return whether it was received."""
         if board.key is None or board.key.recovery is None:
             return False
         asking = recover(
@@ -173,7 +174,7 @@ class Agent:
     async def _unless_ended(
         self, work: Coroutine[Any, Any, T], drop: Callable[[asyncio.Future[T]], None] | None = None
     ) -> T | None:
-        """Return what comes of `work`, or None when the device is to end before; `drop` then gets it."""
+        """Return the result of `work`, or None if the device is to end first; `drop` then gets the result."""
         working = asyncio.ensure_future(work)
         try:
             while not working.done() and self._uplink.ending is None:
@@ -189,7 +190,7 @@ class Agent:
         return None
 
     async def _talk(self, board: Board, slot: Slot, link: Link) -> None:
-        """Talk over `link` until it breaks or the uplink has an ending."""
+        """Exchange messages over `link` until it breaks or the uplink has an ending."""
         self._uplink.note("login.accepted", generation=slot.generation)
         receiving: asyncio.Future[tuple[str, bytes]] | None = None
         fetching: asyncio.Future[ImagePiece | Failure] | None = None
@@ -219,7 +220,7 @@ class Agent:
             await _abandon(receiving, fetching)
 
     async def _receive(self, link: Link) -> tuple[str, bytes]:
-        """Return the next message, as late as a slow device takes it."""
+        """Return the next message, delayed if the device is configured as slow."""
         idle = link.waiting == 0
         message = await link.receive()
         if idle and self._options.slow_s:
@@ -228,7 +229,7 @@ class Agent:
         return message
 
     async def _leave(self, link: Link) -> None:
-        """Say goodbye; only a device that stays away tells that it is offline."""
+        """Disconnect cleanly; publish `offline` only if the device stays disconnected."""
         try:
             async with asyncio.timeout(self._options.goodbye_s):
                 if self._uplink.ending is Ending.STOP:

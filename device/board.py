@@ -1,4 +1,4 @@
-"""What is in a device's memory between two boots: its parts, and which message goes to which of them."""
+"""The memory of a device between two boots: its parts, and the routes of messages to them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Route:
 
 
 class Board:
-    """A booted device: all parts are made anew from the files in `state`.
+    """A booted device: all parts are recreated from the files in `state`.
 
     Raises StateUnreadableError and ImageInvalidError.
     """
@@ -95,7 +95,7 @@ class Board:
         }
 
     def status(self) -> messages.Status:
-        """Return what the device says of itself now."""
+        """Return the device's current status."""
         running = self._flash.running
         return messages.Status(
             online=True,
@@ -110,7 +110,7 @@ class Board:
         )
 
     def on_connected(self, slot: Slot) -> None:
-        """Say all that is due on a new connection, which was logged in with `slot`."""
+        """Send all that is due on a new connection, which was logged in with `slot`."""
         self._told = None
         self.credentials.on_login(slot)
         if self.key is not None:
@@ -122,14 +122,14 @@ class Board:
         self.core_dump.on_connected()
 
     def tell_status(self) -> None:
-        """Publish the status when it differs from the one published last on this connection."""
+        """Publish the status if it differs from the one published last on this connection."""
         status = self.status()
         if status != self._told:
             self._told = status
             self._uplink.say(topics.STATUS, status)
 
     def on_message(self, topic: str, payload: bytes) -> None:
-        """Hand a message to its part; one that breaks the protocol is noted and dropped."""
+        """Pass a message to its part; log and drop one that violates the protocol."""
         if not self._uplink.hooks.hears(topic):
             self._uplink.note("message.unheard", topic=topic)
             return
@@ -147,7 +147,7 @@ class Board:
         self.tell_status()
 
     def on_fetched(self, fetched: ImagePiece | Failure) -> None:
-        """Take what came over HTTP, or that nothing will."""
+        """Handle a chunk received over HTTP, or a failure."""
         if isinstance(fetched, ImagePiece):
             self.firmware.on_fetched(fetched.sha256, fetched.offset, fetched.data)
         else:

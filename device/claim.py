@@ -1,7 +1,7 @@
-"""How a machine without an identity gets one: it asks with a claim's account until it is answered.
+"""Claiming an identity: a machine requests one with a claim's account until it is answered.
 
-Its key is stored before it first asks, and its package before it is first used: whenever the power fails, the
-machine asks again with the same key and gets the same identity.
+Its key is stored before the first request, and its package before the first use: after a power failure at any
+point, the machine requests again with the same key and gets the same identity.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Machine:
     hooks: Hooks = field(default_factory=Hooks)
 
     async def package(self) -> Package:
-        """Return the machine's provisioning package, asked for until it is given and stored durably.
+        """Return the machine's provisioning package, requested until it is granted and stored durably.
 
-        Raise InvalidInputError for a bad uid or package, or StateUnreadableError when its files are no use.
+        Raise InvalidInputError for a bad uid or package, or StateUnreadableError if its files are unusable.
         """
         try:
             _UID.validate_python(self.uid)
@@ -75,7 +75,7 @@ class Machine:
                 pause_s = backoff_s(failures, self.options, _fraction())
                 self._note("claim.lost", error=error.message, pause_s=round(pause_s, 1))
             except LoginRefusedError as error:
-                # Revoked or expired; or the broker has lost the account, and a person mends that.
+                # Revoked or expired; or the broker has lost the account, which a person must repair.
                 pause_s = self._retry_s()
                 self._note("claim.login_refused", error=error.message, pause_s=round(pause_s, 1))
             else:
@@ -92,7 +92,7 @@ class Machine:
         Uplink(self.uid, self.hooks).note(event, **facts)
 
     async def _talk(self, link: Link, key: OKPKey) -> Package:
-        """Ask again and again until a package comes; one that an admin has to grant comes unasked."""
+        """Repeat the request until a package comes; one that an admin approves later comes unrequested."""
         address = topics.CLAIM_ANSWER.of(claim_id=self.claim.account, uid=self.uid)
         await link.subscribe(address)
         receiving = asyncio.ensure_future(self._answer(link, address))
@@ -136,7 +136,7 @@ class Machine:
 
 
 def _opened(answer: ClaimAnswer, key: OKPKey) -> Package | None:
-    """Return the package in an answer, or None when there is none that is sealed for this key."""
+    """Return the package in an answer, or None if none is sealed for this key."""
     if answer.jwe is None:
         return None
     try:
@@ -148,5 +148,5 @@ def _opened(answer: ClaimAnswer, key: OKPKey) -> Package | None:
 
 
 def _fraction() -> float:
-    """Return a share of a pause at random: a whole batch may be switched on at once."""
-    return random.random()  # noqa: S311 - no secret hangs on a pause
+    """Return a random share of a pause: a whole batch may be switched on at once."""
+    return random.random()  # noqa: S311 - a pause is no secret

@@ -1,7 +1,7 @@
-"""Commands: each is done at most once, and its result is said until the broker has it.
+"""Commands: each is executed at most once, and its result is sent until the broker has it.
 
-A command is stored before it is done, with the result that holds if the device loses its power meanwhile, so that
-the same command, delivered again, is answered from the store. `reboot` and `identify` are built in; a user of the
+A command is stored before it is executed, with the result that applies if the power fails meanwhile, so that the
+same command, delivered again, is answered from the store. `reboot` and `identify` are built in; a user of the
 device adds others in `Hooks.commands`.
 """
 
@@ -42,7 +42,7 @@ class CommandStore:
     """
 
     def __init__(self, folder: Path, *, kept: int, fault: durable.Fault = durable.no_fault) -> None:
-        """Open the store; raise StateUnreadableError when its file is not what the device wrote."""
+        """Open the store; raise StateUnreadableError if its file is damaged."""
         self._path = folder / FILE_NAME
         self._kept = kept
         self._fault = fault
@@ -65,7 +65,7 @@ class CommandStore:
         return [entry.result for entry in self._entries.values() if not entry.said]
 
     def begin(self, result: CommandResult) -> None:
-        """Store a command before it is done, with the result that holds if that is cut off."""
+        """Store a command before it is executed, with the result that applies if it is interrupted."""
         self._put(_Entry(result=result), name="command.begin")
 
     def finish(self, result: CommandResult) -> None:
@@ -73,7 +73,7 @@ class CommandStore:
         self._put(_Entry(result=result), name="command.finish")
 
     def say(self, command_id: UUID) -> None:
-        """Store that the broker has the result of a command."""
+        """Record that the broker has the result of a command."""
         entry = self._entries.get(command_id)
         if entry is not None and not entry.said:
             self._put(_Entry(result=entry.result, said=True), name="command.said")
@@ -88,7 +88,7 @@ class CommandStore:
 
 
 class CommandRunner:
-    """Does what the server tells the device to do."""
+    """Executes commands of the server."""
 
     def __init__(self, store: CommandStore, uplink: Uplink) -> None:
         self._store = store
@@ -101,12 +101,12 @@ class CommandRunner:
         self._restart_after: UUID | None = None
 
     def on_connected(self) -> None:
-        """Say what the broker does not have yet."""
+        """Send the results that the broker does not have yet."""
         for result in self._store.unsaid():
             self._say(result)
 
     def on_command(self, command: messages.Command) -> None:
-        """Do a command, unless it was begun before, is unknown or has expired, and say its result."""
+        """Execute a command, unless it was begun before, is unknown or has expired, and send its result."""
         known = self._store.result(command.command_id)
         handler = self._handlers.get(command.name)
         if known is not None:
@@ -147,6 +147,6 @@ class CommandRunner:
             self._uplink.end(Ending.REBOOT)
 
     def _identify(self, _arguments: dict[str, JsonValue]) -> Done:
-        """Be seen: this device has nothing but its log for it."""
+        """Identify the device visibly: this one only has its log for it."""
         self._uplink.note("device.identified")
         return Done()

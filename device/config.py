@@ -1,7 +1,7 @@
-"""The device's configuration: stored durably, applied once a version, reported as often as it comes.
+"""The device's configuration: stored durably, applied once for each version, reported whenever it is received.
 
-A version on trial must be followed by a new connection and a report on it within its time. If it is not, or if
-the device restarts before, the last good version is in force again, and `reverted` is reported until the next one.
+A version on trial must be followed by a new connection and a report on it within its time. Otherwise, or if the
+device restarts before, the last good version is in force again, and `reverted` is reported until the next one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class _Good(BaseModel):
 
 class _StoredConfig(_Good):
     good: _Good | None = None
-    """What to go back to while `version` is on trial."""
+    """The version to revert to while `version` is on trial."""
     refused: int | None = None
-    """The version that did not stand its trial, until the next one is applied."""
+    """The version that failed its trial, until the next one is applied."""
 
 
 class ConfigStore:
@@ -45,7 +45,7 @@ class ConfigStore:
     """
 
     def __init__(self, folder: Path, *, fault: durable.Fault = durable.no_fault) -> None:
-        """Open the store; raise StateUnreadableError when its file is not what the device wrote."""
+        """Open the store; raise StateUnreadableError if its file is damaged."""
         self._path = folder / FILE_NAME
         self._fault = fault
         self._stored = _StoredConfig(version=None, document={})
@@ -68,7 +68,7 @@ class ConfigStore:
 
     @property
     def on_trial(self) -> bool:
-        """Whether the applied version must still prove itself."""
+        """Whether the applied version is still on trial."""
         return self._stored.good is not None
 
     @property
@@ -77,7 +77,7 @@ class ConfigStore:
         return self._stored.refused
 
     def apply(self, version: int, document: dict[str, JsonValue], *, on_trial: bool = False) -> None:
-        """Make `document` the applied configuration, durably; on trial, what was good before is kept."""
+        """Make `document` the applied configuration, durably; on trial, keep the last good one."""
         before = self._stored
         good = before.good or _Good(version=before.version, document=before.document)
         stored = _StoredConfig(version=version, document=document, good=good if on_trial else None)
@@ -88,7 +88,7 @@ class ConfigStore:
         self._write(self._stored.model_copy(update={"good": None}), name="config.confirm")
 
     def revert(self) -> None:
-        """Go back from the version on trial to the last good one."""
+        """Revert from the version on trial to the last good one."""
         good = self._stored.good or _Good(version=None, document={})
         stored = _StoredConfig(version=good.version, document=good.document, refused=self._stored.version)
         self._write(stored, name="config.revert")
@@ -100,7 +100,7 @@ class ConfigStore:
 
 
 class Configuration:
-    """Asks for the configuration on each connection, applies what comes, and reports what it did."""
+    """Requests the configuration on each connection, applies what is received, and reports the outcome."""
 
     def __init__(self, store: ConfigStore, uplink: Uplink, options: Options) -> None:
         self._store = store
@@ -118,7 +118,7 @@ class Configuration:
         return self._store.version
 
     def on_connected(self) -> None:
-        """Prove or revert a version on trial, say again that one was reverted, and ask, until answered."""
+        """Prove or revert a version on trial, repeat the report of a reverted one, request the configuration."""
         if self.trial_by is not None:
             self._prove(self.trial_by)
         elif self._store.refused is not None:
@@ -126,12 +126,12 @@ class Configuration:
         self._ask()
 
     def on_trial_timeout(self) -> None:
-        """Go back to the last good version: the one on trial was not proved in time."""
+        """Revert to the last good version: the one on trial was not proven in time."""
         if self.trial_by is not None:
             self._revert("was not connected and reported in time")
 
     def on_config(self, config: messages.Config) -> bool:
-        """Apply or reject a version and report it; return whether this answers our own question.
+        """Apply or reject a version and report it; return whether this answers our own request.
 
         A version on trial ends the connection: it is reported on the next one.
         """
@@ -154,7 +154,7 @@ class Configuration:
         else:
             self._take(config.version, config.document, config.trial_seconds)
             if self._asked is not None:
-                # An answer that is still under way may be older than this push; only a new one will do.
+                # An answer that is still under way may be older than this push; request again.
                 self._ask()
         return answers
 
@@ -176,7 +176,7 @@ class Configuration:
         self._report(version, ConfigOutcome.APPLIED)
 
     def _prove(self, trial_by: float) -> None:
-        """Report the version on trial; it is kept once the broker has the report."""
+        """Report the version on trial; it is confirmed once the broker has the report."""
         version, left_s = self._store.version, trial_by - self._uplink.hooks.clock()
         if version is None or left_s <= 0:
             self.on_trial_timeout()

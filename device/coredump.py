@@ -1,6 +1,6 @@
-"""A core dump in flash: offered on each connection, sent in the pieces that are wanted, erased when it is stored.
+"""A core dump in flash: offered on each connection, sent in the requested chunks, erased when it is stored.
 
-The dump begins as this device writes it: SHA-256 of the ELF that crashed, 32 bytes; then its version, 32 bytes.
+Its format on this device: SHA-256 of the ELF that crashed, 32 bytes; then the version, 32 bytes; then the memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CoreDump:
     """
 
     def __init__(self, flash: Flash, uplink: Uplink, options: Options) -> None:
-        """Find the dump; with the option `panic_bytes` there is one."""
+        """Find the dump; the option `panic_bytes` creates one."""
         self._path = flash.folder / FILE_NAME
         self._uplink = uplink
         self._retry_s = options.retry_s
@@ -43,16 +43,16 @@ class CoreDump:
         self._sha256 = hashlib.sha256(self._data).hexdigest()
 
     def on_connected(self) -> None:
-        """Offer the dump, until it is stored or refused."""
+        """Offer the dump until it is stored or refused."""
         self._answered = [], 0.0
         if self._data:
             self._uplink.note("coredump.offered", sha256=self._sha256, size_bytes=len(self._data))
             self._offer_again()
 
     def on_wanted(self, message: messages.CoreDumpWanted) -> None:
-        """Send the pieces that are missing, and offer the dump again.
+        """Send the missing chunks, and offer the dump again.
 
-        The same answer twice is to two offers, of which one was in vain: what was just sent is still on its way.
+        A repeated answer is to a repeated offer: the chunks sent last are still on their way.
         """
         now = self._uplink.hooks.clock()
         missing, at = self._answered
@@ -66,7 +66,7 @@ class CoreDump:
         self._offer_again()
 
     def on_stored(self, message: messages.CoreDumpStored) -> None:
-        """Erase the dump: it is kept elsewhere now."""
+        """Erase the dump: the server has stored it."""
         if self._data and message.sha256 == self._sha256:
             self._uplink.hooks.fault("coredump.erase:before")
             self._path.unlink()

@@ -1,4 +1,4 @@
-"""A rotation as the device lives it: the pure rules, the store, and what has to be said."""
+"""The device's side of a rotation: applies the pure rules to the store, and sends the messages that are due."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _KEY: Final = "rotation"
 
 
 class Credentials:
-    """The device's secrets: which to log in with, and how to get a new one without losing the old."""
+    """The device's secrets: which one to log in with, and how to get a new one without losing the old."""
 
     def __init__(
         self, store: SlotStore, provisioned: Slot, uplink: Uplink, options: Options, pair: OKPKey | None = None
     ) -> None:
-        """Take the device's key pair, by which new secrets are sealed; None: an old device, which has none."""
+        """Use the device's key pair, for which new secrets are sealed; None: an old device, which has none."""
         self._store = store
         self._provisioned = provisioned
         self._uplink = uplink
@@ -48,22 +48,22 @@ class Credentials:
         return next((slot.secret for slot in order if slot.generation == self.login), order[0].secret)
 
     def on_refused(self, slot: Slot) -> None:
-        """Remember when the broker last refused a secret."""
+        """Record when the broker last refused a secret."""
         self._refused_until = self._uplink.hooks.clock() + self._options.retry_s
         self._uplink.note("login.refused", generation=slot.generation)
 
     def on_recovered(self, package: Package) -> None:
-        """Take the secret that the server says is in force; it is tried at the next login."""
+        """Store the recovered secret; it is tried at the next login."""
         self._store.recover(Slot(SecretStr(package.secret), package.secret_generation))
         self._uplink.note("login.recovered", generation=package.secret_generation)
 
     def on_login(self, slot: Slot) -> None:
-        """Take up what the slots say is due."""
+        """Begin the messages that are due according to the slots."""
         self.login = slot.generation
         self._speak()
 
     def on_offer(self, offer: messages.RotationOffer) -> None:
-        """Accept a new secret, answer for one that is stored already, or ignore what is out of date."""
+        """Accept a new secret, answer for one that is stored already, or ignore an outdated offer."""
         answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._uplink.hooks.now())
         self._wanted = answer.wanted
         self._uplink.note(
@@ -78,7 +78,7 @@ class Credentials:
             self._speak()
 
     def on_secret(self, message: messages.RotationSecret) -> None:
-        """Store the secret that was asked for durably, and only then say so."""
+        """Store the requested secret durably, and only then report so."""
         rotation_id = message.rotation_id
         if not rotation.takes_secret(self._store.slots, self._wanted, message, now=self._uplink.hooks.now()):
             self._uplink.note("rotation.secret_ignored", rotation_id=str(rotation_id))
@@ -93,11 +93,11 @@ class Credentials:
         self._speak()
 
     def on_switch(self, message: messages.RotationSwitch) -> None:
-        """Log in anew with the second slot."""
+        """Log in again with the second slot."""
         if not rotation.must_switch(self._store.slots, self.login, message.rotation_id):
             return
         if self._uplink.hooks.clock() < self._refused_until:
-            # A broker that refuses what the server announces must not drive us in circles.
+            # A broker that refuses the announced secret must not cause an endless loop.
             self._uplink.note("rotation.switch_postponed", rotation_id=str(message.rotation_id))
             return
         self._uplink.note("rotation.switching", rotation_id=str(message.rotation_id))
@@ -108,7 +108,7 @@ class Credentials:
         self._settle(rotation.on_done(self._store.slots, message.rotation_id))
 
     def on_confirmed(self, generation: int) -> None:
-        """Promote the second slot when a lost `done` is made up by any later word of the server."""
+        """Promote the second slot if a later message of the server replaces a lost `done`."""
         spare = rotation.spare(self._store.slots, self._provisioned)
         if spare is not None and spare.generation == generation:
             self._store.adopt(spare)
@@ -117,7 +117,7 @@ class Credentials:
         self._settle(rotation.on_confirmed(self._store.slots, generation))
 
     def on_cancelled(self, message: messages.RotationCancelled) -> None:
-        """Give up the rotation; the old secret is in force."""
+        """Abandon the rotation; the old secret is in force."""
         if self._wanted is not None and self._wanted.rotation_id == message.rotation_id:
             self._wanted = None
             self._uplink.stop(_KEY)
@@ -169,7 +169,7 @@ class Credentials:
         if self._pair is None:
             return None if message.secret is None else SecretStr(message.secret)
         if message.jwe is None:
-            return None  # who has a key does not trust the way that an open secret came
+            return None  # a device with a key accepts sealed secrets only
         try:
             secret = crypto.unseal(message.jwe, self._pair)
         except (crypto.SecretUnreadableError, UnicodeDecodeError):

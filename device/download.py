@@ -1,4 +1,4 @@
-"""An image on its way into the inactive slot: which chunks are there survives a restart."""
+"""The download of an image into the inactive slot; the record of received chunks survives a restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE_NAME: Final = "download.json"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be fetched, into which slot."""
+    """The image to fetch, and its slot."""
 
     sha256: str
     size_bytes: int
@@ -38,12 +38,12 @@ class _Progress(BaseModel):
 class Download:
     """The bytes in `path` and their bitmap in `folder`.
 
-    `save` makes both durable, the bytes first; what came after it is fetched again after a crash. Fault points:
-    `download.begin` and `download.save`, each with `:before`, `:written` and `:after`.
+    `save` makes both durable, the bytes first; chunks received after it are fetched again after a crash. Fault
+    points: `download.begin` and `download.save`, each with `:before`, `:written` and `:after`.
     """
 
     def __init__(self, folder: Path, path: Path, wish: Wish, *, fault: durable.Fault = durable.no_fault) -> None:
-        """Resume what was begun for the same image and slot, or begin."""
+        """Resume the download of the same image and slot, or begin."""
         self.wish = wish
         self._path = path
         self._record = folder / FILE_NAME
@@ -51,23 +51,23 @@ class Download:
         self.chunks = -(-wish.size_bytes // wish.chunk_size_bytes)
         self.restarts = 0
         self.unsaved = 0
-        """How many chunks are there that a power cut would take."""
+        """The number of chunks that a power cut would lose."""
         self._done = 0
         if not self._resume():
             self._begin()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all chunks are there."""
+        """Whether all chunks have been received."""
         return self._done == (1 << self.chunks) - 1
 
     @property
     def percent(self) -> int:
-        """How much is there, rounded down."""
+        """The received share in percent, rounded down."""
         return 100 * self._done.bit_count() // self.chunks if self.chunks else 100
 
     def missing(self, exclude: Container[int]) -> Iterator[int]:
-        """Yield the offsets of the chunks that are neither there nor in `exclude`, lowest first."""
+        """Yield the offsets of the chunks that are neither received nor in `exclude`, lowest first."""
         for chunk in range(_gap(self._done), self.chunks):
             offset = chunk * self.wish.chunk_size_bytes
             if not self._done >> chunk & 1 and offset not in exclude:
@@ -78,7 +78,7 @@ class Download:
         return min(self.wish.chunk_size_bytes, self.wish.size_bytes - offset)
 
     def put(self, offset: int, data: bytes) -> bool:
-        """Take a chunk; return False for one that is there, is out of place or has the wrong length."""
+        """Store a chunk; return False for one that is a duplicate, is out of place or has the wrong length."""
         chunk, rest = divmod(offset, self.wish.chunk_size_bytes)
         if rest or chunk >= self.chunks or len(data) != self.length_at(offset) or self._done >> chunk & 1:
             return False
@@ -90,13 +90,13 @@ class Download:
         return True
 
     def save(self) -> None:
-        """Make what is there durable."""
+        """Make the received chunks durable."""
         self._sync_bytes()
         self._write("download.save")
         self.unsaved = 0
 
     def is_genuine(self) -> bool:
-        """Say whether the bytes have the sha256 that was announced."""
+        """Return whether the bytes have the announced sha256."""
         return hashlib.sha256(self._path.read_bytes()).hexdigest() == self.wish.sha256
 
     def head(self, size_bytes: int) -> bytes:
@@ -105,7 +105,7 @@ class Download:
             return file.read(size_bytes)
 
     def restart(self) -> None:
-        """Drop all chunks and count that."""
+        """Drop all chunks and count the restart."""
         self.restarts += 1
         self._begin()
 
@@ -135,7 +135,7 @@ class Download:
         if not same or size_bytes != wish.size_bytes:
             return False
         if record.chunk_size_bytes != wish.chunk_size_bytes:
-            # Other chunks than before: what is there without a gap from the start still counts.
+            # The chunk size has changed: the bytes before the first gap are still valid.
             kept_bytes = min(_gap(done) * record.chunk_size_bytes, wish.size_bytes)
             at_end = kept_bytes == wish.size_bytes
             done = (1 << (self.chunks if at_end else kept_bytes // wish.chunk_size_bytes)) - 1

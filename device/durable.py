@@ -1,4 +1,4 @@
-"""Files that survive a power cut: each is either the old one or the new one, never a torn one."""
+"""Files that survive a power cut: each is either the old one or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Fault = Callable[[str], None]
 
 
 WAITS: Final[ContextVar[bool]] = ContextVar("waits", default=True)
-"""Whether what is written waits for the disk. Only for simulated devices it need not: they lose no power."""
+"""Whether writes wait for the disk. Only simulated devices, which lose no power, can do without."""
 
 
 def no_fault(_point: str) -> None:
-    """Let the device live on."""
+    """Do nothing."""
 
 
 def write(path: Path, data: bytes, *, name: str, fault: Fault = no_fault) -> None:
-    """Replace `path` by `data` in one step, readable by the owner only (mode 0600).
+    """Replace `path` by `data` atomically, with mode 0600.
 
     Fault points: `name:before`, `name:written` (the new file is complete but not yet in place), `name:after`.
     Raises OSError, and then the old file is still in place.
@@ -40,13 +40,13 @@ def write(path: Path, data: bytes, *, name: str, fault: Fault = no_fault) -> Non
 
 
 def sync(handle: int) -> None:
-    """Make the bytes of an open file, or the names of an open folder, durable."""
+    """Flush the bytes of an open file, or the names of an open folder, to the disk."""
     if WAITS.get():
         os.fsync(handle)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable: a rename lives in the folder, not in the file."""
+    """Flush the names in `folder` to the disk: a rename is stored in the folder, not in the file."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync(handle)
@@ -55,7 +55,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create `folder` (mode 0700) and its parents, durably; do nothing when it is there."""
+    """Create `folder` (mode 0700) and its parents, durably; do nothing if it exists."""
     if folder.is_dir():
         return
     make_folder(folder.parent)

@@ -1,4 +1,4 @@
-"""An image over HTTP(S): fetched beside the connection to the broker, and handed over in pieces."""
+"""Download of an image over HTTP(S), concurrent with the connection to the broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.errors import FleetError, UnavailableError
 from shared.protocol.admin import Package
 
 _QUEUE_LENGTH: Final = 2
-# All that may be over soon; any other status will be the same the next time.
+# Statuses that may be temporary; any other will be the same on a retry.
 _PASSING: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -37,22 +37,22 @@ class ImagePiece:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """This image will not come over HTTP now."""
+    """The image cannot be fetched over HTTP now."""
 
     sha256: str
     reason: str
 
 
 class FetchRefusedError(FleetError):
-    """The server will say the same again."""
+    """A retry would get the same answer from the server."""
 
     code = "fetch_refused"
 
 
 class Fetcher:
-    """Fetches one image at a time; a broken connection is followed by a request for the rest.
+    """Fetches one image at a time; after a broken connection it requests the rest.
 
-    `secret` returns the secret that Keycloak should want now.
+    `secret` returns the secret that should be in force in Keycloak.
     """
 
     def __init__(self, package: Package, options: Options, secret: Callable[[], SecretStr]) -> None:
@@ -68,7 +68,7 @@ class Fetcher:
         return self._task is not None
 
     def start(self, url: str, wish: Wish, offset: int) -> None:
-        """Fetch an image from `offset`, where a chunk begins, to its end; what was under way is dropped.
+        """Fetch an image from `offset`, the start of a chunk, to its end; cancel a fetch that is under way.
 
         Raise InvalidInputError if the package's authority cannot be read.
         """
@@ -77,7 +77,7 @@ class Fetcher:
         self._task = asyncio.create_task(run, name=f"fetch:{self._package.client_id}")
 
     def stop(self) -> None:
-        """Drop what is under way."""
+        """Cancel the fetch that is under way."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -85,18 +85,18 @@ class Fetcher:
             self._fetched.get_nowait()
 
     async def receive(self) -> ImagePiece | Failure:
-        """Wait for the next piece, or for the word that there will be none."""
+        """Wait for the next chunk, or for the failure."""
         return await self._fetched.get()
 
     async def _run(self, trust: ssl.SSLContext, url: str, wish: Wish, offset: int) -> None:
         try:
             async with httpx.AsyncClient(verify=trust, timeout=self._options.answer_timeout_s) as client:
                 await self._fetch(client, url, wish, offset)
-        except Exception as error:  # noqa: BLE001 - whatever a URL leads to, there is the other road
+        except Exception as error:  # noqa: BLE001 - after any error of a URL, chunks over MQTT remain
             await self._fetched.put(Failure(wish.sha256, f"{type(error).__name__}: {error}"))
 
     async def _fetch(self, client: httpx.AsyncClient, url: str, wish: Wish, offset: int) -> None:
-        """Fetch to the end, with as many requests as it takes, unless too many in a row bring nothing."""
+        """Fetch to the end, with as many requests as necessary, unless too many in a row bring nothing."""
         failures, token = 0, None
         while True:
             begun_at = offset
@@ -116,7 +116,7 @@ class Fetcher:
                 if offset != wish.size_bytes:
                     raise FetchRefusedError(f"the server's image ends at {offset}")
                 return
-            # It may be over, or of a secret that is no longer in force.
+            # The token may have expired, or belong to a secret that is no longer in force.
             token = None
             await asyncio.sleep(self._options.backoff_min_s * 2.0**failures)
 

@@ -1,4 +1,4 @@
-"""New firmware as the device lives it: ask, fetch, verify, boot, confirm, or go back."""
+"""The device's side of a firmware update: request, fetch, verify, boot, then confirm or roll back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP_PERCENT: Final = 5
 
 
 class Fetches(Protocol):
-    """The other road: what brings an image over HTTP."""
+    """The download over HTTP."""
 
     @property
     def is_busy(self) -> bool:
@@ -29,11 +29,11 @@ class Fetches(Protocol):
         """Fetch an image from `offset` on."""
 
     def stop(self) -> None:
-        """Drop what is under way."""
+        """Cancel the fetch that is under way."""
 
 
 class FirmwareUpdater:
-    """Fetches what the server offers into the inactive slot, with a window of chunks under way."""
+    """Fetches an offered image into the inactive slot, with a window of chunks under way."""
 
     def __init__(self, flash: Flash, uplink: Uplink, options: Options, fetcher: Fetches | None = None) -> None:
         """Start the running image; one on trial must pass its self-test first."""
@@ -57,30 +57,30 @@ class FirmwareUpdater:
                 self._roll_back(f"the self-test failed: {fault}")
 
     def on_connected(self) -> None:
-        """Report what became of the last image, ask for a new one, and go on with what is under way."""
+        """Report the outcome of the last image, request a new one, and continue a download that is under way."""
         self._under_way.clear()
         self._report_outcome()
         self._ask()
         self._pump()
 
     def on_healthy(self) -> None:
-        """Keep the running image: it can connect and is answered."""
+        """Confirm the running image: it can connect and is answered."""
         if not self._flash.pending_verify:
             return
         self.verify_by = None
         self._flash.confirm()
         self._uplink.note("firmware.confirmed", version=self._flash.running.version)
         self._report_outcome()
-        # What was offered during the trial had to be ignored.
+        # Offers during the trial had to be ignored.
         self._ask()
 
     def on_verify_timeout(self) -> None:
-        """Go back to the old image: the new one cannot reach the server."""
+        """Roll back to the old image: the new one cannot reach the server."""
         self._roll_back(f"was not connected and answered within {self._options.verify_timeout_s:g} s")
         self._uplink.end(Ending.REBOOT)
 
     def on_offer(self, offer: messages.FirmwareOffer) -> None:
-        """Begin or resume the image on offer, unless there is a reason not to."""
+        """Begin or resume the offered image, unless there is a reason not to."""
         if offer.request_id is not None and offer.request_id == self._asked:
             self._asked = None
             sweep_s = self._options.sweep_s
@@ -108,7 +108,7 @@ class FirmwareUpdater:
         self._pump()
 
     def on_chunk(self, sha256: str, offset: int, data: bytes) -> None:
-        """Take a piece that was asked for; ignore any other. A window of pieces is made durable at once."""
+        """Store a requested chunk and ignore any other. A window of chunks is made durable at once."""
         download = self._download
         if download is None or sha256 != download.wish.sha256 or offset not in self._under_way:
             return
@@ -119,7 +119,7 @@ class FirmwareUpdater:
         self._go_on(download)
 
     def on_fetched(self, sha256: str, offset: int, data: bytes) -> None:
-        """Take a piece that came over HTTP."""
+        """Store a chunk that was received over HTTP."""
         download = self._download
         if download is not None and sha256 == download.wish.sha256 and download.put(offset, data):
             self._go_on(download)
@@ -132,7 +132,7 @@ class FirmwareUpdater:
         self._pump()
 
     def on_fetch_failed(self, sha256: str, reason: str) -> None:
-        """Go on in chunks."""
+        """Continue in chunks over MQTT."""
         if self._download is not None and self._download.wish.sha256 == sha256:
             self._uplink.note("firmware.http_failed", sha256=sha256, reason=reason)
             self._url = None

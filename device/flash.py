@@ -1,4 +1,4 @@
-"""A simulated flash: two application slots and the record of which one boots, as ESP-IDF keeps them."""
+"""A simulated flash: two application slots and the record of the boot slot, as in ESP-IDF."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REFUSED_MAX: Final = 16
 
 
 class Outcome(BaseModel):
-    """What became of a new image; kept until the broker has it."""
+    """The outcome of a new image; kept until the broker has it."""
 
     sha256: str
     stage: FirmwareStage
@@ -50,7 +50,7 @@ class Flash:
         boots_max: int = 3,
         fault: durable.Fault = durable.no_fault,
     ) -> None:
-        """Boot: install `first_image` into an empty flash, and roll back an image that never got confirmed.
+        """Boot: install `first_image` into an empty flash, and roll back an image that was never confirmed.
 
         Raises StateUnreadableError and ImageInvalidError.
         """
@@ -89,28 +89,28 @@ class Flash:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What is still to be reported of a new image."""
+        """The outcome of a new image that is still to be reported."""
         return self._data.outcome
 
     def is_refused(self, sha256: str) -> bool:
-        """Say whether this image was rolled back before."""
+        """Return whether this image was rolled back before."""
         return sha256 in self._data.refused
 
     def activate(self) -> None:
-        """Let the other slot boot next, on trial; the running image stays the running one until then."""
+        """Boot the other slot next, on trial; the running image stays the running one until then."""
         if self._data.pending_verify:
             raise IllegalTransitionError("the running image is on trial and cannot be replaced")
         change = {"active": self.inactive, "pending_verify": True, "boot_attempts": 0, "outcome": None}
         self._change("flash.activate", self._data.model_copy(update=change))
 
     def confirm(self) -> None:
-        """Keep the running image."""
+        """Confirm the running image."""
         outcome = Outcome(sha256=self.running_sha256, stage=FirmwareStage.CONFIRMED)
         change = {"pending_verify": False, "boot_attempts": 0, "outcome": outcome}
         self._change("flash.confirm", self._data.model_copy(update=change))
 
     def roll_back(self, error: str) -> None:
-        """Run the other slot again, and refuse the image on trial from now on; `error` is one line."""
+        """Boot the other slot again, and refuse the image on trial from now on; `error` is one line."""
         if not self._data.pending_verify:
             raise IllegalTransitionError("the running image is confirmed and cannot be rolled back")
         sha256 = hashlib.sha256(self.path_of(self._data.active).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""As much of an ESP32 application image as a bootloader reads.
+"""The parts of an ESP32 application image that a bootloader reads.
 
 Source: esp_image_header_t and esp_app_desc_t of ESP-IDF.
 """
@@ -14,29 +14,29 @@ from shared.esp32.chips import CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
 DESCRIPTOR_OFFSET: Final = 32
 HEADER_BYTES: Final = 208
-"""As many bytes of a file `read` needs."""
+"""The number of bytes of a file that `read` needs."""
 
 
 class ImageInvalidError(FleetError):
-    """The bytes are no application image for an ESP32."""
+    """The bytes are not an application image for an ESP32."""
 
     code = "image_invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDescription:
-    """What an image says of itself."""
+    """The metadata of an image."""
 
     version: str
     project: str
     chip: str
     secure_version: int
     elf_sha256: str
-    """In hexadecimal digits; the name of the program that the image was made from."""
+    """In hexadecimal digits; identifies the ELF file that the image was built from."""
 
 
 def read(data: bytes) -> ImageDescription:
-    """Return what the first HEADER_BYTES say, or raise ImageInvalidError with the rule that is broken."""
+    """Return the metadata in the first HEADER_BYTES, or raise ImageInvalidError with the broken rule."""
     if len(data) < HEADER_BYTES:
         raise ImageInvalidError(f"image: must have at least {HEADER_BYTES} bytes, has {len(data)}")
     if data[0] != IMAGE_MAGIC:

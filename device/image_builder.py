@@ -1,4 +1,4 @@
-"""Builds valid ESP32 application images, as esptool's elf2image lays them out, for tests and first starts.
+"""Builds valid ESP32 application images, laid out as by esptool's elf2image, for tests and first starts.
 
 `python -m device.image_builder --version 1.1.0 --project blink --chip esp32 --output FILE`
 """

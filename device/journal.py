@@ -1,4 +1,4 @@
-"""The last lines of the device's log, for `up/log`: what it says of its connections, rotations and crashes."""
+"""The last lines of the device's log, for `up/log`: connections, rotations and crashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINES_MAX: Final = 50
 
 
 class Journal:
-    """Lines that the broker does not have yet; of more than a message holds, the oldest are lost."""
+    """Lines that the broker does not have yet; beyond the size of a message, the oldest are lost."""
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
@@ -25,7 +25,7 @@ class Journal:
         self._next = 0
 
     def add(self, event: str, facts: Mapping[str, object]) -> None:
-        """Take a line, if it is of a kind that is told; facts must hold no secret."""
+        """Add a line, if its kind is sent to the server; facts must have no secret."""
         if not event.startswith(_TOLD):
             return
         level = LogLevel.WARNING if event.endswith(_BAD_ENDS) else LogLevel.INFO
@@ -35,12 +35,12 @@ class Journal:
         self._next += 1
 
     def waiting(self) -> Log | None:
-        """Return the lines that are to be said, or None."""
+        """Return the lines to send, or None."""
         if not self._lines:
             return None
         return Log(boot=self._boot, first=self._next - len(self._lines), lines=list(self._lines))
 
     def forget(self, said: Log) -> None:
-        """Drop the lines that the broker has now."""
+        """Drop the lines that the broker now has."""
         while self._lines and self._next - len(self._lines) < said.first + len(said.lines):
             self._lines.popleft()

@@ -1,4 +1,4 @@
-"""The key that only this device has: made before its first login, registered once, and how it recovers with it."""
+"""The key that only this device has: created before its first login, registered once, used for recovery."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from shared.protocol.messages import Recovery
 
 KEY_FILE: Final = "device_key.json"
 _CLAIM_KEY_FILE: Final = "claim_key.json"
-"""Where devices that came by a claim had their key before all had one."""
+"""The older file of the key, of devices that were claimed before all devices had one."""
 KNOWN_FILE: Final = "recovery.json"
 _REPEAT: Final = "key"
 _RETRY_S: Final = 5.0
@@ -35,9 +35,9 @@ _AGAIN_S: Final = 24 * 3600.0
 
 
 def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
-    """Return the device's key pair, made and stored durably before anybody hears of it.
+    """Return the device's key pair, created and stored durably before its first use.
 
-    Raise StateUnreadableError for a file that is no key. Fault points: `device.key`, as durable.write.
+    Raise StateUnreadableError for a file without a key. Fault points: `device.key`, as durable.write.
     """
     durable.make_folder(state)
     path = next((it for it in (state / KEY_FILE, state / _CLAIM_KEY_FILE) if it.exists()), None)
@@ -53,7 +53,7 @@ def load_or_make(state: Path, *, fault: durable.Fault) -> OKPKey:
 
 
 class DeviceKeyPair:
-    """The key pair, and what the server has said of it; `recovery` is None until it can be used.
+    """The key pair, and the server's answer about it; `recovery` is None until it can be used.
 
     Fault point: `device.recovery`, with `:before`, `:written` and `:after`.
     """
@@ -61,7 +61,7 @@ class DeviceKeyPair:
     def __init__(
         self, package: Package, state: Path, pair: OKPKey, uplink: Uplink, secret: Callable[[], SecretStr]
     ) -> None:
-        """Load what the server has said; raise StateUnreadableError. The device is logged in with `secret`."""
+        """Load the server's answer; raise StateUnreadableError. The device is logged in with `secret`."""
         self.pair = pair
         self._secret = secret
         self._uplink = uplink
@@ -72,20 +72,20 @@ class DeviceKeyPair:
 
     @property
     def public(self) -> str:
-        """The half that others may know."""
+        """The public half."""
         return crypto.public_half(self.pair)
 
     def on_connected(self) -> None:
-        """Register the key, until the server has answered: once a start, and each day.
+        """Register the key until the server has answered: once for each start, and each day.
 
-        The row may have been put back to an earlier copy, or be that of a new package.
+        The row may have been restored from an older copy, or be that of a new package.
         """
         now = self._uplink.hooks.clock()
         if self._answered_at is None or now >= self._answered_at + _AGAIN_S:
             self._uplink.repeat(_REPEAT, self._say, every_s=_RETRY_S, slowing=True)
 
     def on_known(self, known: messages.DeviceKeyKnown) -> None:
-        """Keep how to recover; with another key than ours there is no way."""
+        """Store the recovery settings; with another key than ours there are none."""
         self._uplink.stop(_REPEAT)
         self._answered_at = self._uplink.hooks.clock()
         if known.public_key != self.public:
@@ -105,7 +105,7 @@ class DeviceKeyPair:
         try:
             return Recovery.model_validate_json(self._path.read_bytes()) if self._path.exists() else None
         except ValidationError as error:
-            raise StateUnreadableError(f"{self._path}: does not say how to recover") from error
+            raise StateUnreadableError(f"{self._path}: has no valid recovery settings") from error
 
 
 async def recover(
@@ -117,7 +117,7 @@ async def recover(
     *,
     tls: ssl.SSLContext | None,
 ) -> Package | None:
-    """Ask for the secret in force, and return the device's package with it; None: there was no answer.
+    """Request the secret in force, and return the device's package with it; None if there is no answer.
 
     Raise LinkLostError, or LoginRefusedError if there is no such account. Fault points: `publish.recover:before`
     and `:after`.
@@ -152,7 +152,7 @@ async def recover(
 
 
 def _opened(received: tuple[str, bytes] | None, address: str, package: Package, pair: OKPKey) -> Package | None:
-    """Return the package in an answer, or None when there is none that is sealed for us."""
+    """Return the package in an answer, or None if none is sealed for us."""
     if received is None or received[0] != address:
         return None
     answer = topics.RECOVER_ANSWER.decode(received[1])

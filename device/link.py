@@ -1,4 +1,4 @@
-"""One connection to the broker; aiomqtt's errors become ours here."""
+"""One connection to the broker; aiomqtt's errors are translated here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LOGGER.setLevel(logging.ERROR)
 
 
 class LoginRefusedError(FleetError):
-    """The broker knows this client but not this secret."""
+    """The broker knows this client but refuses the secret."""
 
     code = "login_refused"
 
@@ -41,12 +41,12 @@ class LinkLostError(UnavailableError):
 
 
 def tls_context(package: Package | ClaimPackage) -> ssl.SSLContext | None:
-    """Return the trust in the package's own authority, or None without TLS; raise InvalidInputError."""
+    """Return a context that trusts the package's own authority, or None without TLS; raise InvalidInputError."""
     return trust_of(package) if package.mqtt_tls else None
 
 
 def trust_of(package: Package | ClaimPackage) -> ssl.SSLContext:
-    """Return the trust in the package's own authority, without one in the usual ones; raise InvalidInputError."""
+    """Return a context that trusts the package's own authority, else the usual ones; raise InvalidInputError."""
     return _trust(package.ca_certificate)
 
 
@@ -61,7 +61,7 @@ def _trust(ca_certificate: str | None) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where and as whom to connect; `session` is what MQTT versions name differently."""
+    """The address and credentials of a login; `session` holds options that differ between MQTT versions."""
 
     host: str
     port: int
@@ -73,9 +73,9 @@ class Login:
 
 
 def device_login(package: Package, password: SecretStr, generation: int, options: Options) -> Login:
-    """Return how a device logs in: with a will, and a session that outlives the connection.
+    """Return the login of a device: with a will, and a session that outlives the connection.
 
-    The will says with which secret it had logged in, which is asked for before an old secret is put back.
+    The will has the generation of the secret of this login, which is checked before an old secret is restored.
     """
     offline = topics.STATUS.encode(messages.Status(online=False, secret_generation=generation))
     session: dict[str, Any] = {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
@@ -95,7 +95,7 @@ def device_login(package: Package, password: SecretStr, generation: int, options
 
 
 def claim_login(package: ClaimPackage, uid: str) -> Login:
-    """Return how a machine without an identity logs in: many share an account, each with its own client id."""
+    """Return the login of a machine without an identity: many share an account, each with its own client id."""
     return Login(
         package.mqtt_host,
         package.mqtt_port,
@@ -107,11 +107,11 @@ def claim_login(package: ClaimPackage, uid: str) -> Login:
 
 
 class Link:
-    """A connection that is logged in; made by `connect`, ended by `close` or `drop`."""
+    """An established connection; opened by `connect`, closed by `close` or `drop`."""
 
     def __init__(self, client: Client, answer_timeout_s: float) -> None:
         self._client = client
-        self._client._client.manual_ack_set(on=True)  # noqa: SLF001 - aiomqtt has no way to say when
+        self._client._client.manual_ack_set(on=True)  # noqa: SLF001 - aiomqtt has no option for it
         self._answer_timeout_s = answer_timeout_s
         self._received: aiomqtt.Message | None = None
 
@@ -137,7 +137,7 @@ class Link:
             entering.cancel()
             raise LinkLostError("the broker does not answer in time") from None
         except asyncio.CancelledError:
-            # The connecting thread cannot be stopped: what it opens is closed when it comes back.
+            # The connecting thread cannot be stopped: its connection is closed once it returns.
             entering.add_done_callback(link._abandon)
             raise
         return link
@@ -159,7 +159,7 @@ class Link:
             async with asyncio.timeout(self._answer_timeout_s):
                 await self._client.publish(topic, payload, qos=qos, retain=retain)
         except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
-            raise LinkLostError(f"the broker did not take {topic}: {error}") from error
+            raise LinkLostError(f"the broker did not accept {topic}: {error}") from error
 
     async def receive(self) -> tuple[str, bytes]:
         """Return the next message as topic and payload, or raise LinkLostError.
@@ -184,27 +184,27 @@ class Link:
 
     @property
     def waiting(self) -> int:
-        """How many messages have come and are not received."""
+        """The number of messages that wait to be received."""
         return len(self._client.messages)
 
     def acknowledge(self) -> None:
-        """Tell the broker that the message received last is dealt with."""
+        """Acknowledge the message received last to the broker."""
         if self._received is not None:
             self._client._client.ack(self._received.mid, self._received.qos)  # noqa: SLF001
 
     async def close(self) -> None:
-        """Say goodbye to the broker, which then publishes no will; raise LinkLostError."""
+        """Disconnect cleanly, so that the broker publishes no will; raise LinkLostError."""
         try:
             async with asyncio.timeout(self._answer_timeout_s):
                 await self._client.__aexit__(None, None, None)
         except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
-            raise LinkLostError(f"the goodbye failed: {error}") from error
+            raise LinkLostError(f"the disconnect failed: {error}") from error
 
     def drop(self) -> None:
-        """Close the socket without a word, as a power cut does; do nothing when it is closed."""
-        # Neither library has a public way to leave without DISCONNECT, which would suppress the will.
+        """Close the socket without DISCONNECT, as a power cut does; do nothing if it is closed."""
+        # Neither library has a public way to close without DISCONNECT, which would suppress the will.
         self._client._client._sock_close()  # noqa: SLF001
-        disconnected = self._client._disconnected  # noqa: SLF001 - asyncio complains of errors that nobody looks at
+        disconnected = self._client._disconnected  # noqa: SLF001 - asyncio warns about errors that are never retrieved
         if disconnected.done() and not disconnected.cancelled():
             disconnected.exception()
 

@@ -1,6 +1,6 @@
-"""What a device shows the broker: its secret, or a token that Keycloak gives for it.
+"""The credentials of a login: the secret, or a token that Keycloak issues for it.
 
-A token is new at each login. So a login with a slot's token proves that Keycloak has that slot's secret in force,
+Each login uses a new token. So a login with a slot's token proves that Keycloak has that slot's secret in force,
 and the rules of the slots are the same as with a broker that has the secret itself.
 """
 
@@ -23,7 +23,7 @@ from shared.protocol.admin import Package
 async def connect(package: Package, slot: Slot, options: Options, *, tls: ssl.SSLContext | None) -> Link:
     """Log in with a slot, or raise LoginRefusedError or LinkLostError.
 
-    With `either`, whatever keeps a token from working is followed by the secret: while Keycloak is away, too.
+    With `either`, any failure of the token is followed by the secret, also while Keycloak is unavailable.
     """
     auth = options.mqtt_auth or package.mqtt_auth
     if auth != "password":

@@ -1,4 +1,4 @@
-"""What can be set on a reference device, and where its surroundings and tests take hold of it."""
+"""Options of a reference device, and hooks for its environment and tests."""
 
 from __future__ import annotations
 
@@ -20,56 +20,56 @@ Auth = Literal["password", "token", "either"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a device behaves; times in seconds."""
+    """The behaviour of a device; times in seconds."""
 
     protocol: Protocol = "3.1.1"
     mqtt_auth: Auth | None = None
-    """What the broker wants: the secret, a token for it, or `either`, the token first; None: as the package says.
+    """The login: by the secret, by a token for it, or `either`, the token first; None: as in the package.
 
     `either` is for the time in which a fleet moves to another broker.
     """
     keyless: bool = False
-    """Be an old device: without a key of its own, so that its secrets are not sealed and it cannot recover."""
+    """Behave like an old device: without a key of its own, so secrets are not sealed and it cannot recover."""
     chip: str = "esp32"
-    """Of the image that is built when the flash is empty and no image is given."""
+    """Version of the image that is built when the flash is empty and no image is given."""
     slot_size_bytes: int = 1536 * 1024
     retry_s: float = 5.0
-    """Between two attempts to be answered."""
+    """Pause between two repetitions of an unanswered request."""
     claim_retry_s: float = 60.0
-    """Between two requests for an identity that waits for an admin or was refused."""
+    """Pause between two requests for an identity that waits for an admin or was refused."""
     chunk_timeout_s: float = 5.0
     prefer_http: bool = False
     """Fetch an image from the URL in its offer, and in chunks over MQTT only when that fails."""
     http_attempts: int = 3
-    """So many requests without a new byte before that."""
+    """How many requests without a new byte before that."""
     sweep_s: float = 3600.0
-    """Between two questions for configuration and firmware on one connection, in case a push was lost."""
+    """Interval of requests for configuration and firmware on one connection, in case a push was lost."""
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
     stable_s: float = 10.0
-    """A connection that lived so long is followed by another one without a pause."""
+    """A connection that lasted this long is followed by another one without a pause."""
     keepalive_s: int = 30
     answer_timeout_s: float = 10.0
-    """For the broker's own acknowledgements."""
+    """Timeout of the broker's acknowledgements."""
     goodbye_s: float = 3.0
     session_expiry_s: int = 7 * 24 * 3600
     verify_timeout_s: float = 120.0
-    """For a new image to connect and get its configuration, before it is rolled back."""
+    """Time for a new image to connect and get its configuration, before it is rolled back."""
     boots_max: int = 3
-    """A new image may be interrupted so often before it is rolled back."""
+    """How often a new image may be interrupted before it is rolled back."""
     download_restarts: int = 2
     """How often an image with a wrong sha256 is fetched again."""
     panic_bytes: int = 0
-    """At each start, find a core dump of so many bytes in flash, as if the run before had ended in a panic."""
+    """Size of a core dump in flash at each start, as if the previous run had ended in a panic."""
     slow_s: float = 0.0
-    """A message waits so long before it is dealt with, and with it what comes meanwhile."""
+    """Delay of the handling of each message, and of those that follow."""
     commands_kept: int = 32
-    """Of so many commands the device remembers what it answered, so that it does none of them twice."""
+    """The number of commands whose answers are stored, so that none is executed twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What came of a command: a result if there is one, an error if it failed.
+    """The outcome of a command: a result if there is one, an error if it failed.
 
     With `restart` the device restarts once the broker has the answer.
     """
@@ -80,7 +80,7 @@ class Done:
 
 
 CommandHandler = Callable[[dict[str, JsonValue]], Done]
-"""Does a command with these arguments."""
+"""Executes a command with these arguments."""
 
 
 def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
@@ -88,12 +88,12 @@ def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
 
 
 def _hear(_topic: str) -> bool:
-    """Take a message."""
+    """Accept a message."""
     return True
 
 
 def _accept(_argument: object) -> str | None:
-    """Find nothing wrong."""
+    """Accept the argument."""
     return None
 
 
@@ -103,13 +103,13 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Callbacks, all synchronous; what one raises ends the agent at once, as a power cut would.
+    """Callbacks, all synchronous; an exception of one ends the agent at once, as a power cut would.
 
-    `on_event` sees each event and its facts, such as `rotation.stored`. `fault` is called at named points around
+    `on_event` gets each event and its facts, such as `rotation.stored`. `fault` is called at named points around
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
-    both return None, or in one line what is wrong. `commands` are what the device can be told to do, by
-    name, beside `reboot` and `identify`. `hears` gets a message's topic and says whether the device takes it;
-    `proof` makes the proof that it holds a new secret, as shared.crypto.proof does.
+    both return None, or a one-line error. `commands` are the commands of the device by name, besides `reboot` and
+    `identify`. `hears` gets a message's topic and returns whether the device accepts it; `proof` computes the
+    proof of a new secret, as shared.crypto.proof does.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore

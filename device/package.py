@@ -1,4 +1,4 @@
-"""The provisioning package that makes a machine this device."""
+"""Loads and checks the provisioning package of a device."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PREFIX: Final = "iotdevice-"
 
 
 def load(path: Path) -> Package:
-    """Return the package in `path`, or raise InvalidInputError that names each field and the broken rule."""
+    """Return the package in `path`, or raise InvalidInputError naming each field and the broken rule."""
     package = _read(path, Package)
     check(package)
     return package
 
 
 def load_claim(path: Path) -> ClaimPackage:
-    """Return the claim package in `path`, or raise InvalidInputError that names each field and the broken rule."""
+    """Return the claim package in `path`, or raise InvalidInputError naming each field and the broken rule."""
     return _read(path, ClaimPackage)
 
 
@@ -35,7 +35,7 @@ def _read(path: Path, kind: type[P]) -> P:
     except OSError as error:
         raise InvalidInputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        # Without the cause, which would show the input and with it the secret.
+        # No cause: it would show the input and with it the secret.
         raise InvalidInputError(f"{path}: {explain(error)}") from None
 
 

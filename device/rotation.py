@@ -1,8 +1,8 @@
-"""The device's rules of a rotation, without any input or output.
+"""The device's rules of a rotation, without I/O.
 
-Two slots: the first is confirmed, the second on trial. A login tries the second first while it is filled and
-falls back to the first when the broker refuses it. A slot is given up only on the server's word that it is dead,
-so in every interleaving of crash, loss, duplicate and delay one slot holds a secret that works.
+Two slots: the first is confirmed, the second on trial. A login tries the second first while it is filled and falls
+back to the first when the broker refuses it. A slot is discarded only when the server reports its secret as
+invalid, so in every interleaving of crash, loss, duplicate and delay one slot holds a secret that works.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What is stored durably: the confirmed secret, and one on trial."""
+    """The durable state: the confirmed secret, and one on trial."""
 
     first: Slot
     second: Slot | None = None
@@ -38,7 +38,7 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The accepted offer whose secret has not come yet; lives in memory only."""
+    """An accepted offer whose secret has not been received yet; in memory only."""
 
     rotation_id: UUID
     generation: int
@@ -46,7 +46,7 @@ class Wanted:
 
 
 class SlotChange(StrEnum):
-    """What happens to the slots."""
+    """A change of the slots."""
 
     KEEP = "keep"
     PROMOTE = "promote"
@@ -54,7 +54,7 @@ class SlotChange(StrEnum):
 
 
 class Due(StrEnum):
-    """What the device has to say, again and again, until the server has moved on."""
+    """The message to repeat until the server has moved on."""
 
     REQUEST = "request"
     STORED = "stored"
@@ -62,7 +62,7 @@ class Due(StrEnum):
 
 
 class OfferVerdict(StrEnum):
-    """What became of an offer."""
+    """The result of an offer."""
 
     ACCEPTED = "accepted"
     REPEATED = "repeated"
@@ -73,7 +73,7 @@ class OfferVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswer:
-    """The outcome of an offer: what happens to the slots, what is wanted from now on, and why."""
+    """The outcome of an offer: the change of the slots, the offer accepted from now on, and the verdict."""
 
     change: SlotChange
     wanted: Wanted | None
@@ -84,17 +84,17 @@ _SAME: Final = frozenset({OfferVerdict.ACCEPTED, OfferVerdict.REPEATED})
 
 
 def is_ours(verdict: OfferVerdict) -> bool:
-    """Say whether the offer is to be acted upon."""
+    """Return whether the offer is to be acted upon."""
     return verdict in _SAME
 
 
 def login_order(slots: Slots) -> tuple[Slot, ...]:
-    """Return the slots to try, best first; the next one only after the broker has refused the one before."""
+    """Return the slots to try, best first; each only after the broker has refused the previous one."""
     return (slots.first,) if slots.second is None else (slots.second, slots.first)
 
 
 def promoted(slots: Slots) -> Slots:
-    """Return the slots with the second as the first; raise IllegalTransitionError when it is empty."""
+    """Return the slots with the second as the first; raise IllegalTransitionError if it is empty."""
     if slots.second is None:
         raise IllegalTransitionError("the second slot is empty and cannot be promoted")
     return Slots(slots.second)
@@ -106,29 +106,29 @@ def discarded(slots: Slots) -> Slots:
 
 
 def filled(slots: Slots, slot: Slot) -> Slots:
-    """Return the slots with `slot` on trial; raise IllegalTransitionError when another one is."""
+    """Return the slots with `slot` on trial; raise IllegalTransitionError if another one is."""
     if slots.second is not None:
         raise IllegalTransitionError("the second slot is filled and must be settled first")
     return replace(slots, second=slot)
 
 
 def spare(slots: Slots, provisioned: Slot) -> Slot | None:
-    """Return the package's secret when it is newer than the first slot's and not in the second.
+    """Return the package's secret if it is newer than the first slot's and not in the second.
 
-    A package may be written while a rotation is under way, so its secret is no more than one to try last.
+    A package may be written while a rotation is under way, so its secret is only tried last.
     """
     known = slots.second is not None and slots.second.generation == provisioned.generation
     return None if known or provisioned.generation <= slots.first.generation else provisioned
 
 
 def adopted(slots: Slots, provisioned: Slot) -> Slots:
-    """Return the slots after the server confirmed the package's generation: what is older is dead."""
+    """Return the slots after the server confirmed the package's generation: older secrets are invalid."""
     newer = slots.second is not None and slots.second.generation > provisioned.generation
     return Slots(provisioned, slots.second if newer else None)
 
 
 def recovered(slots: Slots, slot: Slot) -> Slots:
-    """Return the slots with the secret that the server says is in force; it is on trial until it has let us in."""
+    """Return the slots with the recovered secret on trial; it is confirmed by a login."""
     if slot.secret == slots.first.secret:
         return Slots(replace(slots.first, generation=slot.generation))
     if slots.second is not None and slot.secret == slots.second.secret:
@@ -137,7 +137,7 @@ def recovered(slots: Slots, slot: Slot) -> Slots:
 
 
 def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> OfferAnswer:
-    """Judge an offer at `now` (UTC); what it says of the present generation settles an older trial first."""
+    """Judge an offer at `now` (UTC); its present generation settles an older trial first."""
     if slots.second is not None and offer.rotation_id == slots.second.rotation_id:
         return OfferAnswer(SlotChange.KEEP, wanted, OfferVerdict.REPEATED)
     if offer.generation <= max(slot.generation for slot in login_order(slots)):
@@ -149,7 +149,7 @@ def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer,
 
 
 def _settlement(slots: Slots, current_generation: int) -> SlotChange | None:
-    """Return what the generation in force means for the slots, or None when it is in neither."""
+    """Return the change that the generation in force implies, or None if it is in neither slot."""
     if slots.second is not None and current_generation == slots.second.generation:
         return SlotChange.PROMOTE
     if current_generation != slots.first.generation:
@@ -160,7 +160,7 @@ def _settlement(slots: Slots, current_generation: int) -> SlotChange | None:
 def _accept(
     wanted: Wanted | None, offer: messages.RotationOffer, now: datetime
 ) -> tuple[Wanted | None, OfferVerdict]:
-    """Return what is wanted after an offer that fits the slots, and the verdict."""
+    """Return the accepted offer after an offer that fits the slots, and the verdict."""
     repeated = wanted is not None and wanted.rotation_id == offer.rotation_id
     # Generations only grow, so the lower one of two offers is the older one.
     if wanted is not None and not repeated and offer.generation <= wanted.generation:
@@ -172,7 +172,7 @@ def _accept(
 
 
 def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationSecret, *, now: datetime) -> bool:
-    """Say whether `secret` belongs to the accepted offer, is in time, and may go into the second slot."""
+    """Return whether `secret` belongs to the accepted offer, is in time, and may go into the second slot."""
     return (
         wanted is not None
         and slots.second is None
@@ -182,33 +182,33 @@ def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationS
 
 
 def on_done(slots: Slots, rotation_id: UUID) -> SlotChange:
-    """Promote the second slot when it holds this very rotation."""
+    """Promote the second slot if it holds this rotation's secret."""
     return SlotChange.PROMOTE if slots.second and slots.second.rotation_id == rotation_id else SlotChange.KEEP
 
 
 def on_confirmed(slots: Slots, generation: int) -> SlotChange:
-    """Promote the second slot when the server has confirmed its generation."""
+    """Promote the second slot if the server has confirmed its generation."""
     return SlotChange.PROMOTE if slots.second and slots.second.generation == generation else SlotChange.KEEP
 
 
 def on_cancelled(slots: Slots, rotation_id: UUID) -> SlotChange:
-    """Discard the second slot when it holds this very rotation."""
+    """Discard the second slot if it holds this rotation's secret."""
     return SlotChange.DISCARD if slots.second and slots.second.rotation_id == rotation_id else SlotChange.KEEP
 
 
 def must_switch(slots: Slots, login: int | None, rotation_id: UUID) -> bool:
-    """Say whether to log in anew, now that the broker wants this secret; `login` is a generation."""
+    """Return whether to log in again, now that the broker requires this secret; `login` is a generation."""
     second = slots.second
     return second is not None and second.rotation_id == rotation_id and login != second.generation
 
 
 def is_orphan(slots: Slots, login: int | None) -> bool:
-    """Say whether the secret that we are logged in with is no longer in any slot."""
+    """Return whether the secret of the current login is no longer in any slot."""
     return login is not None and login not in {slot.generation for slot in login_order(slots)}
 
 
 def due(slots: Slots, wanted: Wanted | None, login: int | None, *, now: datetime) -> Due | None:
-    """Return what to say while logged in with the generation `login`, or None when there is nothing."""
+    """Return the message that is due while logged in with the generation `login`, or None."""
     if slots.second is not None:
         if login == slots.second.generation:
             return Due.ACK

@@ -1,4 +1,4 @@
-"""The credential store: two slots in one file, replaced in one step."""
+"""The credential store: two slots in one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READER: Final = TypeAdapter(Slots)
 
 
 class StateUnreadableError(FleetError):
-    """A file of the device's state is not what the device wrote."""
+    """A file of the device's state is damaged."""
 
     code = "state_unreadable"
 
@@ -42,19 +42,19 @@ class SlotStore:
 
     @property
     def slots(self) -> Slots:
-        """What is stored now."""
+        """The stored slots."""
         return self._slots
 
     def fill_second(self, slot: Slot) -> None:
-        """Put `slot` on trial; raise IllegalTransitionError when another one is."""
+        """Put `slot` on trial; raise IllegalTransitionError if another one is."""
         self._write(rotation.filled(self._slots, slot), "slots.fill_second")
 
     def recover(self, slot: Slot) -> None:
-        """Put a secret that was recovered on trial, in place of one that was refused."""
+        """Put a recovered secret on trial, in place of one that was refused."""
         self._write(rotation.recovered(self._slots, slot), "slots.recover")
 
     def promote(self) -> None:
-        """Make the second slot the first and empty it; raise IllegalTransitionError when it is empty."""
+        """Make the second slot the first and empty it; raise IllegalTransitionError if it is empty."""
         self._write(rotation.promoted(self._slots), "slots.promote")
 
     def discard_second(self) -> None:
@@ -74,7 +74,7 @@ class SlotStore:
     def _write(self, slots: Slots, name: str) -> None:
         document = {"first": _plain(slots.first), "second": _plain(slots.second)}
         durable.write(self._path, json.dumps(document).encode(), name=name, fault=self._fault)
-        # Only after the file: memory must never know more than a restart would.
+        # Only after the file: memory must never be ahead of the disk.
         self._slots = slots
 
 

@@ -1,4 +1,4 @@
-"""What a device has to say: once, or again and again until it is answered; and what it tells its log."""
+"""The device's outgoing messages, sent once or repeated until answered, and its log."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _Payload = BaseModel | messages.Packed
 Saying = tuple[Topic[Any], BaseModel]
 Say = Callable[[], Saying | None]
 SLOWEST: Final = 12
-"""So many times longer than its first pause a slowing pause gets at most: a minute after 5 s."""
+"""The limit of a slowing pause, as a multiple of the first one: a minute after 5 s."""
 
 
 def one_line(text: str) -> str:
-    """Return `text` as the protocol carries it: at most 200 characters, none of them a control character."""
+    """Return `text` within the protocol's limits: at most 200 characters, none of them a control character."""
     return "".join(character if character.isprintable() else " " for character in text)[:200]
 
 
 class Ending(StrEnum):
-    """Why a connection is given up on purpose."""
+    """Why a connection is closed on purpose."""
 
     STOP = "stop"
     SWITCH = "switch"
@@ -37,7 +37,7 @@ class Ending(StrEnum):
 
 
 class Publishes(Protocol):
-    """The part of a connection that sends."""
+    """The sending part of a connection."""
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish and wait for the acknowledgement."""
@@ -59,9 +59,9 @@ class _Repeat:
 
 
 class Uplink:
-    """The way up: handlers leave here what is to be said, and one task sends it.
+    """The outgoing messages: handlers add them, and one task sends them.
 
-    Nothing is kept over a lost connection; each part of the device says what is due when it is connected anew.
+    Nothing outlives a connection; each part of the device adds its messages again at the next one.
     Fault points: `publish.status:before`, `publish.status:after`, and so for each topic below `up/`.
     """
 
@@ -75,18 +75,18 @@ class Uplink:
         self._log = structlog.get_logger("device").bind(client_id=client_id)
 
     def note(self, event: str, **facts: object) -> None:
-        """Tell the log and the hook what has happened; facts must hold no secret."""
+        """Log an event and pass it to the hook; facts must have no secret."""
         self._log.info(event, **facts)
         self.journal.add(event, facts)
         self.hooks.on_event(event, facts)
 
     def end(self, ending: Ending) -> None:
-        """Give up the connection when all is said; the first reason holds."""
+        """Close the connection once everything is sent; the first reason counts."""
         if self.ending is None:
             self.ending = ending
 
     def reset(self) -> None:
-        """Forget what was to be said."""
+        """Drop all messages."""
         self.ending = None
         self._once.clear()
         self._repeats.clear()
@@ -98,26 +98,26 @@ class Uplink:
     def repeat(
         self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
     ) -> None:
-        """Send what `say` returns now and every so often, until it returns None or `stop`; replaces `key`.
+        """Send the message that `say` returns now and periodically, until None or `stop`; replaces `key`.
 
-        With `slowing` each pause is twice as long as the one before, up to SLOWEST times the first: who waits for
-        a busy service must not keep it busy.
+        With `slowing` each pause is twice as long as the previous one, up to SLOWEST times the first: a device
+        that waits for a busy service must not keep it busy.
         """
         longest_s = every_s * (SLOWEST if slowing else 1)
         self._repeats[key] = _Repeat(say, every_s, longest_s, self.hooks.clock() + first_in_s)
 
     def stop(self, key: str) -> None:
-        """Repeat no longer."""
+        """Stop the repetition of `key`."""
         self._repeats.pop(key, None)
 
     def next_due(self) -> float | None:
-        """Return when `flush` has something to do, on the hooks' clock in seconds, or None."""
+        """Return when `flush` is due next, on the hooks' clock in seconds, or None."""
         if self._once or self.journal.waiting():
             return self.hooks.clock()
         return min((repeat.due_at for repeat in self._repeats.values()), default=None)
 
     async def flush(self, link: Publishes) -> None:
-        """Send all that is due, or raise what the connection raises."""
+        """Send all that is due, or raise the connection's error."""
         while self._once:
             once = self._once[0]
             await self._publish(link, once.topic, once.message)

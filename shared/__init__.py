@@ -1,1 +1,1 @@
-"""What the services have in common."""
+"""Code that the services share."""

@@ -1,4 +1,4 @@
-"""Secrets: made, proven, sealed for one device, and encrypted at rest."""
+"""Secrets: generation, proofs, sealing for one device, and encryption at rest."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def new_secret() -> SecretStr:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Which secret a place holds: its generation, and 16 hexadecimal digits that tell it from others."""
+    """The secret in one place: its generation, and 16 hexadecimal digits that identify it."""
 
     generation: int
     fingerprint: str
 
     @classmethod
     def of(cls, secret: SecretStr, generation: int) -> Self:
-        """Return what is held when this secret is: the digits are of SHA-256, which hides 256 random bits."""
+        """Return the value for a secret: the digits are of its SHA-256, which does not reveal 256 random bits."""
         return cls(generation, hashlib.sha256(secret.get_secret_value().encode()).hexdigest()[:_FINGERPRINT])
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Held:
 
     @classmethod
     def parse(cls, text: str | None) -> Self | None:
-        """Return what `str` made, or None for any other text."""
+        """Return the value that `str` printed, or None for any other text."""
         generation, _, fingerprint = (text or "").partition(":")
         if not (generation.isascii() and generation.isdigit() and len(fingerprint) == _FINGERPRINT):
             return None
@@ -65,7 +65,7 @@ class Held:
 
 
 Purpose = Literal["request", "current", "stored", "ack"]
-"""What a proof is for: the first two by the secret in force, the others by the new one."""
+"""Purpose of a proof: the first two are made with the secret in force, the others with the new one."""
 
 
 def proof(secret: SecretStr, purpose: Purpose, rotation_id: UUID) -> str:
@@ -75,13 +75,13 @@ def proof(secret: SecretStr, purpose: Purpose, rotation_id: UUID) -> str:
 
 
 def key_proof(secret: SecretStr, public_key: str) -> str:
-    """Return hex HMAC-SHA256 (RFC 2104) over "key:public_key": whose key it is has the secret in force."""
+    """Return hex HMAC-SHA256 (RFC 2104) over "key:public_key": proves that the key's owner has the secret."""
     message = f"key:{public_key}".encode()
     return hmac.new(secret.get_secret_value().encode(), message, "sha256").hexdigest()
 
 
 def proves(given: str, secret: SecretStr, purpose: Purpose, rotation_id: UUID) -> bool:
-    """Say whether `given` is the proof, in constant time."""
+    """Return whether `given` is the proof, in constant time."""
     return hmac.compare_digest(given, proof(secret, purpose, rotation_id))
 
 
@@ -114,7 +114,7 @@ def unseal(token: str, private_key: OKPKey) -> SecretStr:
 
 
 def new_data_key() -> SecretStr:
-    """Return a key for one thing that is too large for the vault; the vault encrypts the key."""
+    """Return a key for one object that is too large for the vault; the vault encrypts the key."""
     return SecretStr(Fernet.generate_key().decode())
 
 
@@ -129,7 +129,7 @@ def decrypt_data(key: SecretStr, token: bytes) -> bytes:
         return Fernet(key.get_secret_value()).decrypt(token)
     except InvalidToken:
         raise SecretUnreadableError(
-            "the stored data cannot be opened with their own key: they are damaged"
+            "the stored data cannot be decrypted with their own key: they are damaged"
         ) from None
 
 
@@ -144,16 +144,16 @@ def private_half(key: OKPKey) -> SecretStr:
 
 
 def key_pair(public_key: str, private_key: SecretStr) -> OKPKey:
-    """Return the key pair of two halves, as `public_half` and `private_half` return them."""
+    """Return the key pair of two halves, as returned by `public_half` and `private_half`."""
     halves = {"x": public_key, "d": private_key.get_secret_value()}
     return OKPKey.import_key({"kty": "OKP", "crv": "X25519", **halves})
 
 
 def recovery_mac(own: OKPKey, other: str, client_id: str, nonce: str) -> str:
-    """Return what only the two owners of the keys can make: who asks for the device's secret is the device.
+    """Return the MAC that only the owners of the two keys can compute; it authenticates a recovery request.
 
     Hex HMAC-SHA256 (RFC 2104) over "recover:client_id:nonce", keyed by HKDF-SHA256 (RFC 5869, without a salt, info
-    "mdm/v1/recover", 32 bytes) of X25519 (RFC 7748). Raise InvalidInputError for a key that protects nothing.
+    "mdm/v1/recover", 32 bytes) of X25519 (RFC 7748). Raise InvalidInputError for a weak key.
     """
     try:
         private = X25519PrivateKey.from_private_bytes(_decoded(private_half(own).get_secret_value()))
@@ -169,7 +169,7 @@ def _decoded(text: str) -> bytes:
 
 
 class Vault:
-    """Encrypts secrets at rest with the first of the master keys, and reads with any of them."""
+    """Encrypts secrets at rest with the first of the master keys, and decrypts with any of them."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._fernet = MultiFernet([Fernet(key.get_secret_value()) for key in keys])
@@ -186,7 +186,7 @@ class Vault:
             raise SecretUnreadableError(_UNREADABLE) from None
 
     def reencrypt(self, token: bytes) -> bytes:
-        """Return a Fernet token of the same secret and the first key, or raise SecretUnreadableError."""
+        """Return a Fernet token of the same secret under the first key, or raise SecretUnreadableError."""
         try:
             return self._fernet.rotate(token)
         except InvalidToken:

@@ -1,4 +1,4 @@
-"""Every error that the product raises on purpose; a library's errors are translated at the edge."""
+"""All errors that the product raises on purpose; errors of libraries are translated where they enter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class FleetError(Exception):
-    """The root of all errors; `code` is what an admin's script may rely on, `details` are the facts."""
+    """The root of all errors; `code` is stable, for admins' scripts; `details` are the facts."""
 
     code: ClassVar[str] = "error"
 
@@ -23,36 +23,36 @@ class InvalidInputError(FleetError):
 
 
 class NotFoundError(FleetError):
-    """What a request names does not exist."""
+    """The object of a request does not exist."""
 
     code = "not_found"
 
 
 class ConflictError(FleetError):
-    """A request contradicts the present state, such as a name that is taken."""
+    """A request conflicts with the present state, such as a name that is taken."""
 
     code = "conflict"
 
 
 class UnavailableError(FleetError):
-    """Keycloak, the broker or the database does not answer; the same request may be sent again."""
+    """Keycloak, the broker or the database does not answer; the same request may be retried."""
 
     code = "unavailable"
 
 
 class MessageRefusedError(FleetError):
-    """A message from the wire cannot be read as what its topic promises."""
+    """A message on the wire does not match the schema of its topic."""
 
     code = "message_refused"
 
 
 class IllegalTransitionError(FleetError):
-    """An event does not belong to the present step; the state stays as it was."""
+    """An event is not allowed in the present step; the state is unchanged."""
 
     code = "illegal_transition"
 
 
 class LeadershipLostError(FleetError):
-    """The advisory lock is gone: this process may write nothing more as the leader."""
+    """The advisory lock is lost: this process must not write as the leader any more."""
 
     code = "leadership_lost"

@@ -1,1 +1,1 @@
-"""What makes documents out of the code; nothing of it runs in a service."""
+"""Generators of documents from the code; no service uses them."""

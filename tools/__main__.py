@@ -1,4 +1,4 @@
-"""Makes all that is made of the code anew: `python -m tools`, or `make docs`."""
+"""Regenerates all generated files: `python -m tools`, or `make docs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of `mdm` in docs/cli.md, made from the Typer app."""
+"""The reference of `mdm` in docs/cli.md, generated from the Typer app."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from cli.tree import Later
 _HEAD: Final = """\
 # Commands of `mdm`
 
-Made from the code by `make docs`; a test fails when it is stale. Run `scripts/uv run mdm` from the source tree, or
-`scripts/mdm-compose` with Docker Compose. `DEVICE` is a device's key (`mw9agw5m`) or its client id
-(`iotdevice-blink-mw9agw5m`). `--json` prints results as JSON and may stand anywhere in a command.
+Generated from the code by `make docs`; a test fails when it is stale. Run `scripts/uv run mdm` from the source
+tree, or `scripts/mdm-compose` with Docker Compose. `DEVICE` is a device's key (`mw9agw5m`) or its client id
+(`iotdevice-blink-mw9agw5m`). `--json` prints results as JSON and may be anywhere in a command.
 
 | exit status | meaning                                           |
 |-------------|---------------------------------------------------|
@@ -37,7 +37,7 @@ Connection settings come from the options below, else from the environment, else
 The password has no option, since other users of the machine can read command lines. It comes from `MDM_PASSWORD`,
 from the file that `MDM_PASSWORD_FILE` names, or from the profile.
 """
-_GLOBAL: Final = "These stand before the command: `mdm --timeout 5 device list`.\n"
+_GLOBAL: Final = "These come before the command: `mdm --timeout 5 device list`.\n"
 _TYPES: Final = {"str": "TEXT", "int": "N", "float": "N", "path": "FILE", "list[str]": "TEXT"}
 _LEFT_OUT: Final = ("--help", "--install-completion", "--show-completion")
 
@@ -102,14 +102,14 @@ def usage(context: typer.Context) -> str:
 
 
 def _argument(piece: str) -> str:
-    """Return an argument as it stands in a usage line: `{name}` becomes `NAME`, `[[FROM]]` becomes `[FROM]`."""
+    """Return an argument in the form of a usage line: `{name}` becomes `NAME`, `[[FROM]]` becomes `[FROM]`."""
     name = piece.strip("{}[].").upper()
     many = "..." if piece.endswith("...") else ""
     return f"{name}{many}" if piece.startswith("{") else f"[{name}{many}]"
 
 
 def _options(context: typer.Context) -> list[str]:
-    """Return a table of options, or nothing if there are none but `--help`."""
+    """Return a table of options, or nothing if `--help` is the only one."""
     rows = []
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)

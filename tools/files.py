@@ -1,4 +1,4 @@
-"""All files that are made of the code, and the text of each as it has to be today."""
+"""All generated files, and the generator of each."""
 
 from __future__ import annotations
 

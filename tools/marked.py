@@ -1,4 +1,4 @@
-"""The one part of a document that is made of the code, between two marks; people write the rest."""
+"""The generated part of a document, between two marks; people write the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def replaced(document: str, begin: str, end: str, part: str) -> str:
-    """Return a document with this part between its marks. Raise ValueError if it has no such marks."""
+    """Return a document with this part between its marks; raise ValueError if it has no such marks."""
     before, found, rest = document.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
@@ -16,5 +16,5 @@ def replaced(document: str, begin: str, end: str, part: str) -> str:
 
 
 def renewed(file: Path, begin: str, end: str, part: Callable[[], str]) -> str:
-    """Return the text of a file with its part as it has to be today."""
+    """Return the text of a file with its part regenerated."""
     return replaced(file.read_text(encoding="utf-8"), begin, end, part())

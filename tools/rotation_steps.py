@@ -1,4 +1,4 @@
-"""The picture of a rotation's steps in docs/rotation.md, made of the table of transitions."""
+"""The diagram of a rotation's steps in docs/rotation.md, generated from the table of transitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from services.rotator.states import ENDS, TRANSITIONS, Step
 
 
 def diagram() -> str:
-    """Return the table of steps as a Mermaid state diagram; events that lead the same way share an arrow."""
+    """Return the table of steps as a Mermaid state diagram; events with the same transition share an arrow."""
     arrows: dict[tuple[Step, Step], list[str]] = {}
     for (step, event), after in TRANSITIONS.items():
         arrows.setdefault((step, after), []).append(event)

@@ -1,4 +1,4 @@
-"""The table in docs/settings.md, made of the declared settings."""
+"""The table in docs/settings.md, generated from the declared settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table() -> str:
 
 
 def _alternatives(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what a value must be that is given: an optional setting has `null` beside it."""
+    """Return the schema of a given value: an optional setting also allows `null`."""
     return next((part for part in schema.get("anyOf", ()) if part != {"type": "null"}), schema)
 
 

@@ -1,4 +1,4 @@
-"""The admin's protocol as TypeScript for the page in web/."""
+"""The admin protocol as TypeScript for the web page in web/."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from shared.protocol.admin import Operation
 _HEAD: Final = """\
 // Written by `make docs` from shared/protocol. Do not edit.
 
-/** What an admin may ask of a service; the request and the result are its types only. */
+/** An admin operation of a service; the request and the result are only types. */
 export interface Operation<Asked, Answered> {
   readonly service: string;
   readonly noun: string;
   readonly verb: string;
-  /** These two are never there: they carry the types. */
+  /** These two are never present: they carry the types. */
   readonly request?: Asked;
   readonly result?: Answered;
 }
 
-/** An event with the name that its topic gives it. */
+/** An event with the name in its topic. */
 export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_id" | "data"> {
   readonly noun: Noun;
   readonly verb: Verb;
@@ -55,7 +55,7 @@ def render() -> str:
     for schema in answered.values():
         # An answer has all its fields, null or not.
         schema["required"] = list(schema.get("properties", {}))
-    # A model that both directions have is declared as who asks may leave it.
+    # A model of both directions is declared as in requests, where fields with defaults are optional.
     definitions = {
         **answered,
         **_definitions(others, mode="serialization"),
@@ -82,7 +82,7 @@ def _declaration(name: str, schema: Mapping[str, Any]) -> str:
     if schema.get("type") != "object":
         return f"{text}export type {name} = {_type(schema)};\n"
     required = set(schema.get("required", ()))
-    # Who asks has a new request_id made for each request.
+    # A client generates a new request_id for each request.
     fields = {key: it for key, it in schema.get("properties", {}).items() if key != "request_id"}
     if not fields:
         return f"{text}export type {name} = Record<never, never>;\n"

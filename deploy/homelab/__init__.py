@@ -1,1 +1,1 @@
-"""What the containers of compose.yaml run beside the services themselves."""
+"""Programs of the containers in compose.yaml, besides the services."""

@@ -1,4 +1,4 @@
-"""Makes users and databases and brings ours to the newest schema: `python -m deploy.homelab.databases`."""
+"""Creates users and databases and migrates ours to the newest schema: `python -m deploy.homelab.databases`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS: Final = "mdm"
 
 
 async def ensure(facts: Mapping[str, Any], host: str) -> None:
-    """Make each database and its owner, and the users of ours, with their passwords, unless they are there."""
+    """Create each database and its owner, and the users of ours, with their passwords, unless they exist."""
     connection = await asyncpg.connect(
         host=host, user="postgres", database="postgres", password=facts["superuser"]
     )
@@ -30,7 +30,7 @@ async def ensure(facts: Mapping[str, Any], host: str) -> None:
             await ensure_user(connection, name, password)
             if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
                 await connection.execute(f'CREATE DATABASE "{name}" OWNER "{name}"')
-            # Each user may enter its own database only, not all of them, as PostgreSQL has it.
+            # Each user may connect to its own database only, not to all of them, as by PostgreSQL's default.
             await connection.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
         await ensure_services(connection, OURS, OURS, facts["users"])
     finally:
@@ -38,27 +38,27 @@ async def ensure(facts: Mapping[str, Any], host: str) -> None:
 
 
 async def ensure_user(connection: asyncpg.Connection, name: str, password: str) -> None:
-    """Make a user that may log in, unless it is there, and give it this password (base64url)."""
+    """Create a user that may log in, unless it exists, and set its password (base64url)."""
     if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name):
         await connection.execute(f'CREATE ROLE "{name}" LOGIN')
-    # A password is no parameter of this statement.
+    # The statement accepts no parameter for the password.
     await connection.execute(f"ALTER ROLE \"{name}\" PASSWORD '{password}'")
 
 
 async def ensure_services(
     connection: asyncpg.Connection, database: str, owner: str, passwords: Mapping[str, str]
 ) -> None:
-    """Make the users of the services and of backups, by name; what they may do in tables the migration says."""
+    """Create the users of the services and of backups, by name; the migration grants their rights in tables."""
     for name, password in passwords.items():
         await ensure_user(connection, name, password)
         await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO "{name}"')
-    # It acts as the owner from its login on, so that what a restore makes is the owner's.
+    # It acts as the owner from its login on, so that the owner owns what a restore creates.
     await connection.execute(f'GRANT "{owner}" TO {grants.BACKUP_USER}')
     await connection.execute(f"ALTER ROLE {grants.BACKUP_USER} SET role = '{owner}'")
 
 
 def main() -> None:
-    """Make the databases, then migrate ours."""
+    """Create the databases, then migrate ours."""
     asyncio.run(ensure(json.loads(WANTED.read_text()), "postgres"))
     migrate.upgrade(os.environ["MDM_DATABASE_URL"])
 

@@ -1,4 +1,4 @@
-"""Files in the volumes of compose.yaml: each has one owner, whom alone it can be read by."""
+"""Files in the volumes of compose.yaml: each is readable by its one owner only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MDM: Final = Owner(10001, 10001)
 
 
 def give(file: Path, content: str | bytes, owner: Owner) -> bool:
-    """Replace a file unless it is as wanted; say whether it was replaced."""
+    """Replace a file unless it is up to date; return whether it was replaced."""
     data = content.encode() if isinstance(content, str) else content
     if file.exists() and file.read_bytes() == data:
         return False
@@ -55,7 +55,7 @@ def environment(values: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SecretFiles:
-    """Random secrets, a file each, made when they are first asked for and never changed."""
+    """Random secrets, one in a file, created on first use and never changed."""
 
     folder: Path
 
@@ -64,9 +64,9 @@ class SecretFiles:
         return self._kept(name, lambda: secrets.token_urlsafe(32))
 
     def master_keys(self, service: str, *, inherits: bool) -> str:
-        """Return the master keys of a service, comma separated; a person may put another one before the first.
+        """Return the master keys of a service, comma separated; a person may insert a new one before the first.
 
-        One that `inherits` can still read what is encrypted with the keys that services once had in common.
+        A service that `inherits` can still read data encrypted with the keys that services once shared.
         """
         common = self.folder / "master-keys"
         old = common.read_text().split() if inherits and common.exists() else []
@@ -74,9 +74,9 @@ class SecretFiles:
         return ",".join(keys.split())
 
     def hosts(self, wanted: str, guess: Callable[[], str]) -> list[str]:
-        """Return the names by which devices reach this machine, the newest first: the wanted one, or else a guess.
+        """Return the names by which devices reach this machine, newest first: the wanted one, or else a guess.
 
-        Earlier ones stay: they are in the packages of devices, which must go on finding a certificate for them.
+        Earlier ones are kept: they are in the packages of devices, for which the certificate must remain valid.
         """
         known = self._kept("hosts", lambda: wanted or guess()).split()
         if wanted and wanted != known[0]:

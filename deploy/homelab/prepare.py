@@ -1,4 +1,4 @@
-"""Makes what the containers need, in their volumes: `python -m deploy.homelab.prepare`; again changes nothing."""
+"""Prepares the volumes of the containers: `python -m deploy.homelab.prepare`; idempotent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _BROKER: Final = broker.BrokerSettings(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Where devices reach this machine."""
+    """The addresses at which devices reach this machine."""
 
     host: str
     devices_port: int
@@ -52,12 +52,12 @@ class Published:
 
     @property
     def keycloak_url(self) -> str:
-        """Keycloak's base URL as devices see it."""
+        """Keycloak's base URL for devices."""
         return f"https://{_in_url(self.host)}:{self.keycloak_port}"
 
     @property
     def images_url(self) -> str:
-        """Where images are, as devices see it."""
+        """The base URL of images for devices."""
         return f"https://{_in_url(self.host)}:{self.images_port}"
 
 
@@ -79,10 +79,10 @@ def prepare(volumes: Path, wanted: Mapping[str, str]) -> Published:
 
 
 def own_address() -> str:
-    """Return this machine's address on its network, or localhost if it is on none."""
+    """Return this machine's address on its network, or localhost if it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the way out
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only selects the route
         except OSError:
             return "localhost"
         return str(probe.getsockname()[0])
@@ -93,7 +93,7 @@ def _in_url(host: str) -> str:
 
 
 def database_url(vault: SecretFiles, user: str) -> str:
-    """Return where a user finds our database."""
+    """Return a user's URL of our database."""
     return f"postgresql+asyncpg://{user}:{vault.password(f'database-{user}')}@postgres/mdm"
 
 
@@ -116,7 +116,7 @@ def _broker(volumes: Path, vault: SecretFiles) -> None:
     give(config / "acl", broker.render_acl(), MOSQUITTO)
     give(config / "broker.sh", Path(__file__).with_name("broker.sh").read_bytes(), MOSQUITTO)
     # Options of mosquitto_pub, which the health check runs as a device would: its password is on no command line.
-    # --insecure leaves out the name only, not the authority: one's own certificate is not for localhost.
+    # --insecure skips the check of the name only, not of the authority: the certificate is not for localhost.
     options = (
         "--insecure",
         "-h localhost",
@@ -131,7 +131,7 @@ def _broker(volumes: Path, vault: SecretFiles) -> None:
     accounts = data / _BROKER.accounts_file.name
     existing = accounts.read_text() if accounts.exists() else None
     rendered = broker.render_accounts(passwords, existing)
-    # A broker that runs owns this file: it is touched only if something is missing from it.
+    # A running broker owns this file: it is changed only if something is missing from it.
     if existing is None or _canonical(rendered) != _canonical(existing):
         give(accounts, rendered, MOSQUITTO)
         accounts.chmod(0o600)
@@ -139,7 +139,7 @@ def _broker(volumes: Path, vault: SecretFiles) -> None:
 
 
 def _canonical(accounts: str) -> object:
-    """Return what an accounts file says, whatever the order in which the plugin wrote it."""
+    """Return the contents of an accounts file, independent of the order in which the plugin wrote it."""
     document = json.loads(accounts)
     return {
         name: sorted(json.dumps(one, sort_keys=True) for one in value) if isinstance(value, list) else value
@@ -160,7 +160,7 @@ def _keycloak(volumes: Path, vault: SecretFiles, published: Published) -> None:
         "db-password": vault.password("database-keycloak"),
         "bootstrap-admin-username": "admin",
         "bootstrap-admin-password": vault.password("keycloak-admin"),
-        # One issuer for all: devices come by the public URL, services by the inner network.
+        # One issuer for all: devices use the public URL, services the internal network.
         "hostname": published.keycloak_url,
         "hostname-backchannel-dynamic": "true",
         "http-enabled": "true",
@@ -216,7 +216,7 @@ def _belongs(owner: Owner, *folders: Path) -> None:
 
 
 def main() -> None:
-    """Prepare, and say under which name devices will look for this machine."""
+    """Prepare, and print the name under which devices reach this machine."""
     published = prepare(VOLUMES, os.environ)
     sys.stdout.write(f"devices reach this machine as {published.host}; Keycloak: {published.keycloak_url}\n")
 

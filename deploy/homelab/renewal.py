@@ -1,6 +1,6 @@
-"""Renews the server's certificate while all runs: `python -m deploy.homelab.renewal [--now]`.
+"""Renews the server's certificate while the system runs: `python -m deploy.homelab.renewal [--now]`.
 
-It stays, and looks each minute. Who uses the files sees by itself that they are new: the broker by broker.sh.
+It checks once a minute. The users of the files detect new ones by themselves: the broker by broker.sh.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _INNER_NAMES: Final = ("localhost", "127.0.0.1")
 
 
 def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = False) -> bool:
-    """Bring certificate, key and authority to all who need them; say whether there is another certificate.
+    """Copy certificate, key and authority to all their users; return whether the certificate is new.
 
-    One's own `server.crt`, `server.key` and `ca.crt` in the folder `own` are taken as they are. Else a certificate
-    is made by the authority in the volume, `now` or when the old one is about to expire.
+    `server.crt`, `server.key` and `ca.crt` in the folder `own` are used as they are, if present. Otherwise the
+    authority in the volume signs a certificate, `now` or when the old one is about to expire.
     """
     folder = volumes / "authority"
     if (own / "server.crt").exists():
@@ -43,7 +43,7 @@ def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = F
     certificate, key, trusted = server.certificate.read_bytes(), server.key.read_bytes(), authority.read_bytes()
     changed = False
     for name, owner in _SERVERS:
-        # The key first: the certificate's change is what others look at.
+        # The key first: users watch the certificate.
         give(volumes / name / "server.key", key, owner)
         changed = give(volumes / name / "server.crt", certificate, owner) or changed
     for name, owner in _TRUSTING:
@@ -52,9 +52,9 @@ def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = F
 
 
 def main() -> None:
-    """Renew once if --now is given, else stay and renew in time."""
-    parser = argparse.ArgumentParser(description="Renews the server's certificate while all runs.")
-    parser.add_argument("--now", action="store_true", help="renew at once, and end")
+    """Renew once if --now is given, else run forever and renew in time."""
+    parser = argparse.ArgumentParser(description="Renews the server's certificate while the system runs.")
+    parser.add_argument("--now", action="store_true", help="renew at once and exit")
     once = parser.parse_args().now
     hosts = (VOLUMES / "authority/secrets/hosts").read_text().split()
     while True:

@@ -1,7 +1,7 @@
 """Runs a program with the settings in a file: `python -m deploy.homelab.run [--keep-user] PROGRAM ARGUMENTS...`.
 
-What is set in the environment already counts more than the file. As root it becomes the owner of its folder first,
-so that the files that `mdm` writes belong to the one who asked for them; not with `--keep-user`.
+Variables in the environment take precedence over the file. As root it first switches to the owner of its folder,
+so that the files that `mdm` writes belong to the caller; not with `--keep-user`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def settings(text: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Become the program."""
+    """Replace this process by the program."""
     environment = {**settings(SETTINGS.read_text()), **os.environ}
     words = sys.argv[1:]
     keep_user = words[0] == "--keep-user"

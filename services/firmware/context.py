@@ -1,4 +1,4 @@
-"""What the firmware service is made of."""
+"""The resources of the firmware service."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from shared.runtime.settings import FirmwareSettings
 from shared.storage.images import Store
 
 GROUP: Final = "firmware"
-"""Replicas of the service share their messages under this name."""
+"""The group name of the replicas in shared subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """Settings, database, image store and outbox; `changed` is set when images may have to be pruned."""
+    """Settings, database, image store and outbox; `changed` wakes the pruning of images."""
 
     settings: FirmwareSettings
     database: Database
@@ -29,5 +29,5 @@ class Firmware:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def prune_soon(self, session: AsyncSession) -> None:
-        """Have images pruned once the session's transaction has committed."""
+        """Wake the pruning of images once the session's transaction has committed."""
         event.listen(session.sync_session, "after_commit", lambda _: self.changed.set(), once=True)

@@ -42,39 +42,39 @@ async def main(settings: FirmwareSettings) -> None:
     health = Health("firmware", settings)
     connection = health.connection
     store = Store(settings.assets_url)
-    shelf = None if settings.assets_dir is None else ImageExport(settings.assets_dir)
+    export = None if settings.assets_dir is None else ImageExport(settings.assets_dir)
     outbox = Outbox("firmware")
-    async with engine.connected(settings.database_url) as database, health.told(database):
+    async with engine.connected(settings.database_url) as database, health.kept_fresh(database):
         firmware = Firmware(settings, database, store, outbox)
         server = http_server.HttpServer(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
         dumps, logs = CoreDumpService(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
         rpc, reports = RpcServer(database, connection), Reports(database, outbox)
-        trials = RollbackDetection(database, reports)
+        rollback_detection = RollbackDetection(database, reports)
         await connection.listen(
-            *routes.routes(firmware, rpc, chunks, notices, trials),
+            *routes.routes(firmware, rpc, chunks, notices, rollback_detection),
             *diagnostics.routes(dumps, logs, rpc),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
-            tasks.create_task(Retention(firmware, shelf).keep(), name="house")
+            tasks.create_task(Retention(firmware, export).run(), name="housekeeping")
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
-            tasks.create_task(reports.keep(), name="reports")
-            tasks.create_task(trials.look_up(), name="trials")
-            tasks.create_task(take_lines(settings, connection, logs), name="lines")
+            tasks.create_task(reports.run(), name="reports")
+            tasks.create_task(rollback_detection.run(), name="rollback detection")
+            tasks.create_task(receive_lines(settings, connection, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
             tasks.create_task(
                 periodic(
                     partial(housekeeping, dumps, logs),
                     every_s=HOUSEKEEPING_S,
-                    on_outage="diagnostics.house_not_kept",
+                    on_outage="diagnostics.housekeeping_failed",
                 ),
                 name="diagnostics",
             )
             tasks.create_task(RolloutExecutor(firmware).run(), name="conductor")
-            tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_stands), name="metrics")
+            tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_statuses), name="metrics")
             tasks.create_task(
                 bridge(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
             )
@@ -82,8 +82,8 @@ async def main(settings: FirmwareSettings) -> None:
                 tasks.create_task(server.run(), name="http")
 
 
-async def take_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
-    """Take devices' lines over a connection of their own, so that a flood of them holds up nothing else."""
+async def receive_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
+    """Receive devices' lines over a connection of their own, so that a flood of them delays nothing else."""
     of_lines = connection_of("firmware", settings, suffix="-logs")
     await of_lines.listen(diagnostics.log_route(logs))
     await connection.ready()
@@ -91,9 +91,9 @@ async def take_lines(settings: FirmwareSettings, connection: Connection, logs: L
 
 
 async def bridge(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
-    """Tell Home Assistant of the devices, as events say over a connection of their own; or take it all back."""
+    """Publish devices to Home Assistant over a connection of its own, or unpublish all if it is switched off."""
     if not settings.homeassistant:
-        await home_assistant.leave()
+        await home_assistant.unpublish_all()
         return
     of_events = connection_of("firmware", settings, suffix="-homeassistant")
     await of_events.listen(home_assistant.route())

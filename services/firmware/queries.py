@@ -49,7 +49,7 @@ async def device(session: AsyncSession, client_id: str) -> tuple[int, DeviceMode
 
 
 async def models_with_image(session: AsyncSession) -> list[str]:
-    """Return the codes of the models that have an image for their devices."""
+    """Return the codes of the models that have a current image."""
     return list(
         await session.scalars(
             select(DeviceModel.code).where(DeviceModel.image_sha256.is_not(None)).order_by(DeviceModel.code)
@@ -61,11 +61,11 @@ async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
     """Return the generations of the secrets that may be in force for a device.
 
     While its rotation is open these are both: at SWITCHING and RESTORING either is, and after the switch the
-    device still holds tokens of the old one. A token of the new one exists only once Keycloak wants it.
+    device still has tokens of the old one. A token of the new one exists only once Keycloak has it in force.
     """
     row = (
         await session.execute(
-            # One statement: the end of a rotation must not fall between two looks.
+            # One statement: the end of a rotation must not fall between two queries.
             select(Device.secret_generation, Rotation.old_generation, Rotation.generation)
             .outerjoin(Rotation, (Rotation.device_id == Device.id) & Rotation.outcome.is_(None))
             .where(Device.id == device_id)
@@ -77,7 +77,7 @@ async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
 async def online_after(
     session: AsyncSession, model_code: str, after: int, *, limit: int
 ) -> list[tuple[str, Presence]]:
-    """Return the client ids and presences of the model's next devices online, behind the device id `after`."""
+    """Return the client ids and presences of the model's next online devices, after the device id `after`."""
     rows = await session.execute(
         select(Device.key, Presence)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -87,7 +87,7 @@ async def online_after(
             Device.enabled,
             Device.lifecycle == "ACTIVE",
             Presence.online,
-            # Of both tables: the database does not see by itself that the other's rows are not wanted either.
+            # Filter both tables: the planner does not infer the second condition.
             Device.id > after,
             Presence.device_id > after,
         )
@@ -98,14 +98,14 @@ async def online_after(
 
 
 async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:
-    """Return the upload of this image that is under way, if there is one."""
+    """Return the open upload of this image, if there is one."""
     return await session.scalar(
         select(FirmwareUpload).where(FirmwareUpload.model_id == model_id, FirmwareUpload.sha256 == sha256)
     )
 
 
 async def upload_by_id(session: AsyncSession, upload_id: UUID, *, lock: bool) -> FirmwareUpload:
-    """Return an upload under way, or raise NotFoundError."""
+    """Return an open upload, or raise NotFoundError."""
     query = select(FirmwareUpload).where(FirmwareUpload.id == upload_id)
     found = await session.scalar(query.with_for_update() if lock else query)
     if found is None:
@@ -114,14 +114,14 @@ async def upload_by_id(session: AsyncSession, upload_id: UUID, *, lock: bool) ->
 
 
 async def received(session: AsyncSession, upload_id: UUID) -> set[int]:
-    """Return the offsets of the pieces that have come."""
+    """Return the offsets of the received chunks."""
     return set(
         await session.scalars(select(FirmwareUploadChunk.offset).where(FirmwareUploadChunk.upload_id == upload_id))
     )
 
 
 async def assembled(session: AsyncSession, upload_id: UUID) -> bytes:
-    """Return all pieces that have come, in order."""
+    """Return all received chunks, joined in order."""
     return b"".join(
         await session.scalars(
             select(FirmwareUploadChunk.data)
@@ -131,8 +131,8 @@ async def assembled(session: AsyncSession, upload_id: UUID) -> bytes:
     )
 
 
-async def keep_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
-    """Store a piece; the same one again changes nothing."""
+async def store_chunk(session: AsyncSession, upload_id: UUID, offset: int, data: bytes) -> None:
+    """Store a chunk; idempotent."""
     await session.execute(
         insert(FirmwareUploadChunk)
         .values(upload_id=upload_id, offset=offset, data=data)
@@ -148,7 +148,7 @@ async def forget_uploads(session: AsyncSession, *, before: datetime) -> None:
 
 
 async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
-    """Return and lock how a device stands with an image."""
+    """Return and lock a device's progress with an image."""
     return await session.get(FirmwareDelivery, (device_id, sha256), with_for_update=True)
 
 
@@ -161,7 +161,7 @@ class Reporter(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """How a device stands with an image."""
+    """A device's progress with an image."""
 
     device_id: int
     sha256: str
@@ -170,7 +170,7 @@ class Delivered(NamedTuple):
     error: str | None = None
 
 
-# Made once: to put a statement together takes as long as to run it.
+# Built once: building a statement takes as long as executing it.
 _REPORTERS: Final = (
     select(DeviceModel.code, Device.key, Device.id, Device.model_id)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -180,7 +180,7 @@ _IMAGES: Final = bindparam("sha256s", type_=ARRAY(Text))
 _MODELS_OF_IMAGES: Final = select(FirmwareImage.sha256, FirmwareImage.model_id).where(
     FirmwareImage.sha256 == any_(_IMAGES)
 )
-# Always in the same order, here and below: two batches that want the same rows must not wait for each other.
+# Always in the same order, here and below: two batches that lock the same rows must not deadlock.
 _ORDER: Final = itemgetter(0, 1)
 _STAGES: Final = (
     select(FirmwareDelivery.device_id, FirmwareDelivery.sha256, FirmwareDelivery.stage)
@@ -211,7 +211,7 @@ _REBOOTED_FOR: Final = (
 
 
 async def rebooted_for(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Return for which images devices have said that they reboot, and nothing since."""
+    """Return the images for which devices last reported a reboot."""
     found: dict[str, list[str]] = {}
     for code, key, sha256 in await session.execute(_REBOOTED_FOR, {"keys": device_refs.keys(client_ids)}):
         found.setdefault(device_refs.client_id(code, key), []).append(sha256)
@@ -225,19 +225,19 @@ async def reporters(session: AsyncSession, client_ids: Iterable[str]) -> dict[st
 
 
 async def models_of_images(session: AsyncSession, sha256s: Iterable[str]) -> dict[str, int]:
-    """Return the ids of the models that these images are for; one that there is not is left out."""
+    """Return the ids of the models of these images; unknown images are left out."""
     rows = await session.execute(_MODELS_OF_IMAGES, {"sha256s": list(sha256s)})
     return dict(rows.all())
 
 
 async def stages(session: AsyncSession, deliveries: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:
-    """Return and lock at which stage deliveries are, each a device's id and an image's SHA-256."""
+    """Return and lock the stages of deliveries, each a device's id and an image's SHA-256."""
     device_ids, sha256s = map(list, zip(*deliveries, strict=True))
     rows = await session.execute(_STAGES, {"device_ids": device_ids, "sha256s": sha256s})
     return {(device_id, sha256): stage for device_id, sha256, stage in rows}
 
 
 async def set_deliveries(session: AsyncSession, delivered: Sequence[Delivered]) -> None:
-    """Store how devices stand with images; of what stands there twice, the last counts."""
+    """Store devices' progress with images; of two for the same pair, the last one counts."""
     if delivered:
         await session.execute(_SET_DELIVERIES, [one._asdict() for one in sorted(delivered, key=_ORDER)])

@@ -19,19 +19,19 @@ from shared.server.rpc import RpcServer
 
 
 def routes(
-    firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, trials: RollbackDetection
+    firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, rollback_detection: RollbackDetection
 ) -> list[Route]:
-    """Return the routes of all messages that the firmware service takes."""
+    """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), RolloutService(firmware)
     images, trust = ImageService(firmware), TrustedKeys(firmware)
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
-        device_route(topics.FIRMWARE_CHUNK, chunks.take, group=GROUP),
-        device_route(topics.FIRMWARE_REPORT, trials.reports.take, group=GROUP),
-        device_route(topics.STATUS, partial(on_status, trials), group=GROUP),
+        device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),
+        device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP),
+        device_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
         Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
-        rpc.route(admin.UPLOAD_CHUNK, uploads.keep_chunk, group=GROUP),
+        rpc.route(admin.UPLOAD_CHUNK, uploads.store_chunk, group=GROUP),
         rpc.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
         rpc.route(admin.IMAGE_LIST, images.list_page, group=GROUP),
         rpc.route(admin.IMAGE_SHOW, images.show, group=GROUP),
@@ -44,7 +44,7 @@ def routes(
         rpc.route(admin.KEY_ADD, trust.add, group=GROUP),
         rpc.route(admin.KEY_LIST, trust.list_all, group=GROUP),
         rpc.route(admin.KEY_REMOVE, trust.remove, group=GROUP),
-        rpc.route(admin.ROLLOUT_PREFLIGHT, rollouts.look_ahead, group=GROUP),
+        rpc.route(admin.ROLLOUT_PREFLIGHT, rollouts.preflight, group=GROUP),
         rpc.route(admin.ROLLOUT_START, rollouts.start, group=GROUP),
         rpc.route(admin.ROLLOUT_STATUS, rollouts.status, group=GROUP),
         rpc.route(admin.ROLLOUT_LIST, rollouts.list_newest, group=GROUP),
@@ -57,11 +57,11 @@ def routes(
 async def on_check(
     firmware: Firmware, connection: Connection, client_id: str, check: messages.FirmwareCheck
 ) -> None:
-    """Answer a device that asks for an image."""
+    """Answer a device's request for an image."""
     offer = await Assignment(firmware).answer_check(client_id, check)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
 
 
-async def on_status(trials: RollbackDetection, client_id: str, status: messages.Status) -> None:
-    """Take what a device says of itself when it connects."""
-    await trials.look(client_id, status)
+async def on_status(rollback_detection: RollbackDetection, client_id: str, status: messages.Status) -> None:
+    """Handle a device's status at connect."""
+    await rollback_detection.check(client_id, status)

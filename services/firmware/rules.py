@@ -1,4 +1,4 @@
-"""Which image a device should have, and which of its reports count, without I/O."""
+"""Rules of images, without I/O: which one a device should have, and which reports count."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.messages import MAX_CHUNK_BYTES
 
 WINDOW: Final = 4
-"""Pieces of an image that a device may have under way."""
+"""Chunks of an image that a device may have under way."""
 OFFERED: Final = "offered"
 REBOOTING: Final = "rebooting"
 CONFIRMED: Final = "confirmed"
 ROLLED_BACK: Final = "rolled_back"
 ENDS: Final = frozenset({CONFIRMED, "failed", ROLLED_BACK})
 REFUSED_BY_DEVICE: Final = frozenset({"failed", ROLLED_BACK})
-UNTOLD: Final = frozenset({None, OFFERED, CONFIRMED})
-"""The stages at which a device is told of an image: it has not begun to fetch it, as far as is known."""
+NOT_NOTIFIED: Final = frozenset({None, OFFERED, CONFIRMED})
+"""The stages at which a device is notified of an image: it is not known to have begun fetching."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The image that a device's model wants it to have; `stage` is how an earlier delivery to it stands."""
+    """The image intended for a device; `stage` is that of its earlier delivery."""
 
     sha256: str
     size_bytes: int
@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a device says of itself; None where it has not said."""
+    """A device's reported firmware and limits; None if not reported."""
 
     sha256: str | None
     chip: str | None
@@ -45,13 +45,13 @@ class Running:
 
 
 def came_back(candidate: Candidate, running: Running) -> bool:
-    """Say whether a device that was about to start the image runs another one: it did not keep it."""
+    """Return whether a device that was about to start the image runs another one: it was rolled back."""
     return candidate.stage == REBOOTING and running.sha256 not in (None, candidate.sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Who needs an image: its model, devices that run it, devices that are fetching it, and which rollout."""
+    """The uses of an image: its model, devices that run it or are fetching it, and a rollout."""
 
     current: bool = False
     running: int = 0
@@ -59,7 +59,7 @@ class Uses:
     rollout: int | None = None
 
     def reasons(self) -> list[str]:
-        """Return why the image must stay, as sentences; empty if it is not in use."""
+        """Return the reasons to keep the image, as sentences; empty if it is not in use."""
         reasons = ["it is its model's image"] if self.current else []
         if self.running:
             reasons.append(f"{_devices(self.running)} run{'s' * (self.running == 1)} it")
@@ -72,14 +72,14 @@ class Uses:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An image as far as keeping it goes."""
+    """An image as input of retention."""
 
     sha256: str
     pinned: bool
 
 
 def superfluous(newest_first: Iterable[Kept], used: Container[str], *, keep: int) -> list[str]:
-    """Return which of a model's images may go: not among the `keep` newest, not pinned, not used; 0 keeps all."""
+    """Return the images to delete: not among the `keep` newest, not pinned, not used; with 0 none."""
     if keep == 0:
         return []
     older = list(newest_first)[keep:]
@@ -91,14 +91,16 @@ def _devices(count: int) -> str:
 
 
 def wants(candidate: Candidate, running: Running) -> bool:
-    """Return whether the device needs the image; raise ConflictError with the reason why it must not have it."""
+    """Return whether the device needs the image; raise ConflictError with the reason if it must not have it."""
     if candidate.sha256 == running.sha256:
         return False
     if candidate.stage in REFUSED_BY_DEVICE:
         raise ConflictError(f"the device has had this image before: {candidate.stage}")
     if candidate.stage == CONFIRMED and candidate.version is not None and candidate.version == running.version:
-        # Offered again, it would be fetched, confirmed and not recognised for ever.
-        raise ConflictError("sha256: the device has confirmed this image and says its version with another sha256")
+        # Offered again, it would be fetched, confirmed and not recognized forever.
+        raise ConflictError(
+            "sha256: the device has confirmed this image and reports its version with another sha256"
+        )
     if running.chip is not None and candidate.chip != running.chip:
         raise ConflictError(f"chip: the image is for {candidate.chip}, the device has {running.chip}")
     if running.project is not None and candidate.project != running.project:
@@ -111,23 +113,23 @@ def wants(candidate: Candidate, running: Running) -> bool:
 
 
 def counts(present: str | None, reported: str) -> bool:
-    """Say whether a report moves a delivery: what was on its way when it ended or the device rebooted is late.
+    """Return whether a report advances a delivery: one from before the end or the reboot is late.
 
-    Replicas share the reports of a device, so that one may come behind the next.
+    Replicas share the reports of a device, so that reports may be handled out of order.
     """
     return present not in ENDS | {REBOOTING} or reported in ENDS or reported == present
 
 
 def offsets(size_bytes: int, chunk_size_bytes: int) -> list[int]:
-    """Return where the pieces of an image begin."""
+    """Return the offsets of an image's chunks."""
     return list(range(0, size_bytes, chunk_size_bytes))
 
 
 def piece_fault(offset: int, length: int, size_bytes: int) -> str | None:
-    """Return the rule that a piece of an image of `size_bytes` breaks, or None.
+    """Return the rule that a requested chunk of an image of `size_bytes` violates, or None.
 
-    A piece begins at a multiple of its length, or ends the image. So the length that a device was told holds until
-    it has the whole image, also when the service has another setting meanwhile.
+    A chunk begins at a multiple of its length, or ends the image. So the length that was offered to a device is
+    valid until it has the whole image, even if the service's setting changes in between.
     """
     if not 1 <= length <= MAX_CHUNK_BYTES:
         return f"length: must be 1 to {MAX_CHUNK_BYTES}, is {length}"
@@ -141,7 +143,7 @@ def piece_fault(offset: int, length: int, size_bytes: int) -> str | None:
 
 
 def check_piece(offset: int, length: int, *, size_bytes: int, chunk_size_bytes: int) -> None:
-    """Raise InvalidInputError unless a piece of this length belongs at this offset."""
+    """Raise InvalidInputError unless a chunk of this length belongs at this offset."""
     if offset % chunk_size_bytes or offset >= size_bytes:
         raise InvalidInputError(
             f"offset: must be a multiple of {chunk_size_bytes} below {size_bytes}, is {offset}"

@@ -1,4 +1,4 @@
-"""The audit log, as an admin reads it; it is written by `Caller.audit`, in the transaction of each change."""
+"""Queries of the audit log, which `RequestContext.audit` writes in the transaction of each change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from shared.server.rpc import RequestContext
 
 
 async def list_newest(context: RequestContext, request: admin.AuditList) -> admin.Audit:
-    """Return the newest entries that fit."""
+    """Return the newest matching entries."""
     entries = await queries.audit(context.session, request)
     return admin.Audit(entries=[admin.AuditView.from_row(entry) for entry in entries])

@@ -1,4 +1,4 @@
-"""Queries for many devices at once; what they return stands in the order of the client ids that were asked for."""
+"""Queries for many devices at once; results are in the order of the given client ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.database.tables import Device, DeviceConfig, DeviceModel, Presence
 
 
 class Desired(NamedTuple):
-    """What a device is to be told of its configuration."""
+    """A device's desired configuration."""
 
     version: int
     document: dict[str, Any]
@@ -22,7 +22,7 @@ class Desired(NamedTuple):
     secret_generation: int
 
 
-# Made once: to put a statement together takes as long as to run it.
+# Built once: building a statement takes as long as executing it.
 _AMONG: Final = and_(device_refs.AMONG, Device.lifecycle == "ACTIVE")
 _DESIRED: Final = (
     select(
@@ -45,7 +45,7 @@ _PRESENCES: Final = (
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .join(Presence, Presence.device_id == Device.id)
     .where(_AMONG)
-    # Always in the same order: two batches that want the same rows must not wait for each other.
+    # Always in the same order: two batches that lock the same rows must not deadlock.
     .order_by(Presence.device_id)
     .with_for_update(of=Presence)
 )
@@ -59,7 +59,7 @@ async def desired(session: AsyncSession, client_ids: Sequence[str]) -> list[Desi
 
 
 async def presences(session: AsyncSession, client_ids: Sequence[str]) -> list[Presence | None]:
-    """Return and lock what devices last said; None: there is no such device."""
+    """Return and lock the last statuses of devices; None: there is no such device."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(client_ids)})
     found = {device_refs.client_id(code, key): presence for code, key, presence in rows}
     return [found.get(client_id) for client_id in client_ids]

@@ -1,4 +1,4 @@
-"""What the registry is made of."""
+"""The resources of the registry."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shared.runtime.settings import RegistrySettings
 
 @dataclass(slots=True)
 class Registry:
-    """Settings, stores and what is known of the broker.
+    """Settings, stores and the observed state of the broker.
 
-    `broker_started_at` is None until the broker says it; `wake` wakes the housekeeping, which compares all from
-    `compare_at_s` on, by the loop's clock. By client id: whom the broker has refused, until it is stored, and in
-    whose name the registry itself has tried to log in.
+    `broker_started_at` is None until the broker publishes it; `wake` wakes the housekeeping, which compares
+    everything from `compare_at_s` on, by the loop's clock. By client id: logins that the broker has refused, until
+    they are stored, and logins that the registry itself has tried.
     """
 
     settings: RegistrySettings
@@ -37,18 +37,18 @@ class Registry:
     tried_at: dict[str, datetime] = field(default_factory=dict)
 
     def compare_soon(self) -> None:
-        """Have all compared now, or once more if that is under way."""
+        """Compare everything now, or again if a comparison is under way."""
         self.compare_at_s = 0
         self.wake.set()
 
     async def count_devices(self) -> dict[str, int]:
-        """Return how many devices each model has, by its code."""
+        """Return the number of devices of each model, by its code."""
         async with self.database.transaction() as session:
             return await queries.count_devices(session)
 
     @property
     def claim_window(self) -> timedelta:
-        """How long a claimed identity is given to the same machine again."""
+        """How long a repeated request of a machine gets the same identity."""
         return timedelta(seconds=self.settings.claim_window_s)
 
     @property

@@ -1,7 +1,7 @@
-"""The making and unmaking of identities, as a saga: row CREATING, Keycloak client, broker account, row ACTIVE.
+"""Creation and removal of identities as a saga: row CREATING, Keycloak client, broker account, row ACTIVE.
 
-A failure undoes what was done. A crash leaves a row CREATING: the same request sent again goes on with it,
-and `end_unfinished` removes it when nobody does. Who works on a saga holds the lock of its request's origin.
+A failure reverts the steps. A crash leaves a row CREATING: a repeated request continues it, and `end_unfinished`
+removes it if there is none. A saga runs under the lock of its request's origin.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FIRST_GENERATION = 1
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Makes and unmakes identities, in the database, Keycloak and the broker alike."""
+    """Creates and removes identities, in the database, Keycloak and the broker."""
 
     database: Database
     keycloak: Keycloak
@@ -47,7 +47,7 @@ class Identities:
     connection: Connection
 
     async def ready(self) -> None:
-        """Wait until the broker can be reached."""
+        """Wait until the broker is reachable."""
         await self.connection.ready()
         await self.broker.ready()
 
@@ -56,7 +56,7 @@ class Identities:
         device_id, client_id = await self._intend(context, request)
         try:
             held = await self._establish(client_id)
-            # A savepoint: what it refuses must not keep the row locked while it is undone.
+            # A savepoint: a refusal by it must not keep the row locked while it is reverted.
             async with context.session.begin_nested():
                 activation = update(Device).where(Device.id == device_id)
                 facts = {"secret_fingerprint": held.fingerprint, "verify_at": func.now() + VERIFY_AFTER}
@@ -64,14 +64,14 @@ class Identities:
                     activation.values(lifecycle="ACTIVE", secret_created_at=func.now(), **facts)
                 )
         except (FleetError, SQLAlchemyError):
-            await self._unmake_or_leave(device_id, client_id)
+            await self._delete_or_defer(device_id, client_id)
             raise
         return client_id
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let Keycloak and the broker accept the device, or refuse it, and drop it then if the broker can.
+        """Enable the device in Keycloak and the broker, or disable and disconnect it, if the broker can.
 
-        What a device that is refused has left retained is cleared, but for its being offline.
+        The retained messages of a disabled device are cleared, except for its status, which becomes offline.
         """
         if enabled:
             await self.keycloak.enable(client_id, enabled=True)
@@ -80,22 +80,22 @@ class Identities:
 
         async def at_broker() -> None:
             await self.broker.enable(client_id, enabled=False)
-            # Only now: before, it could have said that it is online.
-            await self._say_offline(client_id)
+            # Only now: before, it could have published that it is online.
+            await self._publish_offline(client_id)
 
         await self._refuse(at_broker, lambda: self.keycloak.enable(client_id, enabled=False))
         await self.clear_retained(client_id, topics.STATUS)
 
     async def replace_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
-        """Put a secret in force that only the caller knows; the broker drops the device, if it is there."""
+        """Put a secret in force that only the caller knows; the broker disconnects the device."""
         await self.keycloak.set_secret(client_id, secret, generation)
-        await self._say_offline(client_id)
+        await self._publish_offline(client_id)
         await self.broker.put(client_id, secret, generation)
 
     async def remove(self, context: RequestContext, client_id: str) -> None:
         """Remove a device everywhere, its row when the caller's transaction commits.
 
-        What cannot be reached now is removed later: once it is REMOVING, a device does not come back.
+        What cannot be reached now is removed later: a device in REMOVING never returns.
         """
         async with self.database.transaction() as session:
             device, _, _ = await queries.device(session, client_id, lock=True)
@@ -103,24 +103,24 @@ class Identities:
             device.lifecycle = "REMOVING"
             device_id, origin = device.id, device.request_id
         await context.session.execute(select(func.pg_advisory_xact_lock(lock_key(origin))))
-        await self.unmake(client_id)
+        await self.delete(client_id)
         await context.session.execute(delete(Device).where(Device.id == device_id))
 
     async def end_unfinished(self) -> int:
-        """End the making or removal of each device that was cut off and is worked on by nobody."""
+        """Finish the interrupted creation or removal of each device that nobody works on."""
         async with self.database.transaction() as session:
             unfinished = await queries.unfinished(session)
         ended = 0
         for device_id, client_id, origin in unfinished:
             async with self.database.transaction() as session:
                 free = await session.scalar(select(func.pg_try_advisory_xact_lock(lock_key(origin))))
-                # Asked again under the lock: its request may have been repeated and have finished it.
+                # Checked again under the lock: a repeated request may have finished it.
                 if free and await queries.is_unfinished(session, device_id):
-                    ended += await self._unmake_or_leave(device_id, client_id)
+                    ended += await self._delete_or_defer(device_id, client_id)
         return ended
 
     async def _intend(self, context: RequestContext, request: DeviceAdd) -> tuple[int, str]:
-        """Commit the intent, or find the one that the same request left before a crash."""
+        """Commit the intent, or return the one that an earlier delivery of the request left before a crash."""
         async with self.database.transaction() as session:
             device = await session.scalar(select(Device).where(Device.request_id == context.origin))
             if device is None:
@@ -139,25 +139,25 @@ class Identities:
         await self.broker.put(client_id, secret, FIRST_GENERATION)
         return Held.of(secret, FIRST_GENERATION)
 
-    async def _unmake_or_leave(self, device_id: int, client_id: str) -> bool:
-        """Remove a device that is not ACTIVE; what cannot be removed now stays for the next time."""
+    async def _delete_or_defer(self, device_id: int, client_id: str) -> bool:
+        """Remove a device that is not ACTIVE; what cannot be removed now is left for the next pass."""
         try:
-            await self.unmake(client_id)
+            await self.delete(client_id)
             async with self.database.transaction() as session:
                 await session.execute(delete(Device).where(Device.id == device_id, Device.lifecycle != "ACTIVE"))
         except FleetError as error:
-            log.warning("identity.unmade_later", client_id=client_id, reason=error.message)
+            log.warning("identity.revert_deferred", client_id=client_id, reason=error.message)
             return False
-        log.info("identity.unmade", client_id=client_id)
+        log.info("identity.reverted", client_id=client_id)
         return True
 
-    async def unmake(self, client_id: str) -> None:
-        """Remove account, client and retained messages; what is gone already is no error."""
+    async def delete(self, client_id: str) -> None:
+        """Remove account, client and retained messages; ignore missing ones."""
         await self._refuse(lambda: self.broker.delete(client_id), lambda: self.keycloak.delete(client_id))
         await self.clear_retained(client_id)
 
     async def clear_retained(self, client_id: str, *keep: Topic[Any]) -> None:
-        """Clear what a device has left retained, whatever it was allowed to write when it did."""
+        """Clear a device's retained messages, on all topics that any version allowed it to write."""
         wanted = topics.DEVICE_UP.of(client_id=client_id)
         kept = [topic.of(client_id=client_id) for topic in keep]
         await retained.clear(self.connection, wanted, keep=kept)
@@ -165,15 +165,15 @@ class Identities:
     async def _refuse(
         self, at_broker: Callable[[], Awaitable[None]], at_keycloak: Callable[[], Awaitable[None]]
     ) -> None:
-        """Refuse a device: at the broker first, so that it is out though Keycloak may be away.
+        """Disable a device: at the broker first, so that it is refused even if Keycloak is unavailable.
 
-        A broker that checks tokens comes last: a device that it drops before could come back with a new one.
+        A broker that checks tokens comes last: a device that it drops earlier could return with a new token.
         """
         for refuse in (at_broker, at_keycloak) if self.broker.keeps_accounts else (at_keycloak, at_broker):
             await refuse()
 
-    async def _say_offline(self, client_id: str) -> None:
-        """Say it for a device that is dropped."""
+    async def _publish_offline(self, client_id: str) -> None:
+        """Publish `offline` for a device that is dropped."""
         if self.broker.drops:
             await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
 

@@ -1,4 +1,4 @@
-"""Which installation this is: database, Keycloak and broker carry one id, so that none is taken for another's."""
+"""The identity of the installation: one id in database, Keycloak and broker prevents use with another's."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from shared.server.rpc import SEALED, RequestContext
 
 log = structlog.get_logger()
 ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))
-"""The public accounts by which devices recover; the password of each is its name, and its MQTT client id too.
+"""The public accounts of recovery; the password and MQTT client id of each are its name.
 
-So none of them can take the session of a device, and who holds one keeps out the devices that share it.
+So none of them can take over a device's session; a client that holds one blocks the devices that share it.
 """
 
 
 class OtherInstallationError(FleetError):
-    """Keycloak or the broker belongs to another database; nothing in it may be changed."""
+    """Keycloak or the broker belongs to another database and must not be changed."""
 
     code = "other_installation"
 
@@ -48,7 +48,7 @@ class Installation:
     settings: RegistrySettings
 
     async def check(self) -> None:
-        """Mark Keycloak and the broker if nobody has; raise OtherInstallationError if somebody else has."""
+        """Mark Keycloak and the broker if unmarked; raise OtherInstallationError if another installation has."""
         await self.ensure_key_pair()
         async with self.database.transaction() as session:
             ours = str((await row(session)).uuid)
@@ -58,7 +58,7 @@ class Installation:
             await self.broker.ensure_public(ACCOUNTS)
 
     async def recovery(self, session: AsyncSession, client_id: str) -> messages.Recovery | None:
-        """Return how a device recovers, as its package says it; None where the broker keeps no accounts for it."""
+        """Return a device's recovery settings for its package; None if the broker has no accounts for it."""
         public_key = (await row(session)).public_key
         if not self.broker.keeps_accounts or public_key is None:
             return None
@@ -68,7 +68,7 @@ class Installation:
         )
 
     async def ensure_key_pair(self) -> None:
-        """Make the server's key pair, if there is none."""
+        """Generate the server's key pair, if there is none."""
         async with self.database.transaction() as session:
             ours = await row(session, lock=True)
             if ours.public_key is None:
@@ -84,7 +84,7 @@ class Installation:
         return crypto.key_pair(ours.public_key, self.vault.decrypt(ours.private_key))
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt the private key and the recorded answers with secrets with the first master key."""
+        """Encrypt the private key and the secrets in recorded answers with the first master key."""
         session = context.session
         done, unreadable = 0, []
         ours = await row(session, lock=True)
@@ -110,7 +110,7 @@ class Installation:
                 )
                 done += 1
             except crypto.SecretUnreadableError:
-                await session.delete(kept)  # it would be asked for in vain
+                await session.delete(kept)  # no key decrypts it
         facts = {"reencrypted": done, "unreadable": len(unreadable)}
         context.audit("secrets.rekey", "secrets", after=facts)
         return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))

@@ -18,7 +18,7 @@ from services.registry.devices.presence import Presences
 from services.registry.identity import Identities
 from services.registry.instance import Installation, OtherInstallationError
 from services.registry.reconciler.service import Reconciler
-from services.registry.validation import checker as configuration
+from services.registry.validation import checker as checker_module
 from shared import crypto
 from shared.auth import keycloak
 from shared.broker import api as broker
@@ -52,8 +52,8 @@ async def main(settings: RegistrySettings) -> None:
             nodes=settings.broker_api_urls.split(),
             api_token=settings.broker_api_token,
         ) as gate,
-        health.told(database),
-        configuration.checker() as checker,
+        health.kept_fresh(database),
+        checker_module.checker() as checker,
     ):
         identities = Identities(database, identity_provider, gate, connection)
         outbox = Outbox("registry")
@@ -68,17 +68,17 @@ async def main(settings: RegistrySettings) -> None:
         await connection.listen(*routes.routes(registry, rpc, configs, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
-            tasks.create_task(configs.look_up(), name="configurations")
-            tasks.create_task(presences.keep(), name="presence")
+            tasks.create_task(configs.run_lookups(), name="configurations")
+            tasks.create_task(presences.run(), name="presence")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
             tasks.create_task(
                 periodic(
                     partial(housekeeping, registry),
                     every_s=min(HOUSEKEEPING_S, settings.reconcile_s),
                     wake=registry.wake,
-                    on_outage="registry.house_not_kept",
+                    on_outage="registry.housekeeping_failed",
                 ),
-                name="house",
+                name="housekeeping",
             )
             tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(watching.run(), name="broker watch")
@@ -87,7 +87,7 @@ async def main(settings: RegistrySettings) -> None:
 
 
 async def housekeeping(registry: Registry) -> None:
-    """End what was cut off, forget old answers, and compare and mend all if it is time."""
+    """Finish interrupted sagas, delete old answers, and compare and repair everything if it is due."""
     await registry.identities.ready()
     now_s = asyncio.get_running_loop().time()
     try:
@@ -103,7 +103,7 @@ async def housekeeping(registry: Registry) -> None:
         raise
     except FleetError as error:
         registry.compare_at_s = 0
-        log.warning("registry.house_not_kept", reason=error.message)
+        log.warning("registry.housekeeping_failed", reason=error.message)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Device models: what devices of one kind have in common."""
+"""Operations on device models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class ModelService:
-    """What an admin does with models."""
+    """The operations of admins on models."""
 
     registry: Registry
 
@@ -31,7 +31,7 @@ class ModelService:
         except NotFoundError:
             pass
         else:
-            raise ConflictError(f"code: there is a model {request.code} already", code=request.code)
+            raise ConflictError(f"code: the model {request.code} exists already", code=request.code)
         model = DeviceModel(**request.model_dump(exclude={"request_id"}))
         context.session.add(model)
         await context.session.flush()
@@ -41,7 +41,7 @@ class ModelService:
         return view
 
     async def update(self, context: RequestContext, request: admin.ModelUpdate) -> admin.ModelChanged:
-        """Change what is given of a model, and with it the configurations of all its devices, or nothing."""
+        """Change the given fields of a model, and with it the configurations of all its devices, or nothing."""
         configures = request.config_schema is not None or request.config_defaults is not None
         if configures:
             await queries.lock_layers(context.session, exclusive=True)
@@ -85,7 +85,7 @@ class ModelService:
         return await versions.refresh(context.session, self.registry, rows, author=context.account)
 
     async def _check(self, schema: dict[str, Any] | None, defaults: dict[str, Any], *, new: bool) -> None:
-        """Refuse what does not fit; a schema that is not new may be of a time with other rules for schemas."""
+        """Refuse an invalid schema or defaults; a schema that is not new may predate today's rules for schemas."""
         if schema is not None and new:
             await self.registry.checker.check_schema(schema)
         await self.registry.checker.check([ConfigCandidate(defaults, schema, "config_defaults")])
@@ -97,5 +97,5 @@ class ModelService:
 
 
 def view_of(model: DeviceModel, *, devices: int) -> admin.ModelView:
-    """Return a model as an admin sees it."""
+    """Return the view of a model."""
     return admin.ModelView.from_row(model, devices=devices)

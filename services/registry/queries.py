@@ -1,4 +1,4 @@
-"""Queries on models, devices, their configurations and what they report."""
+"""Queries on models, devices, configurations and reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
 
 def active(query: S) -> S:
-    """Return a query over the devices that there are, with their models and what they last said."""
+    """Return a query over all active devices, with their models and presences."""
     return (
         query.select_from(Device)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -36,7 +36,7 @@ def active(query: S) -> S:
 
 
 def drifts() -> ColumnElement[bool]:
-    """Return whether a device's desired configuration is not the one that it reported applied."""
+    """Return the condition that a device's desired configuration is not the reported one."""
     in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
     return not_(func.coalesce(in_step, false()))
 
@@ -54,7 +54,7 @@ async def model(session: AsyncSession, code: str) -> DeviceModel:
 
 
 async def count_devices(session: AsyncSession) -> dict[str, int]:
-    """Return how many devices each model has, by its code."""
+    """Return the number of devices of each model, by its code."""
     rows = await session.execute(
         select(DeviceModel.code, func.count(Device.id))
         .outerjoin(Device, and_(Device.model_id == DeviceModel.id, Device.lifecycle == "ACTIVE"))
@@ -79,7 +79,7 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
     """Return a device by key or client id, locked if asked, or raise NotFoundError."""
     query = _devices().where(device_refs.named(name))
     if lock:
-        # What the session knows of the row and of its model may be older than the lock.
+        # The session's copy of the row and of its model may be older than the lock.
         query = query.with_for_update(of=Device).execution_options(populate_existing=True)
     row = (await session.execute(query)).one_or_none()
     if row is None:
@@ -88,8 +88,8 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
 
 
 async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple[Device, DeviceModel, Presence]]:
-    """Return up to `limit` devices behind `after` that fit, oldest first."""
-    # Of both tables: the database does not see by itself that the other's rows are not wanted either.
+    """Return up to `limit` matching devices after `after`, oldest first."""
+    # Filter both tables: the planner does not infer the second condition.
     behind = and_(Device.id > wanted.after, Presence.device_id > wanted.after)
     query = _devices().where(behind).order_by(Device.id).limit(wanted.limit)
     if wanted.model is not None:
@@ -106,7 +106,7 @@ async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple
 
 
 async def presence(session: AsyncSession, client_id: str) -> Presence:
-    """Return and lock what a device last said, or raise NotFoundError."""
+    """Return and lock a device's last status, or raise NotFoundError."""
     found = await session.scalar(
         select(Presence)
         .join(Device, Device.id == Presence.device_id)
@@ -146,7 +146,7 @@ async def config_versions(
 
 
 async def last_good_config(session: AsyncSession, config: DeviceConfig) -> DeviceConfig | None:
-    """Return the newest version before this one that the device applied, else one of which no harm is known."""
+    """Return the newest earlier version that the device applied, else one without a known failure."""
     applied = DeviceConfig.outcome == "applied"
     query = (
         select(DeviceConfig)
@@ -160,9 +160,9 @@ async def last_good_config(session: AsyncSession, config: DeviceConfig) -> Devic
 
 
 async def lock_layers(session: AsyncSession, *, exclusive: bool = False) -> None:
-    """Keep the layers as they are, or all others from reading them, until the transaction ends.
+    """Lock the layers against changes, or exclusively also against readers, until the transaction ends.
 
-    To be called before a device is locked: a change of a layer locks devices after it.
+    Must be called before a device is locked: a change of a layer locks devices after it.
     """
     lock = func.pg_advisory_xact_lock if exclusive else func.pg_advisory_xact_lock_shared
     await session.execute(select(lock(func.hashtext("mdm:config_layers"))))
@@ -170,7 +170,7 @@ async def lock_layers(session: AsyncSession, *, exclusive: bool = False) -> None
 
 async def layers(session: AsyncSession) -> list[ConfigLayer]:
     """Return all layers in the order in which they apply."""
-    # Compared byte by byte, whatever the database's own language is.
+    # Compared byte by byte, whatever the database's collation.
     order = (ConfigLayer.priority, ConfigLayer.tag.collate("C"))
     return list(await session.scalars(select(ConfigLayer).order_by(*order)))
 
@@ -207,13 +207,13 @@ async def set_key(session: AsyncSession, device_id: int, public_key: str) -> Non
 
 
 async def is_unfinished(session: AsyncSession, device_id: int) -> bool:
-    """Say whether the making or the removal of a device has still not ended."""
+    """Return whether the creation or the removal of a device is still not finished."""
     query = select(Device.id).where(Device.id == device_id, Device.lifecycle != "ACTIVE")
     return await session.scalar(query) is not None
 
 
 async def is_known(session: AsyncSession, client_id: str) -> bool:
-    """Say whether there is a device of this client id, whatever its state."""
+    """Return whether there is a device of this client id, in any state."""
     query = (
         select(Device.id).join(DeviceModel, DeviceModel.id == Device.model_id).where(device_refs.named(client_id))
     )
@@ -221,7 +221,7 @@ async def is_known(session: AsyncSession, client_id: str) -> bool:
 
 
 async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
-    """Return (device id, client id, origin) of each device whose making or removal has not ended."""
+    """Return (device id, client id, origin) of each device whose creation or removal is not finished."""
     rows = await session.execute(
         select(Device.id, DeviceModel.code, Device.key, Device.request_id)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -232,7 +232,7 @@ async def unfinished(session: AsyncSession) -> list[tuple[int, str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What the reconciler needs to know of a device."""
+    """A device as input of the reconciler."""
 
     lifecycle: str
     enabled: bool
@@ -240,15 +240,15 @@ class Compared:
     secret_generation: int
     secret_fingerprint: str | None
     has_key: bool
-    # What a device does by itself is no change of what it should be, which a comparison would have to wait for.
+    # Changes by the device itself are left out: they do not change its desired state.
     online: bool = field(compare=False)
     last_seen_at: datetime | None = field(compare=False)
     refused_at: datetime | None = field(compare=False)
-    said: int | None = field(compare=False)
+    reported: int | None = field(compare=False)
 
 
 async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
-    """Return every device, whatever its state, by client id."""
+    """Return all devices in any state, by client id."""
     rows = await session.execute(
         select(
             DeviceModel.code,
@@ -271,18 +271,18 @@ async def all_for_comparison(session: AsyncSession) -> dict[str, Compared]:
 
 
 async def images_of(session: AsyncSession, model: DeviceModel) -> int:
-    """Return how many firmware images a model has."""
+    """Return the number of a model's firmware images."""
     query = select(func.count()).select_from(FirmwareImage).where(FirmwareImage.model_id == model.id)
     return await session.scalar(query) or 0
 
 
 async def devices_of(session: AsyncSession, model: DeviceModel) -> int:
-    """Return how many devices a model has, those that are being made or removed included."""
+    """Return the number of a model's devices, including those that are being created or removed."""
     return await session.scalar(select(func.count()).select_from(Device).where(Device.model_id == model.id)) or 0
 
 
 async def audit(session: AsyncSession, wanted: admin.AuditList) -> list[AuditEntry]:
-    """Return up to `limit` entries that fit, newest first."""
+    """Return up to `limit` matching entries, newest first."""
     query = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(wanted.limit)
     if wanted.subject is not None:
         query = query.where(AuditEntry.subject == wanted.subject)

@@ -12,7 +12,7 @@ from services.registry.config.layers import LayerService
 from services.registry.config.service import Configs
 from services.registry.context import Registry
 from services.registry.devices.fleet import FleetService
-from services.registry.devices.presence import Presences, Said
+from services.registry.devices.presence import Presences, ReceivedStatus
 from services.registry.devices.recovery import Recoveries
 from services.registry.devices.service import DeviceService
 from services.registry.models import ModelService
@@ -25,9 +25,9 @@ GROUP = "registry"
 
 
 def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Presences) -> list[Route]:
-    """Return the routes of all messages that the registry takes.
+    """Return the routes of all messages to the registry.
 
-    `up/status` is not shared between replicas: what is retained must reach a registry that was away.
+    `up/status` is not shared among replicas: retained messages must reach a registry that was down.
     """
     connection = rpc.connection
     models, devices = ModelService(registry), DeviceService(registry)
@@ -90,20 +90,22 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
 
 
 async def on_status(presences: Presences, delivery: Delivery) -> None:
-    """Take what a device, or its last will, says of it."""
+    """Handle the status of a device, or its last will."""
     status = topics.STATUS.decode(delivery.payload)
-    await presences.record(Said(delivery.names["client_id"], status, delivery.received_at, delivery.retained))
+    await presences.record(
+        ReceivedStatus(delivery.names["client_id"], status, delivery.received_at, delivery.retained)
+    )
 
 
 async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:
-    """Register a device's key, and tell it which one is registered."""
+    """Register a device's key, and reply with the registered one."""
     known = await recoveries.register(client_id, key)
     if known is not None:
         await connection.send(topics.KEY_KNOWN, known, client_id=client_id)
 
 
 async def on_recover(recoveries: Recoveries, connection: Connection, delivery: Delivery) -> None:
-    """Answer a device that is refused with all its secrets, if it proves who it is."""
+    """Answer a device whose secrets are all refused, if it authenticates itself."""
     request = topics.RECOVER_REQUEST.decode(delivery.payload)
     answer = await recoveries.answer(request)
     if answer is not None:
@@ -114,24 +116,24 @@ async def on_recover(recoveries: Recoveries, connection: Connection, delivery: D
 async def on_config_get(
     configs: Configs, connection: Connection, client_id: str, request: messages.ConfigGet
 ) -> None:
-    """Answer a device's question for its configuration."""
+    """Answer a device's request for its configuration."""
     answer = await configs.answer(client_id, request)
     await connection.post(topics.CONFIG, answer, client_id=client_id)
 
 
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:
-    """Take what a device did with a configuration."""
+    """Handle a device's report on a configuration."""
     await configs.record_report(client_id, report)
 
 
 async def on_command_result(commands: CommandService, client_id: str, result: messages.CommandResult) -> None:
-    """Take what a device answers to a command."""
+    """Handle a device's answer to a command."""
     await commands.record_result(client_id, result)
 
 
 async def on_claim_request(
     claims: Claims, connection: Connection, claim_id: str, request: messages.ClaimRequest
 ) -> None:
-    """Answer a machine that asks for an identity."""
+    """Answer a machine's request for an identity."""
     answer = await claims.answer(claim_id, request)
     await connection.send(topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=request.uid)

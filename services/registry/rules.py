@@ -23,11 +23,11 @@ def new_key(choose: Callable[[str], str]) -> str:
 def refuse_in_rotation(client_id: str, rotation_state: str) -> None:
     """Raise ConflictError for a device that is between two secrets."""
     if rotation_state == "PENDING":
-        raise ConflictError(f"a rotation of {client_id} is under way; try again when it has ended")
+        raise ConflictError(f"a rotation of {client_id} is under way; retry when it has ended")
 
 
 def merge(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `target` changed by `patch` as RFC 7396 says: null removes, objects merge, all else replaces."""
+    """Return `target` changed by `patch` according to RFC 7396: null removes, objects merge, all else replaces."""
     merged = dict(target)
     for name, value in patch.items():
         if value is None:
@@ -51,13 +51,13 @@ def layered(
 
 
 def same(left: object, right: object) -> bool:
-    """Say whether two documents are the same JSON; unlike `==`, which takes true for 1."""
+    """Return whether two documents are the same JSON; unlike `==`, for which true equals 1."""
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentChange:
-    """What differs between two documents at a path."""
+    """A difference between two documents at a path."""
 
     path: tuple[str, ...]
     kind: Literal["added", "removed", "changed"]
@@ -66,7 +66,7 @@ class DocumentChange:
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[DocumentChange]:
-    """Return what differs, by path; objects are compared name by name, all else as a whole."""
+    """Return the differences by path; objects are compared name by name, all else as a whole."""
     changes: list[DocumentChange] = []
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -83,7 +83,7 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[DocumentCh
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How long a device may be offline and silent before its health is called so."""
+    """How long a device may be offline and silent before each state of health."""
 
     warning: timedelta
     critical: timedelta
@@ -114,7 +114,7 @@ def known_commands(listed: Iterable[str]) -> list[str]:
 
 
 def command_outcome(*, ok: bool | None, expires_at: datetime, now: datetime) -> CommandOutcome:
-    """Return what became of a command: an answer counts also when it was late."""
+    """Return the outcome of a command: a late answer counts too."""
     if ok is not None:
         return "ok" if ok else "failed"
     return "expired" if expires_at <= now else "waiting"

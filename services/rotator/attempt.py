@@ -1,4 +1,4 @@
-"""One rotation's row: how it moves, what is told of it, and how it ends."""
+"""One attempt of a rotation: its row, its transitions, and its messages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from shared.protocol import events, messages, topics
 from shared.protocol.events import DeviceEvent, F
 from shared.runtime import metrics
 
-REASON = "the time was up; the old secret is in force"
+REASON = "timed out; the old secret is in force"
 
 
 def offer_of(rotation: Rotation) -> messages.RotationOffer:
-    """Return the word that a new secret waits."""
+    """Return the offer of the new secret."""
     return messages.RotationOffer(
         rotation_id=rotation.id,
         deadline=rotation.deadline_at,
@@ -34,12 +34,12 @@ def offer_of(rotation: Rotation) -> messages.RotationOffer:
 
 
 def is_cancelled(rotation: Rotation) -> bool:
-    """Say whether an admin has called it off, which leaves it no time at all: it is not tried again."""
+    """Return whether an admin has cancelled the rotation, which leaves it no time: it is not retried."""
     return rotation.deadline_at <= rotation.started_at
 
 
 class RotationIds(TypedDict):
-    """Which rotation it is, and the generation of its new secret."""
+    """The rotation and the generation of its new secret."""
 
     rotation_id: UUID
     generation: int
@@ -54,17 +54,17 @@ class Attempt:
     rotation: Rotation
     device: Device
     client_id: str
-    heard: set[UUID] = field(default_factory=set)
-    """As the rotator's."""
+    reported_stored: set[UUID] = field(default_factory=set)
+    """The vault of the rotator."""
 
     @property
     def step(self) -> Step:
-        """Where it stands; one that has ended stands at its outcome."""
+        """Its step; after the end, its outcome."""
         return Step(self.rotation.outcome or self.rotation.step)
 
     @property
     def ids(self) -> RotationIds:
-        """What each event of it says."""
+        """The fields that each of its events has."""
         return {"rotation_id": self.rotation.id, "generation": self.rotation.generation}
 
     def advance(self, event: AttemptEvent) -> None:
@@ -76,7 +76,7 @@ class Attempt:
             self.rotation.step = step
 
     def proven(self, given: str, purpose: Literal["stored", "ack"], vault: crypto.Vault) -> bool:
-        """Check a proof; a wrong one is counted and told, and changes nothing else."""
+        """Check a proof; count and report a wrong one, which changes nothing else."""
         if crypto.proves(given, self.secret(vault), purpose, self.rotation.id):
             return True
         self.rotation.refused_proofs += 1
@@ -86,9 +86,9 @@ class Attempt:
     def check_current_secret(
         self, given: str | None, purpose: Literal["request", "current"], vault: crypto.Vault
     ) -> None:
-        """Check a device's proof of its present secret; a wrong one says that ours is not the device's.
+        """Check a device's proof of its present secret; a wrong one shows that ours is not the device's.
 
-        Ours is then never put back: the attempt goes forward once the device has stored the new secret.
+        Ours is then never restored: the attempt continues once the device has stored the new secret.
         """
         old = self.rotation.old_secret
         if given is None or old is None or crypto.proves(given, vault.decrypt(old), purpose, self.rotation.id):
@@ -97,11 +97,11 @@ class Attempt:
         self.emit(events.ROTATION_SPLIT_FOUND, events.RotationProofFacts(**self.ids, purpose=purpose))
 
     def secret(self, vault: crypto.Vault) -> SecretStr:
-        """Return the new secret of an attempt that has not ended."""
+        """Return the new secret of an open attempt."""
         return vault.decrypt(self.rotation.new_secret or b"")
 
     def how_it_ended(self) -> messages.RotationDone | messages.RotationCancelled | None:
-        """Return what the device should hear of an attempt that has ended, or None while it is open."""
+        """Return the closing message of an attempt, or None while it is open."""
         if self.step == Step.DONE:
             return messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
         if self.step == Step.TIMEOUT:
@@ -109,11 +109,11 @@ class Attempt:
         return None
 
     def switch(self) -> messages.RotationSwitch:
-        """Return the word that the new secret is in force."""
+        """Return the message that the new secret is in force."""
         return messages.RotationSwitch(rotation_id=self.rotation.id, generation=self.rotation.generation)
 
     def complete(self, event: AttemptEvent, now: datetime, vault: crypto.Vault) -> None:
-        """Let the new secret be the device's secret: it has acknowledged it, or it was found in force."""
+        """Make the new secret the device's secret: it has acknowledged it, or it was found in force."""
         held = Held.of(self.secret(vault), self.rotation.generation)
         self.advance(event)
         self.device.rotation_state = "OK"
@@ -126,7 +126,7 @@ class Attempt:
         self.emit(events.ROTATION_COMPLETED, events.RotationDoneFacts(**self.ids, acknowledged=acknowledged))
 
     def give_up(self, event: AttemptEvent, now: datetime, *, retry_in: timedelta) -> None:
-        """Let the attempt end with the old secret in force, to be tried again unless it is cancelled."""
+        """End the attempt with the old secret in force, to be retried unless it is cancelled."""
         at_step = self.rotation.step
         cancelled_by_admin = is_cancelled(self.rotation)
         self.advance(event)
@@ -139,12 +139,12 @@ class Attempt:
         self.emit(events.ROTATION_TIMED_OUT, facts)
 
     def emit(self, event: DeviceEvent[F], facts: F) -> None:
-        """Tell an event of this attempt once the transaction has committed."""
+        """Emit an event of this attempt once the transaction has committed."""
         self.outbox.emit(self.session, event, self.client_id, facts)
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None
-        self.heard.discard(self.rotation.id)
+        self.reported_stored.discard(self.rotation.id)
         self.device.verify_at = now + VERIFY_AFTER
         self.rotation.new_secret = None
         self.rotation.old_secret = None

@@ -16,7 +16,7 @@ _BATCH: Final = 5000
 
 
 class RotationTarget(NamedTuple):
-    """A device that an admin means."""
+    """A device that an admin selected."""
 
     device_id: int
     client_id: str
@@ -25,15 +25,15 @@ class RotationTarget(NamedTuple):
     cancelled: bool
 
 
-async def targets(session: AsyncSession, meant: ColumnElement[bool]) -> list[RotationTarget]:
-    """Return and lock the devices that are meant; `cancelled` have a rotation called off that has not ended."""
+async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list[RotationTarget]:
+    """Return and lock the selected devices; `cancelled` have a cancelled rotation that has not ended."""
     cancelled = exists().where(
         Rotation.device_id == Device.id, Rotation.outcome.is_(None), Rotation.deadline_at <= Rotation.started_at
     )
     rows = await session.execute(
         select(Device.id, DeviceModel.code, Device.key, Device.enabled, Device.rotation_state, cancelled)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.lifecycle == "ACTIVE", meant)
+        .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(Device.id)
         .with_for_update(of=Device)
     )
@@ -48,7 +48,7 @@ async def queue(session: AsyncSession, targets: Sequence[RotationTarget]) -> lis
 
 
 async def set_state(session: AsyncSession, targets: Sequence[RotationTarget], state: str) -> None:
-    """Let locked devices be OK or QUEUED, without a retry."""
+    """Set the state of locked devices to OK or QUEUED, without a retry."""
     for ids in _batches(targets):
         await session.execute(
             update(Device)
@@ -59,7 +59,7 @@ async def set_state(session: AsyncSession, targets: Sequence[RotationTarget], st
 
 
 async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> None:
-    """Leave the rotations under way of locked devices no time at all, as `attempt.is_cancelled` reads it."""
+    """Cancel the rotations under way of locked devices, see `attempt.is_cancelled`."""
     for ids in _batches(targets):
         await session.execute(
             update(Rotation)
@@ -70,7 +70,7 @@ async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> No
 
 
 async def under_way(session: AsyncSession, wanted: admin.RotationStatus) -> list[tuple[Rotation, int, str]]:
-    """Return up to `limit` rotations under way, each with its slot, behind `after`, and client id."""
+    """Return up to `limit` rotations under way, each with its slot, after `after`, and client id."""
     rows = await session.execute(
         select(Rotation, Device.rotation_slot, DeviceModel.code, Device.key)
         .join(Device, Device.id == Rotation.device_id)
@@ -107,6 +107,6 @@ async def history(session: AsyncSession, wanted: admin.RotationHistory) -> list[
 
 
 def _batches(targets: Sequence[RotationTarget]) -> Iterator[list[int]]:
-    """Yield the ids in pieces: no statement on the leader's connection may take as long as the lease."""
+    """Yield the ids in batches: no statement on the leader's connection may take as long as the lease."""
     for start in range(0, len(targets), _BATCH):
         yield [target.device_id for target in targets[start : start + _BATCH]]

@@ -1,4 +1,4 @@
-"""Rotations as an admin sees them: started and called off for one device or many, looked at, and looked up."""
+"""The operations of admins on rotations."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """What an admin wants of rotations."""
+    """The operations of admins on rotations."""
 
     rotator: Rotator
 
     async def start(self, context: RequestContext, request: admin.RotationStart) -> admin.RotationQueued:
-        """Queue the devices that are meant and enabled; raise if there is none."""
-        meant = device_refs.selected(request.device, tag=request.tag, model=request.model)
-        found = await campaign_queries.targets(context.session, meant)
+        """Queue the selected devices that are enabled; raise if there is none."""
+        condition = device_refs.selected(request.device, tag=request.tag, model=request.model)
+        found = await campaign_queries.targets(context.session, condition)
         if not found:
-            raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
+            raise device_refs.unknown(request.device) if request.device else NotFoundError("no device matches")
         enabled = [target for target in found if target.enabled]
         skipped = _named(target for target in found if not target.enabled)
         if not enabled:
-            raise ConflictError("every device that fits is disabled", skipped=skipped.names)
+            raise ConflictError("every matching device is disabled", skipped=skipped.names)
         queued = await campaign_queries.queue(context.session, enabled)
         if queued:
-            self._note(context, request, "rotation.start", events.ROTATION_QUEUED, queued)
+            self._record(context, request, "rotation.start", events.ROTATION_QUEUED, queued)
         self.rotator.wake.set()
         return admin.RotationQueued(
             queued=_named(queued),
@@ -47,9 +47,9 @@ class Campaigns:
         )
 
     async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationsCancelled:
-        """Call off what has not begun or would be tried again, and let what is under way end by its own rules."""
-        meant = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
-        found = await campaign_queries.targets(context.session, meant)
+        """Cancel rotations that have not begun or would be retried; those under way end by their own rules."""
+        condition = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
+        found = await campaign_queries.targets(context.session, condition)
         if request.device is not None and not found:
             raise device_refs.unknown(request.device)
         dequeued, not_retried, ending = (
@@ -59,14 +59,14 @@ class Campaigns:
         await campaign_queries.cancel(context.session, ending)
         cancelled = dequeued + not_retried + ending
         if cancelled:
-            self._note(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
+            self._record(context, request, "rotation.cancel", events.ROTATION_CANCELLED, cancelled)
         self.rotator.wake.set()
         return admin.RotationsCancelled(
             dequeued=_named(dequeued), not_retried=_named(not_retried), ending=_named(ending)
         )
 
     async def status(self, context: RequestContext, request: admin.RotationStatus) -> admin.RotationOverview:
-        """Return how the devices stand, and a page of the rotations under way."""
+        """Return the states of the devices, and a page of the rotations under way."""
         counts = await queries.count_states(context.session)
         rows = await campaign_queries.under_way(context.session, request)
         now = datetime.now(UTC)
@@ -86,7 +86,7 @@ class Campaigns:
             next=found[-1].generation if len(found) == request.limit else None,
         )
 
-    def _note(
+    def _record(
         self,
         context: RequestContext,
         request: admin.RotationStart | admin.RotationCancel,
@@ -94,7 +94,7 @@ class Campaigns:
         event: SelectionEvent[SelectionFacts],
         devices: list[RotationTarget],
     ) -> None:
-        """Note what was done: one entry and one event, however many devices there are."""
+        """Record an operation: one audit entry and one event, whatever the number of devices."""
         if request.device is not None:
             client_id = devices[0].client_id
             context.audit(action, client_id)

@@ -1,4 +1,4 @@
-"""What the leader works with."""
+"""The resources of the leader."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Rotator:
-    """The leader's lock and stores; `wake` is set when there is something to do."""
+    """The leader's lock and stores; `wake` is the wake-up event of the worker."""
 
     leadership: Leadership
     database: Database
     outbox: Outbox
     vault: crypto.Vault
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    heard: set[UUID] = field(default_factory=set)
-    """Rotations whose new secret the device has said to this leader that it has stored."""
+    reported_stored: set[UUID] = field(default_factory=set)
+    """Rotations whose device has reported to this leader that the new secret is stored."""
 
     @asynccontextmanager
     async def attempt(self, rotation_id: UUID, client_id: str | None = None) -> AsyncIterator[Attempt]:
         """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
         async with self.leadership.transaction() as session:
             rotation, device, owner = await queries.rotation(session, rotation_id, client_id)
-            yield Attempt(session, self.outbox, rotation, device, owner, self.heard)
+            yield Attempt(session, self.outbox, rotation, device, owner, self.reported_stored)
 
     async def verify_soon(self, client_id: str) -> None:
-        """Have what Keycloak and the broker hold of a device compared with its row now, by the registry.
+        """Make the registry compare a device's credentials now.
 
-        Not on the leader's connection: it is for one that has just lost it.
+        Not on the leader's connection: also used right after its loss.
         """
         try:
             async with self.database.transaction() as session:
@@ -52,6 +52,6 @@ class Rotator:
             log.warning("rotation.not_verified", client_id=client_id, reason=error.message)
 
     async def count_states(self) -> dict[str, int]:
-        """Return how many devices are in each state of rotation."""
+        """Return the number of devices in each state of rotation."""
         async with self.database.transaction() as session:
             return await queries.count_states(session)

@@ -1,7 +1,7 @@
-"""What the leader does at a message: it takes the device's word.
+"""The leader's answers to devices' messages.
 
-Each change of state is one transaction on the leader's connection, with what must be said of it in the outbox.
-The secret itself is never stored for sending: it is answered straight, and a device that misses it asks again.
+Each change of state is one transaction on the leader's connection, with its messages in the outbox. The secret
+itself is never stored for sending: it is sent directly, and a device that misses it requests it again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from shared.runtime.microbatch import MicroBatcher
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Answers what devices send in a rotation."""
+    """Answers devices' messages in a rotation."""
 
     rotator: Rotator
-    came: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
-    """Who has come online, by client id."""
+    connected: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
+    """Devices that have come online, by client id."""
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
-        """Return the offer that waits for a device that has come online: it may have lost it with its power."""
-        return await self.came.ask(client_id) if status.online else None
+        """Return the open offer of a device that has come online: it may have lost it in a power cut."""
+        return await self.connected.submit(client_id) if status.online else None
 
-    async def look_up(self) -> None:
-        """Look for the offers of devices that have come online, of many at once, until cancelled."""
-        await self.came.run(self._offers)
+    async def run_lookups(self) -> None:
+        """Look up the offers of devices that have come online, in batches, until cancelled."""
+        await self.connected.run(self._offers)
 
     async def _offers(self, client_ids: Sequence[str]) -> Sequence[messages.RotationOffer | None]:
         async with self.rotator.database.transaction() as session:
@@ -44,7 +44,7 @@ class Exchange:
     async def deliver(
         self, client_id: str, request: messages.RotationRequest
     ) -> messages.RotationSecret | messages.RotationDone | messages.RotationCancelled:
-        """Return the new secret, the same one however often it is asked for, or how the rotation ended."""
+        """Return the new secret, the same for each repetition, or the closing message of the rotation."""
         async with self.rotator.attempt(request.rotation_id, client_id) as attempt:
             ended = attempt.how_it_ended()
             if ended is not None:
@@ -52,7 +52,7 @@ class Exchange:
             attempt.advance(AttemptEvent.REQUESTED)
             attempt.check_current_secret(request.proof, "request", self.rotator.vault)
             secret = attempt.secret(self.rotator.vault)
-            # For its own key, if it has one: who has stolen its secret cannot read the next one.
+            # Sealed for its own key, if it has one: a thief of its secret cannot read the next one.
             public_key = attempt.device.public_key or request.public_key
             sealed = crypto.seal(secret, public_key) if public_key else None
             if attempt.rotation.delivered_at is None:
@@ -65,10 +65,10 @@ class Exchange:
                 jwe=sealed,
             )
 
-    async def take_stored(
+    async def accept_stored(
         self, client_id: str, stored: messages.RotationStored
     ) -> messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled | None:
-        """Take the proof that the new secret lies in the second slot; None: the switch is still to come."""
+        """Handle the proof that the new secret is in the second slot; None: the switch is still to come."""
         async with self.rotator.attempt(stored.rotation_id, client_id) as attempt:
             ended = attempt.how_it_ended()
             if ended is not None:
@@ -76,7 +76,7 @@ class Exchange:
             if not attempt.proven(stored.proof, "stored", self.rotator.vault):
                 return None
             attempt.advance(AttemptEvent.STORED_PROVEN)
-            self.rotator.heard.add(stored.rotation_id)
+            self.rotator.reported_stored.add(stored.rotation_id)
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
@@ -85,10 +85,10 @@ class Exchange:
         self.rotator.wake.set()
         return attempt.switch() if switched else None
 
-    async def take_ack(
+    async def accept_ack(
         self, client_id: str, ack: messages.RotationAck
     ) -> messages.RotationDone | messages.RotationCancelled | None:
-        """Take the proof that the device logged in with its new secret; None: `done` is in the outbox."""
+        """Handle the proof that the device logged in with its new secret; None: `done` is in the outbox."""
         async with self.rotator.attempt(ack.rotation_id, client_id) as attempt:
             ended = attempt.how_it_ended()
             if ended is not None:

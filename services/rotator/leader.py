@@ -1,7 +1,7 @@
-"""Leadership: an advisory lock on the very connection that makes every transition.
+"""Leadership: an advisory lock on the same connection that makes every transition.
 
-Who has lost the lock has lost the connection too, and so cannot write: that is the fence. The server ends a
-session that says nothing for the length of the lease, so that a frozen leader gives way as a dead one does.
+A leader that has lost the lock has lost the connection too, and so cannot write (fencing). The server ends a
+session that is idle for the length of the lease, so that a frozen leader is replaced like a dead one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database.engine import RINGS, Database, is_busy, is_outage, refusal
+from shared.database.engine import FILLS_OUTBOX, Database, is_busy, is_outage, refusal
 from shared.errors import LeadershipLostError, UnavailableError
 
 log = structlog.get_logger()
@@ -37,16 +37,16 @@ class Leadership:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Commit at the end of the block; raise LeadershipLostError when the connection is gone."""
+        """Commit at the end of the block; raise LeadershipLostError if the connection is gone."""
         async with self._turn:
-            # SQLAlchemy would open a new connection in place of one that broke, and that one holds no lock.
+            # SQLAlchemy would replace a broken connection by a new one, which does not hold the lock.
             if self._lost.is_set() or self._connection.invalidated:
                 raise self._loss()
             try:
                 async with AsyncSession(self._connection, expire_on_commit=False) as session:
                     async with session.begin():
                         yield session
-                    if RINGS in session.info:
+                    if FILLS_OUTBOX in session.info:
                         self._database.filled.set()
             except IntegrityError as error:
                 raise refusal(error) from error
@@ -54,10 +54,10 @@ class Leadership:
                 if is_outage(error):
                     raise self._loss() from error
                 if is_busy(error):
-                    raise UnavailableError("the database is busy; try again") from error
+                    raise UnavailableError("the database is busy; retry") from error
                 raise
 
-    async def keep(self) -> None:
+    async def keep_alive(self) -> None:
         """Renew the lease until cancelled; raise LeadershipLostError as soon as the connection is gone."""
         while True:
             try:
@@ -68,7 +68,7 @@ class Leadership:
             await self.check()
 
     async def check(self) -> None:
-        """Raise LeadershipLostError unless the lock is still held: asked before each deed outside."""
+        """Raise LeadershipLostError unless the lock is still held: checked before each external call."""
         async with self.transaction() as session:
             await session.execute(select(1))
 
@@ -81,7 +81,7 @@ class Leadership:
 async def elected(
     url: SecretStr, database: Database, *, poll_s: float, lease_s: float
 ) -> AsyncIterator[Leadership]:
-    """Wait until this process is the leader, and be it for the block."""
+    """Wait until this process is the leader, and hold leadership for the block."""
     lease_ms = str(int(lease_s * 1000))
     engine = create_async_engine(
         url.get_secret_value(),
@@ -103,9 +103,9 @@ async def elected(
             yield Leadership(connection, database, lease_s)
     except DBAPIError as error:
         if is_outage(error):
-            raise UnavailableError("the database does not answer; cannot stand for leader") from error
+            raise UnavailableError("the database does not answer; no leader can be elected") from error
         raise
     except OSError as error:
-        raise UnavailableError("the database cannot be reached; cannot stand for leader") from error
+        raise UnavailableError("the database cannot be reached; no leader can be elected") from error
     finally:
         await engine.dispose()

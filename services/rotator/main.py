@@ -1,4 +1,4 @@
-"""The rotator: `python -m services.rotator.main`; run as many as you like, one of them leads."""
+"""The rotator: `python -m services.rotator.main`; of any number of replicas, one leads."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def main(settings: RotatorSettings) -> None:
         keycloak.connected(settings) as identity_provider,
         broker.connected(settings, identifier=health.connection.identifier) as gate,
         health.connection.running(),
-        health.told(database),
+        health.kept_fresh(database),
     ):
         while True:
             try:
@@ -54,7 +54,7 @@ async def main(settings: RotatorSettings) -> None:
             except* LeadershipLostError as group:
                 log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
             except* UnavailableError as group:
-                log.warning("rotator.cannot_stand", reason=str(group.exceptions[0]))
+                log.warning("rotator.election_failed", reason=str(group.exceptions[0]))
             await health.announce("standby")
             await asyncio.sleep(settings.leader_poll_s)
 
@@ -73,16 +73,16 @@ async def lead(
     rotator = Rotator(leadership, database, outbox, crypto.Vault(settings.master_keys))
     connection = connection_of("rotator", settings, suffix="-leader")
     sweep = RotationWorker(settings, rotator, identity_provider, gate, connection, greeted)
-    exchange, clock = Exchange(rotator), Scheduler(settings, rotator)
-    await clock.begin()
-    await connection.listen(*routes.routes(rotator, exchange, clock, RpcServer(leadership, connection)))
+    exchange, scheduler = Exchange(rotator), Scheduler(settings, rotator)
+    await scheduler.begin()
+    await connection.listen(*routes.routes(rotator, exchange, scheduler, RpcServer(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(leadership.keep(), name="lease")
+        tasks.create_task(leadership.keep_alive(), name="lease")
         tasks.create_task(connection.run(), name="mqtt")
         tasks.create_task(outbox.drain(database, connection), name="outbox")
-        tasks.create_task(exchange.look_up(), name="offers")
+        tasks.create_task(exchange.run_lookups(), name="offers")
         tasks.create_task(sweep.run(), name="sweep")
-        tasks.create_task(clock.run(), name="clock")
+        tasks.create_task(scheduler.run(), name="scheduler")
         tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")
 
 

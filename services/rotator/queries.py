@@ -20,7 +20,7 @@ from shared.protocol import admin
 
 @dataclass(frozen=True, slots=True)
 class DueDevice:
-    """A device that is due for a rotation, and the slot that is free for it."""
+    """A device that is due for a rotation, and a free slot for it."""
 
     device_id: int
     client_id: str
@@ -28,7 +28,7 @@ class DueDevice:
 
 
 async def fit_slots(session: AsyncSession, wanted: int) -> None:
-    """Make so many slots; one that is in use and too many is taken away as soon as it is free."""
+    """Adjust the number of slots; a superfluous one in use is deleted as soon as it is free."""
     rows = await session.execute(
         select(RotationSlot.slot, Device.id)
         .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
@@ -71,10 +71,10 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None
         )
         .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
         .limit(1)
-        # One that is being changed by others is not waited for.
+        # Rows locked by others are skipped.
         .with_for_update(of=Device, skip_locked=True)
     )
-    # One after the other, each finds its first by an index; in one order, all that are queued would be sorted.
+    # Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
     for is_there in (Presence.online, not_(Presence.online)):
         row = (await session.execute(due.where(is_there))).one_or_none()
         if row is not None:
@@ -83,7 +83,7 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None
 
 
 async def count_states(session: AsyncSession) -> dict[str, int]:
-    """Return how many devices are in each state of rotation, those without devices included."""
+    """Return the number of devices in each state of rotation, including states without devices."""
     rows = await session.execute(
         select(Device.rotation_state, func.count())
         .where(Device.lifecycle == "ACTIVE")
@@ -104,7 +104,7 @@ async def rotation(
 ) -> tuple[Rotation, Device, str]:
     """Return and lock a rotation with its device and client id.
 
-    Raise NotFoundError when there is none of this id, or none of this owner.
+    Raise NotFoundError if there is none of this id, or none of this owner.
     """
     row = (
         await session.execute(
@@ -121,13 +121,13 @@ async def rotation(
     return found, device, device_refs.client_id(code, device.key)
 
 
-async def says_generation(session: AsyncSession, device: Device) -> int | None:
-    """Return the generation of the secret that the device last said it had logged in with."""
+async def reported_generation(session: AsyncSession, device: Device) -> int | None:
+    """Return the generation that the device reported for its last login."""
     return await session.scalar(select(Presence.secret_generation).where(Presence.device_id == device.id))
 
 
 async def verify_soon(session: AsyncSession, client_id: str) -> None:
-    """Let a device's credentials be compared now."""
+    """Schedule the comparison of a device's credentials for now."""
     await session.execute(
         update(Device)
         .where(device_refs.AMONG, Device.lifecycle == "ACTIVE")
@@ -137,7 +137,7 @@ async def verify_soon(session: AsyncSession, client_id: str) -> None:
     )
 
 
-# Made once: to put a statement together takes as long as to run it.
+# Built once: building a statement takes as long as executing it.
 _WAITING: Final = (
     select(DeviceModel.code, Device.key, Rotation)
     .select_from(Rotation)
@@ -148,7 +148,7 @@ _WAITING: Final = (
 
 
 async def waiting(session: AsyncSession, client_ids: Sequence[str]) -> list[Rotation | None]:
-    """Return for each device the rotation that waits for it to fetch or to store its new secret."""
+    """Return for each device the open rotation whose secret it has not fetched or stored yet."""
     rows = await session.execute(_WAITING, {"keys": device_refs.keys(client_ids)})
     found = {device_refs.client_id(code, key): rotation for code, key, rotation in rows}
     return [found.get(client_id) for client_id in client_ids]

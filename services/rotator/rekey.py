@@ -1,4 +1,4 @@
-"""The change of the master key, for what is encrypted at rest."""
+"""Change of the master key, for data encrypted at rest."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class RekeyService:
-    """What an admin wants of the secrets at rest."""
+    """The operation of admins on encrypted secrets."""
 
     rotator: Rotator
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt the secrets of each rotation under way with the first master key; again changes nothing.
+        """Encrypt the secrets of each rotation under way with the first master key; idempotent.
 
         Each is a transaction of its own on the leader's connection, so the caller's must be on another one.
         """
@@ -33,7 +33,7 @@ class RekeyService:
                 async with self.rotator.attempt(rotation_id) as attempt:
                     rotation = attempt.rotation
                     if rotation.new_secret is None:
-                        continue  # it has ended meanwhile
+                        continue  # it has ended in the meantime
                     try:
                         old = rotation.old_secret and vault.reencrypt(rotation.old_secret)
                         secrets = vault.reencrypt(rotation.new_secret), old
@@ -43,8 +43,8 @@ class RekeyService:
                     rotation.new_secret, rotation.old_secret = secrets
                 reencrypted += 1
             except NotFoundError:
-                continue  # it has ended meanwhile, and its device is removed
+                continue  # it has ended in the meantime, and its device is removed
         facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
-        context.audit("secrets.rekey", "secrets", after=facts.said())
+        context.audit("secrets.rekey", "secrets", after=facts.to_data())
         self.rotator.outbox.emit(context.session, events.SECRETS_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(unreadable))

@@ -1,4 +1,4 @@
-"""Routes of the rotator; only the leader takes messages."""
+"""Routes of the rotator; only the leader subscribes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SECRET_KEPT_S: Final = 60.0
 Reply = messages.RotationSecret | messages.RotationSwitch | messages.RotationDone | messages.RotationCancelled
 
 
-def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServer) -> list[Route]:
-    """Return the routes of all messages that the leader takes."""
+def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcServer) -> list[Route]:
+    """Return the routes of all messages to the leader."""
     connection = rpc.connection
-    # What would hold up the leader's own connection is answered beside it.
+    # Operations that would hold up the leader's own connection use another one.
     beside = RpcServer(rotator.database, connection)
     campaigns = Campaigns(rotator)
     return [
@@ -32,7 +32,7 @@ def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServe
         device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),
         rpc.route(admin.ROTATION_START, campaigns.start, group=None),
         rpc.route(admin.ROTATION_CANCEL, campaigns.cancel, group=None),
-        rpc.route(admin.ROTATION_SCHEDULE, clock.show, group=None),
+        rpc.route(admin.ROTATION_SCHEDULE, scheduler.show, group=None),
         beside.route(admin.ROTATION_STATUS, campaigns.status, group=None),
         beside.route(admin.ROTATION_HISTORY, campaigns.history, group=None),
         beside.route(admin.SECRETS_REKEY, RekeyService(rotator).rekey, group=None),
@@ -40,7 +40,7 @@ def routes(rotator: Rotator, exchange: Exchange, clock: Scheduler, rpc: RpcServe
 
 
 async def on_status(exchange: Exchange, connection: Connection, client_id: str, status: messages.Status) -> None:
-    """Repeat the offer to a device that has come online and has not taken it yet."""
+    """Repeat the offer to a device that has come online and has not accepted it yet."""
     offer = await exchange.offer_again(client_id, status)
     if offer is not None:
         left_s = (offer.deadline - datetime.now(UTC)).total_seconds()
@@ -50,26 +50,26 @@ async def on_status(exchange: Exchange, connection: Connection, client_id: str, 
 async def on_request(
     exchange: Exchange, connection: Connection, client_id: str, request: messages.RotationRequest
 ) -> None:
-    """Answer a device that asks for its new secret."""
+    """Answer a device's request for its new secret."""
     await _reply(connection, client_id, await exchange.deliver(client_id, request))
 
 
 async def on_stored(
     exchange: Exchange, connection: Connection, client_id: str, stored: messages.RotationStored
 ) -> None:
-    """Take a device's proof that it stored its new secret."""
-    await _reply(connection, client_id, await exchange.take_stored(client_id, stored))
+    """Handle a device's proof that it stored its new secret."""
+    await _reply(connection, client_id, await exchange.accept_stored(client_id, stored))
 
 
 async def on_ack(exchange: Exchange, connection: Connection, client_id: str, ack: messages.RotationAck) -> None:
-    """Take a device's proof that it logged in with its new secret."""
-    await _reply(connection, client_id, await exchange.take_ack(client_id, ack))
+    """Handle a device's proof that it logged in with its new secret."""
+    await _reply(connection, client_id, await exchange.accept_ack(client_id, ack))
 
 
 async def _reply(connection: Connection, client_id: str, reply: Reply | None) -> None:
     match reply:
         case messages.RotationSecret():
-            # It must not stay in the broker's memory: a device that misses it asks again.
+            # It must not wait in the broker's memory: a device that misses it requests it again.
             await connection.send(topics.ROTATION_SECRET, reply, expires_in_s=SECRET_KEPT_S, client_id=client_id)
         case messages.RotationSwitch():
             await connection.send(topics.ROTATION_SWITCH, reply, client_id=client_id)

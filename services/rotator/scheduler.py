@@ -1,4 +1,4 @@
-"""The leader's clock: at each fire of the schedule it queues all devices, once, also when the fire was missed."""
+"""The leader's scheduler: at each run of the schedule it queues all devices, once, also for a missed run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 LONGEST_SLEEP_S: Final = 60.0
-"""A computer's clock may be set meanwhile."""
+"""The system clock may be set in between."""
 RETRY_S: Final = 1.0
 SHOWN: Final = 5
 
 
 @dataclass(slots=True)
 class Scheduler:
-    """The schedule of one leadership; `schedule` is None when it is off."""
+    """The schedule of one leadership; `schedule` is None if it is off."""
 
     settings: RotatorSettings
     rotator: Rotator
@@ -41,7 +41,7 @@ class Scheduler:
         self.schedule = Schedule(expression, zone) if expression else None
 
     async def begin(self) -> None:
-        """Go on where the last leader was; a schedule that is new or another one counts from now."""
+        """Continue from the last leader's state; a new or changed schedule counts from now."""
         wanted = (self.settings.rotation_schedule, self.settings.rotation_time_zone)
         async with self.rotator.leadership.transaction() as session:
             known = tuple_(RotationSchedule.expression, RotationSchedule.zone)
@@ -50,21 +50,21 @@ class Scheduler:
             await self._look(self.schedule, datetime.now(UTC))
 
     async def run(self) -> None:
-        """Sleep from fire to fire until cancelled."""
+        """Sleep from run to run until cancelled."""
         while self.schedule is not None:
             now = datetime.now(UTC)
             try:
                 await self._look(self.schedule, now)
             except UnavailableError as error:
-                log.warning("rotation.schedule_waits", reason=error.message)
+                log.warning("rotation.schedule_deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)
                 continue
-            [fire] = self.schedule.upcoming(1, after=now)
-            left_s = (fire - datetime.now(UTC)).total_seconds()
+            [run_at] = self.schedule.upcoming(1, after=now)
+            left_s = (run_at - datetime.now(UTC)).total_seconds()
             await asyncio.sleep(min(left_s, LONGEST_SLEEP_S))
 
     async def show(self, context: RequestContext, _: admin.Nothing) -> admin.RotationScheduleView:
-        """Return the schedule and its next fires."""
+        """Return the schedule and its next runs."""
         row = await context.session.get(RotationSchedule, RotationSchedule.ONLY)
         return admin.RotationScheduleView(
             expression=self.settings.rotation_schedule,
@@ -74,7 +74,7 @@ class Scheduler:
         )
 
     async def _look(self, schedule: Schedule, now: datetime) -> None:
-        """Queue all devices if the latest fire is not done; the database is asked once for each fire."""
+        """Queue all devices if the latest run is not done; the database is queried once for each run."""
         latest = schedule.latest(now)
         if latest == self._seen:
             return
@@ -84,22 +84,22 @@ class Scheduler:
                 row = RotationSchedule(expression=schedule.expression, zone=schedule.zone, since=now)
                 session.add(row)
             last = row.last_fire_at or row.since
-            fire = schedule.due(last, now, timedelta(seconds=self.settings.rotation_grace_s))
-            if fire is not None:
-                await self._fire(session, fire)
-                row.last_fire_at = fire
+            run_at = schedule.due(last, now, timedelta(seconds=self.settings.rotation_grace_s))
+            if run_at is not None:
+                await self._queue_all(session, run_at)
+                row.last_fire_at = run_at
             elif latest > last:
-                log.warning("rotation.fire_missed", fire_at=latest.isoformat())
+                log.warning("rotation.run_missed", fire_at=latest.isoformat())
             elif last > now:
                 log.warning("rotation.clock_is_behind", last_fire_at=last.isoformat())
         self._seen = latest
-        if fire is not None:
+        if run_at is not None:
             self.rotator.wake.set()
 
-    async def _fire(self, session: AsyncSession, fire: datetime) -> None:
+    async def _queue_all(self, session: AsyncSession, run_at: datetime) -> None:
         enabled = await campaign_queries.targets(session, Device.enabled.is_(True))
         queued = await campaign_queries.queue(session, enabled)
-        facts = events.ScheduleFacts(fire_at=fire, queued=len(queued), already=len(enabled) - len(queued))
-        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts.said()))
+        facts = events.ScheduleFacts(fire_at=run_at, queued=len(queued), already=len(enabled) - len(queued))
+        session.add(AuditEntry(actor="schedule", action="rotation.start", subject="fleet", after=facts.to_data()))
         self.rotator.outbox.emit(session, events.ROTATION_SCHEDULED, None, facts)
-        log.info("rotation.scheduled", **facts.said())
+        log.info("rotation.scheduled", **facts.to_data())

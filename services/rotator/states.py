@@ -1,9 +1,9 @@
 """The rotation of one secret as a table of steps and events, without I/O.
 
-Before SWITCHING nothing outside the database has changed, so an attempt may simply end; from SWITCHING on, the
-old secret must be put back before it may end without success. A database that was put back to an earlier copy
-says less than what has happened: before an attempt ends, Keycloak, the broker and the device's own status are
-read, and what they hold goes before what the row says.
+Before SWITCHING nothing outside the database has changed, so an attempt may simply end; from SWITCHING on, the old
+secret must be restored before it may end without success. A database restored from an earlier copy does not show
+all that has happened: before an attempt ends, Keycloak, the broker and the device's own status are read, and they
+take precedence over the row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.errors import IllegalTransitionError
 
 
 class Step(StrEnum):
-    """How far an attempt has come; the last two are its ends."""
+    """The progress of an attempt; the last two are its outcomes."""
 
     OFFERED = "OFFERED"
     DELIVERED = "DELIVERED"
@@ -30,7 +30,7 @@ class Step(StrEnum):
 
 
 class AttemptEvent(StrEnum):
-    """What can happen to an attempt: messages of the device, acts of the leader, time, and what is found."""
+    """An event of an attempt: messages of the device, actions of the leader, timeouts, and observed states."""
 
     REQUESTED = "requested"
     STORED_PROVEN = "stored_proven"
@@ -80,54 +80,54 @@ def advance(step: Step, event: AttemptEvent) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """On what an attempt is based: the generation that the device logs in with, and whether it can be put back."""
+    """The basis of an attempt: the generation of the device's login, and whether that secret can be restored."""
 
     generation: int
     restorable: bool
 
 
-def basis(*, row: Held, keycloak: Held, broker: Held | None, said: int | None) -> Basis:
-    """Return the basis of a new attempt; `broker` is None where its account does not say what it holds.
+def basis(*, row: Held, keycloak: Held, broker: Held | None, reported: int | None) -> Basis:
+    """Return the basis of a new attempt; `broker` is None if its account does not record its secret.
 
-    The device reaches us through the broker. Where that holds another secret than Keycloak, Keycloak's is not the
-    device's: it cannot be put back, and the attempt goes forward once the device has stored the new secret.
-    `row` has no fingerprint where it is not known; `said` is the generation that the device last logged in with.
+    The device is reached through the broker. If that has another secret than Keycloak, Keycloak's is not the
+    device's: it cannot be restored, and the attempt continues once the device has stored the new secret. `row` has
+    no fingerprint if it is not known; `reported` is the generation that the device reported for its last login.
     """
     if broker is not None:
         return Basis(broker.generation, restorable=broker == keycloak)
     known = keycloak.fingerprint if not row.fingerprint else row.fingerprint
     if (row.generation, known) == (keycloak.generation, keycloak.fingerprint):
         return Basis(keycloak.generation, restorable=True)
-    return Basis(row.generation if said is None else said, restorable=False)
+    return Basis(row.generation if reported is None else reported, restorable=False)
 
 
 class AttemptEnding(StrEnum):
-    """How an attempt ends whose time is up."""
+    """The end of an attempt that has timed out."""
 
     GIVE_UP = "give_up"
     """Nothing outside has changed."""
     RESTORE = "restore"
-    """The old secret is put back in Keycloak and in the broker."""
+    """The old secret is restored in Keycloak and in the broker."""
     COMPLETE = "complete"
-    """The new secret is put in both, and is the device's secret."""
+    """The new secret is put in force in both, and is the device's secret."""
     ABANDON = "abandon"
-    """A later rotation has gone on from here: the row is an earlier copy, and nothing is touched."""
+    """A later rotation has taken over: the row is an earlier copy, and nothing is changed."""
 
 
 def ending(
-    step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, said: int | None, restorable: bool
+    step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, reported: int | None, restorable: bool
 ) -> AttemptEnding:
-    """Return how an attempt ends whose time is up, by what each place holds; None where one does not say.
+    """Return the end of an attempt that has timed out, by the secret in each place; None if not recorded there.
 
-    Who has stored a secret keeps it until it hears that the other one is in force. That is said only when both
-    Keycloak and the broker hold the old one: until then the new secret is safe to be in force, whatever the row
-    says. The old one is not, once the device has logged in with the new one.
+    A device that has stored a secret keeps it until it is informed that the other one is in force. It is informed
+    only when both Keycloak and the broker have the old one: until then the new secret is safe to be in force,
+    whatever the row has. The old one is not, once the device has logged in with the new one.
     """
     places = [place for place in (keycloak, broker) if place is not None]
     found = [place == new for place in places]
     if any(place.generation > new.generation for place in places):
         return AttemptEnding.ABANDON
-    if said == new.generation and step not in _UNPROVEN:
+    if reported == new.generation and step not in _UNPROVEN:
         return AttemptEnding.COMPLETE
     if step in _UNPROVEN or step is Step.STORED:
         return AttemptEnding.COMPLETE if any(found) else AttemptEnding.GIVE_UP
@@ -136,13 +136,13 @@ def ending(
     return AttemptEnding.RESTORE
 
 
-def may_switch(step: Step, *, heard: bool, new: Held, keycloak: Held | None, broker: Held | None) -> bool:
-    """Say whether to put the new secret in force, or to wait for the device to say again that it has stored it.
+def may_switch(step: Step, *, stored: bool, new: Held, keycloak: Held | None, broker: Held | None) -> bool:
+    """Return whether to put the new secret in force, or to wait until the device repeats that it has stored it.
 
-    `heard`: it has said so to this leader. The row alone may be an earlier copy, and the device may have been told
-    since that the rotation is cancelled. A switch that has begun outside goes on.
+    `stored`: it has reported so to this leader. The row alone may be an earlier copy, and the device may have
+    received since that the rotation is cancelled. A switch that has begun outside continues.
     """
-    return heard or (step is Step.SWITCHING and new in (keycloak, broker))
+    return stored or (step is Step.SWITCHING and new in (keycloak, broker))
 
 
 _UNPROVEN: Final = frozenset({Step.OFFERED, Step.DELIVERED})

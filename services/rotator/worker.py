@@ -1,7 +1,7 @@
-"""What the leader does of itself: it claims devices, switches secrets over, restores them, and ends attempts.
+"""The leader's worker: claims due devices, switches and restores secrets, and ends attempts.
 
-What happens in Keycloak and in the broker happens between two transactions, and may be done again by a new leader.
-Before an attempt ends without the device's word, all places are read: the row may be an earlier copy.
+Changes in Keycloak and in the broker are made between two transactions, and may be repeated by a new leader.
+Before an attempt ends without an answer of the device, all places are read: the row may be an earlier copy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class OpenRotation:
-    """An open rotation as the leader's next step needs it."""
+    """An open rotation as input of the leader's next step."""
 
     rotation_id: UUID
     client_id: str
@@ -58,7 +58,7 @@ class OpenRotation:
 
 @dataclass(frozen=True, slots=True)
 class RotationWorker:
-    """The leader's hands in Keycloak and in the broker."""
+    """The leader's operations in Keycloak and in the broker."""
 
     settings: RotatorSettings
     rotator: Rotator
@@ -66,23 +66,23 @@ class RotationWorker:
     broker: Broker
     connection: Connection
     greeted: Connection
-    """One with a retained greeting, by which retained messages are read."""
+    """A connection with a retained birth message, which reading retained messages requires."""
 
     async def run(self) -> None:
-        """Advance rotations whenever the rotator wakes it, and from time to time, until cancelled."""
+        """Advance rotations on each wake-up and periodically, until cancelled."""
         sweep_s, wake = self.settings.sweep_s, self.rotator.wake
-        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.waits")
+        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
 
     async def _advance_all(self) -> None:
         for work in await self._open():
-            await self._further(work)
+            await self._advance(work)
         while await self._claim():
             pass
 
-    async def _further(self, work: OpenRotation) -> None:
+    async def _advance(self, work: OpenRotation) -> None:
         """Advance one rotation by one step; on an outage leave it for the next pass."""
         try:
-            # Before anything else: what this leader cannot read it must neither move nor end.
+            # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
             for ciphertext in (work.new_secret, work.old_secret):
                 if ciphertext is not None:
                     self.rotator.vault.decrypt(ciphertext)
@@ -91,11 +91,11 @@ class RotationWorker:
             elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
                 await self._switch(work)
         except UnavailableError as error:
-            log.warning("rotation.waits", client_id=work.client_id, step=work.step, reason=error.message)
+            log.warning("rotation.deferred", client_id=work.client_id, step=work.step, reason=error.message)
         except LeadershipLostError:
             raise
         except FleetError as error:
-            # What is wrong with one device must not hold up the others; it needs a person.
+            # A failure of one device must not hold up the others; it needs a person.
             log.exception(
                 "rotation.stuck",
                 rotation_id=str(work.rotation_id),
@@ -115,11 +115,11 @@ class RotationWorker:
         try:
             old = await self.keycloak.get(candidate.client_id)
         except NotFoundError:
-            await self._put_off(candidate)
+            await self._defer(candidate)
             return True
         account = await self.broker.device(candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
-            # Asked again: meanwhile the device may have been disabled, or another have come online.
+            # Checked again: the device may have been disabled since, or another have come online.
             if await queries.claim_due(session, now=now) == candidate:
                 await self._offer(session, candidate, old, None if account is None else account.held)
         return True
@@ -133,9 +133,9 @@ class RotationWorker:
             row=Held(device.secret_generation, device.secret_fingerprint or ""),
             keycloak=old.held,
             broker=broker,
-            said=await queries.says_generation(session, device),
+            reported=await queries.reported_generation(session, device),
         )
-        # Above all that is in use, also where the row is an earlier copy (ADR 0002).
+        # Above all generations in use, also where the row is an earlier copy (ADR 0002).
         device.last_generation = max(device.last_generation, old.generation, basis.generation) + 1
         device.rotation_state = "PENDING"
         device.rotation_slot = candidate.slot
@@ -165,8 +165,8 @@ class RotationWorker:
             events.ROTATION_OFFERED, events.RotationOfferFacts(**attempt.ids, restorable=basis.restorable)
         )
 
-    async def _put_off(self, candidate: queries.DueDevice) -> None:
-        """Put off a device that Keycloak does not know, so that it does not hold up the others."""
+    async def _defer(self, candidate: queries.DueDevice) -> None:
+        """Defer a device without a client in Keycloak, so that it does not hold up the others."""
         log.error("rotation.no_identity", client_id=candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
             device = await session.get_one(Device, candidate.device_id)
@@ -174,7 +174,7 @@ class RotationWorker:
             device.rotation_retry_at = datetime.now(UTC) + self._retry_in
 
     async def _switch(self, work: OpenRotation) -> None:
-        """Put the new secret in force; once SWITCHING stands in the database, the old one must be restored."""
+        """Put the new secret in force; once SWITCHING is in the database, the old one must be restored."""
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.advance(AttemptEvent.SWITCH_BEGUN)
         await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
@@ -191,16 +191,16 @@ class RotationWorker:
             attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
 
     async def _may_switch(self, work: OpenRotation) -> bool:
-        """Say whether the device has told this leader that it has stored the secret, or the switch has begun."""
-        heard = work.rotation_id in self.rotator.heard
-        if heard or work.step is Step.STORED:
-            return heard
+        """Return whether the device has reported `stored` to this leader, or the switch has begun."""
+        stored = work.rotation_id in self.rotator.reported_stored
+        if stored or work.step is Step.STORED:
+            return stored
         new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)
         keycloak, broker = await self._held(work.client_id)
-        return states.may_switch(work.step, heard=heard, new=new, keycloak=keycloak, broker=broker)
+        return states.may_switch(work.step, stored=stored, new=new, keycloak=keycloak, broker=broker)
 
     async def _held(self, client_id: str) -> tuple[Held | None, Held | None]:
-        """Return what Keycloak and the broker hold; None where there is nothing, or it does not say."""
+        """Return the secrets of Keycloak and the broker; None if there is none, or it is not recorded."""
         try:
             keycloak = (await self.keycloak.get(client_id)).held
         except NotFoundError:
@@ -209,7 +209,7 @@ class RotationWorker:
         return keycloak, None if account is None else account.held
 
     async def _end(self, work: OpenRotation) -> None:
-        """End an attempt whose time is up, by what Keycloak, the broker and the device's own status say."""
+        """End an attempt that has timed out, according to Keycloak, the broker and the device's own status."""
         new_secret = self.rotator.vault.decrypt(work.new_secret)
         keycloak, broker = await self._held(work.client_id)
         ending = states.ending(
@@ -217,7 +217,7 @@ class RotationWorker:
             new=Held.of(new_secret, work.generation),
             keycloak=keycloak,
             broker=broker,
-            said=await self._said(work),
+            reported=await self._reported_generation(work),
             restorable=work.old_secret is not None,
         )
         match ending:
@@ -233,29 +233,29 @@ class RotationWorker:
                     if attempt.step not in states.ENDS:
                         attempt.complete(AttemptEvent.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
 
-    async def _said(self, work: OpenRotation) -> int | None:
-        """Return the generation that the device last said it had logged in with.
+    async def _reported_generation(self, work: OpenRotation) -> int | None:
+        """Return the generation that the device last reported it had logged in with.
 
-        The retained status is asked first: the database may be an earlier copy. A device that has logged in with
-        the new secret may have given up the old one.
+        The retained status is read first: the database may be an earlier copy. A device that has logged in with
+        the new secret may have discarded the old one.
         """
         payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
         if payload is not None:
             with contextlib.suppress(MessageRefusedError):
-                said = topics.STATUS.decode(payload).secret_generation
-                if said is not None:
-                    return said
+                reported = topics.STATUS.decode(payload).secret_generation
+                if reported is not None:
+                    return reported
         async with self.rotator.attempt(work.rotation_id) as attempt:
-            return await queries.says_generation(attempt.session, attempt.device)
+            return await queries.reported_generation(attempt.session, attempt.device)
 
     async def _restore(self, work: OpenRotation) -> None:
-        """Put the old secret back in force, and only then let the attempt end."""
+        """Restore the old secret, and only then end the attempt."""
         if work.old_secret is None:
-            raise ValueError("there is no secret to put back")
+            raise ValueError("there is no secret to restore")
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
                 if attempt.step == Step.DONE or attempt.rotation.old_secret is None:
-                    return  # the ack came first, or the device has just proven that this is not its secret
+                    return  # after an `ack`, or the device has just proven that this is not its secret
                 attempt.advance(AttemptEvent.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
         await self._put_in_force(work.client_id, old_secret, work.old_generation)
@@ -266,13 +266,13 @@ class RotationWorker:
             attempt.give_up(event, datetime.now(UTC), retry_in=self._retry_in)
 
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
-        """Make Keycloak, then the broker, want this secret; doing it again changes nothing."""
+        """Put this secret in force in Keycloak, then in the broker; idempotent."""
         try:
             async with self.rotator.database.transaction() as session:
                 await engine.lock_identity(session, client_id)
                 await self._put_in_both(client_id, secret, generation)
         except LeadershipLostError:
-            # What it has done after it was frozen, a new leader may have undone already.
+            # A new leader may have reverted the changes of one that was frozen.
             await self.rotator.verify_soon(client_id)
             raise
 
@@ -286,19 +286,19 @@ class RotationWorker:
             log.warning("rotation.no_identity", client_id=client_id)
         await self.rotator.leadership.check()
         if self.broker.drops:
-            # Said before, so that what the device says when it is back comes after.
+            # Published before, so that the device's status after the reconnect comes later.
             await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
         await self.broker.put(client_id, secret, generation)
         await self.rotator.leadership.check()
 
     async def _check_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
-        """Raise UnavailableError unless Keycloak gives a token of this generation for this secret."""
+        """Raise UnavailableError unless Keycloak issues a token of this generation for this secret."""
         try:
             claims = await self.keycloak.claims(client_id, secret)
         except CredentialsRefusedError as error:
             identity = await self.keycloak.get(client_id)
             if not identity.enabled and (identity.secret, identity.generation) == (secret, generation):
-                return  # disabled meanwhile: it gets no token with any secret
+                return  # disabled in the meantime: it gets no token with any secret
             raise UnavailableError(error.message) from error
         named = claims.get("secret_gen")
         if named != generation:

@@ -1,7 +1,7 @@
-"""Devices' identities in Keycloak: one confidential client a device, made, changed and read here only.
+"""Devices' identities in Keycloak: one confidential client for each device. No other module changes them.
 
-Facts of Keycloak 26.7 relied upon: an update is partial; a new secret counts from the very next request, and
-the old one is refused from then on; tokens that are already minted live until they expire.
+Properties of Keycloak 26.7 that this relies on: an update is partial; a new secret is in force from the very next
+request, and the old one is refused from then on; issued tokens remain valid until they expire.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _CONFLICT: Final = 409
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A device's client as Keycloak holds it."""
+    """A device's client in Keycloak."""
 
     client_id: str
     secret: SecretStr
@@ -58,16 +58,16 @@ class Identity:
     enabled: bool
     ours: bool
     has_claims: bool = True
-    """Whether its tokens say all that a broker needs to know of it."""
+    """Whether its tokens have all claims that a broker needs."""
 
     @property
     def held(self) -> Held:
-        """Which secret Keycloak holds."""
+        """The secret that Keycloak holds."""
         return Held.of(self.secret, self.generation)
 
 
 def _mappers(client_id: str, generation: int) -> list[dict[str, Any]]:
-    """Return the claims of a device's tokens: for whom they are, which secret minted them, what the broker allows.
+    """Return the claims of a device's tokens: the client id, the generation of the secret, and the broker's ACL.
 
     `acl` and `mqtt_client_id` are for brokers that check tokens, in the form of RMQTT and EMQX.
     """
@@ -124,14 +124,14 @@ class Keycloak:
 
     @property
     def token_url(self) -> str:
-        """Where a device gets its tokens."""
+        """The URL of the token endpoint for devices."""
         return self._token_url(self._public_url)
 
     def _token_url(self, url: str) -> str:
         return f"{url}/realms/{self._realm}/protocol/openid-connect/token"
 
     async def create(self, client_id: str, secret: SecretStr, generation: int, *, enabled: bool = True) -> None:
-        """Make a device's client, or raise ConflictError if there is one of this name."""
+        """Create a device's client; raise ConflictError if the name is taken."""
         payload = {
             "clientId": client_id,
             "enabled": enabled,
@@ -151,20 +151,20 @@ class Keycloak:
             await _twice(lambda: self._admin.a_create_client(payload))
 
     async def set_secret(self, client_id: str, secret: SecretStr, generation: int) -> None:
-        """Put secret and generation in force, both in one update; doing it again changes nothing."""
+        """Put secret and generation in force, both in one update; idempotent."""
         changes = {"secret": secret.get_secret_value(), "protocolMappers": _mappers(client_id, generation)}
         found = await self._change("set_secret", client_id, changes)
         if (found.secret, found.generation) != (secret, generation):
-            raise UnavailableError("Keycloak has not kept a change (set_secret); try again", client_id=client_id)
+            raise UnavailableError("Keycloak lost a change (set_secret); retry", client_id=client_id)
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Give the device tokens, or refuse them from the next request on."""
+        """Enable or disable a device's client; the next request for a token is answered accordingly."""
         found = await self._change("enable", client_id, {"enabled": enabled})
         if found.enabled != enabled:
-            raise UnavailableError("Keycloak has not kept a change (enable); try again", client_id=client_id)
+            raise UnavailableError("Keycloak lost a change (enable); retry", client_id=client_id)
 
     async def _change(self, operation: str, client_id: str, changes: dict[str, Any]) -> Identity:
-        """Update a client, and return what Keycloak has then: of two updates at once it keeps only parts."""
+        """Update a client and return its new state: of two concurrent updates Keycloak keeps only parts."""
         found = await self._find(client_id)
         with _translated(operation, client_id):
             await _twice(lambda: self._admin.a_update_client(found["id"], changes))
@@ -175,7 +175,7 @@ class Keycloak:
         return self._identity(await self._find(client_id))
 
     async def ours(self) -> list[Identity]:
-        """Return all clients of our instance; read in pages, since Keycloak takes a minute for 2,000 at once."""
+        """Return all clients of our instance, page by page: Keycloak takes a minute for 2,000 at once."""
         found: list[dict[str, Any]] = []
         while True:
             with _translated("list", "all"):
@@ -185,7 +185,7 @@ class Keycloak:
                 return [self._identity(client) for client in found if self._is_ours(client)]
 
     async def delete(self, client_id: str) -> None:
-        """Remove a device's client; one that is gone already, or is not of our instance, is left alone."""
+        """Delete a device's client; ignore one that does not exist or is not of our instance."""
         try:
             found = await self._find(client_id)
             if not self._is_ours(found):
@@ -196,7 +196,7 @@ class Keycloak:
             return
 
     async def refusals(self) -> dict[str, datetime]:
-        """Return when Keycloak last refused each device; nothing, if it keeps no events or does not show them."""
+        """Return when Keycloak last refused each device; empty if it stores no events or denies access to them."""
         path = f"admin/realms/{self._realm}/events"
         with _translated("list", "all"):
             response = await _twice(
@@ -213,7 +213,7 @@ class Keycloak:
         return found
 
     async def mark(self) -> str | None:
-        """Return the id of the installation that the clients belong to, None if none has marked them."""
+        """Return the id of the installation that owns the clients, None if none has marked them."""
         try:
             return str((await self._find(self._mark_name)).get("attributes", {}).get(_INSTALLATION) or "") or None
         except NotFoundError:
@@ -227,7 +227,7 @@ class Keycloak:
             await self._admin.a_create_client(payload)
 
     async def move_mark(self, installation: str) -> None:
-        """Mark the clients as those of an installation, whosever they were."""
+        """Mark the clients as those of an installation, whoever owned them before."""
         await self.put_mark(installation)
         attributes = {_INSTANCE: self._instance, _INSTALLATION: installation}
         await self._change("mark", self._mark_name, {"attributes": attributes})
@@ -239,7 +239,7 @@ class Keycloak:
     async def claims(self, client_id: str, secret: SecretStr) -> dict[str, Any]:
         """Return the claims of a fresh token, or raise CredentialsRefusedError.
 
-        The signature is not checked: the token comes straight from the endpoint that made it.
+        The signature is not checked: the token comes straight from the endpoint that issued it.
         """
         status = "unavailable"
         try:
@@ -275,15 +275,15 @@ class Keycloak:
         return bool(found.get("attributes", {}).get(_INSTANCE) == self._instance)
 
     async def _find(self, client_id: str) -> dict[str, Any]:
-        """Return a client; raise NotFoundError only when the realm itself says that it has none of this id."""
+        """Return a client; raise NotFoundError only when the realm itself has none of this id."""
         with _translated("find", client_id):
             found = await self._clients(clientId=client_id)
             if not found:
-                raise NotFoundError(f"Keycloak knows no client {client_id}", client_id=client_id)
+                raise NotFoundError(f"Keycloak has no client {client_id}", client_id=client_id)
             return found[0]
 
     async def _clients(self, **wanted: object) -> list[dict[str, Any]]:
-        """Return the clients that fit; whatever else a proxy or another server answers is no list of clients."""
+        """Return the matching clients; raise UnavailableError for an answer that is no list, as a proxy's."""
         path = f"admin/realms/{self._realm}/clients"
         response = await _twice(partial(self._connection.a_raw_get, path, **wanted))
         answer = raise_error_from_response(response, KeycloakGetError)
@@ -292,15 +292,15 @@ class Keycloak:
         return answer
 
 
-async def _twice(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask once more when no answer came: after a restart of Keycloak, a connection that was kept is dead.
+async def _twice(request: Callable[[], Awaitable[T]]) -> T:
+    """Retry once when no answer came: after a restart of Keycloak, a kept-alive connection is dead.
 
-    Every request here may be made twice.
+    Every request of this module may be sent twice.
     """
     try:
-        return await ask()
+        return await request()
     except (KeycloakConnectionError, UnavailableError):
-        return await ask()
+        return await request()
 
 
 def unverified_claims(token: str) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def _values(mappers: list[dict[str, Any]]) -> dict[str, str]:
 
 @contextmanager
 def _translated(operation: str, client_id: str) -> Iterator[None]:
-    """Count an operation and turn the library's errors into ours."""
+    """Count an operation and translate the library's errors into ours."""
     status = "ok"
     try:
         yield
@@ -341,11 +341,11 @@ def _translated(operation: str, client_id: str) -> Iterator[None]:
 
 
 def _translate(error: KeycloakError, operation: str, client_id: str) -> FleetError:
-    """Return our error. A 404 is no word on a client: a proxy or a missing realm answers it for every address."""
+    """Return our error. A 404 is not about a client: a proxy or a missing realm answers it for every address."""
     if error.response_code == _CONFLICT:
-        return ConflictError(f"Keycloak has a client {client_id} already", client_id=client_id)
+        return ConflictError(f"Keycloak already has a client {client_id}", client_id=client_id)
     status = f"answers {error.response_code}" if error.response_code else "does not answer"
-    return UnavailableError(f"Keycloak {status} ({operation}); try again", operation=operation)
+    return UnavailableError(f"Keycloak {status} ({operation}); retry", operation=operation)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Keycloak's access tokens, checked here: that they are genuine, for us, in time, and whose they are."""
+"""Verification of Keycloak's access tokens: signature, issuer, lifetime, and the device that holds the token."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ ALGORITHMS: Final = frozenset(
 )  # asymmetric only: with HS256 a public key would be a password
 LEEWAY_S: Final = 10
 REFETCH_S: Final = 10.0
-"""Between two fetches of the keys, so that invented key ids do not become requests to Keycloak."""
+"""Minimum between two fetches of the keys, so that invented key ids do not become requests to Keycloak."""
 KEYS_FRESH_S: Final = 600.0
-"""After this time the keys are fetched again: one that Keycloak has given up must not count for ever."""
+"""Age at which the keys are fetched again, so that a key that Keycloak has revoked does not count forever."""
 _TIMEOUT_S: Final = 5.0
 
 
 class TokenRefusedError(FleetError):
-    """A token does not count; the message is for our log, not for who sent it."""
+    """A token is not accepted; the message is for our log, not for the client."""
 
     code = "token_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who a token was given to, and the generation of the secret that it was given for."""
+    """The client that a token was issued to, and the generation of the secret used to get it."""
 
     client_id: str
     secret_generation: int
 
 
 class SigningKeys:
-    """The public keys of a realm by their key id, fetched when they are needed."""
+    """The public keys of a realm by key id, fetched on demand."""
 
     def __init__(self, realm_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = f"{realm_url}/protocol/openid-connect/certs"
@@ -56,9 +56,9 @@ class SigningKeys:
         self._fetching = asyncio.Lock()
 
     async def get(self, kid: str) -> Key | None:
-        """Return a key, or None for one that the realm does not have.
+        """Return a key, or None if the realm has no such key.
 
-        While Keycloak does not answer, known keys count, and another one raises UnavailableError.
+        While Keycloak does not answer, known keys remain valid, and an unknown one raises UnavailableError.
         """
         known = self._keys.get(kid)
         if known is not None and (self._fetching.locked() or self._age < KEYS_FRESH_S):
@@ -70,7 +70,7 @@ class SigningKeys:
                 await self._fetch()
             found = self._keys.get(kid)
             if found is None and self._fetched_at < self._tried_at:
-                raise UnavailableError("Keycloak does not answer (certs); try again")
+                raise UnavailableError("Keycloak does not answer (certs); retry")
             return found
 
     @property
@@ -78,7 +78,7 @@ class SigningKeys:
         return self._clock() - self._fetched_at
 
     async def _fetch(self) -> None:
-        """Replace the keys; leave them as they are when Keycloak does not answer."""
+        """Fetch the keys; keep the old ones when Keycloak does not answer."""
         status = "unavailable"
         try:
             async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
@@ -94,7 +94,7 @@ class SigningKeys:
 
 
 class Tokens:
-    """Checks the access tokens of one realm."""
+    """Verifies the access tokens of one realm."""
 
     def __init__(self, keys: SigningKeys, *, issuer: str) -> None:
         self._keys = keys
@@ -109,7 +109,7 @@ class Tokens:
         )
 
     async def holder(self, token: str) -> Holder:
-        """Return who a token belongs to; raise TokenRefusedError, or UnavailableError without its key."""
+        """Return the holder of a token; raise TokenRefusedError, or UnavailableError without its key."""
         try:
             header = jws.extract_compact(token.encode()).headers()
             kid, algorithm = header.get("kid"), header.get("alg")
@@ -124,18 +124,18 @@ class Tokens:
             raise TokenRefusedError(f"{type(error).__name__}: {error}") from None
         client_id, generation = claims["azp"], claims["secret_gen"]
         if not isinstance(client_id, str) or type(generation) is not int:
-            raise TokenRefusedError("azp, secret_gen: must be a text and a whole number")
+            raise TokenRefusedError("azp, secret_gen: must be a string and an integer")
         return Holder(client_id, generation)
 
 
 def tokens_of(keycloak_url: str, realm: str, *, public_url: str | None = None) -> Tokens:
-    """Return the checker for the tokens of a realm, which name `public_url` as their issuer if there is one."""
+    """Return the verifier for the tokens of a realm; `public_url`, if given, is the base of their issuer."""
     inner, outer = (f"{url.rstrip('/')}/realms/{realm}" for url in (keycloak_url, public_url or keycloak_url))
     return Tokens(SigningKeys(inner), issuer=outer)
 
 
 def _signing_keys(found: list[dict[str, Any]]) -> dict[str, Key]:
-    """Return those of a JWK Set (RFC 7517) that may sign tokens; what cannot be read signs none."""
+    """Return the keys of a JWK Set (RFC 7517) that may sign tokens; unreadable ones are left out."""
     keys: dict[str, Key] = {}
     for one in found:
         if one.get("use") != "sig" or one.get("alg") not in ALGORITHMS or "kid" not in one:

@@ -1,7 +1,7 @@
-"""What the broker lets devices write, and admin accounts read and write, made of what is declared.
+"""Rights in the broker of devices and admin accounts, derived from the declared topics and operations.
 
-The ACLs of an admin account are a role of its own. A role has topics with the account's name in them: a pattern of
-the ACL file would hold for devices and claims too.
+The ACLs of an admin account are a role of its own, with the account's name in their topics: a pattern in the
+ACL file would apply to devices and claims too.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from shared.protocol.admin import OPERATIONS, Role
 
 _SEND: Final = "publishClientSend"
 _RECEIVE: Final = "publishClientReceive"
-# The plugin goes by priority, and by the first ACL that fits among equals.
+# The plugin evaluates by priority; among equals, the first ACL that matches decides.
 _RULE: Final = 0
 _EXCEPTION: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """One line of a role, as the dynamic-security plugin has it."""
+    """One entry of a role in the dynamic-security plugin."""
 
     acltype: str
     topic: str
@@ -30,7 +30,7 @@ class Acl:
 
 
 def acls(account: str, role: Role) -> frozenset[Acl]:
-    """Return all that an account may do; the refusal of everything else keeps the ACL file's patterns out."""
+    """Return all rights of an account; the final denial keeps the ACL file's patterns from applying."""
     readable = (
         f"{topics.PREFIX}/replies/{account}/#",
         topics.EVENT.filter,
@@ -42,7 +42,7 @@ def acls(account: str, role: Role) -> frozenset[Acl]:
         [
             Acl(_SEND, "#", _RULE, allow=False),
             Acl(_RECEIVE, "#", _RULE, allow=False),
-            # In a shared subscription it would take others' messages away from the services.
+            # A shared subscription would take messages of others away from the services.
             Acl("subscribePattern", "$share/#", _EXCEPTION, allow=False),
             *(Acl(_SEND, operation.topic.of(account=account), _EXCEPTION, allow=True) for operation in allowed),
             *(Acl(_RECEIVE, topic, _EXCEPTION, allow=True) for topic in readable),

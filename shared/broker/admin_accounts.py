@@ -1,6 +1,6 @@
-"""Admins' accounts in the broker, each with a role of its own, named after it (checked on Mosquitto 2.0.21).
+"""Admins' accounts in the broker, each with a role of the same name (checked on Mosquitto 2.0.21).
 
-Facts relied upon: a changed role ends the sessions of who has it, as does a changed password or the account's end.
+The broker ends the sessions of an account when its role or password changes and when it is deleted.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _ROLE_PREFIX: Final = "admin-"
 
 
 class AccountCommands(Protocol):
-    """What is needed of accounts in general, see mosquitto.BrokerAccounts."""
+    """The operations on any account, see mosquitto.BrokerAccounts."""
 
     async def command(self, command: str, **arguments: object) -> dict[str, Any]:
-        """Have the plugin carry out a command, and return its data."""
+        """Execute a command of the plugin and return the data of its answer."""
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let an account in, or drop it and keep it out."""
+        """Enable an account, or disable it and drop its connections."""
 
     async def delete(self, client_id: str) -> None:
-        """Remove an account; one that is gone already is no error."""
+        """Delete an account; ignore one that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminAccounts:
-    """Makes, changes and removes the accounts of admins, but never the built-in one."""
+    """Creates, changes and deletes the accounts of admins, but never the built-in one."""
 
     accounts: AccountCommands
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:
-        """Make an account, or give the one that is there this role and password.
+        """Create an account, or give an existing one this role and password.
 
         Raise ConflictError if the name belongs to an account of another kind.
         """
@@ -51,7 +51,7 @@ class AdminAccounts:
             client = (await self.accounts.command("getClient", username=name))["client"]
             if not _is_admin(client):
                 await self._delete_role(name)
-                raise ConflictError(f"name: the broker has another kind of account {name}", name=name) from None
+                raise ConflictError(f"name: the broker has an account {name} of another kind", name=name) from None
             await self.accounts.command("setClientPassword", username=name, password=secret)
             await self.accounts.enable(name, enabled=True)
 
@@ -64,12 +64,12 @@ class AdminAccounts:
             await self.accounts.command("modifyRole", rolename=_role_name(name), acls=lines)
 
     async def delete(self, name: str) -> None:
-        """Remove an account, and end its sessions; one that is gone already is no error."""
+        """Delete an account and end its sessions; ignore one that does not exist."""
         await self.accounts.delete(name)
         await self._delete_role(name)
 
     async def found(self) -> dict[str, frozenset[Acl]]:
-        """Return what each account of an admin may do; the built-in one, if it is there, by the ACL file."""
+        """Return the rights of each admin account; the built-in one, if present, has those of the ACL file."""
         roles = (await self.accounts.command("listRoles", verbose=True))["roles"]
         rights = {role["rolename"]: frozenset(Acl(**acl) for acl in role["acls"]) for role in roles}
         clients = (await self.accounts.command("listClients", verbose=True))["clients"]

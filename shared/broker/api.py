@@ -1,4 +1,4 @@
-"""What the services need of a broker beside its messages, and which broker it is."""
+"""The interface of a broker for the services, besides messages, and the choice of the implementation."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Admins(Protocol):
     """The accounts of admins, each with the rights of a role."""
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:
-        """Make an account, or give the one that is there this role and password."""
+        """Create an account, or give an existing one this role and password."""
 
     async def set_role(self, name: str, role: Role) -> None:
         """Put the rights of a role in force for an account."""
 
     async def delete(self, name: str) -> None:
-        """Remove an account, and end its sessions; one that is gone already is no error."""
+        """Delete an account and end its sessions; ignore one that does not exist."""
 
     async def found(self) -> dict[str, frozenset[Acl]]:
-        """Return what each account of an admin may do."""
+        """Return the rights of each admin account."""
 
 
 class Broker(Protocol):
@@ -41,44 +41,44 @@ class Broker(Protocol):
 
     @property
     def drops(self) -> bool:
-        """Whether a device is cut off at once when its secret is changed or it is refused, without its will."""
+        """Whether a device is disconnected at once, without its will, when its secret changes or it is refused."""
 
     @property
     def keeps_accounts(self) -> bool:
-        """Whether it refuses a device by itself; else Keycloak does, by giving it no token."""
+        """Whether the broker itself refuses a device; else Keycloak does, by issuing no token."""
 
     async def ready(self) -> None:
-        """Wait until the broker can be reached."""
+        """Wait until the broker is reachable."""
 
     async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
-        """Let a device in with this secret and no other, whether it was known before or not."""
+        """Accept the device with this secret and no other; create its account if necessary."""
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let the device in, or keep it out."""
+        """Accept or refuse the device."""
 
     async def delete(self, client_id: str) -> None:
-        """Let a device or a claim's machines in no more; again is no error."""
+        """Refuse a device or a claim's machines from now on; idempotent."""
 
     async def devices(self) -> dict[str, DeviceAccount] | None:
-        """Return the devices' accounts; None if it keeps none."""
+        """Return the devices' accounts; None if the broker has no accounts."""
 
     async def device(self, client_id: str) -> DeviceAccount | None:
         """Return a device's account; None if it has none."""
 
     async def accepts(self, client_id: str, password: SecretStr) -> bool:
-        """Say whether it lets a device in with this secret; to be asked only while the device is not connected."""
+        """Return whether the broker accepts a device with this secret; call only while the device is offline."""
 
     async def ensure_public(self, accounts: Collection[str]) -> None:
-        """Let everybody in who gives one of these names as user name, password and MQTT client id."""
+        """Accept everybody who uses one of these names as user name, password and MQTT client id."""
 
     async def mark(self) -> str | None:
-        """Return the id of the installation whose accounts it keeps; None if it keeps no id."""
+        """Return the id of the installation that owns the accounts; None if none is stored."""
 
     async def put_mark(self, instance: str) -> None:
-        """Keep the id of the installation, if there is none yet."""
+        """Store the id of the installation, if there is none yet."""
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:
-        """Let machines with a claim in, or raise ConflictError if it cannot."""
+        """Accept machines with a claim; raise ConflictError if the broker has no accounts."""
 
     async def claims(self) -> set[str]:
         """Return the names of the claims' accounts."""
@@ -92,7 +92,7 @@ async def connected(
     nodes: Sequence[str] = (),
     api_token: SecretStr | None = None,
 ) -> AsyncIterator[Broker]:
-    """Open what the settings say for the block; `nodes` are the URLs of the API of each node of a token broker."""
+    """Open the broker's API for the block; `nodes` are the URLs of the API of each node of a token broker."""
     if settings.broker_auth == "token" or settings.accounts_password is None:
         async with TokenBroker(nodes, api_token) as broker:
             yield broker

@@ -1,8 +1,8 @@
 """Devices' and claims' accounts in the broker, through Mosquitto's dynamic-security plugin (checked on 2.0.21).
 
-This, and admin_accounts.py for those of admins, is the broker.Broker that makes accounts. Commands go to
-`$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers of all sessions come on one topic and are
-told apart by their correlationData.
+This module, with admin_accounts.py for those of admins, implements api.Broker for a broker with accounts. Commands
+go to `$CONTROL/dynamic-security/v1`, which only svc-accounts may use; answers of all sessions come on one topic
+and are distinguished by their correlationData.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
 _TIMEOUT_S: Final = 10.0
 _PAGE: Final = 1000
 _REFUSED: Final = (4, 5)
-"""Of MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorized."""
+"""MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorized."""
 MARK: Final = "mdm-instance"
-"""A role that nobody has; its text name is the installation's id."""
+"""A role that no account has; its text name is the installation's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceAccount:
-    """A device's account: whether it is let in, and with which secret, None if the account does not say."""
+    """A device's account: whether it is enabled, and the secret that it holds, None if not recorded."""
 
     enabled: bool
     held: Held | None
 
 
 class BrokerAccounts:
-    """Makes, changes and removes accounts; a change of its password or its end drops whoever is connected."""
+    """Creates, changes and deletes accounts; a new password or a deletion drops the account's connections."""
 
     drops: Final = True
     keeps_accounts: Final = True
@@ -64,27 +64,27 @@ class BrokerAccounts:
         await self._connection.listen(Route(_RESPONSE, self._on_response))
 
     async def ready(self) -> None:
-        """Wait until the broker can be reached."""
+        """Wait until the broker is reachable."""
         await self._connection.ready()
 
     async def put(self, client_id: str, password: SecretStr, generation: int) -> None:
-        """Make a device's account with this password, or set the password of the one that is there, and drop it.
+        """Create a device's account with this password, or set that of an existing one and drop its sessions.
 
-        The account's text name says which secret it is: both are written in one step.
+        The account's text name records the secret's generation and fingerprint, in the same step.
         """
         held = str(Held.of(password, generation))
         await self._put(client_id, password, group="devices", clientid=client_id, textname=held)
 
     async def put_claim(self, claim_id: str, password: SecretStr) -> None:
-        """Make a claim's account, which many machines share, or set the password of the one that is there."""
+        """Create a claim's account, which many machines share, or set the password of an existing one."""
         await self._put(claim_id, password, group="claims")
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """Let the device in, or drop it and keep it out; doing it again changes nothing."""
+        """Enable the device's account, or disable it and drop its connections; idempotent."""
         await self.command("enableClient" if enabled else "disableClient", username=client_id)
 
     async def delete(self, client_id: str) -> None:
-        """Remove an account; one that is gone already is no error."""
+        """Delete an account; ignore one that does not exist."""
         with contextlib.suppress(NotFoundError):
             await self.command("deleteClient", username=client_id)
 
@@ -101,9 +101,9 @@ class BrokerAccounts:
             return None
 
     async def accepts(self, client_id: str, password: SecretStr) -> bool:
-        """Say whether the broker lets a device in with this password; to be asked only while it is not connected.
+        """Return whether the broker accepts a device with this password; only call it while the device is offline.
 
-        It is a login in the device's name: its session stays, and what waits in it is not acknowledged.
+        It logs in as the device: the session is kept, and messages that wait in it are not acknowledged.
         """
         account = self._connection.account
         client = Client(
@@ -121,14 +121,14 @@ class BrokerAccounts:
         except MqttConnectError as error:
             if error.rc in _REFUSED:
                 return False
-            raise UnavailableError(f"the broker is not ready: {error}; try again") from error
+            raise UnavailableError(f"the broker is not ready: {error}; retry") from error
         except (aiomqtt.MqttError, TimeoutError) as error:
-            raise UnavailableError(f"the broker does not answer: {error}; try again") from error
+            raise UnavailableError(f"the broker does not answer: {error}; retry") from error
 
     async def ensure_public(self, accounts: Collection[str]) -> None:
-        """Make accounts whose password and MQTT client id are their names, where they are not there.
+        """Create accounts whose password and MQTT client id are their names, where missing.
 
-        They are in the group of claims: what the ACL file's patterns give to a device of their name is not theirs.
+        They belong to the group of claims: the ACL file's patterns for devices do not apply to them.
         """
         there = await self._clients()
         for name in accounts:
@@ -142,7 +142,7 @@ class BrokerAccounts:
         return {name for name in await self._clients() if name.startswith("claim-")}
 
     async def mark(self) -> str | None:
-        """Return the id of the installation that the accounts belong to, None if none has marked them."""
+        """Return the id of the installation that owns the accounts, None if none has marked them."""
         try:
             return str((await self.command("getRole", rolename=MARK))["role"].get("textname", "")) or None
         except NotFoundError:
@@ -175,7 +175,7 @@ class BrokerAccounts:
             await self.command("createClient", **account)
 
     async def command(self, command: str, **arguments: object) -> dict[str, Any]:
-        """Give the plugin one command and return the `data` of its answer; its refusals are raised."""
+        """Execute one command of the plugin and return the `data` of its answer; raise if it is refused."""
         correlation = uuid4().hex
         answer = self._waiting[correlation] = asyncio.get_running_loop().create_future()
         body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
@@ -184,7 +184,7 @@ class BrokerAccounts:
                 await self._connection.publish(_CONTROL, json.dumps(body).encode())
                 response = await answer
         except TimeoutError:
-            raise UnavailableError(f"the broker does not answer ({command}); try again") from None
+            raise UnavailableError(f"the broker does not answer ({command}); retry") from None
         finally:
             del self._waiting[correlation]
         if "error" in response:

@@ -1,9 +1,9 @@
-"""Brokers that keep no accounts of devices, but check the tokens that Keycloak gives for their secrets.
+"""Brokers without accounts of devices, which check the tokens that Keycloak issues for their secrets.
 
-Who gets no token is not let in. A broker does not see that the device of a session would get none any more: it
-ends the session when its token expires, or at once if its nodes have an API to be told by. `DELETE
-{url}/clients/{id}` is that of RMQTT (checked on 0.24.0: a node knows its own clients only) and, by its documents,
-of EMQX.
+A device without a token is refused. A broker does not notice that the device of a session would get no token any
+more: it ends the session when its token expires, or at once through the API of its nodes, if they have one.
+`DELETE {url}/clients/{id}` is that of RMQTT (checked on 0.24.0: a node knows its own clients only) and, according
+to its documentation, of EMQX.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIMEOUT_S: Final = 10.0
 
 
 class TokenBroker:
-    """Ends sessions by the API of each of its nodes, if there are any; all else is Keycloak's."""
+    """Ends sessions through the API of each node, if there is one; everything else is up to Keycloak."""
 
     def __init__(self, nodes: Sequence[str], api_token: SecretStr | None) -> None:
         self._nodes = nodes
@@ -48,23 +48,23 @@ class TokenBroker:
 
     @property
     def drops(self) -> bool:
-        """Whether a device is cut off at once: else it may stay until its token expires."""
+        """Whether a device is disconnected at once; else it may stay until its token expires."""
         return bool(self._nodes)
 
     async def ready(self) -> None:
-        """Return: nothing is kept open."""
+        """Return: no connection is kept open."""
 
     async def put(self, client_id: str, password: SecretStr, generation: int) -> None:  # noqa: ARG002 - Keycloak has it
-        """End the session that another secret began."""
+        """End the session that was begun with another secret."""
         await self._drop(client_id)
 
     async def enable(self, client_id: str, *, enabled: bool) -> None:
-        """End the session of a device that gets no more tokens."""
+        """End the session of a device that is disabled."""
         if not enabled:
             await self._drop(client_id)
 
     async def delete(self, client_id: str) -> None:
-        """End the session of a device that gets no more tokens."""
+        """End the session of a device that is deleted."""
         await self._drop(client_id)
 
     async def devices(self) -> None:
@@ -74,7 +74,7 @@ class TokenBroker:
         """Return None: there is no account."""
 
     async def accepts(self, client_id: str, password: SecretStr) -> bool:  # noqa: ARG002
-        """Return True: it lets in whom Keycloak gives a token."""
+        """Return True: the broker accepts every device that has a token."""
         return True
 
     async def ensure_public(self, accounts: Collection[str]) -> None:
@@ -95,7 +95,7 @@ class TokenBroker:
         return set()
 
     async def _drop(self, client_id: str) -> None:
-        """Tell all nodes; one that does not answer is most likely down, and its clients are gone."""
+        """End the session on all nodes; one that does not answer is most likely down, and its clients are gone."""
         async with asyncio.TaskGroup() as tasks:
             for node in self._nodes:
                 tasks.create_task(self._drop_at(node, client_id))
@@ -107,16 +107,19 @@ class TokenBroker:
                 answer.raise_for_status()
         except httpx.HTTPError as error:
             log.warning(
-                "broker.not_told", node=node, client_id=client_id, error=f"{type(error).__name__}: {error}"
+                "broker.disconnect_failed",
+                node=node,
+                client_id=client_id,
+                error=f"{type(error).__name__}: {error}",
             )
 
 
 class NoAdmins:
-    """Admins are clients of Keycloak too, and made there; the services make none."""
+    """Admins are clients of Keycloak too, and created there; the services create none."""
 
     async def put(self, name: str, role: Role, password: SecretStr) -> None:  # noqa: ARG002
         """Raise ConflictError."""
-        raise ConflictError(f"name: this broker keeps no accounts; make a client {name} in Keycloak", name=name)
+        raise ConflictError(f"name: this broker keeps no accounts; create a client {name} in Keycloak", name=name)
 
     async def set_role(self, name: str, role: Role) -> None:  # noqa: ARG002
         """Raise ConflictError."""

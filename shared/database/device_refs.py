@@ -1,4 +1,4 @@
-"""The name of a device: its client id in Keycloak, in the broker and in topics, made of model and key."""
+"""The name of a device, derived from model and key: its client id in Keycloak, in the broker and in topics."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def client_id(model_code: str, key: str) -> str:
 
 
 def is_client_id(name: str) -> bool:
-    """Say whether a device can have this client id; a key alone is none."""
+    """Return whether this is a well-formed client id; a key alone is not."""
     found = _NAME.fullmatch(name)
     return found is not None and found["model"] is not None
 
 
 def named(name: str) -> ColumnElement[bool]:
-    """Return the condition on Device and DeviceModel that a key or a client id stands for.
+    """Return the condition on Device and DeviceModel for a key or a client id.
 
-    Raise NotFoundError when no device can have this name.
+    Raise NotFoundError for a malformed name.
     """
     found = _NAME.fullmatch(name)
     if found is None:
@@ -41,18 +41,18 @@ def named(name: str) -> ColumnElement[bool]:
 
 
 AMONG: Final = Device.key == any_(bindparam("keys", type_=ARRAY(Text)))
-"""The condition on Device that holds for the `keys` of many, whatever models their client ids name."""
+"""The condition on Device for `keys`, whatever the models in their client ids."""
 
 
 def keys(client_ids: Iterable[str]) -> list[str]:
-    """Return the keys in client ids; those that no device can have are left out."""
+    """Return the keys in client ids; malformed ones are left out."""
     return [found["key"] for found in map(_NAME.fullmatch, client_ids) if found is not None]
 
 
 def selected(name: str | None, *, tag: str | None = None, model: str | None = None) -> ColumnElement[bool]:
-    """Return the condition on Device and DeviceModel that all of these hold; None asks nothing.
+    """Return the condition on Device and DeviceModel that combines all filters; None does not filter.
 
-    Raise NotFoundError when no device can have this name.
+    Raise NotFoundError for a malformed name.
     """
     return and_(
         true() if name is None else named(name),
@@ -62,7 +62,7 @@ def selected(name: str | None, *, tag: str | None = None, model: str | None = No
 
 
 def owned(table: type[R]) -> Select[R, str, str]:
-    """Return a query for the rows of a table with a `device_id`, for `with_client_ids` to read."""
+    """Return a query for the rows of a table with a `device_id`, as input of `with_client_ids`."""
     return (
         select(table, DeviceModel.code, Device.key)
         .join(Device, Device.id == table.__table__.c.device_id)
@@ -71,10 +71,10 @@ def owned(table: type[R]) -> Select[R, str, str]:
 
 
 async def with_client_ids(session: AsyncSession, query: Select[R, str, str]) -> list[tuple[R, str]]:
-    """Return the rows that a query of `owned` finds, each with its device's client id."""
+    """Return the rows of a query by `owned`, each with its device's client id."""
     return [(row, client_id(code, key)) for row, code, key in await session.execute(query)]
 
 
 def unknown(name: str) -> NotFoundError:
-    """Return the error that says that there is no such device."""
+    """Return the error for a device that does not exist."""
     return NotFoundError(f"there is no device {name}", device=name)

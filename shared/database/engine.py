@@ -1,4 +1,4 @@
-"""The database: one engine a service, and transactions that ring for the outbox once they have committed."""
+"""The database: one engine for each service, and transactions that wake the outbox after their commit."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from shared.errors import ConflictError, UnavailableError
 POOL_SIZE = 16
 _ANSWER_S = 5.0
 _SILENT_S: Final = 120
-"""So long a transaction may say nothing: a process that is frozen in the middle of one would hold its locks."""
-RINGS = "rings"
-"""In a session's `info`: its transaction leaves something in the outbox."""
+"""Idle timeout of a transaction: a process that is frozen in the middle of one would hold its locks."""
+FILLS_OUTBOX = "fills_outbox"
+"""Key in a session's `info`: its transaction has put a message into the outbox."""
 
 
 def sqlstate(error: DBAPIError) -> str:
-    """Return PostgreSQL's five characters for what went wrong, or an empty string."""
+    """Return PostgreSQL's five-character error code, or an empty string."""
     return getattr(error.orig, "sqlstate", None) or ""
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """Say whether an error means that the connection is gone (class 08 and 57P), not that it was refused."""
+    """Return whether an error means a lost connection (class 08 and 57P), not a refusal."""
     return (
         error.connection_invalidated
         or isinstance(error, InterfaceError)
@@ -38,12 +38,12 @@ def is_outage(error: DBAPIError) -> bool:
 
 
 def is_busy(error: DBAPIError) -> bool:
-    """Say whether the same transaction may succeed later: time-out, lock, deadlock, serialisation."""
+    """Return whether the same transaction may succeed later: timeout, lock, deadlock, serialization."""
     return sqlstate(error) in {"57014", "55P03", "40P01", "40001"}
 
 
 def refusal(error: IntegrityError) -> ConflictError:
-    """Return what to tell of an invariant that the database held; checks before it give better sentences."""
+    """Return the error for a violated constraint; checks before it give better messages."""
     return ConflictError(f"the database refuses it: {str(error.orig).partition(': ')[2].partition(chr(10))[0]}")
 
 
@@ -53,9 +53,9 @@ async def allow_silence(session: AsyncSession) -> None:
 
 
 async def lock_identity(session: AsyncSession, client_id: str) -> None:
-    """Let nobody else change a device's client or account until the transaction ends.
+    """Lock a device's client and account against other changes until the transaction ends.
 
-    Of two changes of a client at once Keycloak (26.7) keeps only parts.
+    Of two concurrent changes of a client Keycloak (26.7) keeps only parts.
     """
     await session.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"mdm:identity:{client_id}", 0)))
@@ -63,7 +63,7 @@ async def lock_identity(session: AsyncSession, client_id: str) -> None:
 
 
 class Transactions(Protocol):
-    """Where transactions run: on the service's pool, or on the connection of a leader."""
+    """A place to run transactions: the service's pool, or the connection of a leader."""
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Commit at the end of the block, roll back when it raises."""
@@ -90,21 +90,21 @@ class Database:
             async with AsyncSession(self.engine, expire_on_commit=False) as session:
                 async with session.begin():
                     yield session
-                if RINGS in session.info:
+                if FILLS_OUTBOX in session.info:
                     self.filled.set()
         except IntegrityError as error:
             raise refusal(error) from error
         except DBAPIError as error:
             if is_outage(error) or is_busy(error):
-                raise UnavailableError("the database does not answer; try again") from error
+                raise UnavailableError("the database does not answer; retry") from error
             raise
         except PoolTimeoutError as error:
-            raise UnavailableError("the database is too slow; try again") from error
+            raise UnavailableError("the database is too slow; retry") from error
         except OSError as error:
-            raise UnavailableError("the database cannot be reached; try again") from error
+            raise UnavailableError("the database cannot be reached; retry") from error
 
     async def answers(self) -> bool:
-        """Say whether the database does what it is asked."""
+        """Return whether the database executes a query."""
         try:
             async with asyncio.timeout(_ANSWER_S), self.transaction() as session:
                 await session.execute(text("SELECT 1"))

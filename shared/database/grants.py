@@ -1,8 +1,8 @@
-"""What each service's database user may do, table by table; `python -m shared.database.migrate` puts it in force.
+"""Rights of each service's database user, table by table; `python -m shared.database.migrate` applies them.
 
-The owner of the tables, who migrates them, may do everything, and needs no grants: an installation whose services
-all log in as the owner goes on as it is. Rights are for tables, and for columns where a service needs only those.
-Foreign keys cascade with the owner's rights, so a row that goes with its device needs no DELETE here.
+The owner of the tables, who migrates them, has all rights and needs no grants: an installation whose services all
+log in as the owner continues to work. Rights are for tables, and for columns where a service needs only those.
+Foreign keys cascade with the owner's rights, so a row that is deleted with its device needs no DELETE here.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ USERS: Final[Mapping[Service, str]] = {
     "firmware": "mdm_firmware",
 }
 BACKUP_USER: Final = "mdm_backup"
-"""Acts as the owner: a backup reads everything, and a restore makes it again."""
+"""Acts as the owner: a backup reads everything, and a restore writes everything."""
 
 _READ: Final = "SELECT"
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
 _KEEP: Final = "SELECT, INSERT, UPDATE"
 _ONCE: Final = "SELECT, INSERT, DELETE"
-# Only ever added, and the log is read by the registry alone; what the database has filled in comes back.
-_NOTE: Final = "INSERT, SELECT (id, at)"
-# A lock on a row takes the right to update some column; this one nobody can change: GENERATED ALWAYS.
+# Append-only, and only the registry reads the log; the two columns are for RETURNING: the database fills them in.
+_APPEND: Final = "INSERT, SELECT (id, at)"
+# A lock on a row requires the right to update some column; this one nobody can change: GENERATED ALWAYS.
 _LOCK: Final = "SELECT, UPDATE (id)"
-# What a service has answered, so that the same request gets it again; the registry forgets them.
+# Recorded answers, for repeated requests; the registry deletes old ones.
 _ANSWERS: Final = "SELECT, INSERT"
 
 GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
@@ -55,7 +55,7 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.Rotation: {
         "registry": "SELECT (device_id, outcome, step)",
         "rotator": _KEEP,
-        # Which tokens are good while a secret changes, and no more: the secrets' ciphertext is in this table.
+        # Which tokens are valid while a secret changes, and no more: the secrets' ciphertext is in this table.
         "firmware": "SELECT (device_id, outcome, generation, old_generation)",
     },
     tables.RotationSlot: {"rotator": _ONCE},
@@ -73,15 +73,15 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.DeviceLogLine: {"firmware": _ONCE},
     tables.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
     tables.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
-    tables.AuditEntry: {"registry": _ANSWERS, "rotator": _NOTE, "firmware": _NOTE},
+    tables.AuditEntry: {"registry": _ANSWERS, "rotator": _APPEND, "firmware": _APPEND},
 }
-"""Each table, and who may do what with it; who is not named may do nothing."""
+"""Rights by table and user; a user that is not listed has none."""
 
 
 def apply(connection: Connection) -> None:
-    """Give the services' users these rights and no others; skip users that there are not.
+    """Grant the services' users these rights and no others; skip users that do not exist.
 
-    To be called by the owner of the tables, in a transaction.
+    Must be called by the owner of the tables, in a transaction.
     """
     for service, user in USERS.items():
         if connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :user"), {"user": user}) is None:

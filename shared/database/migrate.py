@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema: `python -m shared.database.migrate`, with MDM_DATABASE_URL set."""
+"""Migrates a database to the newest schema: `python -m shared.database.migrate`, with MDM_DATABASE_URL set."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def config(url: str) -> Config:
 
 
 def upgrade(url: str, revision: str = HEAD) -> None:
-    """Run all migrations that are missing up to this one; running it again changes nothing.
+    """Run all migrations that are missing up to this one; idempotent.
 
-    With the newest schema the services' users get their rights, in the same transaction (shared.database.grants).
+    At the newest schema the services' users get their rights, in the same transaction (shared.database.grants).
     """
     configuration = config(url)
     configuration.attributes["grants"] = revision == HEAD
@@ -36,7 +36,7 @@ def upgrade(url: str, revision: str = HEAD) -> None:
 
 
 def knows(revision: str) -> bool:
-    """Say whether this is one of our migrations."""
+    """Return whether this is one of our migrations."""
     scripts = ScriptDirectory.from_config(config(""))
     return revision in {script.revision for script in scripts.walk_revisions()}
 

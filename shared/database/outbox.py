@@ -1,6 +1,6 @@
-"""Messages that belong to a change: written in its transaction, published after it has committed.
+"""Messages that belong to a change: written in its transaction, published after the commit.
 
-A crash between the two costs nothing: the next drain publishes them, perhaps twice, in their order.
+After a crash between the two, the next drain publishes them, perhaps twice, in their order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.engine import RINGS, Database
+from shared.database.engine import FILLS_OUTBOX, Database
 from shared.database.tables import OutboxMessage
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
@@ -31,7 +31,7 @@ M = TypeVar("M")
 
 
 class Outbox:
-    """Where a service leaves what it has to say."""
+    """The outbox of a service."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -49,7 +49,7 @@ class Outbox:
         self._add(session, topic, topic.encode(message), expires_at, names)
 
     def clear(self, session: AsyncSession, topic: Topic[Any], **names: str) -> None:
-        """Have the broker forget the retained message of a topic once the session's transaction has committed."""
+        """Clear the retained message of a topic once the session's transaction has committed."""
         self._add(session, topic, b"", None, names)
 
     def _add(
@@ -60,7 +60,7 @@ class Outbox:
         expires_at: datetime | None,
         names: Mapping[str, str],
     ) -> None:
-        session.info[RINGS] = True
+        session.info[FILLS_OUTBOX] = True
         session.add(
             OutboxMessage(
                 service=self.service,
@@ -74,23 +74,23 @@ class Outbox:
 
     def emit(self, session: AsyncSession, event: EventType[F, C], client_id: C, facts: F) -> None:
         """Publish an event, of the device `client_id` or of none, once the session's transaction has committed."""
-        message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.said())
+        message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.to_data())
         self.put(session, event.topic, message)
 
     async def drain(self, database: Database, connection: Connection) -> None:
-        """Publish what is waiting, whenever a transaction commits and at each sweep, until cancelled."""
+        """Publish waiting messages after each commit and every SWEEP_S seconds, until cancelled."""
 
         async def drain_all() -> None:
             await connection.ready()
             while await self._drain_batch(database, connection):
                 pass
 
-        await periodic(drain_all, every_s=SWEEP_S, wake=database.filled, on_outage="outbox.waits")
+        await periodic(drain_all, every_s=SWEEP_S, wake=database.filled, on_outage="outbox.deferred")
 
     async def _drain_batch(self, database: Database, connection: Connection) -> bool:
         """Publish up to BATCH messages in order; return whether there may be more."""
         async with database.transaction() as session:
-            # One drain at a time keeps the order, also between replicas.
+            # One drain at a time keeps the order, also among replicas.
             if not await session.scalar(
                 select(func.pg_try_advisory_xact_lock(func.hashtext(f"outbox:{self.service}")))
             ):

@@ -1,6 +1,6 @@
-"""The tables of the PostgreSQL schema `mdm`, as the Alembic history in shared/database/migrations makes them.
+"""The tables of the PostgreSQL schema `mdm`, as created by the Alembic history in shared/database/migrations.
 
-Invariants that a table can hold by itself are in the migration too: slots, open rotations, immutable names.
+Constraints within one table are in the migrations too: slots, open rotations, immutable names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "mdm"
 VERIFY_AFTER: Final = timedelta(seconds=60)
-"""After a change of credentials: then also a call that was given up has arrived, and all places are compared."""
+"""Delay after a change of credentials until all places are compared: by then an abandoned call has arrived too."""
 NOW = text("now()")
 
 
@@ -60,10 +60,10 @@ class Base(DeclarativeBase):
 
 
 class InstanceRow(Base):
-    """Which installation this is, in one row: Keycloak and the broker carry the same id.
+    """The identity of this installation, in one row: Keycloak and the broker are marked with the same id.
 
-    The X25519 key pair is the server's half of recovery; its private key is ciphertext. Both are made at the first
-    start of the registry.
+    The X25519 key pair is the server's half of recovery; its private key is ciphertext. The registry generates it,
+    and the id, at its first start.
     """
 
     __tablename__ = "instance"
@@ -79,7 +79,7 @@ class InstanceRow(Base):
 
 
 class Stray(Base):
-    """An account or client that no row knows: disabled at `found_at`, removed days later."""
+    """An account or client without a row: disabled at `found_at`, deleted days later."""
 
     __tablename__ = "strays"
 
@@ -120,11 +120,11 @@ class RotationSlot(Base):
 
 
 class Device(Base):
-    """A device; its client id is derived from model and key, never stored twice.
+    """A device; its client id is derived from model and key, never stored.
 
-    `lifecycle` is CREATING until its identity stands in Keycloak and in the broker, then ACTIVE.
+    `lifecycle` is CREATING until its identity is complete in Keycloak and in the broker, then ACTIVE.
     `last_generation` counts every secret ever offered to it, also those of rotations that failed.
-    `secret_fingerprint` (shared.crypto.fingerprint) says which secret that is, None if not known.
+    `secret_fingerprint` (shared.crypto.fingerprint) identifies its secret, None if not known.
     `public_key` is the X25519 key that only the device has, None for devices without one. Keycloak and the broker
     are compared with the row at `verify_at`.
     """
@@ -179,9 +179,9 @@ class Device(Base):
 
 
 class Presence(Base):
-    """What a device last said of itself; apart from `devices`, so that its many writes lock nobody out.
+    """A device's last reported status; apart from `devices`, so that its many writes do not lock device rows.
 
-    The broker last refused a login in its name at `refused_at`.
+    `refused_at` is when the broker last refused a login with its client id.
     """
 
     __tablename__ = "device_presence"
@@ -203,9 +203,9 @@ class Presence(Base):
 
 
 class DeviceConfig(Base):
-    """One version of a device's desired configuration: what is special about it, and the merged document.
+    """One version of a device's desired configuration: its overrides, and the merged document.
 
-    `outcome` is what the device last reported of it; with `trial_seconds` it must do so within that time.
+    `outcome` is what the device last reported about it, with `trial_seconds` due within that time.
     """
 
     __tablename__ = "device_configs"
@@ -229,7 +229,7 @@ class DeviceConfig(Base):
 
 
 class ConfigLayer(Base):
-    """What the configurations of all devices with a tag have in common."""
+    """The part of a configuration that all devices with a tag have in common."""
 
     __tablename__ = "config_layers"
 
@@ -241,7 +241,7 @@ class ConfigLayer(Base):
 
 
 class Claim(Base):
-    """What lets machines without an identity ask for one; its id is also the name of its broker account."""
+    """A permission for machines without an identity to request one; its id also names its broker account."""
 
     __tablename__ = "claims"
     __table_args__ = (
@@ -263,9 +263,9 @@ class Claim(Base):
 
 
 class ClaimRequestRow(Base):
-    """A machine that asked for an identity, once over all claims; without a device, it goes with its claim.
+    """A machine that requested an identity, once over all claims; without a device it is deleted with its claim.
 
-    A granted one has its use of the claim; `device_id` and `granted_at` follow when the device is made.
+    A granted one has used up one use of the claim; `device_id` and `granted_at` follow when the device is created.
     """
 
     __tablename__ = "claim_requests"
@@ -286,9 +286,9 @@ class ClaimRequestRow(Base):
 
 
 class Rotation(Base):
-    """One attempt to change a secret; both secrets are ciphertext, and gone once it has an outcome.
+    """One attempt to change a secret; both secrets are ciphertext, and erased once it has an outcome.
 
-    Without an `old_secret` there is none to put back: what the device has is not what Keycloak holds.
+    Without an `old_secret` there is none to restore: the device's secret is not the one that Keycloak holds.
     """
 
     __tablename__ = "rotations"
@@ -324,7 +324,7 @@ class Rotation(Base):
 
 
 class RotationSchedule(Base):
-    """The schedule in force, in one row; it counts from `since`, or from its last fire."""
+    """The schedule in force, in one row; the next run is computed from `since`, or from the last run."""
 
     __tablename__ = "rotation_schedule"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -338,7 +338,7 @@ class RotationSchedule(Base):
 
 
 class FirmwareImage(Base):
-    """A stored image; the bytes lie in the store under their SHA-256."""
+    """A stored image; its bytes are in the store under their SHA-256."""
 
     __tablename__ = "firmware_images"
     __table_args__ = (
@@ -363,7 +363,7 @@ class FirmwareImage(Base):
 
 
 class FirmwareKey(Base):
-    """A public Ed25519 key (raw) that a model trusts; a model with a key takes no image without a signature."""
+    """A public Ed25519 key (raw) that a model trusts; a model with a key accepts only signed images."""
 
     __tablename__ = "firmware_keys"
     __table_args__ = (CheckConstraint("octet_length(public_key) = 32", name="public_key"),)
@@ -378,7 +378,7 @@ class FirmwareKey(Base):
 
 
 class FirmwareLeftover(Base):
-    """Bytes in the store that are no image's, or not yet; whoever works on them has the row locked."""
+    """Bytes in the store that belong to no image, or not yet; who works on them holds the row's lock."""
 
     __tablename__ = "firmware_leftovers"
 
@@ -413,7 +413,7 @@ class FirmwareUploadChunk(Base):
 
 
 class FirmwareDelivery(Base):
-    """How far a device has come with an image, by its own word; what it could not run outlives the image."""
+    """A device's reported progress with an image; the record of an image that failed outlives the image."""
 
     __tablename__ = "firmware_deliveries"
     __table_args__ = (
@@ -435,10 +435,11 @@ class FirmwareDelivery(Base):
 
 
 class Rollout(Base):
-    """An image on its way to a selection of a model's devices, in waves; `plan` is an admin.RolloutPlan.
+    """Delivery of an image to a selection of a model's devices, in waves; `plan` is an admin.RolloutPlan.
 
-    `wave` is the last one that was opened, of `waves`; `met_at` is when it met its threshold. One that is not
-    `in_force` any more, as its model got another image since, says nothing of what its devices should have.
+    `wave` is the last opened one, of `waves`; `met_at` is when it met its threshold. A rollout that is no longer
+    `in_force`, as its model has got another image since, does not decide any more which image its devices should
+    have.
     """
 
     __tablename__ = "rollouts"
@@ -473,10 +474,10 @@ class Rollout(Base):
 
 
 class RolloutDevice(Base):
-    """How a device stands in a rollout; wave 0 had the image before it began.
+    """The state of a device in a rollout; devices in wave 0 had the image before it began.
 
-    It is `live` in one rollout at most: one that is open and has not skipped it. A failure that was `forgiven`,
-    when its rollout was resumed, does not count any more.
+    It is `live` in at most one rollout: an open one that has not skipped it. A failure that was `forgiven`,
+    when its rollout was resumed, no longer counts.
     """
 
     __tablename__ = "rollout_devices"
@@ -516,7 +517,7 @@ class RolloutDevice(Base):
 
 
 class CommandRow(Base):
-    """What one device was told to do until `expires_at`, and its answer, which may be late."""
+    """A command to one device, valid until `expires_at`, and its answer, which may be late."""
 
     __tablename__ = "commands"
     __table_args__ = (
@@ -540,9 +541,9 @@ class CommandRow(Base):
 
 
 class CoreDumpRow(Base):
-    """A core dump of a device, by the SHA-256 of its plain bytes; under way until it is stored or refused.
+    """A core dump of a device, by the SHA-256 of its plaintext; under way until it is stored or refused.
 
-    `data_key` encrypts its pieces, and is itself encrypted with a master key.
+    `data_key` encrypts its chunks, and is itself encrypted with a master key.
     """
 
     __tablename__ = "core_dumps"
@@ -567,7 +568,7 @@ class CoreDumpRow(Base):
 
 
 class CoreDumpChunkRow(Base):
-    """A piece of a core dump, encrypted with the dump's own key."""
+    """A chunk of a core dump, encrypted with the dump's own key."""
 
     __tablename__ = "core_dump_chunks"
 
@@ -579,7 +580,7 @@ class CoreDumpChunkRow(Base):
 
 
 class DeviceLogLine(Base):
-    """A line of a device's log, in the order in which lines were kept; `time` and `uptime_ms` are its own word."""
+    """A line of a device's log, in the order of storage; `time` and `uptime_ms` come from the device."""
 
     __tablename__ = "device_log"
     __table_args__ = (
@@ -616,7 +617,7 @@ class OutboxMessage(Base):
 
 
 class AdminRequest(Base):
-    """The answer that an admin's request got, so that the same request gets it again."""
+    """The recorded answer to an admin's request, for repetitions of the request."""
 
     __tablename__ = "admin_requests"
 
@@ -628,7 +629,7 @@ class AdminRequest(Base):
 
 
 class AdminAccount(Base):
-    """An account of an admin that the broker must have; its password is kept nowhere."""
+    """An account of an admin that the broker must have; its password is not stored."""
 
     __tablename__ = "admin_accounts"
     __table_args__ = (
@@ -643,7 +644,7 @@ class AdminAccount(Base):
 
 
 class AuditEntry(Base):
-    """Who did what, on what, when; rows are only ever added."""
+    """An entry of the audit log: who did what to what, and when; rows are only ever added."""
 
     __tablename__ = "audit_log"
 

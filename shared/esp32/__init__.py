@@ -1,1 +1,1 @@
-"""Facts of ESP32 boards: chips, application images and their signatures."""
+"""The formats of ESP32 boards: chips, application images and their signatures."""

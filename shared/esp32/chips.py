@@ -1,4 +1,4 @@
-"""What marks an ESP32 application image: ESP-IDF's esp_image_header_t and esp_app_desc_t, little-endian."""
+"""Constants of ESP32 application images: ESP-IDF's esp_image_header_t and esp_app_desc_t, little-endian."""
 
 from __future__ import annotations
 

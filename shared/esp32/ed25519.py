@@ -1,4 +1,4 @@
-"""Sizes of Ed25519 (RFC 8032, 5.1), for who needs no more of it."""
+"""Sizes of Ed25519 (RFC 8032, 5.1), for modules that need nothing else of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ESP32 application images: what an image says of itself, and every rule that it must keep.
+"""ESP32 application images: their metadata and all rules of their format.
 
 Source: ESP-IDF, "App Image Format" (esp_image_header_t, esp_image_segment_header_t, esp_app_desc_t), and
 esptool's bin_image.py; all integers are little-endian.
@@ -42,7 +42,7 @@ class ImageError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of an image: where its data lies in the file, how long it is and where it is loaded to."""
+    """A segment of an image: offset and length of its data in the file, and its load address."""
 
     offset: int
     size_bytes: int
@@ -53,7 +53,7 @@ class Segment:
 class Image:
     """A valid application image, as its header and its descriptor describe it.
 
-    `sha256` is over the whole file, `elf_sha256` (hex) names the program that it was made from.
+    `sha256` is of the whole file, `elf_sha256` (hex) identifies the ELF file that it was built from.
     """
 
     chip: str
@@ -84,7 +84,7 @@ class _Descriptor:
 
 
 def parse(data: bytes) -> Image:
-    """Return what `data`, a whole file, says of itself; raise ImageError for the first rule it breaks."""
+    """Parse `data`, a whole file; raise ImageError for the first rule that it breaks."""
     count, entry_point, chip_id, hash_appended = _header(data)
     segments = _segments(data, count)
     descriptor = _descriptor(data, segments[0])
@@ -110,9 +110,9 @@ def parse(data: bytes) -> Image:
 def check_for(
     image: Image, *, chip: str, slot_size_bytes: int, version_label: str | None, model_code: str | None = None
 ) -> None:
-    """Raise ImageError unless the image runs on `chip`, fits the slot and bears `version_label`, if any.
+    """Raise ImageError unless the image runs on `chip`, fits the slot and has the `version_label`, if given.
 
-    `model_code` only serves the message.
+    `model_code` is used in the message only.
     """
     whose = f" of model {model_code}" if model_code else ""
     if image.chip != chip:
@@ -185,7 +185,7 @@ def _descriptor(data: bytes, first: Segment) -> _Descriptor:
 
 
 def _text(field: str, raw: bytes) -> str:
-    """Return the C string in a fixed field; what lies behind its NUL does not count."""
+    """Return the C string in a fixed-size field; bytes after its NUL are ignored."""
     value, end, _ = raw.partition(b"\x00")
     if not end:
         raise ImageError(field, found=repr(raw), expected=f"a NUL within {len(raw)} bytes")
@@ -196,9 +196,9 @@ def _text(field: str, raw: bytes) -> str:
 
 
 def _check_end(data: bytes, segments: tuple[Segment, ...], *, hash_appended: bool) -> None:
-    """Check what follows the segments: padding, checksum, SHA-256 when it is announced, nothing more."""
+    """Check what follows the segments: padding, checksum, the SHA-256 if announced, nothing more."""
     end = segments[-1].offset + segments[-1].size_bytes
-    # The checksum is the last byte of the block of 16 in which, or behind which, the segments end.
+    # The checksum is the last byte of the 16-byte block in which, or after which, the segments end.
     checked = end - end % _CHECKSUM_BLOCK + _CHECKSUM_BLOCK
     total = checked + (_DIGEST_BYTES if hash_appended else 0)
     if len(data) < total:

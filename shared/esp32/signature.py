@@ -1,7 +1,7 @@
-"""Ed25519 signatures of firmware images: detached, 64 bytes, over a line that names the image.
+"""Ed25519 signatures of firmware images: detached, 64 bytes, over a line that identifies the image.
 
 The line is `mdm-firmware/1 ` and the SHA-256 of the file in hexadecimal, so that a signature of an image is never
-one of anything else, and openssl can make it too. Keys are PEM, as of `openssl genpkey -algorithm ed25519`.
+valid for anything else, and openssl can make it too. Keys are PEM, as of `openssl genpkey -algorithm ed25519`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.errors import InvalidInputError
 
 
 def message(sha256: str) -> bytes:
-    """Return what is signed for the image with this SHA-256 (hexadecimal)."""
+    """Return the signed text for the image with this SHA-256 (hexadecimal)."""
     return f"mdm-firmware/1 {sha256}".encode("ascii")
 
 
@@ -26,7 +26,7 @@ def sign(private_key: Ed25519PrivateKey, sha256: str) -> bytes:
 
 
 def verifies(public_key: bytes, sha256: str, signature: bytes) -> bool:
-    """Say whether the signature for an image was made with the private half of this raw key."""
+    """Return whether the signature for an image was made with the private half of this raw key."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message(sha256))
     except InvalidSignature:

@@ -1,1 +1,1 @@
-"""The connection to the broker, and the way of messages to their handlers."""
+"""The connection to the broker, and the dispatch of messages to their handlers."""

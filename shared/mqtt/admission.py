@@ -1,7 +1,7 @@
-"""What a connection takes of what comes: not more of a sender than its rate, and not more than fits into memory.
+"""Admission control of a connection: a rate limit for each sender, and a bound on the memory of waiting messages.
 
-A sender is a device or a claim. Each has a bucket and a bound for each topic, so that too much of one topic takes
-nothing from its others: the `ack` of a rotation gets through whatever else the device says.
+A sender is a device or a claim. Each has a bucket and a bound for each topic, so that a flood on one topic takes
+nothing from its others: the `ack` of a rotation is accepted whatever else the device sends.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ log = structlog.get_logger()
 
 WAITING_MAX: Final = 50_000
 WAITING_MAX_BYTES: Final = 32 * 1024 * 1024
-"""Of payload, beside some 2 KiB for each message."""
+"""Bytes of payload, in addition to some 2 KiB for each message."""
 RETAINED_WAITING_MAX: Final = 10
-"""Not one: what a device said before it was cut off still counts, as that it has logged in with a new secret."""
+"""Of a retained topic, for each sender; more than 1, as a status from before a disconnect still counts."""
 PUBLIC: Final = "public"
 _PUBLIC_RATE: Final = Rate(200, 400)
-"""Of a topic on which everybody may write, whoever it is."""
+"""Rate of a public topic, for all senders together."""
 REPORT_S: Final = 10.0
 _NAMED: Final = 5
 
 
 class Sender(NamedTuple):
-    """Whose message of which topic it is; `kind` is the name in the topic's template that says so."""
+    """The sender of a message and its topic; `kind` is the name in the template that identifies the sender."""
 
     kind: str
     name: str
@@ -40,7 +40,7 @@ class Sender(NamedTuple):
 
 
 class AdmissionControl:
-    """Counts what waits, and decides what may wait too; `now` is a time in seconds."""
+    """Counts waiting messages, and decides whether another one is accepted; `now` is a time in seconds."""
 
     def __init__(self) -> None:
         self._rates: dict[str, Rate] = {PUBLIC: _PUBLIC_RATE}
@@ -52,12 +52,12 @@ class AdmissionControl:
         self._report_at = -math.inf
 
     def limit(self, kind: str, rate: Rate) -> None:
-        """Set the rate of each sender that a topic names with `{kind}`, for each of its topics."""
+        """Set the rate of each sender named by `{kind}` in a topic, for each of its topics."""
         self._rates[kind] = rate
         self._buckets[kind] = Buckets(rate)
 
     def sender(self, topic: Topic[Any], names: Mapping[str, str]) -> Sender | None:
-        """Return who has a limit among the names in a topic; None: a service or an admin."""
+        """Return the limited sender among the names in a topic; None for a service or an admin."""
         if topic.public:
             return Sender(PUBLIC, "everybody", topic.template)
         for kind in self._rates:
@@ -66,11 +66,11 @@ class AdmissionControl:
         return None
 
     def admits(self, topic: Topic[Any], sender: Sender | None, size_bytes: int, *, now: float) -> bool:
-        """Let a message wait, or say that there is no room for it."""
+        """Accept a message for the queue and return True, or return False if there is no room for it."""
         if self._count >= WAITING_MAX or self._size_bytes + size_bytes > WAITING_MAX_BYTES:
             return False
         if sender is not None:
-            # Of what is retained the newest matters most: a flood that waits would only hold up all else.
+            # Of a retained topic only the newest message matters: a queue of older ones would hold up all else.
             if self._waiting[sender] >= (RETAINED_WAITING_MAX if topic.retain else self._rates[sender.kind].burst):
                 return False
             if not (topic.paced or self._buckets[sender.kind].take(sender, now)):
@@ -90,7 +90,7 @@ class AdmissionControl:
                 del self._waiting[sender]
 
     def drop(self, topic: Topic[Any], sender: Sender | None, *, now: float) -> None:
-        """Count a message that is not taken; of all of them there is a line in the log now and then."""
+        """Count a dropped message; a summary of all of them is logged now and then."""
         metrics.MESSAGES.labels(topic.template, "dropped").inc()
         self._dropped[sender.name if sender else "-", topic.template] += 1
         if now >= self._report_at:

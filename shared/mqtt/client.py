@@ -1,4 +1,4 @@
-"""What every client of the broker needs of aiomqtt: services, the admin's tool and devices alike."""
+"""The MQTT client of services, the admin's tool and devices: aiomqtt, with fixes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LOOKS_A_KEEPALIVE: Final = 8
 
 
 class Client(aiomqtt.Client):
-    """A client that says what the broker made of a publication, which the library keeps to itself.
+    """A client that returns the broker's reason code for a publication, which the library hides.
 
-    Thousands may live in one process: each looks at its keepalive not every second but often enough, and none
-    takes the socket of another. It waits for ever unless told: who uses it sets limits (`entered`).
+    Thousands can share a process: each checks its keepalive not every second but often enough, and none uses the
+    socket of another. It has no timeouts of its own: its users set them (`entered`).
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library has it
@@ -40,7 +40,7 @@ class Client(aiomqtt.Client):
     async def deliver(self, topic: str, payload: bytes, properties: Properties) -> int:
         """Publish with QoS 1 and return the reason code of the PUBACK (MQTT 5, 3.4.2.1), or raise MqttError.
 
-        It waits for ever when the connection breaks.
+        It never returns when the connection breaks.
         """
         info = self._client.publish(topic, payload, 1, properties=properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -54,8 +54,8 @@ class Client(aiomqtt.Client):
 
     @property
     def unacknowledged(self) -> int:
-        """How many publications the broker has not acknowledged yet."""
-        return len(self._client._out_messages)  # noqa: SLF001 - paho counts them, and does not tell
+        """The number of publications that the broker has not acknowledged yet."""
+        return len(self._client._out_messages)  # noqa: SLF001 - paho counts them, but has no public accessor
 
     def post(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish without waiting for the acknowledgement, or raise MqttError."""
@@ -77,7 +77,7 @@ class Client(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
     async def _misc_loop(self) -> None:
-        # Pings are an eighth of the keepalive late at most; the broker waits for half of it (MQTT 5, 3.1.2.10).
+        # Pings are at most an eighth of the keepalive late; the broker waits for half of it (MQTT 5, 3.1.2.10).
         while self._client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:  # noqa: ASYNC110 - paho has no event
             await asyncio.sleep(self._keepalive / _LOOKS_A_KEEPALIVE)
 
@@ -89,7 +89,7 @@ class Client(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        # When connecting was given up, the library would raise where nobody catches it.
+        # When connecting was abandoned, the library would raise where nobody catches it.
         if not self._connected.cancelled():
             super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
@@ -97,7 +97,7 @@ class Client(aiomqtt.Client):
         self._loop.call_soon_threadsafe(self._read_soon, client, userdata, sock)
 
     def _read_soon(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
-        """Read from now on; if the socket was closed meanwhile, its number may be another's by now."""
+        """Read on the next pass; if the socket was closed meanwhile, its descriptor may have been reused."""
         if sock.fileno() >= 0:
             super()._on_socket_open(client, userdata, sock)
 
@@ -106,23 +106,23 @@ class Client(aiomqtt.Client):
         self._loop.call_soon_threadsafe(self._write_soon, client, sock)
 
     def _write_soon(self, client: mqtt.Client, sock: socket.socket) -> None:
-        """Write when the socket can take it; if it was closed meanwhile, its number may be another's by now."""
+        """Write when the socket is ready; if it was closed meanwhile, its descriptor may have been reused."""
         if sock.fileno() >= 0:
             self._loop.add_writer(sock.fileno(), self._write, client)
 
     def _write(self, client: mqtt.Client) -> None:
         try:
             client.loop_write()
-        except Exception as error:  # noqa: BLE001 - as the library does: whatever it is, the connection is broken
+        except Exception as error:  # noqa: BLE001 - as in the library: any error breaks the connection
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where and as whom to connect.
+    """Address and credentials of an account at the broker.
 
-    With a `token_url` the account is a client of Keycloak, which gives a token for the password there.
+    With a `token_url` the account is a client of Keycloak, which issues a token for its password there.
     """
 
     host: str
@@ -147,10 +147,10 @@ class Account:
 
 @asynccontextmanager
 async def entered(client: aiomqtt.Client, *, timeout_s: float) -> AsyncIterator[None]:
-    """Connect a client whose own timeout is infinite, and disconnect it at the end; TimeoutError if it cannot.
+    """Connect a client that has no timeout of its own, and disconnect it at the end; may raise TimeoutError.
 
-    A finite timeout of aiomqtt is an asyncio.wait_for, which loses a cancellation that comes at the same time as
-    an answer (Python 3.11, bpo-37658): a service told to stop would then go on for ever.
+    A finite timeout of aiomqtt is an asyncio.wait_for, which loses a cancellation that arrives at the same time as
+    an answer (Python 3.11, bpo-37658): a service would then ignore its shutdown and run forever.
     """
     async with asyncio.timeout(timeout_s):
         await client.__aenter__()

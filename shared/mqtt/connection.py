@@ -1,4 +1,4 @@
-"""One connection to the broker, which reconnects by itself; its messages go on to shared.mqtt.dispatcher."""
+"""One connection to the broker, which reconnects by itself and passes messages to shared.mqtt.dispatcher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 __all__ = ["Account", "Connection", "Delivery", "Route", "device_route"]
 
 WINDOW: Final = 500
-"""So many publications may be under way; the broker takes 1,000 (max_inflight_messages)."""
+"""Limit of publications in flight; the broker allows 1,000 (max_inflight_messages)."""
 _CALL_TIMEOUT_S: Final = 10.0
 _BACKOFF_S: Final = (0.1, 10.0)
 _GOODBYE_S: Final = 1.0
@@ -34,7 +34,7 @@ M = TypeVar("M")
 
 
 class _Straight(asyncio.Queue[aiomqtt.Message]):
-    """Stands for the queue of an aiomqtt client, which grows without bound: hands on, and keeps nothing."""
+    """Replaces the unbounded queue of an aiomqtt client: passes each message on, and stores none."""
 
     def __init__(self, take: Callable[[aiomqtt.Message], None], maxsize: int) -> None:
         super().__init__(maxsize)
@@ -48,21 +48,21 @@ class _Straight(asyncio.Queue[aiomqtt.Message]):
 class Connection:
     """A connection to the broker: `run` keeps it up, `publish` uses it, `listen` adds routes.
 
-    `will` and `greeting` are (topic, payload) pairs, published retained: the one by the broker when the
-    connection is lost, the other at each connect.
+    `will` and `birth` are (topic, payload) pairs, published retained: the will by the broker when the
+    connection is lost, the birth message at each connect.
     """
 
     account: Account
     identifier: str
     will: tuple[str, bytes] | None = None
-    greeting: Callable[[], tuple[str, bytes]] | None = None
+    birth: Callable[[], tuple[str, bytes]] | None = None
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     _client: Client | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Connection]:
-        """Keep the connection up while the block runs; what fails in it ends the block."""
+        """Keep the connection up while the block runs; an error in it ends the block."""
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(self.run(), name=f"mqtt:{self.identifier}")
             try:
@@ -71,7 +71,7 @@ class Connection:
                 task.cancel()
 
     async def run(self) -> None:
-        """Connect, subscribe and dispatch, again and again, until cancelled."""
+        """Connect, subscribe and dispatch, and reconnect, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.dispatcher.run(f"mqtt:{self.identifier}"))
             delay_s = _BACKOFF_S[0]
@@ -79,21 +79,21 @@ class Connection:
                 try:
                     async with self._connect() as client:
                         delay_s = _BACKOFF_S[0]
-                        await anext(client.messages)  # none comes here: it raises when the connection is lost
+                        await anext(client.messages)  # yields none; it raises when the connection is lost
                 except (aiomqtt.MqttError, TimeoutError, FleetError) as error:
                     log.warning("mqtt.lost", account=self.account.username, error=str(error), retry_in_s=delay_s)
                 await asyncio.sleep(random.uniform(delay_s / 2, delay_s))  # noqa: S311 - jitter, no secret
                 delay_s = min(2 * delay_s, _BACKOFF_S[1])
 
     async def listen(self, *routes: Route) -> None:
-        """Add routes, and subscribe to them now if the connection is up, else when it comes up."""
+        """Add routes; subscribe to them now if the connection is up, else at the next connect."""
         self.dispatcher.routes.extend(routes)
         if self._client is not None:
             await self._subscribe(self._client, routes)
 
     @property
     def is_up(self) -> bool:
-        """Whether messages come and go."""
+        """Whether the connection is established."""
         return self._up.is_set()
 
     async def ready(self) -> None:
@@ -123,7 +123,7 @@ class Connection:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 await self._client.publish(topic, payload, qos, retain, _properties(wanted))
         except (aiomqtt.MqttError, TimeoutError) as error:
-            raise UnavailableError(f"the broker did not take a message: {error}", topic=topic) from error
+            raise UnavailableError(f"the broker did not accept a message: {error}", topic=topic) from error
 
     async def send(self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str) -> None:
         """Publish a message of the protocol, or raise UnavailableError."""
@@ -136,9 +136,9 @@ class Connection:
         )
 
     async def post(self, topic: Topic[M], message: M, **names: str) -> None:
-        """Publish what its reader asks for again if it is lost, or raise UnavailableError.
+        """Publish a message that its reader requests again if it is lost, or raise UnavailableError.
 
-        The broker's acknowledgement is waited for only when it owes many.
+        Waits for the broker's acknowledgement only when many are outstanding.
         """
         if self._client is None or self._client.unacknowledged >= WINDOW:
             await self.send(topic, message, expires_in_s=None, **names)
@@ -146,7 +146,7 @@ class Connection:
         try:
             self._client.post(topic.of(**names), topic.encode(message), qos=topic.qos, retain=topic.retain)
         except aiomqtt.MqttError as error:
-            raise UnavailableError(f"the broker did not take a message: {error}") from error
+            raise UnavailableError(f"the broker did not accept a message: {error}") from error
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Client]:
@@ -158,13 +158,13 @@ class Connection:
         )
         client.pending_calls_threshold = 10_000
         async with entered(client, timeout_s=_CALL_TIMEOUT_S):
-            # Messages come from the first subscription on, and are answered.
+            # Messages arrive from the first subscription on, and handlers may answer them.
             self._client = client
             try:
                 async with asyncio.timeout(_CALL_TIMEOUT_S):
                     await self._subscribe(client, self.dispatcher.routes)
-                    if self.greeting:
-                        topic, payload = self.greeting()
+                    if self.birth:
+                        topic, payload = self.birth()
                         await client.publish(topic, payload, 1, retain=True)
                 self._up.set()
                 log.info("mqtt.connected", account=self.account.username, routes=len(self.dispatcher.routes))
@@ -172,7 +172,7 @@ class Connection:
             finally:
                 self._client = None
                 self._up.clear()
-                await self._say_the_will(client)
+                await self._publish_will(client)
 
     async def _subscribe(self, client: aiomqtt.Client, routes: Sequence[Route]) -> None:
         if not routes:
@@ -185,8 +185,8 @@ class Connection:
             if getattr(code, "is_failure", False):
                 raise aiomqtt.MqttError(f"the broker refuses the subscription to {route.topic.filter}: {code}")
 
-    async def _say_the_will(self, client: aiomqtt.Client) -> None:
-        """Publish the will: the broker does so only for a connection that breaks, not for one that is ended."""
+    async def _publish_will(self, client: aiomqtt.Client) -> None:
+        """Publish the will: the broker does so only when a connection breaks, not when it is closed."""
         if self.will:
             topic, payload = self.will
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
@@ -195,7 +195,7 @@ class Connection:
 
 
 def _properties(wanted: Mapping[str, object]) -> Properties | None:
-    """Return those that are not None; none at all if there is nothing to say: they cost more than the message."""
+    """Return the properties that are not None, or None if there are none: they cost more than the message."""
     given = {name: value for name, value in wanted.items() if value is not None}
     if not given:
         return None

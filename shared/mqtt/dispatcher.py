@@ -1,9 +1,9 @@
-"""The way of messages to their handlers.
+"""Dispatch of messages to their handlers, with a queue for each sender.
 
-Messages of one device are handled in their order, except for paced ones, and those of different devices side by
-side, by a fixed number of workers: a device waits for its turn, never behind all that another one has said, and an
-admin never behind devices. What comes is taken or dropped at once (shared.mqtt.admission), so that nothing grows
-without bound. The newest of a retained topic is put off instead.
+Messages of one device are handled in order, except for paced ones, and those of different devices concurrently, by
+a fixed number of workers: a device waits for its turn, never for all messages of another one, and an admin never
+waits for devices. A message is accepted or dropped at once (shared.mqtt.admission), so that nothing grows without
+bound. The newest message of a retained topic is deferred instead of dropped.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ from shared.runtime import metrics
 log = structlog.get_logger()
 
 WORKERS: Final = 64
-LINES: Final = 16
-"""In which the messages of one admin or claim wait, and so the most workers that they keep busy."""
+QUEUES: Final = 16
+"""Number of queues of one admin or claim, and so the most workers that it keeps busy."""
 _NAME_DIGITS: Final = 32
 _RETRY_S: Final = 1.0
 _PATIENCE_S: Final = 120.0
-_PUT_OFF_S: Final = 1.0
+_DEFER_S: Final = 1.0
 
 M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as it came: the names in its topic, its raw payload and what MQTT 5 says of a reply."""
+    """A received message: the names in its topic, its raw payload, and its MQTT 5 properties for a reply."""
 
     names: Mapping[str, str]
     payload: bytes
     response_topic: str | None = None
     correlation_data: bytes | None = None
     retained: bool = False
-    """Whether it was kept by the broker, and sent because we have subscribed: it may be from long ago."""
+    """Whether the broker had retained it and sent it because of our subscription: it may be old."""
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which handler takes the messages of a topic; replicas in a `group` share them (`$share`)."""
+    """A topic and the handler of its messages; replicas in a `group` share them (`$share`)."""
 
     topic: Topic[Any]
     handle: Callable[[Delivery], Awaitable[None]]
     group: str | None = None
 
     def subscription(self, password: SecretStr) -> str:
-        """Return the topic filter to subscribe to with the account that has this password.
+        """Return the topic filter of the subscription, for the account that has this password.
 
-        Whoever joins a shared subscription is given a part of its messages, which are lost if he may not read
-        them, and Mosquitto lets any account join that no role keeps from it. So the share has a name that nobody
-        but the replicas can know.
+        A member of a shared subscription receives a part of its messages, which are lost if it may not read them,
+        and Mosquitto lets any account join unless a role denies it. So the name of the share is one that only the
+        replicas can compute.
         """
         if self.group is None:
             return self.topic.filter
@@ -76,7 +76,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message on its way to its handler."""
+    """A message that waits for its handler."""
 
     route: Route
     delivery: Delivery
@@ -93,7 +93,7 @@ def device_route(
 ) -> Route:
     """Return a route that decodes a device's message and calls `handler(client_id, message)`.
 
-    `sender` is the name in the topic that says who speaks.
+    `sender` is the name in the topic that identifies the device.
     """
 
     async def handle(delivery: Delivery) -> None:
@@ -104,17 +104,17 @@ def device_route(
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Takes messages, lets them wait, and has them handled while `run` runs."""
+    """Queues messages, and calls their handlers while `run` runs."""
 
     routes: list[Route] = field(default_factory=list)
     admission: AdmissionControl = field(default_factory=AdmissionControl)
-    _lines: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
-    _turns: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
+    _queues: dict[Hashable, deque[Waiting]] = field(default_factory=dict)
+    _ready: asyncio.PriorityQueue[tuple[bool, int, Hashable]] = field(default_factory=asyncio.PriorityQueue)
     _numbers: Iterator[int] = field(default_factory=count)
-    _put_off: dict[Sender, Waiting] = field(default_factory=dict)
+    _deferred: dict[Sender, Waiting] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queues.values()))
 
     async def run(self, name: str) -> None:
         """Handle messages until cancelled."""
@@ -123,7 +123,7 @@ class Dispatcher:
                 tasks.create_task(self._work(), name=f"{name}:worker-{number}")
 
     def take(self, message: aiomqtt.Message) -> None:
-        """Let a message wait for its handler, or drop it if there is too much."""
+        """Queue a message for its handler, or drop it if there are too many."""
         topic = str(message.topic)
         for route in self.routes:
             names = route.topic.match(topic)
@@ -135,12 +135,12 @@ class Dispatcher:
 
     def _admit(self, waiting: Waiting) -> None:
         topic, sender, payload = waiting.route.topic, waiting.sender, waiting.delivery.payload
-        # An admin is told of it by the handler; of a device not even so much is to be kept.
+        # An admin gets an answer from the handler; of a device not even that much is stored.
         is_too_large = sender is not None and len(payload) > topic.max_bytes
         now = time.monotonic()
         if not self.admission.admits(topic, sender, 0 if is_too_large else len(payload), now=now):
             if sender is not None and topic.retain and not is_too_large:
-                self._put_off_until_later(sender, waiting, now)
+                self._defer(sender, waiting, now)
             else:
                 self.admission.drop(topic, sender, now=now)
         elif is_too_large:
@@ -148,56 +148,56 @@ class Dispatcher:
             _refuse(waiting, topic.too_large(payload))
         else:
             if sender is not None:
-                self._put_off.pop(sender, None)
-            self._line_up(waiting)
+                self._deferred.pop(sender, None)
+            self._enqueue(waiting)
 
-    def _line_up(self, waiting: Waiting) -> None:
-        line = _line_of(waiting)
-        if line in self._lines:
-            self._lines[line].append(waiting)
+    def _enqueue(self, waiting: Waiting) -> None:
+        queue = _queue_of(waiting)
+        if queue in self._queues:
+            self._queues[queue].append(waiting)
         else:
-            self._lines[line] = deque([waiting])
-            self._next_turn(line, waiting)
+            self._queues[queue] = deque([waiting])
+            self._make_ready(queue, waiting)
 
-    def _next_turn(self, line: Hashable, waiting: Waiting) -> None:
+    def _make_ready(self, queue: Hashable, waiting: Waiting) -> None:
         is_limited = waiting.sender is not None
-        self._turns.put_nowait((is_limited, next(self._numbers), line))
+        self._ready.put_nowait((is_limited, next(self._numbers), queue))
 
-    def _put_off_until_later(self, sender: Sender, waiting: Waiting, now: float) -> None:
-        if sender in self._put_off:
+    def _defer(self, sender: Sender, waiting: Waiting, now: float) -> None:
+        if sender in self._deferred:
             self.admission.drop(waiting.route.topic, sender, now=now)
         else:
-            asyncio.get_running_loop().call_later(_PUT_OFF_S, self._take_put_off, sender)
-        self._put_off[sender] = waiting
+            asyncio.get_running_loop().call_later(_DEFER_S, self._retry_deferred, sender)
+        self._deferred[sender] = waiting
 
-    def _take_put_off(self, sender: Sender) -> None:
-        waiting = self._put_off.pop(sender, None)
+    def _retry_deferred(self, sender: Sender) -> None:
+        waiting = self._deferred.pop(sender, None)
         if waiting is not None:
             self._admit(waiting)
 
     async def _work(self) -> None:
         while True:
-            _, _, line = await self._turns.get()
-            waiting = self._lines[line].popleft()
+            _, _, queue = await self._ready.get()
+            waiting = self._queues[queue].popleft()
             try:
                 await _handle(waiting)
             finally:
                 self.admission.done(waiting.sender, len(waiting.delivery.payload))
-                if self._lines[line]:
-                    self._next_turn(line, waiting)
+                if self._queues[queue]:
+                    self._make_ready(queue, waiting)
                 else:
-                    del self._lines[line]
+                    del self._queues[queue]
 
 
-def _line_of(waiting: Waiting) -> Hashable:
-    """Return what is handled one by one: a device's messages, and what an admin or a claim says twice.
+def _queue_of(waiting: Waiting) -> Hashable:
+    """Return the key of a message's queue: a device, or one of the queues of an admin or a claim.
 
-    What is paced does not wait behind what has to be stored.
+    Paced messages do not wait behind those that are stored.
     """
     names = waiting.delivery.names
     if "client_id" in names:
         return names["client_id"], waiting.route.topic.paced
-    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % LINES
+    return names.get("claim_id", names.get("account")), hash(waiting.delivery.payload) % QUEUES
 
 
 async def _handle(waiting: Waiting) -> None:
@@ -230,7 +230,7 @@ async def _handle_patiently(route: Route, delivery: Delivery, topic: str) -> Non
         except UnavailableError as error:
             if asyncio.get_running_loop().time() > give_up_at:
                 raise
-            log.warning("message.waits", topic=topic, reason=error.message)
+            log.warning("message.deferred", topic=topic, reason=error.message)
         await asyncio.sleep(_RETRY_S)
 
 

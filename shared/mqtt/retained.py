@@ -1,4 +1,4 @@
-"""Which retained messages the broker holds, and how it is made to forget them."""
+"""Reads and clears the broker's retained messages."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from shared.mqtt.client import Client, entered
 from shared.mqtt.connection import Connection
 
 _SILENCE_S: Final = 30.0
-"""So long may the broker say nothing; there may be very many messages."""
-_ASK_AGAIN_S: Final = 1.0
+"""Timeout while no message arrives; there may be very many messages."""
+_REQUEST_EVERY_S: Final = 1.0
 
 
 async def topics(connection: Connection, *filters: str) -> set[str]:
-    """Return the topics that match one of the filters and hold a retained message, as `messages`."""
+    """Return the topics that match one of the filters and have a retained message, see `messages`."""
     return {topic async for topic, _ in messages(connection, *filters)}
 
 
 async def message(connection: Connection, topic: str) -> bytes | None:
-    """Return the retained message of a topic, or None if there is none, as `messages`."""
+    """Return the retained message of a topic, or None if there is none, see `messages`."""
     return {name: payload async for name, payload in messages(connection, topic)}.get(topic)
 
 
 async def messages(connection: Connection, *filters: str) -> AsyncIterator[tuple[str, bytes]]:
-    """Yield each topic that matches one of the filters and holds a retained message, and that message.
+    """Yield each topic that matches one of the filters and has a retained message, and that message.
 
-    Some are missing, but never all, where there is more than the broker queues (max_queued_bytes).
+    Some messages are missing, but never all, if there are more than the broker queues (max_queued_bytes).
     Raise UnavailableError, or as Account.client.
 
-    MQTT does not tell when all of them have come. Mosquitto (2.0.21) sends those of one subscription before those
-    of the next, in one queue: so the connection's own greeting, which is retained, is asked for last, again and
-    again since it is dropped while the queue is full.
+    MQTT has no end mark for retained messages. Mosquitto (2.0.21) sends those of one subscription before those of
+    the next, in one queue: so the connection's own birth message, which is retained, is requested last, and
+    repeatedly since it is dropped while the queue is full.
     """
-    if connection.greeting is None:
-        raise ValueError("a connection without a retained greeting cannot tell where the others end")
-    last, _ = connection.greeting()
+    if connection.birth is None:
+        raise ValueError("a connection without a retained birth message cannot detect the end of the others")
+    last, _ = connection.birth()
     client = await connection.account.client(f"{connection.identifier}-{uuid4().hex}")
     try:
         async with entered(client, timeout_s=_SILENCE_S), asyncio.timeout(_SILENCE_S) as patience:
             await client.subscribe([(wanted, 1) for wanted in filters])
-            async with _asked_again(client, last):
+            async with _requested_repeatedly(client, last):
                 async for found in client.messages:
                     patience.reschedule(asyncio.get_running_loop().time() + _SILENCE_S)
                     if found.retain and str(found.topic) == last:
@@ -55,13 +55,13 @@ async def messages(connection: Connection, *filters: str) -> AsyncIterator[tuple
                     if found.retain:
                         yield str(found.topic), bytes(found.payload) if isinstance(found.payload, bytes) else b""
     except (aiomqtt.MqttError, TimeoutError) as error:
-        raise UnavailableError(f"the broker does not tell its retained messages: {error}; try again") from error
+        raise UnavailableError(f"the broker does not send its retained messages: {error}; retry") from error
 
 
 async def clear(connection: Connection, wanted: str, *, keep: Collection[str] = ()) -> None:
-    """Have the broker forget what is retained on topics that match the filter `wanted`, but for those to `keep`.
+    """Clear the retained messages on topics that match the filter `wanted`, except those in `keep`.
 
-    Raise as `topics`.
+    Raises as `topics`.
     """
     while found := await topics(connection, wanted) - set(keep):
         for topic in found:
@@ -69,19 +69,19 @@ async def clear(connection: Connection, wanted: str, *, keep: Collection[str] = 
 
 
 @asynccontextmanager
-async def _asked_again(client: Client, topic: str) -> AsyncIterator[None]:
-    """Subscribe to a topic now and each second: its retained message comes each time."""
+async def _requested_repeatedly(client: Client, topic: str) -> AsyncIterator[None]:
+    """Subscribe to a topic now and each second: its retained message is sent each time."""
 
-    async def ask() -> None:
+    async def request() -> None:
         while True:
             await client.subscribe(topic, 1)
-            await asyncio.sleep(_ASK_AGAIN_S)
+            await asyncio.sleep(_REQUEST_EVERY_S)
 
-    asking = asyncio.create_task(ask(), name="retained:ask")
+    asking = asyncio.create_task(request(), name="retained:request")
     try:
         yield
     finally:
         asking.cancel()
-        # A connection that is lost is noticed where the messages are read.
+        # A lost connection is detected where the messages are read.
         with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
             await asking

@@ -1,1 +1,1 @@
-"""The protocol, declared once: topics, payloads, events and admin operations."""
+"""The protocol: declarations of all topics, payloads, events and admin operations."""

@@ -1,4 +1,4 @@
-"""Every event, and what it says, declared once: told on `events/{noun}/{verb}` when the change is committed."""
+"""All events and their data; an event is published on `events/{noun}/{verb}` once its change is committed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Time = Annotated[AwareDatetime, PlainSerializer(datetime.isoformat, return_type=
 
 
 class Facts(messages.Message):
-    """The base of what events say; a field with a default is left out when it has just that."""
+    """The base of the data of events; a field that has its default is left out."""
 
-    def said(self) -> dict[str, Any]:
-        """Return it as the `data` of an event."""
+    def to_data(self) -> dict[str, Any]:
+        """Return the `data` of an event."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -36,7 +36,7 @@ C = TypeVar("C", bound=str | None)
 
 @dataclass(frozen=True)
 class EventType(Generic[F, C]):
-    """Something that can happen: its name `noun/verb`, what it says, and when it is told."""
+    """A kind of event: its name `noun/verb`, its data, and when it is published."""
 
     name: str
     facts: type[F]
@@ -45,21 +45,21 @@ class EventType(Generic[F, C]):
 
     @property
     def noun(self) -> str:
-        """What it is about, as in `device`."""
+        """The subject of the event, as in `device`."""
         return self.name.partition("/")[0]
 
     @property
     def verb(self) -> str:
-        """What happened to it, as in `added`."""
+        """What happened to the subject, as in `added`."""
         return self.name.partition("/")[2]
 
     @cached_property
     def topic(self) -> Topic[messages.Event]:
-        """The topic that carries it and no other event."""
+        """The topic of this event only."""
         return Topic(topics.EVENT.of(noun=self.noun, verb=self.verb), messages.Event)
 
     def read(self, event: messages.Event) -> F:
-        """Return what an event of this name says, or raise MessageRefusedError naming each field and rule."""
+        """Return the data of an event of this name, or raise MessageRefusedError naming each field and rule."""
         try:
             return self.facts.model_validate(event.data)
         except ValidationError as error:
@@ -67,25 +67,25 @@ class EventType(Generic[F, C]):
 
 
 class DeviceEvent(EventType[F, str]):
-    """Of one device, which is named."""
+    """An event about one device, which is named."""
 
     about = "a device"
 
 
 class FleetEvent(EventType[F, None]):
-    """Of something else than one device."""
+    """An event that is not about one device."""
 
     about = "no device"
 
 
 class SelectionEvent(EventType[F, str | None]):
-    """Of one device, which is named, or of many at once."""
+    """An event about one device, which is named, or about many at once."""
 
     about = "a device, or many"
 
 
 class NoFacts(Facts):
-    """Nothing but the name says what has happened."""
+    """No data."""
 
 
 class ModelFacts(Facts):
@@ -106,7 +106,7 @@ MODEL_REMOVED: Final = FleetEvent("model/removed", ModelFacts, "A model was remo
 
 
 class DeviceUpdateFacts(Facts):
-    """What an admin has given of a device, each as it is now."""
+    """The fields of a device that an admin has changed, with their new values."""
 
     name: str | None = None
     tags: list[str] | None = None
@@ -114,18 +114,18 @@ class DeviceUpdateFacts(Facts):
 
 
 class RecoveryFacts(Facts):
-    """Which secret a device got."""
+    """The secret that a device got."""
 
     generation: int
 
 
 class SplitFacts(Facts):
-    """What each place held, as `generation (fingerprint)` or `not known`, and what made them agree."""
+    """The secret in each place, as `generation (fingerprint)` or `not known`, and the repair."""
 
     remedy: Annotated[
         str,
         Field(
-            description="`record`: the row took what both others hold; `put`: the broker got Keycloak's secret; "
+            description="`record`: the row took what both others have; `put`: the broker got Keycloak's secret; "
             "`rotate`: the device was queued for a new one"
         ),
     ]
@@ -134,15 +134,17 @@ class SplitFacts(Facts):
     broker: str
 
 
-DEVICE_ADDED: Final = DeviceEvent("device/added", NoFacts, "A device was made, with its identity.")
+DEVICE_ADDED: Final = DeviceEvent("device/added", NoFacts, "A device was added, with its identity.")
 DEVICE_UPDATED: Final = DeviceEvent("device/updated", DeviceUpdateFacts, "A device was changed.")
-DEVICE_PROVISIONED: Final = DeviceEvent("device/provisioned", NoFacts, "A device's package was handed out.")
+DEVICE_PROVISIONED: Final = DeviceEvent("device/provisioned", NoFacts, "A device's package was issued.")
 DEVICE_REISSUED: Final = DeviceEvent(
-    "device/reissued", NoFacts, "A device got a new secret in a new package; the old one is dead."
+    "device/reissued", NoFacts, "A device got a new secret in a new package; the old one is refused."
 )
 DEVICE_REMOVED: Final = DeviceEvent("device/removed", NoFacts, "A device was removed, with its identity.")
 DEVICE_ONLINE: Final = DeviceEvent("device/online", NoFacts, "A device has connected.")
-DEVICE_OFFLINE: Final = DeviceEvent("device/offline", NoFacts, "A device has left, or its connection is lost.")
+DEVICE_OFFLINE: Final = DeviceEvent(
+    "device/offline", NoFacts, "A device has disconnected, or its connection is lost."
+)
 DEVICE_REFUSED: Final = DeviceEvent(
     "device/refused", NoFacts, "The broker has refused a device, for the first time since it was last seen."
 )
@@ -153,7 +155,7 @@ DEVICE_KEY_REFUSED: Final = DeviceEvent(
     "device/key_refused", NoFacts, "A device has another key than the registered one, which stays."
 )
 DEVICE_RECOVERED: Final = DeviceEvent(
-    "device/recovered", RecoveryFacts, "A device without a secret that is accepted got one by its key."
+    "device/recovered", RecoveryFacts, "A device whose secrets were refused got one by its key."
 )
 DEVICE_SPLIT: Final = DeviceEvent(
     "device/split", SplitFacts, "Database, Keycloak and broker held different secrets of a device."
@@ -172,14 +174,14 @@ class ConfigFacts(Facts):
 
 
 class ConfigReportFacts(ConfigFacts):
-    """What a device did with a version of its configuration."""
+    """The outcome of a version of a device's configuration."""
 
     outcome: ConfigOutcome
     error: str | None
 
 
 class ConfigRestoreFacts(Facts):
-    """Versions of a configuration: the one that did not stand its trial, and the one in its place."""
+    """Versions of a configuration: the one that failed its trial, and the one in its place."""
 
     reverted: int
     restored: Annotated[int | None, Field(description="whose content it has; null: of the model's defaults")]
@@ -188,12 +190,12 @@ class ConfigRestoreFacts(Facts):
 
 CONFIG_CHANGED: Final = DeviceEvent("config/changed", ConfigFacts, "A device's configuration has a new version.")
 CONFIG_REPORTED: Final = DeviceEvent(
-    "config/reported", ConfigReportFacts, "A device has said what it did with its configuration."
+    "config/reported", ConfigReportFacts, "A device has reported the outcome of a configuration."
 )
 CONFIG_RESTORED: Final = DeviceEvent(
     "config/restored",
     ConfigRestoreFacts,
-    "A device has gone back from a configuration on trial, which was replaced.",
+    "A device has reverted a configuration on trial, which was replaced.",
 )
 
 
@@ -204,7 +206,7 @@ class LayerFacts(Facts):
     devices: Devices
 
 
-LAYER_CHANGED: Final = FleetEvent("layer/changed", LayerFacts, "A layer was made or changed.")
+LAYER_CHANGED: Final = FleetEvent("layer/changed", LayerFacts, "A layer was created or changed.")
 LAYER_REMOVED: Final = FleetEvent("layer/removed", LayerFacts, "A layer was removed.")
 
 
@@ -218,7 +220,7 @@ class CommandBatchFacts(Facts):
 
 
 class CommandAnswerFacts(Facts):
-    """What a device answered."""
+    """A device's answer."""
 
     command_id: UUID
     batch_id: UUID
@@ -238,7 +240,7 @@ class AccountFacts(Facts):
     role: Annotated[Role | None, Field(description="only if it is new")] = None
 
 
-ACCOUNT_ADDED: Final = FleetEvent("account/added", AccountFacts, "An admin's account was made.")
+ACCOUNT_ADDED: Final = FleetEvent("account/added", AccountFacts, "An admin's account was created.")
 ACCOUNT_UPDATED: Final = FleetEvent("account/updated", AccountFacts, "An account got another role or password.")
 ACCOUNT_REMOVED: Final = FleetEvent("account/removed", AccountFacts, "An account was removed.")
 
@@ -256,26 +258,28 @@ class ClaimAddedFacts(ClaimFacts):
 
 
 class MachineFacts(ClaimFacts):
-    """A machine, and the claim by which it asked."""
+    """A machine, and the claim of its request."""
 
     uid: str
 
 
-CLAIM_ADDED: Final = FleetEvent("claim/added", ClaimAddedFacts, "A claim was made.")
+CLAIM_ADDED: Final = FleetEvent("claim/added", ClaimAddedFacts, "A claim was created.")
 CLAIM_REVOKED: Final = FleetEvent("claim/revoked", ClaimFacts, "A claim was revoked.")
-CLAIM_REQUESTED: Final = FleetEvent("claim/requested", MachineFacts, "A machine has asked for the first time.")
+CLAIM_REQUESTED: Final = FleetEvent(
+    "claim/requested", MachineFacts, "A machine has requested an identity for the first time."
+)
 CLAIM_DENIED: Final = FleetEvent("claim/denied", MachineFacts, "A machine was denied an identity.")
 CLAIM_GRANTED: Final = DeviceEvent("claim/granted", MachineFacts, "A machine has become a device.")
 
 
 class SelectionFacts(Facts):
-    """How many devices there are when none is named."""
+    """The number of devices, if none is named."""
 
     devices: Devices | None = None
 
 
 class ScheduleFacts(Facts):
-    """What a time of the schedule brought."""
+    """The result of a scheduled run."""
 
     fire_at: Time
     queued: Devices
@@ -292,31 +296,31 @@ class RotationFacts(Facts):
 class RotationOfferFacts(RotationFacts):
     """A rotation that begins."""
 
-    restorable: Annotated[bool, Field(description="whether the old secret can be put back")]
+    restorable: Annotated[bool, Field(description="whether the old secret can be restored")]
 
 
 class RotationProofFacts(RotationFacts):
-    """A rotation, and what a proof was for."""
+    """A rotation, and the purpose of a proof."""
 
     purpose: Literal["request", "current", "stored", "ack"]
 
 
 class RotationDoneFacts(RotationFacts):
-    """A rotation with success."""
+    """A successful rotation."""
 
     acknowledged: Annotated[bool, Field(description="by the device; else the new secret was found in force")]
 
 
 class RotationTimeoutFacts(RotationFacts):
-    """A rotation without success."""
+    """A rotation that timed out."""
 
     at_step: str
-    cancelled: Annotated[bool, Field(description="by an admin: it is not tried again")]
+    cancelled: Annotated[bool, Field(description="by an admin: it is not retried")]
 
 
 ROTATION_QUEUED: Final = SelectionEvent("rotation/queued", SelectionFacts, "Devices were queued for a new secret.")
 ROTATION_CANCELLED: Final = SelectionEvent(
-    "rotation/cancelled", SelectionFacts, "Rotations were called off; one under way ends by its own rules."
+    "rotation/cancelled", SelectionFacts, "Rotations were cancelled; one under way ends by its own rules."
 )
 ROTATION_SCHEDULED: Final = FleetEvent(
     "rotation/scheduled", ScheduleFacts, "The schedule has queued all devices that are enabled."
@@ -339,18 +343,18 @@ ROTATION_PROOF_REFUSED: Final = DeviceEvent(
 ROTATION_SPLIT_FOUND: Final = DeviceEvent(
     "rotation/split_found",
     RotationProofFacts,
-    "A device's present secret is not the known one, which is never put back then.",
+    "A device's present secret is not the known one, which is then never restored.",
 )
 
 
 class RekeyFacts(Facts):
-    """How many secrets have the newest master key, and how many cannot be read."""
+    """How many secrets are encrypted with the newest master key, and how many cannot be read."""
 
     reencrypted: int
     unreadable: int
 
 
-SECRETS_REKEYED: Final = FleetEvent("secrets/rekeyed", RekeyFacts, "The secrets at rest were encrypted anew.")
+SECRETS_REKEYED: Final = FleetEvent("secrets/rekeyed", RekeyFacts, "The secrets at rest were encrypted again.")
 
 
 class ReleaseFacts(Facts):
@@ -380,13 +384,13 @@ class SigningKeyFacts(Facts):
 
 
 class FirmwareOfferFacts(Facts):
-    """What a device should run."""
+    """The image that a device should run."""
 
     version: str
 
 
 class FirmwareReportFacts(Facts):
-    """How far a device has come with an image."""
+    """A device's progress with an image."""
 
     sha256: str
     stage: FirmwareStage
@@ -398,14 +402,20 @@ FIRMWARE_UPLOADED: Final = FleetEvent("firmware/uploaded", ImageFacts, "An image
 FIRMWARE_SIGNED: Final = FleetEvent("firmware/signed", ImageFacts, "A stored image got another signature.")
 FIRMWARE_RELEASED: Final = FleetEvent("firmware/released", ReleaseFacts, "An image was made its model's image.")
 FIRMWARE_WITHDRAWN: Final = FleetEvent("firmware/withdrawn", ReleaseFacts, "A model was left without an image.")
-FIRMWARE_PINNED: Final = FleetEvent("firmware/pinned", ImageFacts, "An image was spared from retention.")
-FIRMWARE_UNPINNED: Final = FleetEvent("firmware/unpinned", ImageFacts, "An image is spared no more.")
+FIRMWARE_PINNED: Final = FleetEvent("firmware/pinned", ImageFacts, "An image was exempted from retention.")
+FIRMWARE_UNPINNED: Final = FleetEvent(
+    "firmware/unpinned", ImageFacts, "An image is no longer exempt from retention."
+)
 FIRMWARE_DELETED: Final = FleetEvent("firmware/deleted", ImageDeletedFacts, "An image was deleted.")
 FIRMWARE_KEY_ADDED: Final = FleetEvent("firmware/key_added", SigningKeyFacts, "A model trusts another key.")
-FIRMWARE_KEY_REMOVED: Final = FleetEvent("firmware/key_removed", SigningKeyFacts, "A model trusts a key no more.")
+FIRMWARE_KEY_REMOVED: Final = FleetEvent(
+    "firmware/key_removed", SigningKeyFacts, "A model no longer trusts a key."
+)
 FIRMWARE_OFFERED: Final = DeviceEvent("firmware/offered", FirmwareOfferFacts, "A device was offered an image.")
 FIRMWARE_REPORTED: Final = DeviceEvent(
-    "firmware/reported", FirmwareReportFacts, "A device has said something new of an image; also one in a rollout."
+    "firmware/reported",
+    FirmwareReportFacts,
+    "A device has reported progress with an image, also one in a rollout.",
 )
 
 
@@ -417,7 +427,7 @@ class CoreDumpFacts(Facts):
 
 
 class CoreDumpStoredFacts(CoreDumpFacts):
-    """A core dump, and what the device says of the crash."""
+    """A core dump, and the device's report of the crash."""
 
     size_bytes: int
     elf_sha256: str
@@ -425,22 +435,24 @@ class CoreDumpStoredFacts(CoreDumpFacts):
 
 
 class CoreDumpRefusedFacts(Facts):
-    """A core dump that is not what was offered."""
+    """A core dump that differs from its offer."""
 
     sha256: str
     reason: str
 
 
-COREDUMP_STORED: Final = DeviceEvent("coredump/stored", CoreDumpStoredFacts, "A device's core dump is here.")
+COREDUMP_STORED: Final = DeviceEvent("coredump/stored", CoreDumpStoredFacts, "A device's core dump was stored.")
 COREDUMP_REFUSED: Final = DeviceEvent(
     "coredump/refused", CoreDumpRefusedFacts, "A device's core dump has another hash than was offered."
 )
 COREDUMP_DELETED: Final = DeviceEvent("coredump/deleted", CoreDumpFacts, "A core dump was deleted.")
-COREDUMP_REKEYED: Final = FleetEvent("coredump/rekeyed", RekeyFacts, "The keys of core dumps were encrypted anew.")
+COREDUMP_REKEYED: Final = FleetEvent(
+    "coredump/rekeyed", RekeyFacts, "The keys of core dumps were encrypted again."
+)
 
 
 class RolloutFacts(Facts):
-    """A rollout, and the image that it brings."""
+    """A rollout, and its image."""
 
     rollout: int
     model: str
@@ -448,7 +460,7 @@ class RolloutFacts(Facts):
 
 
 class RolloutStartFacts(RolloutFacts):
-    """A rollout that begins: the devices that it reaches, and what was asked for."""
+    """A rollout that begins: its devices, and its parameters."""
 
     devices: Devices
     already: Annotated[int, Field(description="how many run the image already")]
@@ -461,18 +473,18 @@ class RolloutStartFacts(RolloutFacts):
 
 
 class RolloutWaveFacts(RolloutFacts):
-    """A rollout, and the wave in which it is."""
+    """A rollout, and its current wave."""
 
     wave: int
 
 
 class RolloutMoveFacts(RolloutWaveFacts):
-    """A rollout in another state."""
+    """A rollout in a new state."""
 
     reason: Annotated[str | None, Field(description="why it has halted")] = None
-    forgiven: Annotated[int | None, Field(description="resumed after a halt: how many failures count no more")] = (
-        None
-    )
+    forgiven: Annotated[
+        int | None, Field(description="resumed after a halt: how many failures no longer count")
+    ] = None
 
 
 ROLLOUT_STARTED: Final = FleetEvent("rollout/started", RolloutStartFacts, "A rollout has begun.")
@@ -481,9 +493,9 @@ ROLLOUT_WAVE_MET: Final = FleetEvent(
     "rollout/wave_met", RolloutWaveFacts, "Enough devices of a wave have confirmed the image."
 )
 ROLLOUT_PAUSED: Final = FleetEvent("rollout/paused", RolloutMoveFacts, "An admin has paused a rollout.")
-ROLLOUT_RESUMED: Final = FleetEvent("rollout/resumed", RolloutMoveFacts, "An admin lets a rollout go on.")
+ROLLOUT_RESUMED: Final = FleetEvent("rollout/resumed", RolloutMoveFacts, "An admin has resumed a rollout.")
 ROLLOUT_HALTED: Final = FleetEvent("rollout/halted", RolloutMoveFacts, "A rollout has halted by itself.")
-ROLLOUT_ABORTED: Final = FleetEvent("rollout/aborted", RolloutMoveFacts, "An admin has ended a rollout.")
+ROLLOUT_ABORTED: Final = FleetEvent("rollout/aborted", RolloutMoveFacts, "An admin has aborted a rollout.")
 ROLLOUT_COMPLETED: Final = FleetEvent("rollout/completed", RolloutMoveFacts, "A rollout has reached its end.")
 
 EVENTS: Final[Mapping[str, EventType[Any, Any]]] = {

@@ -1,17 +1,17 @@
-"""What Home Assistant is told of devices: the payloads of its MQTT integration, as far as they are used here.
+"""The payloads of Home Assistant's MQTT integration, as far as they are used here.
 
-Home Assistant's own words are the source:
+Source, in Home Assistant's documentation:
 
 - https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload: the topic
   `homeassistant/device/{object_id}/config`, retained; `device` and `origin` must be there; each of `components`
-  needs `platform` and `unique_id`; `qos` may stand at the root; an empty payload removes the device;
+  needs `platform` and `unique_id`; `qos` may be set at the root; an empty payload removes the device;
 - https://www.home-assistant.io/integrations/update.mqtt: the JSON of the update entity's `state_topic`. Core
   checks it (MQTT_JSON_UPDATE_SCHEMA in homeassistant/components/mqtt/update.py): a field that it does not know, or
   a null in one but `update_percentage`, makes it drop the message; a field that is absent keeps its old value;
 - https://www.home-assistant.io/integrations/sensor.mqtt, binary_sensor.mqtt: `value_template`; `ON` and `OFF`; a
   number becomes unknown by `None`; `availability_topic` with `online` and `offline`.
 
-There is no `command_topic`: Home Assistant shows, and changes nothing.
+There is no `command_topic`: Home Assistant only displays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import Field
 from shared.protocol.messages import Count, Line, Message, Version
 
 PREFIX: Final = "homeassistant"
-"""The discovery prefix that Home Assistant has unless it is told another."""
+"""Home Assistant's default discovery prefix."""
 QOS: Final = 1
 
 
@@ -35,9 +35,9 @@ KnownVersion = Annotated[Version | None, Field(exclude_if=_is_absent)]
 
 
 class Update(Message):
-    """The firmware: what runs, what should run, and how far the device is on its way there.
+    """The firmware: the running version, the desired version, and the progress of the update.
 
-    A version that is not known is left out; `update_percentage` is null unless something is being fetched.
+    An unknown version is left out; `update_percentage` is null unless an image is being fetched.
     """
 
     installed_version: KnownVersion = None
@@ -47,7 +47,7 @@ class Update(Message):
 
 
 class Diagnostics(Message):
-    """How a device does; a value that is not known is null.
+    """The state of a device; an unknown value is null.
 
     `config_problem`: the desired configuration is not the one that the device has reported as applied.
     """
@@ -88,7 +88,7 @@ class DeviceInfo(Message):
 
 
 class Origin(Message):
-    """Who says all this."""
+    """The application that publishes the discovery message."""
 
     name: str = "device-mdm"
 

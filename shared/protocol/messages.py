@@ -1,6 +1,6 @@
-"""The payloads between devices and services, protocol version 1: each is declared here and nowhere else.
+"""The payloads between devices and services, protocol version 1: the only declaration of each.
 
-Unknown fields from a device are ignored, so that old firmware may meet new servers and the other way round.
+Unknown fields from a device are ignored, so that old firmware works with new servers and the other way round.
 Times are RFC 3339 in UTC on the wire and aware `datetime`s in the code.
 """
 
@@ -21,7 +21,7 @@ from shared.protocol import words
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DOCUMENT_DEPTH = 64
-"""Far below the 200 at which a parser gives up: a document that is taken can also be sent on inside an answer."""
+"""Far below the parser's limit of 200: an accepted document can also be sent inside an answer."""
 MAX_CHUNK_BYTES = 64 * 1024
 _SHA256_BYTES: Final = 32
 _OFFSET_BYTES: Final = 4
@@ -38,7 +38,7 @@ def _depth(value: JsonValue) -> int:
 
 
 def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the document; raise ValueError for what jsonb cannot hold or a device could not take."""
+    """Return the document; raise ValueError for one that jsonb or a device could not store."""
     if _depth(document) > MAX_DOCUMENT_DEPTH:
         raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
     try:
@@ -62,7 +62,7 @@ Document = Annotated[
 ]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
-"""As an ESP32 image names it; images built by Arduino have spaces in it."""
+"""As in the descriptor of an ESP32 image; images built by Arduino have spaces in it."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
@@ -91,11 +91,11 @@ class Packed(ABC):
     @classmethod
     @abstractmethod
     def unpack(cls, payload: bytes) -> Self:
-        """Return what is in the payload, or raise ValueError naming the rule that it breaks."""
+        """Return the decoded payload, or raise ValueError naming the rule that it breaks."""
 
 
 class Status(Message):
-    """`up/status`, retained and also the last will: what a device says of itself when it connects."""
+    """`up/status`, retained and also the last will: a device's report of itself when it connects."""
 
     online: bool
     firmware_version: Version | None = None
@@ -111,7 +111,7 @@ class Status(Message):
 
 
 class ConfigGet(Message):
-    """`up/config/get`: ask for the configuration."""
+    """`up/config/get`: request the configuration."""
 
     request_id: RequestId
     have_version: Count | None = None
@@ -123,7 +123,7 @@ class Config(Message):
     `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
     device's secret: a device that logged in with it may promote its second slot.
     With `trial_seconds` the device applies the document, must reconnect and report within that time, and
-    else goes back to the last good one and reports `reverted`.
+    otherwise reverts to the last good one and reports `reverted`.
     """
 
     request_id: RequestId | None = None
@@ -135,7 +135,7 @@ class Config(Message):
 
 
 class ConfigOutcome(StrEnum):
-    """What a device did with a configuration."""
+    """The outcome of a configuration on a device."""
 
     APPLIED = "applied"
     REJECTED = "rejected"
@@ -143,7 +143,7 @@ class ConfigOutcome(StrEnum):
 
 
 class ConfigReport(Message):
-    """`up/config/report`: what the device did with a version."""
+    """`up/config/report`: the outcome of a version."""
 
     version: Count
     outcome: ConfigOutcome
@@ -151,7 +151,7 @@ class ConfigReport(Message):
 
 
 class RotationOffer(Message):
-    """`down/rotation/offer`: a new secret waits; never retained, expires at `deadline`.
+    """`down/rotation/offer`: a new secret is ready; never retained, expires at `deadline`.
 
     `generation` is the new secret's, `current_generation` the one in force when the offer was made. A device
     whose second slot holds `current_generation` promotes it first; generations only ever grow.
@@ -164,9 +164,9 @@ class RotationOffer(Message):
 
 
 class RotationRequest(Message):
-    """`up/rotation/request`: send the new secret, sealed for the device's key or else for `public_key`, if given.
+    """`up/rotation/request`: request the new secret, sealed for the device's key, else for `public_key` if given.
 
-    `proof` = HMAC(secret in force, "request:" + id): it says that the server has the device's present secret.
+    `proof` = HMAC(secret in force, "request:" + id): shows that the server has the device's present secret.
     """
 
     rotation_id: UUID
@@ -190,7 +190,7 @@ class RotationSecret(Message):
 
 
 class RotationStored(Message):
-    """`up/rotation/stored`: the secret lies in the second slot; proof = HMAC(new secret, "stored:" + id).
+    """`up/rotation/stored`: the secret is in the second slot; proof = HMAC(new secret, "stored:" + id).
 
     `current_proof` = HMAC(secret in force, "current:" + id), as in `RotationRequest`.
     """
@@ -201,7 +201,7 @@ class RotationStored(Message):
 
 
 class RotationSwitch(Message):
-    """`down/rotation/switch`: Keycloak and the broker now want the new secret."""
+    """`down/rotation/switch`: Keycloak and the broker now require the new secret."""
 
     rotation_id: UUID
     generation: Count
@@ -230,7 +230,7 @@ class RotationCancelled(Message):
 
 
 class FirmwareCheck(Message):
-    """`up/firmware/check`: ask for an image: what runs now, and what would fit."""
+    """`up/firmware/check`: request an image, with the running one and the limits of the board."""
 
     request_id: RequestId
     version: Version
@@ -243,7 +243,7 @@ class FirmwareCheck(Message):
 class FirmwareOffer(Message):
     """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice.
 
-    `url` is where the same bytes can be had over HTTP; the device may use it, or ask for chunks.
+    `url` is the address of the same bytes over HTTP; the device may use it, or request chunks.
     """
 
     request_id: RequestId | None = None
@@ -264,9 +264,9 @@ class FirmwareOffer(Message):
 
 
 class FirmwareChunkRequest(Message):
-    """`up/firmware/chunk`: send `length` bytes of the image from `offset`.
+    """`up/firmware/chunk`: request `length` bytes of the image from `offset`.
 
-    A piece that the image does not have is refused with `FirmwareCancelled`, and so it must be readable.
+    A chunk outside of the image is refused with `FirmwareCancelled`, so such a request must be parseable.
     """
 
     sha256: Sha256
@@ -275,7 +275,7 @@ class FirmwareChunkRequest(Message):
 
 
 class FirmwareStage(StrEnum):
-    """How far a device has come with an image."""
+    """A device's progress with an image."""
 
     DOWNLOADING = "downloading"
     VERIFYING = "verifying"
@@ -295,14 +295,14 @@ class FirmwareReport(Message):
 
 
 class FirmwareCancelled(Message):
-    """`down/firmware/cancelled`: this image is not for you; asking for it again will not help."""
+    """`down/firmware/cancelled`: this image is not for the device; repeating the request will not help."""
 
     sha256: Sha256
     reason: Line
 
 
 class Command(Message):
-    """`down/command`: do something once, before `expires_at`; never retained."""
+    """`down/command`: execute once, before `expires_at`; never retained."""
 
     command_id: UUID
     name: Line
@@ -321,11 +321,11 @@ class CommandResult(Message):
 
 LogLevel = words.LogLevel
 LogTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
-"""By a clock that may never have been set, but within what can be stored."""
+"""The device's clock may never have been set; the limits are those of the database."""
 
 
 class LogLine(Message):
-    """One line of a device's log; `tag` is the part of the firmware that speaks."""
+    """One line of a device's log; `tag` is the part of the firmware that logs."""
 
     level: LogLevel
     message: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
@@ -335,10 +335,10 @@ class LogLine(Message):
 
 
 class Log(Message):
-    """`up/log`: lines that follow each other.
+    """`up/log`: consecutive lines.
 
-    `boot` is a number that the device picks at each start, at random; `first` is the number of the first line,
-    counted since then. A line is known by both, so that it counts once however often it comes.
+    `boot` is a random number that the device picks at each start; `first` is the number of the first line, counted
+    since then. Both together identify a line, so that a repeated one is stored once.
     """
 
     boot: Count
@@ -347,9 +347,9 @@ class Log(Message):
 
 
 class CoreDumpOffer(Message):
-    """`up/coredump/offer`: a core dump is in flash; said again until it is `stored` or `refused`.
+    """`up/coredump/offer`: a core dump is in flash; repeated until it is `stored` or `refused`.
 
-    `sha256` is of the dump and names it; `elf_sha256` stands in the descriptor of the image that crashed.
+    `sha256` is of the dump and names it; `elf_sha256` is in the descriptor of the image that crashed.
     """
 
     sha256: Sha256
@@ -360,9 +360,9 @@ class CoreDumpOffer(Message):
 
 
 class CoreDumpWanted(Message):
-    """`down/coredump/wanted`: send the pieces at these offsets, then offer the dump again.
+    """`down/coredump/wanted`: send the chunks at these offsets, then offer the dump again.
 
-    All pieces are `chunk_size_bytes` long but the last.
+    All chunks have `chunk_size_bytes` bytes, except the last.
     """
 
     sha256: Sha256
@@ -372,9 +372,9 @@ class CoreDumpWanted(Message):
 
 @dataclass(frozen=True, slots=True)
 class CoreDumpChunk(Packed):
-    """`up/coredump/chunk`: the SHA-256 of a dump (32 bytes), an offset (4, big endian), and the piece from there.
+    """`up/coredump/chunk`: the SHA-256 of a dump (32 bytes), an offset (4, big endian), and the chunk from there.
 
-    All on one topic: a device that could name topics itself could leave a retained message on each of them.
+    All are on one topic: a device that could choose topics could leave a retained message on each of them.
     """
 
     sha256: Sha256
@@ -382,12 +382,12 @@ class CoreDumpChunk(Packed):
     data: bytes
 
     def pack(self) -> bytes:
-        """Return the header and the piece."""
+        """Return the header and the chunk."""
         return bytes.fromhex(self.sha256) + self.offset.to_bytes(_OFFSET_BYTES, "big") + self.data
 
     @classmethod
     def unpack(cls, payload: bytes) -> Self:
-        """Return the piece in a payload, or raise ValueError when that is shorter than the header."""
+        """Return the chunk in a payload, or raise ValueError if that is shorter than the header."""
         if len(payload) < _HEADER_BYTES:
             raise ValueError(f"payload: must begin with a header of {_HEADER_BYTES} bytes, has {len(payload)}")
         return cls(
@@ -398,23 +398,24 @@ class CoreDumpChunk(Packed):
 
 
 class CoreDumpStored(Message):
-    """`down/coredump/stored`: the whole dump is kept; it may be erased from flash."""
+    """`down/coredump/stored`: the whole dump is stored; it may be erased from flash."""
 
     sha256: Sha256
 
 
 class CoreDumpRefused(Message):
-    """`down/coredump/refused`: the dump is not taken; do not offer it again before the next start."""
+    """`down/coredump/refused`: the dump is refused; do not offer it again before the next start."""
 
     sha256: Sha256
     reason: Line
 
 
 class Recovery(Message):
-    """How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
+    """How a device whose secrets are all refused gets the one in force; in packages and `down/key`.
 
-    It asks on the host of the package, on this port, with a public account, whose name is the MQTT client id too.
-    `server_key` (X25519, base64url) is the server's half of the key by which the device proves who it is.
+    It requests it on the host of the package, on this port, with a public account, whose name is the MQTT client
+    id too. `server_key` (X25519, base64url) is the server's half of the key by which the device authenticates
+    itself.
     """
 
     port: Annotated[int, Field(ge=1, le=65535)]
@@ -424,10 +425,10 @@ class Recovery(Message):
 
 
 class DeviceKey(Message):
-    """`up/key`: the public half of the key that only the device has; said until `down/key` answers.
+    """`up/key`: the public half of the key that only the device has; repeated until `down/key` answers.
 
-    `proof` = HMAC(secret that it is logged in with, "key:" + public_key): one that came late, from a board whose
-    secret has been replaced since, registers nothing.
+    `proof` = HMAC(secret that it is logged in with, "key:" + public_key): a late message of a board whose secret
+    has been replaced since registers nothing.
     """
 
     public_key: PublicKey
@@ -435,9 +436,9 @@ class DeviceKey(Message):
 
 
 class DeviceKeyKnown(Message):
-    """`down/key`: the key that is registered for the device, perhaps another one, and how to recover with it.
+    """`down/key`: the key that is registered for the device, perhaps another one, and its recovery settings.
 
-    Without `recovery` there is none: the broker keeps no accounts.
+    `recovery` is absent if the broker has no accounts.
     """
 
     public_key: PublicKey
@@ -448,7 +449,7 @@ Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class RecoverRequest(Message):
-    """`recover/{account}/request`: a device that is refused asks for the secret in force.
+    """`recover/{account}/request`: a device whose secrets are refused requests the secret in force.
 
     `nonce` is random. `mac` is `shared.crypto.recovery_mac`.
     """
@@ -465,14 +466,14 @@ class RecoverAnswer(Message):
 
 
 class ClaimRequest(Message):
-    """`claim/{claim_id}/request`: a machine without an identity asks for one, sealed for its key."""
+    """`claim/{claim_id}/request`: a machine without an identity requests one, sealed for its key."""
 
     uid: Uid
     public_key: PublicKey
 
 
 class ClaimOutcome(StrEnum):
-    """What a machine's request for an identity led to."""
+    """The result of a machine's request for an identity."""
 
     GRANTED = "granted"
     PENDING = "pending"
@@ -495,7 +496,7 @@ class ClaimAnswer(Message):
 
 
 class Event(Message):
-    """`events/{noun}/{verb}`: something that has happened and is committed; `data` depends on the event."""
+    """`events/{noun}/{verb}`: something that happened, after its commit; `data` depends on the event."""
 
     event_id: UUID
     at: AwareDatetime

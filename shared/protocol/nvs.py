@@ -1,4 +1,4 @@
-"""A provisioning package as ESP-IDF's NVS: rows, the CSV of Espressif's generator, a partition image.
+"""A provisioning package in ESP-IDF's NVS: rows, the CSV of Espressif's generator, a partition image.
 
 Format: https://docs.espressif.com/projects/esp-idf/en/stable/esp32/api-reference/storage/nvs_partition_gen.html
 """
@@ -16,8 +16,8 @@ from shared.protocol import admin
 
 NAMESPACE: Final = "mdm"
 MAX_SIZE_BYTES: Final = 0x100_0000
-# The generator names 4000 bytes as its limit, but its own check of a page's room takes no string of more than 124
-# entries of 32 bytes, of which the last byte is a NUL.
+# The documented limit is 4000 bytes, but the generator's own check of the free room in a page refuses a string of
+# more than 124 entries of 32 bytes, of which the last byte is a NUL.
 MAX_STRING_BYTES: Final = 124 * 32 - 1
 _MAX_SSID_BYTES: Final = 32
 _PASSWORD_CHARACTERS: Final = range(8, 64)
@@ -70,7 +70,7 @@ def size_bytes(text: str) -> int:
 
 
 def rows(package: admin.Package, wifi: Wifi | None) -> list[NvsRow]:
-    """Return what the device finds in its NVS; raise InvalidInputError for a value that NVS cannot carry."""
+    """Return the rows for the device's NVS; raise InvalidInputError for a value that NVS cannot store."""
     texts = {
         "device_key": package.device_key,
         "client_id": package.client_id,
@@ -113,11 +113,11 @@ def csv_text(entries: Sequence[NvsRow]) -> str:
 
 
 def image(entries: Sequence[NvsRow], *, size_bytes: int) -> bytes:
-    """Return a partition image, format version 2; raise InvalidInputError when the partition is too small.
+    """Return a partition image, format version 2; raise InvalidInputError if the partition is too small.
 
-    It is made in memory: a secret never lies in a file that is not asked for.
+    It is made in memory: no secret is written to a file that was not requested.
     """
-    # Here and not above: it loads a command line of its own, for which nobody else should wait.
+    # Imported here as it loads a command line of its own, which would delay every other use of this module.
     from esp_idf_nvs_partition_gen import nvs_partition_gen as generator  # type: ignore[import-untyped]  # noqa: PLC0415
 
     result = io.BytesIO()
@@ -134,7 +134,7 @@ def image(entries: Sequence[NvsRow], *, size_bytes: int) -> bytes:
 
 
 def _check_text(name: str, text: str) -> None:
-    """Raise InvalidInputError for a string that does not come out of NVS as it went in, by image or by CSV."""
+    """Raise InvalidInputError for a string that an image or a CSV would alter."""
     try:
         found = len(text.encode())
     except UnicodeEncodeError:
@@ -151,6 +151,6 @@ def _check_text(name: str, text: str) -> None:
 
 
 def _pem(text: str) -> str:
-    """Return a PEM file with newlines only and without the comments that stand between certificates."""
+    """Return a PEM file with newlines only and without the comments between certificates."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line for line in lines if not line.startswith("#"))

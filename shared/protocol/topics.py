@@ -1,6 +1,6 @@
-"""Every topic of the protocol, with its payload and its quality of service, declared once.
+"""All topics of the protocol, with payload and quality of service.
 
-The way of a message starts here: a topic, its handler (`on_...`) in a service's routes.py, and so on down.
+To follow a message, start here: a topic, its handler (`on_...`) in a service's routes.py, and so on down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = re.compile(r"\{(\w+)\}")
 
 
 def explain(error: ValidationError) -> str:
-    """Return one line that names each offending field and the rule that it breaks."""
+    """Return one line that names each invalid field and the rule that it breaks."""
     lines = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         field = ".".join(str(part) for part in fault["loc"]) or "message"
@@ -34,11 +34,10 @@ def explain(error: ValidationError) -> str:
 class Topic(Generic[M]):
     """A topic, its payload and its quality of service, declared once.
 
-    `template` has a `{name}` for each level that varies; `model` is the payload, as JSON or packed, or `bytes` for
-    a raw one; a larger payload than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
-    is said as null, to a reader that would else keep what it heard before. What is `paced` has a limit of its own,
-    and so not the rate that holds for a device's other topics. On a `public` topic everybody may write, all at one
-    rate.
+    `template` has a `{name}` for each variable level; `model` is the payload, as JSON or packed, or `bytes` for a
+    raw one; a payload larger than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
+    is sent as null, for a reader that would else keep the previous value. A `paced` topic has a rate limit of its
+    own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate.
     """
 
     template: str
@@ -69,7 +68,7 @@ class Topic(Generic[M]):
         return TypeAdapter(self.model)
 
     def match(self, topic: str) -> dict[str, str] | None:
-        """Return the names in `topic`, or None when it is another topic."""
+        """Return the names in `topic`, or None if it is another topic."""
         found = self._pattern.fullmatch(topic)
         return found.groupdict() if found else None
 
@@ -82,7 +81,7 @@ class Topic(Generic[M]):
         return cast("bytes", message)
 
     def too_large(self, payload: bytes) -> MessageRefusedError:
-        """Return the error of a payload that has more than `max_bytes`."""
+        """Return the error for a payload larger than `max_bytes`."""
         return MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
 
     def decode(self, payload: bytes) -> M:
@@ -106,7 +105,7 @@ _UP = f"{PREFIX}/d/{{client_id}}/up"
 _DOWN = f"{PREFIX}/d/{{client_id}}/down"
 
 DEVICE_UP = Topic(f"{_UP}/#", bytes)
-"""All that a device may say, and so all that it may have left behind as a retained message."""
+"""All topics that a device may write, and so all on which it may have left a retained message."""
 STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
 
 CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)
@@ -151,7 +150,7 @@ RECOVER_ANSWER = Topic(f"{_RECOVER}/answer/{{nonce}}", messages.RecoverAnswer)
 
 BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
 BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)
-"""Mosquitto's notices, such as whom it refuses; not acknowledged, so that a flood of them ends in the broker."""
+"""Mosquitto's log, for refused logins; QoS 0, so that a flood of them ends in the broker."""
 
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
@@ -170,13 +169,13 @@ TOPICS: Final[Mapping[str, Topic[Any]]] = {
     for name, thing in list(globals().items())
     if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
 }
-"""All topics of the protocol that carry one kind of message, by the names that they have in Python."""
+"""All topics of the protocol with one type of message, by their names in Python."""
 
 
 def device_writes(device: str) -> list[str]:
-    """Return the topics on which a device may write; `device` is its name in them.
+    """Return the topics that a device may write; `device` is its name in them.
 
-    Each is named: what a device leaves retained is bounded by how many topics it has.
+    Each is listed: the retained messages of a device are bounded by the number of its topics.
     """
     everybody, own = (DEVICE_UP.of(client_id=name).removesuffix("#") for name in ("+", device))
     found = {topic.filter for topic in TOPICS.values()}

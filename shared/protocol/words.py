@@ -1,4 +1,4 @@
-"""Words of the protocol that a command line names in its help: for this alone, nothing else need be imported."""
+"""Words of the protocol for the help texts of command lines, without the cost of other imports."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What an admin account may do: read what is no secret, do the daily work too, or do everything."""
+    """The rights of an admin account: read all but secrets, do the daily work too, or do everything."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
 
     def includes(self, other: Role) -> bool:
-        """Say whether who has this role may do all that is for the other one."""
+        """Return whether this role has all rights of the other one."""
         ranks = list(Role)
         return ranks.index(self) >= ranks.index(other)
 
 
 class LogLevel(StrEnum):
-    """How much a line of a log matters, in rising order."""
+    """The level of a line of a log, in rising order."""
 
     DEBUG = "debug"
     INFO = "info"

@@ -1,1 +1,1 @@
-"""What makes a process a service: settings, start and stop, logs, metrics, health."""
+"""The frame of a service process: settings, start and stop, logs, metrics, health."""

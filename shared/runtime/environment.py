@@ -1,4 +1,4 @@
-"""Reads settings from `MDM_...` environment variables: a wrong one, or one that nobody knows, ends the start."""
+"""Reads settings from `MDM_...` environment variables; an invalid or unknown one aborts startup."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 def variable(field: str) -> str:
-    """Return the environment variable of a field of settings."""
+    """Return the environment variable of a setting."""
     return PREFIX + field.upper()
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Say whether a setting may also be given in a file that `MDM_X_FILE` names."""
+    """Return whether a setting may also be given in a file that `MDM_X_FILE` names."""
     return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def known() -> set[str]:
-    """Return all variables that a service, a tool or a script reads."""
+    """Return all variables of services, tools and scripts."""
     names = set()
     for reader in READERS.values():
         for field, info in reader.model_fields.items():
@@ -41,7 +41,7 @@ def known() -> set[str]:
 
 
 def load(kind: type[S]) -> S:
-    """Return the settings from the environment, or raise InvalidInputError naming each wrong variable."""
+    """Return the settings from the environment, or raise InvalidInputError naming each invalid variable."""
     faults, secrets = _unknown(), dict[str, Any]()
     refused = set()
     for field in (name for name, info in kind.model_fields.items() if is_secret(info)):
@@ -60,7 +60,7 @@ def load(kind: type[S]) -> S:
 
 
 def _unknown() -> list[str]:
-    """Return a fault for each variable with our prefix that nobody reads: a slip, which must not go unnoticed."""
+    """Return a fault for each unknown variable with our prefix, so that a typo does not go unnoticed."""
     names = known()
     faults = []
     for name in sorted(name for name in os.environ if name.startswith(PREFIX) and name not in names):

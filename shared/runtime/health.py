@@ -1,4 +1,4 @@
-"""Whether a service can work, as the age of a file: `python -m shared.runtime.health FILE` exits with 0 if so."""
+"""Health check of a service by the age of a file: `python -m shared.runtime.health FILE` exits with 0 if so."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Final
 
 EVERY_S: Final = 5.0
 FRESH_S: Final = 20.0
-"""Older than this, the file says that the service cannot work, or that its loop hangs."""
+"""Age at which the file means that the service does not work, or that its event loop hangs."""
 
 
 def is_fresh(file: Path) -> bool:
-    """Say whether the service could work a moment ago."""
+    """Return whether the file is young enough."""
     try:
         return time.time() - file.stat().st_mtime < FRESH_S
     except FileNotFoundError:
@@ -24,11 +24,11 @@ def is_fresh(file: Path) -> bool:
 
 
 @asynccontextmanager
-async def told(
+async def kept_fresh(
     file: Path | None, works: Callable[[], Awaitable[bool]], *, every_s: float = EVERY_S
 ) -> AsyncIterator[None]:
-    """Touch the file again and again for as long as it `works`, while the block runs; None: tell nobody."""
-    task = None if file is None else asyncio.create_task(_keep(file, works, every_s), name="health")
+    """Touch the file periodically while the service `works` and the block runs; None: do nothing."""
+    task = None if file is None else asyncio.create_task(_touch_periodically(file, works, every_s), name="health")
     try:
         yield
     finally:
@@ -38,13 +38,13 @@ async def told(
                 await task
 
 
-async def _keep(file: Path, works: Callable[[], Awaitable[bool]], every_s: float) -> None:
+async def _touch_periodically(file: Path, works: Callable[[], Awaitable[bool]], every_s: float) -> None:
     while True:
-        _tell(file, working=await works())
+        _touch(file, working=await works())
         await asyncio.sleep(every_s)
 
 
-def _tell(file: Path, *, working: bool) -> None:
+def _touch(file: Path, *, working: bool) -> None:
     if working:
         file.touch()
     else:
@@ -52,7 +52,7 @@ def _tell(file: Path, *, working: bool) -> None:
 
 
 def main() -> int:
-    """Return the status for a container's health check."""
+    """Return the exit status for a container's health check."""
     return 0 if is_fresh(Path(sys.argv[1])) else 1
 
 

@@ -20,7 +20,7 @@ from shared.runtime.settings import ProcessSettings
 S = TypeVar("S", bound=ProcessSettings)
 
 _LARGE_BYTES: Final = 16 * 1024
-"""A piece of an image, or more."""
+"""Size of a large block: a chunk of an image, or more."""
 _M_MMAP_THRESHOLD: Final = -3
 """From glibc's malloc.h, see mallopt(3)."""
 
@@ -28,7 +28,8 @@ _M_MMAP_THRESHOLD: Final = -3
 def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> None:
     """Run `main(settings)` until a signal ends it.
 
-    A wrong setting ends the process with its name, also one that shows only in use, as a port that is taken.
+    An invalid setting ends the process and is named, also one that fails only in use, such as a port that is
+    taken.
     """
     _return_large_blocks()
     _raise_file_limit()
@@ -57,24 +58,24 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
 
 
 def _first(group: BaseExceptionGroup[FleetError]) -> FleetError:
-    """Return the first error of a group of groups."""
+    """Return the first error in nested groups."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _return_large_blocks() -> None:
-    """Have glibc give large blocks back to the system as soon as they are free.
+    """Make glibc return large blocks to the system as soon as they are free.
 
-    In its heap, small blocks that live longer would lie between them, and the heap would grow for hours.
+    In its heap, small long-lived blocks would lie between them, and the heap would grow for hours.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _raise_file_limit() -> None:
-    """Allow this process as many files, and so connections, as it may give itself.
+    """Raise this process's limit of open files, and so of connections, to the hard limit.
 
-    The usual soft limit of 1024 is for programs that use select(2), of which there are none here.
+    The usual soft limit of 1024 is for programs that use select(2); none does here.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY:  # macOS takes a number only

@@ -1,7 +1,7 @@
-"""Accepts TCP connections within limits: so many at a time, and so many of them from one address.
+"""Accepts TCP connections within two limits: in total, and from one address.
 
-asyncio's own servers accept whatever comes until no file descriptors are left, which stops all else in the process
-too; then they log thousands of lines a second (python/cpython#151615).
+asyncio's own servers accept connections until no file descriptors are left, which stops everything else in the
+process too; then they log thousands of lines a second (python/cpython#151615).
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ REPORT_S: Final = 10.0
 _RETRY_S: Final = 1.0
 _NAMED: Final = 5
 _PREFIX_V6: Final = 64
-"""Bits of an IPv6 address that a network gives out: whoever has one address has all that share these."""
+"""Bits of an IPv6 address that a network assigns: the owner of one address has all that share these."""
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Listener:
-    """Hands each connection to `serve`, which owns and closes it; it counts as open until `serve` returns.
+    """Passes each connection to `serve`, which owns and closes it; it counts as open until `serve` returns.
 
-    At most `max_per_address` of an IPv4 address or an IPv6 /64 are open. What is beyond a limit is reset at once.
+    At most `max_per_address` connections of an IPv4 address or an IPv6 /64 are open. One beyond a limit is reset
+    at once.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Listener:
                         tasks.create_task(self._run(connection, source), name="connection")
                     else:
                         self._refuse(connection, source)
-                    # Accepting does not wait while connections wait: what else this process does has its turn too.
+                    # Accepting does not block while connections are pending: yield to the rest of the process.
                     await asyncio.sleep(0)
 
     async def _accept(self) -> tuple[socket.socket, str]:
@@ -79,7 +80,7 @@ class Listener:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                log.warning("connections.wait", error=str(error))
+                log.warning("connections.deferred", error=str(error))
                 await asyncio.sleep(_RETRY_S)
             else:
                 return connection, peer[0]
@@ -111,7 +112,7 @@ class Listener:
 
 
 def source_of(address: str) -> str:
-    """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the source for the limit: an IPv4 address, or the /64 of an IPv6 address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip)

@@ -37,9 +37,9 @@ def configure(settings: ProcessSettings, *, service: str) -> None:
     )
     handler.addFilter(Repeats())
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    # httpx tells every request at INFO: the services say it in their own words.
+    # httpx logs every request at INFO: the services log them in their own form.
     for library in ("httpx", "httpcore", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # What aiomqtt raises too, and answers that come when their call was cancelled, as at the end of a service.
+    # Errors that aiomqtt raises too, and late answers to a cancelled call, as on shutdown.
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)

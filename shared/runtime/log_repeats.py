@@ -1,4 +1,4 @@
-"""The same line of the log at most once a second: a flood must not fill the disk, nor hide what else is said."""
+"""Limits repeated log lines to one a second: a flood must neither fill the disk nor hide other lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Final
 
 INTERVAL_S: Final = 1.0
 REPEATED: Final = "repeated"
-"""The field that says how many lines like this one have been left out since the one before."""
+"""The field with the number of equal lines that were left out since the previous one."""
 _REMEMBERED: Final = 1000
 _TIME: Final = "timestamp"
 _NUMBER: Final = re.compile(r"0x[0-9a-f]+|\d+")
@@ -27,11 +27,11 @@ class _Line:
 
 
 class Repeats(logging.Filter):
-    """Leaves out a line that was there within INTERVAL_S; the next one like it has the number of those left out.
+    """Leaves out a line that was logged within INTERVAL_S; the next equal line has the number of omitted ones.
 
-    Two lines of our own are the same if all their fields are but the time. Two lines of a library are the same if
-    they come from one logger with the same first line, but for numbers, and have the same type of exception from
-    the same place: ports, descriptors and addresses in memory differ in each line of a flood.
+    Two lines of our own are equal if all their fields but the time are. Two lines of a library are equal if they
+    come from one logger with the same first line, except for numbers, and have the same type of exception from the
+    same place: ports, descriptors and addresses in memory differ in each line of a flood.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Repeats(logging.Filter):
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether the line is to be written."""
+        """Return whether to write the line."""
         key, now = _key(record), self._now()
         with self._lock:
             before = self._lines.pop(key, None)
@@ -61,7 +61,7 @@ class Repeats(logging.Filter):
 
 
 def _key(record: logging.LogRecord) -> object:
-    """Return what two lines have in common that are the same."""
+    """Return the key by which two lines are compared."""
     if isinstance(record.msg, Mapping):
         return repr([(name, value) for name, value in record.msg.items() if name != _TIME])
     kind = place = None

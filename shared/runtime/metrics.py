@@ -1,4 +1,4 @@
-"""The figures that every service counts, for Prometheus."""
+"""The Prometheus metrics of the services."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFRESH_S: Final = 5.0
 
 
 class Counts(Collector):
-    """A gauge of counts in the database, by one label; what is not known is not served."""
+    """A gauge of counts in the database, by one label; absent while unknown."""
 
     def __init__(self, name: str, documentation: str, label: str) -> None:
         self._name = name
@@ -26,14 +26,14 @@ class Counts(Collector):
         REGISTRY.register(self)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the counts as they were found last, all from one look."""
+        """Yield the latest counts, all from one query."""
         family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
         for value, count in self._counts.items():
             family.add_metric([value], count)
         yield family
 
     async def refresh(self, look: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
-        """Look every few seconds until cancelled; afterwards, and while the database is away, serve nothing."""
+        """Query every few seconds until cancelled; on an outage and afterwards, serve nothing."""
         try:
             while True:
                 try:
@@ -75,7 +75,7 @@ ROTATION_DURATION = Histogram(
     buckets=(0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600),
 )
 ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
-ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by how they stand.", "state")
+ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by status.", "state")
 DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
 
 

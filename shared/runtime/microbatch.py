@@ -1,7 +1,7 @@
-"""Gathers what many ask for at the same time, so that one query answers them all.
+"""Combines concurrent queries into batches, so that one database query answers many.
 
-Nothing waits for a clock: what comes while a batch is under way goes into the next one. So a question that comes
-alone is answered at once, and the busier a service is, the larger are its batches.
+There is no delay: queries that arrive while a batch runs form the next one. So a single query is answered at once,
+and the busier a service is, the larger are its batches.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Final, Generic, TypeVar
 from shared.errors import UnavailableError
 
 MOST: Final = 200
-"""So many are done at once."""
+"""The largest batch."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 Work = Callable[[Sequence[Q]], Awaitable[Sequence[A]]]
-"""Answers all questions of a batch, in their order."""
+"""Answers all queries of a batch, in their order."""
 
 
 class MicroBatcher(Generic[Q, A]):
-    """Questions that wait for their answers: each asker for its own, and so no more than there are askers."""
+    """Queries that wait for their answers; their number is bounded by that of the callers."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[tuple[Q, asyncio.Future[A]]] = asyncio.Queue()
 
-    async def ask(self, question: Q) -> A:
-        """Return the answer to this question, or raise what came of it."""
+    async def submit(self, question: Q) -> A:
+        """Return the answer to this query, or raise its error."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((question, answer))
         return await answer
 
     async def run(self, work: Work[Q, A]) -> None:
-        """Do one batch after the other until cancelled; those who still wait then are cancelled too."""
+        """Run one batch after the other until cancelled; queries that still wait are then cancelled too."""
         batch: list[tuple[Q, asyncio.Future[A]]] = []
         try:
             while True:
@@ -50,14 +50,14 @@ class MicroBatcher(Generic[Q, A]):
 
 
 async def _answer(batch: Sequence[tuple[Q, asyncio.Future[A]]], work: Work[Q, A]) -> None:
-    """Answer all; when one of them is the fault of a failure, only that one fails."""
+    """Answer all; if one query fails because of its content, only that one fails."""
     if not batch:
         return
     try:
         answered = list(zip(batch, await work([question for question, _ in batch]), strict=True))
     except UnavailableError as error:
         _fail(batch, error)
-    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+    except Exception as error:  # noqa: BLE001 - raised in the caller of the query
         if len(batch) == 1:
             _fail(batch, error)
         else:

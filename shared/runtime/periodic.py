@@ -1,4 +1,4 @@
-"""Work that is done again and again: at an interval, and when something wakes it."""
+"""Periodic steps: at an interval, and on a wake-up event."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ async def periodic(
 ) -> NoReturn:
     """Run a step now, every `every_s` seconds and whenever `wake` is set, until cancelled.
 
-    On an UnavailableError the event `on_outage` is logged, and the step is due again after `every_s`. What sets
-    `wake` during a step makes another step follow.
+    On an UnavailableError the event `on_outage` is logged, and the step is due again after `every_s`. If `wake` is
+    set during a step, another step follows.
     """
     while True:
         if wake is not None:

@@ -1,4 +1,4 @@
-"""Secrets from the environment: `MDM_X` holds one itself, or `MDM_X_FILE` names a file with it, as Docker does."""
+"""Secrets from the environment: in `MDM_X` itself, or in a file that `MDM_X_FILE` names, as in Docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.errors import InvalidInputError
 
 
 def read(variable: str) -> str | None:
-    """Return the secret of a variable or of its file, without one newline at the end; None if neither is given.
+    """Return the secret in a variable or its file, without one newline at the end; None if neither is given.
 
     An empty variable counts as not given. Raise InvalidInputError naming variable and file.
     """

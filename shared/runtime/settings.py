@@ -1,4 +1,4 @@
-"""Settings of the services, tools and scripts: each is declared here once, docs/settings.md is made of it."""
+"""The settings of the services, tools and scripts; docs/settings.md is generated from them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ReadableFile = Annotated[Path, AfterValidator(_readable)]
 PUBLIC_URL: Final[Any] = Field(
     None,
     pattern=_URL,
-    description="Keycloak's base URL as devices see it, if it is another one: `token_url` is made of it, and it "
+    description="Keycloak's base URL as devices see it, if different: `token_url` is derived from it, and it "
     "is the issuer of tokens",
 )
 
@@ -49,13 +49,13 @@ PUBLIC_URL: Final[Any] = Field(
 TOKEN_URL: Final[Any] = Field(
     None,
     pattern=_URL,
-    description="Keycloak's token endpoint: log in to the broker with a token from there; the account is a client "
+    description="Keycloak's token endpoint: log in to the broker with a token from it; the account is a client "
     "of Keycloak then, and the password its secret",
 )
 
 
 class DatabaseSettings(BaseSettings):
-    """What `python -m shared.database.migrate` needs to know."""
+    """Settings of `python -m shared.database.migrate`."""
 
     model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
 
@@ -76,7 +76,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class PlaceSettings(DatabaseSettings):
-    """Which system it is, and where its broker is."""
+    """The installation and its broker."""
 
     instance: str = Field("default", pattern=r"^[a-z0-9-]{1,50}$", description="marks our clients in Keycloak")
     mqtt_host: Host = Field("127.0.0.1", description="the broker")
@@ -84,12 +84,12 @@ class PlaceSettings(DatabaseSettings):
 
 
 class KeycloakSettings(PlaceSettings):
-    """What is needed to change identities in Keycloak."""
+    """Settings to change identities in Keycloak."""
 
     keycloak_url: str = Field(
         pattern=_URL,
-        description="Keycloak's base URL; devices get `token_url` made of it; the firmware service needs it for "
-        "HTTP only, the same as the registry's",
+        description="Keycloak's base URL; devices get the `token_url` derived from it; the firmware service needs "
+        "it for HTTP only, the same as the registry's",
     )
     keycloak_public_url: str | None = PUBLIC_URL
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")
@@ -98,7 +98,7 @@ class KeycloakSettings(PlaceSettings):
 
 
 class ProcessSettings(BaseSettings):
-    """What every process needs that runs for good."""
+    """Settings of every long-running process."""
 
     model_config = SettingsConfigDict(env_prefix="MDM_", extra="ignore", frozen=True)
 
@@ -110,7 +110,7 @@ class ProcessSettings(BaseSettings):
 
 
 class ServiceSettings(ProcessSettings, PlaceSettings):
-    """What every service needs to know of its neighbours."""
+    """Settings of every service."""
 
     health_file: Path | None = Field(
         None, description="touched while broker and database answer, for `python -m shared.runtime.health`"
@@ -121,18 +121,19 @@ class ServiceSettings(ProcessSettings, PlaceSettings):
     mqtt_token_url: str | None = TOKEN_URL
     device_rate_per_s: PerSecond = Field(
         20,
-        description="messages of a topic that a service takes of one device, see [floods](operations.md#floods)",
+        description="messages per second of a topic that a service accepts from one device, see "
+        "[floods](operations.md#floods)",
     )
-    device_burst: Burst = Field(100, description="so many of them at once after a pause")
+    device_burst: Burst = Field(100, description="how many of them at once after a pause")
 
 
 class IdentitySettings(ServiceSettings, KeycloakSettings):
-    """What a service needs that changes identities in Keycloak and accounts in the broker."""
+    """Settings of a service that changes identities in Keycloak and accounts in the broker."""
 
     broker_auth: Literal["passwords", "token"] = Field(
         "passwords",
-        description="how the broker knows devices: by accounts with passwords, which the services make in it, or "
-        "by [tokens](scaling.md) of Keycloak; the same for registry and rotator; goes into packages",
+        description="how the broker authenticates devices: by accounts with passwords, which the services create, "
+        "or by [tokens](scaling.md) of Keycloak; the same for registry and rotator; goes into packages",
     )
     accounts_password: SecretStr | None = Field(
         None,
@@ -149,7 +150,7 @@ class IdentitySettings(ServiceSettings, KeycloakSettings):
 
 
 def fernet_keys(given: object) -> object:
-    """Return the keys in a text, or raise ValueError if one of them is none."""
+    """Return the keys in a text, or raise ValueError if one of them is invalid."""
     if not isinstance(given, str):
         return given
     keys = [SecretStr(key) for key in given.replace(",", " ").split()]
@@ -161,7 +162,7 @@ def fernet_keys(given: object) -> object:
 
 
 class KeySettings(ServiceSettings):
-    """What a service needs that encrypts what it keeps."""
+    """Settings of a service that encrypts data at rest."""
 
     master_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         description="Fernet keys, comma separated or one on a line; the first encrypts, all decrypt"
@@ -177,27 +178,27 @@ class RegistrySettings(IdentitySettings, KeySettings):
     device_mqtt_port: Port = Field(8883, description="its port for devices; goes into packages")
     device_mqtt_tls: bool = Field(default=True, description="whether devices use TLS; goes into packages")
     device_ca_file: ReadableFile | None = Field(
-        None, description="PEM file of the authority that devices shall trust; goes into packages"
+        None, description="PEM file of the authority that devices must trust; goes into packages"
     )
     broker_api_urls: str = Field(
         "",
         pattern=r"^(https?://[^\s?#]+ ?)*$",
-        description="with `MDM_BROKER_AUTH=token`: the API of each node of the broker, with blanks between, as "
-        "`http://node:6060/api/v1`: devices are cut off at once by it, else when their token expires",
+        description="with `MDM_BROKER_AUTH=token`: the API of each node of the broker, separated by spaces, as "
+        "`http://node:6060/api/v1`: it disconnects devices at once; else they stay until their token expires",
     )
-    broker_api_token: SecretStr | None = Field(None, description="its bearer token, if it wants one")
+    broker_api_token: SecretStr | None = Field(None, description="its bearer token, if it needs one")
     claim_mqtt_port: Port = Field(
         8884, description="the broker's port for machines without an identity; goes into claim packages"
     )
     claim_rate_per_s: PerSecond = Field(
-        5, description="requests that each registry takes of all machines with one claim's package together"
+        5, description="requests per second that each registry accepts from all machines of one claim together"
     )
-    claim_burst: Burst = Field(200, description="so many of them at once after a pause")
+    claim_burst: Burst = Field(200, description="how many of them at once after a pause")
     claim_window_s: Seconds = Field(
-        _DAY_S, description="how long a claimed identity is given to the same machine again"
+        _DAY_S, description="how long a repeated request of a machine gets the same identity"
     )
-    reconcile_s: Seconds = Field(300, description="between two comparisons of database, Keycloak and broker")
-    health_warning_s: Seconds = Field(_DAY_S, description="offline and without a word for longer: warning")
+    reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
+    health_warning_s: Seconds = Field(_DAY_S, description="offline and silent for longer: warning")
     health_critical_s: Seconds = Field(7 * _DAY_S, description="... for longer: critical")
     health_inactive_s: Seconds = Field(30 * _DAY_S, description="... for longer, or never seen: inactive")
 
@@ -207,24 +208,22 @@ class RotatorSettings(IdentitySettings, KeySettings):
 
     rotation_deadline_s: Seconds = Field(300, description="how long a device has from the offer to its `ack`")
     rotation_retry_s: float = Field(
-        _HOUR_S, ge=0, le=_LONGEST_S, description="how long a device in TIMEOUT waits until it is tried again"
+        _HOUR_S, ge=0, le=_LONGEST_S, description="how long a device in TIMEOUT waits for its retry"
     )
     rotation_schedule: str = Field(
         "0 8 * * 6#1", description="when all devices are queued: cron, five fields; empty: never"
     )
-    rotation_time_zone: str = Field(
-        "UTC", description="IANA name of the zone in which the schedule is meant, as `Europe/Berlin`"
-    )
+    rotation_time_zone: str = Field("UTC", description="IANA name of the zone of the schedule, as `Europe/Berlin`")
     rotation_grace_s: float = Field(
-        _DAY_S, ge=60, le=_LONGEST_S, description="how late a fire that all rotators missed is still made up for"
+        _DAY_S, ge=60, le=_LONGEST_S, description="how late a run that all rotators missed is still made up for"
     )
     rotation_max_parallel: int = Field(1, ge=1, le=10_000, description="how many devices rotate at a time")
-    sweep_s: Seconds = Field(1, description="how often the leader looks without being rung for")
+    sweep_s: Seconds = Field(1, description="how often the leader looks without a wake-up")
     leader_poll_s: Seconds = Field(
-        0.5, description="how often one that stands by tries to lead; must be less than the lease"
+        0.5, description="how often a standby tries to lead; must be less than the lease"
     )
     leader_lease_s: float = Field(
-        2, gt=0, le=_HOUR_S, description="who leads and is silent for longer loses the lock"
+        2, gt=0, le=_HOUR_S, description="a leader that is silent for longer loses the lock"
     )
 
     @model_validator(mode="after")
@@ -265,22 +264,24 @@ class FirmwareSettings(KeySettings):
     )
     assets_dir: Path | None = Field(
         None,
-        description="a folder in which the image of each model lies as `firmware-{code}.bin`, see "
+        description="a folder in which the image of each model is `firmware-{code}.bin`, see "
         "[images](operations.md#images)",
     )
-    firmware_keep: int = Field(5, ge=0, description="so many newest images of each model are kept; 0 keeps all")
-    chunk_size_bytes: int = Field(16 * 1024, ge=256, le=64 * 1024, description="pieces of an image for devices")
+    firmware_keep: int = Field(5, ge=0, description="how many newest images of each model are kept; 0 keeps all")
+    chunk_size_bytes: int = Field(
+        16 * 1024, ge=256, le=64 * 1024, description="size of the chunks of an image for devices"
+    )
     firmware_bytes_per_s: int = Field(
         0,
         ge=0,
-        description="of images that one firmware service sends, to all devices together; 0 sets no limit",
+        description="of images per second that one firmware service sends, to all devices together; 0: no limit",
     )
     http_host: Host = Field("127.0.0.1", description="the address to serve images on over HTTP")
     http_port: OptionalPort = Field(0, description="its port; 0 serves none")
     http_certificate_file: Path | None = Field(
         None, description="PEM file of the server's certificate, with its chain: makes it HTTPS"
     )
-    http_key_file: Path | None = Field(None, description="PEM file of its key; both or none")
+    http_key_file: Path | None = Field(None, description="PEM file of its key; both or neither")
     http_url: str | None = Field(
         None,
         pattern=_URL,
@@ -297,36 +298,42 @@ class FirmwareSettings(KeySettings):
         description="connections of one address (IPv6: of one /64); others are [reset](operations.md#floods); for "
         "where many share an address, as behind a proxy",
     )
-    http_stall_s: float = Field(60, gt=0, le=3600, description="who takes nothing for so long is cut off")
+    http_stall_s: float = Field(
+        60, gt=0, le=3600, description="a client that reads nothing for longer is disconnected"
+    )
     web_dir: Path | None = Field(
         None, description="the built [web page](operations.md#the-web-page) (`web/dist`), to be served there too"
     )
     web_broker_url: str = Field(
         "wss://{host}:8885",
         pattern=r"^wss?://[A-Za-z0-9._{}:\[\]-]+(/[A-Za-z0-9._/-]*)?$",
-        description="where the page finds the broker; `{host}` is the host by which the page was asked for",
+        description="the broker's address for the page; `{host}` is the host from which the page was loaded",
     )
-    keycloak_url: str | None = Field(None, pattern=_URL, description="whose tokens open images over HTTP")
+    keycloak_url: str | None = Field(
+        None, pattern=_URL, description="base URL of the Keycloak whose tokens grant access to images over HTTP"
+    )
     keycloak_public_url: str | None = PUBLIC_URL
     keycloak_realm: str = Field("iot", min_length=1, description="the realm")
 
     coredumps_kept: int = Field(
-        20, ge=1, description="core dumps of one device; older ones are removed; at least those of an hour"
+        20,
+        ge=1,
+        description="core dumps of one device that are kept; older ones are removed; at least those of an hour",
     )
     coredumps_per_hour: int = Field(
         10, ge=1, description="core dumps that one device may begin to send in an hour"
     )
-    log_keep_days: float = Field(7, gt=0, le=3650, description="how long lines of devices' logs are kept")
+    log_keep_days: float = Field(7, gt=0, le=3650, description="how many days lines of devices' logs are kept")
     log_lines_kept: int = Field(
         10_000, ge=1, description="lines of one device's log (a tenth more at times); older ones are removed"
     )
-    rollout_sweep_s: Seconds = Field(1, description="between two looks at the open rollouts")
+    rollout_sweep_s: Seconds = Field(1, description="interval at which open rollouts are advanced")
     homeassistant: bool = Field(
         default=False,
-        description="whether [Home Assistant](operations.md#home-assistant) is told of the devices",
+        description="whether [Home Assistant](operations.md#home-assistant) gets the devices",
     )
     homeassistant_refresh_s: Seconds = Field(
-        3600, description="how often it is told of all of them again, beside at each change"
+        3600, description="interval at which all of them are published again, besides at each change"
     )
 
     @model_validator(mode="after")
@@ -339,7 +346,7 @@ class FirmwareSettings(KeySettings):
 
     @model_validator(mode="after")
     def _an_hours_dumps_are_kept(self) -> Self:
-        # What was begun within the hour is counted in the rows that are kept.
+        # The dumps of an hour are counted in the stored rows.
         if self.coredumps_kept < self.coredumps_per_hour:
             raise ValueError("MDM_COREDUMPS_KEPT: must be at least MDM_COREDUMPS_PER_HOUR")
         return self
@@ -362,9 +369,9 @@ class ClaimProxySettings(ProcessSettings):
 
 
 class BackupSettings(KeycloakSettings):
-    """What backup and restore need, which run where the services run."""
+    """Settings of backup and restore, which run on the services' host."""
 
-    assets_url: str = Field(description="where images are kept, as the firmware service has it")
+    assets_url: str = Field(description="where images are kept, as for the firmware service")
     broker_accounts_file: Path | None = Field(
         None,
         description="the broker's `dynamic-security.json`, see [backup](operations.md#backup-and-restore); "
@@ -381,11 +388,11 @@ class BackupSettings(KeycloakSettings):
 
 
 class ToolSettings(BaseSettings):
-    """What the admin tool takes from the environment where neither an option gives it nor the profile must."""
+    """Environment variables of the admin tool, for values that neither an option nor the profile sets."""
 
     host: str | None = Field(None, description="the broker's name")
     port: Port | None = Field(None, description="its port: without it 1883, with TLS 8883")
-    account: str | None = Field(None, description="whom to connect as")
+    account: str | None = Field(None, description="the account to connect as")
     password: SecretStr | None = Field(None, description="the account's password")
     ca_file: Path | None = Field(None, description="use TLS, with the authorities in this PEM file")
     token_url: str | None = TOKEN_URL
@@ -395,7 +402,7 @@ class ToolSettings(BaseSettings):
 
 
 class ScriptSettings(BaseSettings):
-    """What the scripts behind `make` take from the environment."""
+    """Environment variables of the scripts behind `make`."""
 
     cache: Path | None = Field(None, description="folder of downloads; without it `~/.cache/device-mdm`")
 
@@ -410,4 +417,4 @@ READERS: Final[Mapping[str, type[BaseSettings]]] = {
     "mdm": ToolSettings,
     "make": ScriptSettings,
 }
-"""Who reads which settings."""
+"""Settings by program."""

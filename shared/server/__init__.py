@@ -1,1 +1,1 @@
-"""What the services serve with: their connection to the broker, their health, and the admin operations as RPC."""
+"""The server side of a service: its connection to the broker, its health, and the admin operations as RPC."""

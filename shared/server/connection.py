@@ -1,4 +1,4 @@
-"""A service's own connection to the broker, with its health in a retained message."""
+"""A service's own connection to the broker, with its status in a retained message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.runtime.settings import ServiceSettings
 
 
 def _instance() -> str:
-    """Return what tells this process from its replicas."""
+    """Return the id of this process among its replicas."""
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
@@ -33,14 +33,14 @@ def connection_of(service: str, settings: ServiceSettings, *, suffix: str = "") 
         settings.mqtt_password,
         token_url=settings.mqtt_token_url,
     )
-    # Random: who can name the MQTT client id of another connection can end it.
+    # Random: a client that knows the MQTT client id of another connection can end it.
     connection = Connection(account, f"{service}-{_instance()}{suffix}-{secrets.token_hex(8)}")
     connection.dispatcher.admission.limit("client_id", Rate(settings.device_rate_per_s, settings.device_burst))
     return connection
 
 
 class Health:
-    """Tells on `services/{name}/{instance}/status` that this process is there, and in which role."""
+    """Publishes on `services/{name}/{instance}/status` that this process runs, and its role."""
 
     def __init__(self, service: str, settings: ServiceSettings, *, role: str | None = None) -> None:
         self._topic = topics.SERVICE_STATUS.of(name=service, instance=_instance())
@@ -48,21 +48,21 @@ class Health:
         self._status = ServiceStatus(online=True, role=role, since=datetime.now(UTC))
         self.connection = connection_of(service, settings)
         self.connection.will = (self._topic, topics.SERVICE_STATUS.encode(ServiceStatus(online=False)))
-        self.connection.greeting = self._greeting
+        self.connection.birth = self._birth
 
     async def announce(self, role: str) -> None:
-        """Take a role, and say so now, or at the next connect if the broker is away."""
+        """Take a role and publish it now, or at the next connect if the broker is unavailable."""
         self._status = self._status.model_copy(update={"role": role, "since": datetime.now(UTC)})
         with contextlib.suppress(UnavailableError):
-            await self.connection.publish(*self._greeting(), retain=True)
+            await self.connection.publish(*self._birth(), retain=True)
 
-    def told(self, database: Database) -> AbstractAsyncContextManager[None]:
-        """Keep the file of the health check (`MDM_HEALTH_FILE`) while the block runs."""
+    def kept_fresh(self, database: Database) -> AbstractAsyncContextManager[None]:
+        """Keep the file of the health check (`MDM_HEALTH_FILE`) fresh while the block runs."""
 
         async def works() -> bool:
             return self.connection.is_up and await database.answers()
 
-        return health.told(self._file, works)
+        return health.kept_fresh(self._file, works)
 
-    def _greeting(self) -> tuple[str, bytes]:
+    def _birth(self) -> tuple[str, bytes]:
         return self._topic, topics.SERVICE_STATUS.encode(self._status)

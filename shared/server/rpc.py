@@ -1,7 +1,7 @@
-"""Serves an admin's requests: once for each request_id, answered every time, refused with a reason.
+"""The RPC server for admin requests: idempotent by request_id; every request is answered, a refusal has a reason.
 
-The account is taken from the topic, where the broker checks it; an answer goes only to that account's own
-reply topics, so that a request cannot make a service publish anywhere else (ADR 0001).
+The account is taken from the topic, where the broker checks it; an answer is published only below that account's
+own reply topics, so that a request cannot make a service publish anywhere else (ADR 0001).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from shared.protocol.admin import Answer, Operation, Problem, Request, Result
 log = structlog.get_logger()
 
 SEALED: Final = "sealed"
-"""In a recorded answer: all of it, encrypted."""
+"""Key in a recorded answer: the whole answer, encrypted."""
 _PAGE_BYTES: Final = 1024 * 1024
-"""So many bytes of views are in one answer at most: the broker takes twice as much."""
+"""Limit of bytes of views in one answer: the broker accepts twice as much."""
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
 
 
 def fitting(views: Iterable[A]) -> list[A]:
-    """Return the first views, as many as one answer can carry, but at least one if there is one."""
+    """Return the first views, as many as fit into one answer, but at least one if there is one."""
     page: list[A] = []
     size_bytes = 0
     for view in views:
@@ -49,29 +49,29 @@ def fitting(views: Iterable[A]) -> list[A]:
 
 
 def lock_key(origin: str) -> ColumnElement[int]:
-    """Return the key of the advisory lock that is held while the request of this origin is worked on."""
+    """Return the key of the advisory lock that is held while the request of this origin is processed."""
     return func.hashtextextended(origin, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Who asks, and the transaction in which the answer will be recorded."""
+    """The requesting account, and the transaction in which the answer will be recorded."""
 
     account: str
     request_id: str
     session: AsyncSession
 
     def on(self, session: AsyncSession) -> RequestContext:
-        """Return the caller on another transaction, for what must be stored before the answer is."""
+        """Return the context in another transaction, for data that must be stored before the answer."""
         return replace(self, session=session)
 
     @property
     def origin(self) -> str:
-        """The request's name among those of all accounts."""
+        """The request's name, unique over all accounts."""
         return f"{self.account}/{self.request_id}"
 
     def audit(self, action: str, subject: str, *, before: object = None, after: object = None) -> None:
-        """Note in the same transaction what the caller did."""
+        """Record an action of the account in the audit log, in the same transaction."""
         self.session.add(
             AuditEntry(actor=self.account, action=action, subject=subject, before=before, after=after)
         )
@@ -79,13 +79,13 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True)
 class RpcServer:
-    """Where a service takes requests and hands out answers."""
+    """Handles the requests of a service and publishes the answers."""
 
     database: Transactions
     connection: Connection
     vault: crypto.Vault | None = None
-    """Encrypts the recorded answers that hold a secret; only who has such operations needs one."""
-    # A request may need a second transaction while its own is open: bounded, so that they never wait for each
+    """Encrypts recorded answers that have a secret; only needed for such operations."""
+    # A request may need a second transaction while its own is open: bounded, so that requests never wait for each
     # other's connections, and some are left for the devices' messages.
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(POOL_SIZE // 2 - 1))
 
@@ -125,7 +125,7 @@ class RpcServer:
             problem = Problem(code=error.code, message=error.message, details=error.details)
         except Exception:
             log.exception("request.crashed", operation=operation.name, account=account)
-            problem = Problem(code="internal", message="the service failed; its log says why")
+            problem = Problem(code="internal", message="the service failed; see its log")
         return Answer(ok=False, error=problem)
 
     async def _once(
@@ -142,7 +142,7 @@ class RpcServer:
             await session.execute(select(func.pg_advisory_xact_lock(lock_key(context.origin))))
             known = await session.get(AdminRequest, (account, request.request_id))
             if known is not None and known.operation != operation.name:
-                raise ConflictError(f"request_id: was used for {known.operation} already")
+                raise ConflictError(f"request_id: was already used for {known.operation}")
             if known is not None:
                 return Answer.model_validate(self._opened(known.answer))
             answer = Answer(ok=True, result=(await handler(context, request)).model_dump(mode="json"))
@@ -157,11 +157,11 @@ class RpcServer:
             return answer
 
     def _kept(self, operation: Operation[R, A], answer: Answer) -> dict[str, Any]:
-        """Return what is recorded of an answer."""
+        """Return the form of an answer that is recorded."""
         if not operation.secret:
             return answer.model_dump(mode="json")
         if self.vault is None:
-            raise ValueError(f"{operation.name}: a desk without a vault cannot record its answer")
+            raise ValueError(f"{operation.name}: a server without a vault cannot record its answer")
         return {SEALED: self.vault.encrypt(SecretStr(answer.model_dump_json())).decode()}
 
     def _opened(self, kept: dict[str, Any]) -> object:
@@ -172,7 +172,7 @@ class RpcServer:
 
 
 async def forget_answers(database: Database, *, before: datetime) -> None:
-    """Delete the answers to requests that were answered before this time (UTC); nobody repeats those any more."""
+    """Delete the answers to requests from before this time (UTC), which nobody repeats any more."""
     async with database.transaction() as session:
         await session.execute(delete(AdminRequest).where(AdminRequest.answered_at < before))
 

@@ -1,1 +1,1 @@
-"""Where images are kept."""
+"""Storage of images."""

@@ -1,4 +1,4 @@
-"""Images at rest, by their SHA-256: in a directory, in memory or in an S3 bucket, as the URL says."""
+"""Storage of images by their SHA-256: in a directory, in memory or in an S3 bucket."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-# obstore raises OSError subclasses for a local disk's trouble, and its own errors for all else.
+# obstore raises OSError subclasses for errors of a local disk, and its own errors for all else.
 _FAULTS: Final = (BaseError, OSError)
 
 
 class Store:
     """A content-addressed store: `images/{sha256}.bin` below a URL.
 
-    `url` is `file:///absolute/path` (made when missing), `s3://bucket/prefix` (settings and keys from AWS_*
+    `url` is `file:///absolute/path` (created if missing), `s3://bucket/prefix` (settings and keys from AWS_*
     variables) or `memory:///`. A URL that cannot be used raises InvalidInputError; a store that does not
     answer raises UnavailableError from every method.
     """
@@ -47,9 +47,9 @@ class Store:
             ) from error
 
     async def put(self, sha256: str, data: bytes) -> None:
-        """Store `data` whole or not at all, also if the power fails; again is harmless, and mends a damaged copy.
+        """Store `data` atomically and durably; idempotent, and repairs a damaged copy.
 
-        Raise InvalidInputError when its SHA-256 is another one.
+        Raise InvalidInputError if its SHA-256 differs.
         """
         key = _key(sha256)
         digest = hashlib.sha256(data).hexdigest()
@@ -67,7 +67,7 @@ class Store:
     async def read(self, sha256: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`, fewer where the image ends.
 
-        Raise NotFoundError for an unknown image, InvalidInputError for an offset at or behind its end.
+        Raise NotFoundError for an unknown image, InvalidInputError for an offset at or after its end.
         """
         if offset < 0:
             raise InvalidInputError(f"offset: expected 0 or more, found {offset}", field="offset", found=offset)
@@ -81,11 +81,11 @@ class Store:
             raise _translated(error, sha256) from error
 
     async def has(self, sha256: str) -> bool:
-        """Say whether the image is stored."""
+        """Return whether the image is stored."""
         return await self._size_bytes(sha256) is not None
 
     async def delete(self, sha256: str) -> None:
-        """Remove the image; one that is not there is no error."""
+        """Delete the image; ignore one that does not exist."""
         key = _key(sha256)
         try:
             await obstore.delete_async(self._objects, key)
@@ -104,7 +104,7 @@ class Store:
             raise _translated(error, sha256) from error
 
     async def _refuse_behind_end(self, sha256: str, offset: int) -> None:
-        """Tell a bad offset from a store in trouble: obstore's error is the same for both."""
+        """Raise InvalidInputError for an offset after the end: obstore's error is the same as for an outage."""
         size_bytes = await self._size_bytes(sha256)
         if size_bytes is not None and offset >= size_bytes:
             raise InvalidInputError(
@@ -125,7 +125,7 @@ def _key(sha256: str) -> str:
 
 
 def _flush(file: Path) -> None:
-    """Have a file, and its name in its folder, on the disk: obstore leaves that to the system."""
+    """Flush a file, and its name in its folder, to the disk: obstore leaves that to the system."""
     for path in (file, file.parent):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -141,5 +141,5 @@ def _translated(error: Exception, sha256: str) -> FleetError:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error's first line: obstore adds pages of its innards."""
+    """Return an error's first line: obstore appends pages of internal details."""
     return str(error).partition("\n")[0]

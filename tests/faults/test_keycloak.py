@@ -65,7 +65,7 @@ async def test_a_rotation_waits_while_somebody_else_answers_in_keycloaks_place(
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await begun.wait()
         await expire(stack, package)
-        await logged(rotator, "rotation.waits", package.client_id, beyond=written)
+        await logged(rotator, "rotation.deferred", package.client_id, beyond=written)
         assert await credentials.broker_accepts(package)
         assert await credentials.keycloak_accepts(package)
         proxy.judge = lambda _method, _path: None

@@ -189,10 +189,10 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
     async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
         registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), broker_started_at=None)
         watch = BrokerWatch(registry)
-        await watch.sweep_unheard()
+        await watch.mark_silent()
         assert (await fleet.show(gone)).online
         registry.broker_started_at = datetime.now(UTC) - GRACE
-        await watch.sweep_unheard()
+        await watch.mark_silent()
     assert not (await fleet.show(gone)).online
     assert (await fleet.show(back)).online
     await fleet.seen(gone, "device/offline")

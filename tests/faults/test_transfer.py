@@ -250,7 +250,7 @@ async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
     ledger.on_ask = once(database.kill)
     async with fleet.powered(trip.package):
         try:
-            await logged(service, "message.waits", beyond=written)
+            await logged(service, "message.deferred", beyond=written)
         finally:
             await asyncio.to_thread(database.start)
         await trip.arrives()

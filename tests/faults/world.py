@@ -188,7 +188,7 @@ class World:
         if row.attempt is not None:
             return
         basis = states.basis(
-            row=row.held, keycloak=self.keycloak.held, broker=self.broker.secret.held, said=row.said
+            row=row.held, keycloak=self.keycloak.held, broker=self.broker.secret.held, reported=row.said
         )
         generation = max(row.last_generation, self.keycloak.generation, basis.generation) + 1
         self.rotations += 1
@@ -221,7 +221,7 @@ class World:
             self._end(attempt)
         elif attempt.step not in {Step.STORED, Step.SWITCHING} or not states.may_switch(
             attempt.step,
-            heard=attempt.number in self.heard,
+            stored=attempt.number in self.heard,
             new=attempt.new.held,
             keycloak=self.keycloak.held,
             broker=self.broker.secret.held,
@@ -242,7 +242,7 @@ class World:
             new=attempt.new.held,
             keycloak=self.keycloak.held,
             broker=self.broker.secret.held,
-            said=said,
+            reported=said,
             restorable=attempt.old is not None,
         )
         if ending is AttemptEnding.GIVE_UP:
@@ -372,7 +372,7 @@ class World:
             broker=self.broker.secret.held,
             connected=self.login is not None,
             refused=self.refused and self.login is None,
-            said=self.row.said,
+            reported=self.row.said,
         )
         remedy = credential_rules.remedy(places)
         if remedy is Remedy.RECORD:

@@ -233,7 +233,7 @@ async def test_a_request_that_comes_twice_makes_one_account(fleet: Fleet) -> Non
     first = await fleet.admin.call(admin.ACCOUNT_ADD, request)
     assert await fleet.admin.call(admin.ACCOUNT_ADD, request) == first
     other = await fault_of(fleet, admin.ACCOUNT_ADD, **request.model_dump(exclude={"request_id"}))
-    assert other == f"conflict: name: there is an account {request.name} already"
+    assert other == f"conflict: name: the account {request.name} exists already"
 
 
 async def test_nobody_takes_over_an_account_of_another_kind(fleet: Fleet, stack: Stack) -> None:
@@ -242,7 +242,7 @@ async def test_nobody_takes_over_an_account_of_another_kind(fleet: Fleet, stack:
     fault = await fault_of(
         fleet, admin.ACCOUNT_ADD, name=name, role=Role.ADMIN, password=crypto.new_secret().get_secret_value()
     )
-    assert fault == f"conflict: name: the broker has another kind of account {name}"
+    assert fault == f"conflict: name: the broker has an account {name} of another kind"
     assert name not in [each.name for each in (await fleet.ask(admin.ACCOUNT_LIST)).accounts]
     await behind_our_back(stack, "deleteClient", name)
 
@@ -251,9 +251,9 @@ async def test_nobody_changes_or_removes_himself_nor_the_built_in_account(fleet:
     profile = await new_account(fleet, system, Role.ADMIN)
     own = {"request_id": uuid4().hex, "name": profile.account}
     async with Admin(profile) as connected:
-        with pytest.raises(AnswerError, match="nobody changes his own"):
+        with pytest.raises(AnswerError, match="nobody may change their own"):
             await connected.call(admin.ACCOUNT_REMOVE, admin.AccountRef.model_validate(own))
-        with pytest.raises(AnswerError, match="nobody changes his own"):
+        with pytest.raises(AnswerError, match="nobody may change their own"):
             await connected.call(admin.ACCOUNT_ROLE, admin.AccountRole.model_validate({**own, "role": "viewer"}))
     topic = admin.ACCOUNT_REMOVE.topic
     forged = json.dumps({"request_id": uuid4().hex, "name": BUILT_IN}).encode()

@@ -399,7 +399,7 @@ async def test_nothing_is_touched_by_a_restore_that_is_refused(fleet: Fleet, pla
     assert "--replace destroys what is in it" in await fault()
     assert "is of MDM_INSTANCE=default, not other" in await fault("--replace", MDM_INSTANCE="other")
     assert "Keycloak answers 401" in await fault("--replace", MDM_KEYCLOAK_CLIENT_SECRET="wrong")
-    assert "passphrase is another one" in await fault("--replace", MDM_BACKUP_PASSPHRASE="wrong horse battery")
+    assert "passphrase is wrong" in await fault("--replace", MDM_BACKUP_PASSPHRASE="wrong horse battery")
     assert "only: must be database" in await fault("--only", "everything")
     place.file.write_bytes(whole[:-1])
     assert "error: file: is damaged" in await fault("--replace")

@@ -16,10 +16,10 @@ from dev.credentials import account_client, behind_our_back, device_client
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from services.firmware import routes as firmware_handlers
-from services.firmware.diagnostics import routes as diagnostics
-from services.registry import routes as registry_handlers
-from services.rotator import routes as rotator_handlers
+from services.firmware import routes as firmware_routes
+from services.firmware.diagnostics import routes as diagnostics_routes
+from services.registry import routes as registry_routes
+from services.rotator import routes as rotator_routes
 from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
@@ -39,12 +39,12 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     tools: Any = Anything()
     desk = RpcServer(tools, tools)
     routes = {
-        "registry": registry_handlers.routes(tools, desk, tools, tools),
-        "rotator": rotator_handlers.routes(tools, tools, tools, desk),
+        "registry": registry_routes.routes(tools, desk, tools, tools),
+        "rotator": rotator_routes.routes(tools, tools, tools, desk),
         "firmware": [
-            *firmware_handlers.routes(tools, desk, tools, tools, tools),
-            *diagnostics.routes(tools, tools, desk),
-            diagnostics.log_route(tools),
+            *firmware_routes.routes(tools, desk, tools, tools, tools),
+            *diagnostics_routes.routes(tools, tools, desk),
+            diagnostics_routes.log_route(tools),
         ],
     }
     return [(service, route.topic) for service, listed in routes.items() for route in listed]

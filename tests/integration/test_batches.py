@@ -22,10 +22,10 @@ from dev.uploads import build, upload
 from dev.waiting import until
 from services.firmware.assignment.progress import Reports
 from services.registry.commands.service import CommandService
-from services.registry.devices.presence import Presences, Said
+from services.registry.devices.presence import Presences, ReceivedStatus
 from shared.database import engine
 from shared.database.outbox import Outbox
-from shared.mqtt import connection as mqtt
+from shared.mqtt import connection as connection_module
 from shared.protocol import messages, topics
 from shared.protocol.messages import FirmwareStage
 from tests.raw import RawDevice
@@ -64,12 +64,12 @@ async def test_of_a_device_that_is_twice_in_a_batch_the_last_word_is_kept_and_ea
     async with presences(stack) as stored:
         known = await stored._store(
             [
-                Said(one.client_id, status("1"), NOW),
-                Said(other.client_id, status("7"), NOW),
-                Said(wrong_model, status("8"), NOW),
-                Said(one.client_id, status("2", online=False), NOW),
-                Said("no client id at all", status("9"), NOW),
-                Said(one.client_id, status("3"), NOW),
+                ReceivedStatus(one.client_id, status("1"), NOW),
+                ReceivedStatus(other.client_id, status("7"), NOW),
+                ReceivedStatus(wrong_model, status("8"), NOW),
+                ReceivedStatus(one.client_id, status("2", online=False), NOW),
+                ReceivedStatus("no client id at all", status("9"), NOW),
+                ReceivedStatus(one.client_id, status("3"), NOW),
             ]
         )
     assert known == [True, True, False, True, False, True]
@@ -87,7 +87,7 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
     ids = [(await fleet.device(model)).client_id for _ in range(4)]
     async with presences(stack) as one, presences(stack) as other:
         batches = [
-            stored._store([Said(client_id, status(str(number)), NOW) for client_id in order])
+            stored._store([ReceivedStatus(client_id, status(str(number)), NOW) for client_id in order])
             for number in range(10)
             for stored, order in ((one, ids), (other, ids[::-1]))
         ]
@@ -190,15 +190,15 @@ async def test_a_database_that_is_killed_in_the_middle_of_a_batch_costs_no_devic
 async def test_answers_are_posted_in_their_order_and_up_to_a_bound_while_the_broker_acknowledges_none(
     fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "WINDOW", WINDOW)
+    monkeypatch.setattr(connection_module, "WINDOW", WINDOW)
     package, endpoints = await fleet.device(), stack.endpoints
-    account = mqtt.Account(
+    account = connection_module.Account(
         endpoints.mqtt_host,
         endpoints.mqtt_port,
         "svc-registry",
         SecretStr(endpoints.accounts["svc-registry"]),
     )
-    connection = mqtt.Connection(account, f"test-{uuid4().hex}")
+    connection = connection_module.Connection(account, f"test-{uuid4().hex}")
 
     async def post(version: int) -> None:
         answer = messages.Config(version=version, secret_generation=1)

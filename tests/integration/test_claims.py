@@ -514,7 +514,7 @@ async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fle
     await run(stack, "DELETE FROM mdm.claims WHERE id = $1", unknown.account)
     await expire(stack, expired, days_ago=1)
     stray = "is not in the database but has a claim's account"
-    ended = "is no claim that is in force"
+    ended = "is not a claim in force"
     for claim, problem in ((revoked, ended), (expired, ended), (unknown, stray)):
         assert await findings(fleet, claim, repair=False) == [(problem, False)]
         assert claim.account in await credentials.broker_accounts(stack.endpoints)

@@ -283,9 +283,9 @@ async def test_a_command_to_many_goes_to_those_that_fit_and_are_enabled(fleet: F
 async def test_a_command_that_can_go_to_nobody_is_refused(fleet: Fleet) -> None:
     package = await fleet.device()
     await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
-    with pytest.raises(AnswerError, match="every device that fits is disabled"):
+    with pytest.raises(AnswerError, match="every matching device is disabled"):
         await send(fleet, package)
-    with pytest.raises(AnswerError, match="no device fits"):
+    with pytest.raises(AnswerError, match="no device matches"):
         await fleet.ask(admin.COMMAND_SEND, tag="nobody-has-it", name="identify")
     with pytest.raises(AnswerError, match="there is no device zzzzzzzz"):
         await fleet.ask(admin.COMMAND_SEND, device="zzzzzzzz", name="identify")
@@ -302,7 +302,7 @@ async def test_a_command_to_more_devices_than_one_answer_can_name_is_refused(
     monkeypatch.setattr(admin, "MAX_BATCH", 2)
     request = admin.CommandSend(request_id="r", model=model, name="identify")
     async with connected(SecretStr(stack.endpoints.database_url)) as database, database.transaction() as session:
-        with pytest.raises(InvalidInputError, match="more than 2 devices fit; choose by tag or model"):
+        with pytest.raises(InvalidInputError, match="more than 2 devices match; select by tag or model"):
             await commands._targets(RequestContext("admin", "r", session), request)
 
 

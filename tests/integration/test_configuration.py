@@ -59,7 +59,7 @@ async def test_a_change_that_is_based_on_an_old_version_is_refused_and_changes_n
     package = await fleet.device()
     seen = await get_config(fleet, package)
     await set_config(fleet, package, overrides={"theirs": 1}, expected_version=seen.version)
-    with pytest.raises(AnswerError, match=r"expected_version: admin has made version 2 meanwhile"):
+    with pytest.raises(AnswerError, match=r"expected_version: admin saved version 2 in the meantime"):
         await set_config(fleet, package, overrides={"mine": 1}, replace=True, expected_version=seen.version)
     assert (await get_config(fleet, package)).overrides == {"theirs": 1}
     await set_config(fleet, package, overrides={"mine": 1}, expected_version=2)

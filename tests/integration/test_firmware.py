@@ -90,7 +90,7 @@ async def test_a_wrong_image_is_refused_with_its_reason(fleet: Fleet, image: byt
 async def test_another_image_of_the_same_version_is_refused(fleet: Fleet) -> None:
     model = await fleet.model()
     await upload(fleet, model, image_builder.build(version="1.1.0", project=model))
-    with pytest.raises(AnswerError, match=r"has another image 1\.1\.0 already"):
+    with pytest.raises(AnswerError, match=r"already has another image 1\.1\.0"):
         await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=8192))
 
 

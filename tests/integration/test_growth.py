@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from dev.bench import population
 from dev.bench.population import PopulationDevice
 from dev.stack import Stack
-from services.firmware import queries as firmware_db
+from services.firmware import queries as firmware_queries
 from services.registry import batch_queries
-from services.registry import queries as registry_db
+from services.registry import queries as registry_queries
 from services.rotator import campaign_queries
-from services.rotator import queries as rotator_db
+from services.rotator import queries as rotator_queries
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.protocol import admin
@@ -54,25 +54,29 @@ Query = Callable[[AsyncSession], Awaitable[object]]
 QUERIES: Final[dict[str, Query]] = {
     "devices ask for their configuration": lambda session: batch_queries.desired(session, FEW),
     "devices say their status": lambda session: batch_queries.presences(session, FEW),
-    "have they a rotation that waits?": lambda session: rotator_db.waiting(session, FEW),
-    "have they rebooted for an image?": lambda session: firmware_db.rebooted_for(session, FEW),
-    "who reports of an image": lambda session: firmware_db.reporters(session, FEW),
-    "how far were they with it?": lambda session: firmware_db.stages(session, [(one, "0" * 64) for one in SOME]),
-    "one device": lambda session: registry_db.device(session, ONE, lock=True),
-    "the presence of one": lambda session: registry_db.presence(session, ONE),
-    "a page": lambda session: registry_db.devices(session, listed()),
-    "a later page": lambda session: registry_db.devices(session, listed(after=DEVICES // 2)),
-    "a page of those with a tag": lambda session: registry_db.devices(session, listed(tag="room-7")),
-    "a page of those online": lambda session: registry_db.devices(session, listed(online=True)),
-    "a page of those in rotation": lambda session: registry_db.devices(session, listed(rotation_state="QUEUED")),
-    "the last to be told of an image": lambda session: firmware_db.online_after(
+    "have they a rotation that waits?": lambda session: rotator_queries.waiting(session, FEW),
+    "have they rebooted for an image?": lambda session: firmware_queries.rebooted_for(session, FEW),
+    "who reports of an image": lambda session: firmware_queries.reporters(session, FEW),
+    "how far were they with it?": lambda session: firmware_queries.stages(
+        session, [(one, "0" * 64) for one in SOME]
+    ),
+    "one device": lambda session: registry_queries.device(session, ONE, lock=True),
+    "the presence of one": lambda session: registry_queries.presence(session, ONE),
+    "a page": lambda session: registry_queries.devices(session, listed()),
+    "a later page": lambda session: registry_queries.devices(session, listed(after=DEVICES // 2)),
+    "a page of those with a tag": lambda session: registry_queries.devices(session, listed(tag="room-7")),
+    "a page of those online": lambda session: registry_queries.devices(session, listed(online=True)),
+    "a page of those in rotation": lambda session: registry_queries.devices(
+        session, listed(rotation_state="QUEUED")
+    ),
+    "the last to be told of an image": lambda session: firmware_queries.online_after(
         session, population.MODEL, DEVICES * 3 // 4, limit=50
     ),
-    "lock those with a tag": lambda session: registry_db.lock_tagged(session, "room-7"),
+    "lock those with a tag": lambda session: registry_queries.lock_tagged(session, "room-7"),
     "rotate those with a tag": lambda session: campaign_queries.targets(
         session, device_refs.selected(None, tag="room-7")
     ),
-    "the next to rotate": lambda session: rotator_db.claim_due(session, now=datetime.now(UTC)),
+    "the next to rotate": lambda session: rotator_queries.claim_due(session, now=datetime.now(UTC)),
     "rotations under way": lambda session: campaign_queries.under_way(
         session, admin.RotationStatus(request_id="x")
     ),

@@ -258,7 +258,7 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_until_then_others_are_
     async with http_helpers.visiting(system, token, name="narrow") as client:
         busy = await client.head(f"/firmware/{view.sha256}")
         assert (busy.status_code, busy.headers["retry-after"]) == (503, "5")
-        await logged(process, "cut off: the client took nothing for 3 s")
+        await logged(process, "cut off: the client read nothing for 3 s")
         assert len((await client.get(f"/firmware/{view.sha256}")).content) == LARGE
     slow.close()
     assert token not in process.log_file.read_text()

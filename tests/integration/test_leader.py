@@ -69,13 +69,13 @@ async def test_a_leader_that_keeps_its_lease_stays_the_leader(database: Database
     async with elected(database, lease_s=0.5) as leadership:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
-                await leadership.keep()
+                await leadership.keep_alive()
         await leadership.check()
 
 
 async def test_keeping_the_lease_ends_as_soon_as_the_connection_is_gone(database: Database) -> None:
     async with elected(database) as leadership:
-        keeping = asyncio.ensure_future(leadership.keep())
+        keeping = asyncio.ensure_future(leadership.keep_alive())
         await end_all_other_connections(database)
         with pytest.raises(LeadershipLostError):
             await leadership.check()

@@ -394,7 +394,7 @@ async def test_a_device_that_comes_late_gets_the_image_by_the_reference_agent_an
 
 @pytest.mark.parametrize(
     ("fields", "reason"),
-    [({"version": "9.9.9"}, "has no image 9.9.9"), ({"tags": ["none"]}, "no device fits")],
+    [({"version": "9.9.9"}, "has no image 9.9.9"), ({"tags": ["none"]}, "no device matches")],
 )
 async def test_a_rollout_of_what_does_not_exist_is_refused(
     fleet: Fleet, fields: dict[str, object], reason: str

@@ -78,7 +78,7 @@ async def test_a_signature_of_another_key_or_image_is_refused(
 ) -> None:
     image, other = build(model, "1.1.0"), build(model, "1.2.0")
     for signature in (sign(Ed25519PrivateKey.generate(), image), sign(key, other), bytes(64), key.sign(image)):
-        with pytest.raises(AnswerError, match=r"signature: .*found one of another key or another file"):
+        with pytest.raises(AnswerError, match=r"signature: .*found one by another key or of another file"):
             await upload(fleet, model, image, signature=signature)
     assert await versions(fleet, model) == []
     assert (await upload(fleet, model, image, signature=sign(key, image))).current
@@ -127,7 +127,7 @@ async def test_what_is_not_signed_is_not_rolled_out(fleet: Fleet, model: str) ->
     await upload(fleet, model, image, signature=sign(first, image), release=False)
     await trust(fleet, model, second)
     await distrust(fleet, model, first)
-    with pytest.raises(AnswerError, match=r"signature: .*found one of another key"):
+    with pytest.raises(AnswerError, match=r"signature: .*found one by another key"):
         await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
     await upload(fleet, model, image, signature=sign(second, image), release=False)
     begun = await fleet.ask(admin.ROLLOUT_START, model=model, version="1.1.0", force=True)
@@ -169,7 +169,7 @@ async def test_a_key_is_changed_by_way_of_two(fleet: Fleet, model: str, key: Ed2
     left = await distrust(fleet, model, key)
     assert [one.fingerprint for one in left.keys] == [fingerprint(successor)]
     assert (await fleet.ask(admin.IMAGE_SHOW, model=model, version="1.1.0")).signed_by is None
-    with pytest.raises(AnswerError, match=r"signature: .*found one of another key"):
+    with pytest.raises(AnswerError, match=r"signature: .*found one by another key"):
         await fleet.ask(admin.IMAGE_RELEASE, model=model, version="1.1.0")
     await upload(fleet, model, old, signature=sign(successor, old))
     shown = await fleet.ask(admin.IMAGE_SHOW, model=model, version="1.1.0")

@@ -172,7 +172,7 @@ async def test_without_accounts_claims_and_accounts_of_admins_are_refused_and_le
     with pytest.raises(AnswerError, match="claims need a broker with accounts"):
         await fleet.ask(admin.CLAIM_ADD, model=model, password="c" * 43)
     assert [it for it in (await fleet.ask(admin.CLAIM_LIST)).claims if it.model == model] == []
-    with pytest.raises(AnswerError, match="make a client eve in Keycloak"):
+    with pytest.raises(AnswerError, match="create a client eve in Keycloak"):
         await fleet.ask(admin.ACCOUNT_ADD, name="eve", role="viewer", password="e" * 43)
     assert "eve" not in [it.name for it in (await fleet.ask(admin.ACCOUNT_LIST)).accounts]
 

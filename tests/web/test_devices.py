@@ -156,7 +156,7 @@ async def test_what_somebody_else_changes_does_not_take_away_what_is_typed(page:
     await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"label": "once more"})
     await text.fill('{"label": "the whole"}')
     await page.get_by_role("button", name="Save and push").click()
-    await expect(page.get_by_text("admin has made version 5 meanwhile")).to_be_visible()
+    await expect(page.get_by_text("admin saved version 5 in the meantime")).to_be_visible()
 
 
 async def test_a_command_is_answered(page: Page, fleet: Fleet) -> None:

@@ -1,1 +1,1 @@
-"""The API as documents, made from the declarations."""
+"""The API documents, generated from the declarations."""

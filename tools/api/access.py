@@ -1,4 +1,4 @@
-"""Who may write and read a topic, read from the broker's ACL file."""
+"""Who may write and read a topic, according to the broker's ACL file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from deploy import broker
 
 Access = Literal["read", "write"]
 _THEMSELVES = {"d": "the device itself", "claim": "machines of the claim", "recover": "a device that is refused"}
-"""Of which account a pattern speaks, by the level behind the prefix."""
+"""The account of a pattern, by the level after the prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An account may do this with the topics that a filter matches."""
+    """The access of an account to the topics that a filter matches."""
 
     account: str
     access: frozenset[str]
@@ -28,7 +28,7 @@ def rules(text: str) -> list[Rule]:
 
 
 def allowed(template: str, access: Access, given: list[Rule]) -> list[str]:
-    """Return who may do this with a topic's template."""
+    """Return the accounts with this access to a topic's template."""
     found = [rule.account for rule in given if access in rule.access and _covers(rule.topic_filter, template)]
     return list(dict.fromkeys(found))
 
@@ -52,7 +52,7 @@ def _rules(text: str) -> Iterator[Rule]:
 
 
 def _covers(topic_filter: str, template: str) -> bool:
-    """Say whether a filter matches a template; a name in the template may stand for the filter's own word."""
+    """Return whether a filter matches a template; a name in the template may match a word of the filter."""
     wanted, levels = topic_filter.split("/"), template.split("/")
     for number, level in enumerate(wanted):
         if level == "#":

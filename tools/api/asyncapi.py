@@ -1,4 +1,4 @@
-"""The API as an AsyncAPI 3.0 document, from the side of the one who builds on it."""
+"""The API as an AsyncAPI 3.0 document, from the point of view of a client."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SERVERS: Final = {
     "admin": "services",
 }
 _DESCRIPTION: Final = """\
-What a device, a machine with a claim, and an admin's tool say to the services of device-mdm over MQTT.
+The messages between a device, a machine with a claim or an admin's tool and the services of device-mdm over MQTT.
 
 The application of this document is what you build: a device, a machine with a claim, or an admin's tool; and Home
-Assistant, as far as it is told something. What it publishes is `send`, what it subscribes to is `receive`; the tag
-of an operation says whose it is. Rules that no schema can say, such as when to say what, stand in
-docs/protocol.md; with a device begin at docs/write-a-device.md.
+Assistant, if the integration is enabled. What it publishes is `send`, what it subscribes to is `receive`; the tag
+of an operation names the application. Rules that a schema cannot express, such as the order of messages, are in
+docs/protocol.md; for a device begin at docs/write-a-device.md.
 
-Fields that are not required are left out when there is nothing to say. Unknown fields are ignored; only in a
+Fields that are not required are left out when there is no value. Unknown fields are ignored; only in a
 request of an admin are they an error.
 """
 _CORRELATED: Final = {"location": "$message.header#/correlationData"}
-_CORRELATION: Final = {"type": "string", "description": "Comes back as it went."}
+_CORRELATION: Final = {"type": "string", "description": "Returned unchanged."}
 _TRAITS: Final = {
     "request": {
         "headers": {
@@ -164,7 +164,7 @@ def _reply_channel(operations: list[Operation[Any, Any]]) -> Schema:
     names = [*map(_answer_name, operations), "refusal"]
     return {
         **_address(admin.REPLY, "services"),
-        "description": "Where answers come: the Response Topic of the request.",
+        "description": "The topic of answers: the Response Topic of the request.",
         "messages": {name: _reference("messages", name) for name in names},
     }
 

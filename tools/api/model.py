@@ -1,8 +1,7 @@
-"""The API as others see it: what each kind of client sends and receives, read from the declarations.
+"""The API from the outside: what each kind of client sends and receives, read from the declarations.
 
-Everything is told from the side of the one who builds on it. The application is a client of the broker: a device,
-a machine with a claim, an admin's tool, or Home Assistant. What it publishes is `send`, what it subscribes to is
-`receive`.
+The point of view is that of the application, a client of the broker: a device, a machine with a claim, an admin's
+tool, or Home Assistant. What it publishes is `send`, what it subscribes to is `receive`.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ Action = Literal["send", "receive"]
 Schema = dict[str, Any]
 
 ROLES: Final = {
-    "device": "A device: it speaks below `d/{client_id}/up` and is spoken to below `d/{client_id}/down`.",
-    "machine": "A machine without an identity, which asks for one by a claim.",
+    "device": "A device: it publishes below `d/{client_id}/up` and subscribes below `d/{client_id}/down`.",
+    "machine": "A machine without an identity, which requests one by a claim.",
     "refused_device": "A device that the broker refuses with all its secrets, and which recovers by its key.",
-    "homeassistant": "Home Assistant, which is told of the devices if the setting `MDM_HOMEASSISTANT` says so.",
-    "admin": "An admin's tool, such as `mdm`: it asks services, and hears what happens.",
+    "homeassistant": "Home Assistant, which receives the devices if the setting `MDM_HOMEASSISTANT` is on.",
+    "admin": "An admin's tool, such as `mdm`: it sends requests to services, and receives events.",
 }
 PARAMETERS: Final = {
     "client_id": "The device's client id, which is also its account; in a reply topic, the tool's MQTT client id.",
     "claim_id": "The claim, which is also its account.",
     "uid": "The machine's uid, which is also its MQTT client id.",
-    "nonce": "What the device has drawn for its request, which is also its MQTT client id then.",
+    "nonce": "A random value of the device for its request, then also its MQTT client id.",
     "account": "The admin's own account.",
     "sha256": "SHA-256 of the image.",
-    "offset": "Where the piece begins, in bytes.",
-    "noun": "What an event is about.",
-    "verb": "What happened to it.",
+    "offset": "Where the chunk begins, in bytes.",
+    "noun": "The subject of an event.",
+    "verb": "What happened to the subject.",
     "name": "The service: `registry`, `rotator` or `firmware`.",
     "instance": "Host name and process id of the service.",
 }
@@ -51,7 +50,7 @@ _ALSO_READ_BY_ADMINS: Final = {topics.STATUS.template}
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A topic with a name, and who does what with it."""
+    """A topic with a name, and its uses."""
 
     name: str
     topic: Topic[Any]
@@ -70,12 +69,12 @@ class Channel:
 
 
 def channels() -> list[Channel]:
-    """Return all channels but those of admin requests, in the order of their declaration."""
+    """Return all channels except those of admin requests, in the order of their declaration."""
     return [Channel(camel(name), topic, _uses(topic)) for name, topic in topics.TOPICS.items()]
 
 
 def operations() -> list[Operation[Any, Any]]:
-    """Return what an admin can ask, by service, noun and verb."""
+    """Return the operations of admins, by service, noun and verb."""
     return sorted(admin.OPERATIONS.values(), key=lambda operation: operation.name)
 
 
@@ -97,8 +96,8 @@ def schemas() -> dict[str, Schema]:
 
 
 def description(payload: object) -> str:
-    """Return the docstring of what is declared, or what is to be said of raw bytes."""
-    return "A piece, as raw bytes." if payload is bytes else inspect.getdoc(payload) or ""
+    """Return the docstring of a declared payload, or a description of raw bytes."""
+    return "A chunk, as raw bytes." if payload is bytes else inspect.getdoc(payload) or ""
 
 
 def summary(payload: object) -> str:
@@ -129,7 +128,7 @@ def _uses(topic: Topic[Any]) -> tuple[tuple[str, Action], ...]:
         return (("homeassistant", "receive"),)
     if levels[0] in {"events", "services"}:
         return (("admin", "receive"),)
-    raise ValueError(f"{topic.template}: nobody is known to use it")
+    raise ValueError(f"{topic.template}: has no known user")
 
 
 def _models() -> Iterator[type[BaseModel]]:
@@ -145,7 +144,7 @@ def _models() -> Iterator[type[BaseModel]]:
 
 
 class _Untitled(GenerateJsonSchema):
-    """Gives fields no titles: they would only repeat the names."""
+    """Omits the titles of fields: they would only repeat the names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - as pydantic declares it
         return False
@@ -158,7 +157,7 @@ def _kinds(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def _leave_out_nulls(schema: Schema) -> None:
-    """Say of each field that may be absent what it is when it is there: an absent one is left out, not null."""
+    """Describe each field that may be absent by its value if present: an absent one is left out, not null."""
     for field in schema.get("properties", {}).values():
         if "default" in field and field["default"] is None:
             del field["default"]
@@ -172,7 +171,7 @@ def _said_by_services() -> set[str]:
 
 
 def _always_say_defaults(schema: Schema) -> None:
-    """Say of each field that has a default that it is there: a service leaves out only what is absent."""
+    """Mark each field with a default as required: a service leaves out only absent values."""
     defaults = [name for name, field in schema.get("properties", {}).items() if "default" in field]
     for name in defaults:
         del schema["properties"][name]["default"]

@@ -1,4 +1,4 @@
-"""The API as a page to read: docs/api.md."""
+"""The API as a Markdown page: docs/api.md."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tools.api.model import ROLES, Channel, Schema
 _HEAD: Final = """\
 # API
 
-Made from the code by `make docs`; a test fails when it is stale. The same for programs:
-[asyncapi.yaml](asyncapi.yaml) (AsyncAPI 3.0), where `send` and `receive` are meant from the side of a device, of a
-machine with a claim, or of an admin's tool. What no table can say, such as when to say what, stands in
-[protocol](protocol.md); how to begin with a device of your own in [write your own device](write-a-device.md).
+Generated from the code by `make docs`; a test fails when it is stale. The same for programs:
+[asyncapi.yaml](asyncapi.yaml) (AsyncAPI 3.0), where `send` and `receive` are from the point of view of a device,
+of a machine with a claim, or of an admin's tool. Rules that a table cannot express, such as the order of messages,
+are in [protocol](protocol.md); to build your own device, begin with [write your own device](write-a-device.md).
 
 A `?` marks a field that may be absent. Lengths are in characters. "Who may" is read from the broker's
 [ACL file](../deploy/mosquitto/acl).
 """
 _ASKING: Final = """\
-A request of MQTT 5, QoS 1, not retained, with Response Topic and Correlation Data. The answer comes to the
+A request of MQTT 5, QoS 1, not retained, with Response Topic and Correlation Data. The answer is published to the
 Response Topic, `{reply}`: `{{"ok": true, "result": ...}}`, or
 `{{"ok": false, "error": ...}}` with a [Problem](#problem). Each request also has a `request_id` of 1 to 64
-printable characters; where "once" says yes, it has one effect and one answer however often it comes.
-Who may ask: {writers}. Who reads the answers: {readers}.
+printable characters; where "once" is yes, it has one effect and one answer, however often it is sent.
+Who may send requests: {writers}. Who reads the answers: {readers}.
 """
 _TITLES: Final = {
-    "device": "What devices say and hear",
-    "machine": "What machines with a claim say and hear",
-    "homeassistant": "What Home Assistant hears",
-    "admin": "What admins hear",
+    "device": "Messages of devices",
+    "machine": "Messages of machines with a claim",
+    "homeassistant": "Messages to Home Assistant",
+    "admin": "Messages to admins",
 }
 _OBJECT: Final = "#/components/schemas/"
 _RANGES: Final = (
@@ -119,7 +119,7 @@ def _fields(schema: Schema) -> str:
 def _requests(schemas: dict[str, Schema], rules: list[access.Rule]) -> Iterator[str]:
     writers, _ = _who(admin.MODEL_LIST.topic, rules)
     _, readers = _who(admin.REPLY, rules)
-    yield "## What admins ask\n"
+    yield "## Requests of admins\n"
     yield _ASKING.format(reply=admin.REPLY.template, writers=writers, readers=readers)
     head = ("request, below `mdm/v1/admin/{account}`", "asks", "from role", "once", "result")
     yield _table(head, (_operation_row(operation) for operation in model.operations()))
@@ -142,7 +142,7 @@ def _operation_row(operation: Operation[Any, Any]) -> list[str]:
 
 def _objects(schemas: dict[str, Schema], shown: set[str]) -> Iterator[str]:
     yield "## Objects\n"
-    yield "What results and other payloads are made of.\n"
+    yield "The parts of results and other payloads.\n"
     for name, schema in schemas.items():
         if name not in shown and name != "JsonValue":
             yield f"### {name}\n"
@@ -216,7 +216,7 @@ def _values(values: Iterable[object]) -> str:
 
 
 def _inline(text: str) -> str:
-    """Return a text as it may stand in a cell of a table."""
+    """Return a text escaped for a cell of a table."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

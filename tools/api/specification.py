@@ -9,11 +9,11 @@ import yaml
 from tools.api import asyncapi
 
 _WIDTH: Final = 110
-_HEAD: Final = "# Made from the code by `make docs`; a test fails when it is stale.\n"
+_HEAD: Final = "# Generated from the code by `make docs`; a test fails when it is stale.\n"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what is there twice twice: an alias is hard to read."""
+    """Writes repeated values in full: aliases are hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - as PyYAML declares it
         return True

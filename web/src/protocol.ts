@@ -1,16 +1,16 @@
 // Written by `make docs` from shared/protocol. Do not edit.
 
-/** What an admin may ask of a service; the request and the result are its types only. */
+/** An admin operation of a service; the request and the result are only types. */
 export interface Operation<Asked, Answered> {
   readonly service: string;
   readonly noun: string;
   readonly verb: string;
-  /** These two are never there: they carry the types. */
+  /** These two are never present: they carry the types. */
   readonly request?: Asked;
   readonly result?: Answered;
 }
 
-/** An event with the name that its topic gives it. */
+/** An event with the name in its topic. */
 export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_id" | "data"> {
   readonly noun: Noun;
   readonly verb: Verb;
@@ -20,7 +20,7 @@ export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_i
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 
-/** Make an account of an admin with this role and password. */
+/** Create an account of an admin with this role and password. */
 export interface AccountAdd {
   name: string;
   role: Role;
@@ -33,24 +33,24 @@ export interface AccountFacts {
   role?: Role | null;
 }
 
-/** Give an account another password, or make it again in a broker that lost it; its sessions are ended. */
+/** Change the password of an account, or recreate it in a broker that lost it; its sessions are ended. */
 export interface AccountPassword {
   name: string;
   password: string;
 }
 
-/** Name an account. */
+/** Reference to an account. */
 export interface AccountRef {
   name: string;
 }
 
-/** Give an account another role; its sessions are ended. */
+/** Change the role of an account; its sessions are ended. */
 export interface AccountRole {
   name: string;
   role: Role;
 }
 
-/** An account; `present` says whether the broker has it, with the rights of its role. */
+/** An account; `present` is whether the broker has it, with the rights of its role. */
 export interface AccountView {
   name: string;
   role: Role;
@@ -59,12 +59,12 @@ export interface AccountView {
   present: boolean;
 }
 
-/** All accounts of admins but the built-in one, by name. */
+/** All accounts of admins except the built-in one, by name. */
 export interface Accounts {
   accounts: AccountView[];
 }
 
-/** What comes back: `result` when `ok`, else `error`. */
+/** The answer to a request: `result` when `ok`, else `error`. */
 export interface Answer {
   ok: boolean;
   result?: Record<string, Json> | null;
@@ -76,14 +76,14 @@ export interface Audit {
   entries: AuditView[];
 }
 
-/** Ask for the newest entries of the audit log, about one subject or by one account if given. */
+/** List the newest entries of the audit log, optionally of one subject or account. */
 export interface AuditList {
   subject?: string | null;
   actor?: string | null;
   limit?: number;
 }
 
-/** Who did what, on what, when, and what was there before and after. */
+/** Who did what to what, and when, with the values before and after. */
 export interface AuditView {
   at: string;
   actor: string;
@@ -94,9 +94,9 @@ export interface AuditView {
 }
 
 /**
- * Make a claim and its broker account with this password, which no service keeps.
+ * Create a claim and its broker account with this password, which no service stores.
  *
- * The password is made by who asks, so that the same request has one effect and one answer.
+ * The client generates the password, so that a repeated request has one effect and one answer.
  */
 export interface ClaimAdd {
   model: string;
@@ -107,7 +107,7 @@ export interface ClaimAdd {
   password: string;
 }
 
-/** A new claim, and where its machines connect. */
+/** A new claim, and the address for its machines. */
 export interface ClaimAdded {
   claim: string;
   model: string;
@@ -137,23 +137,23 @@ export interface ClaimFacts {
   claim: string;
 }
 
-/** Ask for the newest claims: those that are live, or all. */
+/** List the newest claims: the live ones, or all. */
 export interface ClaimList {
   all?: boolean;
   limit?: number;
 }
 
-/** Name one claim. */
+/** Reference to a claim. */
 export interface ClaimRef {
   claim: string;
 }
 
-/** Name one machine that asked. */
+/** Reference to the request of one machine. */
 export interface ClaimRequestRef {
   uid: string;
 }
 
-/** A machine that asked, and the device that it became. */
+/** A requesting machine, and the device that it became. */
 export interface ClaimRequestView {
   uid: string;
   claim: string;
@@ -164,13 +164,13 @@ export interface ClaimRequestView {
   granted_at: string | null;
 }
 
-/** A page of machines that asked; `next` is None on the last. */
+/** A page of requesting machines; `next` is None on the last. */
 export interface ClaimRequestViews {
   requests: ClaimRequestView[];
   next: string | null;
 }
 
-/** Ask for a page of the machines that asked, in the order of their uids; `after` is the `next` of the last. */
+/** List a page of the requesting machines by uid; `after` is the `next` of the page before. */
 export interface ClaimRequests {
   claim?: string | null;
   state?: "pending" | "granted" | "denied" | null;
@@ -178,7 +178,7 @@ export interface ClaimRequests {
   limit?: number;
 }
 
-/** A claim; `used` machines have a use of it, `waiting` ones wait for an admin. */
+/** A claim; `used` machines have used it, `waiting` ones wait for an admin. */
 export interface ClaimView {
   claim: string;
   model: string;
@@ -198,7 +198,7 @@ export interface ClaimViews {
   claims: ClaimView[];
 }
 
-/** What a device answered. */
+/** A device's answer. */
 export interface CommandAnswerFacts {
   command_id: string;
   batch_id: string;
@@ -208,9 +208,9 @@ export interface CommandAnswerFacts {
 }
 
 /**
- * How a batch stands, and a page of its devices; `next` is None on the last.
+ * The state of a batch, and a page of its devices; `next` is None on the last.
  *
- * A page may be shorter than was asked for: it holds as many results as one message can carry.
+ * A page may be shorter than requested: it has as many results as fit into one message.
  */
 export interface CommandBatch {
   batch_id: string;
@@ -227,7 +227,7 @@ export interface CommandBatchFacts {
   skipped: number;
 }
 
-/** How many devices of a batch stand how. */
+/** The number of devices of a batch in each state. */
 export interface CommandCounts {
   waiting: number;
   ok: number;
@@ -235,22 +235,22 @@ export interface CommandCounts {
   expired: number;
 }
 
-/** Ask for the newest commands, of one device if given. */
+/** List the newest commands, optionally of one device. */
 export interface CommandList {
   device?: string | null;
   limit?: number;
 }
 
-/** The command of one device. */
+/** Reference to the command of one device. */
 export interface CommandRef {
   client_id: string;
   command_id: string;
 }
 
 /**
- * Tell one device, or all that fit `tag` and `model`, to do something once, before it expires.
+ * Send a command to one device, or to all that match `tag` and `model`, to be executed once before it expires.
  *
- * The devices' models must list `name`, unless it is `reboot` or `identify`; else none of them is told.
+ * The devices' models must list `name`, unless it is `reboot` or `identify`; else it is sent to none of them.
  */
 export interface CommandSend {
   device?: string | null;
@@ -262,7 +262,7 @@ export interface CommandSend {
   expires_in_s?: number;
 }
 
-/** The batch that was sent; `skipped` are devices that fit, but are disabled. */
+/** The batch that was sent; `skipped` are matching devices that are disabled. */
 export interface CommandSent {
   batch_id: string;
   expires_at: string;
@@ -270,14 +270,14 @@ export interface CommandSent {
   skipped: string[];
 }
 
-/** Ask for a page of a batch, in the order of the devices' making; `after` is the `next` of the page before. */
+/** Show a page of a batch, in the order of the devices; `after` is the `next` of the page before. */
 export interface CommandShow {
   batch_id: string;
   after?: number;
   limit?: number;
 }
 
-/** A command of one device and what became of it: `result` and `error` are the device's own words. */
+/** A command of one device and its outcome: `result` and `error` are reported by the device. */
 export interface CommandView {
   command_id: string;
   batch_id: string;
@@ -293,12 +293,12 @@ export interface CommandView {
   error: string | null;
 }
 
-/** Commands, newest first; as many as one message can carry. */
+/** Commands, newest first; as many as fit into one message. */
 export interface Commands {
   commands: CommandView[];
 }
 
-/** What differs at a path, by the names of the objects from the outermost; an array is compared as a whole. */
+/** A difference; `path` has the names of the objects from the outermost; an array is compared as a whole. */
 export interface ConfigChange {
   path: string[];
   kind: "added" | "removed" | "changed";
@@ -306,7 +306,7 @@ export interface ConfigChange {
   after: Json;
 }
 
-/** All that differs between two versions, by path. */
+/** All differences between two versions, by path. */
 export interface ConfigChanges {
   client_id: string;
   from_version: number;
@@ -314,14 +314,14 @@ export interface ConfigChanges {
   changes: ConfigChange[];
 }
 
-/** Compare two versions: by default the desired one with the one before it; 0 is the empty document. */
+/** Compare two versions: by default the desired one with its predecessor; 0 is the empty document. */
 export interface ConfigDiff {
   device: string;
   from_version?: number | null;
   to_version?: number | null;
 }
 
-/** A version, who made it when, and what the device reported of it, if it did. */
+/** A version, its author and time, and the device's report about it, if any. */
 export interface ConfigEntry {
   version: number;
   author: string;
@@ -336,42 +336,42 @@ export interface ConfigFacts {
   version: number;
 }
 
-/** Ask for a page of the versions of a device's configuration; `before` is the `next` of the page before. */
+/** List a page of the versions of a device's configuration; `before` is the `next` of the page before. */
 export interface ConfigHistory {
   device: string;
   before?: number | null;
   limit?: number;
 }
 
-/** What a device did with a configuration. */
+/** The outcome of a configuration on a device. */
 export type ConfigOutcome = "applied" | "rejected" | "reverted";
 
-/** What a device did with a version of its configuration. */
+/** The outcome of a version of a device's configuration. */
 export interface ConfigReportFacts {
   version: number;
   outcome: ConfigOutcome;
   error: string | null;
 }
 
-/** Versions of a configuration: the one that did not stand its trial, and the one in its place. */
+/** Versions of a configuration: the one that failed its trial, and the one in its place. */
 export interface ConfigRestoreFacts {
   reverted: number;
   restored: number | null;
   version: number;
 }
 
-/** Make what was special in an old version the newest version, as today's defaults and layers fill it in. */
+/** Make the overrides of an old version the newest version, merged with the current defaults and layers. */
 export interface ConfigRollback {
   device: string;
   version: number;
 }
 
 /**
- * Change what is special about one device's configuration; the model's defaults fill in the rest.
+ * Change a device's overrides; layers and the model's defaults fill in the rest.
  *
- * `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
- * `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
- * `expected_version`: refused unless this is the desired version still, so that nobody's change is overwritten.
+ * `overrides` is merged into the present ones (RFC 7396: null removes), or replaces them. `trial_seconds`: the
+ * device must reconnect and report within that time, or it reverts to the last good version. `expected_version`:
+ * the request is refused unless this is still the desired version, so that no change is overwritten.
  */
 export interface ConfigSet {
   device: string;
@@ -381,7 +381,7 @@ export interface ConfigSet {
   expected_version?: number | null;
 }
 
-/** The new desired version, or the old one when nothing changed. */
+/** The new desired version, or the old one if nothing changed. */
 export interface ConfigSetResult {
   client_id: string;
   version: number;
@@ -389,7 +389,7 @@ export interface ConfigSetResult {
   document: Record<string, Json>;
 }
 
-/** Ask for a version of a device's configuration, the desired one if none is given. */
+/** Get a version of a device's configuration, by default the desired one. */
 export interface ConfigVersionGet {
   device: string;
   version?: number | null;
@@ -403,7 +403,7 @@ export interface ConfigVersions {
   next: number | null;
 }
 
-/** A version with its documents; `desired` and `reported` are the device's versions now. */
+/** A version with its documents; `desired` and `reported` are the device's current versions. */
 export interface ConfigView {
   version: number;
   author: string;
@@ -419,7 +419,7 @@ export interface ConfigView {
   reported_outcome: string | null;
 }
 
-/** Some bytes of a core dump, at most 128 KiB. */
+/** Bytes of a core dump, at most 128 KiB. */
 export interface CoreDumpBytes {
   data: string;
 }
@@ -430,31 +430,31 @@ export interface CoreDumpFacts {
   sha256: string;
 }
 
-/** Ask for the newest stored core dumps, of one device if given; `before` is the `next` of the page before. */
+/** List the newest stored core dumps, optionally of one device; `before` is the `next` of the page before. */
 export interface CoreDumpList {
   device?: string | null;
   before?: number | null;
   limit?: number;
 }
 
-/** Ask for the bytes of a core dump from `offset`, where a piece must begin: 0, or behind what was read. */
+/** Read bytes of a core dump from `offset`, the start of a chunk: 0, or the end of the last read. */
 export interface CoreDumpRead {
   id: number;
   offset?: number;
 }
 
-/** Name a stored core dump. */
+/** Reference to a stored core dump. */
 export interface CoreDumpRef {
   id: number;
 }
 
-/** A core dump that is not what was offered. */
+/** A core dump that differs from its offer. */
 export interface CoreDumpRefusedFacts {
   sha256: string;
   reason: string;
 }
 
-/** A core dump, and what the device says of the crash. */
+/** A core dump, and the device's report of the crash. */
 export interface CoreDumpStoredFacts {
   id: number;
   sha256: string;
@@ -464,9 +464,9 @@ export interface CoreDumpStoredFacts {
 }
 
 /**
- * A stored core dump. `reason` and `firmware_version` are the device's own words.
+ * A stored core dump. `reason` and `firmware_version` are reported by the device.
  *
- * The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None when there is no such image.
+ * The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None if there is no such image.
  */
 export interface CoreDumpView {
   id: number;
@@ -496,7 +496,7 @@ export interface DeviceAdd {
 }
 
 /**
- * Ask for a page of the devices that fit all that is given, in the order of their making.
+ * List a page of the devices that match all filters, in the order in which they were added.
  *
  * `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
  * the page before.
@@ -512,9 +512,9 @@ export interface DeviceList {
 }
 
 /**
- * Ask for the package as the image of an NVS partition of this size, a multiple of 4096.
+ * Get the package as the image of an NVS partition of this size, a multiple of 4096.
  *
- * With `wifi_ssid` the image also holds a Wi-Fi network. Its password is empty if it is open; nobody keeps it.
+ * With `wifi_ssid` the image also has a Wi-Fi network. Its password is empty if it is open, and is not stored.
  */
 export interface DeviceNvs {
   device: string;
@@ -523,12 +523,12 @@ export interface DeviceNvs {
   wifi_password?: string;
 }
 
-/** Name one device. */
+/** Reference to a device. */
 export interface DeviceRef {
   device: string;
 }
 
-/** Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once. */
+/** Change the given fields of a device; when disabled, Keycloak and the broker refuse it at once. */
 export interface DeviceUpdate {
   device: string;
   name?: string | null;
@@ -536,14 +536,14 @@ export interface DeviceUpdate {
   enabled?: boolean | null;
 }
 
-/** What an admin has given of a device, each as it is now. */
+/** The fields of a device that an admin has changed, with their new values. */
 export interface DeviceUpdateFacts {
   name?: string | null;
   tags?: string[] | null;
   enabled?: boolean | null;
 }
 
-/** A device: what is wanted of it and what it last said; with `has_key` it can recover by itself. */
+/** A device: its desired state and its last report; with `has_key` it can recover by itself. */
 export interface DeviceView {
   client_id: string;
   key: string;
@@ -571,13 +571,13 @@ export interface Devices {
   next: number | null;
 }
 
-/** What was compared, and what does not agree. */
+/** What was compared, and the differences. */
 export interface Diagnosis {
   devices: number;
   findings: Finding[];
 }
 
-/** `events/{noun}/{verb}`: something that has happened and is committed; `data` depends on the event. */
+/** `events/{noun}/{verb}`: something that happened, after its commit; `data` depends on the event. */
 export interface Event {
   event_id: string;
   at: string;
@@ -585,7 +585,7 @@ export interface Event {
   data?: Record<string, Json>;
 }
 
-/** One thing that does not agree; `remedy` is what a repair does, or what a person has to do. */
+/** One difference; `remedy` is the action of a repair, or what a person has to do. */
 export interface Finding {
   client_id: string;
   problem: string;
@@ -593,12 +593,12 @@ export interface Finding {
   repaired: boolean;
 }
 
-/** What a device should run. */
+/** The image that a device should run. */
 export interface FirmwareOfferFacts {
   version: string;
 }
 
-/** How far a device has come with an image. */
+/** A device's progress with an image. */
 export interface FirmwareReportFacts {
   sha256: string;
   stage: FirmwareStage;
@@ -606,10 +606,10 @@ export interface FirmwareReportFacts {
   error: string | null;
 }
 
-/** How far a device has come with an image. */
+/** A device's progress with an image. */
 export type FirmwareStage = "downloading" | "verifying" | "rebooting" | "confirmed" | "failed" | "rolled_back";
 
-/** How many devices there are, and how they stand; a health or a state that no device has is left out. */
+/** How many devices there are, by health and state; a health or a state without devices is left out. */
 export interface FleetView {
   devices: number;
   disabled: number;
@@ -621,7 +621,7 @@ export interface FleetView {
   versions: RunningVersion[];
 }
 
-/** Some bytes of an image. */
+/** Bytes of an image. */
 export interface ImageBytes {
   data: string;
 }
@@ -634,7 +634,7 @@ export interface ImageDeletedFacts {
   by: string;
 }
 
-/** A stored image, by whom it was uploaded, and how many devices run it or are fetching it. */
+/** A stored image, its uploader, and how many devices run it or are fetching it. */
 export interface ImageDetails {
   sha256: string;
   model: string;
@@ -663,7 +663,7 @@ export interface ImageFacts {
   sha256: string;
 }
 
-/** Ask for a page of the images of a model, or of all; `after` is the `next` of the page before. */
+/** List a page of the images of a model, or of all; `after` is the `next` of the page before. */
 export interface ImageList {
   model?: string | null;
   after?: string | null;
@@ -671,9 +671,9 @@ export interface ImageList {
 }
 
 /**
- * Ask for some bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
+ * Read bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
  *
- * The image is named by its hash, so that two pieces are always of the same image.
+ * The image is named by its hash, so that all reads are of the same image.
  */
 export interface ImageRead {
   sha256: string;
@@ -681,7 +681,7 @@ export interface ImageRead {
   length?: number;
 }
 
-/** Name one image: a model has one of each version. */
+/** Reference to an image: a model has one of each version. */
 export interface ImageRef {
   model: string;
   version: string;
@@ -690,7 +690,7 @@ export interface ImageRef {
 /**
  * A stored image, as its own descriptor describes it; `signature` is base64.
  *
- * `signed_by` is the fingerprint of the trusted key that made the signature; None if it is none of those.
+ * `signed_by` is the fingerprint of the trusted key that made the signature; None if no trusted key did.
  */
 export interface ImageView {
   sha256: string;
@@ -723,12 +723,12 @@ export interface KeyAdd {
   public_key: string;
 }
 
-/** Ask for the keys that a model trusts. */
+/** List the keys that a model trusts. */
 export interface KeyList {
   model: string;
 }
 
-/** Name one key of a model by its fingerprint: the SHA-256 of its DER. */
+/** Reference to one key of a model by its fingerprint: the SHA-256 of its DER. */
 export interface KeyRef {
   model: string;
   fingerprint: string;
@@ -742,7 +742,7 @@ export interface KeyView {
   created_at: string;
 }
 
-/** The keys that a model trusts, oldest first; with none, it takes images without a signature. */
+/** The keys that a model trusts, oldest first; with none, it accepts images without a signature. */
 export interface Keys {
   model: string;
   keys: KeyView[];
@@ -754,12 +754,12 @@ export interface LayerFacts {
   devices: number;
 }
 
-/** Name one layer. */
+/** Reference to a layer. */
 export interface LayerRef {
   tag: string;
 }
 
-/** The layer as it is now, None when it was removed, and the devices that got a new version by it. */
+/** The layer after the change, None if it was removed, and the devices that got a new version by it. */
 export interface LayerResult {
   tag: string;
   layer: LayerView | null;
@@ -767,10 +767,10 @@ export interface LayerResult {
 }
 
 /**
- * Change what all devices with a tag have in common; a device's own overrides win over it.
+ * Change the layer of a tag; a device's own overrides take precedence over it.
  *
- * `document` is merged into the layer that there is (RFC 7396: null removes), or replaces it: then a null removes
- * what the model's defaults or layers below it say. Layers apply in the order of priority, then tag.
+ * `document` is merged into the present layer (RFC 7396: null removes), or replaces it: then a null removes
+ * values of the model's defaults or of layers below. Layers apply in the order of priority, then tag.
  */
 export interface LayerSet {
   tag: string;
@@ -779,7 +779,7 @@ export interface LayerSet {
   priority?: number | null;
 }
 
-/** A layer, and who changed it last. */
+/** A layer, and its last author. */
 export interface LayerView {
   tag: string;
   priority: number;
@@ -793,13 +793,13 @@ export interface Layers {
   layers: LayerView[];
 }
 
-/** How much a line of a log matters, in rising order. */
+/** The level of a line of a log, in rising order. */
 export type LogLevel = "debug" | "info" | "warning" | "error";
 
 /**
- * A line of a device's log; all but `client_id` and `received_at` is the device's own word.
+ * A line of a device's log; all fields except `client_id` and `received_at` come from the device.
  *
- * Of a start of the device (`boot`), `number` counts the lines: where one is left out, a line was lost.
+ * `number` counts the lines since a start of the device (`boot`): a gap means a lost line.
  */
 export interface LogLineView {
   client_id: string;
@@ -813,16 +813,16 @@ export interface LogLineView {
   number: number;
 }
 
-/** Lines in the order in which they were kept; `next` is the `after` with which to ask for what comes then. */
+/** Lines in the order in which they were stored; `next` is the `after` of the next request. */
 export interface LogLines {
   lines: LogLineView[];
   next: number;
 }
 
 /**
- * Ask for lines of devices' logs: the newest, or with `after` those that were kept since.
+ * List lines of devices' logs: the newest, or with `after` those that were stored since.
  *
- * `level` is the lowest that is wanted, `since_s` how many seconds ago a line was received at most.
+ * `level` is the lowest level, `since_s` the maximum age of a line, in seconds since it was received.
  */
 export interface LogList {
   device?: string | null;
@@ -835,7 +835,7 @@ export interface LogList {
   limit?: number;
 }
 
-/** A machine, and the claim by which it asked. */
+/** A machine, and the claim of its request. */
 export interface MachineFacts {
   claim: string;
   uid: string;
@@ -852,7 +852,7 @@ export interface ModelAdd {
   commands?: string[];
 }
 
-/** A model as it is now, and the devices that got a new version of their configuration. */
+/** A model after a change, and the devices that got a new version of their configuration. */
 export interface ModelChanged {
   code: string;
   name: string;
@@ -870,16 +870,16 @@ export interface ModelFacts {
   code: string;
 }
 
-/** Name one model. */
+/** Reference to a model. */
 export interface ModelRef {
   code: string;
 }
 
 /**
- * Change what is given of a model; its code cannot be changed.
+ * Change the given fields of a model; its code cannot be changed.
  *
- * Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
- * document changes by it gets a new version, and if one device's document would break the schema nothing changes.
+ * Schema and defaults are replaced as a whole (an empty schema allows everything). Each device whose document
+ * changes gets a new version; if the document of any device would violate the schema, nothing changes.
  */
 export interface ModelUpdate {
   code: string;
@@ -914,26 +914,26 @@ export interface Models {
   models: ModelView[];
 }
 
-/** How many devices there are, and the client ids of the first of them, up to MAX_NAMED. */
+/** A number of devices, and the client ids of the first of them, up to MAX_NAMED. */
 export interface Named {
   count: number;
   names: string[];
 }
 
-/** Nothing but the name says what has happened. */
+/** No data. */
 export type NoFacts = Record<never, never>;
 
 /** A request without parameters. */
 export type Nothing = Record<never, never>;
 
-/** The image of an NVS partition that makes a machine this device; whoever holds it is the device. */
+/** The image of an NVS partition that makes a machine this device; whoever has it can act as the device. */
 export interface NvsImage {
   client_id: string;
   secret_generation: number;
   data: string;
 }
 
-/** All that a new device needs to come online; whoever holds it is the device. */
+/** All that a new device needs to connect; whoever has it can act as the device. */
 export interface Package {
   format: "mdm-package/1";
   client_id: string;
@@ -949,23 +949,24 @@ export interface Package {
   recovery: Recovery | null;
 }
 
-/** Why a request was refused; `code` is for scripts, `message` for people, `details` are the facts. */
+/** The reason of a refusal; `code` is for scripts, `message` for people, `details` are the facts. */
 export interface Problem {
   code: string;
   message: string;
   details?: Record<string, Json>;
 }
 
-/** A piece is stored. */
+/** A chunk is stored. */
 export interface Received {
   received: boolean;
 }
 
 /**
- * How a device that is refused with all its secrets gets the one in force, in packages and `down/key`.
+ * How a device whose secrets are all refused gets the one in force; in packages and `down/key`.
  *
- * It asks on the host of the package, on this port, with a public account, whose name is the MQTT client id too.
- * `server_key` (X25519, base64url) is the server's half of the key by which the device proves who it is.
+ * It requests it on the host of the package, on this port, with a public account, whose name is the MQTT client
+ * id too. `server_key` (X25519, base64url) is the server's half of the key by which the device authenticates
+ * itself.
  */
 export interface Recovery {
   port: number;
@@ -974,12 +975,12 @@ export interface Recovery {
   server_key: string;
 }
 
-/** Which secret a device got. */
+/** The secret that a device got. */
 export interface RecoveryFacts {
   generation: number;
 }
 
-/** How many secrets have the newest master key, and how many cannot be read. */
+/** How many secrets are encrypted with the newest master key, and how many cannot be read. */
 export interface RekeyFacts {
   reencrypted: number;
   unreadable: number;
@@ -991,21 +992,21 @@ export interface ReleaseFacts {
   version: string;
 }
 
-/** What was removed. */
+/** Names of the removed objects. */
 export interface Removed {
   removed: string;
 }
 
-/** What an admin account may do: read what is no secret, do the daily work too, or do everything. */
+/** The rights of an admin account: read all but secrets, do the daily work too, or do everything. */
 export type Role = "viewer" | "operator" | "admin";
 
-/** End a rollout; devices that have begun may finish, unless `hard`. */
+/** Abort a rollout; devices that have begun may finish, unless `hard`. */
 export interface RolloutAbort {
   rollout: number;
   hard?: boolean;
 }
 
-/** How many devices stand how. */
+/** The number of devices in each state. */
 export interface RolloutCounts {
   waiting: number;
   offered: number;
@@ -1028,7 +1029,7 @@ export interface RolloutFailure {
 }
 
 /**
- * What a rollout would meet: `fit` devices would take the image, `already` run it.
+ * The result of a preflight: `fit` devices would accept the image, `already` run it.
  *
  * `count` would fail; `problems` names the first of them, up to MAX_NAMED. `waves` are their sizes.
  */
@@ -1043,12 +1044,12 @@ export interface RolloutFindings {
   waves: number[];
 }
 
-/** Ask for the newest rollouts. */
+/** List the newest rollouts. */
 export interface RolloutList {
   limit?: number;
 }
 
-/** A rollout in another state. */
+/** A rollout in a new state. */
 export interface RolloutMoveFacts {
   rollout: number;
   model: string;
@@ -1059,11 +1060,11 @@ export interface RolloutMoveFacts {
 }
 
 /**
- * How a rollout goes on, and what ends it.
+ * The course of a rollout, and its limits.
  *
- * Each of `waves` says how many of the devices have been reached with it, those of the waves before included;
- * the last reaches all. A wave is met when `success_percent` of its devices have confirmed the image; more
- * failures than `failure_limit`, of the wave, halt the rollout. Offers are made in `window` only.
+ * Each of `waves` is how many of the devices have been reached with it, including those of the waves before; the
+ * last reaches all. A wave is met when `success_percent` of its devices have confirmed the image; more failures
+ * in a wave than `failure_limit` halt the rollout. Offers are made in `window` only.
  */
 export interface RolloutPlan {
   waves?: string[];
@@ -1077,7 +1078,7 @@ export interface RolloutPlan {
   offers_per_minute?: number;
 }
 
-/** Ask which devices would take an image of their model: all of it, those with all of `tags`, or a share. */
+/** Check which devices would accept an image of their model: all, those with all `tags`, or a share of them. */
 export interface RolloutPreflight {
   model: string;
   version: string;
@@ -1085,23 +1086,23 @@ export interface RolloutPreflight {
   percent?: number;
 }
 
-/** A device that would not take the image, and why. */
+/** A device that would not accept the image, and why. */
 export interface RolloutProblem {
   client_id: string;
   reason: string;
 }
 
-/** Name a rollout. */
+/** Reference to a rollout. */
 export interface RolloutRef {
   rollout: number;
 }
 
-/** Ask how a rollout stands, by default the newest. */
+/** Show the state of a rollout, by default of the newest. */
 export interface RolloutShow {
   rollout?: number | null;
 }
 
-/** Begin a rollout; devices that would fail refuse it, unless they are left out (`skip`) or tried (`force`). */
+/** Begin a rollout; it is refused if devices would fail, unless `skip` leaves them out or `force` is set. */
 export interface RolloutStart {
   model: string;
   version: string;
@@ -1112,7 +1113,7 @@ export interface RolloutStart {
   force?: boolean;
 }
 
-/** A rollout that begins: the devices that it reaches, and what was asked for. */
+/** A rollout that begins: its devices, and its parameters. */
 export interface RolloutStartFacts {
   rollout: number;
   model: string;
@@ -1128,7 +1129,7 @@ export interface RolloutStartFacts {
 }
 
 /**
- * How a rollout stands: `doing` says what it waits for.
+ * The state of a rollout: `doing` names what it waits for.
  *
  * `failure_count` devices failed, rolled back, were silent or skipped; `failures` are the latest of them.
  */
@@ -1175,7 +1176,7 @@ export interface RolloutWave {
   counts: RolloutCounts;
 }
 
-/** A rollout, and the wave in which it is. */
+/** A rollout, and its current wave. */
 export interface RolloutWaveFacts {
   rollout: number;
   model: string;
@@ -1188,13 +1189,13 @@ export interface Rollouts {
   rollouts: RolloutView[];
 }
 
-/** Call off the rotations of one device, or of all. */
+/** Cancel the rotations of one device, or of all. */
 export interface RotationCancel {
   device?: string | null;
   all?: boolean;
 }
 
-/** How many devices stand how. */
+/** The number of devices in each state. */
 export interface RotationCounts {
   ok: number;
   queued: number;
@@ -1202,7 +1203,7 @@ export interface RotationCounts {
   timeout: number;
 }
 
-/** A rotation with success. */
+/** A successful rotation. */
 export interface RotationDoneFacts {
   rotation_id: string;
   generation: number;
@@ -1230,7 +1231,7 @@ export interface RotationFacts {
   generation: number;
 }
 
-/** Ask for a page of a device's rotations; `before` is the `next` of the page before. */
+/** List a page of a device's rotations; `before` is the `next` of the page before. */
 export interface RotationHistory {
   device: string;
   before?: number | null;
@@ -1244,14 +1245,14 @@ export interface RotationOfferFacts {
   restorable: boolean;
 }
 
-/** How the devices stand, and a page of the rotations under way; `next` is None on the last. */
+/** The states of the devices, and a page of the rotations under way; `next` is None on the last. */
 export interface RotationOverview {
   counts: RotationCounts;
   under_way: RotationUnderWay[];
   next: number | null;
 }
 
-/** A rotation, and what a proof was for. */
+/** A rotation, and the purpose of a proof. */
 export interface RotationProofFacts {
   rotation_id: string;
   generation: number;
@@ -1259,10 +1260,10 @@ export interface RotationProofFacts {
 }
 
 /**
- * What became of the devices that fit.
+ * The result for each matching device.
  *
  * `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
- * rotation that was called off and has not ended yet: it is not tried again, so ask again for these.
+ * rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
  */
 export interface RotationQueued {
   queued: Named;
@@ -1271,7 +1272,7 @@ export interface RotationQueued {
   skipped: Named;
 }
 
-/** When all devices are queued; `expression` and `next` are empty when no schedule is set. All times in UTC. */
+/** When all devices are queued; `expression` and `next` are empty if no schedule is set. All times in UTC. */
 export interface RotationScheduleView {
   expression: string;
   zone: string;
@@ -1279,7 +1280,7 @@ export interface RotationScheduleView {
   next: string[];
 }
 
-/** Queue one device, or all that fit, for a rotation of their secrets. */
+/** Queue one device, or all that match, for a rotation of their secrets. */
 export interface RotationStart {
   device?: string | null;
   all?: boolean;
@@ -1287,13 +1288,13 @@ export interface RotationStart {
   model?: string | null;
 }
 
-/** Ask for counts and a page of the rotations under way, by slot; `after` is the `next` of the page before. */
+/** Get counts and a page of the rotations under way, by slot; `after` is the `next` of the page before. */
 export interface RotationStatus {
   after?: number;
   limit?: number;
 }
 
-/** A rotation without success. */
+/** A rotation that timed out. */
 export interface RotationTimeoutFacts {
   rotation_id: string;
   generation: number;
@@ -1301,7 +1302,7 @@ export interface RotationTimeoutFacts {
   cancelled: boolean;
 }
 
-/** A rotation under way; `left_s` is 0 when its time is up, and `cancelled` that it ends without a retry. */
+/** A rotation under way; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry. */
 export interface RotationUnderWay {
   client_id: string;
   rotation_id: string;
@@ -1321,10 +1322,10 @@ export interface Rotations {
 }
 
 /**
- * What became of the devices.
+ * The result for each device.
  *
  * `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
- * with the old secret or completed by its device, and is not tried again. Other devices have nothing to call off.
+ * with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
  */
 export interface RotationsCancelled {
   dequeued: Named;
@@ -1332,27 +1333,27 @@ export interface RotationsCancelled {
   ending: Named;
 }
 
-/** How many devices of a model said last that they run this version; None: they have not said. */
+/** How many devices of a model last reported that they run this version; None: not reported. */
 export interface RunningVersion {
   model: string;
   version: string | null;
   devices: number;
 }
 
-/** What a time of the schedule brought. */
+/** The result of a scheduled run. */
 export interface ScheduleFacts {
   fire_at: string;
   queued: number;
   already: number;
 }
 
-/** How many are encrypted with the first master key now, and the devices of those that no key opens. */
+/** How many are encrypted with the first master key now, and the devices of those that no key decrypts. */
 export interface SecretsRekeyed {
   reencrypted: number;
   unreadable: Named;
 }
 
-/** How many devices there are when none is named. */
+/** The number of devices, if none is named. */
 export interface SelectionFacts {
   devices?: number | null;
 }
@@ -1370,7 +1371,7 @@ export interface SigningKeyFacts {
   fingerprint: string;
 }
 
-/** What each place held, as `generation (fingerprint)` or `not known`, and what made them agree. */
+/** The secret in each place, as `generation (fingerprint)` or `not known`, and the repair. */
 export interface SplitFacts {
   remedy: string;
   database: string;
@@ -1378,14 +1379,14 @@ export interface SplitFacts {
   broker: string;
 }
 
-/** An upload under way: which pieces are still missing, as offsets, and how long a piece is. */
+/** An upload under way: the offsets of the missing chunks, and the size of a chunk. */
 export interface Upload {
   upload_id: string;
   chunk_size_bytes: number;
   missing: number[];
 }
 
-/** Announce an image for a model; `version`, when given, must be the one embedded in the image. */
+/** Announce an image for a model; `version`, if given, must be the one embedded in the image. */
 export interface UploadBegin {
   model: string;
   sha256: string;
@@ -1393,7 +1394,7 @@ export interface UploadBegin {
   version?: string | null;
 }
 
-/** One piece of an image; all are as long as `Upload.chunk_size_bytes` but the last. */
+/** One chunk of an image; all have `Upload.chunk_size_bytes` bytes, except the last. */
 export interface UploadChunk {
   upload_id: string;
   offset: number;
@@ -1401,9 +1402,9 @@ export interface UploadChunk {
 }
 
 /**
- * Check the whole image and store it; `release` makes it the model's image and tells the devices.
+ * Check the whole image and store it; `release` makes it the model's image and notifies the devices.
  *
- * `signature` must be right if the model trusts a key; it replaces that of an image that is stored already.
+ * `signature` must be valid if the model trusts a key; it replaces that of an image that is stored already.
  */
 export interface UploadFinish {
   upload_id: string;
@@ -1411,13 +1412,13 @@ export interface UploadFinish {
   signature?: string | null;
 }
 
-/** The account that asks, and its role. */
+/** The requesting account, and its role. */
 export interface WhoAmI {
   account: string;
   role: Role;
 }
 
-/** Leave a model without an image: its devices stay with what they run. */
+/** Leave a model without an image: its devices keep what they run. */
 export interface Withdraw {
   model: string;
 }
@@ -1505,19 +1506,19 @@ export type NamedEvent =
   | Told<"model", "updated", undefined, ModelUpdateFacts>
   /** A model was removed. */
   | Told<"model", "removed", undefined, ModelFacts>
-  /** A device was made, with its identity. */
+  /** A device was added, with its identity. */
   | Told<"device", "added", string, NoFacts>
   /** A device was changed. */
   | Told<"device", "updated", string, DeviceUpdateFacts>
-  /** A device's package was handed out. */
+  /** A device's package was issued. */
   | Told<"device", "provisioned", string, NoFacts>
-  /** A device got a new secret in a new package; the old one is dead. */
+  /** A device got a new secret in a new package; the old one is refused. */
   | Told<"device", "reissued", string, NoFacts>
   /** A device was removed, with its identity. */
   | Told<"device", "removed", string, NoFacts>
   /** A device has connected. */
   | Told<"device", "online", string, NoFacts>
-  /** A device has left, or its connection is lost. */
+  /** A device has disconnected, or its connection is lost. */
   | Told<"device", "offline", string, NoFacts>
   /** The broker has refused a device, for the first time since it was last seen. */
   | Told<"device", "refused", string, NoFacts>
@@ -1525,7 +1526,7 @@ export type NamedEvent =
   | Told<"device", "key_registered", string, NoFacts>
   /** A device has another key than the registered one, which stays. */
   | Told<"device", "key_refused", string, NoFacts>
-  /** A device without a secret that is accepted got one by its key. */
+  /** A device whose secrets were refused got one by its key. */
   | Told<"device", "recovered", string, RecoveryFacts>
   /** Database, Keycloak and broker held different secrets of a device. */
   | Told<"device", "split", string, SplitFacts>
@@ -1533,11 +1534,11 @@ export type NamedEvent =
   | Told<"device", "stray", string, NoFacts>
   /** A device's configuration has a new version. */
   | Told<"config", "changed", string, ConfigFacts>
-  /** A device has said what it did with its configuration. */
+  /** A device has reported the outcome of a configuration. */
   | Told<"config", "reported", string, ConfigReportFacts>
-  /** A device has gone back from a configuration on trial, which was replaced. */
+  /** A device has reverted a configuration on trial, which was replaced. */
   | Told<"config", "restored", string, ConfigRestoreFacts>
-  /** A layer was made or changed. */
+  /** A layer was created or changed. */
   | Told<"layer", "changed", undefined, LayerFacts>
   /** A layer was removed. */
   | Told<"layer", "removed", undefined, LayerFacts>
@@ -1545,17 +1546,17 @@ export type NamedEvent =
   | Told<"command", "sent", undefined, CommandBatchFacts>
   /** A device has answered a command. */
   | Told<"command", "answered", string, CommandAnswerFacts>
-  /** An admin's account was made. */
+  /** An admin's account was created. */
   | Told<"account", "added", undefined, AccountFacts>
   /** An account got another role or password. */
   | Told<"account", "updated", undefined, AccountFacts>
   /** An account was removed. */
   | Told<"account", "removed", undefined, AccountFacts>
-  /** A claim was made. */
+  /** A claim was created. */
   | Told<"claim", "added", undefined, ClaimAddedFacts>
   /** A claim was revoked. */
   | Told<"claim", "revoked", undefined, ClaimFacts>
-  /** A machine has asked for the first time. */
+  /** A machine has requested an identity for the first time. */
   | Told<"claim", "requested", undefined, MachineFacts>
   /** A machine was denied an identity. */
   | Told<"claim", "denied", undefined, MachineFacts>
@@ -1563,7 +1564,7 @@ export type NamedEvent =
   | Told<"claim", "granted", string, MachineFacts>
   /** Devices were queued for a new secret. */
   | Told<"rotation", "queued", string | undefined, SelectionFacts>
-  /** Rotations were called off; one under way ends by its own rules. */
+  /** Rotations were cancelled; one under way ends by its own rules. */
   | Told<"rotation", "cancelled", string | undefined, SelectionFacts>
   /** The schedule has queued all devices that are enabled. */
   | Told<"rotation", "scheduled", undefined, ScheduleFacts>
@@ -1581,9 +1582,9 @@ export type NamedEvent =
   | Told<"rotation", "timed_out", string, RotationTimeoutFacts>
   /** A device's proof of its new secret was wrong. */
   | Told<"rotation", "proof_refused", string, RotationProofFacts>
-  /** A device's present secret is not the known one, which is never put back then. */
+  /** A device's present secret is not the known one, which is then never restored. */
   | Told<"rotation", "split_found", string, RotationProofFacts>
-  /** The secrets at rest were encrypted anew. */
+  /** The secrets at rest were encrypted again. */
   | Told<"secrets", "rekeyed", undefined, RekeyFacts>
   /** An image was stored. */
   | Told<"firmware", "uploaded", undefined, ImageFacts>
@@ -1593,27 +1594,27 @@ export type NamedEvent =
   | Told<"firmware", "released", undefined, ReleaseFacts>
   /** A model was left without an image. */
   | Told<"firmware", "withdrawn", undefined, ReleaseFacts>
-  /** An image was spared from retention. */
+  /** An image was exempted from retention. */
   | Told<"firmware", "pinned", undefined, ImageFacts>
-  /** An image is spared no more. */
+  /** An image is no longer exempt from retention. */
   | Told<"firmware", "unpinned", undefined, ImageFacts>
   /** An image was deleted. */
   | Told<"firmware", "deleted", undefined, ImageDeletedFacts>
   /** A model trusts another key. */
   | Told<"firmware", "key_added", undefined, SigningKeyFacts>
-  /** A model trusts a key no more. */
+  /** A model no longer trusts a key. */
   | Told<"firmware", "key_removed", undefined, SigningKeyFacts>
   /** A device was offered an image. */
   | Told<"firmware", "offered", string, FirmwareOfferFacts>
-  /** A device has said something new of an image; also one in a rollout. */
+  /** A device has reported progress with an image, also one in a rollout. */
   | Told<"firmware", "reported", string, FirmwareReportFacts>
-  /** A device's core dump is here. */
+  /** A device's core dump was stored. */
   | Told<"coredump", "stored", string, CoreDumpStoredFacts>
   /** A device's core dump has another hash than was offered. */
   | Told<"coredump", "refused", string, CoreDumpRefusedFacts>
   /** A core dump was deleted. */
   | Told<"coredump", "deleted", string, CoreDumpFacts>
-  /** The keys of core dumps were encrypted anew. */
+  /** The keys of core dumps were encrypted again. */
   | Told<"coredump", "rekeyed", undefined, RekeyFacts>
   /** A rollout has begun. */
   | Told<"rollout", "started", undefined, RolloutStartFacts>
@@ -1623,11 +1624,11 @@ export type NamedEvent =
   | Told<"rollout", "wave_met", undefined, RolloutWaveFacts>
   /** An admin has paused a rollout. */
   | Told<"rollout", "paused", undefined, RolloutMoveFacts>
-  /** An admin lets a rollout go on. */
+  /** An admin has resumed a rollout. */
   | Told<"rollout", "resumed", undefined, RolloutMoveFacts>
   /** A rollout has halted by itself. */
   | Told<"rollout", "halted", undefined, RolloutMoveFacts>
-  /** An admin has ended a rollout. */
+  /** An admin has aborted a rollout. */
   | Told<"rollout", "aborted", undefined, RolloutMoveFacts>
   /** A rollout has reached its end. */
   | Told<"rollout", "completed", undefined, RolloutMoveFacts>;

@@ -1,1 +1,1 @@
-"""Which image a device should have, of its model or of a rollout, and how far it has come with it."""
+"""The image that each device should have, by its model or a rollout, and its progress with it."""

@@ -1,4 +1,4 @@
-"""What devices report of images: how far they have come, of many devices at once."""
+"""Devices' reports on images, stored in batches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import device_status
-from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment import rollout_devices
+from services.firmware.assignment.rollout_devices import ImageStep
 from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.queries import Delivered
 from shared.database import device_refs
@@ -21,16 +21,16 @@ from shared.protocol import events
 from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
-_FACTS: Final = {
+_STEPS: Final = {
     FirmwareStage.CONFIRMED: DeviceStep.CONFIRMED,
     FirmwareStage.FAILED: DeviceStep.FAILED,
     FirmwareStage.ROLLED_BACK: DeviceStep.ROLLED_BACK,
 }
-"""What a report says to a rollout; any other stage says that the device has begun."""
+"""The step of a stage in a rollout; any other stage means that the device has begun."""
 
 
 class Reported(NamedTuple):
-    """A report, and the device that it is of."""
+    """A report, and its device."""
 
     client_id: str
     device_id: int
@@ -39,25 +39,25 @@ class Reported(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Takes devices' reports."""
+    """Stores devices' reports."""
 
     database: Database
     outbox: Outbox
-    said: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
-    """Reports with the client ids of their devices, and why they cannot be stored."""
+    reports: MicroBatcher[tuple[str, FirmwareReport], NotFoundError | None] = field(default_factory=MicroBatcher)
+    """Reports with the client ids of their devices; the result is the error if one cannot be stored."""
 
-    async def take(self, client_id: str, report: FirmwareReport) -> None:
-        """Store how far a device has come with an image, or raise NotFoundError."""
-        refusal = await self.said.ask((client_id, report))
+    async def store(self, client_id: str, report: FirmwareReport) -> None:
+        """Store a device's progress with an image, or raise NotFoundError."""
+        refusal = await self.reports.submit((client_id, report))
         if refusal is not None:
             raise refusal
 
-    async def keep(self) -> None:
-        """Store what devices report, many at once, until cancelled."""
-        await self.said.run(self._store)
+    async def run(self) -> None:
+        """Store reports in batches, until cancelled."""
+        await self.reports.run(self._store)
 
     async def _store(self, batch: Sequence[tuple[str, FirmwareReport]]) -> Sequence[NotFoundError | None]:
-        """Store all in their order; return why some cannot be."""
+        """Store all in order; return the errors of those that cannot be stored."""
         async with self.database.transaction() as session:
             reporters = await queries.reporters(session, [client_id for client_id, _ in batch])
             models = await queries.models_of_images(session, {report.sha256 for _, report in batch})
@@ -77,13 +77,13 @@ class Reports:
 
 
 async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Reported]) -> None:
-    """Store reports in their order, of images that there are; tell of those that say something new."""
+    """Store reports in order, of existing images; emit an event for each that changes something."""
     if not reported:
         return
-    await device_status.note(
+    await rollout_devices.record(
         session,
         [
-            Noted(device_id, report.sha256, _FACTS.get(report.stage, DeviceStep.BEGUN), report.error)
+            ImageStep(device_id, report.sha256, _STEPS.get(report.stage, DeviceStep.BEGUN), report.error)
             for _, device_id, report in reported
         ],
     )

@@ -23,7 +23,7 @@ _OPEN: Final = Rollout.ended_at.is_(None)
 
 
 async def image(session: AsyncSession, model: DeviceModel, version: str) -> FirmwareImage:
-    """Return the model's image of this version, kept from being deleted, or raise NotFoundError."""
+    """Return the model's image of this version, locked against deletion, or raise NotFoundError."""
     query = select(FirmwareImage).where(FirmwareImage.model_id == model.id, FirmwareImage.version == version)
     found = await session.scalar(query.with_for_update(read=True))
     if found is None:
@@ -68,7 +68,7 @@ async def locked(session: AsyncSession, rollout_id: int) -> Rollout:
 
 
 async def free(session: AsyncSession, rollout_id: int) -> Rollout | None:
-    """Return and lock a rollout, or None while another has locked it."""
+    """Return and lock a rollout, or None while another transaction has locked it."""
     return await session.get(Rollout, rollout_id, with_for_update={"skip_locked": True})
 
 
@@ -79,7 +79,7 @@ async def newest(session: AsyncSession, limit: int) -> list[tuple[Rollout, str]]
 
 
 async def due(session: AsyncSession) -> list[int]:
-    """Return the rollouts that go on: those that are open, and those that have devices under way."""
+    """Return the rollouts to advance: the open ones, and those that have devices under way."""
     under_way = select(RolloutDevice.rollout_id).where(RolloutDevice.state.in_(UNDER_WAY))
     return list(
         await session.scalars(select(Rollout.id).where(or_(_OPEN, Rollout.id.in_(under_way))).order_by(Rollout.id))
@@ -87,9 +87,9 @@ async def due(session: AsyncSession) -> list[int]:
 
 
 async def needed(session: AsyncSession, model_id: int) -> dict[str, int]:
-    """Return the images of a model that rollouts need, with the newest that does.
+    """Return the images of a model that rollouts need, each with the newest such rollout.
 
-    It is open, or devices have the image by it.
+    A rollout needs its image while it is open, or while devices have the image by it.
     """
     has_it = exists().where(
         RolloutDevice.rollout_id == Rollout.id,
@@ -109,14 +109,14 @@ async def needed(session: AsyncSession, model_id: int) -> dict[str, int]:
 
 
 async def open_of(session: AsyncSession, model_id: int, *, but: int | None = None) -> int | None:
-    """Return the newest open rollout of a model, but for one."""
+    """Return the newest open rollout of a model, except for one."""
     return await session.scalar(
         select(func.max(Rollout.id)).where(Rollout.model_id == model_id, _OPEN, Rollout.id.is_distinct_from(but))
     )
 
 
-async def give_way(session: AsyncSession, model: DeviceModel) -> bool:
-    """End the say of a model's rollouts, as it gets an image, and return whether there was one.
+async def end_force(session: AsyncSession, model: DeviceModel) -> bool:
+    """End the force of a model's rollouts, as the model gets an image, and return whether there were any.
 
     Raise ConflictError while one is open.
     """

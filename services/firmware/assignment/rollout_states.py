@@ -1,4 +1,4 @@
-"""Rollouts as two tables of states and events, and when a wave ends, without I/O."""
+"""The states of rollouts and of their devices as two transition tables, and the end of a wave, without I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.protocol.admin import RolloutPlan
 
 
 class State(StrEnum):
-    """How a rollout stands; the last two are its ends."""
+    """The state of a rollout; the last two are final."""
 
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 class RolloutEvent(StrEnum):
-    """What can happen to a rollout: three deeds of an admin, and two of its own."""
+    """An event of a rollout: three actions of an admin, and two of the rollout itself."""
 
     PAUSED = "paused"
     RESUMED = "resumed"
@@ -49,7 +49,7 @@ ENDS: Final = frozenset({State.ABORTED, State.COMPLETED})
 
 
 class DeviceStatus(StrEnum):
-    """How a device stands in a rollout."""
+    """The status of a device in a rollout."""
 
     WAITING = "WAITING"
     OFFERED = "OFFERED"
@@ -62,7 +62,7 @@ class DeviceStatus(StrEnum):
 
 
 class DeviceStep(StrEnum):
-    """What can happen to a device: its own reports, what its check says, and deeds of the rollout."""
+    """A step of a device: its own reports, the result of its check, and actions of the rollout."""
 
     OFFERED = "offered"
     WITHDRAWN = "withdrawn"
@@ -80,12 +80,12 @@ class DeviceStep(StrEnum):
 UNDER_WAY: Final = frozenset({DeviceStatus.OFFERED, DeviceStatus.TAKEN})
 OPEN: Final = UNDER_WAY | {DeviceStatus.WAITING}
 FAILURES: Final = frozenset({DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK, DeviceStatus.SILENT})
-_SAID: Final = {
+_OUTCOMES: Final = {
     DeviceStep.CONFIRMED: DeviceStatus.CONFIRMED,
     DeviceStep.FAILED: DeviceStatus.FAILED,
     DeviceStep.ROLLED_BACK: DeviceStatus.ROLLED_BACK,
 }
-STANDS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
+DEVICE_TRANSITIONS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
     (DeviceStatus.WAITING, DeviceStep.OFFERED): DeviceStatus.OFFERED,
     (DeviceStatus.WAITING, DeviceStep.BEGUN): DeviceStatus.TAKEN,
     (DeviceStatus.WAITING, DeviceStep.RUNS_IT): DeviceStatus.CONFIRMED,
@@ -102,13 +102,13 @@ STANDS: Final[dict[tuple[DeviceStatus, DeviceStep], DeviceStatus]] = {
     (DeviceStatus.TAKEN, DeviceStep.UNFIT): DeviceStatus.FAILED,
     (DeviceStatus.TAKEN, DeviceStep.TIMED_OUT): DeviceStatus.SILENT,
     (DeviceStatus.TAKEN, DeviceStep.DROPPED): DeviceStatus.SKIPPED,
-    # What a device says of an end counts, also late and after another end; that it was skipped does not end that
-    # it runs the image.
+    # A reported outcome counts, also late and after another outcome; that the device was skipped does not change
+    # that it runs the image.
     **{
-        (stand, fact): end
-        for stand in DeviceStatus
-        for fact, end in _SAID.items()
-        if stand is not DeviceStatus.SKIPPED
+        (status, step): end
+        for status in DeviceStatus
+        for step, end in _OUTCOMES.items()
+        if status is not DeviceStatus.SKIPPED
     },
     (DeviceStatus.SKIPPED, DeviceStep.CONFIRMED): DeviceStatus.CONFIRMED,
 }
@@ -122,30 +122,30 @@ def advance(state: State, event: RolloutEvent) -> State:
         raise ConflictError(f"the rollout is {state} and cannot be {event}", state=state) from None
 
 
-def stand_after(stand: DeviceStatus, fact: DeviceStep) -> DeviceStatus:
-    """Return how a device stands after a fact; one that does not belong there, or came before, changes nothing."""
-    return STANDS.get((stand, fact), stand)
+def status_after(status: DeviceStatus, step: DeviceStep) -> DeviceStatus:
+    """Return a device's status after a step; one that is not allowed or is repeated changes nothing."""
+    return DEVICE_TRANSITIONS.get((status, step), status)
 
 
-def effect(fact: DeviceStep) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
-    """Return which stands a fact changes, and into which: it is one."""
-    before = frozenset(stand for stand, known in STANDS if known is fact)
-    (after,) = {STANDS[stand, fact] for stand in before}
+def effect(step: DeviceStep) -> tuple[frozenset[DeviceStatus], DeviceStatus]:
+    """Return the statuses that a step changes, and the one new status."""
+    before = frozenset(status for status, known in DEVICE_TRANSITIONS if known is step)
+    (after,) = {DEVICE_TRANSITIONS[status, step] for status in before}
     return before, after
 
 
-def binds(state: State, stand: DeviceStatus, *, runs_it: bool) -> bool:
-    """Say whether a device should have a rollout's image rather than an older decision's."""
-    if stand in UNDER_WAY or stand is DeviceStatus.CONFIRMED:
+def binds(state: State, status: DeviceStatus, *, runs_it: bool) -> bool:
+    """Return whether this rollout decides a device's image, rather than an older decision."""
+    if status in UNDER_WAY or status is DeviceStatus.CONFIRMED:
         return True
-    if stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}:
+    if status in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}:
         return False
-    return runs_it or (stand is DeviceStatus.WAITING and state is State.COMPLETED)
+    return runs_it or (status is DeviceStatus.WAITING and state is State.COMPLETED)
 
 
 @dataclass(frozen=True, slots=True)
 class WaveTally:
-    """How many devices of a wave stand how; what is skipped or forgiven is not in it."""
+    """The number of devices of a wave by status; skipped devices and exempted failures are excluded."""
 
     waiting: int = 0
     under_way: int = 0
@@ -159,16 +159,16 @@ class WaveTally:
 
 
 def tally(counts: Iterable[tuple[DeviceStatus, bool, int]]) -> WaveTally:
-    """Add up counts of devices, each with their stand and whether they are forgiven."""
+    """Add up counts of devices, each with their status and whether their failure is exempted."""
     sums = dict.fromkeys(("waiting", "under_way", "confirmed", "failed"), 0)
-    for stand, forgiven, count in counts:
-        if stand is DeviceStatus.WAITING:
+    for status, forgiven, count in counts:
+        if status is DeviceStatus.WAITING:
             sums["waiting"] += count
-        elif stand in UNDER_WAY:
+        elif status in UNDER_WAY:
             sums["under_way"] += count
-        elif stand is DeviceStatus.CONFIRMED:
+        elif status is DeviceStatus.CONFIRMED:
             sums["confirmed"] += count
-        elif stand in FAILURES and not forgiven:
+        elif status in FAILURES and not forgiven:
             sums["failed"] += count
     return WaveTally(**sums)
 
@@ -179,14 +179,14 @@ def needed(total: int, plan: RolloutPlan) -> int:
 
 
 def allowed(total: int, plan: RolloutPlan) -> int:
-    """Return how many devices of a wave may fail; never so many that it could not be met any more."""
+    """Return how many devices of a wave may fail; never so many that the wave could not be met."""
     number = int(plan.failure_limit.rstrip("%"))
     limit = total * number // 100 if plan.failure_limit.endswith("%") else number
     return min(limit, total - needed(total, plan))
 
 
 class Do(StrEnum):
-    """What a rollout does next."""
+    """The next action of a rollout."""
 
     WAIT = "wait"
     SOAK = "soak"
@@ -196,7 +196,7 @@ class Do(StrEnum):
 
 
 class RolloutVerdict(NamedTuple):
-    """What a rollout does next, and why."""
+    """The next action of a rollout, and its reason."""
 
     do: Do
     why: str
@@ -211,7 +211,7 @@ def judge(
     plan: RolloutPlan,
     now: datetime,
 ) -> RolloutVerdict:
-    """Return what follows from the tallies of the waves up to `wave`, of `last`, which was met at `met_at`."""
+    """Return the next action for the tallies of the waves up to `wave`, of `last`, which was met at `met_at`."""
     for number in range(1, wave + 1):
         found = waves.get(number, WaveTally())
         may = allowed(found.total, plan)
@@ -235,7 +235,7 @@ def judge(
 
 
 def wave_sizes(total: int, waves: Iterable[str]) -> list[int]:
-    """Return how many devices each wave has; those that reach nobody new are left out."""
+    """Return the number of devices in each wave; waves without new devices are left out."""
     reached = [0]
     for share in waves:
         number = int(share.rstrip("%"))
@@ -246,7 +246,7 @@ def wave_sizes(total: int, waves: Iterable[str]) -> list[int]:
 
 
 def is_open(plan: RolloutPlan, now: datetime) -> bool:
-    """Say whether offers may be made now; a window whose end is before its begin goes over midnight."""
+    """Return whether offers may be made now; a window that ends before it begins spans midnight."""
     if plan.hours is None:
         return True
     begin, end = plan.hours

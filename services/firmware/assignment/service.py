@@ -1,4 +1,4 @@
-"""Which image a device is offered, and may fetch."""
+"""Decides which image a device is offered and may fetch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
-from services.firmware.assignment import device_status, progress
-from services.firmware.assignment.device_status import Noted
+from services.firmware.assignment import progress, rollout_devices
 from services.firmware.assignment.progress import Reported
+from services.firmware.assignment.rollout_devices import ImageStep
 from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
@@ -23,20 +23,20 @@ log = structlog.get_logger()
 
 
 class ImageNotForDeviceError(FleetError):
-    """A device may not have this image, and asking again will not help."""
+    """A device must not have this image; a retry will not help."""
 
     code = "image_not_for_device"
 
 
 class ImageUnknownError(ImageNotForDeviceError):
-    """There is no such image, or none at all."""
+    """The image does not exist, or the model has none."""
 
     code = "image_unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class _Prospect:
-    """A device, the image that it should have, and how it stands with it."""
+    """A device, the image that it should have, and its progress with it."""
 
     client_id: str
     device_id: int
@@ -50,12 +50,12 @@ class _Prospect:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which image a device is offered and may fetch."""
+    """Decides which image a device is offered and may fetch."""
 
     firmware: Firmware
 
     async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
-        """Return the image that a device should fetch, or that it is up to date."""
+        """Return the offer of the image that a device should fetch, or that it is up to date."""
         running = rules.Running(check.sha256, check.chip, check.project, check.slot_size_bytes, check.version)
         async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
@@ -64,17 +64,17 @@ class Assignment:
             if rules.came_back(prospect.candidate, running):
                 prospect = await self._count_out(session, prospect, check.version)
             if running.sha256 == prospect.image.sha256:
-                runs_it = Noted(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
-                await device_status.note(session, [runs_it])
+                runs_it = ImageStep(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
+                await rollout_devices.record(session, [runs_it])
             if await self._offers(session, prospect, running):
                 return self.offer_of(prospect.image, check.request_id)
         return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
 
     async def notice(self, client_id: str, running: rules.Running) -> messages.FirmwareOffer | None:
-        """Return what to tell a device of its image, unless it has it, has begun with it or must not have it."""
+        """Return the notice of a device's image, or None if it runs it, has begun with it or must not have it."""
         async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
-            if prospect is None or prospect.stage not in rules.UNTOLD:
+            if prospect is None or prospect.stage not in rules.NOT_NOTIFIED:
                 return None
             return self.offer_of(prospect.image, None) if await self._offers(session, prospect, running) else None
 
@@ -90,7 +90,7 @@ class Assignment:
     async def permitted_image(
         self, session: AsyncSession, device_id: int, model: DeviceModel, sha256: str
     ) -> FirmwareImage:
-        """Return the image if this device may fetch it, by whichever road, or raise ImageNotForDeviceError."""
+        """Return the image if this device may fetch it, over MQTT or HTTP, or raise ImageNotForDeviceError."""
         image = await session.get(FirmwareImage, sha256)
         if image is None:
             raise ImageUnknownError("there is no such image for this device")
@@ -102,14 +102,14 @@ class Assignment:
                 raise ImageNotForDeviceError("this image was not offered to this device")
         elif delivery.stage in rules.REFUSED_BY_DEVICE:
             raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
-        if sha256 != model.image_sha256 and await device_status.was_skipped(session, device_id, sha256):
+        if sha256 != model.image_sha256 and await rollout_devices.was_skipped(session, device_id, sha256):
             raise ImageNotForDeviceError("a rollout has left this device out")
         return image
 
     async def current_image(self, session: AsyncSession, client_id: str) -> FirmwareImage:
         """Return the image that this device should have, or raise ImageNotForDeviceError.
 
-        What it must not have because of what it said of itself last is refused, as it is not offered either.
+        An image that does not fit the device's last status is refused, as it is not offered either.
         """
         device_id, _ = await queries.device(session, client_id)
         running = running_of(await session.get(Presence, device_id))
@@ -123,21 +123,21 @@ class Assignment:
         return prospect.image
 
     async def read(self, sha256: str, offset: int, length: int) -> bytes:
-        """Return a piece of an image that is permitted, or raise ImageUnknownError if it is gone."""
+        """Return bytes of a permitted image, or raise ImageUnknownError if it has been deleted."""
         try:
             return await self.firmware.store.read(sha256, offset, length)
         except NotFoundError as error:
             raise ImageUnknownError("the image is gone") from error
 
     async def _offers(self, session: AsyncSession, prospect: _Prospect, running: rules.Running) -> bool:
-        """Say whether a device is to fetch its image, and note that it is offered."""
+        """Return whether a device is to fetch its image, and record the offer."""
         client_id, image = prospect.client_id, prospect.image
         try:
             wanted = rules.wants(prospect.candidate, running)
         except ConflictError as error:
             log.warning("firmware.withheld", client_id=client_id, sha256=image.sha256, reason=error.message)
-            unfit = Noted(prospect.device_id, image.sha256, DeviceStep.UNFIT, error.message)
-            await device_status.note(session, [unfit])
+            unfit = ImageStep(prospect.device_id, image.sha256, DeviceStep.UNFIT, error.message)
+            await rollout_devices.record(session, [unfit])
             return False
         if wanted and (prospect.stage is None or prospect.stage in rules.ENDS):
             await queries.set_deliveries(session, [Delivered(prospect.device_id, image.sha256, rules.OFFERED)])
@@ -146,7 +146,7 @@ class Assignment:
         return wanted
 
     async def _count_out(self, session: AsyncSession, prospect: _Prospect, version: str) -> _Prospect:
-        """Take an image as rolled back: the device was to start it, and asks for one from another version."""
+        """Record an image as rolled back: the device was to start it, and checks again from another version."""
         error = f"the device did not keep it, and runs {version}"
         report = messages.FirmwareReport(
             sha256=prospect.image.sha256, stage=FirmwareStage.ROLLED_BACK, error=error
@@ -156,10 +156,10 @@ class Assignment:
         )
         return replace(prospect, stage=report.stage)
 
-    async def count_stands(self) -> dict[str, int]:
-        """Return how many devices of the open rollouts stand how."""
+    async def count_statuses(self) -> dict[str, int]:
+        """Return the number of devices in open rollouts, by status."""
         async with self.firmware.database.transaction() as session:
-            return await device_status.count_stands(session)
+            return await rollout_devices.count_statuses(session)
 
     def offer_of(self, image: FirmwareImage, request_id: str | None) -> messages.FirmwareOffer:
         """Return the offer of an image; without a request it is a notice."""
@@ -176,7 +176,7 @@ class Assignment:
 
 
 def running_of(presence: Presence | None) -> rules.Running:
-    """Return what a device said of itself last."""
+    """Return the running firmware of a device's last status."""
     if presence is None:
         return rules.Running(None, None, None, None)
     status = presence.status or {}
@@ -190,18 +190,18 @@ def running_of(presence: Presence | None) -> rules.Running:
 
 
 async def _prospect(session: AsyncSession, client_id: str, running: rules.Running) -> _Prospect | None:
-    """Return the image that a device should have, a rollout's or its model's; the only place that decides it."""
+    """Return the image that a device should have, a rollout's or its model's; decided here only."""
     device_id, model = await queries.device(session, client_id)
-    sha256 = await device_status.image_of(session, device_id, running.sha256) or model.image_sha256
+    sha256 = await rollout_devices.image_of(session, device_id, running.sha256) or model.image_sha256
     if sha256 is None:
         return None
     image = await session.get(FirmwareImage, sha256)
     if image is None:
-        return None  # deleted since
+        return None  # deleted in the meantime
     delivery = await queries.delivery(session, device_id, image.sha256)
     return _Prospect(client_id, device_id, image, delivery.stage if delivery else None)
 
 
 def candidate_of(image: FirmwareImage, stage: str | None) -> rules.Candidate:
-    """Return an image as the rules look at it, with how an earlier delivery of it stands."""
+    """Return an image and the stage of its earlier delivery, as input of the rules."""
     return rules.Candidate(image.sha256, image.size_bytes, image.chip, image.project, stage, image.version)

@@ -1,1 +1,1 @@
-"""The way of an image to a device over MQTT, and what the device reports of it."""
+"""Delivery of images to devices over MQTT."""

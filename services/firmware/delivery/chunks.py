@@ -1,4 +1,4 @@
-"""The pieces of images on their way to devices: in turns, a few at a time, and not faster than allowed."""
+"""Delivery of image chunks: fair among devices, with a limit on memory and a rate limit."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from shared.runtime import metrics
 log = structlog.get_logger()
 
 WORKERS: Final = 32
-"""Pieces that one firmware service has under way."""
+"""Chunks that one firmware service has under way."""
 ADMITTED_FOR_S: Final = 5.0
-"""So long a device goes on that was disabled, or may not have its image any more."""
+"""Lifetime of a cached permission: a device that was disabled, or lost its image, may continue until then."""
 ADMITTED_MAX: Final = 10_000
 EXPIRES_S: Final = 60.0
-"""A piece that waits in the broker for longer has been asked for again."""
+"""A chunk that waits in the broker for longer has been requested again."""
 
 
 class Chunks:
-    """Takes devices' requests, and answers them in turns.
+    """Queues devices' requests, and answers them in fair order.
 
-    At most WORKERS pieces are in memory. A request that cannot be answered now is dropped: the
+    At most WORKERS chunks are in memory. A request that cannot be answered now is dropped: the
     device repeats it.
     """
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
         self._assignment = Assignment(firmware)
         self._connection = connection
-        self._turns = FairQueue(rules.WINDOW)
+        self._queue = FairQueue(rules.WINDOW)
         self._pace = _RateLimiter(firmware.settings.firmware_bytes_per_s)
         self._admitted: TTLCache[tuple[str, str], int] = TTLCache(ADMITTED_MAX, ADMITTED_FOR_S)
         self._is_down = False
 
-    async def take(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
-        """Let a request wait for its turn."""
-        metrics.FIRMWARE_REQUESTS.labels(self._turns.ask(client_id, request)).inc()
+    async def enqueue(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
+        """Queue a request."""
+        metrics.FIRMWARE_REQUESTS.labels(self._queue.put(client_id, request)).inc()
 
     async def run(self) -> None:
         """Answer requests until cancelled."""
@@ -56,22 +56,22 @@ class Chunks:
 
     async def _work(self) -> None:
         while True:
-            async with self._turns.turn() as (client_id, request):
+            async with self._queue.next_request() as (client_id, request):
                 try:
                     await self._answer(client_id, request)
                     self._is_down = False
                 except FleetError as error:
                     metrics.FIRMWARE_ANSWERS.labels("failed").inc()
-                    # One line for an outage, not one for each piece that falls into it.
+                    # One line for an outage, not one for each chunk in it.
                     if not self._is_down:
-                        log.warning("firmware.waits", client_id=client_id, reason=error.message)
+                        log.warning("firmware.deferred", client_id=client_id, reason=error.message)
                     self._is_down = True
                 except Exception:
                     metrics.FIRMWARE_ANSWERS.labels("crashed").inc()
                     log.exception("firmware.crashed", client_id=client_id)
 
     async def _answer(self, client_id: str, request: messages.FirmwareChunkRequest) -> None:
-        """Send a piece, or the reason why the device will never get it."""
+        """Send a chunk, or the reason why the device will never get it."""
         await self._pace.wait(min(request.length, messages.MAX_CHUNK_BYTES))
         try:
             data = await self._read(client_id, request)
@@ -98,7 +98,7 @@ class Chunks:
         return data
 
     async def _admit(self, client_id: str, sha256: str) -> int:
-        """Return the size in bytes of an image that the device may have, or raise ImageNotForDeviceError."""
+        """Return the size in bytes of an image that the device may fetch, or raise ImageNotForDeviceError."""
         key = (client_id, sha256)
         size_bytes = self._admitted.get(key)
         if size_bytes is None:
@@ -107,17 +107,17 @@ class Chunks:
 
 
 class _RateLimiter:
-    """Lets so many bytes a second pass, in the order in which they ask; 0 sets no limit."""
+    """Limits the bytes per second, in the order of the requests; 0 sets no limit."""
 
     def __init__(self, bytes_per_s: int) -> None:
-        # The bucket must hold the largest piece.
+        # The bucket must be as large as the largest chunk.
         burst = max(bytes_per_s, messages.MAX_CHUNK_BYTES)
         self._bucket = AsyncLimiter(burst, burst / bytes_per_s) if bytes_per_s else None
-        # By itself the bucket prefers those who ask for less.
+        # The bucket alone would prefer small requests.
         self._order = asyncio.Lock()
 
     async def wait(self, size_bytes: int) -> None:
-        """Wait until so many bytes may pass; MAX_CHUNK_BYTES at most."""
+        """Wait until this number of bytes may be sent; MAX_CHUNK_BYTES at most."""
         if self._bucket is not None:
             async with self._order:
                 await self._bucket.acquire(size_bytes)

@@ -1,4 +1,4 @@
-"""Whose turn it is to get a piece of an image: each device in its turn, whatever the others ask for."""
+"""A fair queue of chunk requests: devices take turns, however many requests each one has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from enum import StrEnum
 from shared.protocol.messages import FirmwareChunkRequest
 
 
-class Asked(StrEnum):
-    """What becomes of a request for a piece."""
+class Queued(StrEnum):
+    """The outcome of a new request for a chunk."""
 
     WAITS = "waits"
     REPEATED = "repeated"
-    """The same one waits already, or its answer is under way."""
+    """The same request is queued already, or its answer is under way."""
     DISPLACED = "displaced"
-    """It waits, in place of the device's oldest one, which is not answered."""
+    """Queued in place of the device's oldest request, which is not answered."""
 
 
 @dataclass(slots=True)
@@ -27,56 +27,56 @@ class _DeviceQueue:
 
     waiting: dict[FirmwareChunkRequest, None] = field(default_factory=dict)
     under_way: set[FirmwareChunkRequest] = field(default_factory=set)
-    in_turn: bool = False
+    is_ready: bool = False
 
 
 class FairQueue:
-    """The requests that wait, `window` of a device at most; whose turn it is goes round, one piece a turn.
+    """Queued requests, at most `window` of a device; devices take turns, one chunk at a time.
 
-    A device that asks for more has only its newest requests answered, at most `window` of them at a time.
-    Nothing is kept of a device that has no requests.
+    Of a device with more requests only the newest are answered, at most `window` of them at a time. A device
+    without requests takes no memory.
     """
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._lines: dict[str, _DeviceQueue] = {}
-        self._round: asyncio.Queue[str] = asyncio.Queue()
+        self._queues: dict[str, _DeviceQueue] = {}
+        self._ready: asyncio.Queue[str] = asyncio.Queue()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._queues)
 
-    def ask(self, client_id: str, request: FirmwareChunkRequest) -> Asked:
-        """Let a request wait for its device's turn."""
-        line = self._lines.setdefault(client_id, _DeviceQueue())
-        if request in line.waiting or request in line.under_way:
-            return Asked.REPEATED
-        asked = Asked.WAITS
-        if len(line.waiting) == self._window:
-            del line.waiting[next(iter(line.waiting))]
-            asked = Asked.DISPLACED
-        line.waiting[request] = None
-        self._line_up(client_id, line)
-        return asked
+    def put(self, client_id: str, request: FirmwareChunkRequest) -> Queued:
+        """Queue a request."""
+        queue = self._queues.setdefault(client_id, _DeviceQueue())
+        if request in queue.waiting or request in queue.under_way:
+            return Queued.REPEATED
+        outcome = Queued.WAITS
+        if len(queue.waiting) == self._window:
+            del queue.waiting[next(iter(queue.waiting))]
+            outcome = Queued.DISPLACED
+        queue.waiting[request] = None
+        self._make_ready(client_id, queue)
+        return outcome
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
-        """Wait for the next request, and hold it under way for the block: client id and request."""
-        client_id = await self._round.get()
-        line = self._lines[client_id]
-        line.in_turn = False
-        request = next(iter(line.waiting))
-        del line.waiting[request]
-        line.under_way.add(request)
-        self._line_up(client_id, line)
+    async def next_request(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
+        """Wait for the next request, and count it as under way during the block: client id and request."""
+        client_id = await self._ready.get()
+        queue = self._queues[client_id]
+        queue.is_ready = False
+        request = next(iter(queue.waiting))
+        del queue.waiting[request]
+        queue.under_way.add(request)
+        self._make_ready(client_id, queue)
         try:
             yield client_id, request
         finally:
-            line.under_way.discard(request)
-            self._line_up(client_id, line)
-            if not line.waiting and not line.under_way:
-                del self._lines[client_id]
+            queue.under_way.discard(request)
+            self._make_ready(client_id, queue)
+            if not queue.waiting and not queue.under_way:
+                del self._queues[client_id]
 
-    def _line_up(self, client_id: str, line: _DeviceQueue) -> None:
-        if line.waiting and not line.in_turn and len(line.under_way) < self._window:
-            line.in_turn = True
-            self._round.put_nowait(client_id)
+    def _make_ready(self, client_id: str, queue: _DeviceQueue) -> None:
+        if queue.waiting and not queue.is_ready and len(queue.under_way) < self._window:
+            queue.is_ready = True
+            self._ready.put_nowait(client_id)

@@ -1,4 +1,4 @@
-"""Tells the devices online that there is an image for them; those that miss it ask when they connect."""
+"""Notifies online devices of a released image; devices that miss the notice check when they connect."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = structlog.get_logger()
 
 PAGE: Final = 100
 PER_S: Final = 100
-"""So many notices in a second: each brings a download."""
+"""Limit of notices per second: each causes a download."""
 EXPIRES_S: Final = 60.0
 RETRY_S: Final = 1.0
 T = TypeVar("T")
 
 
 class Notifier:
-    """Walks through a model's devices when its image was released, a page at a time.
+    """Notifies a model's devices, page by page, after its image was released.
 
-    The event of the release says when: it is published after the commit. What a crash cuts off is made up for at
-    the next start, which walks through all models.
+    The event of the release triggers it: it is published after the commit. After a crash, the next start notifies
+    the devices of all models.
     """
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
@@ -42,25 +42,25 @@ class Notifier:
         self._pace = AsyncLimiter(PER_S, 1)
 
     async def on_released(self, delivery: Delivery) -> None:
-        """Remember to tell the devices of a model."""
+        """Queue a model whose devices are to be notified."""
         event = topics.EVENT.decode(delivery.payload)
         self._due.put_nowait(events.FIRMWARE_RELEASED.read(event).model)
 
     async def run(self) -> None:
-        """Tell devices until cancelled."""
+        """Notify devices until cancelled."""
         for model in await self._patiently(self._models):
             self._due.put_nowait(model)
         while True:
             model, last = await self._due.get(), 0
-            while (page := await self._patiently(partial(self._tell_page, model, after=last))) is not None:
+            while (page := await self._patiently(partial(self._notify_page, model, after=last))) is not None:
                 last = page
 
     async def _models(self) -> list[str]:
         async with self._firmware.database.transaction() as session:
             return await queries.models_with_image(session)
 
-    async def _tell_page(self, model: str, *, after: int) -> int | None:
-        """Tell the model's next devices; return the id of the last one, or None when there was none left."""
+    async def _notify_page(self, model: str, *, after: int) -> int | None:
+        """Notify the model's next devices; return the id of the last one, or None if there was none left."""
         await self._connection.ready()
         async with self._firmware.database.transaction() as session:
             page = await queries.online_after(session, model, after, limit=PAGE)
@@ -68,7 +68,7 @@ class Notifier:
             try:
                 offer = await self._assignment.notice(client_id, running_of(presence))
             except NotFoundError:
-                continue  # removed or disabled meanwhile
+                continue  # removed or disabled in the meantime
             if offer is not None:
                 await self._pace.acquire()
                 await self._connection.send(
@@ -77,10 +77,10 @@ class Notifier:
         return page[-1][1].device_id if page else None
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Take a step, and retry it during an outage."""
+        """Run a step, and retry it during an outage."""
         while True:
             try:
                 return await step()
             except UnavailableError as error:
-                log.warning("firmware.notices_wait", reason=error.message)
+                log.warning("firmware.notices_deferred", reason=error.message)
                 await asyncio.sleep(RETRY_S)

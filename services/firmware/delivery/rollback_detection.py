@@ -1,4 +1,4 @@
-"""Images on trial: a device that comes back with other firmware than it rebooted for has rolled it back."""
+"""Rollback detection: a device that reconnects with other firmware than it rebooted for has rolled back."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from shared.runtime.microbatch import MicroBatcher
 
 @dataclass(frozen=True, slots=True)
 class RollbackDetection:
-    """What devices say of their running firmware, compared with what they were about to start.
+    """Compares the running firmware of devices with the image that they were about to start.
 
-    A status may come before the report that was said earlier is stored, by another replica: then the device's next
-    status, or its next question for an image, tells it.
+    A status may come before another replica has stored the earlier report: then the device's next status, or its
+    next check, shows the rollback.
     """
 
     database: Database
     reports: Reports
-    came: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
-    """Who has come online, by client id."""
+    connected: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
+    """Devices that have come online, by client id."""
 
-    async def look(self, client_id: str, status: messages.Status) -> None:
-        """Record a rollback that the device does not report itself, as one whose new image never ran."""
+    async def check(self, client_id: str, status: messages.Status) -> None:
+        """Record a rollback that the device does not report itself, such as of an image that never ran."""
         if not status.online or status.firmware_sha256 is None:
             return
-        for sha256 in await self.came.ask(client_id):
+        for sha256 in await self.connected.submit(client_id):
             if sha256 == status.firmware_sha256:
                 continue
             report = messages.FirmwareReport(
                 sha256=sha256,
                 stage=FirmwareStage.ROLLED_BACK,
-                error="came back with other firmware than it rebooted for",
+                error="connected back with other firmware than it rebooted for",
             )
-            await self.reports.take(client_id, report)
+            await self.reports.store(client_id, report)
 
-    async def look_up(self) -> None:
-        """Look for which images devices that have come online rebooted, of many at once, until cancelled."""
-        await self.came.run(self._rebooted_for)
+    async def run(self) -> None:
+        """Look up the images for which devices that have come online rebooted, in batches, until cancelled."""
+        await self.connected.run(self._rebooted_for)
 
     async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
         async with self.database.transaction() as session:

@@ -1,7 +1,7 @@
-"""Core dumps: taken from devices in pieces, checked, kept encrypted, and handed to admins.
+"""Core dumps: received from devices in chunks, verified, stored encrypted, and read by admins.
 
-They are a copy of a device's memory, and so may hold its secrets. The pieces lie in the database, not in the store
-of images: they are small, come and go with the device's rows, and one backup holds them with their keys.
+A dump is a copy of a device's memory, and so may have its secrets. The chunks are in the database, not in the
+image store: they are small, are deleted with the device's rows, and one backup has them with their keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 CHUNK_SIZE_BYTES: Final = 16 * 1024
 WINDOW: Final = 8
-"""So many pieces a device is asked for at once, and an admin gets in one answer."""
+"""Limit of chunks that a device is asked for at once, and that an answer to an admin has."""
 FORGOTTEN_AFTER: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _PAGE: Final = 500
@@ -39,20 +39,20 @@ Answer = messages.CoreDumpWanted | messages.CoreDumpStored | messages.CoreDumpRe
 
 
 class RefusedError(FleetError):
-    """A core dump is not taken; offering it again will not help."""
+    """A core dump is refused; offering it again will not help."""
 
     code = "core_dump_refused"
 
 
 @dataclass(frozen=True, slots=True)
 class CoreDumpService:
-    """What becomes of a core dump."""
+    """Receives, stores and serves core dumps."""
 
     firmware: Firmware
     vault: Vault
 
     async def answer_offer(self, client_id: str, offer: messages.CoreDumpOffer) -> Answer:
-        """Say which pieces of a dump are missing, or, if none is, whether it is stored."""
+        """Return which chunks of a dump are missing, or, if none is, whether it is stored."""
         try:
             async with self.firmware.database.transaction() as session:
                 device_id, _ = await queries.device(session, client_id)
@@ -64,8 +64,8 @@ class CoreDumpService:
             log.warning("coredump.refused", client_id=client_id, sha256=offer.sha256, reason=answer.reason)
         return answer
 
-    async def keep_piece(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
-        """Store a piece of a dump under way; one that comes late, or again, changes nothing."""
+    async def store_chunk(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
+        """Store a chunk of a dump under way; a late or repeated one changes nothing."""
         async with self.firmware.database.transaction() as session:
             device_id, _ = await queries.device(session, client_id)
             dump = await diagnostics_queries.dump_of(session, device_id, piece.sha256, share=True)
@@ -77,10 +77,10 @@ class CoreDumpService:
                 piece.offset, len(piece.data), size_bytes=dump.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
             )
             token = crypto.encrypt_data(self.vault.decrypt(dump.data_key), piece.data)
-            await diagnostics_queries.keep_piece(session, dump.id, piece.offset, token)
+            await diagnostics_queries.store_chunk(session, dump.id, piece.offset, token)
 
     async def forget_unfinished(self) -> None:
-        """Delete what was begun a day ago and never stored."""
+        """Delete dumps that were begun a day ago and never stored."""
         async with self.firmware.database.transaction() as session:
             await diagnostics_queries.forget_unfinished(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
 
@@ -92,12 +92,12 @@ class CoreDumpService:
         return admin.CoreDumps(dumps=views, next=views[-1].id if len(views) == request.limit else None)
 
     async def show(self, context: RequestContext, request: admin.CoreDumpRef) -> admin.CoreDumpView:
-        """Return what is known of a stored dump."""
+        """Return a stored dump without its bytes."""
         [view] = await _views(context.session, [await diagnostics_queries.stored(context.session, request.id)])
         return view
 
     async def read(self, context: RequestContext, request: admin.CoreDumpRead) -> admin.CoreDumpBytes:
-        """Return some bytes of a stored dump, and note who reads it."""
+        """Return bytes of a stored dump, and record the reader in the audit log."""
         dump, client_id = await diagnostics_queries.stored(context.session, request.id)
         pieces = await diagnostics_queries.pieces(context.session, dump.id, start=request.offset, limit=WINDOW)
         if not pieces or pieces[0].offset != request.offset:
@@ -113,12 +113,12 @@ class CoreDumpService:
         dump, client_id = await diagnostics_queries.stored(context.session, request.id, lock=True)
         await context.session.delete(dump)
         facts = events.CoreDumpFacts(id=dump.id, sha256=dump.sha256)
-        context.audit("coredump.delete", client_id, before=facts.said())
+        context.audit("coredump.delete", client_id, before=facts.to_data())
         self.firmware.outbox.emit(context.session, events.COREDUMP_DELETED, client_id, facts)
         return admin.Removed(removed=str(dump.id))
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt the key of each dump with the first master key, a page at a time; again changes nothing."""
+        """Encrypt the key of each dump with the first master key, a page at a time; idempotent."""
         reencrypted, after = 0, 0
         unreadable: set[str] = set()
         while True:
@@ -135,14 +135,14 @@ class CoreDumpService:
             if not page:
                 break
         facts = events.RekeyFacts(reencrypted=reencrypted, unreadable=len(unreadable))
-        context.audit("coredump.rekey", "secrets", after=facts.said())
+        context.audit("coredump.rekey", "secrets", after=facts.to_data())
         self.firmware.outbox.emit(context.session, events.COREDUMP_REKEYED, None, facts)
         return admin.SecretsRekeyed(reencrypted=reencrypted, unreadable=admin.Named.of(sorted(unreadable)))
 
     async def _answer(
         self, session: AsyncSession, device_id: int, client_id: str, offer: messages.CoreDumpOffer
     ) -> Answer:
-        """Answer an offer, or raise RefusedError when nothing is to be changed."""
+        """Answer an offer, or raise RefusedError if nothing is to be changed."""
         limit = admin.MAX_CORE_DUMP_BYTES
         if offer.size_bytes > limit:
             raise RefusedError(f"size_bytes: must be at most {limit}, is {offer.size_bytes}")
@@ -154,7 +154,7 @@ class CoreDumpService:
         if dump.stored_at is not None:
             return messages.CoreDumpStored(sha256=offer.sha256)
         if dump.size_bytes != offer.size_bytes:
-            raise RefusedError(f"size_bytes: was {dump.size_bytes} at first, is {offer.size_bytes}")
+            raise RefusedError(f"size_bytes: was {dump.size_bytes} in the first offer, is {offer.size_bytes}")
         there = await diagnostics_queries.offsets(session, dump.id)
         missing = [it for it in rules.offsets(dump.size_bytes, CHUNK_SIZE_BYTES) if it not in there]
         if missing:
@@ -164,12 +164,12 @@ class CoreDumpService:
         return await self._finish(session, client_id, dump)
 
     async def _begin(self, session: AsyncSession, device_id: int, offer: messages.CoreDumpOffer) -> CoreDumpRow:
-        """Begin a dump in place of one that is under way: a device has but one in its flash."""
+        """Begin a dump in place of one that is under way: a device has only one in its flash."""
         limit = self.firmware.settings.coredumps_per_hour
         if await diagnostics_queries.begun(session, device_id, since=datetime.now(UTC) - _HOUR) >= limit:
             raise RefusedError(f"this device has sent {limit} core dumps within an hour")
         for other in await diagnostics_queries.unfinished(session, device_id):
-            await _give_up(session, other, "the device has offered another core dump since")
+            await _give_up(session, other, "the device has since offered another core dump")
         dump = CoreDumpRow(
             device_id=device_id,
             sha256=offer.sha256,
@@ -184,7 +184,7 @@ class CoreDumpService:
         return dump
 
     async def _finish(self, session: AsyncSession, client_id: str, dump: CoreDumpRow) -> Answer:
-        """Store a dump of which all pieces are there, if it has the hash that was offered."""
+        """Store a complete dump, if it has the announced hash."""
         data = self._plain(dump, await diagnostics_queries.pieces(session, dump.id))
         found = hashlib.sha256(data).hexdigest()
         if found != dump.sha256:
@@ -212,7 +212,7 @@ class CoreDumpService:
 
 
 async def _give_up(session: AsyncSession, dump: CoreDumpRow, reason: str) -> None:
-    """Drop what has come of a dump, and remember why, so that it is not sent again at once."""
+    """Drop the chunks of a dump, and record the reason, so that it is not sent again at once."""
     dump.refused = reason
     await session.flush()
     await diagnostics_queries.drop_pieces(session, dump.id)

@@ -1,4 +1,4 @@
-"""The lines of devices' logs: written many at a time, kept for a while, and read by admins."""
+"""The lines of devices' logs: written in batches, kept for a while, and read by admins."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from shared.runtime.microbatch import MicroBatcher
 from shared.server.rpc import RequestContext, fitting
 
 _TRIM_SHARE: Final = 10
-"""A device's lines are trimmed whenever it has written a tenth of what it may have kept."""
+"""A device's lines are trimmed whenever it has written this share of the lines that it may keep."""
 
 
 @dataclass(slots=True)
 class Logs:
-    """Keeps lines: one writer, so that many devices at once cost few transactions."""
+    """Stores lines: one writer, so that many devices at once cost few transactions."""
 
     firmware: Firmware
-    _said: MicroBatcher[tuple[str, messages.Log], bool] = field(default_factory=MicroBatcher)
+    _lines: MicroBatcher[tuple[str, messages.Log], bool] = field(default_factory=MicroBatcher)
     _untrimmed: Counter[int] = field(default_factory=Counter)
 
-    async def keep(self, client_id: str, said: messages.Log) -> None:
-        """Store a device's lines; those that have come before count once. Return when they are durable."""
-        if not await self._said.ask((client_id, said)):
+    async def store(self, client_id: str, message: messages.Log) -> None:
+        """Store a device's lines, repeated ones only once. Return when they are durable."""
+        if not await self._lines.submit((client_id, message)):
             raise device_refs.unknown(client_id)
 
     async def run(self) -> None:
-        """Write what has gathered since the last write, until cancelled."""
-        await self._said.run(self._write)
+        """Write the lines that have gathered since the last write, until cancelled."""
+        await self._lines.run(self._write)
 
     async def forget(self) -> None:
-        """Delete the lines that have been kept long enough."""
+        """Delete lines past their retention."""
         keep = timedelta(days=self.firmware.settings.log_keep_days)
         async with self.firmware.database.transaction() as session:
             await diagnostics_queries.forget_lines(session, before=datetime.now(UTC) - keep)
 
     async def list_lines(self, context: RequestContext, request: admin.LogList) -> admin.LogLines:
-        """Return the lines that an admin asks for, as many as one answer can carry."""
+        """Return the requested lines, as many as fit into one answer."""
         if request.device is not None:
             await diagnostics_queries.check_known(context.session, request.device)
-        # Looked up first: what is written meanwhile comes with the next request.
+        # The last id is looked up first: lines written in the meantime come with the next request.
         last = max(await diagnostics_queries.last_line(context.session), request.after or 0)
         rows = await diagnostics_queries.lines(context.session, request, until=last)
         page = fitting(admin.LogLineView.from_row(line, client_id=client_id) for line, client_id in rows)
@@ -57,14 +57,17 @@ class Logs:
         return admin.LogLines(lines=page, next=last)
 
     async def _write(self, batch: Sequence[tuple[str, messages.Log]]) -> Sequence[bool]:
-        """Write the lines of all devices that there are; return whether each device is known."""
+        """Write the lines of all existing devices; return for each message whether its device exists."""
         kept = self.firmware.settings.log_lines_kept
         async with self.firmware.database.transaction() as session:
-            # One writer at a time, also between replicas: who has read up to an id has missed none below it.
+            # One writer at a time, also among replicas: a reader that has seen an id has missed none below it.
             await diagnostics_queries.lock(session, "device_log")
             devices = await diagnostics_queries.device_ids(session, {client_id for client_id, _ in batch})
             rows = [
-                row for client_id, said in batch if client_id in devices for row in _rows(devices[client_id], said)
+                row
+                for client_id, message in batch
+                if client_id in devices
+                for row in _rows(devices[client_id], message)
             ]
             if rows:
                 await diagnostics_queries.add_lines(session, rows)
@@ -77,8 +80,8 @@ class Logs:
         return [client_id in devices for client_id, _ in batch]
 
 
-def _rows(device_id: int, said: messages.Log) -> list[dict[str, Any]]:
+def _rows(device_id: int, message: messages.Log) -> list[dict[str, Any]]:
     return [
-        {"device_id": device_id, "boot": said.boot, "number": said.first + place, **line.model_dump()}
-        for place, line in enumerate(said.lines)
+        {"device_id": device_id, "boot": message.boot, "number": message.first + place, **line.model_dump()}
+        for place, line in enumerate(message.lines)
     ]

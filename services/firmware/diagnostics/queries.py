@@ -21,19 +21,19 @@ _DUMPS: Final = device_refs.owned(CoreDumpRow)
 
 
 class CoreDumpPiece(NamedTuple):
-    """An encrypted piece of a core dump."""
+    """An encrypted chunk of a core dump."""
 
     offset: int
     data: bytes
 
 
 async def lock(session: AsyncSession, name: str) -> None:
-    """Hold what goes by this name until the transaction ends, also against replicas."""
+    """Hold the lock of this name until the transaction ends, also against replicas."""
     await session.execute(select(func.pg_advisory_xact_lock(lock_key(name))))
 
 
 async def check_known(session: AsyncSession, name: str) -> None:
-    """Raise NotFoundError when there is no device of this key or client id."""
+    """Raise NotFoundError if there is no device of this key or client id."""
     query = select(Device.id).join(DeviceModel, DeviceModel.id == Device.model_id).where(device_refs.named(name))
     if await session.scalar(query) is None:
         raise device_refs.unknown(name)
@@ -42,13 +42,13 @@ async def check_known(session: AsyncSession, name: str) -> None:
 async def dump_of(
     session: AsyncSession, device_id: int, sha256: str, *, share: bool = False
 ) -> CoreDumpRow | None:
-    """Return a device's dump, however it stands; with `share` it is neither changed nor removed meanwhile."""
+    """Return a device's dump in any state; with `share` it is locked against changes and removal."""
     query = select(CoreDumpRow).where(CoreDumpRow.device_id == device_id, CoreDumpRow.sha256 == sha256)
     return await session.scalar(query.with_for_update(read=True) if share else query)
 
 
 async def begun(session: AsyncSession, device_id: int, *, since: datetime) -> int:
-    """Return how many dumps a device has begun since then."""
+    """Return how many dumps a device has begun since this time."""
     query = select(func.count()).where(CoreDumpRow.device_id == device_id, CoreDumpRow.begun_at >= since)
     return await session.scalar(query) or 0
 
@@ -62,12 +62,12 @@ async def unfinished(session: AsyncSession, device_id: int) -> Sequence[CoreDump
 
 
 async def offsets(session: AsyncSession, dump_id: int) -> set[int]:
-    """Return the offsets of the pieces that have come."""
+    """Return the offsets of the received chunks."""
     return set(await session.scalars(select(CoreDumpChunkRow.offset).where(CoreDumpChunkRow.dump_id == dump_id)))
 
 
-async def keep_piece(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
-    """Store a piece, unless it has come before."""
+async def store_chunk(session: AsyncSession, dump_id: int, offset: int, data: bytes) -> None:
+    """Store a chunk, unless it is stored already."""
     await session.execute(
         insert(CoreDumpChunkRow).values(dump_id=dump_id, offset=offset, data=data).on_conflict_do_nothing()
     )
@@ -76,7 +76,7 @@ async def keep_piece(session: AsyncSession, dump_id: int, offset: int, data: byt
 async def pieces(
     session: AsyncSession, dump_id: int, *, start: int = 0, limit: int | None = None
 ) -> list[CoreDumpPiece]:
-    """Return pieces from the offset `start` on, in order."""
+    """Return chunks from the offset `start` on, in order."""
     query = select(CoreDumpChunkRow.offset, CoreDumpChunkRow.data).where(
         CoreDumpChunkRow.dump_id == dump_id, CoreDumpChunkRow.offset >= start
     )
@@ -86,12 +86,12 @@ async def pieces(
 
 
 async def drop_pieces(session: AsyncSession, dump_id: int) -> None:
-    """Delete the pieces of a dump."""
+    """Delete the chunks of a dump."""
     await session.execute(delete(CoreDumpChunkRow).where(CoreDumpChunkRow.dump_id == dump_id))
 
 
 async def drop_oldest(session: AsyncSession, device_id: int, *, kept: int) -> None:
-    """Delete the stored dumps of a device but the newest."""
+    """Delete the stored dumps of a device except the newest."""
     too_many = (
         select(CoreDumpRow.id)
         .where(CoreDumpRow.device_id == device_id, CoreDumpRow.stored_at.is_not(None))
@@ -126,13 +126,13 @@ async def newest(session: AsyncSession, wanted: admin.CoreDumpList) -> list[tupl
 
 
 async def locked(session: AsyncSession, *, after: int, limit: int) -> list[tuple[CoreDumpRow, str]]:
-    """Return and lock the next dumps, however they stand, in the order of their ids."""
+    """Return and lock the next dumps in any state, in the order of their ids."""
     query = _DUMPS.where(CoreDumpRow.id > after).order_by(CoreDumpRow.id).limit(limit)
     return await device_refs.with_client_ids(session, query.with_for_update(of=CoreDumpRow))
 
 
 async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[str, tuple[FirmwareImage, str]]:
-    """Return, by ELF, the image that was made from it, and the code of its model; the newest if there are more."""
+    """Return, by ELF, the newest image that was built from it, and the code of its model."""
     query = (
         select(FirmwareImage, DeviceModel.code)
         .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
@@ -143,7 +143,7 @@ async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[s
 
 
 async def device_ids(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, int]:
-    """Return the ids of those devices that there are, by client id, and keep them from being removed."""
+    """Return the ids of those devices that exist, by client id, and lock them against removal."""
     keys = {client_id.rpartition("-")[2] for client_id in client_ids}
     query = (
         select(Device.id, DeviceModel.code, Device.key)
@@ -156,12 +156,12 @@ async def device_ids(session: AsyncSession, client_ids: Iterable[str]) -> dict[s
 
 
 async def add_lines(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
-    """Store many lines at once, without those that have come before."""
+    """Store many lines at once, without those that are stored already."""
     await session.execute(insert(DeviceLogLine).on_conflict_do_nothing(), rows)
 
 
 async def trim_lines(session: AsyncSession, device_id: int, *, kept: int) -> None:
-    """Delete the lines of a device but the newest."""
+    """Delete the lines of a device except the newest."""
     newest_too_many = (
         select(DeviceLogLine.id)
         .where(DeviceLogLine.device_id == device_id)
@@ -182,14 +182,14 @@ async def forget_lines(session: AsyncSession, *, before: datetime) -> None:
 
 
 async def last_line(session: AsyncSession) -> int:
-    """Return the id of the line that was kept last, or 0."""
+    """Return the id of the line that was stored last, or 0."""
     return await session.scalar(select(func.max(DeviceLogLine.id))) or 0
 
 
 async def lines(session: AsyncSession, wanted: admin.LogList, *, until: int) -> list[tuple[DeviceLogLine, str]]:
     """Return up to `limit` lines with ids up to `until`, each with its device's client id.
 
-    They begin behind `after`, or are the newest, newest first.
+    They begin after `after`, or are the newest, newest first.
     """
     query = (
         device_refs.owned(DeviceLogLine)

@@ -13,10 +13,10 @@ from shared.server.rpc import RpcServer
 
 
 def routes(dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
-    """Return the routes of all messages but the devices' lines, which have a connection of their own."""
+    """Return the routes of all messages except devices' lines, which have a connection of their own."""
     return [
         device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
-        device_route(topics.COREDUMP_CHUNK, dumps.keep_piece, group=GROUP),
+        device_route(topics.COREDUMP_CHUNK, dumps.store_chunk, group=GROUP),
         rpc.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
         rpc.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
         rpc.route(admin.COREDUMP_READ, dumps.read, group=GROUP),
@@ -28,13 +28,13 @@ def routes(dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
 
 def log_route(logs: Logs) -> Route:
     """Return the route of the devices' lines."""
-    return device_route(topics.LOG, logs.keep, group=GROUP)
+    return device_route(topics.LOG, logs.store, group=GROUP)
 
 
 async def on_offer(
     dumps: CoreDumpService, connection: Connection, client_id: str, offer: messages.CoreDumpOffer
 ) -> None:
-    """Answer a device that has a core dump."""
+    """Answer a device that offers a core dump."""
     answer = await dumps.answer_offer(client_id, offer)
     match answer:
         case messages.CoreDumpWanted():

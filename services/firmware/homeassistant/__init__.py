@@ -1,1 +1,1 @@
-"""Devices as Home Assistant shows them."""
+"""Devices in Home Assistant."""

@@ -1,8 +1,8 @@
-"""Tells Home Assistant of the devices: what they are, which firmware they run and should run, and how they do.
+"""Publishes devices to Home Assistant: their description, their running and desired firmware, and their state.
 
-The row is what is told, as it is when it is told: an event says only of which device. What was lost, in a crash or
-by the broker, is made up for at the start and now and then, by a walk through all devices; what is left of devices
-that are gone is taken back then too.
+The published state is that of the row at the time: an event only names the device. Updates that were lost, in a
+crash or by the broker, are repaired at the start and periodically, by a pass over all devices, which also
+unpublishes devices that are gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
 from services.firmware.context import Firmware
-from services.firmware.homeassistant import discovery as entities
+from services.firmware.homeassistant import discovery
 from services.firmware.homeassistant import queries as homeassistant_queries
 from services.firmware.homeassistant.queries import KnownDevice
 from shared.database import device_refs
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 GROUP: Final = "firmware"
 PAGE: Final = 100
 PER_S: Final = 100
-"""So many devices in a second on a walk: each is three messages."""
+"""Limit of devices per second in a pass: each is three messages."""
 RETRY_S: Final = 1.0
 _ABOUT_MANY: Final = frozenset(
     {
@@ -49,7 +49,7 @@ _ABOUT_MANY: Final = frozenset(
         *(event for event in events.EVENTS.values() if issubclass(event.facts, RolloutFacts)),
     }
 )
-"""Events that concern many devices when they name none."""
+"""Events that concern many devices if they name none."""
 _DISCOVERY: Final = topics.HOMEASSISTANT_DISCOVERY
 _UPDATE: Final = topics.HOMEASSISTANT_UPDATE
 _DIAGNOSTICS: Final = topics.HOMEASSISTANT_DIAGNOSTICS
@@ -61,13 +61,13 @@ _CHANGED: Final[dict[str, tuple[Topic[Any], ...]]] = {
     "rotation": (_DIAGNOSTICS,),
     "firmware": (_UPDATE,),
 }
-"""What may have to be told anew of the device in an event, by the event's noun; of others nothing."""
+"""The topics to update for the device in an event, by the event's noun; none for others."""
 _ALL: Final = ""
-"""In the place of a model's code."""
+"""Stands for all models, in place of a code."""
 
 
 class HomeAssistant:
-    """What is told, and when."""
+    """Decides what to publish, and when."""
 
     def __init__(self, firmware: Firmware, connection: Connection) -> None:
         self._firmware = firmware
@@ -77,102 +77,102 @@ class HomeAssistant:
         self._wake = asyncio.Event()
 
     def route(self) -> Route:
-        """Return the route of the events that say what to look at."""
+        """Return the route of the events that change published states."""
         return Route(topics.EVENT, self.on_event, GROUP)
 
     async def on_event(self, delivery: Delivery) -> None:
-        """Look at the device that an event is about, or soon at those of a model, or at all."""
+        """Update the device of an event, or queue a pass over a model's devices, or over all."""
         event, noun = topics.EVENT.decode(delivery.payload), delivery.names["noun"]
         if event.client_id is not None:
             if noun in _CHANGED:
-                await self._look_at(event.client_id, _CHANGED[noun])
+                await self._refresh(event.client_id, _CHANGED[noun])
             return
         declared = events.EVENTS.get(f"{noun}/{delivery.names['verb']}")
         if declared is not None and declared in _ABOUT_MANY:
-            await self._walk_soon(_model_in(declared.read(event)))
+            await self._queue_pass(_model_in(declared.read(event)))
 
     async def run(self) -> None:
-        """Walk through devices until cancelled: all at the start and now and then, else those that events say."""
-        refresh_s, waits = self._firmware.settings.homeassistant_refresh_s, "homeassistant.waits"
+        """Run passes until cancelled: over all devices at the start and periodically, else as events demand."""
+        refresh_s, on_outage = self._firmware.settings.homeassistant_refresh_s, "homeassistant.deferred"
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(periodic(partial(self._walk_soon, _ALL), every_s=refresh_s, on_outage=waits))
-            tasks.create_task(periodic(self._walk, every_s=RETRY_S, wake=self._wake, on_outage=waits))
+            tasks.create_task(periodic(partial(self._queue_pass, _ALL), every_s=refresh_s, on_outage=on_outage))
+            tasks.create_task(periodic(self._run_due, every_s=RETRY_S, wake=self._wake, on_outage=on_outage))
 
-    async def _walk_soon(self, model: str) -> None:
+    async def _queue_pass(self, model: str) -> None:
         self._due.add(model)
         self._wake.set()
 
-    async def _walk(self) -> None:
-        """Walk through the devices that are due; on an outage they stay due."""
+    async def _run_due(self) -> None:
+        """Run the passes that are due; on an outage they stay due."""
         due, self._due = self._due, set()
         try:
-            await self._walk_through({_ALL} if _ALL in due else due)
+            await self._pass_over({_ALL} if _ALL in due else due)
         except UnavailableError:
             self._due |= due
             raise
 
-    async def leave(self) -> None:
-        """Take back all that was ever told, once; for a service that is to tell nothing any more."""
+    async def unpublish_all(self) -> None:
+        """Unpublish everything, once; for a service whose integration is switched off."""
         try:
             await self._connection.ready()
-            for client_id in await self._told():
+            for client_id in await self._published():
                 async with self._firmware.database.transaction() as session:
                     await homeassistant_queries.lock(session, client_id)
-                    self._take_back(session, client_id)
+                    self._unpublish(session, client_id)
         except UnavailableError as error:
-            log.warning("homeassistant.not_left", reason=error.message)
+            log.warning("homeassistant.unpublish_failed", reason=error.message)
 
-    async def _walk_through(self, models: set[str]) -> None:
+    async def _pass_over(self, models: set[str]) -> None:
         await self._connection.ready()
         if _ALL in models:
-            await self._forget_the_gone()
+            await self._unpublish_gone()
         for model in models:
             last = 0
             while page := await self._page(model or None, after=last):
                 for device_id, client_id in page:
                     await self._pace.acquire()
-                    await self._look_at(client_id)
+                    await self._refresh(client_id)
                     last = device_id
 
     async def _page(self, model: str | None, *, after: int) -> list[tuple[int, str]]:
         async with self._firmware.database.transaction() as session:
             return await homeassistant_queries.page(session, model, after, limit=PAGE)
 
-    async def _forget_the_gone(self) -> None:
-        told = await self._told()
+    async def _unpublish_gone(self) -> None:
+        published = await self._published()
         async with self._firmware.database.transaction() as session:
-            gone = told - await homeassistant_queries.all_client_ids(session)
+            gone = published - await homeassistant_queries.all_client_ids(session)
         for client_id in gone:
-            await self._look_at(client_id)
+            await self._refresh(client_id)
 
-    async def _told(self) -> set[str]:
-        """Return the client ids of which the broker holds something for Home Assistant."""
+    async def _published(self) -> set[str]:
+        """Return the client ids of devices that are published."""
         found: set[str] = set()
-        for told in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
+        for published in await retained.topics(self._connection, *(topic.filter for topic in _TOPICS)):
             for topic in _TOPICS:
-                found.update((topic.match(told) or {}).values())
+                found.update((topic.match(published) or {}).values())
         return {client_id for client_id in found if device_refs.is_client_id(client_id)}
 
-    async def _look_at(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
-        """Tell what is wanted of a device as it is now, or take all back if it is gone."""
+    async def _refresh(self, client_id: str, wanted: tuple[Topic[Any], ...] = _TOPICS) -> None:
+        """Publish the topics `wanted` of a device, or unpublish it if it is gone."""
         outbox = self._firmware.outbox
         async with self._firmware.database.transaction() as session:
             await homeassistant_queries.lock(session, client_id)
             known = await homeassistant_queries.known(session, client_id)
             if known is None:
-                self._take_back(session, client_id)
+                self._unpublish(session, client_id)
                 return
             if _DISCOVERY in wanted:
-                discovery = entities.discovery(client_id, known.device, known.model)
-                outbox.put(session, _DISCOVERY, discovery, client_id=client_id)
+                message = discovery.discovery(client_id, known.device, known.model)
+                outbox.put(session, _DISCOVERY, message, client_id=client_id)
             if _UPDATE in wanted:
                 update = await self._update(session, client_id, known)
                 outbox.put(session, _UPDATE, update, client_id=client_id)
             if _DIAGNOSTICS in wanted:
-                diagnostics = entities.diagnostics(known.device, known.presence)
+                diagnostics = discovery.diagnostics(known.device, known.presence)
                 outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
 
-    def _take_back(self, session: AsyncSession, client_id: str) -> None:
+    def _unpublish(self, session: AsyncSession, client_id: str) -> None:
         for topic in _TOPICS:
             self._firmware.outbox.clear(session, topic, client_id=client_id)
 
@@ -180,7 +180,7 @@ class HomeAssistant:
         presence = known.presence
         wanted = await self._wanted(session, client_id, presence.firmware_sha256)
         delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)
-        return entities.update(
+        return discovery.update(
             running=known.running.version if known.running else presence.firmware_version,
             wanted=wanted.version if wanted else None,
             stage=delivery.stage if delivery else None,

@@ -1,4 +1,4 @@
-"""What Home Assistant shows of a device, without I/O."""
+"""The entities of a device in Home Assistant, without I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ONLINE: Final = "{{ 'online' if value_json.online else 'offline' }}"
 
 
 def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
-    """Return a device with its entities; what only the device itself knows is not available while it is away."""
+    """Return a device with its entities; values that only the device knows are unavailable while it is offline."""
     state = topics.HOMEASSISTANT_DIAGNOSTICS.of(client_id=client_id)
 
     def component(ending: str, platform: str, title: str, template: str | None, **more: str) -> Component:
@@ -74,8 +74,8 @@ def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
 def update(*, running: str | None, wanted: str | None, stage: str | None, percent: int | None) -> Update:
     """Return the state of the update entity.
 
-    `running` is the version that runs; `wanted` the one that the device is to fetch, None if it is to keep what it
-    has; `stage` and `percent` how far it is with that.
+    `running` is the running version; `wanted` the version to fetch, None if the device is to keep its own; `stage`
+    and `percent` are the progress with that.
     """
     in_progress = wanted is not None and stage in UNDER_WAY
     return Update(
@@ -87,7 +87,7 @@ def update(*, running: str | None, wanted: str | None, stage: str | None, percen
 
 
 def diagnostics(device: Device, presence: Presence) -> Diagnostics:
-    """Return how a device does, by its row and by what it last said of itself."""
+    """Return the state of a device, by its row and its last status."""
     said = presence.status or {}
     in_step = (presence.config_version, presence.config_outcome) == (device.config_version, "applied")
     return Diagnostics(

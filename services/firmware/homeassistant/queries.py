@@ -1,4 +1,4 @@
-"""Queries for what Home Assistant is told."""
+"""Queries for Home Assistant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.database.tables import Device, DeviceModel, FirmwareDelivery, Firmwa
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """A device, its model, what it last said, and the image that it runs if that is one of ours."""
+    """A device, its model, its last status, and its running image if that is one of ours."""
 
     device: Device
     model: DeviceModel
@@ -22,14 +22,14 @@ class KnownDevice:
 
 
 async def lock(session: AsyncSession, client_id: str) -> None:
-    """Let only one transaction at a time say something of a device: what is read later is also said later."""
+    """Lock the messages about a device for the transaction: they are published in the order of the reads."""
     await session.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"homeassistant:{client_id}", 0)))
     )
 
 
 async def known(session: AsyncSession, client_id: str) -> KnownDevice | None:
-    """Return what is known of a device, or None if there is none of this name."""
+    """Return a device with its state, or None if there is none of this name."""
     row = (
         await session.execute(
             select(Device, DeviceModel, Presence, FirmwareImage)
@@ -46,12 +46,12 @@ async def known(session: AsyncSession, client_id: str) -> KnownDevice | None:
 
 
 async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
-    """Return how a device stands with an image."""
+    """Return a device's progress with an image."""
     return await session.get(FirmwareDelivery, (device_id, sha256))
 
 
 async def page(session: AsyncSession, model: str | None, after: int, *, limit: int) -> list[tuple[int, str]]:
-    """Return the ids and client ids of the next devices of a model, or of all, behind the id `after`."""
+    """Return the ids and client ids of the next devices of a model, or of all, after the id `after`."""
     query = (
         select(Device.id, DeviceModel.code, Device.key)
         .join(DeviceModel, DeviceModel.id == Device.model_id)

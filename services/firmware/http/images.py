@@ -1,4 +1,4 @@
-"""Images over HTTP(S), the second road: `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}."""
+"""Images over HTTP(S): `GET` and `HEAD` of /firmware/latest and /firmware/{sha256}."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _AGAIN_LATER: Final = {"retry-after": str(RETRY_AFTER_S)}
 
 @dataclass(frozen=True, slots=True)
 class ImageEndpoint:
-    """The endpoint; what it finds out about a request it leaves in `request.state` for the log."""
+    """The endpoint; it leaves facts about a request in `request.state` for the log."""
 
     downloads: Downloads
     tokens: Tokens
 
     async def answer(self, request: Request) -> Response:
-        """Return an image, a part of it, or the reason why not."""
+        """Return an image, a range of it, or an error with its reason."""
         try:
             image = await self._find(request)
             return await self._served(request, image)
@@ -88,7 +88,7 @@ class ImageEndpoint:
         media_type = "application/octet-stream"
         if not is_get:
             return Response(status_code=wanted.status, headers=headers, media_type=media_type)
-        # The first piece is read before anything is said, while it can still be said that there is none.
+        # The first chunk is read before the response begins, while an error can still be returned.
         first = await self._piece(image.sha256, wanted.start, wanted.end)
         pieces = self._pieces(first, image.sha256, wanted.start, wanted.end)
         return StreamingResponse(pieces, wanted.status, headers, media_type)
@@ -111,7 +111,7 @@ def _plain(status: HTTPStatus, headers: dict[str, str] | None = None) -> Respons
 
 
 class Gate:
-    """Around the endpoint: a limit of requests at a time, an end to stalled ones, a line in the log for each."""
+    """Middleware of the endpoint: limits concurrent requests, aborts stalled ones, and logs each."""
 
     def __init__(self, app: ASGIApp, settings: FirmwareSettings) -> None:
         self._app = app
@@ -119,7 +119,7 @@ class Gate:
         self._stall_s = settings.http_stall_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request; one that is cut off ends without its last byte, by which the client knows."""
+        """Serve a request; an aborted one ends without its last byte, so that the client notices."""
         if scope["type"] != "http":
             return
         facts: dict[str, Any] = scope.setdefault("state", {})
@@ -139,11 +139,11 @@ class Gate:
         try:
             await app(scope, receive, counted)
         except TimeoutError:
-            facts["reason"] = f"cut off: the client took nothing for {self._stall_s:g} s"
+            facts["reason"] = f"cut off: the client read nothing for {self._stall_s:g} s"
         except (UnavailableError, ImageNotForDeviceError) as error:
             facts["reason"] = f"cut off: {error.message}"
         except asyncio.CancelledError:
-            # Only a service that stops cancels a request, and nothing comes after this.
+            # Only a shutdown cancels a request, and nothing follows.
             facts["reason"] = "cut off: the service stops"
         except Exception:
             log.exception("http.crashed", path=scope["path"])
@@ -156,7 +156,7 @@ class Gate:
 
 
 def _line(scope: Scope) -> dict[str, Any]:
-    """Return what a request says of itself; each text may be anybody's, so the path stays encoded."""
+    """Return the facts of a request; a client controls each text, so the path stays encoded."""
     wanted = dict(scope["headers"]).get(b"range")
     client = scope["client"]
     return {

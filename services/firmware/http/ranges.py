@@ -1,4 +1,4 @@
-"""What a client's headers ask of an image of a known size and tag, without I/O (RFC 9110, sections 13 and 14)."""
+"""Conditional and range requests for an image of a known size and tag, without I/O (RFC 9110, 13 and 14)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-# More digits than any size has: such a range is none that we know.
+# More digits than any size has: such a range is invalid.
 _RANGE: Final = re.compile(r"([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How to answer: the status, and which bytes (`end` is behind the last one)."""
+    """The response: its status and range of bytes (`end` is exclusive)."""
 
     status: HTTPStatus
     start: int = 0
@@ -22,7 +22,7 @@ class Reply:
 
 
 def reply(headers: Mapping[str, str], *, etag: str, size_bytes: int, is_get: bool) -> Reply:
-    """Return how to answer; the names in `headers` are in lower case, `etag` is a strong one, with its quotes."""
+    """Return the response; the names in `headers` are in lower case, `etag` is a strong one, with its quotes."""
     if "if-match" in headers and not _names(headers["if-match"], etag):
         return Reply(HTTPStatus.PRECONDITION_FAILED)
     if "if-none-match" in headers and _names(headers["if-none-match"].replace("W/", ""), etag):
@@ -37,7 +37,7 @@ def reply(headers: Mapping[str, str], *, etag: str, size_bytes: int, is_get: boo
     satisfiable = [one for one in ranges if one.start < one.stop]
     if not satisfiable:
         return Reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-    # Several ranges would need multipart/byteranges, for which no device asks: the whole is allowed too.
+    # Several ranges would need multipart/byteranges, which no device requests: the whole image is allowed too.
     only = satisfiable[0]
     return whole if len(ranges) > 1 else Reply(HTTPStatus.PARTIAL_CONTENT, only.start, only.stop)
 
@@ -47,7 +47,7 @@ def _names(field: str, etag: str) -> bool:
 
 
 def _ranges(field: str, size_bytes: int) -> list[range] | None:
-    """Return the ranges, empty where they hold no byte, or None for what is to be ignored."""
+    """Return the ranges, empty if they have no byte, or None if the header is to be ignored."""
     unit, _, specs = field.partition("=")
     if unit.strip().lower() != "bytes":
         return None

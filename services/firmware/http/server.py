@@ -1,4 +1,4 @@
-"""The server of images and web page: uvicorn's protocol on connections that are accepted within limits."""
+"""The HTTP server of images and web page: uvicorn's protocol on connections that are accepted within limits."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from shared.runtime.settings import FirmwareSettings
 log = structlog.get_logger()
 HANDSHAKE_S: Final = 10.0
 REQUEST_S: Final = 10.0
-"""From the handshake, or from the last answer, to the end of a request's headers."""
+"""Timeout of a request's headers, from the handshake or the last answer on."""
 _GRACE_S: Final = 2
 _WITHOUT_REQUEST: Final = 1000
-"""So many connections may be open beside those that have a request."""
+"""How many connections without a request may be open in addition to those with one."""
 
 
 class _Protocol(H11Protocol):
-    """Ends a connection on which no whole request comes within REQUEST_S.
+    """Closes a connection that does not send a complete request within REQUEST_S.
 
-    uvicorn only ends one that is silent after an answer: a single byte stops its clock.
+    uvicorn only closes one that is silent after an answer: a single byte stops its timer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
@@ -80,7 +80,7 @@ class _Protocol(H11Protocol):
 
     def _end(self) -> None:
         if self._answered:
-            self.transport.close()  # the end of the answer may still be on its way
+            self.transport.close()  # the end of the answer may still be in transit
         else:
             self.transport.abort()
 
@@ -93,7 +93,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class HttpServer:
-    """Listens from its making on, and serves while `run` runs.
+    """Listens from its creation on, and serves while `run` runs.
 
     A port or certificate that cannot be used raises InvalidInputError.
     """
@@ -113,7 +113,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # Gate tells what there is to tell
+            log_level="critical",  # Gate logs requests
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -129,7 +129,7 @@ class HttpServer:
         self._config = config
         self._certificate = Certificate(config)
         self._server = _Uvicorn(config)
-        # The other half of the files is for images, the database and the broker.
+        # The other half of the file descriptors is for images, the database and the broker.
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = min(settings.http_max_parallel + _WITHOUT_REQUEST, files // 2)
         self._listener = listener.Listener(
@@ -142,11 +142,11 @@ class HttpServer:
         log.info("http.listens", **place, tls=config.is_ssl, max_connections=most)
 
     async def run(self) -> None:
-        """Serve until cancelled; then let what is under way have a moment, and cut the rest off."""
+        """Serve until cancelled; then wait briefly for open requests and abort the rest."""
         serving = asyncio.create_task(self._server.serve([]), name="uvicorn")
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._certificate.keep(), name="certificate")
+                tasks.create_task(self._certificate.watch(), name="certificate")
                 tasks.create_task(self._listener.run(), name="listener")
                 await asyncio.shield(serving)
         finally:
@@ -171,7 +171,8 @@ def _listening(settings: FirmwareSettings) -> socket.socket:
     names = "MDM_HTTP_HOST, MDM_HTTP_PORT"
     listening = listener.listening_on(settings.http_host, settings.http_port, settings=names)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # What a client that was cut off has not taken would else keep its connection; accepted sockets inherit it.
-        # Twice as long as Gate waits: were it the kernel that ends it, the log would not say why.
+        # Unread data of an aborted client would otherwise keep its connection; accepted sockets inherit this
+        # option. Twice as long as Gate waits: if the kernel closed the connection, the log would not have the
+        # reason.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.http_stall_s * 2000))
     return listening

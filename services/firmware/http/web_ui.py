@@ -1,6 +1,6 @@
-"""The web page in web/, as `make web` builds it: a few files in memory, each with the headers that guard it.
+"""The web page in web/, as built by `make web`: a few files in memory, with security headers.
 
-The page speaks MQTT with the broker itself (ADR 0013); where the broker is, is all that it is told here.
+The page itself connects to the broker over MQTT (ADR 0013); only the broker's address is inserted here.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _GUARDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The files by their paths; `{host}` in `broker_url` is the name by which the page was asked for."""
+    """The files by path; `{host}` in `broker_url` is the host from which the page was loaded."""
 
     files: dict[str, bytes]
     broker_url: str
 
     def routes(self) -> list[Route]:
-        """Return what answers `/` and the files; anything else is not found."""
+        """Return the routes of `/` and of the files; anything else is not found."""
         return [Route("/", self._index, methods=["GET"]), Route("/assets/{name}", self._asset, methods=["GET"])]
 
     async def _index(self, request: Request) -> Response:
@@ -61,7 +61,7 @@ class Page:
 
 
 def read(folder: Path, broker_url: str) -> Page:
-    """Return the page in a folder, or raise InvalidInputError when it is not there."""
+    """Return the page in a folder, or raise InvalidInputError if there is none."""
     unusable = f"MDM_WEB_DIR: {folder} is not the page that `make web` builds"
     try:
         files = {

@@ -1,4 +1,4 @@
-"""What all that handle images share: how one is shown, what it must be to be its model's, how it goes."""
+"""Shared functions on images: views, the conditions of a release, and deletion."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
 
 RETENTION = "retention"
-"""The audit log's name for who removes images that are not kept."""
+"""The actor in the audit log for images that retention deletes."""
 
 
 async def views(session: AsyncSession, rows: Sequence[tuple[FirmwareImage, DeviceModel]]) -> list[admin.ImageView]:
-    """Return images as an admin sees them."""
+    """Return images as views."""
     keys = await image_queries.keys(session, [model.id for _, model in rows])
     return [
         admin.ImageView.from_row(
@@ -38,12 +38,12 @@ async def views(session: AsyncSession, rows: Sequence[tuple[FirmwareImage, Devic
 
 
 async def view(session: AsyncSession, image: FirmwareImage, model: DeviceModel) -> admin.ImageView:
-    """Return one image as an admin sees it."""
+    """Return one image as a view."""
     return (await views(session, [(image, model)]))[0]
 
 
 def facts(model: DeviceModel, image: FirmwareImage) -> events.ImageFacts:
-    """Return what is told and noted of an image."""
+    """Return the facts of an image for events and the audit log."""
     return events.ImageFacts(model=model.code, version=image.version, sha256=image.sha256)
 
 
@@ -53,7 +53,7 @@ async def check_signature(session: AsyncSession, model: DeviceModel, sha256: str
     if not keys or _signer(keys, sha256, signature) is not None:
         return
     trusted = ", ".join(key.fingerprint for key in keys)
-    found = "none" if signature is None else "one of another key or another file"
+    found = "none" if signature is None else "one by another key or of another file"
     raise InvalidInputError(
         f"signature: expected one by a key that {model.code} trusts ({trusted}), found {found}",
         field="signature",
@@ -63,7 +63,7 @@ async def check_signature(session: AsyncSession, model: DeviceModel, sha256: str
 
 
 async def check_release(session: AsyncSession, model: DeviceModel, image: FirmwareImage) -> None:
-    """Raise an error unless a stored image may be its model's, which may have changed since the upload."""
+    """Raise an error unless a stored image fits its model, which may have changed since the upload."""
     if image.chip != model.chip:
         raise ConflictError(f"chip: expected the chip of model {model.code}, {model.chip}, found {image.chip}")
     if image.size_bytes > model.slot_size_bytes:
@@ -73,9 +73,9 @@ async def check_release(session: AsyncSession, model: DeviceModel, image: Firmwa
 
 
 async def release(firmware: Firmware, context: RequestContext, model: DeviceModel, image: FirmwareImage) -> None:
-    """Make an image its model's image; the event lets Notifier tell the devices online."""
+    """Make an image its model's image; the event triggers Notifier."""
     await check_release(context.session, model, image)
-    had_rollouts = await rollout_queries.give_way(context.session, model)
+    had_rollouts = await rollout_queries.end_force(context.session, model)
     if model.image_sha256 == image.sha256 and not had_rollouts:
         return
     model.image_sha256 = image.sha256
@@ -88,8 +88,8 @@ async def release(firmware: Firmware, context: RequestContext, model: DeviceMode
 async def delete(
     session: AsyncSession, outbox: Outbox, model: DeviceModel, image: FirmwareImage, *, actor: str
 ) -> None:
-    """Delete an image of a locked model; its bytes go once this is committed."""
-    before = facts(model, image).said()
+    """Delete an image of a locked model; its bytes are deleted after the commit."""
+    before = facts(model, image).to_data()
     await image_queries.delete_image(session, image)
     session.add(AuditEntry(actor=actor, action="firmware.delete", subject=model.code, before=before))
     said = events.ImageDeletedFacts(model=model.code, version=image.version, sha256=image.sha256, by=actor)
@@ -97,12 +97,12 @@ async def delete(
 
 
 async def uses(session: AsyncSession, model: DeviceModel) -> dict[str, rules.Uses]:
-    """Return who uses which of a model's images, by SHA-256; what is not named is not in use."""
+    """Return the uses of a model's images, by SHA-256; an image that is absent is not in use."""
     return await image_queries.uses(session, model, await rollout_queries.needed(session, model.id))
 
 
 async def prune(session: AsyncSession, outbox: Outbox, model: DeviceModel, *, keep: int) -> list[str]:
-    """Delete the images of a locked model that are not to be kept, and return their versions."""
+    """Delete the images of a locked model that retention does not keep, and return their versions."""
     images = await image_queries.of_model(session, model)
     used = await uses(session, model)
     kept = [rules.Kept(image.sha256, image.pinned) for image in images]

@@ -1,4 +1,4 @@
-"""Each model's image as a file at a path that does not change, for whoever serves files."""
+"""Export of each model's image to a file at a stable path, for other servers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ABANDONED_AFTER_S: Final = 3600
 
 
 class ImageExport:
-    """The folder with `firmware-{code}.bin`; a file there is whole at every moment.
+    """The folder with `firmware-{code}.bin`; each file is replaced atomically.
 
-    Its methods block. A folder that cannot be used raises InvalidInputError, later trouble UnavailableError.
+    Its methods block. A folder that cannot be used raises InvalidInputError, a later failure UnavailableError.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,14 +27,14 @@ class ImageExport:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for part in folder.glob(f".firmware-*{_PART}"):
-                # A process that was killed has left it; a younger one may be at work on it.
+                # Left by a process that was killed; a more recent one may still be in use.
                 if part.stat().st_mtime < time.time() - _ABANDONED_AFTER_S:
                     part.unlink(missing_ok=True)
         except OSError as error:
             raise InvalidInputError(f"MDM_ASSETS_DIR: {folder} cannot be used: {error.strerror}") from error
 
     def holds(self, code: str) -> str | None:
-        """Return the SHA-256 of a model's file, None if there is none; read again only when it has changed."""
+        """Return the SHA-256 of a model's file, None if there is none; read again only if it has changed."""
         path = self._path(code)
         try:
             facts = path.stat()
@@ -50,7 +50,7 @@ class ImageExport:
         return known[1]
 
     def put(self, code: str, data: bytes) -> None:
-        """Replace a model's file in one step, on the disk before it is seen."""
+        """Replace a model's file atomically and durably."""
         path = self._path(code)
         part: str | None = None
         try:

@@ -1,4 +1,4 @@
-"""Queries on stored images: who uses them, which keys they must be signed with, and what is left of old ones."""
+"""Queries on stored images: their uses, signing keys, and leftovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.errors import NotFoundError
 from shared.protocol import admin
 
 DELIVERY_LIVES: Final = timedelta(days=1)
-"""A delivery of which a device has said nothing for so long is none: the device asks anew when it comes."""
+"""A delivery without a report for this long does not count: the device checks again when it connects."""
 
 
 async def page(session: AsyncSession, request: admin.ImageList) -> list[tuple[FirmwareImage, DeviceModel]]:
@@ -85,7 +85,7 @@ async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:
 
 
 async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str, int]) -> dict[str, Uses]:
-    """Return who uses which of a model's images, by SHA-256; what is not named is not in use.
+    """Return the uses of a model's images, by SHA-256; an image that is absent is not in use.
 
     `rollouts` are those that need an image.
     """
@@ -127,24 +127,24 @@ async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str,
 
 
 async def delete_image(session: AsyncSession, image: FirmwareImage) -> None:
-    """Delete an image's row and its deliveries but for refusals, and note that its bytes are left over."""
+    """Delete an image's row and its deliveries, except failures, and record its bytes as a leftover."""
     await session.execute(
         delete(FirmwareDelivery).where(
             FirmwareDelivery.sha256 == image.sha256, FirmwareDelivery.stage.not_in(rules.REFUSED_BY_DEVICE)
         )
     )
-    await note_leftover(session, image.sha256)
+    await record_leftover(session, image.sha256)
     await session.delete(image)
     await session.flush()
 
 
-async def note_leftover(session: AsyncSession, sha256: str) -> None:
-    """Note that the store may hold bytes that are no image's."""
+async def record_leftover(session: AsyncSession, sha256: str) -> None:
+    """Record that the store may have bytes that belong to no image."""
     await session.execute(insert(FirmwareLeftover).values(sha256=sha256).on_conflict_do_nothing())
 
 
-async def take_leftover(session: AsyncSession, sha256: str) -> bool:
-    """Take back such a note, which nobody else then works on until the commit; False if there is none."""
+async def remove_leftover(session: AsyncSession, sha256: str) -> bool:
+    """Delete such a record, locked until the commit; return False if there is none."""
     taken = await session.scalar(
         delete(FirmwareLeftover).where(FirmwareLeftover.sha256 == sha256).returning(FirmwareLeftover.sha256)
     )
@@ -152,7 +152,7 @@ async def take_leftover(session: AsyncSession, sha256: str) -> bool:
 
 
 async def free_leftover(session: AsyncSession, *, without: Iterable[str]) -> FirmwareLeftover | None:
-    """Return and lock the oldest note that nobody works on, if there is one."""
+    """Return and lock the oldest record that nobody has locked, if there is one."""
     return await session.scalar(
         select(FirmwareLeftover)
         .where(FirmwareLeftover.sha256.not_in(list(without)))
@@ -163,7 +163,7 @@ async def free_leftover(session: AsyncSession, *, without: Iterable[str]) -> Fir
 
 
 async def keys(session: AsyncSession, model_ids: Iterable[int]) -> dict[int, list[FirmwareKey]]:
-    """Return the keys that models trust, oldest first; a model without keys is not named."""
+    """Return the keys that models trust, oldest first; a model without keys is absent."""
     rows = await session.scalars(
         select(FirmwareKey)
         .where(FirmwareKey.model_id.in_(set(model_ids)))

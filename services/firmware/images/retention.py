@@ -24,23 +24,23 @@ EVERY_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What a service looks after without being asked; a `shelf` only if there is to be one."""
+    """Housekeeping of images; `export` is None unless images are exported."""
 
     firmware: Firmware
-    shelf: ImageExport | None
+    export: ImageExport | None
 
-    async def keep(self) -> None:
-        """Look after all now, after each change by this process, and each EVERY_S, until cancelled."""
+    async def run(self) -> None:
+        """Run all tasks now, after each change by this process, and every EVERY_S, until cancelled."""
         await periodic(
-            self._keep_all, every_s=EVERY_S, wake=self.firmware.changed, on_outage="firmware.house_not_kept"
+            self._run_all, every_s=EVERY_S, wake=self.firmware.changed, on_outage="firmware.housekeeping_failed"
         )
 
-    async def _keep_all(self) -> None:
-        for duty in (self._prune, self._sweep, self._fill_shelf):
+    async def _run_all(self) -> None:
+        for duty in (self._prune, self._sweep, self._export_all):
             await _attempt(duty)
 
     async def _prune(self) -> None:
-        """Delete what is not to be kept: a device may have stopped using it, or the setting has changed."""
+        """Delete images that are not to be kept: a device may have stopped using one, or the setting changed."""
         database, outbox = self.firmware.database, self.firmware.outbox
         async with database.transaction() as session:
             codes = await image_queries.models_with_images(session)
@@ -53,7 +53,7 @@ class Retention:
                 log.info("firmware.pruned", model=code, versions=gone)
 
     async def _sweep(self) -> None:
-        """Remove the bytes of images that are gone or never came to be; each in its own transaction, locked."""
+        """Delete orphaned bytes of images, each in its own transaction, locked."""
         tried: set[str] = set()
         while True:
             async with self.firmware.database.transaction() as session:
@@ -65,24 +65,24 @@ class Retention:
                     await self.firmware.store.delete(leftover.sha256)
                 await session.delete(leftover)
 
-    async def _fill_shelf(self) -> None:
-        """Let each model's file be its image, also after a crash or somebody else's hand."""
-        if self.shelf is None:
+    async def _export_all(self) -> None:
+        """Export each model's image, and repair files that were lost or changed."""
+        if self.export is None:
             return
         async with self.firmware.database.transaction() as session:
             current = await image_queries.current(session)
         for code, image in current.items():
-            held = await asyncio.to_thread(self.shelf.holds, code)
+            held = await asyncio.to_thread(self.export.holds, code)
             if image is None and held is not None:
-                await asyncio.to_thread(self.shelf.clear, code)
+                await asyncio.to_thread(self.export.clear, code)
             elif image is not None and held != image.sha256:
                 data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
-                await asyncio.to_thread(self.shelf.put, code, data)
-                log.info("firmware.shelved", model=code, sha256=image.sha256)
+                await asyncio.to_thread(self.export.put, code, data)
+                log.info("firmware.exported", model=code, sha256=image.sha256)
 
 
 async def _attempt(duty: Callable[[], Awaitable[None]]) -> None:
     try:
         await duty()
     except FleetError as error:
-        log.warning("firmware.house_not_kept", reason=error.message)
+        log.warning("firmware.housekeeping_failed", reason=error.message)

@@ -1,4 +1,4 @@
-"""Stored images: listed, shown, released, withdrawn, pinned and deleted."""
+"""Operations on stored images: list, show, release, withdraw, pin and delete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class ImageService:
-    """What an admin does with images that are stored."""
+    """The operations of admins on stored images."""
 
     firmware: Firmware
 
@@ -31,7 +31,7 @@ class ImageService:
         return admin.Images(images=await catalog.views(context.session, rows), next=following)
 
     async def show(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageDetails:
-        """Return one image and who uses it."""
+        """Return one image and its uses."""
         model, image = await _find(context, request)
         view = await catalog.view(context.session, image, model)
         uses = (await catalog.uses(context.session, model)).get(image.sha256, Uses())
@@ -44,7 +44,7 @@ class ImageService:
         )
 
     async def read(self, context: RequestContext, request: admin.ImageRead) -> admin.ImageBytes:
-        """Return some bytes of an image."""
+        """Return bytes of an image."""
         image = await context.session.get(FirmwareImage, request.sha256)
         if image is None:
             raise NotFoundError(f"sha256: there is no image {request.sha256}")
@@ -60,7 +60,7 @@ class ImageService:
         return admin.ImageBytes(data=base64.b64encode(data))
 
     async def release(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
-        """Make an image its model's image, also an older one than now."""
+        """Make an image its model's image, also an older one."""
         model, image = await _find(context, request)
         await catalog.release(self.firmware, context, model, image)
         return await catalog.view(context.session, image, model)
@@ -80,15 +80,15 @@ class ImageService:
         return admin.Removed(removed=image.version)
 
     async def pin(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
-        """Spare an image from retention."""
+        """Exempt an image from retention."""
         return await self._set_pinned(context, request, pinned=True)
 
     async def unpin(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageView:
-        """Spare it no more."""
+        """End the exemption from retention."""
         return await self._set_pinned(context, request, pinned=False)
 
     async def delete(self, context: RequestContext, request: admin.ImageRef) -> admin.Removed:
-        """Delete an image, or raise ConflictError with who uses it."""
+        """Delete an image, or raise ConflictError with its uses."""
         model, image = await _find(context, request)
         uses = (await catalog.uses(context.session, model)).get(image.sha256, Uses())
         if uses.reasons():
@@ -110,14 +110,14 @@ class ImageService:
         if image.pinned != pinned:
             image.pinned = pinned
             facts = catalog.facts(model, image)
-            context.audit("firmware.pin" if pinned else "firmware.unpin", model.code, after=facts.said())
+            context.audit("firmware.pin" if pinned else "firmware.unpin", model.code, after=facts.to_data())
             event = events.FIRMWARE_PINNED if pinned else events.FIRMWARE_UNPINNED
             self.firmware.outbox.emit(context.session, event, None, facts)
         return await catalog.view(context.session, image, model)
 
 
 async def _find(context: RequestContext, request: admin.ImageRef) -> tuple[DeviceModel, FirmwareImage]:
-    """Return the model, locked so that none of its images changes, and its image of this version."""
+    """Return the model, locked against changes of its images, and its image of this version."""
     model = await queries.model(context.session, request.model)
     image = await image_queries.image_of_version(context.session, model, request.version)
     if image is None:

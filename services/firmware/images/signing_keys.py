@@ -18,7 +18,7 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class TrustedKeys:
-    """What an admin does with keys."""
+    """The operations of admins on keys."""
 
     firmware: Firmware
 
@@ -27,7 +27,7 @@ class TrustedKeys:
         model = await queries.model(context.session, request.model)
         fingerprint = image_signature.fingerprint(request.public_key)
         if await context.session.get(FirmwareKey, (model.id, fingerprint)) is not None:
-            raise ConflictError(f"public_key: {model.code} trusts {fingerprint} already")
+            raise ConflictError(f"public_key: {model.code} already trusts {fingerprint}")
         context.session.add(
             FirmwareKey(
                 model_id=model.id,
@@ -37,25 +37,25 @@ class TrustedKeys:
             )
         )
         await context.session.flush()
-        self._note(context, model, events.FIRMWARE_KEY_ADDED, fingerprint)
+        self._record(context, model, events.FIRMWARE_KEY_ADDED, fingerprint)
         return await _view(context, model)
 
     async def remove(self, context: RequestContext, request: admin.KeyRef) -> admin.Keys:
-        """Trust a key no more; what is released already stays."""
+        """Remove a trusted key; released images stay released."""
         model = await queries.model(context.session, request.model)
         key = await context.session.get(FirmwareKey, (model.id, request.fingerprint))
         if key is None:
             raise NotFoundError(f"fingerprint: {model.code} trusts no key {request.fingerprint}")
         await context.session.delete(key)
         await context.session.flush()
-        self._note(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)
+        self._record(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)
         return await _view(context, model)
 
     async def list_all(self, context: RequestContext, request: admin.KeyList) -> admin.Keys:
         """Return the keys of a model."""
         return await _view(context, await queries.model(context.session, request.model))
 
-    def _note(
+    def _record(
         self, context: RequestContext, model: DeviceModel, event: FleetEvent[SigningKeyFacts], fingerprint: str
     ) -> None:
         context.audit(f"firmware.{event.verb}", model.code, after={"fingerprint": fingerprint})

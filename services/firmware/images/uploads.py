@@ -1,4 +1,4 @@
-"""Uploads: an image comes in pieces, is checked whole, stored, and made its model's image."""
+"""Uploads: an image arrives in chunks, is checked as a whole, stored, and released."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ FORGOTTEN_AFTER: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """What an admin does to bring an image in."""
+    """The operations of admins that upload an image."""
 
     firmware: Firmware
 
     async def begin(self, context: RequestContext, request: admin.UploadBegin) -> admin.Upload:
-        """Begin an upload, or go on with the one that was begun: the answer says which pieces are missing."""
+        """Begin an upload, or continue one; the answer has the missing chunks."""
         session = context.session
         await queries.forget_uploads(session, before=datetime.now(UTC) - FORGOTTEN_AFTER)
         model = await queries.model(session, request.model)
@@ -55,17 +55,17 @@ class Uploads:
             missing=[offset for offset in wanted if offset not in there],
         )
 
-    async def keep_chunk(self, context: RequestContext, request: admin.UploadChunk) -> admin.Received:
-        """Store a piece."""
+    async def store_chunk(self, context: RequestContext, request: admin.UploadChunk) -> admin.Received:
+        """Store a chunk."""
         upload = await queries.upload_by_id(context.session, request.upload_id, lock=False)
         rules.check_piece(
             request.offset, len(request.data), size_bytes=upload.size_bytes, chunk_size_bytes=CHUNK_SIZE_BYTES
         )
-        await queries.keep_chunk(context.session, upload.id, request.offset, request.data)
+        await queries.store_chunk(context.session, upload.id, request.offset, request.data)
         return admin.Received()
 
     async def finish(self, context: RequestContext, request: admin.UploadFinish) -> admin.ImageView:
-        """Check and store the whole image; a refused one is forgotten, pieces and all, only by time."""
+        """Check and store the whole image; a refused upload and its chunks are deleted only when they expire."""
         session = context.session
         upload = await queries.upload_by_id(session, request.upload_id, lock=True)
         model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
@@ -74,9 +74,9 @@ class Uploads:
             await catalog.check_signature(session, model, upload.sha256, request.signature)
             stored = await self._store(context, upload, model, request.signature)
         elif stored.model_id != model.id:
-            raise ConflictError("sha256: this image is stored for another model already")
+            raise ConflictError("sha256: this image is already stored for another model")
         elif upload.version not in (None, stored.version):
-            raise InvalidInputError(f"version: the image says {stored.version}, the label {upload.version}")
+            raise InvalidInputError(f"version: the image has {stored.version}, the label is {upload.version}")
         else:
             await self._sign(context, model, stored, request.signature)
         await session.delete(upload)
@@ -89,13 +89,13 @@ class Uploads:
     async def _sign(
         self, context: RequestContext, model: DeviceModel, stored: FirmwareImage, signature: bytes | None
     ) -> None:
-        """Give a stored image a signature, or another one, as after a change of keys."""
+        """Add or replace the signature of a stored image, as after a change of keys."""
         wanted = stored.signature if signature is None else signature
         await catalog.check_signature(context.session, model, stored.sha256, wanted)
         if wanted != stored.signature:
             stored.signature = wanted
             facts = catalog.facts(model, stored)
-            context.audit("firmware.sign", model.code, after=facts.said())
+            context.audit("firmware.sign", model.code, after=facts.to_data())
             self.firmware.outbox.emit(context.session, events.FIRMWARE_SIGNED, None, facts)
 
     async def _store(
@@ -106,7 +106,7 @@ class Uploads:
         if len(data) != upload.size_bytes:
             raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
         if hashlib.sha256(data).hexdigest() != upload.sha256:
-            raise InvalidInputError("sha256: the pieces make another file than the one announced")
+            raise InvalidInputError("sha256: the chunks make another file than the one announced")
         parsed = await asyncio.to_thread(esp32_image.parse, data)
         esp32_image.check_for(
             parsed,
@@ -116,7 +116,7 @@ class Uploads:
             model_code=model.code,
         )
         if await image_queries.image_of_version(session, model, parsed.version) is not None:
-            raise ConflictError(f"version: {model.code} has another image {parsed.version} already")
+            raise ConflictError(f"version: {model.code} already has another image {parsed.version}")
         await self._announce(session, parsed.sha256)
         await self.firmware.store.put(parsed.sha256, data)
         stored = FirmwareImage(
@@ -135,18 +135,18 @@ class Uploads:
         session.add(stored)
         await session.flush()
         facts = catalog.facts(model, stored)
-        context.audit("firmware.upload", model.code, after=facts.said())
+        context.audit("firmware.upload", model.code, after=facts.to_data())
         self.firmware.outbox.emit(session, events.FIRMWARE_UPLOADED, None, facts)
         return stored
 
     async def _announce(self, session: AsyncSession, sha256: str) -> None:
-        """Note, for good, that bytes may be left over, and take the note back in the image's own transaction.
+        """Record a leftover in a transaction of its own; the image's own transaction deletes the record.
 
-        A crash from here on leaves the note, and so the bytes are removed; until then nobody else may do so.
+        After a crash the record remains, and so the bytes are deleted; until then nobody else may delete them.
         """
-        while not await image_queries.take_leftover(session, sha256):
+        while not await image_queries.remove_leftover(session, sha256):
             async with self.firmware.database.transaction() as other:
-                await image_queries.note_leftover(other, sha256)
+                await image_queries.record_leftover(other, sha256)
 
 
 def _check_size(size_bytes: int, model: DeviceModel) -> None:

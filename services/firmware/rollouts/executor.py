@@ -1,4 +1,4 @@
-"""Takes rollouts further: any number of replicas do, each rollout one at a time, with nothing kept in memory."""
+"""Advances rollouts: any number of replicas may, one at a time for each rollout, without state in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, exists, or_, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
-from services.firmware.assignment import device_status, rollout_queries, rollout_states
+from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
 from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep, Do, RolloutEvent, State
 from services.firmware.assignment.service import Assignment, candidate_of
 from services.firmware.context import Firmware
@@ -28,7 +28,7 @@ from shared.server.rpc import RequestContext
 log = structlog.get_logger()
 
 BATCH: Final = 500
-"""So many devices are offered an image in one transaction at most."""
+"""Limit of devices that are offered an image in one transaction."""
 _GOING_ON: Final = frozenset({State.RUNNING, State.PAUSED})
 _ONLINE: Final = exists().where(Presence.device_id == RolloutDevice.device_id, Presence.online)
 _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enabled, Device.lifecycle == "ACTIVE")
@@ -36,22 +36,22 @@ _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enab
 
 @dataclass(frozen=True, slots=True)
 class RolloutExecutor:
-    """What makes rollouts go on."""
+    """Advances open rollouts."""
 
     firmware: Firmware
 
     async def run(self) -> None:
-        """Look at the rollouts from time to time, until cancelled."""
+        """Advance the rollouts periodically, until cancelled."""
         every_s = self.firmware.settings.rollout_sweep_s
-        await periodic(self._advance_all, every_s=every_s, on_outage="rollout.waits")
+        await periodic(self._advance_all, every_s=every_s, on_outage="rollout.deferred")
 
     async def _advance_all(self) -> None:
         async with self.firmware.database.transaction() as session:
             due = await rollout_queries.due(session)
         for rollout_id in due:
-            await self._further(rollout_id)
+            await self._advance(rollout_id)
 
-    async def _further(self, rollout_id: int) -> None:
+    async def _advance(self, rollout_id: int) -> None:
         try:
             async with self.firmware.database.transaction() as session:
                 rollout = await rollout_queries.free(session, rollout_id)
@@ -61,36 +61,36 @@ class RolloutExecutor:
         except UnavailableError:
             raise
         except FleetError as error:
-            # What is wrong with one rollout must not hold up the others; it needs a person.
+            # A failure of one rollout must not hold up the others; it needs a person.
             log.exception("rollout.stuck", rollout=rollout_id, reason=error.message)
 
     async def _step(self, session: AsyncSession, rollout: Rollout, model: DeviceModel) -> None:
         now, plan = datetime.now(UTC), RolloutPlan.model_validate(rollout.plan)
         may_offer = rollout.state == State.RUNNING and rollout_states.is_open(plan, now)
-        await self._let_go(session, rollout, plan, now, may_offer=may_offer)
+        await self._release_devices(session, rollout, plan, now, may_offer=may_offer)
         if rollout.state in _GOING_ON:
             await self._judge(session, rollout, model, plan, now)
         if may_offer and rollout.state == State.RUNNING:
             await self._offer(session, rollout, plan, now)
 
-    async def _let_go(
+    async def _release_devices(
         self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime, *, may_offer: bool
     ) -> None:
-        """Drop devices that are gone, withdraw offers whose time is over, and give up on silent devices.
+        """Drop devices that are gone, withdraw expired offers, and time out silent devices.
 
-        One that is online with the image when its time is over is not silent.
+        A device that is online with the image when its time is over is not silent.
         """
-        await device_status.apply(
+        await rollout_devices.apply(
             session, rollout, DeviceStep.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
         )
         late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
-        await device_status.apply(session, rollout, DeviceStep.WITHDRAWN, withdrawn)
+        await rollout_devices.apply(session, rollout, DeviceStep.WITHDRAWN, withdrawn)
         # Its report may have been lost with a service; a trial would be over by now.
-        kept = await device_status.apply(session, rollout, DeviceStep.KEPT, and_(late, _runs(rollout)))
+        kept = await rollout_devices.apply(session, rollout, DeviceStep.KEPT, and_(late, _runs(rollout)))
         if kept and rollout.sha256 is not None:
-            await device_status.keep(session, kept, rollout.sha256)
-        await device_status.apply(
+            await rollout_devices.confirm(session, kept, rollout.sha256)
+        await rollout_devices.apply(
             session,
             rollout,
             DeviceStep.TIMED_OUT,
@@ -101,9 +101,9 @@ class RolloutExecutor:
     async def _judge(
         self, session: AsyncSession, rollout: Rollout, model: DeviceModel, plan: RolloutPlan, now: datetime
     ) -> None:
-        """Halt, soak, open the next wave or complete, as the tallies say; a paused rollout can only halt.
+        """Halt, soak, open the next wave or complete, according to the tallies; a paused rollout can only halt.
 
-        It halts too when its model has got a key since, or lost one, so that the image is not signed any more.
+        It also halts if a key of its model was added or removed since, so that the image is no longer signed.
         """
         change = RolloutChange(session, self.firmware.outbox, ITSELF, rollout, model.code)
         image = await session.get_one(FirmwareImage, rollout.sha256)
@@ -112,7 +112,7 @@ class RolloutExecutor:
         except InvalidInputError as error:
             await _halt(change, error.message)
             return
-        tallies = await device_status.tallies(session, rollout)
+        tallies = await rollout_devices.tallies(session, rollout)
         verdict = rollout_states.judge(
             tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
         )
@@ -133,7 +133,7 @@ class RolloutExecutor:
             await self._complete(change, model)
 
     async def _complete(self, change: RolloutChange, model: DeviceModel) -> None:
-        """End a rollout; an image that went to the whole model becomes the model's, once no other one is open."""
+        """Complete a rollout; an image for the whole model becomes the model's, once no other rollout is open."""
         session, rollout = change.session, change.rollout
         is_whole = not rollout.tags and rollout.percent == 100  # noqa: PLR2004 - all of it
         if is_whole:
@@ -146,8 +146,8 @@ class RolloutExecutor:
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
-        """Offer the image to devices that wait, are online and want it, as many as may be under way."""
-        room = min(BATCH, await device_status.room(session, rollout, plan, now))
+        """Offer the image to devices that wait, are online and need it, as many as may be under way."""
+        room = min(BATCH, await rollout_devices.room(session, rollout, plan, now))
         if room <= 0:
             return
         image = await session.get_one(FirmwareImage, rollout.sha256)
@@ -157,21 +157,21 @@ class RolloutExecutor:
                 wants = rules.wants(candidate_of(image, known.stage), known.running)
             except ConflictError as error:
                 one = RolloutDevice.device_id == known.device_id
-                await device_status.apply(session, rollout, DeviceStep.UNFIT, one, reason=error.message)
+                await rollout_devices.apply(session, rollout, DeviceStep.UNFIT, one, reason=error.message)
                 continue
             if wants:
                 wanting.append(known)
             else:
-                await device_status.apply(
+                await rollout_devices.apply(
                     session, rollout, DeviceStep.RUNS_IT, RolloutDevice.device_id == known.device_id
                 )
         if not wanting:
             return
         ids = [known.device_id for known in wanting]
-        await device_status.apply(
+        await rollout_devices.apply(
             session, rollout, DeviceStep.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now
         )
-        await device_status.offer(session, ids, image.sha256)
+        await rollout_devices.offer(session, ids, image.sha256)
         offer = Assignment(self.firmware).offer_of(image, None)
         for known in wanting:
             self.firmware.outbox.put(

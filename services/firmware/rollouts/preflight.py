@@ -1,4 +1,4 @@
-"""Before a rollout: which devices would take the image, which run it, and why others would fail."""
+"""The preflight of a rollout: which devices would accept the image, which run it, and why others would fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFFLINE_AFTER: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The devices that a rollout would reach: those that fit come in the order in which they are reached."""
+    """The devices of a rollout; fitting ones are in the order of their waves."""
 
     model: DeviceModel
     image: FirmwareImage
@@ -33,7 +33,7 @@ class Survey:
     unfit: list[tuple[KnownTarget, str]]
 
     def findings(self, waves: Sequence[str]) -> admin.RolloutFindings:
-        """Return what an admin is told."""
+        """Return the view for an admin."""
         return admin.RolloutFindings(
             model=self.model.code,
             version=self.image.version,
@@ -50,9 +50,9 @@ class Survey:
 
 
 async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey:
-    """Look at each device that is selected; its model is locked. Raise NotFoundError if no device is.
+    """Check each selected device; the model is locked. Raise NotFoundError if none is selected.
 
-    Raise InvalidInputError for an image that is not signed as its model wants.
+    Raise InvalidInputError for an image without a signature that its model requires.
     """
     model = await queries.model(session, asked.model)
     image = await rollout_queries.image(session, model, asked.version)
@@ -60,7 +60,7 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
     found = await targets.selected(session, model, asked.tags, image)
     found = found[: -(-len(found) * asked.percent // 100)]
     if not found:
-        raise NotFoundError("no device fits")
+        raise NotFoundError("no device matches")
     now = datetime.now(UTC)
     fit, already, unfit = [], [], []
     for known in found:
@@ -71,12 +71,12 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
             already.append(known)
         else:
             fit.append(known)
-    # Those that can be reached at once come first; `sorted` keeps their order otherwise.
+    # Reachable devices come first; `sorted` keeps their order otherwise.
     return Survey(model, image, sorted(fit, key=lambda known: not known.online), already, unfit)
 
 
 def fault(known: KnownTarget, image: FirmwareImage, now: datetime) -> str | None:
-    """Return why a device would not take an image, if it would not."""
+    """Return the reason why a device would not accept an image, if there is one."""
     try:
         wanted = rules.wants(candidate_of(image, known.stage), known.running)
     except ConflictError as error:
@@ -92,5 +92,5 @@ def _unreachable(known: KnownTarget, now: datetime) -> str | None:
     if not known.online and known.last_seen_at < now - OFFLINE_AFTER:
         return f"is offline since {known.last_seen_at:%Y-%m-%d %H:%M:%SZ}"
     if known.running.slot_size_bytes is None:
-        return "slot_size_bytes: the device has not said how large its slot is"
+        return "slot_size_bytes: the device has not reported the size of its slot"
     return None

@@ -1,4 +1,4 @@
-"""Rollouts as an admin sees them: begun, paused, resumed, aborted, looked at, and looked up."""
+"""The operations of admins on rollouts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from services.firmware.assignment import device_status, rollout_queries, rollout_states
+from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
 from services.firmware.assignment.rollout_states import FAILURES, DeviceStatus, DeviceStep, RolloutEvent, State
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
@@ -24,23 +24,23 @@ _SHOWN: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RolloutService:
-    """What an admin wants of rollouts."""
+    """The operations of admins on rollouts."""
 
     firmware: Firmware
 
-    async def look_ahead(self, context: RequestContext, request: admin.RolloutPreflight) -> admin.RolloutFindings:
-        """Return what a rollout would meet."""
+    async def preflight(self, context: RequestContext, request: admin.RolloutPreflight) -> admin.RolloutFindings:
+        """Return the preflight of a rollout."""
         return (await preflight.survey(context.session, request)).findings(admin.RolloutPlan().waves)
 
     async def start(self, context: RequestContext, request: admin.RolloutStart) -> admin.RolloutStatus:
-        """Begin a rollout; its first wave opens at the next look of a conductor."""
+        """Begin a rollout; the executor opens its first wave."""
         session = context.session
         survey = await preflight.survey(session, request)
         if survey.unfit and not (request.skip or request.force):
             raise _refusal(survey)
         reached = survey.fit + ([known for known, _ in survey.unfit] if request.force else [])
         if not reached:
-            raise ConflictError(f"no device is left that would take {survey.image.version}")
+            raise ConflictError(f"no device is left that would accept {survey.image.version}")
         live = await rollout_queries.live(session, survey.model.id)
         held = [live[known.device_id] for known in (*reached, *survey.already) if known.device_id in live]
         if held:
@@ -67,7 +67,7 @@ class RolloutService:
         rows: list[dict[str, Any]] = [
             _row(known.device_id, wave, DeviceStatus.WAITING) for known, wave in zip(reached, waves, strict=True)
         ]
-        rows += [_row(known.device_id, 0, DeviceStatus.CONFIRMED, "ran it already") for known in survey.already]
+        rows += [_row(known.device_id, 0, DeviceStatus.CONFIRMED, "already ran it") for known in survey.already]
         if request.skip:
             rows += [_row(known.device_id, 0, DeviceStatus.SKIPPED, reason) for known, reason in survey.unfit]
         await rollout_queries.add(session, rollout, sorted(rows, key=lambda row: int(row["device_id"])))
@@ -87,19 +87,19 @@ class RolloutService:
         return await self._status(context, rollout, survey.model.code)
 
     async def pause(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
-        """Make no more offers; devices that have begun may finish."""
+        """Pause offers; devices that have begun may finish."""
         return await self._move(context, request.rollout, RolloutEvent.PAUSED)
 
     async def resume(self, context: RequestContext, request: admin.RolloutRef) -> admin.RolloutStatus:
-        """Go on; the failures that halted a rollout count no more, and those devices are not tried again."""
+        """Resume; the failures that halted a rollout no longer count, and those devices are not retried."""
         return await self._move(context, request.rollout, RolloutEvent.RESUMED)
 
     async def abort(self, context: RequestContext, request: admin.RolloutAbort) -> admin.RolloutStatus:
-        """End a rollout for good."""
+        """Abort a rollout."""
         return await self._move(context, request.rollout, RolloutEvent.ABORTED, hard=request.hard)
 
     async def status(self, context: RequestContext, request: admin.RolloutShow) -> admin.RolloutStatus:
-        """Return how a rollout stands."""
+        """Return the state of a rollout."""
         return await self._status(context, *await rollout_queries.rollout(context.session, request.rollout))
 
     async def list_newest(self, context: RequestContext, request: admin.RolloutList) -> admin.Rollouts:
@@ -119,7 +119,7 @@ class RolloutService:
             image = await session.get_one(FirmwareImage, rollout.sha256)
             await catalog.check_signature(session, model, image.sha256, image.signature)
         if event is RolloutEvent.RESUMED and rollout.state == State.HALTED:
-            forgiven = await device_status.forgive(session, rollout)
+            forgiven = await rollout_devices.forgive(session, rollout)
         change = RolloutChange(session, self.firmware.outbox, context.account, rollout, model.code)
         await change.move(event, forgiven=forgiven)
         if event is RolloutEvent.ABORTED:
@@ -127,20 +127,22 @@ class RolloutService:
         return await self._status(context, rollout, model.code)
 
     async def _stop(self, context: RequestContext, rollout: Rollout, *, hard: bool) -> None:
-        """Leave out the devices that have not begun, and with `hard` those that have."""
+        """Skip the devices that have not begun, and with `hard` those that have."""
         reason = "the rollout was aborted"
         taken = RolloutDevice.state == DeviceStatus.TAKEN
         if hard and rollout.sha256 is not None:
-            stopped = await device_status.apply(context.session, rollout, DeviceStep.DROPPED, taken, reason=reason)
+            stopped = await rollout_devices.apply(
+                context.session, rollout, DeviceStep.DROPPED, taken, reason=reason
+            )
             cancelled = messages.FirmwareCancelled(sha256=rollout.sha256, reason=reason)
-            for client_id in await device_status.client_ids(context.session, stopped):
+            for client_id in await rollout_devices.client_ids(context.session, stopped):
                 self.firmware.outbox.put(
                     context.session, topics.FIRMWARE_CANCELLED, cancelled, client_id=client_id
                 )
-        await device_status.apply(context.session, rollout, DeviceStep.DROPPED, ~taken, reason=reason)
+        await rollout_devices.apply(context.session, rollout, DeviceStep.DROPPED, ~taken, reason=reason)
 
     async def _status(self, context: RequestContext, rollout: Rollout, code: str) -> admin.RolloutStatus:
-        counts = await device_status.counts(context.session, rollout)
+        counts = await rollout_devices.counts(context.session, rollout)
         total: Counter[str] = Counter()
         for wave in counts.values():
             total.update(wave)
@@ -155,17 +157,17 @@ class RolloutService:
                 admin.RolloutWave(wave=wave, devices=sum(found.values()), counts=admin.RolloutCounts(**found))
                 for wave, found in counts.items()
             ],
-            failure_count=sum(total[stand.lower()] for stand in (*FAILURES, DeviceStatus.SKIPPED)),
-            failures=await device_status.failures(context.session, rollout),
+            failure_count=sum(total[status.lower()] for status in (*FAILURES, DeviceStatus.SKIPPED)),
+            failures=await rollout_devices.failures(context.session, rollout),
         )
 
 
 async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutPlan) -> str:
-    """Return what a rollout waits for, in a line."""
+    """Return one line on what a rollout waits for."""
     if rollout.state != State.RUNNING:
         return rollout.reason or rollout.state.lower()
     now = datetime.now(UTC)
-    tallies = await device_status.tallies(context.session, rollout)
+    tallies = await rollout_devices.tallies(context.session, rollout)
     verdict = rollout_states.judge(
         tallies, wave=rollout.wave, last=rollout.waves, met_at=rollout.met_at, plan=plan, now=now
     )
@@ -174,13 +176,13 @@ async def _doing(context: RequestContext, rollout: Rollout, plan: admin.RolloutP
     )
 
 
-def _row(device_id: int, wave: int, stand: DeviceStatus, reason: str | None = None) -> dict[str, Any]:
+def _row(device_id: int, wave: int, status: DeviceStatus, reason: str | None = None) -> dict[str, Any]:
     return {
         "device_id": device_id,
         "wave": wave,
-        "state": stand,
+        "state": status,
         "reason": reason,
-        "live": stand is not DeviceStatus.SKIPPED,
+        "live": status is not DeviceStatus.SKIPPED,
     }
 
 
@@ -190,7 +192,7 @@ def _refusal(survey: Survey) -> ConflictError:
     rest = f"; and {count - _SHOWN} more, see `mdm rollout preflight`" if count > _SHOWN else ""
     return ConflictError(
         f"{count} devices would fail, {len(survey.fit)} fit: {first}{rest}; --skip leaves them out, "
-        "--force tries them",
+        "--force includes them",
         unfit=count,
         fit=len(survey.fit),
     )

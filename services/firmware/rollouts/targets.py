@@ -1,4 +1,4 @@
-"""Queries on the devices that a rollout may reach, and on what is known of them."""
+"""Queries on the devices that a rollout may reach, and on their state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shared.database.tables import (
 
 
 class KnownTarget(NamedTuple):
-    """What is known of a device for which an image is meant; `stage` is how its delivery stands."""
+    """A device that an image is intended for; `stage` is that of its delivery."""
 
     device_id: int
     client_id: str
@@ -39,7 +39,7 @@ class KnownTarget(NamedTuple):
 async def selected(
     session: AsyncSession, model: DeviceModel, tags: Sequence[str], image: FirmwareImage
 ) -> list[KnownTarget]:
-    """Return the model's devices that have all of these tags, in an order that is another one for each image."""
+    """Return the model's devices that have all of these tags, in an order that differs for each image."""
     return await _known(
         session,
         image.sha256,
@@ -49,7 +49,7 @@ async def selected(
 
 
 async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit: int) -> list[KnownTarget]:
-    """Return and lock up to `limit` devices that wait in the waves that are open, and are online."""
+    """Return and lock up to `limit` devices that wait in open waves and are online."""
     waiting = (
         select(RolloutDevice.device_id)
         .join(Device, Device.id == RolloutDevice.device_id)
@@ -73,7 +73,7 @@ async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit
 async def _known(
     session: AsyncSession,
     sha256: str,
-    meant: ColumnElement[bool],
+    condition: ColumnElement[bool],
     *,
     order: ColumnElement[Any] | InstrumentedAttribute[int],
 ) -> list[KnownTarget]:
@@ -89,7 +89,7 @@ async def _known(
         .outerjoin(
             FirmwareDelivery, and_(FirmwareDelivery.device_id == Device.id, FirmwareDelivery.sha256 == sha256)
         )
-        .where(Device.lifecycle == "ACTIVE", meant)
+        .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(order)
     )
     return [

@@ -1,4 +1,4 @@
-"""What every change of a rollout's state does and tells, whoever makes it."""
+"""Changes of a rollout's state, with their audit entries and events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, TypedDict
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.assignment import device_status, rollout_states
+from services.firmware.assignment import rollout_devices, rollout_states
 from services.firmware.assignment.rollout_states import ENDS, RolloutEvent, State
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, Rollout
@@ -16,7 +16,7 @@ from shared.protocol import events
 from shared.protocol.events import F, FleetEvent, RolloutMoveFacts, RolloutWaveFacts
 
 ITSELF: Final = "rollout"
-"""Who acts when a rollout goes on by itself, in the audit log."""
+"""The actor in the audit log when a rollout advances by itself."""
 
 _MOVES: Final = {
     RolloutEvent.PAUSED: events.ROLLOUT_PAUSED,
@@ -28,7 +28,7 @@ _MOVES: Final = {
 
 
 class RolloutIds(TypedDict):
-    """Which rollout it is, and the image that it brings."""
+    """The rollout and its image."""
 
     rollout: int
     model: str
@@ -37,7 +37,7 @@ class RolloutIds(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class RolloutChange:
-    """A rollout, locked, in the hands of `actor`; `model` is its model's code."""
+    """A locked rollout, changed by `actor`; `model` is its model's code."""
 
     session: AsyncSession
     outbox: Outbox
@@ -47,26 +47,26 @@ class RolloutChange:
 
     @property
     def ids(self) -> RolloutIds:
-        """What each event of it says."""
+        """The fields that each of its events has."""
         return {"rollout": self.rollout.id, "model": self.model, "version": self.rollout.version}
 
     def emit(self, event: FleetEvent[F], facts: F) -> None:
-        """Note and tell what has happened: one entry and one event, however many devices there are."""
+        """Record and emit an event: one entry and one event, whatever the number of devices."""
         action, subject = f"rollout.{event.verb}", f"rollout/{self.rollout.id}"
-        self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.said()))
+        self.session.add(AuditEntry(actor=self.actor, action=action, subject=subject, after=facts.to_data()))
         self.outbox.emit(self.session, event, None, facts)
 
     def emit_wave(self, event: FleetEvent[RolloutWaveFacts]) -> None:
-        """Tell what has happened to the present wave."""
+        """Emit an event of the present wave."""
         self.emit(event, RolloutWaveFacts(**self.ids, wave=self.rollout.wave))
 
     async def move(self, event: RolloutEvent, *, reason: str | None = None, forgiven: int | None = None) -> None:
-        """Let an event happen; raise ConflictError if it does not fit the state."""
+        """Apply an event; raise ConflictError if the state does not allow it."""
         rollout = self.rollout
         rollout.state = rollout_states.advance(State(rollout.state), event)
         rollout.reason = reason
         if rollout.state in ENDS:
             rollout.ended_at = datetime.now(UTC)
-            await device_status.end(self.session, rollout)
+            await rollout_devices.end(self.session, rollout)
         facts = RolloutMoveFacts(**self.ids, wave=rollout.wave, reason=reason, forgiven=forgiven)
         self.emit(_MOVES[event], facts)

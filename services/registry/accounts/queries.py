@@ -12,12 +12,12 @@ from shared.server.rpc import lock_key
 
 
 async def lock(session: AsyncSession) -> None:
-    """Let nobody else change accounts, here and in the broker, until the transaction ends."""
+    """Lock accounts, here and in the broker, until the transaction ends."""
     await session.execute(select(func.pg_advisory_xact_lock(lock_key("mdm:admin_accounts"))))
 
 
 async def every(session: AsyncSession) -> dict[str, AdminAccount]:
-    """Return all accounts but the built-in one, by name."""
+    """Return all accounts except the built-in one, by name."""
     return {row.name: row for row in await session.scalars(select(AdminAccount).order_by(AdminAccount.name))}
 
 
@@ -30,5 +30,5 @@ async def account(session: AsyncSession, name: str) -> AdminAccount:
 
 
 async def role_of(session: AsyncSession, name: str) -> Role:
-    """Return the role of an account, the built-in one included, or raise NotFoundError."""
+    """Return the role of an account, including the built-in one, or raise NotFoundError."""
     return Role.ADMIN if name == BUILT_IN else Role((await account(session, name)).role)

@@ -1,4 +1,4 @@
-"""Queries on claims and on the machines that asked."""
+"""Queries on claims and on the requests of machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.server.rpc import lock_key
 
 
 async def lock_uid(session: AsyncSession, uid: str) -> None:
-    """Let nobody else work on what this machine asks for until the transaction ends."""
+    """Lock this machine's request against others until the transaction ends."""
     await session.execute(select(func.pg_advisory_xact_lock(lock_key(f"mdm:claim_request:{uid}"))))
 
 
@@ -29,13 +29,13 @@ async def claim(session: AsyncSession, claim_id: str, *, lock: bool = False) -> 
 
 
 async def of_request(session: AsyncSession, origin: str) -> Claim | None:
-    """Return the claim that an admin's request has made already."""
+    """Return the claim that an earlier delivery of an admin's request has created."""
     found: Claim | None = await session.scalar(select(Claim).where(Claim.request_id == origin))
     return found
 
 
 async def newest(session: AsyncSession, wanted: admin.ClaimList, *, now: datetime) -> list[Claim]:
-    """Return the newest claims, without those that are revoked or expired unless `all` are wanted."""
+    """Return the newest claims, without revoked or expired ones unless `all` are requested."""
     query = select(Claim).order_by(Claim.created_at.desc(), Claim.id).limit(wanted.limit)
     if not wanted.all:
         query = query.where(Claim.revoked_at.is_(None), Claim.expires_at > now)
@@ -54,7 +54,7 @@ async def models(session: AsyncSession) -> dict[int, str]:
 
 
 async def taken(session: AsyncSession, claims: list[Claim]) -> dict[str, Taken]:
-    """Return what is taken of each of these claims, by id."""
+    """Return the used and waiting counts of each of these claims, by id."""
     counted = dict.fromkeys((claim.id for claim in claims), Taken())
     rows = await session.execute(
         select(
@@ -69,10 +69,10 @@ async def taken(session: AsyncSession, claims: list[Claim]) -> dict[str, Taken]:
 
 
 async def request(session: AsyncSession, uid: str) -> ClaimRequestRow:
-    """Return what is stored of a machine that asked, or raise NotFoundError."""
+    """Return the stored request of a machine, or raise NotFoundError."""
     found = await session.get(ClaimRequestRow, uid)
     if found is None:
-        raise NotFoundError(f"uid: {uid} has not asked for an identity", uid=uid)
+        raise NotFoundError(f"uid: {uid} has not requested an identity", uid=uid)
     return found
 
 
@@ -85,7 +85,7 @@ async def device(session: AsyncSession, request: ClaimRequestRow) -> Device:
 
 
 async def request_views(session: AsyncSession, wanted: admin.ClaimRequests) -> list[admin.ClaimRequestView]:
-    """Return up to `limit` machines behind `after` that fit, in the order of their uids."""
+    """Return up to `limit` matching machines after `after`, by uid."""
     query = _views().order_by(ClaimRequestRow.uid).limit(wanted.limit)
     if wanted.after is not None:
         query = query.where(ClaimRequestRow.uid > wanted.after)
@@ -97,7 +97,7 @@ async def request_views(session: AsyncSession, wanted: admin.ClaimRequests) -> l
 
 
 async def request_view(session: AsyncSession, uid: str) -> admin.ClaimRequestView:
-    """Return a machine that is known to have asked, as an admin sees it."""
+    """Return the view of a known machine."""
     return _view(*(await session.execute(_views().where(ClaimRequestRow.uid == uid))).one())
 
 
@@ -116,11 +116,11 @@ def _view(request: ClaimRequestRow, code: str, key: str | None) -> admin.ClaimRe
 
 
 async def every(session: AsyncSession) -> set[str]:
-    """Return the ids of all claims that there are."""
+    """Return the ids of all claims."""
     return set(await session.scalars(select(Claim.id)))
 
 
 async def reachable(session: AsyncSession, *, window: timedelta) -> set[str]:
-    """Return the ids of all claims that must have a broker account, as `claim_rules.is_reachable` says of one."""
+    """Return the ids of all claims that must have a broker account, see `claim_rules.is_reachable`."""
     still = Claim.expires_at > datetime.now(UTC) - window
     return set(await session.scalars(select(Claim.id).where(Claim.revoked_at.is_(None), still)))

@@ -1,4 +1,4 @@
-"""Rules of claims, without I/O: who gets an identity, who waits, and who is refused."""
+"""Rules of claims, without I/O: which machine gets an identity, which one waits, and which one is refused."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from shared.protocol.admin import ClaimState
 from shared.protocol.messages import ClaimOutcome
 
 MAX_WAITING: Final = 100
-"""So many machines of one claim may wait for an admin."""
+"""Limit of machines of one claim that wait for an admin."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimVerdict:
-    """What a machine's request leads to; `reason` is what the machine is told if it gets nothing."""
+    """The result of a machine's request; `reason` is sent to the machine if it gets nothing."""
 
     outcome: ClaimOutcome
     reason: str | None = None
@@ -24,23 +24,25 @@ class ClaimVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How many machines of a claim have a use of it, and how many wait for an admin."""
+    """How many machines have used a claim, and how many wait for an admin."""
 
     used: int = 0
     waiting: int = 0
 
 
 GRANTED: Final = ClaimVerdict(ClaimOutcome.GRANTED)
-PENDING: Final = ClaimVerdict(ClaimOutcome.PENDING, "waits for an admin; ask again later")
-NOT_NOW: Final = ClaimVerdict(ClaimOutcome.PENDING, "it cannot be given its identity now; ask again later")
-DENIED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "an admin has denied it; `mdm claim forget` lets it ask anew")
+PENDING: Final = ClaimVerdict(ClaimOutcome.PENDING, "waits for an admin; retry later")
+NOT_NOW: Final = ClaimVerdict(ClaimOutcome.PENDING, "the identity is not available now; retry later")
+DENIED: Final = ClaimVerdict(
+    ClaimOutcome.REFUSED, "an admin has denied it; `mdm claim forget` lets it request again"
+)
 REVOKED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim is revoked")
 EXPIRED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim has expired")
 USED_UP: Final = ClaimVerdict(ClaimOutcome.REFUSED, "the claim is used up")
-CROWDED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "too many wait for an admin; ask again later")
+CROWDED: Final = ClaimVerdict(ClaimOutcome.REFUSED, "too many machines wait for an admin; retry later")
 OTHER_KEY: Final = ClaimVerdict(
     ClaimOutcome.REFUSED,
-    "it has asked with another key; `mdm device remove` its device, or `mdm claim forget` it without one",
+    "it has requested with another key; `mdm device remove` its device, or `mdm claim forget` it without one",
 )
 TOO_LATE: Final = ClaimVerdict(
     ClaimOutcome.REFUSED,
@@ -51,7 +53,7 @@ TOO_LATE: Final = ClaimVerdict(
 def judge(
     claim: Claim, known: ClaimRequestRow | None, public_key: str, *, taken: Taken, now: datetime, window: timedelta
 ) -> ClaimVerdict:
-    """Return what a request leads to; `known` is what is stored of the machine, `now` is in UTC."""
+    """Return the result of a request; `known` is the stored request of the machine, `now` is in UTC."""
     if claim.revoked_at is not None:
         return REVOKED
     verdict = None if known is None else _of_known(claim, known, public_key, now=now, window=window)
@@ -69,7 +71,7 @@ def judge(
 def _of_known(
     claim: Claim, known: ClaimRequestRow, public_key: str, *, now: datetime, window: timedelta
 ) -> ClaimVerdict | None:
-    """Return what a machine that asked before is told, or None if the claim has to say."""
+    """Return the result for a machine that requested before, or None if the claim decides."""
     if known.public_key != public_key:
         return OTHER_KEY
     if known.state == "denied":
@@ -77,13 +79,13 @@ def _of_known(
     if known.granted_at is not None:
         return TOO_LATE if now > known.granted_at + window else GRANTED
     if known.state == "granted":
-        # It has its use, but only of the claim that gave it.
+        # It has its use, but only of the claim that granted it.
         return GRANTED if known.claim_id == claim.id else None
     return PENDING if claim.needs_approval else None
 
 
 def why_not_approved(claim: Claim, *, taken: Taken, now: datetime, window: timedelta) -> ClaimVerdict | None:
-    """Return why a machine that waits cannot be approved; it may be after the claim has expired."""
+    """Return why a waiting machine cannot be approved; approval is possible after the claim has expired."""
     if claim.revoked_at is not None:
         return REVOKED
     if not is_reachable(claim, now=now, window=window):
@@ -92,12 +94,12 @@ def why_not_approved(claim: Claim, *, taken: Taken, now: datetime, window: timed
 
 
 def is_reachable(claim: Claim, *, now: datetime, window: timedelta) -> bool:
-    """Say whether the claim must have a broker account: machines that got an identity may ask for it again."""
+    """Return whether the claim must have a broker account: granted machines may repeat their request."""
     return claim.revoked_at is None and now < claim.expires_at + window
 
 
 def state_of(claim: Claim, *, taken: Taken, now: datetime) -> ClaimState:
-    """Return in one word what a claim is good for."""
+    """Return the state of a claim."""
     if claim.revoked_at is not None:
         return "revoked"
     if now >= claim.expires_at:

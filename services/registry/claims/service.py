@@ -1,7 +1,7 @@
-"""Claims: made and revoked by admins, and the identities that machines get by them.
+"""Claims: created and revoked by admins; machines get identities by them.
 
-What a machine's request leads to is decided and stored first, in a transaction of its own that counts the claim's
-uses. Only then is the device made, as a saga that the same request, sent again after a crash, goes on with.
+The result of a machine's request is decided and stored first, in a transaction of its own that counts the claim's
+uses. Only then is the device created, as a saga that a repeated request continues after a crash.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What admins do with claims, and machines with them; `gate` bounds the requests that hold transactions."""
+    """The operations of admins and machines; `gate` bounds the requests that hold transactions."""
 
     registry: Registry
     gate: asyncio.Semaphore
 
     async def add(self, context: RequestContext, request: admin.ClaimAdd) -> admin.ClaimAdded:
-        """Make a claim and its broker account, or leave nothing behind."""
+        """Create a claim and its broker account, or leave nothing behind."""
         claim = await self._intend(context, request)
         try:
             await self.registry.identities.broker.put_claim(claim.id, SecretStr(request.password))
@@ -69,7 +69,7 @@ class Claims:
         return admin.ClaimViews(claims=await self._views(context.session, claims))
 
     async def revoke(self, context: RequestContext, request: admin.ClaimRef) -> admin.ClaimView:
-        """Refuse a claim from now on, and drop whoever is connected with it; what was granted stays."""
+        """Refuse a claim from now on, and drop its connections; granted identities stay."""
         async with self.registry.database.transaction() as session:
             claim = await claim_queries.claim(session, request.claim, lock=True)
             if claim.revoked_at is None:
@@ -82,13 +82,13 @@ class Claims:
     async def list_requests(
         self, context: RequestContext, request: admin.ClaimRequests
     ) -> admin.ClaimRequestViews:
-        """Return a page of the machines that asked."""
+        """Return a page of the requesting machines."""
         found = await claim_queries.request_views(context.session, request)
         following = found[-1].uid if len(found) == request.limit else None
         return admin.ClaimRequestViews(requests=found, next=following)
 
     async def approve(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
-        """Make the device of a machine that waits or was denied, and send it its identity."""
+        """Create the device of a machine that waits or was denied, and send it its identity."""
         async with self.registry.database.transaction() as session:
             await claim_queries.lock_uid(session, request.uid)
             known = await claim_queries.request(session, request.uid)
@@ -103,30 +103,30 @@ class Claims:
                     raise ConflictError(f"uid: {request.uid} cannot be approved: {fault.reason}")
                 before, known.state = known.state, "granted"
                 context.on(session).audit("claim.approve", request.uid, before={"state": before})
-        answer = await self._give(context.session, request.uid, known.public_key)
-        self._say(context.session, known.claim_id, answer)
+        answer = await self._grant(context.session, request.uid, known.public_key)
+        self._send(context.session, known.claim_id, answer)
         return await claim_queries.request_view(context.session, request.uid)
 
     async def deny(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.ClaimRequestView:
-        """Refuse a machine that waits, until it is approved or forgotten."""
+        """Refuse a waiting machine, until it is approved or forgotten."""
         known = await self._without_device(context.session, request.uid)
         if known.state != "denied":
             context.audit("claim.deny", known.uid, before={"state": known.state})
             known.state = "denied"
             facts = events.MachineFacts(claim=known.claim_id, uid=known.uid)
             self.registry.outbox.emit(context.session, events.CLAIM_DENIED, None, facts)
-            self._say(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
+            self._send(context.session, known.claim_id, _answer(known.uid, claim_rules.DENIED))
         return await claim_queries.request_view(context.session, request.uid)
 
     async def forget(self, context: RequestContext, request: admin.ClaimRequestRef) -> admin.Removed:
-        """Let a machine without a device ask anew, with another key if it likes."""
+        """Forget a machine without a device, so that it may request again, also with another key."""
         known = await self._without_device(context.session, request.uid)
         context.audit("claim.forget", known.uid, before={"state": known.state, "claim": known.claim_id})
         await context.session.delete(known)
         return admin.Removed(removed=known.uid)
 
     async def answer(self, claim_id: str, request: messages.ClaimRequest) -> messages.ClaimAnswer:
-        """Decide on what a machine asks, make its device if it is to get one, and return what to tell it."""
+        """Decide a machine's request, create its device if granted, and return the answer."""
         crypto.check_public_key(request.public_key)
         async with self.gate:
             async with self.registry.database.transaction() as session:
@@ -134,25 +134,25 @@ class Claims:
             if verdict.outcome is ClaimOutcome.GRANTED:
                 try:
                     async with self.registry.database.transaction() as session:
-                        return await self._give(session, request.uid, request.public_key)
+                        return await self._grant(session, request.uid, request.public_key)
                 except UnavailableError:
                     raise
                 except FleetError as error:
-                    # Such as a rotation under way, or layers that do not fit the model.
-                    log.warning("claim.waits", uid=request.uid, code=error.code, reason=error.message)
+                    # For example a rotation under way, or layers that do not fit the model.
+                    log.warning("claim.deferred", uid=request.uid, code=error.code, reason=error.message)
                     verdict = claim_rules.NOT_NOW
         if verdict.outcome is ClaimOutcome.REFUSED:
             log.warning("claim.refused", claim=claim_id, uid=request.uid, reason=verdict.reason)
         return _answer(request.uid, verdict)
 
     async def _intend(self, context: RequestContext, request: admin.ClaimAdd) -> Claim:
-        """Commit a new claim, or find the one that the same request left before a crash."""
+        """Commit a new claim, or return the one that an earlier delivery of the request left before a crash."""
         async with self.registry.database.transaction() as session:
             known = await claim_queries.of_request(session, context.origin)
             if known is not None:
                 return known
             model = await queries.model(session, request.model)
-            # Asked here, where an admin is told, and not only when a machine's device is made.
+            # Checked here, where the admin gets the error, and not only when a machine's device is created.
             layers = await queries.layers(session)
             await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
             now = datetime.now(UTC)
@@ -171,7 +171,7 @@ class Claims:
             return claim
 
     async def _decide(self, session: AsyncSession, claim_id: str, request: messages.ClaimRequest) -> ClaimVerdict:
-        """Store what becomes of a request; without a device, it goes with the claim by which it was asked last."""
+        """Store the result of a request; without a device it belongs to the claim of the last request."""
         await claim_queries.lock_uid(session, request.uid)
         claim = await claim_queries.claim(session, claim_id, lock=True)
         known = await session.get(ClaimRequestRow, request.uid)
@@ -189,18 +189,20 @@ class Claims:
             known = ClaimRequestRow(uid=request.uid, public_key=request.public_key)
             session.add(known)
             facts = events.MachineFacts(claim=claim_id, uid=request.uid)
-            RequestContext(claim_id, request.uid, session).audit("claim.request", request.uid, after=facts.said())
+            RequestContext(claim_id, request.uid, session).audit(
+                "claim.request", request.uid, after=facts.to_data()
+            )
             self.registry.outbox.emit(session, events.CLAIM_REQUESTED, None, facts)
         if known.device_id is None:
             known.claim_id, known.state = claim_id, verdict.outcome.value
         return verdict
 
-    async def _give(self, session: AsyncSession, uid: str, public_key: str) -> messages.ClaimAnswer:
-        """Return a machine's identity sealed for its key; its device is made unless there is one."""
+    async def _grant(self, session: AsyncSession, uid: str, public_key: str) -> messages.ClaimAnswer:
+        """Return a machine's identity sealed for its key; create its device unless there is one."""
         await claim_queries.lock_uid(session, uid)
         known = await claim_queries.request(session, uid)
         if (known.state, known.public_key) != ("granted", public_key):
-            raise ConflictError(f"uid: {uid} was forgotten or denied meanwhile")
+            raise ConflictError(f"uid: {uid} was forgotten or denied in the meantime")
         devices, context = DeviceService(self.registry), RequestContext(known.claim_id, uid, session)
         if known.device_id is None:
             await session.execute(select(func.pg_advisory_xact_lock(lock_key(context.origin))))
@@ -210,10 +212,10 @@ class Claims:
             added = await devices.add(context, wanted)
             known.device_id = (await queries.device(session, added.client_id))[0].id
             known.granted_at = datetime.now(UTC)
-            # It has proven nothing yet, but what it gets now only this key opens.
+            # It is not authenticated yet, but only this key opens the answer.
             await queries.set_key(session, known.device_id, known.public_key)
             facts = events.MachineFacts(claim=claim.id, uid=uid)
-            context.audit("claim.grant", uid, after={**facts.said(), "client_id": added.client_id})
+            context.audit("claim.grant", uid, after={**facts.to_data(), "client_id": added.client_id})
             self.registry.outbox.emit(session, events.CLAIM_GRANTED, added.client_id, facts)
         device = await claim_queries.device(session, known)
         package = await devices.provision(context, admin.DeviceRef(request_id=uid, device=device.key))
@@ -221,7 +223,7 @@ class Claims:
         return messages.ClaimAnswer(uid=uid, outcome=ClaimOutcome.GRANTED, jwe=sealed)
 
     async def _without_device(self, session: AsyncSession, uid: str) -> ClaimRequestRow:
-        """Return a machine that has no device, and keep it so until the transaction ends."""
+        """Return a machine that has no device, locked in that state until the transaction ends."""
         await claim_queries.lock_uid(session, uid)
         known = await claim_queries.request(session, uid)
         if known.device_id is not None:
@@ -229,7 +231,7 @@ class Claims:
             raise ConflictError(f"uid: {uid} is device {device.key}; `mdm device remove` forgets both", uid=uid)
         return known
 
-    def _say(self, session: AsyncSession, claim_id: str, answer: messages.ClaimAnswer) -> None:
+    def _send(self, session: AsyncSession, claim_id: str, answer: messages.ClaimAnswer) -> None:
         self.registry.outbox.put(session, topics.CLAIM_ANSWER, answer, claim_id=claim_id, uid=answer.uid)
 
     async def _view(self, session: AsyncSession, claim: Claim) -> admin.ClaimView:

@@ -18,11 +18,11 @@ from shared.errors import NotFoundError
 from shared.protocol import admin
 
 REMEMBERED: Final = 32
-"""So many commands a device remembers (docs/protocol.md), and so does none of them twice."""
+"""How many commands a device remembers (docs/protocol.md), so that it executes none twice."""
 
 
 class CommandTarget(NamedTuple):
-    """A device that a command is meant for, and the commands that its model lists."""
+    """A target of a command, and the commands that its model lists."""
 
     device_id: int
     key: str
@@ -51,7 +51,7 @@ _WAITING: Final = (
 
 
 async def targets(session: AsyncSession, wanted: admin.CommandSend, *, limit: int) -> list[CommandTarget]:
-    """Return up to `limit` devices that a command is meant for, and keep them from being removed."""
+    """Return up to `limit` targets of a command, locked against removal."""
     query = (
         select(Device.id, Device.key, Device.enabled, DeviceModel.code, DeviceModel.commands)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -84,7 +84,7 @@ async def command(session: AsyncSession, command_id: UUID, client_id: str) -> Co
 async def waiting(
     session: AsyncSession, client_ids: Sequence[str], *, now: datetime
 ) -> list[tuple[CommandRow, str]]:
-    """Return the commands of devices without an answer that have not expired at `now` (UTC), oldest first.
+    """Return the unanswered commands of devices that have not expired at `now` (UTC), oldest first.
 
     Only those that a device that has begun them still remembers.
     """
@@ -93,13 +93,13 @@ async def waiting(
 
 
 async def batch(session: AsyncSession, wanted: admin.CommandShow) -> list[tuple[CommandRow, str]]:
-    """Return up to `limit` commands of a batch behind `after`, each with its device's client id."""
+    """Return up to `limit` commands of a batch after `after`, each with its device's client id."""
     query = _COMMANDS.where(CommandRow.batch_id == wanted.batch_id, CommandRow.device_id > wanted.after)
     return await device_refs.with_client_ids(session, query.order_by(CommandRow.device_id).limit(wanted.limit))
 
 
 async def counts(session: AsyncSession, batch_id: UUID) -> Counter[tuple[bool | None, datetime]]:
-    """Return how many commands of a batch have which `ok` and which `expires_at`."""
+    """Return the number of commands of a batch for each pair of `ok` and `expires_at`."""
     facts = (CommandRow.ok, CommandRow.expires_at)
     query = select(*facts, func.count()).where(CommandRow.batch_id == batch_id).group_by(*facts)
     return Counter({(ok, expires_at): count for ok, expires_at, count in await session.execute(query)})

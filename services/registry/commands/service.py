@@ -1,4 +1,4 @@
-"""Commands: sent to devices once, answered by them or not, and forgotten after a while."""
+"""Commands: sent to devices once, answered or not, and deleted after a while."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from shared.server.rpc import RequestContext, fitting
 
 @dataclass(frozen=True, slots=True)
 class CommandService:
-    """What an admin tells devices to do, and what they answer."""
+    """The operations of admins on commands, and the results of devices."""
 
     registry: Registry
 
     async def send(self, context: RequestContext, request: admin.CommandSend) -> admin.CommandSent:
-        """Send a command to all devices that are meant and enabled, or to none at all."""
+        """Send a command to all selected devices that are enabled, or to none at all."""
         targets, skipped = await _targets(context, request)
         batch_id, now = uuid4(), datetime.now(UTC)
         expires_at = now + timedelta(seconds=request.expires_in_s)
@@ -64,11 +64,11 @@ class CommandService:
         self.registry.outbox.emit(context.session, events.COMMAND_SENT, None, facts)
         asked = request.model_dump(mode="json", exclude={"request_id"}, exclude_none=True)
         subject = sent[0].client_id if request.device is not None else str(batch_id)
-        context.audit("command.send", subject, after={**asked, **facts.said()})
+        context.audit("command.send", subject, after={**asked, **facts.to_data()})
         return admin.CommandSent(batch_id=batch_id, expires_at=expires_at, commands=sent, skipped=skipped)
 
     async def show(self, context: RequestContext, request: admin.CommandShow) -> admin.CommandBatch:
-        """Return how a batch stands, and a page of its devices."""
+        """Return the state of a batch, and a page of its devices."""
         now = datetime.now(UTC)
         counts: Counter[str] = Counter()
         for (ok, expires_at), count in (await command_queries.counts(context.session, request.batch_id)).items():
@@ -110,9 +110,9 @@ class CommandService:
             self.registry.outbox.emit(session, events.COMMAND_ANSWERED, client_id, facts)
 
     async def send_again(self, session: AsyncSession, client_ids: Sequence[str]) -> None:
-        """Send what waits for devices that are online now, since the broker may have lost it (ADR 0015).
+        """Send the waiting commands of devices that are online now, as the broker may have lost them (ADR 0015).
 
-        Doing it again is harmless: a device does no command twice.
+        Idempotent: a device executes no command twice.
         """
         for command, client_id in await command_queries.waiting(session, client_ids, now=datetime.now(UTC)):
             message = messages.Command(
@@ -133,16 +133,16 @@ async def forget(database: Database, *, before: datetime) -> None:
 
 
 async def _targets(context: RequestContext, request: admin.CommandSend) -> tuple[list[CommandTarget], list[str]]:
-    """Return the devices to send to, and the client ids of those that are disabled; raise if none is left."""
+    """Return the targets, and the client ids of disabled devices; raise if there are no targets."""
     found = await command_queries.targets(context.session, request, limit=admin.MAX_BATCH + 1)
     if not found:
-        raise device_refs.unknown(request.device) if request.device else NotFoundError("no device fits")
+        raise device_refs.unknown(request.device) if request.device else NotFoundError("no device matches")
     if len(found) > admin.MAX_BATCH:
-        raise InvalidInputError(f"more than {admin.MAX_BATCH} devices fit; choose by tag or model")
+        raise InvalidInputError(f"more than {admin.MAX_BATCH} devices match; select by tag or model")
     enabled = [target for target in found if target.enabled]
     skipped = [device_refs.client_id(target.model, target.key) for target in found if not target.enabled]
     if not enabled:
-        raise ConflictError("every device that fits is disabled", skipped=skipped)
+        raise ConflictError("every matching device is disabled", skipped=skipped)
     for model, listed in {target.model: target.commands for target in enabled}.items():
         known = rules.known_commands(listed)
         if request.name not in known:

@@ -1,4 +1,4 @@
-"""Layers: what the configurations of all devices with a tag have in common."""
+"""Layers: the parts of configurations that all devices with a tag have in common."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class LayerService:
-    """What an admin wants of all devices with a tag."""
+    """The operations of admins on layers."""
 
     registry: Registry
 
     async def set(self, context: RequestContext, request: admin.LayerSet) -> admin.LayerResult:
-        """Change a layer, and with it each device that has its tag, or none at all."""
+        """Change a layer and the configurations of all devices with its tag, or nothing at all."""
         session = context.session
         await queries.lock_layers(session, exclusive=True)
         try:
@@ -34,7 +34,7 @@ class LayerService:
             session.add(layer)
         else:
             before = _facts(layer)
-        # Not merged when it is new: a null in it is to remove what stands below it.
+        # A new layer is not merged: a null in it must remove values below it.
         whole = request.replace or before is None
         layer.document = request.document if whole else rules.merge(layer.document, request.document)
         checker.refuse_unstorable(layer.document, field="document")
@@ -46,11 +46,11 @@ class LayerService:
             context.audit("layer.set", request.tag, before=before, after=_facts(layer))
         devices = await self._refresh(context, request.tag)
         if not rules.same(before, _facts(layer)):
-            self._tell(context, events.LAYER_CHANGED, request.tag, devices)
+            self._emit(context, events.LAYER_CHANGED, request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=admin.LayerView.from_row(layer), devices=devices)
 
     async def remove(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerResult:
-        """Remove a layer, and what it says from each device that has its tag."""
+        """Remove a layer and its values from all devices with its tag."""
         session = context.session
         await queries.lock_layers(session, exclusive=True)
         layer = await queries.layer(session, request.tag)
@@ -58,7 +58,7 @@ class LayerService:
         await session.delete(layer)
         await session.flush()
         devices = await self._refresh(context, request.tag)
-        self._tell(context, events.LAYER_REMOVED, request.tag, devices)
+        self._emit(context, events.LAYER_REMOVED, request.tag, devices)
         return admin.LayerResult(tag=request.tag, layer=None, devices=devices)
 
     async def show(self, context: RequestContext, request: admin.LayerRef) -> admin.LayerView:
@@ -70,7 +70,7 @@ class LayerService:
         rows = await queries.layers(context.session)
         return admin.Layers(layers=[admin.LayerView.from_row(layer) for layer in rows])
 
-    def _tell(self, context: RequestContext, event: FleetEvent[LayerFacts], tag: str, devices: list[str]) -> None:
+    def _emit(self, context: RequestContext, event: FleetEvent[LayerFacts], tag: str, devices: list[str]) -> None:
         self.registry.outbox.emit(context.session, event, None, LayerFacts(tag=tag, devices=len(devices)))
 
     async def _refresh(self, context: RequestContext, tag: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Configurations: set, compared, taken back, asked for by devices and reported."""
+"""Configurations: set, compared, rolled back, requested by devices and reported."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class Configs:
-    """What an admin wants of devices, and what devices ask for and do with it."""
+    """The operations of admins on configurations, and the requests and reports of devices."""
 
     registry: Registry
-    asked: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
+    lookups: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
     """By client id."""
 
     async def set(self, context: RequestContext, request: admin.ConfigSet) -> admin.ConfigSetResult:
-        """Make a new version of a device's configuration and push it, unless nothing changes."""
+        """Make and push a new version of a device's configuration, unless nothing changes."""
         await queries.lock_layers(context.session)
         row = await queries.device(context.session, request.device, lock=True)
         old = await queries.config(context.session, row[0])
         if request.expected_version not in {None, old.version}:
             raise ConflictError(
-                f"expected_version: {old.author} has made version {old.version} meanwhile; look at it first",
+                f"expected_version: {old.author} saved version {old.version} in the meantime; review it and retry",
                 version=old.version,
                 author=old.author,
             )
@@ -46,7 +46,7 @@ class Configs:
         return await self._write(context, row, overrides, action="config.set", trial_seconds=trial_seconds)
 
     async def rollback(self, context: RequestContext, request: admin.ConfigRollback) -> admin.ConfigSetResult:
-        """Make what was special in an old version a new version, and push it."""
+        """Make and push a new version with the overrides of an old one."""
         await queries.lock_layers(context.session)
         row = await queries.device(context.session, request.device, lock=True)
         old = await queries.config_version(context.session, row[0], request.version)
@@ -77,7 +77,7 @@ class Configs:
         )
 
     async def diff(self, context: RequestContext, request: admin.ConfigDiff) -> admin.ConfigChanges:
-        """Return what differs between two versions of a device's configuration."""
+        """Return the differences between two versions of a device's configuration."""
         device, model, _ = await queries.device(context.session, request.device)
 
         async def document(version: int) -> dict[str, object]:
@@ -94,22 +94,22 @@ class Configs:
         )
 
     async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
-        """Return the device's configuration, without the document if it has it already."""
-        desired = await self.asked.ask(client_id)
+        """Return the device's configuration, without the document if it has this version already."""
+        desired = await self.lookups.submit(client_id)
         if desired is None:
             raise device_refs.unknown(client_id)
         return versions.message(desired, request_id=request.request_id, have=request.have_version)
 
-    async def look_up(self) -> None:
-        """Read what devices ask for, many at once, until cancelled."""
-        await self.asked.run(self._desired)
+    async def run_lookups(self) -> None:
+        """Read the configurations that devices request, in batches, until cancelled."""
+        await self.lookups.run(self._desired)
 
     async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
         async with self.registry.database.transaction() as session:
             return await batch_queries.desired(session, client_ids)
 
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
-        """Store what a device did with a configuration; one that did not stand its trial is replaced."""
+        """Store the outcome of a version on a device; one that failed its trial is replaced."""
         async with self.registry.database.transaction() as session:
             is_reverted = report.outcome is ConfigOutcome.REVERTED
             if is_reverted:
@@ -137,7 +137,7 @@ class Configs:
                         action="config.restore",
                         subject=client_id,
                         before=config.overrides,
-                        after=facts.said(),
+                        after=facts.to_data(),
                     )
                 )
                 self.registry.outbox.emit(session, events.CONFIG_RESTORED, client_id, facts)

@@ -55,9 +55,9 @@ async def write(
     trial_seconds: int | None = None,
     anew: bool = False,
 ) -> bool:
-    """Make a new version of a locked device's configuration and push it; return whether it was made.
+    """Make and push a new version of a locked device's configuration; return whether it was made.
 
-    Unless `anew`, it is not when the desired version is the same.
+    Unless `anew`, it is not made if the desired version is the same.
     """
     old = await queries.config(session, device)
     if not anew and rules.same(document, old.document) and rules.same(overrides, old.overrides):
@@ -80,9 +80,9 @@ async def write(
 
 
 async def refresh(session: AsyncSession, registry: Registry, rows: Iterable[Row], *, author: str) -> list[str]:
-    """Merge locked devices' documents anew; return the client ids of those that got a new version.
+    """Merge locked devices' documents again; return the client ids of those that got a new version.
 
-    Raise InvalidInputError naming the first device whose document would break its schema: then none gets one.
+    Raise InvalidInputError naming the first device whose document would violate its schema: then none gets one.
     """
     layers = await queries.layers(session)
     merged: list[tuple[Device, str, DeviceConfig, ConfigCandidate]] = []
@@ -111,9 +111,9 @@ async def refresh(session: AsyncSession, registry: Registry, rows: Iterable[Row]
 
 
 async def restore(session: AsyncSession, registry: Registry, row: Row, bad: DeviceConfig) -> int | None:
-    """Make a locked device's last good configuration the desired one again; return which version that was.
+    """Make a locked device's last good configuration the desired one again; return its version.
 
-    It is not refused by a schema that is newer than it: it is what the device runs now.
+    A newer schema does not refuse it: the device runs it now.
     """
     device, model, _ = row
     client_id = device_refs.client_id(model.code, device.key)
@@ -137,9 +137,9 @@ def open_trial(config: DeviceConfig) -> int | None:
 
 
 def message(desired: Desired, *, request_id: str | None, have: int | None = None) -> messages.Config:
-    """Return what the device is sent; without the document if it has this version already."""
+    """Return the message with the configuration; without the document if the device has this version."""
     unchanged = have == desired.version
-    # Nothing is checked again: that would take as long as all else that an answer costs.
+    # Not validated again: that would take as long as the rest of the answer.
     return messages.Config.model_construct(
         request_id=request_id,
         version=desired.version,

@@ -1,1 +1,1 @@
-"""Devices' secrets in database, Keycloak and broker: compared, and made to agree."""
+"""Devices' secrets in database, Keycloak and broker: comparison and repair."""

@@ -1,7 +1,7 @@
-"""What the broker says of itself: when it was started, and whom it refuses (Mosquitto's `$SYS` topics).
+"""Observes the broker: its start, and the logins that it refuses (Mosquitto's `$SYS` topics).
 
-A broker that is started again has ended all connections without a word, and may have come back with older
-accounts. Both show here: devices that are not heard again are offline, and those that it refuses are compared.
+A broker that restarts has closed all connections without wills, and may have returned with older accounts. Both
+are detected here: devices without a message since are marked offline, and refused devices are compared.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
 GRACE: Final = timedelta(minutes=3)
-"""So long after the broker's start devices have to come back."""
+"""Time for devices to reconnect after the broker's start."""
 PATIENCE: Final = timedelta(seconds=30)
-"""A device that is refused with one secret has so long to get in with its other one."""
+"""Time for a device that is refused with one secret to log in with its other one."""
 _FLUSH_S: Final = 1.0
 _OWN_TRY: Final = timedelta(seconds=5)
-# Whole lines, with or without a time in front: a client may state any id, also one with such words in it.
+# Whole lines, with or without a timestamp: a client may choose any id, also one with such words in it.
 _LINE: Final = rb"(?:\S+: )?Client (iotdevice-[a-z0-9_-]+) %s\.?"
 _REFUSED: Final = re.compile(_LINE % rb"disconnected, not authori[sz]ed")
 _DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative action")
-"""Its password was changed, or its account disabled; no will is published then."""
+"""Its password was changed, or its account disabled; no will is published in that case."""
 _UPTIME: Final = re.compile(rb"(\d+) seconds")
 
 
 @dataclass(slots=True)
 class BrokerWatch:
-    """Hears the broker, and stores what follows from it."""
+    """Receives the broker's notices, and stores their consequences."""
 
     registry: Registry
     _dropped_at: dict[str, datetime] = field(default_factory=dict)
@@ -47,21 +47,21 @@ class BrokerWatch:
     _swept: datetime | None = None
 
     def routes(self) -> list[Route]:
-        """Return the routes of the broker's own topics; each replica hears all of them."""
+        """Return the routes of the broker's own topics; each replica receives all of them."""
         return [Route(topics.BROKER_UPTIME, self.on_uptime), Route(topics.BROKER_LOG, self.on_log)]
 
     async def on_uptime(self, delivery: Delivery) -> None:
-        """Learn when the broker was started."""
+        """Derive when the broker was started."""
         found = _UPTIME.fullmatch(delivery.payload)
         if found is None:
             return
         uptime = timedelta(seconds=int(found[1]))
         started_at, known = datetime.now(UTC) - uptime, self.registry.broker_started_at
         if known is not None and delivery.retained:
-            # We had lost it, and it may have come back with older accounts.
+            # The connection was lost, and the broker may have returned with older accounts.
             self.registry.compare_soon()
         if known is not None and uptime >= self._uptime:
-            # The broker says it now and then, and what it has kept is from before: the earliest is nearest.
+            # Published periodically, and a retained value is older: the earliest time is the most accurate.
             self.registry.broker_started_at = min(known, started_at)
         else:
             self.registry.broker_started_at = started_at
@@ -69,27 +69,27 @@ class BrokerWatch:
         self._uptime = uptime
 
     async def on_log(self, delivery: Delivery) -> None:
-        """Note whom the broker refuses, and whom it drops."""
+        """Record which devices the broker refuses, and which it drops."""
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
-            if device_refs.is_client_id(client_id) and not self._is_own_try(client_id):
+            if device_refs.is_client_id(client_id) and not self._is_own_attempt(client_id):
                 noted[client_id] = datetime.now(UTC)
 
-    def _is_own_try(self, client_id: str) -> bool:
-        """Say whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
+    def _is_own_attempt(self, client_id: str) -> bool:
+        """Return whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
         tried_at = self.registry.tried_at.get(client_id)
         return tried_at is not None and datetime.now(UTC) < tried_at + _OWN_TRY
 
     async def run(self) -> None:
-        """Store refusals, many at once, and whom a restarted broker has not heard again, until cancelled."""
-        await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_waits")
+        """Store refusals in batches, and devices that a restarted broker has not seen again, until cancelled."""
+        await periodic(self._store, every_s=_FLUSH_S, on_outage="broker.watch_deferred")
 
     async def _store(self) -> None:
-        self._forget_tries()
+        self._forget_attempts()
         await self._store_dropped()
         await self._store_refusals()
-        await self.sweep_unheard()
+        await self.mark_silent()
 
     async def _store_dropped(self) -> None:
         dropped, self._dropped_at = self._dropped_at, {}
@@ -97,7 +97,7 @@ class BrokerWatch:
             return
         try:
             async with self.registry.database.transaction() as session:
-                for client_id in await credential_queries.note_dropped(session, dropped):
+                for client_id in await credential_queries.record_dropped(session, dropped):
                     emit_offline(self.registry.outbox, session, client_id)
         except UnavailableError:
             self._dropped_at = dropped | self._dropped_at
@@ -110,28 +110,29 @@ class BrokerWatch:
             return
         try:
             async with self.registry.database.transaction() as session:
-                fresh = await credential_queries.note_refusals(session, noted)
+                fresh = await credential_queries.record_refusals(session, noted)
                 for client_id in fresh:
                     log.warning("device.refused", client_id=client_id)
                     self.registry.outbox.emit(session, events.DEVICE_REFUSED, client_id, events.NoFacts())
-            # Apart: who changes a device holds its row first. Later: it may get in with its other secret.
+            # A transaction of its own: others lock a device's row first. Later: it may log in with its other
+            # secret.
             async with self.registry.database.transaction() as session:
                 await credential_queries.verify_at(session, fresh, datetime.now(UTC) + PATIENCE)
         except UnavailableError:
             self.registry.refused_at = noted | self.registry.refused_at
             raise
 
-    async def sweep_unheard(self) -> None:
-        """Let all be offline whom the broker has not heard again some time after its start."""
+    async def mark_silent(self) -> None:
+        """Mark devices offline that have not reconnected some time after the broker's start."""
         since = self.registry.broker_started_at
         if since is None or since == self._swept or datetime.now(UTC) < since + GRACE:
             return
         async with self.registry.database.transaction() as session:
-            for client_id in await credential_queries.mark_unheard_offline(session, since=since):
+            for client_id in await credential_queries.mark_silent_offline(session, since=since):
                 emit_offline(self.registry.outbox, session, client_id)
         self._swept = since
 
-    def _forget_tries(self) -> None:
+    def _forget_attempts(self) -> None:
         now = datetime.now(UTC)
         for client_id in [it for it, at in self.registry.tried_at.items() if at + _OWN_TRY < now]:
             del self.registry.tried_at[client_id]

@@ -1,4 +1,4 @@
-"""Queries on what is known of devices' credentials."""
+"""Queries on the state of devices' credentials."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.database.tables import Device, DeviceModel, Presence, Rotation
 _PRESENCES: Final = (
     device_refs.owned(Presence)
     .where(device_refs.AMONG, Device.lifecycle == "ACTIVE")
-    # Always in the same order: two that want the same rows must not wait for each other.
+    # Always in the same order: two transactions that lock the same rows must not deadlock.
     .order_by(Presence.device_id)
     .with_for_update(of=Presence)
 )
 
 
 async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) -> list[str]:
-    """Return up to `limit` devices that are due to be compared, by client id; they are due again at `again_at`."""
+    """Return up to `limit` devices that are due for comparison, by client id; due again at `again_at`."""
     due = (
         select(Device.id)
         .where(Device.verify_at <= func.now(), Device.lifecycle == "ACTIVE")
@@ -41,7 +41,7 @@ async def claim_due(session: AsyncSession, *, limit: int, again_at: datetime) ->
 
 
 async def is_switching(session: AsyncSession, device_id: int) -> bool:
-    """Say whether a rotation of a device has come so far that it may change Keycloak and the broker."""
+    """Return whether a rotation of a device has reached a step that changes Keycloak and the broker."""
     early = Rotation.step.in_(["OFFERED", "DELIVERED"])
     query = select(Rotation.device_id).where(
         Rotation.device_id == device_id, Rotation.outcome.is_(None), not_(early)
@@ -49,8 +49,8 @@ async def is_switching(session: AsyncSession, device_id: int) -> bool:
     return await session.scalar(query) is not None
 
 
-async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
-    """Note when the broker last refused each device; return those that it refuses since they were last seen."""
+async def record_refusals(session: AsyncSession, refused_at: Mapping[str, datetime]) -> list[str]:
+    """Record when the broker last refused each device; return those refused for the first time since last seen."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(refused_at)})
     fresh = []
     for presence, code, key in rows:
@@ -65,7 +65,7 @@ async def note_refusals(session: AsyncSession, refused_at: Mapping[str, datetime
 
 
 async def verify_at(session: AsyncSession, client_ids: Collection[str], at: datetime) -> None:
-    """Have devices compared at this time; those that are being changed are compared after that anyway."""
+    """Schedule the comparison of devices; those that are being changed are compared after the change anyway."""
     free = select(Device.id).where(device_refs.AMONG).with_for_update(skip_locked=True)
     await session.execute(
         update(Device)
@@ -76,8 +76,8 @@ async def verify_at(session: AsyncSession, client_ids: Collection[str], at: date
     )
 
 
-async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
-    """Let devices be offline that the broker has dropped and that have not been heard since; return these."""
+async def record_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
+    """Mark devices offline that the broker has dropped and that have been silent since; return these."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(dropped_at)})
     gone = []
     for presence, code, key in rows:
@@ -89,8 +89,8 @@ async def note_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]
     return gone
 
 
-async def mark_unheard_offline(session: AsyncSession, *, since: datetime) -> list[str]:
-    """Let all be offline who have not been heard since the broker's start, which ended all connections."""
+async def mark_silent_offline(session: AsyncSession, *, since: datetime) -> list[str]:
+    """Mark all devices offline that have been silent since the broker's start, which ended all connections."""
     rows = await session.execute(
         update(Presence)
         .where(

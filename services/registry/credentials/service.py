@@ -1,7 +1,7 @@
-"""Devices' secrets in database, Keycloak and broker, compared for one device at a time, and made to agree.
+"""Compares devices' secrets in database, Keycloak and broker, one device at a time, and repairs differences.
 
-A change of credentials may land late, in part, or not at all. So each device is compared some time after each
-change (`devices.verify_at`), and all of them by the reconciler; splits.py says what heals a device.
+A change of credentials may arrive late, in part, or not at all. So each device is compared some time after each
+change (`devices.verify_at`), and all of them by the reconciler; rules.py decides the repair.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ LOOK_S: Final = 5.0
 BATCH: Final = 50
 RETRY: Final = timedelta(seconds=30)
 CAME: Final = timedelta(seconds=10)
-"""A device that can log in has so long to come again."""
+"""Time for a device that can log in to reconnect."""
 
 
 class Seen(Protocol):
-    """What is known of a device's connection."""
+    """The state of a device's connection."""
 
     @property
     def online(self) -> bool:
-        """Whether it has said so last."""
+        """Whether its last status was online."""
 
     @property
     def last_seen_at(self) -> datetime | None:
-        """When it was heard last."""
+        """When its last message was received."""
 
     @property
     def refused_at(self) -> datetime | None:
@@ -54,33 +54,33 @@ class Seen(Protocol):
 
 
 class RecordedSecret(Protocol):
-    """What the row says of a device's secret."""
+    """The row's record of a device's secret."""
 
     @property
     def secret_generation(self) -> int:
-        """Its number."""
+        """Its generation."""
 
     @property
     def secret_fingerprint(self) -> str | None:
-        """What tells it from others, None if not known."""
+        """Its fingerprint, None if not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialService:
-    """Compares and heals."""
+    """Compares and repairs."""
 
     registry: Registry
 
     async def run(self) -> None:
-        """Compare each device whose time has come, until cancelled."""
-        await periodic(self._verify_all_due, every_s=LOOK_S, on_outage="credentials.wait")
+        """Compare each due device, until cancelled."""
+        await periodic(self._verify_all_due, every_s=LOOK_S, on_outage="credentials.deferred")
 
     async def _verify_all_due(self) -> None:
         while await self.verify_due():
             pass
 
     async def verify_due(self) -> bool:
-        """Compare those whose time has come; return whether there may be more."""
+        """Compare the due devices; return whether there may be more."""
         async with self.registry.database.transaction() as session:
             due = await credential_queries.claim_due(session, limit=BATCH, again_at=datetime.now(UTC) + RETRY)
         for client_id in due:
@@ -96,7 +96,7 @@ class CredentialService:
     async def heal(self, client_id: str, *, offline: bool = False) -> Remedy:
         """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is.
 
-        One that is `offline` is rotated only if asked: it would hold the slot of others until its deadline.
+        A device that is `offline` is rotated only on request: it would hold a rotation slot until its deadline.
         """
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
@@ -104,22 +104,24 @@ class CredentialService:
             try:
                 device, _, presence = await queries.device(session, client_id, lock=True)
             except NotFoundError:
-                return Remedy.NONE  # removed meanwhile
+                return Remedy.NONE  # removed in the meantime
             if device.rotation_state == "PENDING" or device.lifecycle != "ACTIVE":
                 device.verify_at = datetime.now(UTC) + VERIFY_AFTER
                 return Remedy.NONE
             identity, account = await self._both(device, presence, client_id)
-            places = places_of(self.registry, presence, device, identity, account, said=presence.secret_generation)
+            places = places_of(
+                self.registry, presence, device, identity, account, reported=presence.secret_generation
+            )
             remedy = credential_rules.remedy(places)
             lies = remedy is Remedy.NONE and places.refused and device.enabled
             if lies and not await self.accepts(client_id, identity):
-                remedy = Remedy.PUT  # the account has another secret than it says
+                remedy = Remedy.PUT  # the account has another secret than recorded in it
             if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
-                await self._have_it_come_again(session, device, presence, client_id)
+                await self._force_reconnect(session, device, presence, client_id)
                 return Remedy.NONE
             waits = device.rotation_state != "OK" or not (places.connected or offline)
             if remedy is Remedy.ROTATE and waits:
-                remedy = Remedy.NONE  # it will be rotated, or compared again when it may be there
+                remedy = Remedy.NONE  # it will be rotated, or compared again once it may be online
             device.verify_at = None
             await self._apply(session, device, remedy, identity, client_id)
             if remedy is not Remedy.NONE and places.row is not None:
@@ -135,7 +137,7 @@ class CredentialService:
     async def _both(
         self, device: Device, presence: Presence, client_id: str
     ) -> tuple[Identity, DeviceAccount | None]:
-        """Return a device's client and account, each made again if it is lost; no account where none are kept."""
+        """Return a device's client and account, each recreated if lost; no account if the broker has none."""
         identity = await self.identity(device, client_id)
         broker = self.registry.identities.broker
         account = await broker.device(client_id)
@@ -159,16 +161,16 @@ class CredentialService:
                 self.registry.outbox.emit(session, events.ROTATION_QUEUED, client_id, events.SelectionFacts())
 
     def _is_in_doubt(self, presence: Presence, places: Places) -> bool:
-        """Say whether a device may not be there: it said so, but was refused since, or somebody in its name."""
+        """Return whether a device may be offline: it was online, but a login in its name was refused since."""
         came, refused = presence.last_seen_at, presence.refused_at
         if not places.connected or not places.accounts or came is None or refused is None:
             return False
         return came < min(refused, datetime.now(UTC) - CAME)
 
-    async def _have_it_come_again(
+    async def _force_reconnect(
         self, session: AsyncSession, device: Device, presence: Presence, client_id: str
     ) -> None:
-        """Have the broker drop whoever is connected as a device: one that can log in says so again."""
+        """Drop a device's connections at the broker: a device that can log in reconnects and reports online."""
         broker = self.registry.identities.broker
         await broker.enable(client_id, enabled=False)
         await broker.enable(client_id, enabled=device.enabled)
@@ -177,26 +179,26 @@ class CredentialService:
         device.verify_at = datetime.now(UTC) + CAME
 
     async def accepts(self, client_id: str, identity: Identity) -> bool:
-        """Say whether the broker lets a device in that is not connected, with Keycloak's secret."""
-        # Our own try is no refusal of the device.
+        """Return whether the broker accepts an offline device with Keycloak's secret."""
+        # Our own attempt does not count as a refusal of the device.
         self.registry.tried_at[client_id] = datetime.now(UTC)
         return await self.registry.identities.broker.accepts(client_id, identity.secret)
 
     def _forget_refusals(self, client_id: str, presence: Presence) -> None:
-        """Forget that the broker has refused a device: its account had another secret, or was disabled."""
+        """Clear the record of a refusal: the account had another secret, or was disabled."""
         presence.refused_at = None
         self.registry.refused_at.pop(client_id, None)
 
     async def identity(self, device: Device, client_id: str) -> Identity:
-        """Return a device's client; one that is lost is made again, with a secret that nobody has.
+        """Return a device's client; recreate a lost one, with a secret that nobody has.
 
-        One that has lost its generation gets the row's if it still has the row's secret, and else the next.
+        One without a generation gets the row's if it still has the row's secret, and else the next.
         """
         keycloak = self.registry.identities.keycloak
         try:
             identity = await keycloak.get(client_id)
         except NotFoundError:
-            log.warning("credentials.client_made_again", client_id=client_id)
+            log.warning("credentials.client_recreated", client_id=client_id)
             device.last_generation += 1
             await keycloak.create(client_id, crypto.new_secret(), device.last_generation, enabled=device.enabled)
             return await keycloak.get(client_id)
@@ -212,7 +214,7 @@ class CredentialService:
 
 
 def record(device: Device, held: Held) -> None:
-    """Let the row say what is in force."""
+    """Update the row to the secret in force."""
     device.secret_generation, device.secret_fingerprint = held.generation, held.fingerprint
     device.last_generation = max(device.last_generation, held.generation)
 
@@ -224,13 +226,13 @@ def places_of(
     identity: Identity,
     account: DeviceAccount | None,
     *,
-    said: int | None,
+    reported: int | None,
 ) -> Places:
-    """Return what each place holds of a device; `account` is None where the broker keeps none.
+    """Return the secret of a device in each place; `account` is None if the broker has none.
 
-    `said` is the generation with which the device says that it logged in last.
+    `reported` is the generation that the device reported for its last login.
 
-    The broker's start ended all connections, whatever devices had said before.
+    The broker's start ended all connections, whatever devices had reported before.
     """
     started_at, seen = registry.broker_started_at, presence.last_seen_at
     connected = presence.online and (started_at is None or (seen is not None and seen >= started_at))
@@ -241,13 +243,13 @@ def places_of(
         broker=identity.held if account is None else account.held,
         connected=connected,
         refused=refused and not connected,
-        said=said,
+        reported=reported,
         accounts=registry.identities.broker.keeps_accounts,
     )
 
 
 def described(places: Places) -> dict[str, str]:
-    """Return what each place holds, for a person."""
+    """Return the secret in each place, as text."""
     return {
         "database": _described(places.row),
         "keycloak": _described(places.keycloak),
@@ -262,6 +264,6 @@ def _described(held: Held | None) -> str:
 
 
 def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
-    """Tell it for a device that cannot; what it had said before must not be kept by the broker."""
+    """Publish `offline` for a device that cannot, in place of its retained status."""
     outbox.emit(session, events.DEVICE_OFFLINE, client_id, events.NoFacts())
     outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

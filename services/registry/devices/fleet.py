@@ -1,4 +1,4 @@
-"""The whole fleet in numbers."""
+"""The summary of all devices."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class FleetService:
-    """What an admin asks of all devices at once."""
+    """The operation on all devices at once."""
 
     registry: Registry
 
     async def show(self, context: RequestContext, _: admin.Nothing) -> admin.FleetView:
-        """Return how many devices there are, and how they stand."""
+        """Return the number of devices, by health and state."""
         groups = await fleet_queries.groups(
             context.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
         )

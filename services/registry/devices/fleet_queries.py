@@ -1,4 +1,4 @@
-"""The query that counts all devices, by how they stand."""
+"""The query that counts all devices, by state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.protocol import admin
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """So many devices are alike in all of this."""
+    """A number of devices that agree in all of these fields."""
 
     model: str
     version: str | None
@@ -29,7 +29,7 @@ class Group:
 
 
 async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thresholds) -> list[Group]:
-    """Return all devices in groups: as many as there are ways to differ, however many devices there are."""
+    """Return all devices in groups; their number does not depend on the number of devices."""
     seen = Presence.last_seen_at
     health = case(
         (Presence.online, "healthy"),
@@ -48,7 +48,7 @@ async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thre
         health,
         Device.rotation_state,
     )
-    # By the columns' places: the same parameter twice is not the same expression to the database.
+    # By the columns' positions: PostgreSQL treats a repeated parameter as a different expression.
     places = [str(number) for number in range(1, len(alike) + 1)]
     query = queries.active(select(*alike, func.count())).group_by(*map(literal_column, places))
     return [Group(*row) for row in await session.execute(query)]

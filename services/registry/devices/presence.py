@@ -1,4 +1,4 @@
-"""Presence: what devices say of themselves."""
+"""Presence: devices' statuses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
 
 
-class Said(NamedTuple):
-    """A device's status, and when it came; a `retained` one may be from long ago."""
+class ReceivedStatus(NamedTuple):
+    """A device's status, and when it was received; a `retained` one may be old."""
 
     client_id: str
     status: messages.Status
@@ -28,44 +28,44 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Presences:
-    """Who is there, since when, and with what."""
+    """Stores which devices are online, since when, and their status."""
 
     registry: Registry
     greet: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
-    """Sends, in the same transaction, what waits for devices that are online now."""
-    said: MicroBatcher[Said, bool] = field(default_factory=MicroBatcher)
+    """Sends, in the same transaction, the waiting messages of devices that are online now."""
+    statuses: MicroBatcher[ReceivedStatus, bool] = field(default_factory=MicroBatcher)
 
-    async def record(self, said: Said) -> None:
-        """Store what a device says of itself; tell when it comes or goes."""
-        if not await self.said.ask(said):
-            raise device_refs.unknown(said.client_id)
+    async def record(self, received: ReceivedStatus) -> None:
+        """Store a device's status; emit an event when it connects or disconnects."""
+        if not await self.statuses.submit(received):
+            raise device_refs.unknown(received.client_id)
 
-    async def keep(self) -> None:
-        """Store what devices say, many at once, until cancelled."""
-        await self.said.run(self._store)
+    async def run(self) -> None:
+        """Store statuses in batches, until cancelled."""
+        await self.statuses.run(self._store)
 
-    async def _store(self, batch: Sequence[Said]) -> Sequence[bool]:
-        """Store all in their order, and send what waits to who is online; return which devices there are."""
+    async def _store(self, batch: Sequence[ReceivedStatus]) -> Sequence[bool]:
+        """Store all in order, and send waiting messages to online devices; return which devices exist."""
         async with self.registry.database.transaction() as session:
             presences = await batch_queries.presences(session, [it.client_id for it in batch])
-            for said, presence in zip(batch, presences, strict=True):
+            for received, presence in zip(batch, presences, strict=True):
                 if presence is not None:
-                    self._note(session, said, presence)
-            came = [it.client_id for it in batch if it.status.online]
-            if came:
-                await self.greet(session, came)
+                    self._record(session, received, presence)
+            online = [it.client_id for it in batch if it.status.online]
+            if online:
+                await self.greet(session, online)
             return [presence is not None for presence in presences]
 
-    def _note(self, session: AsyncSession, said: Said, presence: Presence) -> None:
-        client_id, status, received_at, retained = said
+    def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Presence) -> None:
+        client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
-            return  # nothing is known of when it was said: a broker that came back keeps what was before
+            return  # its time is not known: a restarted broker still has statuses from before
         if presence.online != status.online:
             event = events.DEVICE_ONLINE if status.online else events.DEVICE_OFFLINE
             self.registry.outbox.emit(session, event, client_id, events.NoFacts())
         presence.online = status.online
         if not retained or presence.last_seen_at is None:
-            # Not the time of now: the broker may have dropped it since.
+            # Not the current time: the broker may have dropped the device since.
             presence.last_seen_at = received_at
         if status.online:
             presence.status = status.model_dump(mode="json", exclude_none=True)

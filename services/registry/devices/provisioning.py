@@ -1,4 +1,4 @@
-"""Provisioning packages: all that a new device needs to come online."""
+"""Provisioning packages: all that a new device needs to connect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def package(
     settings: RegistrySettings,
     recovery: Recovery | None,
 ) -> Package:
-    """Return the package of a device; it holds the secret, so it must be neither logged nor stored."""
+    """Return the package of a device; it has the secret, so it must be neither logged nor stored."""
     return Package(
         client_id=identity.client_id,
         device_key=device_key,
@@ -36,7 +36,7 @@ def package(
 
 
 def wifi(request: admin.DeviceNvs) -> Wifi | None:
-    """Return the network that a request names, if any, or raise InvalidInputError."""
+    """Return the network in a request, if any, or raise InvalidInputError."""
     if request.wifi_ssid is not None:
         return Wifi(request.wifi_ssid, request.wifi_password)
     if request.wifi_password:
@@ -45,5 +45,5 @@ def wifi(request: admin.DeviceNvs) -> Wifi | None:
 
 
 def ca_certificate(settings: RegistrySettings) -> str | None:
-    """Return the authority that devices are to trust, as PEM, or None."""
+    """Return the authority that devices must trust, as PEM, or None."""
     return settings.device_ca_file.read_text() if settings.device_ca_file else None

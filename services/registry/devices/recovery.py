@@ -1,7 +1,7 @@
-"""The road home: device keys, and the secret in force for a device that is refused with all that it has.
+"""Recovery: device keys, and the secret in force for a device whose secrets are all refused.
 
-Only the device can make the mac of its request, and only it can open the answer. So what became of Keycloak, of
-the broker's accounts or of a copy of the database does not matter: a device with its key and its row comes back.
+Only the device can compute the MAC of its request, and only it can open the answer. So a device with its key and
+its row recovers whatever happened to Keycloak, to the broker's accounts or to a copy of the database.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 _EACH: Final = Rate(0.1, 5)
-"""Answers to one device."""
+"""Rate of answers to one device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recoveries:
-    """Registers keys, and answers devices that recover; `gate` bounds the requests that hold transactions."""
+    """Registers keys, and answers recovery requests; `gate` bounds the requests that hold transactions."""
 
     registry: Registry
     gate: asyncio.Semaphore
     _each: Buckets = field(default_factory=lambda: Buckets(_EACH))
 
     async def register(self, client_id: str, key: messages.DeviceKey) -> messages.DeviceKeyKnown | None:
-        """Store a device's key if it has none, and return the one that it has; None: it is not proven.
+        """Store a device's key if it has none, and return the registered one; None: it is not proven.
 
-        A key that is there is never replaced: who has stolen a secret must not become the device for good.
+        A registered key is never replaced: a stolen secret must not be enough to become the device permanently.
         """
         async with self.registry.database.transaction() as session:
             device, _, _ = await queries.device(session, client_id)
@@ -61,9 +61,9 @@ class Recoveries:
             return messages.DeviceKeyKnown(public_key=device.public_key or key.public_key, recovery=recovery)
 
     async def _register(self, session: AsyncSession, client_id: str, key: messages.DeviceKey) -> bool:
-        """Store the key of a device that has none; say whether it is this key now.
+        """Store the key of a device that has none; return whether the proof is valid.
 
-        The proof is by the secret in force: what the board before a reissue has said comes too late.
+        The proof is by the secret in force: a late message of the board before a reissue is refused.
         """
         crypto.check_public_key(key.public_key)
         await engine.lock_identity(session, client_id)
@@ -81,7 +81,7 @@ class Recoveries:
         return True
 
     async def answer(self, request: messages.RecoverRequest) -> messages.RecoverAnswer | None:
-        """Return a device's package, sealed for its key, or None: who proves nothing is told nothing."""
+        """Return a device's package, sealed for its key, or None for a request without a valid MAC."""
         client_id = request.client_id
         if not device_refs.is_client_id(client_id):
             return None
@@ -89,24 +89,24 @@ class Recoveries:
             if not await self._proven(session, request):
                 log.warning("recovery.refused", client_id=client_id)
                 return None
-            # Only now: a stranger must not use up what the device may ask.
+            # Only after the check: a stranger must not use up the device's rate.
             if not self._each.take(client_id, time.monotonic()):
                 return None
             await engine.lock_identity(session, client_id)
             device, _, _ = await queries.device(session, client_id, lock=True)
             identity = await self._in_force(session, device, client_id) if device.enabled else None
             if identity is None or device.public_key is None:
-                log.info("recovery.waits", client_id=client_id, enabled=device.enabled)
+                log.info("recovery.deferred", client_id=client_id, enabled=device.enabled)
                 return None
             package = await DeviceService(self.registry).package(session, device, identity)
             facts = events.RecoveryFacts(generation=identity.generation)
-            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.said())
+            RequestContext(client_id, "", session).audit("device.recover", client_id, after=facts.to_data())
             self.registry.outbox.emit(session, events.DEVICE_RECOVERED, client_id, facts)
             log.warning("recovery.answered", client_id=client_id, generation=identity.generation)
             return messages.RecoverAnswer(jwe=crypto.seal(SecretStr(package.model_dump_json()), device.public_key))
 
     async def _proven(self, session: AsyncSession, request: messages.RecoverRequest) -> bool:
-        """Say whether who asks has the key of the device, which may be removed or have none."""
+        """Return whether the request is by the owner of the device's key; False if device or key is missing."""
         try:
             device, _, _ = await queries.device(session, request.client_id)
         except NotFoundError:
@@ -118,9 +118,9 @@ class Recoveries:
         return hmac.compare_digest(mac, request.mac)
 
     async def _in_force(self, session: AsyncSession, device: Device, client_id: str) -> Identity | None:
-        """Return the client with the secret that Keycloak and the broker hold, made to agree if need be.
+        """Return the client with the secret that Keycloak and the broker have, repaired if necessary.
 
-        None while a rotation changes them and they do not agree: the rotator settles that.
+        None while a rotation changes them and they differ: the rotator settles that.
         """
         identities = self.registry.identities
         if await credential_queries.is_switching(session, device.id):
@@ -131,7 +131,7 @@ class Recoveries:
         identity = await CredentialService(self.registry).identity(device, client_id)
         account = await identities.broker.device(client_id)
         if account is None or account.held is None:
-            # An account that does not say what it holds has refused the device, which has proven who it is.
+            # An account without a record of its secret has refused the device, which has authenticated itself.
             await identities.broker.put(client_id, identity.secret, identity.generation)
         elif account.held != identity.held:
             above = max(identity.generation, account.held.generation)
@@ -142,7 +142,7 @@ class Recoveries:
         return identity
 
     async def _renewed(self, device: Device, client_id: str, *, above: int) -> Identity:
-        """Give the device a new secret in both places: of two that differ neither may be its own."""
+        """Give the device a new secret in both places: if they differ, neither may be the device's own."""
         generation = max(device.last_generation, above) + 1
         secret = crypto.new_secret()
         await self.registry.identities.replace_secret(client_id, secret, generation)

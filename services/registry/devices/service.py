@@ -1,4 +1,4 @@
-"""Devices: made, shown, changed, handed out as packages, and removed."""
+"""Operations on devices: add, show, update, provision and remove."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from shared.server.rpc import RequestContext
 
 @dataclass(frozen=True, slots=True)
 class DeviceService:
-    """What an admin does with devices."""
+    """The operations of admins on devices."""
 
     registry: Registry
 
     async def add(self, context: RequestContext, request: admin.DeviceAdd) -> admin.DeviceView:
         """Add a device with its identity, or leave nothing behind."""
-        # Asked before anything is made: a layer that does not fit this model is no reason to undo an identity.
+        # Checked before anything is created: a layer that does not fit this model must not undo an identity.
         model = await queries.model(context.session, request.model)
         layers = await queries.layers(context.session)
         await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
@@ -45,7 +45,7 @@ class DeviceService:
         return view
 
     async def list_page(self, context: RequestContext, request: admin.DeviceList) -> admin.Devices:
-        """Return a page of the devices that fit."""
+        """Return a page of the matching devices."""
         rows = await queries.devices(context.session, request)
         following = rows[-1][0].id if len(rows) == request.limit else None
         return admin.Devices(devices=[self._view(row) for row in rows], next=following)
@@ -55,7 +55,7 @@ class DeviceService:
         return self._view(await queries.device(context.session, request.device))
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
-        """Change a device; what it is to be is stored before Keycloak and the broker are told."""
+        """Change a device; the desired state is stored before Keycloak and the broker are changed."""
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
             await queries.lock_layers(session)
@@ -90,16 +90,16 @@ class DeviceService:
         return admin.Removed(removed=client_id)
 
     async def reissue(self, context: RequestContext, request: admin.DeviceRef) -> admin.Package:
-        """Give a device a new secret in a new package; the old secret dies, and with it any lost package.
+        """Give a device a new secret in a new package; the old secret, and so any lost package, becomes invalid.
 
-        Its key is forgotten: the board that gets the package registers its own.
+        Its key is deleted: the board that gets the package registers its own.
         """
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
             device, model, _ = await queries.device(session, request.device, lock=True)
             client_id = device_refs.client_id(model.code, device.key)
             rules.refuse_in_rotation(client_id, device.rotation_state)
-            # Counted first: whatever fails from here on, this generation is never given again.
+            # Counted first: if a later step fails, this generation is still never issued again.
             device.last_generation += 1
             generation = device.last_generation
             device.verify_at = datetime.now(UTC) + VERIFY_AFTER
@@ -119,7 +119,7 @@ class DeviceService:
         return await self.package(context.session, device, identity)
 
     async def nvs_image(self, context: RequestContext, request: admin.DeviceNvs) -> admin.NvsImage:
-        """Hand out a device's package as an image of NVS, with a Wi-Fi network if one is named."""
+        """Return a device's package as an NVS image, with a Wi-Fi network if one is given."""
         wifi = provisioning.wifi(request)
         package = await self.provision(context, request)
         image = await asyncio.to_thread(nvs.image, nvs.rows(package, wifi), size_bytes=request.size_bytes)
@@ -130,7 +130,7 @@ class DeviceService:
         )
 
     async def provision(self, context: RequestContext, request: admin.DeviceRef) -> admin.Package:
-        """Hand out a device's package, which holds its secret; not in a rotation, whose secret may yet die."""
+        """Return a device's package, which has its secret; not in a rotation, whose secret may become invalid."""
         device, model, _ = await queries.device(context.session, request.device, lock=True)
         client_id = device_refs.client_id(model.code, device.key)
         rules.refuse_in_rotation(client_id, device.rotation_state)
@@ -140,7 +140,7 @@ class DeviceService:
         return await self.package(context.session, device, identity)
 
     async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:
-        """Return a device's package, which holds its secret."""
+        """Return a device's package, which has its secret."""
         return provisioning.package(
             identity,
             device_key=device.key,
@@ -156,7 +156,7 @@ class DeviceService:
 def view_of(
     device: Device, model: DeviceModel, presence: Presence, *, now: datetime, thresholds: rules.Thresholds
 ) -> admin.DeviceView:
-    """Return a device as an admin sees it."""
+    """Return the view of a device."""
     return admin.DeviceView(
         client_id=device_refs.client_id(model.code, device.key),
         key=device.key,

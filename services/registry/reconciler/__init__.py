@@ -1,1 +1,1 @@
-"""Compares database, Keycloak and broker as wholes, and repairs what differs."""
+"""Comparison of database, Keycloak and broker as a whole, and repair of differences."""

@@ -1,9 +1,9 @@
-"""The reconciler: compares database, Keycloak and broker, and mends what no longer agrees.
+"""The reconciler: compares database, Keycloak and broker, and repairs differences.
 
-The database says which devices there are and whether they are enabled; Keycloak holds their secrets; the broker's
-accounts follow from both, and those of claims and admins from the database alone. Only clients of our instance
-are touched, no device in a rotation is, and each thing is looked at once more right before it is mended, under
-the lock of whoever could be changing it. What no row knows is strays.py's.
+The database decides which devices exist and whether they are enabled; Keycloak has their secrets; the broker's
+accounts follow from both, and those of claims and admins from the database alone. Only clients of our instance are
+changed, and no device in a rotation; each difference is checked again right before its repair, under the lock of
+all others that could change it. Strays are handled in strays.py.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from shared.protocol.admin import Role
 from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
-Mend = Callable[[], Awaitable[bool]]
+Fix = Callable[[], Awaitable[bool]]
 _AT_ONCE: Final = 8
-"""So many things are mended at a time; each may hold a connection to the database."""
+"""Limit of concurrent repairs; each may hold a connection to the database."""
 _REMEDIES: Final = {
-    Remedy.RECORD: "the database takes what both hold",
+    Remedy.RECORD: "the database takes the secret of both",
     Remedy.PUT: "the broker gets Keycloak's secret",
     Remedy.ROTATE: "a new secret, over the broker, as soon as the device is online",
 }
@@ -48,17 +48,17 @@ _REMEDIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """What does not agree, and how it is mended: None when only a person can."""
+    """A difference and its repair: None if it needs a person."""
 
     client_id: str
     text: str
     remedy: str
-    mend: Mend | None
+    fix: Fix | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """What the database says: devices by client id, claims in force and all that are, admins with their roles."""
+    """The database: devices by client id, claims in force and all claims, admins with their roles."""
 
     devices: dict[str, queries.Compared]
     reachable: set[str]
@@ -68,21 +68,21 @@ class _Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What Keycloak and the broker say; `accounts` is None for a broker that keeps none."""
+    """Keycloak and the broker; `accounts` is None for a broker without accounts."""
 
     clients: dict[str, Identity]
     refused_by_keycloak: dict[str, datetime]
     accounts: dict[str, DeviceAccount] | None
     claims: set[str]
     admins: dict[str, frozenset[Acl]]
-    talkers: set[str]
+    retaining: set[str]
 
     def strays(self, now: _Recorded) -> dict[str, str]:
-        """Return what there is that no row knows, and of each what there is of it."""
+        """Return the names without a row, each with a list of what exists of it."""
         places: tuple[tuple[str, set[str]], ...] = (
             ("a client", self.clients.keys() - now.devices.keys()),
             ("an account", (self.accounts or {}).keys() - now.devices.keys()),
-            ("retained messages", self.talkers - now.devices.keys()),
+            ("retained messages", self.retaining - now.devices.keys()),
             ("a claim's account", self.claims - now.claims),
             ("an admin's account", self.admins.keys() - now.admins.keys() - {admin.BUILT_IN}),
         )
@@ -95,33 +95,33 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
-    """Finds and mends."""
+    """Finds and repairs differences."""
 
     registry: Registry
 
     async def on_doctor(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
-        """Answer an admin who asks what does not agree."""
+        """Return the differences to an admin."""
         await engine.allow_silence(context.session)
         return await self.run(repair=False)
 
     async def on_repair(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
-        """Mend what can be mended for an admin."""
+        """Repair differences for an admin."""
         await engine.allow_silence(context.session)
-        diagnosis = await self.run(repair=True, asked=True)
+        diagnosis = await self.run(repair=True, requested=True)
         if any(finding.repaired for finding in diagnosis.findings):
             context.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
         return diagnosis
 
-    async def run(self, *, repair: bool, asked: bool = False) -> admin.Diagnosis:
-        """Compare everything, and mend it if `repair`; raise OtherInstallationError before anything is touched.
+    async def run(self, *, repair: bool, requested: bool = False) -> admin.Diagnosis:
+        """Compare everything, with `repair` repair it; raise OtherInstallationError before anything is changed.
 
-        `asked`: by a person, who wants it for devices that are offline too.
+        `requested`: requested by a person, also for devices that are offline.
         """
         identities = self.registry.identities
         await self.registry.instance.check()
         if repair:
             await identities.end_unfinished()
-        # Read before the others are asked and after: what changes meanwhile is missing on no side.
+        # Read before and after the other two: an object that changes in between is missing in neither.
         before = await self._recorded()
         found = await self._found()
         now = await self._recorded()
@@ -130,7 +130,7 @@ class Reconciler:
         known = {*now.devices, *now.claims, *now.admins}
         findings = await Strays(self.registry).settle(strays, known, rows=rows, repair=repair)
         problems = [
-            *self._compare(before.devices, now.devices, found, asked=asked),
+            *self._compare(before.devices, now.devices, found, requested=requested),
             *self._compare_claims(before, now, found.claims),
             *self._compare_admins(before.admins, now.admins, found.admins),
         ]
@@ -159,33 +159,38 @@ class Reconciler:
             accounts=await identities.broker.devices(),
             claims=await identities.broker.claims(),
             admins=await identities.broker.admins.found(),
-            talkers={name for name in map(_client_id, left) if device_refs.is_client_id(name)},
+            retaining={name for name in map(_client_id, left) if device_refs.is_client_id(name)},
         )
 
     def _compare(
-        self, before: dict[str, queries.Compared], rows: dict[str, queries.Compared], found: _Found, *, asked: bool
+        self,
+        before: dict[str, queries.Compared],
+        rows: dict[str, queries.Compared],
+        found: _Found,
+        *,
+        requested: bool,
     ) -> Iterator[Discrepancy]:
         for client_id, row in rows.items():
             if row != before.get(client_id) or row.lifecycle != "ACTIVE" or row.rotation_state == "PENDING":
                 continue
-            heal = partial(self._heal, client_id, asked=asked)
+            heal = partial(self._heal, client_id, requested=requested)
             client = found.clients.get(client_id)
             if client is None:
-                text = "make it again; the device gets a new secret as soon as it is online"
+                text = "recreate it; the device gets a new secret as soon as it is online"
                 yield Discrepancy(client_id, "has no client in Keycloak", text, heal)
                 continue
             if not client.has_claims:
-                mend = partial(self._mend_claims, client_id)
-                yield Discrepancy(client_id, "its tokens lack claims", "add them", mend)
-            account = DeviceAccount(client.enabled, client.held)  # what a broker without accounts goes by
+                fix = partial(self._repair_claims, client_id)
+                yield Discrepancy(client_id, "its tokens lack claims", "add them", fix)
+            account = DeviceAccount(client.enabled, client.held)  # a broker without accounts follows it
             if found.accounts is not None and client_id not in found.accounts:
-                yield Discrepancy(client_id, "has no account in the broker", "make it again", heal)
+                yield Discrepancy(client_id, "has no account in the broker", "recreate it", heal)
                 continue
             account = account if found.accounts is None else found.accounts[client_id]
             if (client.enabled, account.enabled) != (row.enabled, row.enabled):
                 text = f"is not {'enabled' if row.enabled else 'disabled'} everywhere"
-                yield Discrepancy(client_id, text, "as the database says", heal)
-            places = places_of(self.registry, row, row, client, account, said=row.said)
+                yield Discrepancy(client_id, text, "set it as in the database", heal)
+            places = places_of(self.registry, row, row, client, account, reported=row.reported)
             remedy = credential_rules.remedy(places)
             if remedy is not Remedy.NONE and places.row is not None:
                 held = ", ".join(f"{place} {what}" for place, what in described(places).items())
@@ -196,7 +201,7 @@ class Reconciler:
     def _refusals(
         self, client_id: str, row: queries.Compared, places: Places, by_keycloak: datetime | None
     ) -> Iterator[Discrepancy]:
-        """Yield a problem for a device that is refused though all places agree: it has another secret."""
+        """Yield a problem for a device that is refused although all places agree: it has another secret."""
         who = []
         if places.refused:
             who.append(f"by the broker at {row.refused_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -204,15 +209,17 @@ class Reconciler:
             who.append(f"by Keycloak at {by_keycloak:%Y-%m-%d %H:%M:%S} UTC")
         if who:
             has_key = "it recovers with its key" if row.has_key else "it has no key: mdm device reissue"
-            yield Discrepancy(client_id, f"was refused {' and '.join(who)}, and has not come since", has_key, None)
+            yield Discrepancy(
+                client_id, f"was refused {' and '.join(who)}, and has not connected since", has_key, None
+            )
 
     def _compare_claims(self, before: _Recorded, now: _Recorded, accounts: set[str]) -> Iterator[Discrepancy]:
         for claim_id in sorted((accounts & now.claims) - now.reachable):
-            mend = partial(self._remove_claim_account, claim_id)
-            yield Discrepancy(claim_id, "is no claim that is in force", "remove the account", mend)
+            fix = partial(self._remove_claim_account, claim_id)
+            yield Discrepancy(claim_id, "is not a claim in force", "remove the account", fix)
         for claim_id in sorted((now.reachable & before.reachable) - accounts):
-            # Its password is kept nowhere.
-            text = "mdm claim revoke, and mdm claim create for another"
+            # Its password is not stored anywhere.
+            text = "mdm claim revoke, and mdm claim create for a new one"
             yield Discrepancy(claim_id, "has no account in the broker", text, None)
 
     def _compare_admins(
@@ -222,20 +229,20 @@ class Reconciler:
             if before.get(name) is not role:
                 continue
             if name not in accounts:
-                text = "mdm admin password, which makes it again"
+                text = "mdm admin password, which recreates it"
                 yield Discrepancy(name, "has no account in the broker", text, None)
             elif accounts[name] != acls(name, role):
                 text = f"has other rights in the broker than a {role}'s"
-                yield Discrepancy(name, text, "as the database says", partial(self._mend_admin, name))
+                yield Discrepancy(name, text, "set them as in the database", partial(self._repair_admin, name))
 
     async def _settle(self, problem: Discrepancy, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:
         repaired = False
-        if repair and problem.mend is not None:
+        if repair and problem.fix is not None:
             try:
                 async with turn:
-                    repaired = await problem.mend()
+                    repaired = await problem.fix()
             except FleetError as error:
-                log.warning("reconciler.not_mended", client_id=problem.client_id, reason=error.message)
+                log.warning("reconciler.repair_failed", client_id=problem.client_id, reason=error.message)
         log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
         return admin.Finding(
             client_id=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired
@@ -248,8 +255,8 @@ class Reconciler:
         await self.registry.identities.broker.delete(claim_id)
         return True
 
-    async def _mend_admin(self, name: str) -> bool:
-        """Make an admin's account in the broker agree with the row, or with there being none."""
+    async def _repair_admin(self, name: str) -> bool:
+        """Make an admin's account in the broker agree with the row, or delete it if there is none."""
         accounts = self.registry.identities.broker.admins
         async with self.registry.database.transaction() as session:
             await account_queries.lock(session)
@@ -260,12 +267,12 @@ class Reconciler:
                 await accounts.set_role(name, Role(row.role))
         return True
 
-    async def _heal(self, client_id: str, *, asked: bool) -> bool:
-        await CredentialService(self.registry).heal(client_id, offline=asked)
+    async def _heal(self, client_id: str, *, requested: bool) -> bool:
+        await CredentialService(self.registry).heal(client_id, offline=requested)
         return True
 
-    async def _mend_claims(self, client_id: str) -> bool:
-        """Put the secret in force once more that is: its claims are written with it."""
+    async def _repair_claims(self, client_id: str) -> bool:
+        """Set the present secret again: the claims are written with it."""
         keycloak = self.registry.identities.keycloak
         async with self.registry.database.transaction() as session:
             await engine.lock_identity(session, client_id)

@@ -1,7 +1,6 @@
-"""Clients and accounts that no row knows: disabled when they are found, removed days later, never many at once.
+"""Strays: clients and accounts without a row, disabled when found, deleted days later, never many at once.
 
-The database may be the one that is wrong: empty, or an earlier copy. What is disabled is enabled again as soon as
-a row knows it.
+The database may be at fault: empty, or an earlier copy. A disabled stray is enabled again as soon as it has a row.
 """
 
 from __future__ import annotations
@@ -28,24 +27,24 @@ log = structlog.get_logger()
 KEPT: Final = timedelta(days=7)
 FEW: Final = 5
 SHARE: Final = 0.05
-"""So many, or this share of all rows, may be strays; more of them say that the database is not the right one."""
+"""Limits of strays, as a number and as a share of all rows; beyond them the database is probably the wrong one."""
 
 
 def too_many(strays: int, rows: int) -> bool:
-    """Say whether there are so many strays that the database is more likely to be wrong than they are."""
+    """Return whether there are so many strays that the database is more likely to be wrong than they are."""
     return strays > 0 and (rows == 0 or strays > max(FEW, rows * SHARE))
 
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """What is done about them."""
+    """Disables, deletes and restores strays."""
 
     registry: Registry
 
     async def settle(
         self, found: Mapping[str, str], known: Collection[str], *, rows: int, repair: bool
     ) -> list[admin.Finding]:
-        """Return a finding for each stray; `found` says of each what there is of it, `known` is what rows know."""
+        """Return a finding for each stray; `found` describes each, `known` are the names in rows."""
         async with self.registry.database.transaction() as session:
             noted = {it.name: it.found_at for it in await session.scalars(select(Stray))}
         findings = [await self._return(name, repair=repair) for name in sorted(noted.keys() & set(known))]
@@ -53,14 +52,14 @@ class Strays:
         if too_many(len(fresh), rows):
             log.error("strays.too_many", strays=len(fresh), rows=rows)
             text = (
-                f"left as it is: the database has {rows} rows and does not know {len(fresh)}; is it the right one?"
+                f"left as it is: the database has {rows} rows and lacks {len(fresh)} names; is it the right one?"
             )
             return findings + [
                 admin.Finding(client_id=name, problem=_problem(what), remedy=text)
                 for name, what in sorted(found.items())
             ]
         for name in sorted(found.keys() | (noted.keys() - set(known))):
-            what = found.get(name, "nothing that can be seen any more")
+            what = found.get(name, "nothing any more")
             findings.append(await self._settle(name, what, noted.get(name), repair=repair))
         return findings
 
@@ -80,13 +79,13 @@ class Strays:
         return admin.Finding(client_id=name, problem=_problem(what), remedy=remedy, repaired=repaired)
 
     async def _disable(self, name: str) -> bool:
-        """Keep a stray out, unless a row has come to know it."""
+        """Disable a stray, unless it has a row by now."""
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
             await engine.lock_identity(session, name)
             if await is_known(session, name):
                 return False
-            # There is nothing any more of one that has just been removed.
+            # A name that has just been deleted has nothing left.
             if await self._enable(name, enabled=False):
                 await session.execute(insert(Stray).values(name=name).on_conflict_do_nothing())
                 self.registry.outbox.emit(session, events.DEVICE_STRAY, name, events.NoFacts())
@@ -100,14 +99,14 @@ class Strays:
             await engine.lock_identity(session, name)
             if not await is_known(session, name):
                 if device_refs.is_client_id(name):
-                    await identities.unmake(name)
+                    await identities.delete(name)
                 else:
                     await identities.broker.admins.delete(name)
             await session.execute(delete(Stray).where(Stray.name == name))
         return True
 
     async def _return(self, name: str, *, repair: bool) -> admin.Finding:
-        """Let in again what a row knows; a device is enabled when it is compared, as its row says."""
+        """Enable a name that has a row; a device is enabled when it is compared, according to its row."""
         repaired = False
         if repair:
             async with self.registry.database.transaction() as session:
@@ -120,7 +119,7 @@ class Strays:
         return admin.Finding(client_id=name, problem=text, remedy="enable it", repaired=repaired)
 
     async def _enable(self, name: str, *, enabled: bool) -> bool:
-        """Enable or disable what there is; return whether there is anything."""
+        """Enable or disable what exists; return whether anything exists."""
         identities, found = self.registry.identities, False
         places = [identities.broker.enable]
         if device_refs.is_client_id(name):
@@ -137,7 +136,7 @@ def _problem(what: str) -> str:
 
 
 async def is_known(session: AsyncSession, name: str) -> bool:
-    """Say whether a row knows a device, whatever its state, a claim or an admin account of this name."""
+    """Return whether there is a row of a device in any state, a claim or an admin account of this name."""
     if device_refs.is_client_id(name):
         return await queries.is_known(session, name)
     return any([await session.get(kind, name) is not None for kind in (Claim, AdminAccount)])

@@ -1,4 +1,4 @@
-"""Checks configurations and their schemas in a worker process, which a schema can neither block nor exhaust."""
+"""Validates configurations and schemas in a worker process, so that a schema can neither block nor exhaust us."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ log = structlog.get_logger()
 CPU_S: Final = 3.0
 """Processor time for one document or one schema; a schema of 31 KB with 380 patterns takes 0.25."""
 _ALL_S: Final = 60.0
-"""For all documents of a change, and the wait for others: half of how long a transaction may be silent."""
+"""Timeout for all documents of a change, with the wait for others: half the idle timeout of a transaction."""
 _JOB: Final = 100
-"""Documents that are sent at once; others' checks come in between."""
+"""Documents that are sent at once; checks of others may run in between."""
 _ANSWER_MAX_BYTES: Final = 64 * 1024
 _REMEMBERED: Final = 1000
 
@@ -43,7 +43,7 @@ class ConfigCandidate:
 
 
 def refuse_unstorable(document: dict[str, Any], *, field: str) -> None:
-    """Raise InvalidInputError naming `field` unless a device could take the document."""
+    """Raise InvalidInputError naming `field` unless a device could store the document."""
     try:
         storable(document)
     except ValueError as error:
@@ -52,7 +52,7 @@ def refuse_unstorable(document: dict[str, Any], *, field: str) -> None:
 
 @dataclass(frozen=True)
 class _Task:
-    """What the worker checks: a document, or a schema itself if there is none; both are JSON."""
+    """A task of the worker: a document, or a schema itself if there is none; both are JSON."""
 
     schema: str
     document: str | None
@@ -64,17 +64,17 @@ class _Task:
 
 
 class Checker:
-    """One worker, started when it is first needed and replaced when it has died."""
+    """One worker, started on first use and replaced when it has died."""
 
     def __init__(self, *, cpu_s: float = CPU_S) -> None:
         self._cpu_s = cpu_s
         self._worker: Process | None = None
         self._turn = asyncio.Lock()
-        # An admin's request is repeated until it is answered: none is to take its time again and again.
+        # Admins' requests are repeated until answered: a check that was too slow must not run again each time.
         self._too_slow: set[bytes] = set()
 
     async def check_schema(self, schema: Mapping[str, Any]) -> None:
-        """Raise InvalidInputError naming place and rule unless `schema` is one that a model may have."""
+        """Raise InvalidInputError naming place and rule unless a model may have this `schema`."""
         await self._check([_Task(json.dumps(schema), None, "the schema itself")])
 
     async def check(self, candidates: Iterable[ConfigCandidate]) -> None:
@@ -100,7 +100,7 @@ class Checker:
                 if job:
                     await self._run(job)
         except TimeoutError:
-            raise UnavailableError(f"configurations were not checked within {_ALL_S:g} s; try again") from None
+            raise UnavailableError(f"configurations were not checked within {_ALL_S:g} s; retry") from None
 
     async def _run(self, job: Sequence[_Task]) -> None:
         async with self._turn:
@@ -112,14 +112,14 @@ class Checker:
             try:
                 fault = await self._fault(self._worker, job)
             except BaseException:
-                # It may still be at work, or have answers for nobody.
+                # It may still be running, or have answers that nobody reads.
                 await self.stop()
                 raise
             if fault is not None:
                 raise InvalidInputError(fault)
 
     async def _fault(self, worker: Process, job: Sequence[_Task]) -> str | None:
-        """Return the first fault, or raise InvalidInputError for a task at whose limit the worker has died."""
+        """Return the first fault, or raise InvalidInputError for a task whose limit killed the worker."""
         questions, answers = cast("StreamWriter", worker.stdin), cast("StreamReader", worker.stdout)
         with suppress(ConnectionError):  # It has died: there will be no answer.
             questions.write(json.dumps([[it.schema, it.document, it.field] for it in job]).encode() + b"\n")
@@ -134,7 +134,7 @@ class Checker:
                         self._too_slow.clear()
                     self._too_slow.add(task.key)
                     raise self._overrun(task)
-                raise UnavailableError(f"the process that checks {task.field} has died; try again")
+                raise UnavailableError(f"the process that checks {task.field} has died; retry")
             fault: str | None = json.loads(answer)
             if fault is not None:
                 return fault
@@ -157,7 +157,7 @@ class Checker:
 
 @asynccontextmanager
 async def checker(*, cpu_s: float = CPU_S) -> AsyncIterator[Checker]:
-    """Check configurations while the block runs."""
+    """Validate configurations while the block runs."""
     made = Checker(cpu_s=cpu_s)
     try:
         yield made
@@ -185,6 +185,6 @@ async def _start(cpu_s: float) -> Process:
         stdin=PIPE,
         stdout=PIPE,
         limit=_ANSWER_MAX_BYTES,
-        # Its passwords are no business of a process that works on what others write.
+        # No passwords for a process that handles untrusted input.
         env={name: value for name, value in os.environ.items() if not name.startswith("MDM_")},
     )

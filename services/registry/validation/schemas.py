@@ -1,7 +1,7 @@
-"""JSON Schema as models use it: its dialects, its patterns in linear time, and the limits of a schema.
+"""JSON Schema for models: its dialects, patterns in linear time, and limits of a schema.
 
-Runs in the process of `schema_worker`: a schema may make a check take any time and memory, which the limits here
-make unlikely but cannot rule out.
+Runs in the process of the worker: a schema may make a check take any time and memory, which the limits here make
+unlikely but cannot rule out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from shared.errors import InvalidInputError
 Json = Mapping[str, Any] | Sequence[Any] | str | float | None
 
 MAX_EXPANDED: Final = 20_000
-"""So many subschemas may a schema have when each `$ref` in it is replaced by what it points at."""
+"""Limit of subschemas of a schema, with each `$ref` replaced by its target."""
 NOTHING_REMOTE: Final[SchemaRegistry] = Registry()
 """A reference to another host must not be fetched from here."""
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -45,12 +45,12 @@ class Pattern(Protocol):
     """A compiled pattern, of either engine."""
 
     def search(self, text: str) -> object:
-        """Return something true if the pattern is found anywhere in the text."""
+        """Return a true value if the pattern is found anywhere in the text."""
         ...
 
 
 def _linear(pattern: str) -> Pattern:
-    """Compile a pattern of ECMA 262 for RE2, or raise ValueError saying what RE2 cannot express."""
+    """Compile a pattern of ECMA 262 for RE2, or raise ValueError naming what RE2 does not support."""
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
@@ -66,7 +66,7 @@ def _linear(pattern: str) -> Pattern:
 
 @lru_cache(maxsize=64)
 def _compiled(pattern: str) -> Pattern:
-    """Return a pattern; one that RE2 cannot express is in a schema that was stored before it had to."""
+    """Return a pattern; one that RE2 does not support is in a schema that predates this rule."""
     try:
         return _linear(pattern)
     except ValueError:
@@ -74,7 +74,7 @@ def _compiled(pattern: str) -> Pattern:
 
 
 class _Patterns:
-    """Stands in for the module `re` in jsonschema, whose keywords search in more places than can be replaced."""
+    """Replaces the module `re` in jsonschema, whose keywords search in more places than can be replaced."""
 
     @staticmethod
     def search(pattern: str, text: str) -> object:
@@ -88,7 +88,7 @@ for module in (_keywords, _legacy_keywords, _utils):
 def _multiple_of(
     validator: Validator, factor: float, value: Json, _: Mapping[str, Any]
 ) -> Iterator[ValidationError]:
-    """Compare the numbers as they are written: 0.3 is a multiple of 0.1, though their floats are not."""
+    """Compare the numbers as decimals: 0.3 is a multiple of 0.1, though their floats are not."""
     if validator.is_type(value, "number") and (_exact(value) / _exact(factor)).denominator != 1:
         yield ValidationError(f"{value!r} is not a multiple of {factor!r}")
 
@@ -116,7 +116,7 @@ def _is_pattern(pattern: object) -> bool:
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError naming place and rule unless `schema` is one that a model may have."""
+    """Raise InvalidInputError naming place and rule unless a model may have this `schema`."""
     try:
         dialect = _dialect(schema)
         _refuse_invalid(schema, dialect, where="config_schema")
@@ -138,7 +138,7 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) ->
     try:
         dialect = _dialect(schema)
     except UnknownDialect:
-        dialect = _DIALECTS[_DEFAULT]  # As it was checked when it was stored.
+        dialect = _DIALECTS[_DEFAULT]  # As when the schema was stored.
     try:
         fault = best_match(dialect(schema, registry=NOTHING_REMOTE).iter_errors(document))
     except Unresolvable as unresolvable:
@@ -146,8 +146,8 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) ->
     except RecursionError:
         raise InvalidInputError("config_schema: refers to itself without end") from None
     except (re.error, AttributeError, TypeError, ValueError, UnknownDialect):
-        # A $ref may point at any place in a schema that was stored before such places were checked.
-        raise InvalidInputError("config_schema: a $ref points at something that is no schema") from None
+        # A $ref may point at any place in a schema that predates the check of such places.
+        raise InvalidInputError("config_schema: a $ref points at something that is not a schema") from None
     if fault is not None:
         raise InvalidInputError(f"{field}{_path(fault)}: {fault.message}")
 
@@ -180,9 +180,9 @@ class _Expansion:
         self._sizes: dict[int, int] = {}
 
     def size_of(self, schema: Mapping[str, Any]) -> int:
-        """Return the number of subschemas with each reference replaced; one back into itself counts as one.
+        """Return the number of subschemas with each reference replaced; a recursive one counts as one.
 
-        Raise InvalidInputError for a reference that leaves the schema, or leads to what is no schema.
+        Raise InvalidInputError for a reference that leaves the schema, or whose target is not a schema.
         """
         root = self._specification.create_resource(schema)
         return self._size(root, NOTHING_REMOTE.resolver_with_root(root))

@@ -1,4 +1,4 @@
-"""The admin's operations: what a command line may ask of which service, declared once, a module for each noun."""
+"""The admin operations of each service, with one module for each noun."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,4 +25,4 @@ from shared.protocol.admin.secrets import *
 OPERATIONS: Final[Mapping[str, Operation[Any, Any]]] = {
     name: thing for name, thing in list(globals().items()) if isinstance(thing, Operation)
 }
-"""All operations, by the names that they have in Python."""
+"""All operations, by their names in Python."""

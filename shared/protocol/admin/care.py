@@ -1,4 +1,4 @@
-"""Operations that look after the whole: the audit log and the reconciler."""
+"""Operations of maintenance: the audit log and the reconciler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.protocol.messages import Line
 
 
 class Finding(Result):
-    """One thing that does not agree; `remedy` is what a repair does, or what a person has to do."""
+    """One difference; `remedy` is the action of a repair, or what a person has to do."""
 
     client_id: str
     problem: str
@@ -20,14 +20,14 @@ class Finding(Result):
 
 
 class Diagnosis(Result):
-    """What was compared, and what does not agree."""
+    """What was compared, and the differences."""
 
     devices: int
     findings: list[Finding]
 
 
 class AuditList(Request):
-    """Ask for the newest entries of the audit log, about one subject or by one account if given."""
+    """List the newest entries of the audit log, optionally of one subject or account."""
 
     subject: Line | None = None
     actor: Line | None = None
@@ -35,7 +35,7 @@ class AuditList(Request):
 
 
 class AuditView(Result):
-    """Who did what, on what, when, and what was there before and after."""
+    """Who did what to what, and when, with the values before and after."""
 
     at: AwareDatetime
     actor: str
@@ -52,7 +52,7 @@ class Audit(Result):
 
 
 DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, role=Role.VIEWER)
-"""Compare database, Keycloak and broker: once for a request that is repeated while it takes its time."""
+"""Compare database, Keycloak and broker; a repetition of the request while it runs waits for the same result."""
 DOCTOR_REPAIR = Operation("registry", "doctor", "repair", Nothing, Diagnosis)
-"""Compare them, and mend what can be mended."""
+"""Compare them, and repair the differences that can be repaired."""
 AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False, role=Role.VIEWER)

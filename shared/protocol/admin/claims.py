@@ -1,4 +1,4 @@
-"""Operations on claims, by which machines without an identity get one, and on the requests of those machines."""
+"""Operations on claims, by which machines get an identity, and on the requests of those machines."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_EXPIRES_S = 365 * 24 * 3600
 
 
 class ClaimAdd(Request):
-    """Make a claim and its broker account with this password, which no service keeps.
+    """Create a claim and its broker account with this password, which no service stores.
 
-    The password is made by who asks, so that the same request has one effect and one answer.
+    The client generates the password, so that a repeated request has one effect and one answer.
     """
 
     model: ModelCode
@@ -32,7 +32,7 @@ class ClaimAdd(Request):
 
 
 class ClaimView(Result):
-    """A claim; `used` machines have a use of it, `waiting` ones wait for an admin."""
+    """A claim; `used` machines have used it, `waiting` ones wait for an admin."""
 
     claim: str
     model: str
@@ -48,7 +48,7 @@ class ClaimView(Result):
 
 
 class ClaimAdded(ClaimView):
-    """A new claim, and where its machines connect."""
+    """A new claim, and the address for its machines."""
 
     mqtt_host: str
     mqtt_port: int
@@ -57,7 +57,7 @@ class ClaimAdded(ClaimView):
 
 
 class ClaimPackage(Result):
-    """All that a machine needs to ask for an identity; whoever holds it may ask."""
+    """All that a machine needs to request an identity; whoever has it may request one."""
 
     format: Literal["mdm-claim/1"] = "mdm-claim/1"
     account: ClaimId
@@ -70,7 +70,7 @@ class ClaimPackage(Result):
 
 
 class ClaimList(Request):
-    """Ask for the newest claims: those that are live, or all."""
+    """List the newest claims: the live ones, or all."""
 
     all: bool = False
     limit: Annotated[int, Field(ge=1, le=500)] = 500
@@ -83,13 +83,13 @@ class ClaimViews(Result):
 
 
 class ClaimRef(Request):
-    """Name one claim."""
+    """Reference to a claim."""
 
     claim: ClaimId
 
 
 class ClaimRequests(Request):
-    """Ask for a page of the machines that asked, in the order of their uids; `after` is the `next` of the last."""
+    """List a page of the requesting machines by uid; `after` is the `next` of the page before."""
 
     claim: ClaimId | None = None
     state: ClaimRequestState | None = None
@@ -98,7 +98,7 @@ class ClaimRequests(Request):
 
 
 class ClaimRequestView(Result):
-    """A machine that asked, and the device that it became."""
+    """A requesting machine, and the device that it became."""
 
     uid: str
     claim: str
@@ -110,14 +110,14 @@ class ClaimRequestView(Result):
 
 
 class ClaimRequestViews(Result):
-    """A page of machines that asked; `next` is None on the last."""
+    """A page of requesting machines; `next` is None on the last."""
 
     requests: list[ClaimRequestView]
     next: str | None = None
 
 
 class ClaimRequestRef(Request):
-    """Name one machine that asked."""
+    """Reference to the request of one machine."""
 
     uid: Uid
 

@@ -1,4 +1,4 @@
-"""Operations on commands: things that devices are told to do once, now."""
+"""Operations on commands: actions that devices execute once, immediately."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.protocol.admin.operation import Operation, Request, Result, Role
 from shared.protocol.messages import Count, Document
 
 MAX_BATCH: Final = 10_000
-"""To so many devices a command can go at once: the answer, which names each, is one message."""
+"""Limit of devices for one command: the answer, which names each, is one message."""
 CommandOutcome = Literal["waiting", "ok", "failed", "expired"]
 
 
 class CommandSend(Selection):
-    """Tell one device, or all that fit `tag` and `model`, to do something once, before it expires.
+    """Send a command to one device, or to all that match `tag` and `model`, to be executed once before it expires.
 
-    The devices' models must list `name`, unless it is `reboot` or `identify`; else none of them is told.
+    The devices' models must list `name`, unless it is `reboot` or `identify`; else it is sent to none of them.
     """
 
     name: CommandName
@@ -28,14 +28,14 @@ class CommandSend(Selection):
 
 
 class CommandRef(Result):
-    """The command of one device."""
+    """Reference to the command of one device."""
 
     client_id: str
     command_id: UUID
 
 
 class CommandSent(Result):
-    """The batch that was sent; `skipped` are devices that fit, but are disabled."""
+    """The batch that was sent; `skipped` are matching devices that are disabled."""
 
     batch_id: UUID
     expires_at: AwareDatetime
@@ -44,7 +44,7 @@ class CommandSent(Result):
 
 
 class CommandView(Result):
-    """A command of one device and what became of it: `result` and `error` are the device's own words."""
+    """A command of one device and its outcome: `result` and `error` are reported by the device."""
 
     command_id: UUID
     batch_id: UUID
@@ -61,7 +61,7 @@ class CommandView(Result):
 
 
 class CommandShow(Request):
-    """Ask for a page of a batch, in the order of the devices' making; `after` is the `next` of the page before."""
+    """Show a page of a batch, in the order of the devices; `after` is the `next` of the page before."""
 
     batch_id: UUID
     after: Count = 0
@@ -69,7 +69,7 @@ class CommandShow(Request):
 
 
 class CommandCounts(Result):
-    """How many devices of a batch stand how."""
+    """The number of devices of a batch in each state."""
 
     waiting: int = 0
     ok: int = 0
@@ -78,9 +78,9 @@ class CommandCounts(Result):
 
 
 class CommandBatch(Result):
-    """How a batch stands, and a page of its devices; `next` is None on the last.
+    """The state of a batch, and a page of its devices; `next` is None on the last.
 
-    A page may be shorter than was asked for: it holds as many results as one message can carry.
+    A page may be shorter than requested: it has as many results as fit into one message.
     """
 
     batch_id: UUID
@@ -90,14 +90,14 @@ class CommandBatch(Result):
 
 
 class CommandList(Request):
-    """Ask for the newest commands, of one device if given."""
+    """List the newest commands, optionally of one device."""
 
     device: DeviceName | None = None
     limit: PageSize = 100
 
 
 class Commands(Result):
-    """Commands, newest first; as many as one message can carry."""
+    """Commands, newest first; as many as fit into one message."""
 
     commands: list[CommandView]
 

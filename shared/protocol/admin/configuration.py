@@ -14,11 +14,11 @@ ConfigVersion = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class ConfigSet(Request):
-    """Change what is special about one device's configuration; the model's defaults fill in the rest.
+    """Change a device's overrides; layers and the model's defaults fill in the rest.
 
-    `overrides` is merged into what was special before (RFC 7396: null removes), or replaces it.
-    `trial_seconds`: the device must reconnect and report within that time, or goes back to the last good one.
-    `expected_version`: refused unless this is the desired version still, so that nobody's change is overwritten.
+    `overrides` is merged into the present ones (RFC 7396: null removes), or replaces them. `trial_seconds`: the
+    device must reconnect and report within that time, or it reverts to the last good version. `expected_version`:
+    the request is refused unless this is still the desired version, so that no change is overwritten.
     """
 
     device: DeviceName
@@ -29,7 +29,7 @@ class ConfigSet(Request):
 
 
 class ConfigSetResult(Result):
-    """The new desired version, or the old one when nothing changed."""
+    """The new desired version, or the old one if nothing changed."""
 
     client_id: str
     version: int
@@ -38,14 +38,14 @@ class ConfigSetResult(Result):
 
 
 class ConfigVersionGet(Request):
-    """Ask for a version of a device's configuration, the desired one if none is given."""
+    """Get a version of a device's configuration, by default the desired one."""
 
     device: DeviceName
     version: ConfigVersion | None = None
 
 
 class ConfigHistory(Request):
-    """Ask for a page of the versions of a device's configuration; `before` is the `next` of the page before."""
+    """List a page of the versions of a device's configuration; `before` is the `next` of the page before."""
 
     device: DeviceName
     before: ConfigVersion | None = None
@@ -53,7 +53,7 @@ class ConfigHistory(Request):
 
 
 class ConfigEntry(Result):
-    """A version, who made it when, and what the device reported of it, if it did."""
+    """A version, its author and time, and the device's report about it, if any."""
 
     version: int
     author: str
@@ -64,7 +64,7 @@ class ConfigEntry(Result):
 
 
 class ConfigView(ConfigEntry):
-    """A version with its documents; `desired` and `reported` are the device's versions now."""
+    """A version with its documents; `desired` and `reported` are the device's current versions."""
 
     client_id: str
     overrides: dict[str, Any]
@@ -84,7 +84,7 @@ class ConfigVersions(Result):
 
 
 class ConfigDiff(Request):
-    """Compare two versions: by default the desired one with the one before it; 0 is the empty document."""
+    """Compare two versions: by default the desired one with its predecessor; 0 is the empty document."""
 
     device: DeviceName
     from_version: Count | None = None
@@ -92,7 +92,7 @@ class ConfigDiff(Request):
 
 
 class ConfigChange(Result):
-    """What differs at a path, by the names of the objects from the outermost; an array is compared as a whole."""
+    """A difference; `path` has the names of the objects from the outermost; an array is compared as a whole."""
 
     path: list[str]
     kind: Literal["added", "removed", "changed"]
@@ -101,7 +101,7 @@ class ConfigChange(Result):
 
 
 class ConfigChanges(Result):
-    """All that differs between two versions, by path."""
+    """All differences between two versions, by path."""
 
     client_id: str
     from_version: int
@@ -110,7 +110,7 @@ class ConfigChanges(Result):
 
 
 class ConfigRollback(Request):
-    """Make what was special in an old version the newest version, as today's defaults and layers fill it in."""
+    """Make the overrides of an old version the newest version, merged with the current defaults and layers."""
 
     device: DeviceName
     version: ConfigVersion
@@ -120,10 +120,10 @@ LayerPriority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 
 
 class LayerSet(Request):
-    """Change what all devices with a tag have in common; a device's own overrides win over it.
+    """Change the layer of a tag; a device's own overrides take precedence over it.
 
-    `document` is merged into the layer that there is (RFC 7396: null removes), or replaces it: then a null removes
-    what the model's defaults or layers below it say. Layers apply in the order of priority, then tag.
+    `document` is merged into the present layer (RFC 7396: null removes), or replaces it: then a null removes
+    values of the model's defaults or of layers below. Layers apply in the order of priority, then tag.
     """
 
     tag: Tag
@@ -133,13 +133,13 @@ class LayerSet(Request):
 
 
 class LayerRef(Request):
-    """Name one layer."""
+    """Reference to a layer."""
 
     tag: Tag
 
 
 class LayerView(Result):
-    """A layer, and who changed it last."""
+    """A layer, and its last author."""
 
     tag: str
     priority: int
@@ -155,7 +155,7 @@ class Layers(Result):
 
 
 class LayerResult(Result):
-    """The layer as it is now, None when it was removed, and the devices that got a new version by it."""
+    """The layer after the change, None if it was removed, and the devices that got a new version by it."""
 
     tag: str
     layer: LayerView | None

@@ -28,13 +28,13 @@ class DeviceAdd(Request):
 
 
 class DeviceRef(Request):
-    """Name one device."""
+    """Reference to a device."""
 
     device: DeviceName
 
 
 class DeviceView(Result):
-    """A device: what is wanted of it and what it last said; with `has_key` it can recover by itself."""
+    """A device: its desired state and its last report; with `has_key` it can recover by itself."""
 
     client_id: str
     key: str
@@ -57,7 +57,7 @@ class DeviceView(Result):
 
 
 class DeviceList(Request):
-    """Ask for a page of the devices that fit all that is given, in the order of their making.
+    """List a page of the devices that match all filters, in the order in which they were added.
 
     `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
     the page before.
@@ -80,7 +80,7 @@ class Devices(Result):
 
 
 class DeviceUpdate(Request):
-    """Change what is given of a device; disabled, it is refused by Keycloak and by the broker at once."""
+    """Change the given fields of a device; when disabled, Keycloak and the broker refuse it at once."""
 
     device: DeviceName
     name: Line | None = None
@@ -89,7 +89,7 @@ class DeviceUpdate(Request):
 
 
 class Package(Result):
-    """All that a new device needs to come online; whoever holds it is the device."""
+    """All that a new device needs to connect; whoever has it can act as the device."""
 
     format: Literal["mdm-package/1"] = "mdm-package/1"
     client_id: str
@@ -106,9 +106,9 @@ class Package(Result):
 
 
 class DeviceNvs(DeviceRef):
-    """Ask for the package as the image of an NVS partition of this size, a multiple of 4096.
+    """Get the package as the image of an NVS partition of this size, a multiple of 4096.
 
-    With `wifi_ssid` the image also holds a Wi-Fi network. Its password is empty if it is open; nobody keeps it.
+    With `wifi_ssid` the image also has a Wi-Fi network. Its password is empty if it is open, and is not stored.
     """
 
     size_bytes: Annotated[int, Field(ge=MIN_NVS_BYTES, le=MAX_NVS_BYTES, multiple_of=NVS_PAGE_BYTES)] = (
@@ -119,7 +119,7 @@ class DeviceNvs(DeviceRef):
 
 
 class NvsImage(Result):
-    """The image of an NVS partition that makes a machine this device; whoever holds it is the device."""
+    """The image of an NVS partition that makes a machine this device; whoever has it can act as the device."""
 
     client_id: str
     secret_generation: int

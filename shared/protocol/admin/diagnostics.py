@@ -1,4 +1,4 @@
-"""Operations on what devices leave behind for those who look for faults: core dumps, and lines of their logs."""
+"""Operations on the diagnostics of devices: core dumps, and lines of their logs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_CORE_DUMP_BYTES: Final = 1024 * 1024
 
 
 class CoreDumpList(Request):
-    """Ask for the newest stored core dumps, of one device if given; `before` is the `next` of the page before."""
+    """List the newest stored core dumps, optionally of one device; `before` is the `next` of the page before."""
 
     device: DeviceName | None = None
     before: Count | None = None
@@ -24,9 +24,9 @@ class CoreDumpList(Request):
 
 
 class CoreDumpView(Result):
-    """A stored core dump. `reason` and `firmware_version` are the device's own words.
+    """A stored core dump. `reason` and `firmware_version` are reported by the device.
 
-    The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None when there is no such image.
+    The `image_*` are of the image whose ELF has the dump's `elf_sha256`: all None if there is no such image.
     """
 
     id: int
@@ -50,27 +50,27 @@ class CoreDumps(Result):
 
 
 class CoreDumpRef(Request):
-    """Name a stored core dump."""
+    """Reference to a stored core dump."""
 
     id: Count
 
 
 class CoreDumpRead(CoreDumpRef):
-    """Ask for the bytes of a core dump from `offset`, where a piece must begin: 0, or behind what was read."""
+    """Read bytes of a core dump from `offset`, the start of a chunk: 0, or the end of the last read."""
 
     offset: Count = 0
 
 
 class CoreDumpBytes(Result):
-    """Some bytes of a core dump, at most 128 KiB."""
+    """Bytes of a core dump, at most 128 KiB."""
 
     data: Annotated[Base64, Field(repr=False)]
 
 
 class LogList(Selection):
-    """Ask for lines of devices' logs: the newest, or with `after` those that were kept since.
+    """List lines of devices' logs: the newest, or with `after` those that were stored since.
 
-    `level` is the lowest that is wanted, `since_s` how many seconds ago a line was received at most.
+    `level` is the lowest level, `since_s` the maximum age of a line, in seconds since it was received.
     """
 
     level: LogLevel = LogLevel.DEBUG
@@ -80,9 +80,9 @@ class LogList(Selection):
 
 
 class LogLineView(Result):
-    """A line of a device's log; all but `client_id` and `received_at` is the device's own word.
+    """A line of a device's log; all fields except `client_id` and `received_at` come from the device.
 
-    Of a start of the device (`boot`), `number` counts the lines: where one is left out, a line was lost.
+    `number` counts the lines since a start of the device (`boot`): a gap means a lost line.
     """
 
     client_id: str
@@ -97,7 +97,7 @@ class LogLineView(Result):
 
 
 class LogLines(Result):
-    """Lines in the order in which they were kept; `next` is the `after` with which to ask for what comes then."""
+    """Lines in the order in which they were stored; `next` is the `after` of the next request."""
 
     lines: list[LogLineView]
     next: int

@@ -10,7 +10,7 @@ from pydantic import EncodedBytes, EncoderProtocol
 
 
 class StrictBase64(EncoderProtocol):
-    """Base64 as RFC 4648 has it; pydantic's own drops every character that does not belong to it."""
+    """Base64 as in RFC 4648; pydantic's own drops every character outside of the alphabet."""
 
     @classmethod
     def decode(cls, data: bytes) -> bytes:

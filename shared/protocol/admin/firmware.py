@@ -16,7 +16,7 @@ from shared.protocol.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
 
 
 class UploadBegin(Request):
-    """Announce an image for a model; `version`, when given, must be the one embedded in the image."""
+    """Announce an image for a model; `version`, if given, must be the one embedded in the image."""
 
     model: ModelCode
     sha256: Sha256
@@ -25,7 +25,7 @@ class UploadBegin(Request):
 
 
 class Upload(Result):
-    """An upload under way: which pieces are still missing, as offsets, and how long a piece is."""
+    """An upload under way: the offsets of the missing chunks, and the size of a chunk."""
 
     upload_id: UUID
     chunk_size_bytes: int
@@ -33,7 +33,7 @@ class Upload(Result):
 
 
 class UploadChunk(Request):
-    """One piece of an image; all are as long as `Upload.chunk_size_bytes` but the last."""
+    """One chunk of an image; all have `Upload.chunk_size_bytes` bytes, except the last."""
 
     upload_id: UUID
     offset: Count
@@ -44,9 +44,9 @@ Signature = Annotated[Base64, Field(min_length=SIGNATURE_BYTES, max_length=SIGNA
 
 
 class UploadFinish(Request):
-    """Check the whole image and store it; `release` makes it the model's image and tells the devices.
+    """Check the whole image and store it; `release` makes it the model's image and notifies the devices.
 
-    `signature` must be right if the model trusts a key; it replaces that of an image that is stored already.
+    `signature` must be valid if the model trusts a key; it replaces that of an image that is stored already.
     """
 
     upload_id: UUID
@@ -55,7 +55,7 @@ class UploadFinish(Request):
 
 
 class ImageRef(Request):
-    """Name one image: a model has one of each version."""
+    """Reference to an image: a model has one of each version."""
 
     model: ModelCode
     version: Version
@@ -64,7 +64,7 @@ class ImageRef(Request):
 class ImageView(Result):
     """A stored image, as its own descriptor describes it; `signature` is base64.
 
-    `signed_by` is the fingerprint of the trusted key that made the signature; None if it is none of those.
+    `signed_by` is the fingerprint of the trusted key that made the signature; None if no trusted key did.
     """
 
     sha256: str
@@ -84,7 +84,7 @@ class ImageView(Result):
 
 
 class ImageDetails(ImageView):
-    """A stored image, by whom it was uploaded, and how many devices run it or are fetching it."""
+    """A stored image, its uploader, and how many devices run it or are fetching it."""
 
     uploaded_by: str
     running: int
@@ -96,9 +96,9 @@ MAX_IMAGE_PIECE_BYTES: Final = 128 * 1024
 
 
 class ImageRead(Request):
-    """Ask for some bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
+    """Read bytes of a stored image from `offset`: `length` of them, fewer where the image ends.
 
-    The image is named by its hash, so that two pieces are always of the same image.
+    The image is named by its hash, so that all reads are of the same image.
     """
 
     sha256: Sha256
@@ -107,13 +107,13 @@ class ImageRead(Request):
 
 
 class ImageBytes(Result):
-    """Some bytes of an image."""
+    """Bytes of an image."""
 
     data: Annotated[Base64, Field(repr=False)]
 
 
 class ImageList(Request):
-    """Ask for a page of the images of a model, or of all; `after` is the `next` of the page before."""
+    """List a page of the images of a model, or of all; `after` is the `next` of the page before."""
 
     model: ModelCode | None = None
     after: Sha256 | None = None
@@ -128,13 +128,13 @@ class Images(Result):
 
 
 class Withdraw(Request):
-    """Leave a model without an image: its devices stay with what they run."""
+    """Leave a model without an image: its devices keep what they run."""
 
     model: ModelCode
 
 
 class Received(Result):
-    """A piece is stored."""
+    """A chunk is stored."""
 
     received: bool = True
 
@@ -147,14 +147,14 @@ class KeyAdd(Request):
 
 
 class KeyRef(Request):
-    """Name one key of a model by its fingerprint: the SHA-256 of its DER."""
+    """Reference to one key of a model by its fingerprint: the SHA-256 of its DER."""
 
     model: ModelCode
     fingerprint: Sha256
 
 
 class KeyList(Request):
-    """Ask for the keys that a model trusts."""
+    """List the keys that a model trusts."""
 
     model: ModelCode
 
@@ -169,7 +169,7 @@ class KeyView(Result):
 
 
 class Keys(Result):
-    """The keys that a model trusts, oldest first; with none, it takes images without a signature."""
+    """The keys that a model trusts, oldest first; with none, it accepts images without a signature."""
 
     model: str
     keys: list[KeyView]

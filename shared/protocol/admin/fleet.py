@@ -1,4 +1,4 @@
-"""The operation that looks at all devices at once."""
+"""The summary of all devices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from shared.protocol.admin.operation import Nothing, Operation, Result, Role
 
 
 class RunningVersion(Result):
-    """How many devices of a model said last that they run this version; None: they have not said."""
+    """How many devices of a model last reported that they run this version; None: not reported."""
 
     model: str
     version: str | None
@@ -15,7 +15,7 @@ class RunningVersion(Result):
 
 
 class FleetView(Result):
-    """How many devices there are, and how they stand; a health or a state that no device has is left out."""
+    """How many devices there are, by health and state; a health or a state without devices is left out."""
 
     devices: int
     disabled: int

@@ -14,7 +14,7 @@ Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
 CommandNames = Annotated[list[CommandName], Field(max_length=100)]
-"""What devices of a model can be told to do, beside `reboot` and `identify`."""
+"""Commands that devices of a model accept, besides `reboot` and `identify`."""
 
 
 class ModelAdd(Request):
@@ -43,10 +43,10 @@ class ModelView(Result):
 
 
 class ModelUpdate(Request):
-    """Change what is given of a model; its code cannot be changed.
+    """Change the given fields of a model; its code cannot be changed.
 
-    Schema and defaults are replaced as a whole ({} allows everything, and says nothing); each device whose
-    document changes by it gets a new version, and if one device's document would break the schema nothing changes.
+    Schema and defaults are replaced as a whole (an empty schema allows everything). Each device whose document
+    changes gets a new version; if the document of any device would violate the schema, nothing changes.
     """
 
     code: ModelCode
@@ -59,13 +59,13 @@ class ModelUpdate(Request):
 
 
 class ModelChanged(ModelView):
-    """A model as it is now, and the devices that got a new version of their configuration."""
+    """A model after a change, and the devices that got a new version of their configuration."""
 
     changed: list[str]
 
 
 class ModelRef(Request):
-    """Name one model."""
+    """Reference to a model."""
 
     code: ModelCode
 

@@ -1,4 +1,4 @@
-"""The names by which operations speak of models, tags and devices."""
+"""The names of models, tags and devices in operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PageSize = Annotated[int, Field(ge=1, le=500)]
 
 
 class Selection(Request):
-    """The devices that a request is meant for: one, or all that fit `tag` and `model`, said in so many words."""
+    """The devices of a request: one, or all that match `tag` and `model`; no filter must be stated as `all`."""
 
     device: DeviceName | None = None
     all: bool = False
@@ -35,16 +35,16 @@ class Selection(Request):
 
 
 MAX_NAMED: Final = 1000
-"""So many devices an answer names of each kind at most: it is one message."""
+"""Limit of devices of each kind that are named in an answer: it is one message."""
 
 
 class Named(Result):
-    """How many devices there are, and the client ids of the first of them, up to MAX_NAMED."""
+    """A number of devices, and the client ids of the first of them, up to MAX_NAMED."""
 
     count: int
     names: list[str]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
-        """Count them all, and name the first."""
+        """Return the count of all, and the first names."""
         return cls(count=len(names), names=list(names[:MAX_NAMED]))

@@ -1,9 +1,8 @@
-"""What an operation is: a request, its answer, and the topics that carry them.
+"""Admin operations: a request, its answer, and their topics.
 
 A request goes to `admin/{account}/{service}/{noun}/{verb}` with an MQTT 5 Response Topic below
-`replies/{account}/` and Correlation Data; the broker has checked the account
-in the topic (ADR 0001).
-The same `request_id` has one effect and one answer, however often it arrives.
+`replies/{account}/` and Correlation Data; the broker has checked the account in the topic (ADR 0001). Requests
+with the same `request_id` have one effect and one answer.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Result(BaseModel):
 
     @classmethod
     def from_row(cls, row: object, **others: object) -> Self:
-        """Return a result whose fields have the values of `others` and, by their names, of a row."""
+        """Return a result whose fields have the values in `others`, else those of the row's attributes."""
         named = {name: getattr(row, name) for name in cls.model_fields if name not in others}
         return cls.model_validate(named | others)
 
@@ -44,13 +43,13 @@ class Nothing(Request):
 
 
 class Removed(Result):
-    """What was removed."""
+    """Names of the removed objects."""
 
     removed: str
 
 
 class Problem(BaseModel):
-    """Why a request was refused; `code` is for scripts, `message` for people, `details` are the facts."""
+    """The reason of a refusal; `code` is for scripts, `message` for people, `details` are the facts."""
 
     code: str
     message: str
@@ -58,7 +57,7 @@ class Problem(BaseModel):
 
 
 class Answer(BaseModel):
-    """What comes back: `result` when `ok`, else `error`."""
+    """The answer to a request: `result` when `ok`, else `error`."""
 
     ok: bool
     result: dict[str, Any] | None = None
@@ -72,11 +71,11 @@ A = TypeVar("A", bound=Result)
 
 @dataclass(frozen=True)
 class Operation(Generic[R, A]):
-    """Something an admin can ask of a service.
+    """An operation that admins can request of a service.
 
-    `once` says that the answer is recorded, so that a repeated request_id gets the same one; a question that
-    changes nothing is simply answered again. An answer that holds a `secret` is recorded encrypted. `role` is the
-    least that its account must have: the broker takes the request of no other.
+    With `once` the answer is recorded, so that a repeated request_id gets the same one; a query that changes
+    nothing is simply answered again. An answer that has a `secret` is recorded encrypted. `role` is the least role
+    of the account: the broker refuses the request of any other.
     """
 
     service: str
@@ -96,7 +95,7 @@ class Operation(Generic[R, A]):
 
     @cached_property
     def topic(self) -> Topic[R]:
-        """The topic that carries its requests."""
+        """The topic of its requests."""
         template = f"{PREFIX}/admin/{{account}}/{self.service}/{self.noun}/{self.verb}"
         return Topic(template, self.request, max_bytes=self.max_bytes)
 

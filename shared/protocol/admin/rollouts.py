@@ -14,18 +14,18 @@ from shared.protocol.admin.operation import Operation, Request, Result, Role
 from shared.protocol.messages import Version
 
 Share = Annotated[str, Field(pattern=r"^([0-9]{1,7}|[0-9]{1,2}%|100%)$")]
-"""A count of devices, as `5`, or a share of them, as `5%`."""
+"""A number of devices, as `5`, or a share of them, as `5%`."""
 RolloutId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 _DAY_S: Final = 24 * 3600
 _WINDOW: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
 class RolloutPlan(BaseModel):
-    """How a rollout goes on, and what ends it.
+    """The course of a rollout, and its limits.
 
-    Each of `waves` says how many of the devices have been reached with it, those of the waves before included;
-    the last reaches all. A wave is met when `success_percent` of its devices have confirmed the image; more
-    failures than `failure_limit`, of the wave, halt the rollout. Offers are made in `window` only.
+    Each of `waves` is how many of the devices have been reached with it, including those of the waves before; the
+    last reaches all. A wave is met when `success_percent` of its devices have confirmed the image; more failures
+    in a wave than `failure_limit` halt the rollout. Offers are made in `window` only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class RolloutPlan(BaseModel):
 
 
 class RolloutPreflight(Request):
-    """Ask which devices would take an image of their model: all of it, those with all of `tags`, or a share."""
+    """Check which devices would accept an image of their model: all, those with all `tags`, or a share of them."""
 
     model: ModelCode
     version: Version
@@ -81,7 +81,7 @@ class RolloutPreflight(Request):
 
 
 class RolloutStart(RolloutPreflight):
-    """Begin a rollout; devices that would fail refuse it, unless they are left out (`skip`) or tried (`force`)."""
+    """Begin a rollout; it is refused if devices would fail, unless `skip` leaves them out or `force` is set."""
 
     plan: RolloutPlan = RolloutPlan()
     skip: bool = False
@@ -95,14 +95,14 @@ class RolloutStart(RolloutPreflight):
 
 
 class RolloutProblem(Result):
-    """A device that would not take the image, and why."""
+    """A device that would not accept the image, and why."""
 
     client_id: str
     reason: str
 
 
 class RolloutFindings(Result):
-    """What a rollout would meet: `fit` devices would take the image, `already` run it.
+    """The result of a preflight: `fit` devices would accept the image, `already` run it.
 
     `count` would fail; `problems` names the first of them, up to MAX_NAMED. `waves` are their sizes.
     """
@@ -118,31 +118,31 @@ class RolloutFindings(Result):
 
 
 class RolloutRef(Request):
-    """Name a rollout."""
+    """Reference to a rollout."""
 
     rollout: RolloutId
 
 
 class RolloutAbort(RolloutRef):
-    """End a rollout; devices that have begun may finish, unless `hard`."""
+    """Abort a rollout; devices that have begun may finish, unless `hard`."""
 
     hard: bool = False
 
 
 class RolloutShow(Request):
-    """Ask how a rollout stands, by default the newest."""
+    """Show the state of a rollout, by default of the newest."""
 
     rollout: RolloutId | None = None
 
 
 class RolloutList(Request):
-    """Ask for the newest rollouts."""
+    """List the newest rollouts."""
 
     limit: PageSize = 100
 
 
 class RolloutCounts(Result):
-    """How many devices stand how."""
+    """The number of devices in each state."""
 
     waiting: int = 0
     offered: int = 0
@@ -191,7 +191,7 @@ class RolloutFailure(Result):
 
 
 class RolloutStatus(RolloutView):
-    """How a rollout stands: `doing` says what it waits for.
+    """The state of a rollout: `doing` names what it waits for.
 
     `failure_count` devices failed, rolled back, were silent or skipped; `failures` are the latest of them.
     """

@@ -13,14 +13,14 @@ from shared.protocol.messages import Count
 
 
 class RotationStart(Selection):
-    """Queue one device, or all that fit, for a rotation of their secrets."""
+    """Queue one device, or all that match, for a rotation of their secrets."""
 
 
 class RotationQueued(Result):
-    """What became of the devices that fit.
+    """The result for each matching device.
 
     `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
-    rotation that was called off and has not ended yet: it is not tried again, so ask again for these.
+    rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
     """
 
     queued: Named
@@ -30,7 +30,7 @@ class RotationQueued(Result):
 
 
 class RotationCancel(Request):
-    """Call off the rotations of one device, or of all."""
+    """Cancel the rotations of one device, or of all."""
 
     device: DeviceName | None = None
     all: bool = False
@@ -43,10 +43,10 @@ class RotationCancel(Request):
 
 
 class RotationsCancelled(Result):
-    """What became of the devices.
+    """The result for each device.
 
     `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
-    with the old secret or completed by its device, and is not tried again. Other devices have nothing to call off.
+    with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
     """
 
     dequeued: Named
@@ -55,14 +55,14 @@ class RotationsCancelled(Result):
 
 
 class RotationStatus(Request):
-    """Ask for counts and a page of the rotations under way, by slot; `after` is the `next` of the page before."""
+    """Get counts and a page of the rotations under way, by slot; `after` is the `next` of the page before."""
 
     after: Annotated[int, Field(ge=-1)] = -1
     limit: PageSize = 500
 
 
 class RotationCounts(Result):
-    """How many devices stand how."""
+    """The number of devices in each state."""
 
     ok: int = 0
     queued: int = 0
@@ -71,7 +71,7 @@ class RotationCounts(Result):
 
 
 class RotationUnderWay(Result):
-    """A rotation under way; `left_s` is 0 when its time is up, and `cancelled` that it ends without a retry."""
+    """A rotation under way; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry."""
 
     client_id: str
     rotation_id: UUID
@@ -84,7 +84,7 @@ class RotationUnderWay(Result):
 
 
 class RotationOverview(Result):
-    """How the devices stand, and a page of the rotations under way; `next` is None on the last."""
+    """The states of the devices, and a page of the rotations under way; `next` is None on the last."""
 
     counts: RotationCounts
     under_way: list[RotationUnderWay]
@@ -92,7 +92,7 @@ class RotationOverview(Result):
 
 
 class RotationHistory(Request):
-    """Ask for a page of a device's rotations; `before` is the `next` of the page before."""
+    """List a page of a device's rotations; `before` is the `next` of the page before."""
 
     device: DeviceName
     before: Count | None = None

@@ -8,7 +8,7 @@ from shared.protocol.admin.operation import Nothing, Operation, Result, Role
 
 
 class RotationScheduleView(Result):
-    """When all devices are queued; `expression` and `next` are empty when no schedule is set. All times in UTC."""
+    """When all devices are queued; `expression` and `next` are empty if no schedule is set. All times in UTC."""
 
     expression: str
     zone: str

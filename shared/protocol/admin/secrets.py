@@ -7,7 +7,7 @@ from shared.protocol.admin.operation import Nothing, Operation, Result
 
 
 class SecretsRekeyed(Result):
-    """How many are encrypted with the first master key now, and the devices of those that no key opens."""
+    """How many are encrypted with the first master key now, and the devices of those that no key decrypts."""
 
     reencrypted: int
     unreadable: Named

@@ -106,7 +106,7 @@ def test_a_file_that_is_damaged_in_any_way_does_not_open(damage: Callable[[bytes
 
 def test_another_passphrase_is_told_from_other_damage_where_it_can_be() -> None:
     whole = sealed_file(bytes(3 * PIECE))
-    with pytest.raises(DamagedError, match="passphrase is another one"):
+    with pytest.raises(DamagedError, match="passphrase is wrong"):
         opened(whole, SecretStr("another"))
     with pytest.raises(DamagedError, match=r"is damaged in MiB 3$"):
         opened(changed(whole, -1))

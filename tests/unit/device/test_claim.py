@@ -89,7 +89,7 @@ def test_claim_and_uid_belong_together(capsys: pytest.CaptureFixture[str], words
         assert command_line.main(words) == 2
     finally:
         structlog.reset_defaults()
-    assert "--uid: belongs to --claim" in capsys.readouterr().err
+    assert "--uid: must be given together with --claim" in capsys.readouterr().err
 
 
 async def test_a_machine_that_waits_for_its_identity_ends_when_told(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ async def test_a_shorter_image_is_a_failure_and_no_wait_for_ever(server: Server)
 async def test_keycloak_without_a_token_is_a_failure(server: Server, token: bytes) -> None:
     server.token = token
     _, failure = await fetched(server)
-    assert failure == Failure(WISH.sha256, "UnavailableError: Keycloak's answer holds no token")
+    assert failure == Failure(WISH.sha256, "UnavailableError: Keycloak's answer has no token")
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:1/image", "http://127.0.0.1:99999/"])

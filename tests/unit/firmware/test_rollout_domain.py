@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.firmware.assignment import rollout_states as rules
+from services.firmware.assignment import rollout_states
 from services.firmware.assignment.rollout_states import (
     ENDS,
     FAILURES,
@@ -58,10 +58,10 @@ PLANS = st.builds(
 def test_an_event_leads_where_it_should_or_is_refused(state: State, event: RolloutEvent) -> None:
     expected = EXPECTED[state].get(event)
     if expected is not None:
-        assert rules.advance(state, event) is expected
+        assert rollout_states.advance(state, event) is expected
         return
     with pytest.raises(ConflictError, match=f"the rollout is {state} and cannot be {event}"):
-        rules.advance(state, event)
+        rollout_states.advance(state, event)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state not in ENDS])
@@ -69,46 +69,46 @@ def test_every_open_rollout_can_be_aborted(state: State) -> None:
     assert TRANSITIONS[state, RolloutEvent.ABORTED] is State.ABORTED
 
 
-@pytest.mark.parametrize(("stand", "fact"), list(product(DeviceStatus, DeviceStep)))
-def test_the_same_fact_twice_is_as_once(stand: DeviceStatus, fact: DeviceStep) -> None:
-    once = rules.stand_after(stand, fact)
-    assert rules.stand_after(once, fact) is once
+@pytest.mark.parametrize(("status", "step"), list(product(DeviceStatus, DeviceStep)))
+def test_the_same_fact_twice_is_as_once(status: DeviceStatus, step: DeviceStep) -> None:
+    once = rollout_states.status_after(status, step)
+    assert rollout_states.status_after(once, step) is once
 
 
-@pytest.mark.parametrize("fact", list(DeviceStep))
-def test_a_fact_leads_to_one_stand_from_wherever_it_counts(fact: DeviceStep) -> None:
-    before, after = rules.effect(fact)
-    for stand in DeviceStatus:
-        assert rules.stand_after(stand, fact) is (after if stand in before else stand)
+@pytest.mark.parametrize("step", list(DeviceStep))
+def test_a_fact_leads_to_one_stand_from_wherever_it_counts(step: DeviceStep) -> None:
+    before, after = rollout_states.effect(step)
+    for status in DeviceStatus:
+        assert rollout_states.status_after(status, step) is (after if status in before else status)
 
 
 @pytest.mark.parametrize("end", [DeviceStatus.CONFIRMED, *sorted(FAILURES)])
 @pytest.mark.parametrize(
-    "fact",
-    [fact for fact in DeviceStep if fact not in {DeviceStep.CONFIRMED, DeviceStep.FAILED, DeviceStep.ROLLED_BACK}],
+    "step",
+    [step for step in DeviceStep if step not in {DeviceStep.CONFIRMED, DeviceStep.FAILED, DeviceStep.ROLLED_BACK}],
 )
-def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, fact: DeviceStep) -> None:
-    assert rules.stand_after(end, fact) is end
+def test_only_what_a_device_says_of_an_end_moves_an_end(end: DeviceStatus, step: DeviceStep) -> None:
+    assert rollout_states.status_after(end, step) is end
 
 
-@pytest.mark.parametrize("stand", list(DeviceStatus))
-def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(stand: DeviceStatus) -> None:
+@pytest.mark.parametrize("status", list(DeviceStatus))
+def test_a_device_that_runs_the_image_is_only_called_back_from_it_if_it_refused_it(status: DeviceStatus) -> None:
     for state in State:
-        refused = stand in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}
-        assert rules.binds(state, stand, runs_it=True) is not refused
+        refused = status in {DeviceStatus.FAILED, DeviceStatus.ROLLED_BACK}
+        assert rollout_states.binds(state, status, runs_it=True) is not refused
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_device_that_waits_gets_the_image_only_from_a_rollout_that_is_complete(state: State) -> None:
-    assert rules.binds(state, DeviceStatus.WAITING, runs_it=False) is (state is State.COMPLETED)
-    assert not rules.binds(state, DeviceStatus.SKIPPED, runs_it=False)
-    assert not rules.binds(state, DeviceStatus.SILENT, runs_it=False)
-    assert rules.binds(state, DeviceStatus.CONFIRMED, runs_it=False)
+    assert rollout_states.binds(state, DeviceStatus.WAITING, runs_it=False) is (state is State.COMPLETED)
+    assert not rollout_states.binds(state, DeviceStatus.SKIPPED, runs_it=False)
+    assert not rollout_states.binds(state, DeviceStatus.SILENT, runs_it=False)
+    assert rollout_states.binds(state, DeviceStatus.CONFIRMED, runs_it=False)
 
 
 @given(total=st.integers(0, 100_000), plan=PLANS)
 def test_the_waves_have_all_devices_and_none_is_empty(total: int, plan: RolloutPlan) -> None:
-    sizes = rules.wave_sizes(total, plan.waves)
+    sizes = rollout_states.wave_sizes(total, plan.waves)
     assert sum(sizes) == total
     assert all(size > 0 for size in sizes)
 
@@ -126,18 +126,18 @@ def test_the_waves_have_all_devices_and_none_is_empty(total: int, plan: RolloutP
     ],
 )
 def test_a_wave_reaches_so_many_in_all(total: int, waves: list[str], sizes: list[int]) -> None:
-    assert rules.wave_sizes(total, waves) == sizes
+    assert rollout_states.wave_sizes(total, waves) == sizes
 
 
 @given(total=st.integers(0, 1000), plan=PLANS)
 def test_a_wave_with_as_many_failures_as_are_allowed_can_still_be_met(total: int, plan: RolloutPlan) -> None:
-    assert 0 <= rules.allowed(total, plan) <= total - rules.needed(total, plan)
+    assert 0 <= rollout_states.allowed(total, plan) <= total - rollout_states.needed(total, plan)
 
 
 @given(plan=PLANS, tally=st.builds(WaveTally, *[st.integers(0, 50)] * 4), met=st.booleans())
 def test_one_failure_more_than_is_allowed_always_halts(plan: RolloutPlan, tally: WaveTally, met: bool) -> None:
-    verdict = rules.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
-    assert (verdict.do is Do.HALT) is (tally.failed > rules.allowed(tally.total, plan))
+    verdict = rollout_states.judge({1: tally}, wave=1, last=2, met_at=NOW if met else None, plan=plan, now=NOW)
+    assert (verdict.do is Do.HALT) is (tally.failed > rollout_states.allowed(tally.total, plan))
 
 
 @given(plan=PLANS, data=st.data(), total=st.integers(1, 40))
@@ -145,24 +145,24 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
     plan: RolloutPlan, data: st.DataObject, total: int
 ) -> None:
     """A rollout is played: facts come to devices of open waves, also twice and late, and time goes on."""
-    sizes = rules.wave_sizes(total, plan.waves)
+    sizes = rollout_states.wave_sizes(total, plan.waves)
     devices = [[DeviceStatus.WAITING] * size for size in sizes]
     wave, met_at, now = 0, None, NOW
     facts = st.tuples(st.integers(0, total - 1), st.sampled_from(DeviceStep), st.integers(0, 60))
-    for number, fact, seconds in data.draw(st.lists(facts, max_size=120)):
+    for number, step, seconds in data.draw(st.lists(facts, max_size=120)):
         now += timedelta(seconds=seconds)
         if wave:
             mine = devices[number % wave]
             place = number % len(mine)
-            mine[place] = rules.stand_after(mine[place], fact)
+            mine[place] = rollout_states.status_after(mine[place], step)
         tallies = {
-            index: rules.tally((stand, False, mine.count(stand)) for stand in DeviceStatus)
+            index: rollout_states.tally((status, False, mine.count(status)) for status in DeviceStatus)
             for index, mine in enumerate(devices[:wave], 1)
         }
         for index, tally in tallies.items():
             assert tally.total == sizes[index - 1] - devices[index - 1].count(DeviceStatus.SKIPPED)
-        verdict = rules.judge(tallies, wave=wave, last=len(sizes), met_at=met_at, plan=plan, now=now)
-        over = any(tally.failed > rules.allowed(tally.total, plan) for tally in tallies.values())
+        verdict = rollout_states.judge(tallies, wave=wave, last=len(sizes), met_at=met_at, plan=plan, now=now)
+        over = any(tally.failed > rollout_states.allowed(tally.total, plan) for tally in tallies.values())
         assert (verdict.do is Do.HALT) is over
         if verdict.do is Do.HALT:
             return
@@ -180,7 +180,7 @@ def test_no_wave_begins_before_the_one_before_was_met_and_has_soaked(
                 assert wave == len(sizes)
                 return
             wave, met_at = wave + 1, None
-    assert all(stand is DeviceStatus.WAITING for mine in devices[wave:] for stand in mine)
+    assert all(status is DeviceStatus.WAITING for mine in devices[wave:] for status in mine)
 
 
 def test_what_is_forgiven_or_skipped_counts_no_more() -> None:
@@ -193,13 +193,15 @@ def test_what_is_forgiven_or_skipped_counts_no_more() -> None:
         (DeviceStatus.FAILED, True, 6),
         (DeviceStatus.SKIPPED, False, 7),
     ]
-    assert rules.tally(counts) == WaveTally(waiting=1, under_way=5, confirmed=4, failed=5)
+    assert rollout_states.tally(counts) == WaveTally(waiting=1, under_way=5, confirmed=4, failed=5)
 
 
 def test_a_rollout_without_devices_left_is_complete() -> None:
-    met = rules.judge({}, wave=1, last=1, met_at=None, plan=RolloutPlan(soak_s=0), now=NOW)
+    met = rollout_states.judge({}, wave=1, last=1, met_at=None, plan=RolloutPlan(soak_s=0), now=NOW)
     assert met.do is Do.SOAK
-    assert rules.judge({}, wave=1, last=1, met_at=NOW, plan=RolloutPlan(soak_s=0), now=NOW).do is Do.COMPLETE
+    assert (
+        rollout_states.judge({}, wave=1, last=1, met_at=NOW, plan=RolloutPlan(soak_s=0), now=NOW).do is Do.COMPLETE
+    )
 
 
 @pytest.mark.parametrize(
@@ -221,7 +223,7 @@ def test_a_rollout_without_devices_left_is_complete() -> None:
     ],
 )
 def test_offers_are_made_in_the_window_only(window: str | None, zone: str, at: str, is_open: bool) -> None:
-    assert rules.is_open(RolloutPlan(window=window, zone=zone), datetime.fromisoformat(at)) is is_open
+    assert rollout_states.is_open(RolloutPlan(window=window, zone=zone), datetime.fromisoformat(at)) is is_open
 
 
 @pytest.mark.parametrize(

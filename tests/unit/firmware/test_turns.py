@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.firmware.delivery.fair_queue import Asked, FairQueue
+from services.firmware.delivery.fair_queue import FairQueue, Queued
 from shared.protocol.messages import FirmwareChunkRequest
 
 WINDOW = 4
@@ -19,7 +19,7 @@ def piece(number: int) -> FirmwareChunkRequest:
 
 
 async def taken(turns: FairQueue) -> tuple[str, int]:
-    async with turns.turn() as (client_id, request):
+    async with turns.next_request() as (client_id, request):
         return client_id, request.offset // 100
 
 
@@ -34,10 +34,10 @@ async def is_idle(turns: FairQueue) -> bool:
 async def test_each_device_has_its_turn_however_much_another_asks_for() -> None:
     turns = FairQueue(WINDOW)
     for number in range(1000):
-        turns.ask("flooder", piece(number))
+        turns.put("flooder", piece(number))
     for name in "abc":
-        turns.ask(name, piece(0))
-        turns.ask(name, piece(1))
+        turns.put(name, piece(0))
+        turns.put(name, piece(1))
 
     order = [(await taken(turns))[0] for _ in range(10)]
 
@@ -49,37 +49,37 @@ async def test_each_device_has_its_turn_however_much_another_asks_for() -> None:
 async def test_of_a_device_that_asks_for_too_much_the_newest_requests_are_answered() -> None:
     turns = FairQueue(WINDOW)
 
-    asked = [turns.ask("a", piece(number)) for number in range(6)]
+    asked = [turns.put("a", piece(number)) for number in range(6)]
 
-    assert asked == [Asked.WAITS] * 4 + [Asked.DISPLACED] * 2
+    assert asked == [Queued.WAITS] * 4 + [Queued.DISPLACED] * 2
     assert [await taken(turns) for _ in range(4)] == [("a", number) for number in range(2, 6)]
     assert await is_idle(turns)
 
 
 async def test_a_request_that_waits_or_is_being_answered_is_not_answered_twice() -> None:
     turns = FairQueue(WINDOW)
-    turns.ask("a", piece(0))
-    assert turns.ask("a", piece(0)) is Asked.REPEATED
+    turns.put("a", piece(0))
+    assert turns.put("a", piece(0)) is Queued.REPEATED
 
-    async with turns.turn():
-        assert turns.ask("a", piece(0)) is Asked.REPEATED
+    async with turns.next_request():
+        assert turns.put("a", piece(0)) is Queued.REPEATED
         assert await is_idle(turns)
     assert await is_idle(turns)
 
-    assert turns.ask("a", piece(0)) is Asked.WAITS
+    assert turns.put("a", piece(0)) is Queued.WAITS
     assert await taken(turns) == ("a", 0)
 
 
 async def test_a_device_has_a_window_of_answers_under_way_and_what_it_asks_meanwhile_is_not_lost() -> None:
     turns = FairQueue(WINDOW)
     for number in range(WINDOW):
-        turns.ask("a", piece(number))
+        turns.put("a", piece(number))
     async with AsyncExitStack() as under_way:
         for _ in range(WINDOW):
-            await under_way.enter_async_context(turns.turn())
-        assert turns.ask("a", piece(4)) is Asked.WAITS
+            await under_way.enter_async_context(turns.next_request())
+        assert turns.put("a", piece(4)) is Queued.WAITS
         assert await is_idle(turns)
-        turns.ask("b", piece(0))
+        turns.put("b", piece(0))
         assert await taken(turns) == ("b", 0)
 
     assert await taken(turns) == ("a", 4)
@@ -87,13 +87,13 @@ async def test_a_device_has_a_window_of_answers_under_way_and_what_it_asks_meanw
 
 async def test_an_answer_that_fails_or_is_cancelled_leaves_nothing_behind() -> None:
     turns = FairQueue(1)
-    turns.ask("a", piece(0))
+    turns.put("a", piece(0))
     with pytest.raises(RuntimeError):
-        async with turns.turn():
+        async with turns.next_request():
             raise RuntimeError
 
     assert len(turns) == 0
-    turns.ask("a", piece(1))
+    turns.put("a", piece(1))
     assert await taken(turns) == ("a", 1)
 
 
@@ -121,13 +121,13 @@ def test_what_waits_is_bounded_and_all_of_it_is_answered_once(
                     await take()
                 continue
             name, number = step
-            asked = turns.ask(name, piece(number))
-            if asked is Asked.REPEATED:
+            asked = turns.put(name, piece(number))
+            if asked is Queued.REPEATED:
                 assert number in waiting[name]
                 continue
             waiting[name].append(number)
             expected[name, number] += 1
-            if asked is Asked.DISPLACED:
+            if asked is Queued.DISPLACED:
                 expected[name, waiting[name].pop(0)] -= 1
             assert len(waiting[name]) <= window
         while any(waiting.values()):

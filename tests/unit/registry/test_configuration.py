@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.registry.validation import checker as configuration
+from services.registry.validation import checker as checker_module
 from services.registry.validation.checker import Checker, ConfigCandidate
 from shared.errors import InvalidInputError, UnavailableError
 
@@ -24,7 +24,7 @@ ENDLESS = ConfigCandidate(
 
 @pytest.fixture
 async def checker() -> AsyncIterator[Checker]:
-    async with configuration.checker(cpu_s=CPU_S) as made:
+    async with checker_module.checker(cpu_s=CPU_S) as made:
         yield made
 
 
@@ -47,7 +47,7 @@ async def test_what_no_device_could_take_is_refused(checker: Checker, schema: di
 async def test_the_first_of_many_documents_that_does_not_fit_is_named(checker: Checker) -> None:
     levels = [*range(10), 11, *range(10), 10]
     other = {"properties": {"a": {"maximum": 99}}}
-    for number in (1, configuration._JOB, 2 * configuration._JOB):
+    for number in (1, checker_module._JOB, 2 * checker_module._JOB):
         documents = [ConfigCandidate({"a": 50, "n": n}, other, "other") for n in range(number)]
         documents += [ConfigCandidate({"a": level}, SCHEMA, f"lamp {n}") for n, level in enumerate(levels)]
         with pytest.raises(InvalidInputError, match=r"^lamp 10\.a: 11 is greater than the maximum of 9$"):
@@ -59,12 +59,12 @@ async def test_many_documents_go_in_few_jobs_and_equal_ones_once(monkeypatch: py
     jobs: list[int] = []
     run = Checker._run
 
-    async def counting(self: Checker, job: Sequence[configuration._Task]) -> None:
+    async def counting(self: Checker, job: Sequence[checker_module._Task]) -> None:
         jobs.append(len(job))
         await run(self, job)
 
     monkeypatch.setattr(Checker, "_run", counting)
-    async with configuration.checker() as checker:
+    async with checker_module.checker() as checker:
         await checker.check(ConfigCandidate({"a": 1, "n": n % 150}, SCHEMA, f"lamp {n}") for n in range(10_000))
     assert jobs == [100, 50]
 
@@ -124,7 +124,7 @@ async def test_a_schema_that_takes_too_long_is_refused_and_others_are_checked_af
 
 
 async def test_what_takes_too_much_memory_is_refused_and_others_are_checked_afterwards() -> None:
-    async with configuration.checker(cpu_s=60) as checker:
+    async with checker_module.checker(cpu_s=60) as checker:
         with pytest.raises(InvalidInputError, match=r"lamp must be checked within 256 MiB of memory"):
             await checker.check(
                 [ConfigCandidate({"a": "b" * 20_000}, doubling("anyOf", {"type": "array"}), "lamp")]
@@ -133,7 +133,7 @@ async def test_what_takes_too_much_memory_is_refused_and_others_are_checked_afte
 
 
 async def test_a_long_fault_is_cut() -> None:
-    async with configuration.checker() as checker:
+    async with checker_module.checker() as checker:
         with pytest.raises(InvalidInputError) as caught:
             await checker.check(
                 [ConfigCandidate({"a": "b" * 30_000}, {"properties": {"a": {"enum": ["c"]}}}, "lamp")]
@@ -157,7 +157,7 @@ async def test_a_worker_that_is_killed_at_work_is_no_fault_of_the_document(check
     waiting = asyncio.create_task(checker.check([ConfigCandidate({"a": 2}, SCHEMA, "lamp")]))
     await asyncio.sleep(0)
     os.kill(checker._worker.pid, signal.SIGKILL)
-    with pytest.raises(UnavailableError, match="the process that checks lamp has died; try again"):
+    with pytest.raises(UnavailableError, match="the process that checks lamp has died; retry"):
         await waiting
     await checker.check([FITS])
 
@@ -166,8 +166,8 @@ async def test_a_worker_that_is_frozen_is_replaced(checker: Checker, monkeypatch
     await checker.check([FITS])
     assert checker._worker is not None
     os.kill(checker._worker.pid, signal.SIGSTOP)
-    monkeypatch.setattr(configuration, "_ALL_S", 0.2)
-    with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; try again"):
+    monkeypatch.setattr(checker_module, "_ALL_S", 0.2)
+    with pytest.raises(UnavailableError, match=r"were not checked within 0\.2 s; retry"):
         await checker.check([ConfigCandidate({"a": 2}, SCHEMA, "lamp")])
     monkeypatch.undo()
     await checker.check([FITS])

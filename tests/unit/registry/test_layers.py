@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.registry import rules
 from services.registry.config import versions
-from services.registry.validation import checker as configuration
+from services.registry.validation import checker as checker_module
 from shared.database.tables import ConfigLayer, DeviceModel
 from shared.errors import InvalidInputError
 
@@ -92,7 +92,7 @@ async def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_na
     model = DeviceModel(config_defaults={"level": 1}, config_schema={"properties": {"level": {"maximum": 5}}})
     layers = [ConfigLayer(tag="attic", document={"level": 9}), ConfigLayer(tag="cellar", document={"level": 4})]
 
-    async with configuration.checker() as checker:
+    async with checker_module.checker() as checker:
         assert await versions.document_of(checker, model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
         with pytest.raises(InvalidInputError, match=r"^lamp: configuration\.level: 9 is greater"):
             await versions.document_of(checker, model, ["attic"], {}, layers=layers, field="lamp: configuration")

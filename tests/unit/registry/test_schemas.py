@@ -173,7 +173,7 @@ def test_a_reference_to_what_is_no_schema_is_refused_also_of_a_schema_that_was_s
     schema: dict[str, Any],
 ) -> None:
     assert "the $ref #/" in schema_refusal(schema)
-    assert refusal({"a": 1}, schema) == "config_schema: a $ref points at something that is no schema"
+    assert refusal({"a": 1}, schema) == "config_schema: a $ref points at something that is not a schema"
 
 
 @pytest.mark.parametrize("reference", ["http://localhost/schema", "other.json", "#/nowhere", "#nowhere"])

@@ -18,10 +18,12 @@ def places(
     *,
     connected: bool = False,
     refused: bool = False,
-    said: int | None = None,
+    reported: int | None = None,
     accounts: bool = True,
 ) -> Places:
-    return Places(row, keycloak, broker, connected=connected, refused=refused, said=said, accounts=accounts)
+    return Places(
+        row, keycloak, broker, connected=connected, refused=refused, reported=reported, accounts=accounts
+    )
 
 
 @pytest.mark.parametrize(("connected", "refused"), [(True, False), (False, True), (False, False)])
@@ -70,8 +72,8 @@ def test_an_old_account_that_does_not_say_what_it_holds_is_left_as_it_is() -> No
 
 
 def test_a_foreign_refusal_takes_nothing_from_a_device_that_logged_in_last_with_what_the_broker_holds() -> None:
-    assert remedy(places(OLD, NEW, OLD, refused=True, said=OLD.generation)) is Remedy.ROTATE
-    assert remedy(places(OLD, NEW, OLD, refused=True, said=NEW.generation)) is Remedy.PUT
+    assert remedy(places(OLD, NEW, OLD, refused=True, reported=OLD.generation)) is Remedy.ROTATE
+    assert remedy(places(OLD, NEW, OLD, refused=True, reported=NEW.generation)) is Remedy.PUT
 
 
 @pytest.mark.parametrize("connected", [True, False])

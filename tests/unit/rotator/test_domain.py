@@ -139,7 +139,7 @@ PLACES = [None, OLD, NEW, OTHER]
 def test_a_device_that_has_logged_in_with_the_new_secret_keeps_it(
     step: Step, keycloak: Held | None, broker: Held | None
 ) -> None:
-    found = ending(step, new=NEW, keycloak=keycloak, broker=broker, said=NEW.generation, restorable=True)
+    found = ending(step, new=NEW, keycloak=keycloak, broker=broker, reported=NEW.generation, restorable=True)
     proven = step not in {Step.OFFERED, Step.DELIVERED}
     assert found is (AttemptEnding.COMPLETE if proven or NEW in (keycloak, broker) else AttemptEnding.GIVE_UP)
 
@@ -148,14 +148,14 @@ def test_a_device_that_has_logged_in_with_the_new_secret_keeps_it(
 @pytest.mark.parametrize("place", ["keycloak", "broker"])
 def test_an_earlier_copy_of_the_database_does_not_take_a_secret_out_of_force(step: Step, place: str) -> None:
     places: dict[str, Held | None] = {"keycloak": OLD, "broker": OLD, place: NEW}
-    assert ending(step, new=NEW, said=None, restorable=True, **places) is AttemptEnding.COMPLETE
-    assert ending(step, new=NEW, keycloak=OLD, broker=OLD, said=1, restorable=True) is AttemptEnding.GIVE_UP
+    assert ending(step, new=NEW, reported=None, restorable=True, **places) is AttemptEnding.COMPLETE
+    assert ending(step, new=NEW, keycloak=OLD, broker=OLD, reported=1, restorable=True) is AttemptEnding.GIVE_UP
 
 
 @pytest.mark.parametrize("step", sorted(CHANGED_OUTSIDE))
 def test_what_is_not_the_devices_secret_is_never_put_back(step: Step) -> None:
-    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, said=1, restorable=True) is AttemptEnding.RESTORE
-    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, said=1, restorable=False) is AttemptEnding.COMPLETE
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=True) is AttemptEnding.RESTORE
+    assert ending(step, new=NEW, keycloak=NEW, broker=NEW, reported=1, restorable=False) is AttemptEnding.COMPLETE
 
 
 @pytest.mark.parametrize(("keycloak", "broker"), [(OLD, NEW), (NEW, OLD)])
@@ -163,7 +163,7 @@ def test_a_store_that_was_put_back_after_the_switch_does_not_bring_the_old_secre
     keycloak: Held, broker: Held
 ) -> None:
     assert (
-        ending(Step.SWITCHED, new=NEW, keycloak=keycloak, broker=broker, said=1, restorable=True)
+        ending(Step.SWITCHED, new=NEW, keycloak=keycloak, broker=broker, reported=1, restorable=True)
         is AttemptEnding.COMPLETE
     )
 
@@ -171,7 +171,7 @@ def test_a_store_that_was_put_back_after_the_switch_does_not_bring_the_old_secre
 @pytest.mark.parametrize(("keycloak", "broker"), [(OLD, NEW), (NEW, OLD), (NEW, NEW), (OLD, OLD)])
 def test_a_restore_that_was_cut_off_goes_on(keycloak: Held, broker: Held) -> None:
     assert (
-        ending(Step.RESTORING, new=NEW, keycloak=keycloak, broker=broker, said=1, restorable=True)
+        ending(Step.RESTORING, new=NEW, keycloak=keycloak, broker=broker, reported=1, restorable=True)
         is AttemptEnding.RESTORE
     )
 
@@ -180,7 +180,7 @@ def test_a_restore_that_was_cut_off_goes_on(keycloak: Held, broker: Held) -> Non
 @pytest.mark.parametrize("place", ["keycloak", "broker"])
 def test_an_attempt_that_a_later_one_has_overtaken_touches_nothing(step: Step, place: str) -> None:
     places: dict[str, Held | None] = {"keycloak": NEW, "broker": NEW, place: Held(3, "later")}
-    assert ending(step, new=NEW, said=2, restorable=True, **places) is AttemptEnding.ABANDON
+    assert ending(step, new=NEW, reported=2, restorable=True, **places) is AttemptEnding.ABANDON
 
 
 @pytest.mark.parametrize(("keycloak", "broker"), [(OLD, OLD), (OLD, NEW), (NEW, OLD), (NEW, NEW), (None, None)])
@@ -188,13 +188,13 @@ def test_a_switch_begins_only_on_the_devices_word_to_this_leader(
     keycloak: Held | None, broker: Held | None
 ) -> None:
     for step in (Step.STORED, Step.SWITCHING):
-        assert may_switch(step, heard=True, new=NEW, keycloak=keycloak, broker=broker)
-        unheard = may_switch(step, heard=False, new=NEW, keycloak=keycloak, broker=broker)
+        assert may_switch(step, stored=True, new=NEW, keycloak=keycloak, broker=broker)
+        unheard = may_switch(step, stored=False, new=NEW, keycloak=keycloak, broker=broker)
         assert unheard == (step is Step.SWITCHING and NEW in (keycloak, broker))
 
 
 @pytest.mark.parametrize(
-    ("row", "keycloak", "broker", "said", "expected"),
+    ("row", "keycloak", "broker", "reported", "expected"),
     [
         (OLD, OLD, OLD, 1, Basis(1, restorable=True)),
         (OLD, OLD, None, None, Basis(1, restorable=True)),
@@ -207,9 +207,9 @@ def test_a_switch_begins_only_on_the_devices_word_to_this_leader(
     ],
 )
 def test_an_attempt_is_based_on_what_the_device_logs_in_with(
-    row: Held, keycloak: Held, broker: Held | None, said: int | None, expected: Basis
+    row: Held, keycloak: Held, broker: Held | None, reported: int | None, expected: Basis
 ) -> None:
-    assert basis(row=row, keycloak=keycloak, broker=broker, said=said) == expected
+    assert basis(row=row, keycloak=keycloak, broker=broker, reported=reported) == expected
 
 
 @given(events=st.lists(st.sampled_from(AttemptEvent), max_size=60))

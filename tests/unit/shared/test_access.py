@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shared.broker import acl as access
+from shared.broker.acl import acls
 from shared.protocol import admin
 from shared.protocol.admin import OPERATIONS, AccountName, Role
 
@@ -13,7 +13,7 @@ NAMES = TypeAdapter(AccountName)
 
 
 def test_a_role_may_all_that_a_lower_one_may() -> None:
-    viewer, operator, full = ({acl.topic for acl in access.acls("alice", role) if acl.allow} for role in Role)
+    viewer, operator, full = ({acl.topic for acl in acls("alice", role) if acl.allow} for role in Role)
     assert viewer < operator < full
 
 

@@ -24,7 +24,7 @@ async def running(work: Work[int, str]) -> AsyncIterator[MicroBatcher[int, str]]
 
 
 async def all_of(gathered: MicroBatcher[int, str], questions: Sequence[int]) -> list[Any]:
-    return await asyncio.gather(*map(gathered.ask, questions), return_exceptions=True)
+    return await asyncio.gather(*map(gathered.submit, questions), return_exceptions=True)
 
 
 class Slow:
@@ -55,7 +55,7 @@ def failing(fails: Callable[[Sequence[int]], Exception | None]) -> Callable[...,
 async def test_what_comes_during_a_batch_is_the_next_one_in_its_order() -> None:
     slow = Slow()
     async with running(slow) as gathered:
-        first = asyncio.create_task(gathered.ask(1))
+        first = asyncio.create_task(gathered.submit(1))
         await slow.begun.wait()
         rest = asyncio.create_task(all_of(gathered, [4, 2, 3, 2]))
         await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_an_outage_reaches_all_who_wait_and_the_next_are_answered() -> Non
         found = await all_of(gathered, [1, 2, 3])
         assert [type(error) for error in found] == [UnavailableError] * 3
         away = False
-        assert await gathered.ask(4) == "4"
+        assert await gathered.submit(4) == "4"
 
 
 async def test_only_who_is_the_fault_of_a_failure_fails() -> None:
@@ -106,9 +106,9 @@ async def test_work_that_forgets_one_answers_nobody_wrongly() -> None:
 async def test_who_gives_up_harms_nobody(when: str) -> None:
     slow = Slow()
     async with running(slow) as gathered:
-        first = asyncio.create_task(gathered.ask(0))
+        first = asyncio.create_task(gathered.submit(0))
         await slow.begun.wait()
-        asking = [asyncio.create_task(gathered.ask(number)) for number in (1, 2, 3)]
+        asking = [asyncio.create_task(gathered.submit(number)) for number in (1, 2, 3)]
         await asyncio.sleep(0)
         given_up = first if when == "under way" else asking[1]
         given_up.cancel()
@@ -124,9 +124,9 @@ async def test_who_gives_up_harms_nobody(when: str) -> None:
 async def test_nobody_waits_for_ever_when_it_ends() -> None:
     slow = Slow()
     async with running(slow) as gathered:
-        under_way = asyncio.create_task(gathered.ask(1))
+        under_way = asyncio.create_task(gathered.submit(1))
         await slow.begun.wait()
-        waiting = asyncio.create_task(gathered.ask(2))
+        waiting = asyncio.create_task(gathered.submit(2))
         await asyncio.sleep(0)
     await asyncio.wait([under_way, waiting])
     assert under_way.cancelled()

@@ -107,7 +107,7 @@ def test_an_event_is_told_on_a_topic_of_its_own() -> None:
     ],
 )
 def test_what_may_be_absent_is_left_out_and_what_is_not_known_is_null(facts: Facts, said: object) -> None:
-    payload = topics.EVENT.encode(event(facts.said()))
+    payload = topics.EVENT.encode(event(facts.to_data()))
     assert json.loads(payload)["data"] == said
     assert type(facts).model_validate(said) == facts
 

@@ -29,7 +29,7 @@ async def test_the_file_is_there_while_the_service_works(tmp_path: Path) -> None
     async def works() -> bool:
         return working.is_set()
 
-    async with health.told(file, works, every_s=0):
+    async with health.kept_fresh(file, works, every_s=0):
         assert not file.exists()
         working.set()
         await until(file.exists)
@@ -42,7 +42,7 @@ async def test_what_fails_in_the_check_is_not_swallowed(tmp_path: Path) -> None:
         raise LookupError("broken")
 
     async def serve() -> None:
-        async with health.told(tmp_path / "healthy", works):
+        async with health.kept_fresh(tmp_path / "healthy", works):
             await asyncio.sleep(0)
 
     with pytest.raises(LookupError, match="broken"):

@@ -88,7 +88,7 @@ async def test_a_service_that_gets_no_token_tries_again(unused_tcp_port: int) ->
             await tried_again.wait()
     finally:
         structlog.reset_defaults()
-    assert reasons == [("mqtt.lost", "Keycloak does not answer (token); try again")] * 2
+    assert reasons == [("mqtt.lost", "Keycloak does not answer (token); retry")] * 2
 
 
 def test_replicas_of_a_group_share_a_subscription() -> None:
@@ -283,7 +283,7 @@ def test_a_message_that_is_too_large_is_refused_before_it_waits() -> None:
 async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatcher_module, "_PUT_OFF_S", 0.01)
+    monkeypatch.setattr(dispatcher_module, "_DEFER_S", 0.01)
     seen: list[Status] = []
     last = asyncio.Event()
 
@@ -303,7 +303,7 @@ async def test_the_newest_of_a_retained_topic_comes_late_instead_of_not_at_all(
 
 
 async def test_what_was_put_off_does_not_come_after_something_newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher_module, "_PUT_OFF_S", 0.01)
+    monkeypatch.setattr(dispatcher_module, "_DEFER_S", 0.01)
     seen: asyncio.Queue[Delivery] = asyncio.Queue()
     one = dispatcher(Route(topics.STATUS, seen.put), rate=Rate(per_s=100, burst=1))
     address = topics.STATUS.of(client_id="one")

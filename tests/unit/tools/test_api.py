@@ -133,7 +133,7 @@ def test_an_event_fits_its_message_and_no_other_does(document: dict[str, Any]) -
             "components": document["components"],
         }
     )
-    facts = RotationOfferFacts(rotation_id=ID, generation=2, restorable=True).said()
+    facts = RotationOfferFacts(rotation_id=ID, generation=2, restorable=True).to_data()
     told = {
         "event_id": str(ID),
         "at": "2026-01-02T03:00:00Z",

@@ -21,7 +21,37 @@ def test_a_rejected_phrase_is_found_in_prose_only(text: str, found: list[tuple[i
     assert list(words.findings(text, WORDS)) == found
 
 
-def test_the_documents_use_the_words_of_the_glossary() -> None:
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("# It can not be.", [(1, "can not")]),
+        ("# It is tried\n# again.", [(1, "tried again")]),
+        ('def can_not():\n    """Do it.\n\n    It can not\n    be. `can not`\n    """', [(4, "can not")]),
+        ('raise ValueError(f"{name} can not", "tried " "again now")', [(1, "can not"), (1, "tried again")]),
+        ('x = "it is tried "\n"again now"', [(1, "tried again")]),
+        ("can = not tried\nagain = {'tried'}", []),
+    ],
+)
+def test_a_rejected_phrase_is_found_in_comments_and_strings_only(
+    source: str, found: list[tuple[int, str]]
+) -> None:
+    assert list(words.findings(words.prose_of(source), WORDS)) == found
+
+
+def test_a_string_without_a_space_is_a_name_and_not_prose() -> None:
+    assert list(words.findings(words.prose_of('x = "tells", f"tells", "it tells"'), {"tells": "shows"})) == [
+        (1, "tells")
+    ]
+
+
+def test_all_folders_of_the_product_but_migrations_are_checked() -> None:
+    checked = {it.relative_to(words.GLOSSARY.parents[1]).as_posix() for it in words.modules()}
+    assert {"services/rotator/main.py", "shared/crypto.py", "backup/make.py", "device/agent.py"} <= checked
+    assert {"deploy/broker.py", "tools/words.py"} <= checked
+    assert not any("/migrations/" in it for it in checked)
+
+
+def test_documents_and_code_use_the_words_of_the_glossary() -> None:
     assert words.replacements()["can not"] == "cannot"
     assert words.main() == 0
 

@@ -1,4 +1,4 @@
-"""Queries on how devices stand in rollouts."""
+"""Queries on the status of devices in rollouts."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ from shared.database.tables import (
 )
 from shared.protocol import admin
 
-# Made once: to put a statement together takes as long as to run it.
-_MEANT: Final = (
+# Built once: building a statement takes as long as executing it.
+_NEWEST: Final = (
     select(RolloutDevice, Rollout.sha256)
     .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
     .where(
         RolloutDevice.device_id == any_(bindparam("device_ids", type_=ARRAY(BigInteger))),
         Rollout.sha256 == any_(bindparam("sha256s", type_=ARRAY(Text))),
     )
-    # Always in the same order: two batches that want the same rows must not wait for each other.
+    # Always in the same order: two batches that lock the same rows must not deadlock.
     .order_by(RolloutDevice.device_id, RolloutDevice.rollout_id)
     .with_for_update(of=RolloutDevice)
 )
 
 
 async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, WaveTally]:
-    """Return the tallies of the waves that are open."""
+    """Return the tallies of the open waves."""
     rows = await session.execute(
         select(RolloutDevice.wave, RolloutDevice.state, RolloutDevice.forgiven, func.count())
         .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.wave.between(1, rollout.wave))
@@ -68,7 +68,7 @@ async def tallies(session: AsyncSession, rollout: Rollout) -> dict[int, WaveTall
 
 
 async def counts(session: AsyncSession, rollout: Rollout) -> dict[int, dict[str, int]]:
-    """Return how many devices of each wave stand how."""
+    """Return the number of devices in each status, by wave."""
     rows = await session.execute(
         select(RolloutDevice.wave, RolloutDevice.state, func.count())
         .where(RolloutDevice.rollout_id == rollout.id)
@@ -111,20 +111,20 @@ async def room(session: AsyncSession, rollout: Rollout, plan: admin.RolloutPlan,
 async def apply(
     session: AsyncSession,
     rollout: Rollout,
-    fact: DeviceStep,
-    meant: ColumnElement[bool],
+    step: DeviceStep,
+    condition: ColumnElement[bool],
     *,
     reason: str | None = None,
     **also: object,
 ) -> list[int]:
-    """Let a fact happen to the devices of a rollout that are meant, and return whom it changed."""
-    before, after = rollout_states.effect(fact)
+    """Apply a step to the selected devices of a rollout, and return the devices that it changed."""
+    before, after = rollout_states.effect(step)
     values = {"state": after, "reason": reason, "changed_at": func.now(), **also}
     if after is DeviceStatus.SKIPPED:
         values["live"] = False
     changed = await session.scalars(
         update(RolloutDevice)
-        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(before), meant)
+        .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.state.in_(before), condition)
         .values(**values)
         .returning(RolloutDevice.device_id)
         .execution_options(synchronize_session=False)
@@ -132,31 +132,31 @@ async def apply(
     return list(changed)
 
 
-class Noted(NamedTuple):
-    """A fact that happens to a device with an image, and why."""
+class ImageStep(NamedTuple):
+    """A step of a device with an image, and its reason."""
 
     device_id: int
     sha256: str
-    fact: DeviceStep
+    step: DeviceStep
     reason: str | None = None
 
 
-async def note(session: AsyncSession, noted: Sequence[Noted]) -> None:
-    """Let facts happen to devices in the newest rollouts that meant the image for them, if there are any."""
-    images = [one.sha256 for one in noted]
-    found = await session.execute(_MEANT, {"device_ids": [one.device_id for one in noted], "sha256s": images})
+async def record(session: AsyncSession, steps: Sequence[ImageStep]) -> None:
+    """Apply steps to devices, each in the newest rollout of the image, if there is one."""
+    images = [one.sha256 for one in steps]
+    found = await session.execute(_NEWEST, {"device_ids": [one.device_id for one in steps], "sha256s": images})
     newest = {(row.device_id, sha256): row for row, sha256 in found}
-    for device_id, sha256, fact, reason in noted:
+    for device_id, sha256, step, reason in steps:
         row = newest.get((device_id, sha256))
         if row is None:
             continue
-        after = rollout_states.stand_after(DeviceStatus(row.state), fact)
+        after = rollout_states.status_after(DeviceStatus(row.state), step)
         if after != row.state:
             row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
 
 
 async def image_of(session: AsyncSession, device_id: int, running_sha256: str | None) -> str | None:
-    """Return the image that a rollout wants a device to have, or None if that is its model's business."""
+    """Return the image that a rollout selects for a device, or None if its model's image applies."""
     rows = await session.execute(
         select(Rollout.sha256, Rollout.state, RolloutDevice.state)
         .join(RolloutDevice, RolloutDevice.rollout_id == Rollout.id)
@@ -164,10 +164,10 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
         .order_by(Rollout.id.desc())
     )
     decided = set()
-    for sha256, state, stand in rows:
-        # Of rollouts of one image, the newest decides, as it does in `note`.
+    for sha256, state, status in rows:
+        # Of rollouts of one image, the newest decides, as in `record`.
         if sha256 not in decided and rollout_states.binds(
-            State(state), DeviceStatus(stand), runs_it=sha256 == running_sha256
+            State(state), DeviceStatus(status), runs_it=sha256 == running_sha256
         ):
             return str(sha256)
         decided.add(sha256)
@@ -175,7 +175,7 @@ async def image_of(session: AsyncSession, device_id: int, running_sha256: str | 
 
 
 async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> bool:
-    """Say whether the newest rollout of an image left a device out: it may not go on fetching it."""
+    """Return whether the newest rollout of an image left a device out, so that it must not continue fetching."""
     state = await session.scalar(
         select(RolloutDevice.state)
         .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
@@ -187,7 +187,7 @@ async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> boo
 
 
 async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:
-    """Note that the image is offered to these devices; what they have begun goes on where it is."""
+    """Record that the image is offered to these devices; progress of earlier offers is kept."""
     rows = [{"device_id": one, "sha256": sha256, "stage": rules.OFFERED} for one in device_ids]
     statement = insert(FirmwareDelivery).values(rows)
     await session.execute(
@@ -200,7 +200,7 @@ async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -
 
 
 async def forgive(session: AsyncSession, rollout: Rollout) -> int:
-    """Let the failures so far count no more, and return how many there are."""
+    """Exempt the failures so far from the limit, and return their number."""
     forgiven = await session.scalars(
         update(RolloutDevice)
         .where(
@@ -216,7 +216,7 @@ async def forgive(session: AsyncSession, rollout: Rollout) -> int:
 
 
 async def end(session: AsyncSession, rollout: Rollout) -> None:
-    """Free the devices of a rollout that has ended for another."""
+    """Free the devices of a rollout that has ended for another one."""
     await session.execute(
         update(RolloutDevice)
         .where(RolloutDevice.rollout_id == rollout.id, RolloutDevice.live)
@@ -235,16 +235,16 @@ async def client_ids(session: AsyncSession, device_ids: Sequence[int]) -> list[s
     return [device_refs.client_id(*row) for row in rows]
 
 
-async def count_stands(session: AsyncSession) -> dict[str, int]:
-    """Return how many devices of the open rollouts stand how."""
+async def count_statuses(session: AsyncSession) -> dict[str, int]:
+    """Return the number of devices in open rollouts, by status."""
     rows = await session.execute(
         select(RolloutDevice.state, func.count()).where(RolloutDevice.live).group_by(RolloutDevice.state)
     )
     return {**dict.fromkeys(DeviceStatus, 0), **dict(rows.all())}
 
 
-async def keep(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:
-    """Note that these devices have confirmed the image, though nobody heard it."""
+async def confirm(session: AsyncSession, device_ids: Sequence[int], sha256: str) -> None:
+    """Record that these devices have confirmed the image, although their report was lost."""
     await session.execute(
         update(FirmwareDelivery)
         .where(FirmwareDelivery.device_id.in_(device_ids), FirmwareDelivery.sha256 == sha256)
