@@ -15,9 +15,10 @@ from shared.protocol.words import Role
 
 app = typer.Typer()
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The account; a-z, 0-9, - and _.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the account; a-z, 0-9, - and _.")]
 Output = Annotated[
-    Path, typer.Option("--output", metavar="FILE", help="Where its profile goes, with a new random password.")
+    Path,
+    typer.Option("--output", metavar="FILE", help="File to write its profile to, with a new random password."),
 ]
 
 
@@ -26,50 +27,64 @@ def add(
     ctx: typer.Context,
     name: Name,
     *,
-    role: Annotated[Role, typer.Option(help="What it may do.")],
+    role: Annotated[
+        Role, typer.Option(help="Role: viewers may read, operators do the daily work, admins may do everything.")
+    ],
     target: Output,
 ) -> None:
-    """Make an account and write the profile with which its owner uses mdm (`mdm --profile FILE`)."""
+    """Add an account and write its profile.
+
+    Its owner uses the profile by `mdm --profile FILE`.
+    """
     here = session.of(ctx)
     made = _profile(here, name, target)
-    _show(here, here.ask(admin.ACCOUNT_ADD, name=name, role=role, password=_secret(made)), made, target)
+    _show(here, here.request(admin.ACCOUNT_ADD, name=name, role=role, password=_secret(made)), made, target)
 
 
 @app.command("list")
 def show_all(ctx: typer.Context) -> None:
-    """List the accounts, but for the built-in one."""
+    """List the accounts, except the built-in one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_LIST), _print)
+    found = here.request(admin.ACCOUNT_LIST)
+    here.show_table(
+        found,
+        found.accounts,
+        "account=name, role, in the broker=present, by=author, since=created_at",
+        none="no accounts except the built-in one; `mdm admin add NAME --role ROLE --output FILE` adds one",
+    )
 
 
 @app.command("role")
 def set_role(
     ctx: typer.Context,
     name: Name,
-    role: Annotated[Role, typer.Argument(metavar="ROLE", help="What it may do from now on.")],
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="New role of the account.")],
 ) -> None:
-    """Give an account another role."""
+    """Change the role of an account."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_ROLE, name=name, role=role), _print_one)
+    here.show_facts(here.request(admin.ACCOUNT_ROLE, name=name, role=role), "account=name, role")
 
 
 @app.command("password")
 def set_password(ctx: typer.Context, name: Name, *, target: Output) -> None:
-    """Give an account another password; if the broker has lost the account, make it again."""
+    """Change the password of an account.
+
+    An account that is missing in the broker is created again.
+    """
     here = session.of(ctx)
     made = _profile(here, name, target)
-    _show(here, here.ask(admin.ACCOUNT_PASSWORD, name=name, password=_secret(made)), made, target)
+    _show(here, here.request(admin.ACCOUNT_PASSWORD, name=name, password=_secret(made)), made, target)
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, name: Name) -> None:
-    """Remove an account; whoever is connected with it is dropped at once."""
+    """Remove an account and close its connections at once."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ACCOUNT_REMOVE, name=name), tables.print_result)
+    here.show_facts(here.request(admin.ACCOUNT_REMOVE, name=name))
 
 
 def _profile(here: session.Session, name: str, target: Path) -> profile.Profile:
-    """Return our own profile with another account and a new password in it."""
+    """Return a copy of the session's profile with another account and a new password."""
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
     ours = here.profile
@@ -90,18 +105,4 @@ def _show(here: session.Session, account: admin.AccountView, made: profile.Profi
     if here.as_json:
         output.print_json({**account.model_dump(mode="json"), "output": str(target)})
     else:
-        tables.print_facts({"account": account.name, "role": account.role, "profile": str(target)})
-
-
-def _print_one(account: admin.AccountView) -> None:
-    tables.print_facts({"account": account.name, "role": account.role})
-
-
-def _print(found: admin.Accounts) -> None:
-    if not found.accounts:
-        output.print_note("only the built-in account; `mdm admin add NAME --role ROLE --output FILE` makes others")
-        return
-    tables.print_table(
-        ("ACCOUNT", "ROLE", "IN THE BROKER", "BY", "SINCE"),
-        ((it.name, it.role, it.present, it.author, it.created_at) for it in found.accounts),
-    )
+        tables.print_facts(account, ("account=name, role", ("profile", lambda _: target)))

@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments of several commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from typing import Annotated
 
 import typer
 
-_HELP = "A device's key or its whole client id."
+_HELP = "Key or client id of a device."
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help=_HELP)]
 MaybeDevice = Annotated[str | None, typer.Argument(metavar="[DEVICE]", help=_HELP)]

@@ -1,7 +1,7 @@
 """`mdm backup` and `mdm restore`: the whole system in one encrypted file.
 
-Unlike all other commands these run where the services run, with the services' settings in the environment: the
-broker lets no admin have the devices' secrets (ADR 0012).
+Unlike all other commands they run on the host of the services, with the services' settings in the environment, as
+admins cannot read the devices' secrets through the broker (ADR 0012).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ MIN_PASSPHRASE: Final = 12
 _VARIABLE: Final = "MDM_BACKUP_PASSPHRASE"
 _PARTS: Final = "database, keycloak, broker or images"
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup file.")]
 
 
 def backup(
     ctx: typer.Context,
     file: File,
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write database, secrets, broker accounts and images into one file, encrypted with a passphrase.
+    """Back up the whole system into one encrypted file.
 
-    It needs the settings of the services in the environment, and may be run while they run. The passphrase is
-    MDM_BACKUP_PASSPHRASE, or is asked for.
+    The file contains database, secrets, broker accounts and images. Needs the settings of the services in the
+    environment; the services may be running. The passphrase is MDM_BACKUP_PASSPHRASE, else a prompt asks for it.
     """
     here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     if file.exists() and not force:
         raise ConflictError(f"file: {file} exists; --force replaces it")
-    passphrase = passwords.ask("passphrase", variable=_VARIABLE, twice=True)
+    passphrase = passwords.read("passphrase", variable=_VARIABLE, twice=True)
     if len(passphrase.get_secret_value()) < MIN_PASSPHRASE:
         raise InvalidInputError(f"passphrase: must have at least {MIN_PASSPHRASE} characters")
     with _watched() as watch:
@@ -56,13 +56,14 @@ def restore(
     file: File,
     *,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PART", help=f"Only {_PARTS}; may be repeated.")
+        list[str] | None, typer.Option(metavar="PART", help=f"Part to restore: {_PARTS}; may be repeated.")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Destroy a database that is not empty.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a database that is not empty.")] = False,
 ) -> None:
-    """Put a backup back, or parts of it, while all services are stopped; what has survived goes before the backup.
+    """Restore a backup, or parts of it.
 
-    It needs the settings of the services in the environment. If it is cut off, run it again.
+    All services must be stopped. Data that still exists takes precedence over the backup. Needs the settings of
+    the services in the environment. If it is interrupted, run it again.
     """
     here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     try:
@@ -73,7 +74,7 @@ def restore(
         opened = file.open("rb")
     except OSError as error:
         raise InvalidInputError(f"file: {file} cannot be read: {error.strerror}") from error
-    passphrase = passwords.ask("passphrase", variable=_VARIABLE)
+    passphrase = passwords.read("passphrase", variable=_VARIABLE)
     with opened, _watched() as watch:
         restored = asyncio.run(restoring.Restore(ours, opened, passphrase, parts, watch).run(replace=replace))
     here.show(restored, _print_restored)
@@ -90,44 +91,40 @@ def _watched() -> Iterator[make.Watch]:
 
 def _print_made(made: make.Made) -> None:
     tables.print_facts(
-        {
-            "made": made.created_at,
-            "devices": made.devices,
-            "images": made.images,
-            "broker accounts": made.has_broker,
-            "devices without a secret in Keycloak": made.without_secret,
-            "images whose bytes are missing": made.missing_images,
-        }
+        made,
+        (
+            "created=created_at, devices, images, broker accounts=has_broker",
+            "devices without a secret in Keycloak=without_secret",
+            "images without content=missing_images",
+        ),
     )
     if not made.has_broker:
-        output.print_note("without MDM_BROKER_ACCOUNTS_FILE, the passwords of claims and admins are not in it")
+        output.print_note(
+            "the backup does not include the passwords of claims and admins: MDM_BROKER_ACCOUNTS_FILE is not set"
+        )
 
 
 def _print_restored(restored: restoring.Restored) -> None:
     tables.print_facts(
-        {
-            "backup of": restored.created_at,
-            "parts": restored.parts,
-            "devices": restored.devices,
-            "secrets put into Keycloak": restored.secrets_restored,
-            "secrets that Keycloak had": restored.secrets_kept,
-            "images": restored.images,
-            "broker accounts": restored.accounts_file,
-            "without a secret": restored.without_secret,
-            "with a newer secret than the backup": restored.newer,
-            "in a rotation at the backup": restored.in_rotation,
-            "newer than the backup": restored.adopted,
-            "unknown to the backup": restored.unknown,
-        }
+        restored,
+        (
+            "backup of=created_at, parts, devices, secrets restored to Keycloak=secrets_restored",
+            "secrets already in Keycloak=secrets_kept, images, broker accounts=accounts_file",
+            "without a secret=without_secret, with a newer secret than the backup=newer",
+            "in a rotation at the backup=in_rotation, newer than the backup=adopted",
+            "unknown to the backup=unknown",
+        ),
     )
     if restored.adopted:
-        output.print_note("devices newer than the backup have no tags, and their model's configuration")
+        output.print_note(
+            "devices newer than the backup have no tags, and only their model's default configuration"
+        )
     if restored.unknown:
-        output.print_note("what is unknown to the backup is removed by the registry at its start")
+        output.print_note("the registry removes devices that are unknown to the backup when it starts")
     if restored.without_secret or restored.newer:
-        output.print_note("devices without a secret, or with a newer one, need `mdm device reissue`")
+        output.print_note("devices without a secret or with a newer one need `mdm device reissue`")
     if restored.secrets_restored:
         output.print_note(
-            f"a device whose secret was changed after {output.cell(restored.created_at)} has another one: "
-            "those that do not come online (`mdm device list`) need `mdm device reissue`"
+            f"secrets that were changed after {output.cell(restored.created_at)} are not restored; "
+            "devices that do not come online (see `mdm device list`) need `mdm device reissue`"
         )

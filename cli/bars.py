@@ -1,4 +1,4 @@
-"""Bars that tell how far something is."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 
 def progress(*, in_bytes: bool = True) -> Progress:
-    """Return a progress bar over bytes, or over things, on stderr; silent unless that is a terminal."""
+    """Return a progress bar for bytes, or for a count, on stderr; it prints nothing if that is no terminal."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),

@@ -1,4 +1,4 @@
-"""Many requests side by side, with a bar that tells how far they are."""
+"""Concurrent requests with a progress bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def each(things: Collection[T], work: Callable[[T], Awaitable[object]], *, label: str) -> None:
-    """Do `work` for each thing, AT_ONCE at a time; what fails first ends it all and is raised."""
+    """Run `work` for each thing, AT_ONCE at a time; the first failure cancels the others and is raised."""
     free = asyncio.Semaphore(AT_ONCE)
     with bars.progress(in_bytes=False) as bar:
         counted = bar.add_task(label, total=len(things))

@@ -1,4 +1,4 @@
-"""`mdm claim`: claims, by which machines get an identity without being touched."""
+"""`mdm claim`: claims, with which machines request their identity by themselves."""
 
 from __future__ import annotations
 
@@ -14,33 +14,39 @@ from shared.protocol import admin
 
 app = typer.Typer()
 
-Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="As `mdm claim list` shows it.")]
-Uid = Annotated[str, typer.Argument(metavar="UID", help="A machine's MAC address or chip id, in lower-case hex.")]
+Claim = Annotated[str, typer.Argument(metavar="CLAIM", help="Claim, from `mdm claim list`.")]
+Uid = Annotated[
+    str,
+    typer.Argument(metavar="UID", help="MAC address or chip id of a machine, in lower-case hexadecimal digits."),
+]
 
 
 @app.command("create")
 def create(
     ctx: typer.Context,
     *,
-    model: Annotated[str, typer.Option(help="The code of the model that its machines are of.")],
-    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where the claim package goes.")],
-    tag: Annotated[list[str] | None, typer.Option(help="A tag of its devices; may be repeated.")] = None,
-    uses: Annotated[int, typer.Option(min=1, help="So many machines may get an identity.")] = 1,
+    model: Annotated[str, typer.Option(help="Code of the machines' model.")],
+    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write the claim package to.")],
+    tag: Annotated[list[str] | None, typer.Option(help="Tag of its devices; may be repeated.")] = None,
+    uses: Annotated[int, typer.Option(min=1, help="Maximum number of machines.")] = 1,
     expires: Annotated[
-        str, typer.Option(metavar="TIME", help="After so long it is refused: 30m, 12h, 7d.")
+        str, typer.Option(metavar="TIME", help="Time after which the claim is refused: 30m, 12h, 7d.")
     ] = "1d",
     approval: Annotated[
-        bool, typer.Option("--approval", help="Each machine waits for `mdm claim approve`.")
+        bool, typer.Option("--approval", help="Require `mdm claim approve` for each machine.")
     ] = False,
 ) -> None:
-    """Make a claim and write its package: whoever holds this file may ask for an identity."""
+    """Create a claim and write its package.
+
+    The package is a secret: with it, any machine can request an identity.
+    """
     expires_in_s = durations.seconds(expires, field="expires")
     if target.exists():
         raise ConflictError(f"output: {target} exists; name another file")
     here = session.of(ctx)
-    # Made here, so that no service has to keep it for a request that comes twice.
+    # Created here, so that no service has to store it for a repeated request.
     password = crypto.new_secret().get_secret_value()
-    added = here.ask(
+    added = here.request(
         admin.CLAIM_ADD,
         model=model,
         tags=tag,
@@ -62,93 +68,83 @@ def create(
     if here.as_json:
         output.print_json({"claim": added.claim, "output": str(target)})
     else:
-        tables.print_facts({"claim": added.claim, "expires": added.expires_at, "package": str(target)})
+        tables.print_facts(added, ("claim, expires=expires_at", ("package", lambda _: target)))
 
 
 @app.command("list")
 def show_all(
     ctx: typer.Context,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Those that are revoked or expired too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include revoked and expired claims.")] = False,
 ) -> None:
     """List the claims, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.CLAIM_LIST, all=everything)
-    if here.as_json:
-        output.print_json(found)
-    elif not found.claims:
-        output.print_note("no claims yet; `mdm claim create --model MODEL --output FILE` makes one")
-    else:
-        tables.print_table(
-            ("CLAIM", "MODEL", "TAGS", "STATE", "USED", "WAITING", "APPROVAL", "EXPIRES", "BY"),
-            (
-                (
-                    it.claim,
-                    it.model,
-                    it.tags,
-                    it.state,
-                    f"{it.used} of {it.uses}",
-                    it.waiting,
-                    it.needs_approval,
-                    it.expires_at,
-                    it.author,
-                )
-                for it in found.claims
-            ),
-        )
+    found = here.request(admin.CLAIM_LIST, all=everything)
+    here.show_table(
+        found,
+        found.claims,
+        (
+            "claim, model, tags, state",
+            ("used", lambda it: f"{it.used} of {it.uses}"),
+            "waiting, approval=needs_approval, expires=expires_at, by=author",
+        ),
+        none="no claims yet; `mdm claim create --model MODEL --output FILE` creates one",
+    )
 
 
 @app.command("revoke")
 def revoke(ctx: typer.Context, claim: Claim) -> None:
-    """Refuse a claim from now on; devices that came by it stay."""
+    """Revoke a claim; devices that were added with it remain."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_REVOKE, claim=claim), tables.print_result)
+    here.show_facts(here.request(admin.CLAIM_REVOKE, claim=claim))
 
 
 @app.command("requests")
 def requests(
     ctx: typer.Context,
-    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM]", help="Only of this claim.")] = None,
+    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM]", help="Only requests with this claim.")] = None,
     *,
-    state: Annotated[str | None, typer.Option(help="Only in this state: pending, granted, denied.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only requests in this state: pending, granted, denied.")
+    ] = None,
 ) -> None:
-    """List the machines that asked for an identity."""
+    """List the machines that have requested an identity."""
     here = session.of(ctx)
-    found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state)
+    found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state)
     machines = list(found.requests)
     while found.next is not None:
-        found = here.ask(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
+        found = here.request(admin.CLAIM_REQUESTS, claim=claim, state=state, after=found.next)
         machines += found.requests
-    if here.as_json:
-        output.print_json(admin.ClaimRequestViews(requests=machines))
-    elif not machines:
-        output.print_note("no machine has asked yet; `mdm claim create --model MODEL --output FILE` lets some ask")
-    else:
-        tables.print_table(
-            ("UID", "STATE", "CLAIM", "MODEL", "DEVICE", "ASKED", "GRANTED"),
-            (
-                (it.uid, it.state, it.claim, it.model, it.client_id, it.requested_at, it.granted_at)
-                for it in machines
-            ),
-        )
+    here.show_table(
+        admin.ClaimRequestViews(requests=machines),
+        machines,
+        "uid, state, claim, model, device=client_id, requested=requested_at, granted=granted_at",
+        none="no requests yet; `mdm claim create --model MODEL --output FILE` writes the package for machines",
+    )
 
 
 @app.command("approve")
 def approve(ctx: typer.Context, uid: Uid) -> None:
-    """Make the device of a machine that waits or was denied, and send it its identity."""
+    """Approve a pending or denied machine.
+
+    This adds a device for it, and sends the machine its identity.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_APPROVE, uid=uid), tables.print_result)
+    here.show_facts(here.request(admin.CLAIM_APPROVE, uid=uid))
 
 
 @app.command("deny")
 def deny(ctx: typer.Context, uid: Uid) -> None:
-    """Refuse a machine that waits, until it is approved or forgotten."""
+    """Refuse a pending machine until it is approved or forgotten."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_DENY, uid=uid), tables.print_result)
+    here.show_facts(here.request(admin.CLAIM_DENY, uid=uid))
 
 
 @app.command("forget")
 def forget(ctx: typer.Context, uid: Uid) -> None:
-    """Let a machine that has no device ask anew, with another key if it likes."""
+    """Delete the request of a machine without a device.
+
+    The machine can then send a new request, also with another key.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.CLAIM_FORGET, uid=uid), tables.print_result)
+    here.show_facts(here.request(admin.CLAIM_FORGET, uid=uid))

@@ -1,4 +1,4 @@
-"""Requests and answers over MQTT 5: a connection that comes back, calls that are repeated until answered."""
+"""Requests and answers over MQTT 5, with reconnects and retries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RECONNECT_S: Final = 0.5
 _PACKET_TIMEOUT_S: Final = 10.0
 _ROLE_TIMEOUT_S: Final = 5.0
 _NOT_AUTHORIZED: Final = 0x87
-# aiomqtt and paho warn about what is retried here anyway.
+# aiomqtt and paho log warnings about failures that are retried here.
 _SILENT: Final = logging.getLogger("mdm.cli.mqtt")
 _SILENT.setLevel(logging.CRITICAL)
 
@@ -40,25 +40,25 @@ T = TypeVar("T")
 
 
 class CannotConnectError(FleetError):
-    """The broker cannot be reached, or refuses the account."""
+    """The broker cannot be reached or refuses the account."""
 
     code = "cannot_connect"
 
 
 class NoAnswerError(FleetError):
-    """No answer came in time; the request may or may not have had its effect."""
+    """No answer arrived in time; the request may or may not have been executed."""
 
     code = "no_answer"
 
 
 class NotAllowedError(FleetError):
-    """The broker does not take the request of this account: its role is too low."""
+    """The broker does not accept the request from this account, as its role does not suffice."""
 
     code = "not_allowed"
 
 
 class AnswerError(FleetError):
-    """A service refused a request; `answer_code` is the service's code for why."""
+    """A service refused a request; `answer_code` is the service's code of the reason."""
 
     code = "refused"
 
@@ -70,7 +70,7 @@ class AnswerError(FleetError):
 class Admin:
     """A connection as an admin; entering it connects or raises CannotConnectError.
 
-    A connection that is lost later is made again while calls wait.
+    It reconnects when it is lost later, while calls wait.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -104,10 +104,10 @@ class Admin:
         await self._stop()
 
     async def call(self, operation: admin.Operation[R, A], request: R, *, timeout_s: float = TIMEOUT_S) -> A:
-        """Send the request, again every RESEND_S, until its answer is there; many calls may run at once.
+        """Send the request, every RESEND_S until it is answered, and return the result; calls may be concurrent.
 
-        Raise AnswerError when the service refuses it, NotAllowedError when the broker does, NoAnswerError after
-        `timeout_s`, InvalidInputError for a request that is too large to send.
+        Raise AnswerError if the service refuses it, NotAllowedError if the broker does, NoAnswerError after
+        `timeout_s`, InvalidInputError if the request is too large to send.
         """
         payload = operation.topic.encode(request)
         if len(payload) > operation.topic.max_bytes:
@@ -117,7 +117,7 @@ class Admin:
         self._pending[correlation] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await self._ask(
+                answer = await self._exchange(
                     operation.topic.of(account=self._profile.account), payload, correlation, timeout_s
                 )
         except _RefusedError:
@@ -125,18 +125,18 @@ class Admin:
         except TimeoutError:
             raise NoAnswerError(
                 f"no answer from the {operation.service} service within {timeout_s:g} s: "
-                f"is it running, and may the account {self._profile.account} ask it?"
+                f"check that it is running and that the account {self._profile.account} may use it"
             ) from None
         finally:
             del self._pending[correlation]
         return _result(operation, answer)
 
     async def events(self, noun: str | None = None) -> AsyncIterator[tuple[str, str, Event]]:
-        """Yield each event from now on as its noun, its verb and itself; unreadable ones are left out."""
+        """Yield the noun, verb and content of each event from now on; skip unreadable ones."""
         chosen = topics.EVENT.of(noun=noun, verb="+") if noun else topics.EVENT.filter
         self._filters.append(chosen)
         if self._client is not None:
-            # A connection that breaks here is made again, with this subscription.
+            # If the connection breaks here, the reconnect includes this subscription.
             with contextlib.suppress(aiomqtt.MqttError):
                 await self._subscribe(self._client, [chosen])
         while True:
@@ -146,7 +146,7 @@ class Admin:
                 with contextlib.suppress(MessageRefusedError):
                     yield names["noun"], names["verb"], topics.EVENT.decode(payload)
 
-    async def _ask(self, topic: str, payload: bytes, correlation: bytes, timeout_s: float) -> admin.Answer:
+    async def _exchange(self, topic: str, payload: bytes, correlation: bytes, timeout_s: float) -> admin.Answer:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic = self._reply_topic
         properties.CorrelationData = correlation
@@ -156,7 +156,7 @@ class Admin:
         while not answer.done():
             await self._up.wait()
             if self._client is not None:
-                # A connection that breaks here is made again, and the request sent again.
+                # If the connection breaks here, the request is sent again after the reconnect.
                 with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                     async with asyncio.timeout(RESEND_S):
                         if await self._client.deliver(topic, payload, properties) == _NOT_AUTHORIZED:
@@ -167,7 +167,7 @@ class Admin:
         return answer.result()
 
     async def _not_allowed(self, operation: admin.Operation[R, A]) -> NotAllowedError:
-        """Return why the broker refused the account an operation, with its role if the registry can be asked."""
+        """Return the error for a request that the broker refused, with the account's role if it is known."""
         has = ""
         if operation.name != admin.ACCOUNT_WHOAMI.name:
             with contextlib.suppress(FleetError):
@@ -212,7 +212,7 @@ class Admin:
         for chosen, code in zip(filters, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
                 raise CannotConnectError(
-                    f"the broker refuses the account {self._profile.account} the subscription {chosen}: {code}"
+                    f"the broker refuses the subscription {chosen} to the account {self._profile.account}: {code}"
                 )
 
     def _on_message(self, message: aiomqtt.Message) -> None:
@@ -224,7 +224,7 @@ class Admin:
         if answer is None or answer.done():
             return
         try:
-            # Not by REPLY.decode: the list of a large fleet may be longer than any message of a device.
+            # Not by REPLY.decode: the list of a large fleet may exceed the size limit of messages.
             answer.set_result(admin.Answer.model_validate_json(payload))
         except ValidationError as error:
             answer.set_exception(AnswerError("unreadable", f"answer: {topics.explain(error)}", {}))
@@ -242,7 +242,7 @@ class Admin:
 
 
 def run(work: Callable[[Admin], Awaitable[T]], profile: Profile) -> T:
-    """Connect and do `work`."""
+    """Connect and run `work`."""
 
     async def connected() -> T:
         async with Admin(profile) as connection:
@@ -252,7 +252,7 @@ def run(work: Callable[[Admin], Awaitable[T]], profile: Profile) -> T:
 
 
 def build(operation: admin.Operation[R, A], **fields: object) -> R:
-    """Return a new request, or raise InvalidInputError naming each bad field and its rule."""
+    """Return a new request, or raise InvalidInputError naming each invalid field and its rule."""
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         return operation.request.model_validate({"request_id": uuid4().hex, **given})
@@ -261,7 +261,7 @@ def build(operation: admin.Operation[R, A], **fields: object) -> R:
 
 
 class _RefusedError(Exception):
-    """The broker acknowledged a request as one that the account may not publish."""
+    """The broker acknowledged a request as not authorized."""
 
 
 def _result(operation: admin.Operation[R, A], answer: admin.Answer) -> A:
@@ -272,5 +272,5 @@ def _result(operation: admin.Operation[R, A], answer: admin.Answer) -> A:
         return operation.result.model_validate(answer.result)
     except ValidationError as error:
         raise AnswerError(
-            "unreadable", f"answer to {operation.name}: {topics.explain(error)}; is this mdm too old?", {}
+            "unreadable", f"answer to {operation.name}: {topics.explain(error)}; this mdm may be too old", {}
         ) from None

@@ -1,4 +1,4 @@
-"""`mdm command`: tell devices to do something once, and see what became of it."""
+"""`mdm command`: commands to devices and their results."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ from uuid import UUID
 
 import typer
 
-from cli import bars, client, documents, durations, output, session, tables
+from cli import bars, client, documents, durations, output, session
 from cli.arguments import MaybeDevice
 from shared.protocol import admin
 
 app = typer.Typer()
 
 POLL_S: Final = 0.5
-"""Between two looks at a batch that is not answered yet."""
+"""Between two polls of a batch that is not completely answered."""
 
 
 @app.command("send")
 def send(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="reboot, identify, or what the device's model lists.")],
+    name: Annotated[str, typer.Argument(help="reboot, identify, or a command of the device's model.")],
     assignments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE...", help="Its arguments: JSON, else strings; dots nest."),
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="Arguments of the command. Values are JSON or else strings; dots separate nested keys.",
+        ),
     ] = None,
     *,
-    device: Annotated[str | None, typer.Option(help="One device: its key or its whole client id.")] = None,
+    device: Annotated[str | None, typer.Option(help="Key or client id of one device.")] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All devices, or all that fit --tag and --model.")
+        bool, typer.Option("--all", help="All devices, or all that match --tag and --model.")
     ] = False,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
     expires: Annotated[
         str,
-        typer.Option(metavar="TIME", help="A device that gets it later does not do it: 60s, 5m, 2h, up to 7d."),
+        typer.Option(metavar="TIME", help="Time after which devices ignore the command: 60s, 5m, 2h, up to 7d."),
     ] = "60s",
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for the devices' answers.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for answers of the devices.")] = False,
 ) -> None:
-    """Send a command, and wait until each device has answered or the command has expired.
+    """Send a command to one or more devices.
 
-    The status is 1 if a device failed or did not answer; `mdm command show` shows it again, with late answers.
+    Wait until each device has answered or the command has expired. The exit status is 1 if a device failed or did
+    not answer. `mdm command show` includes late answers.
     """
     request = client.build(
         admin.COMMAND_SEND,
@@ -58,7 +62,7 @@ def send(
     async def work(connection: client.Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
         sent = await connection.call(admin.COMMAND_SEND, request, timeout_s=here.timeout_s)
         if sent.skipped:
-            output.print_note(f"skipped, as they are disabled: {', '.join(sent.skipped)}")
+            output.print_note(f"skipped disabled devices: {', '.join(sent.skipped)}")
         if no_wait:
             return sent, None
         output.print_note(f"batch {sent.batch_id} expires at {output.cell(sent.expires_at)}")
@@ -67,9 +71,9 @@ def send(
 
     sent, batch = here.run(work)
     if batch is None:
-        here.show(sent, _print_sent)
+        here.show_facts(sent, ("batch=batch_id", ("devices", lambda it: len(it.commands)), "expires=expires_at"))
         return
-    here.show(batch, _print_batch)
+    _show_batch(here, batch)
     if batch.counts.ok < len(sent.commands):
         raise typer.Exit(1)
 
@@ -77,26 +81,36 @@ def send(
 @app.command("show")
 def show(
     ctx: typer.Context,
-    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="As `mdm command send` and `list` name it.")],
+    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch, from `mdm command send` or `list`.")],
 ) -> None:
-    """Show what became of a command on each of its devices."""
+    """Show the results of a command on all of its devices."""
     here = session.of(ctx)
-    here.show(here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)), _print_batch)
+    _show_batch(here, here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)))
 
 
 @app.command("list")
 def show_newest(
     ctx: typer.Context,
     device: MaybeDevice = None,
-    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+    limit: Annotated[int, typer.Option(help="Maximum number of commands, up to 500.")] = 100,
 ) -> None:
-    """List the newest commands, of all devices or of one."""
+    """List the newest commands to all devices or one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COMMAND_LIST, device=device, limit=limit), _print_newest)
+    found = here.request(admin.COMMAND_LIST, device=device, limit=limit)
+    here.show_table(
+        found,
+        found.commands,
+        (
+            "device=client_id, command=name, arguments, by=author, at=created_at, outcome",
+            ("result", _answer),
+            "batch=batch_id",
+        ),
+        none="no commands yet; `mdm command send NAME --device DEVICE` sends one",
+    )
 
 
 async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
-    """Look until no device of a batch is waited for: at the latest when the service says that it has expired."""
+    """Poll until no device of a batch is waiting; the service ends this by expiry of the batch at the latest."""
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("answers", total=len(sent.commands))
         while True:
@@ -109,7 +123,7 @@ async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s:
 
 
 async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) -> admin.CommandBatch:
-    """Return a batch with all of its devices."""
+    """Return a batch with all of its devices, page by page."""
     commands: list[admin.CommandView] = []
     after: int | None = 0
     while after is not None:
@@ -120,27 +134,8 @@ async def _whole(connection: client.Admin, batch_id: UUID, *, timeout_s: float) 
     return page.model_copy(update={"commands": commands})
 
 
-def _print_sent(sent: admin.CommandSent) -> None:
-    tables.print_facts({"batch": sent.batch_id, "devices": len(sent.commands), "expires": sent.expires_at})
-
-
-def _print_batch(batch: admin.CommandBatch) -> None:
-    tables.print_table(
-        ("DEVICE", "OUTCOME", "RESULT"), ((it.client_id, it.outcome, _answer(it)) for it in batch.commands)
-    )
-
-
-def _print_newest(found: admin.Commands) -> None:
-    if not found.commands:
-        output.print_note("no commands yet; `mdm command send NAME --device DEVICE` sends one")
-        return
-    tables.print_table(
-        ("DEVICE", "COMMAND", "ARGUMENTS", "BY", "AT", "OUTCOME", "RESULT", "BATCH"),
-        (
-            (it.client_id, it.name, it.arguments, it.author, it.created_at, it.outcome, _answer(it), it.batch_id)
-            for it in found.commands
-        ),
-    )
+def _show_batch(here: session.Session, batch: admin.CommandBatch) -> None:
+    here.show_table(batch, batch.commands, ("device=client_id, outcome", ("result", _answer)))
 
 
 def _answer(command: admin.CommandView) -> object:

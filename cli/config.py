@@ -1,10 +1,10 @@
-"""`mdm config`: what is wanted of a device, what was, and what all devices with a tag have in common."""
+"""`mdm config`: desired versions and history of configurations, and layers by tag."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,17 +14,22 @@ from shared.errors import InvalidInputError
 from shared.protocol import admin
 
 app = typer.Typer()
-layers = typer.Typer(help="What the configurations of all devices with a tag have in common.")
+layers = typer.Typer(help="Layers: the part of a configuration that all devices with a tag have in common.")
 app.add_typer(layers, name="layer")
 
-Tag = Annotated[str, typer.Argument(metavar="TAG", help="The tag of the devices.")]
+Tag = Annotated[str, typer.Argument(metavar="TAG", help="Tag of the devices.")]
 Assignments = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="Values are JSON, else strings; dots nest: led.on=true"),
+    typer.Argument(
+        metavar="KEY=VALUE...", help="Values are JSON or else strings; dots separate nested keys: led.on=true"
+    ),
 ]
 File = Annotated[
-    Path | None, typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="All as one file.")
+    Path | None,
+    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
 ]
+
+_LAYER: Final = "tag, priority, document, by=author, at=updated_at"
 
 
 @app.command("set")
@@ -36,19 +41,23 @@ def set_config(
     *,
     trial_seconds: Annotated[
         int | None,
-        typer.Option(metavar="N", help="The device goes back unless it reconnects and reports in that time."),
+        typer.Option(
+            metavar="N", help="Trial: the device reverts unless it reconnects and reports within this time."
+        ),
     ] = None,
     expected_version: Annotated[
-        int | None, typer.Option("--expect", metavar="VERSION", help="Only if this is the desired version still.")
+        int | None,
+        typer.Option("--expect", metavar="VERSION", help="Refuse the change unless this is the desired version."),
     ] = None,
 ) -> None:
-    """Change what is special about a device's configuration; its tags' layers and its model fill in the rest.
+    """Change the overrides of a device.
 
-    KEY=VALUE changes only what it names, and KEY=null goes back to the layers and defaults; a file replaces all.
+    Overrides take precedence over the device's layers and its model's defaults. KEY=VALUE changes one key, and
+    KEY=null removes an override; a file replaces all overrides.
     """
     overrides = _given(assignments, file, field="overrides")
     here = session.of(ctx)
-    result = here.ask(
+    result = here.request(
         admin.CONFIG_SET,
         device=device,
         overrides=overrides,
@@ -63,27 +72,21 @@ def set_config(
 def get(
     ctx: typer.Context,
     device: Device,
-    version: Annotated[int | None, typer.Option(help="As `mdm config history` lists them.")] = None,
+    version: Annotated[int | None, typer.Option(help="Version, from `mdm config history`.")] = None,
 ) -> None:
-    """Show the desired configuration of a device, or an old version of it."""
+    """Show the configuration of a device.
+
+    The default is the desired version.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_GET, device=device, version=version), _print_version)
-
-
-def _print_version(found: admin.ConfigView) -> None:
-    reported = None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
-    tables.print_facts(
-        {
-            "device": found.client_id,
-            "version": found.version,
-            "by": found.author,
-            "at": found.created_at,
-            "trial": _trial(found),
-            "overrides": found.overrides,
-            "document": found.document,
-            "desired": found.desired,
-            "reported": reported,
-        }
+    here.show_facts(
+        here.request(admin.CONFIG_GET, device=device, version=version),
+        (
+            "device=client_id, version, by=author, at=created_at",
+            ("trial", _trial),
+            "overrides, document, desired",
+            ("reported", _reported),
+        ),
     )
 
 
@@ -91,32 +94,25 @@ def _print_version(found: admin.ConfigView) -> None:
 def history(
     ctx: typer.Context,
     device: Device,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of versions.")] = 100,
 ) -> None:
     """List the versions of a device's configuration, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
+    found = here.request(admin.CONFIG_HISTORY, device=device, limit=min(limit, 500))
     versions = list(found.versions)
     while found.next is not None and len(versions) < limit:
         following = min(limit - len(versions), 500)
-        found = here.ask(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
+        found = here.request(admin.CONFIG_HISTORY, device=device, limit=following, before=found.next)
         versions += found.versions
-    here.show(found.model_copy(update={"versions": versions}), _print_history)
-
-
-def _print_history(found: admin.ConfigVersions) -> None:
-    tables.print_table(
-        ("VERSION", "BY", "AT", "TRIAL", "DEVICE SAID", "WHEN"),
+    desired = found.desired
+    here.show_table(
+        found.model_copy(update={"versions": versions}),
+        versions,
         (
-            (
-                f"{entry.version}{' *' if entry.version == found.desired else ''}",
-                entry.author,
-                entry.created_at,
-                _trial(entry),
-                entry.outcome,
-                entry.reported_at,
-            )
-            for entry in found.versions
+            ("version", lambda it: f"{it.version} *" if it.version == desired else it.version),
+            "by=author, at=created_at",
+            ("trial", _trial),
+            "reported=outcome, when=reported_at",
         ),
     )
 
@@ -126,31 +122,31 @@ def diff(
     ctx: typer.Context,
     device: Device,
     start: Annotated[
-        int | None, typer.Argument(metavar="[FROM]", help="A version; without it the one before TO. 0: nothing.")
+        int | None,
+        typer.Argument(
+            metavar="[FROM]", help="Version to compare; the default is the one before TO. 0 is the empty one."
+        ),
     ] = None,
     end: Annotated[
-        int | None, typer.Argument(metavar="[TO]", help="A version; without it the desired one.")
+        int | None, typer.Argument(metavar="[TO]", help="Version to compare with; the default is the desired one.")
     ] = None,
 ) -> None:
-    """Show what differs between two versions of a device's configuration."""
+    """Show the differences between two versions."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
+    here.show(here.request(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
 
 
 def _print_changes(found: admin.ConfigChanges) -> None:
     if not found.changes:
-        output.print_note(f"no difference between versions {found.from_version} and {found.to_version}")
+        output.print_note(f"no differences between versions {found.from_version} and {found.to_version}")
         return
     tables.print_table(
-        ("PATH", "CHANGE", f"VERSION {found.from_version}", f"VERSION {found.to_version}"),
+        found.changes,
         (
-            (
-                ".".join(change.path),
-                change.kind,
-                _value(change.before, absent=change.kind == "added"),
-                _value(change.after, absent=change.kind == "removed"),
-            )
-            for change in found.changes
+            ("path", lambda it: ".".join(it.path)),
+            "change=kind",
+            (f"version {found.from_version}", lambda it: _value(it.before, absent=it.kind == "added")),
+            (f"version {found.to_version}", lambda it: _value(it.after, absent=it.kind == "removed")),
         ),
     )
 
@@ -159,11 +155,11 @@ def _print_changes(found: admin.ConfigChanges) -> None:
 def rollback(
     ctx: typer.Context,
     device: Device,
-    version: Annotated[int, typer.Argument(metavar="VERSION", help="As `mdm config history` lists them.")],
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="Version, from `mdm config history`.")],
 ) -> None:
-    """Make what was special in an old version the newest version, and push it."""
+    """Restore the overrides of an old version, as a new version."""
     here = session.of(ctx)
-    here.show(here.ask(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
+    here.show(here.request(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
 
 
 @layers.command("set")
@@ -173,18 +169,21 @@ def set_layer(
     assignments: Assignments = None,
     file: File = None,
     priority: Annotated[
-        int | None, typer.Option(help="Layers apply from the lowest to the highest; 0 if never given.")
+        int | None,
+        typer.Option(
+            help="Layers apply from the lowest to the highest priority; the default of a new layer is 0."
+        ),
     ] = None,
 ) -> None:
-    """Change what all devices with a tag have in common; a device's own overrides win over it.
+    """Change a layer: configuration of all devices with a tag.
 
-    KEY=VALUE changes only what it names, KEY=null removes it from the layer; a file replaces all, and a null in it
-    removes what the model's defaults or lower layers say.
+    Overrides of a device take precedence over its layers. KEY=VALUE changes one key, and KEY=null removes it from
+    the layer. A file replaces the layer, and a null in it removes a key of lower layers or the model's defaults.
     """
     only_priority = priority is not None and not assignments and file is None
     document = {} if only_priority else _given(assignments, file, field="document")
     here = session.of(ctx)
-    result = here.ask(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
+    result = here.request(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
     here.show(result, _print_layer_result)
 
 
@@ -192,43 +191,26 @@ def set_layer(
 def show_layer(ctx: typer.Context, tag: Tag) -> None:
     """Show one layer."""
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_SHOW, tag=tag), _print_layer)
-
-
-def _print_layer(found: admin.LayerView) -> None:
-    tables.print_facts(
-        {
-            "tag": found.tag,
-            "priority": found.priority,
-            "document": found.document,
-            "by": found.author,
-            "at": found.updated_at,
-        }
-    )
+    here.show_facts(here.request(admin.LAYER_SHOW, tag=tag), _LAYER)
 
 
 @layers.command("list")
 def list_layers(ctx: typer.Context) -> None:
     """List the layers in the order in which they apply."""
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_LIST), _print_layers)
-
-
-def _print_layers(found: admin.Layers) -> None:
-    if not found.layers:
-        output.print_note("no layers yet; `mdm config layer set TAG KEY=VALUE` makes one")
-    else:
-        tables.print_table(
-            ("TAG", "PRIORITY", "DOCUMENT", "BY", "AT"),
-            ((it.tag, it.priority, it.document, it.author, it.updated_at) for it in found.layers),
-        )
+    found = here.request(admin.LAYER_LIST)
+    none = "no layers yet; `mdm config layer set TAG KEY=VALUE` adds one"
+    here.show_table(found, found.layers, _LAYER, none=none)
 
 
 @layers.command("remove")
 def remove_layer(ctx: typer.Context, tag: Tag) -> None:
-    """Remove a layer, and what it says from all devices with its tag."""
+    """Remove a layer.
+
+    Its settings are removed from the configuration of all devices with its tag.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
+    here.show(here.request(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
 
 
 def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> dict[str, Any]:
@@ -239,25 +221,22 @@ def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> d
 
 def _print_set(result: admin.ConfigSetResult) -> None:
     state = "new" if result.changed else "unchanged"
-    tables.print_facts(
-        {"device": result.client_id, "version": f"{result.version} ({state})", "document": result.document}
-    )
+    tables.print_facts(result, ("device=client_id", ("version", lambda it: f"{it.version} ({state})"), "document"))
 
 
 def _print_layer_result(result: admin.LayerResult) -> None:
-    layer = result.layer
+    name = result.tag if result.layer else f"{result.tag} (removed)"
     tables.print_facts(
-        {
-            "layer": result.tag if layer else f"{result.tag} (removed)",
-            "priority": layer.priority if layer else None,
-            "document": layer.document if layer else None,
-            "changed": result.devices,
-        }
+        result, (("layer", lambda _: name), "priority=layer.priority, document=layer.document, changed=devices")
     )
 
 
 def _trial(entry: admin.ConfigEntry) -> str | None:
     return None if entry.trial_seconds is None else f"{entry.trial_seconds} s"
+
+
+def _reported(found: admin.ConfigView) -> str | None:
+    return None if found.reported is None else f"{found.reported} {found.reported_outcome or 'unknown'}"
 
 
 def _value(value: object, *, absent: bool) -> str | None:

@@ -1,4 +1,4 @@
-"""`mdm coredump`: what devices have left of their memory when they crashed."""
+"""`mdm coredump`: core dumps of crashed devices."""
 
 from __future__ import annotations
 
@@ -9,36 +9,40 @@ from typing import Annotated
 
 import typer
 
-from cli import bars, client, output, session, tables
+from cli import bars, client, output, session
 from cli.arguments import MaybeDevice
 from shared.errors import ConflictError
 from shared.protocol import admin
 
 app = typer.Typer()
 
-_Id = Annotated[int, typer.Argument(metavar="ID", help="As `mdm coredump list` shows it.")]
+_Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the core dump, from `mdm coredump list`.")]
 
 
 @app.command("list")
 def show_newest(
     ctx: typer.Context,
     device: MaybeDevice = None,
-    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 100,
+    limit: Annotated[int, typer.Option(help="Maximum number of core dumps, up to 500.")] = 100,
 ) -> None:
-    """List the newest core dumps, of all devices or of one, with the images that crashed."""
+    """List the newest core dumps of all devices or one."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COREDUMP_LIST, device=device, limit=limit), _print)
+    found = here.request(admin.COREDUMP_LIST, device=device, limit=limit)
+    _show(here, found, found.dumps)
 
 
 @app.command("get")
 def get(
     ctx: typer.Context,
     dump: _Id,
-    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")],
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write to.")],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Fetch a core dump; the file is written, for its owner only, once its hash is right."""
+    """Download a core dump.
+
+    The file is written when the hash has been verified, and only its owner can read it.
+    """
     if file.exists() and not force:
         raise ConflictError(f"output: {file} exists; --force replaces it")
     here = session.of(ctx)
@@ -58,13 +62,13 @@ def get(
 
         view, data = here.run(work)
     output.write_private(file, data, replace=force)
-    here.show(view, lambda one: _print(admin.CoreDumps(dumps=[one])))
+    _show(here, view, [view])
 
 
 async def fetch(
     connection: client.Admin, view: admin.CoreDumpView, *, timeout_s: float, on_progress: Callable[[int], object]
 ) -> bytes:
-    """Return the bytes of a core dump; raise AnswerError when they have another hash."""
+    """Return the content of a core dump; raise AnswerError if its hash does not match."""
     data = b""
     while len(data) < view.size_bytes:
         request = client.build(admin.COREDUMP_READ, id=view.id, offset=len(data))
@@ -80,26 +84,20 @@ async def fetch(
 def delete(ctx: typer.Context, dump: _Id) -> None:
     """Delete a core dump."""
     here = session.of(ctx)
-    here.show(here.ask(admin.COREDUMP_DELETE, id=dump), tables.print_result)
+    here.show_facts(here.request(admin.COREDUMP_DELETE, id=dump))
 
 
-def _print(found: admin.CoreDumps) -> None:
-    if not found.dumps:
-        output.print_note("no core dumps yet; devices send them when they are back from a crash")
-        return
-    tables.print_table(
-        ("ID", "DEVICE", "STORED", "SIZE", "MODEL", "IMAGE", "REASON", "ELF SHA256"),
+def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDumpView]) -> None:
+    here.show_table(
+        result,
+        dumps,
         (
-            (
-                dump.id,
-                dump.client_id,
-                dump.stored_at,
-                output.size(dump.size_bytes),
-                dump.image_model,
-                dump.image_version or "unknown image",
-                dump.reason,
-                dump.elf_sha256[:12],
-            )
-            for dump in found.dumps
+            "ID=id, device=client_id, stored=stored_at",
+            ("size", lambda it: output.size(it.size_bytes)),
+            "model=image_model",
+            ("image", lambda it: it.image_version or "unknown image"),
+            "reason",
+            ("ELF SHA256", lambda it: it.elf_sha256[:12]),
         ),
+        none="no core dumps yet; devices send them after a crash",
     )

@@ -1,4 +1,4 @@
-"""`mdm device`: the devices, their configuration and their provisioning packages."""
+"""`mdm device`: devices, their configuration and their provisioning packages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import config, imports, lifecycle, output, session, tables
+from cli import config, imports, lifecycle, output, session
 from cli.arguments import Device
 from cli.device_text import config_state, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin, nvs
 
-configuration = typer.Typer(help="The configuration of a device.")
+configuration = typer.Typer(help="Configuration of a device.")
 configuration.command("set")(config.set_config)
 app = typer.Typer()
 app.add_typer(lifecycle.app)
@@ -30,7 +30,7 @@ _MAX_PASSWORD_FILE_BYTES: Final = 1024
 
 
 class PackageFormat(StrEnum):
-    """How a provisioning package is written."""
+    """Format of a provisioning package."""
 
     JSON = "json"
     NVS = "nvs"
@@ -40,13 +40,16 @@ class PackageFormat(StrEnum):
 @app.command("add")
 def add(
     ctx: typer.Context,
-    model: Annotated[str, typer.Option(help="The code of its model.")],
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
+    model: Annotated[str, typer.Option(help="Code of the device's model.")],
+    name: Annotated[str | None, typer.Option(help="Display name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
 ) -> None:
-    """Add a device: its record, its identity and its broker account, or nothing at all."""
+    """Add a device.
+
+    This adds its database record, its Keycloak client and its broker account, or none of them.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.DEVICE_ADD, model=model, name=name, tags=tag), print_device)
+    here.show(here.request(admin.DEVICE_ADD, model=model, name=name, tags=tag), print_device)
 
 
 @app.command("list")
@@ -55,43 +58,40 @@ def show_all(
     *,
     model: Annotated[str | None, typer.Option(help="Only devices of this model.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only devices with this tag.")] = None,
-    online: Annotated[bool | None, typer.Option("--online/--offline", help="Only those.")] = None,
+    online: Annotated[
+        bool | None, typer.Option("--online/--offline", help="Only devices that are online, or offline.")
+    ] = None,
     drift: Annotated[
         bool | None,
-        typer.Option("--drift/--in-step", help="Only where the desired is not the applied configuration."),
+        typer.Option(
+            "--drift/--in-step",
+            help="Only devices whose applied configuration is not the desired one, or is.",
+        ),
     ] = None,
-    rotation: Annotated[str | None, typer.Option(help="Only in this state: OK, QUEUED, PENDING, TIMEOUT.")] = None,
+    rotation: Annotated[
+        str | None, typer.Option(help="Only devices in this state of rotation: OK, QUEUED, PENDING, TIMEOUT.")
+    ] = None,
 ) -> None:
-    """List the devices, all or those that fit."""
+    """List all devices, or those that match all options."""
     here = session.of(ctx)
     wanted = {"model": model, "tag": tag, "online": online, "drift": drift, "rotation_state": rotation}
-    found = here.ask(admin.DEVICE_LIST, **wanted)
+    found = here.request(admin.DEVICE_LIST, **wanted)
     devices = list(found.devices)
     while found.next is not None:
-        found = here.ask(admin.DEVICE_LIST, **wanted, after=found.next)
+        found = here.request(admin.DEVICE_LIST, **wanted, after=found.next)
         devices += found.devices
-    here.show(admin.Devices(devices=devices), _print_all)
-
-
-def _print_all(found: admin.Devices) -> None:
-    if not found.devices:
-        output.print_note("no devices yet; `mdm device add --model MODEL` adds one")
-        return
-    tables.print_table(
-        ("DEVICE", "NAME", "ONLINE", "HEALTH", "FIRMWARE", "CONFIG", "SECRET", "LAST SEEN"),
+    here.show_table(
+        admin.Devices(devices=devices),
+        devices,
         (
-            (
-                device.client_id,
-                device.name,
-                device.online if device.enabled else "disabled",
-                device.health,
-                device.firmware_version,
-                config_state(device),
-                f"{device.secret_generation} {device.rotation_state}",
-                device.last_seen_at,
-            )
-            for device in found.devices
+            "device=client_id, name",
+            ("online", lambda it: it.online if it.enabled else "disabled"),
+            "health, firmware=firmware_version",
+            ("config", config_state),
+            ("secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
+            "last seen=last_seen_at",
         ),
+        none="no devices yet; `mdm device add --model MODEL` adds one",
     )
 
 
@@ -99,7 +99,7 @@ def _print_all(found: admin.Devices) -> None:
 def show(ctx: typer.Context, device: Device) -> None:
     """Show one device."""
     here = session.of(ctx)
-    here.show(here.ask(admin.DEVICE_SHOW, device=device), print_device)
+    here.show(here.request(admin.DEVICE_SHOW, device=device), print_device)
 
 
 @app.command("provision")
@@ -107,34 +107,41 @@ def provision(
     ctx: typer.Context,
     device: Device,
     *,
-    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where to write it; - for stdout.")],
+    target: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write to; - for stdout.")],
     form: Annotated[
         PackageFormat,
-        typer.Option("--format", help="JSON, an NVS image to flash, or the CSV of which ESP-IDF makes one."),
+        typer.Option("--format", help="JSON, an NVS image to flash, or a CSV file for ESP-IDF's NVS generator."),
     ] = PackageFormat.JSON,
     size: Annotated[
         str | None,
-        typer.Option(metavar="BYTES", help=f"The size of the NVS partition; {_NVS_SIZE} if not given."),
+        typer.Option(metavar="BYTES", help=f"Size of the NVS partition; the default is {_NVS_SIZE}."),
     ] = None,
-    wifi_ssid: Annotated[str | None, typer.Option(metavar="NAME", help="A Wi-Fi network, for NVS or CSV.")] = None,
-    # No option for the password itself: what stands on a command line, every user of the machine can read.
+    wifi_ssid: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of a Wi-Fi network, for NVS or CSV.")
+    ] = None,
+    # No option for the password itself, as all users of the machine can read command lines.
     wifi_password_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its password; - for stdin. Without it the network is open."),
+        typer.Option(
+            metavar="FILE", help="File with the Wi-Fi password; - for stdin. Without it the network is open."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write all that a new device needs to come online: whoever holds this file is the device."""
+    """Write the provisioning package of a device.
+
+    The package is a secret: with it, any machine can connect as the device.
+    """
     here = session.of(ctx)
     if size is not None and form is not PackageFormat.NVS:
-        raise InvalidInputError("size: belongs to --format nvs only")
+        raise InvalidInputError("size: requires --format nvs")
     size_bytes = nvs.size_bytes(_NVS_SIZE if size is None else size)
     if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
-        raise InvalidInputError("output: an image is nothing for a terminal; name a file")
+        raise InvalidInputError("output: cannot write an image to a terminal; name a file")
     if target != _STDOUT and target.exists() and not force:
         raise ConflictError(f"output: {target} exists; --force replaces it")
     wifi = _wifi(form, wifi_ssid, wifi_password_file)
-    package = here.ask(admin.DEVICE_PROVISION, device=device)
+    package = here.request(admin.DEVICE_PROVISION, device=device)
     content: str | bytes
     match form:
         case PackageFormat.JSON:
@@ -151,19 +158,19 @@ def provision(
 
 
 def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:
-    """Return the network that the options name, or raise InvalidInputError."""
+    """Return the Wi-Fi network given by the options, or raise InvalidInputError."""
     if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
-        raise InvalidInputError("wifi_ssid, wifi_password_file: belong to --format nvs or csv only")
+        raise InvalidInputError("wifi_ssid, wifi_password_file: require --format nvs or csv")
     if ssid is None:
         if password_file is not None:
-            raise InvalidInputError("wifi_password_file: needs --wifi-ssid")
+            raise InvalidInputError("wifi_password_file: requires --wifi-ssid")
         return None
-    nvs.Wifi(ssid)  # its name is checked before somebody types a password
+    nvs.Wifi(ssid)  # check the name before prompting for the password
     return nvs.Wifi(ssid, _password(password_file) if password_file else "")
 
 
 def _password(path: Path) -> str:
-    """Return the password in a file without the newline at its end; a terminal is asked without echo."""
+    """Return the password in a file without the newline at its end; prompt for it on a terminal, without echo."""
     if path == _STDIN and sys.stdin.isatty():
         return getpass.getpass("Wi-Fi password: ")
     try:
@@ -181,7 +188,7 @@ def _password(path: Path) -> str:
 
 
 def _print_package(content: str | bytes) -> None:
-    """Write a package on stdout, an image byte by byte as it is."""
+    """Write a package on stdout, an image as raw bytes."""
     if isinstance(content, str):
         output.print_line(content.removesuffix("\n"))
         return

@@ -1,4 +1,4 @@
-"""`mdm doctor`: whether database, Keycloak and broker agree."""
+"""`mdm doctor`: differences between database, Keycloak and broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import output, session, tables
+from cli import session
 from shared.protocol import admin
 
 
@@ -14,20 +14,18 @@ def doctor(
     ctx: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended; without it nothing changes.")
+        bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak and broker; the status is 1 when something is left that does not agree."""
+    """Compare database, Keycloak and broker.
+
+    The exit status is 1 if differences remain.
+    """
     here = session.of(ctx)
-    found = here.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
-    if here.as_json:
-        output.print_json(found)
-    elif found.findings:
-        tables.print_table(
-            ("DEVICE", "PROBLEM", "REMEDY", "REPAIRED"),
-            ((one.client_id, one.problem, one.remedy, one.repaired) for one in found.findings),
-        )
+    found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
+    if found.findings:
+        here.show_table(found, found.findings, "device=client_id, problem, remedy, repaired")
     else:
-        tables.print_facts({"devices": found.devices, "problems": 0})
+        here.show_facts(found, ("devices", ("problems", lambda _: 0)))
     if any(not one.repaired for one in found.findings):
         raise typer.Exit(1)

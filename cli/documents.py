@@ -1,4 +1,4 @@
-"""Configuration documents from the command line: files, and KEY=VALUE with dots for what is nested."""
+"""Configuration documents from the command line: JSON files, and KEY=VALUE with dots for nested keys."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ def read(path: Path, *, field: str) -> dict[str, Any]:
         raise InvalidInputError(f"{field}: {path} is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         kind = type(document).__name__
-        raise InvalidInputError(f"{field}: {path} must hold a JSON object, holds a {kind}")
+        raise InvalidInputError(f"{field}: {path} must contain a JSON object, contains a {kind}")
     return document
 
 
 def assign(assignments: Iterable[str]) -> dict[str, Any]:
-    """Return the document that KEY=VALUE strings make.
+    """Return the document given by KEY=VALUE strings.
 
-    A value is JSON when it parses as such, else a string; dots in a key make nested objects. Raise
-    InvalidInputError for a part without "=", an empty key and a key that is given twice.
+    A value is JSON if it parses as JSON, else a string; dots separate nested keys. Raise InvalidInputError for a
+    part without "=", an empty key and a duplicate key.
     """
     document: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         names = key.split(".")
         if not equals or not all(names):
-            raise InvalidInputError(f"KEY=VALUE: expected as in wifi.ssid=home, found {assignment!r}")
+            raise InvalidInputError(f"KEY=VALUE: expected a form such as wifi.ssid=home, found {assignment!r}")
         place = document
         for depth, name in enumerate(names[:-1], start=1):
             inner = place.setdefault(name, {})
             if not isinstance(inner, dict):
                 taken = ".".join(names[:depth])
-                raise InvalidInputError(f"{key}: {taken} is already given a value")
+                raise InvalidInputError(f"{key}: {taken} already has a value")
             place = inner
         if names[-1] in place:
-            raise InvalidInputError(f"{key}: is given twice")
+            raise InvalidInputError(f"{key}: given twice")
         place[names[-1]] = _value(text)
     return document
 
@@ -64,4 +64,4 @@ def _loads(text: str) -> object:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -1,4 +1,4 @@
-"""`mdm events`: what happens, as it happens."""
+"""`mdm events`: events as they happen."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ _NOUN: Final = re.compile(r"[a-z0-9_-]+")
 
 def events(
     ctx: typer.Context,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until interrupted: the default.")] = False,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    noun: Annotated[str | None, typer.Option(help="Only events about this, as in: device")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Continue until interrupted; this is the default.")
+    ] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of events.")] = None,
+    noun: Annotated[str | None, typer.Option(help="Only events with this noun, such as device.")] = None,
 ) -> None:
-    """Print events as they happen: time, noun.verb, device, data; with --json, an object a line."""
+    """Print events as they happen.
+
+    Each line has time, noun.verb, device and data of an event; with --json it is a JSON object.
+    """
     if follow and count is not None:
         raise InvalidInputError("count: expected either --follow or --count N")
     if noun is not None and not _NOUN.fullmatch(noun):
-        raise InvalidInputError(f"noun: expected a word of a-z, as in device, found {noun!r}")
+        raise InvalidInputError(f"noun: expected letters a-z, digits, - and _, such as device, found {noun!r}")
     here = session.of(ctx)
 
     async def work(connection: client.Admin) -> None:

@@ -1,4 +1,4 @@
-"""`mdm firmware`: images, their upload in pieces, and what becomes of them."""
+"""`mdm firmware`: images: upload in chunks, release, pin, delete."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, firmware_keys, image_files, output, session, tables
+from cli import bars, client, firmware_keys, image_files, output, session
 from shared.protocol import admin
 
 app = typer.Typer()
 app.add_typer(firmware_keys.app, name="key")
 image_files.add_to(app)
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="The image's version.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version of the image.")]
 
 WINDOW: Final = 8
-"""How many pieces are under way at once."""
+"""Maximum number of concurrent chunks."""
 
 
 @app.command("upload")
@@ -29,19 +29,23 @@ def upload(
     ctx: typer.Context,
     file: image_files.ImageFile,
     *,
-    model: Annotated[str, typer.Option(help="The code of the model that it is for.")],
+    model: Annotated[str, typer.Option(help="Code of the image's model.")],
     version: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Refuse the image unless this is its version.")
+        str | None, typer.Option(metavar="LABEL", help="Refuse the image unless it has this version.")
     ] = None,
     release: Annotated[
-        bool, typer.Option("--release/--no-release", help="Make it the model's image, and tell its devices.")
+        bool,
+        typer.Option(
+            "--release/--no-release",
+            help="Release the image: make it the model's image and offer it to the model's devices.",
+        ),
     ] = True,
     signature: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The signature, of `mdm firmware sign`."),
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Signature from `mdm firmware sign`."),
     ] = None,
 ) -> None:
-    """Upload an image; one that was interrupted goes on where it stopped."""
+    """Upload an image; an interrupted upload resumes where it stopped."""
     here = session.of(ctx)
     data = image_files.read(file)
     signed = None if signature is None else image_files.read_signature(signature)
@@ -67,7 +71,7 @@ def upload(
             )
 
         image = here.run(work)
-    here.show(image, _print)
+    _show(here, image)
 
 
 async def send(
@@ -80,33 +84,33 @@ async def send(
     timeout_s: float,
     on_progress: Callable[[int], object],
 ) -> admin.ImageView:
-    """Send what the service has not got yet, WINDOW pieces at a time, and finish.
+    """Upload the missing chunks, WINDOW at a time, and finish.
 
     `on_progress` is called with the number of bytes that the service has.
     """
     begun = await connection.call(admin.UPLOAD_BEGIN, begin, timeout_s=timeout_s)
-    pieces = {offset: data[offset : offset + begun.chunk_size_bytes] for offset in begun.missing}
-    sent_bytes = len(data) - sum(map(len, pieces.values()))
+    chunks = {offset: data[offset : offset + begun.chunk_size_bytes] for offset in begun.missing}
+    sent_bytes = len(data) - sum(map(len, chunks.values()))
     on_progress(sent_bytes)
-    offsets = iter(pieces)
+    offsets = iter(chunks)
 
-    async def take_turns() -> None:
+    async def send_chunks() -> None:
         nonlocal sent_bytes
         for offset in offsets:
             chunk = client.build(
                 admin.UPLOAD_CHUNK,
                 upload_id=begun.upload_id,
                 offset=offset,
-                data=base64.b64encode(pieces[offset]),
+                data=base64.b64encode(chunks[offset]),
             )
             await connection.call(admin.UPLOAD_CHUNK, chunk, timeout_s=timeout_s)
-            sent_bytes += len(pieces[offset])
+            sent_bytes += len(chunks[offset])
             on_progress(sent_bytes)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for number in range(min(WINDOW, len(pieces))):
-                tasks.create_task(take_turns(), name=f"upload-{number}")
+            for number in range(min(WINDOW, len(chunks))):
+                tasks.create_task(send_chunks(), name=f"upload-{number}")
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
     finish = client.build(
@@ -120,103 +124,87 @@ async def send(
 
 @app.command("list")
 def show_all(
-    ctx: typer.Context, model: Annotated[str | None, typer.Option(help="Only the images of this model.")] = None
+    ctx: typer.Context, model: Annotated[str | None, typer.Option(help="Only images of this model.")] = None
 ) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    found = here.ask(admin.IMAGE_LIST, model=model)
+    found = here.request(admin.IMAGE_LIST, model=model)
     images = list(found.images)
     while found.next is not None:
-        found = here.ask(admin.IMAGE_LIST, model=model, after=found.next)
+        found = here.request(admin.IMAGE_LIST, model=model, after=found.next)
         images += found.images
-    here.show(admin.Images(images=images), lambda all_of_them: _print_table(all_of_them.images))
+    _show(here, admin.Images(images=images))
 
 
 @app.command("show")
 def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Show an image, how many devices run it, and how many are fetching it."""
+    """Show an image, and how many devices run it or are downloading it."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_SHOW, model=model, version=version), tables.print_result)
+    here.show_facts(here.request(admin.IMAGE_SHOW, model=model, version=version))
 
 
 @app.command("release")
 def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Make a stored image its model's image, and tell the devices; also the way back to an older one."""
+    """Make a stored image the model's image.
+
+    It is offered to the model's devices. An older image can be released again.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_RELEASE, model=model, version=version), _print)
+    _show(here, here.request(admin.IMAGE_RELEASE, model=model, version=version))
 
 
 @app.command("withdraw")
 def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
-    """Leave a model without an image: devices stay with what they run, and its images can be deleted."""
+    """Leave a model without an image.
+
+    Devices keep the image that they run. The model's images can then be deleted.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_WITHDRAW, model=model), tables.print_result)
+    here.show_facts(here.request(admin.IMAGE_WITHDRAW, model=model))
 
 
 @app.command("pin")
 def pin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Keep an image however old it gets."""
+    """Exempt an image from automatic deletion."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_PIN, model=model, version=version), _print)
+    _show(here, here.request(admin.IMAGE_PIN, model=model, version=version))
 
 
 @app.command("unpin")
 def unpin(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Let an image go when it is old and not used."""
+    """Allow automatic deletion of an image that is old and unused."""
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_UNPIN, model=model, version=version), _print)
+    _show(here, here.request(admin.IMAGE_UNPIN, model=model, version=version))
 
 
 @app.command("delete")
 def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Delete an image, unless it is its model's, runs on a device, or is being delivered."""
+    """Delete an image.
+
+    This is refused if it is the model's image, runs on a device, or is being delivered.
+    """
     here = session.of(ctx)
-    here.show(here.ask(admin.IMAGE_DELETE, model=model, version=version), tables.print_result)
+    here.show_facts(here.request(admin.IMAGE_DELETE, model=model, version=version))
 
 
-def _print(image: admin.ImageView) -> None:
-    _print_table([image])
-
-
-def _print_table(images: list[admin.ImageView]) -> None:
-    if not images:
-        output.print_note("no images yet; `mdm firmware upload FILE --model MODEL` adds one")
-        return
-    tables.print_table(
+def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None:
+    here.show_table(
+        result,
+        result.images if isinstance(result, admin.Images) else [result],
         (
-            "MODEL",
-            "VERSION",
-            "CURRENT",
-            "PINNED",
-            "SIGNED",
-            "PROJECT",
-            "CHIP",
-            "SIZE",
-            "IDF",
-            "UPLOADED",
-            "SHA256",
+            "model, version, current, pinned",
+            ("signed", _signed),
+            "project, chip",
+            ("size", lambda it: output.size(it.size_bytes)),
+            "IDF=idf_version, uploaded=uploaded_at",
+            ("SHA256", lambda it: it.sha256[:12]),
         ),
-        (
-            (
-                image.model,
-                image.version,
-                image.current,
-                image.pinned,
-                _signed(image),
-                image.project,
-                image.chip,
-                output.size(image.size_bytes),
-                image.idf_version,
-                image.uploaded_at,
-                image.sha256[:12],
-            )
-            for image in images
-        ),
+        none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",
     )
 
 
 def _signed(image: admin.ImageView) -> str:
-    """Say whether a trusted key has signed an image."""
+    """Return the key that has signed an image, `no` or `untrusted`."""
     if image.signed_by is not None:
         return image.signed_by[:12]
     return "no" if image.signature is None else "untrusted"

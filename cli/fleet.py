@@ -1,4 +1,4 @@
-"""`mdm fleet`: all devices at a glance, once or as it changes."""
+"""`mdm fleet`: summary of all devices, once or live."""
 
 from __future__ import annotations
 
@@ -17,37 +17,40 @@ from shared.protocol import admin, messages
 app = typer.Typer()
 
 PAUSE_S: Final = 0.5
-"""Between two looks at least, however much happens."""
+"""Between two polls at least, whatever happens."""
 IDLE_S: Final = 10.0
-"""Between two looks when nothing happens: health changes with time alone."""
+"""Between two polls without events, as health also changes with time."""
 _LAST: Final = 8
 
 
 @app.command("show")
 def show(ctx: typer.Context) -> None:
-    """Show how many devices there are, and how they stand."""
+    """Show the number of devices by state, health and firmware version."""
     here = session.of(ctx)
-    here.show(here.ask(admin.FLEET_SHOW), _print_view)
+    here.show(here.request(admin.FLEET_SHOW), _print)
 
 
 @app.command("watch")
 def watch(
     ctx: typer.Context,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many looks.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of updates.")] = None,
 ) -> None:
-    """Show the fleet and what happens, as it happens, until interrupted; in a pipe, a line for each change."""
+    """Show the summary and the newest events live.
+
+    The command runs until it is interrupted. In a pipe, it prints a line for each change.
+    """
     here = session.of(ctx)
 
     async def work(connection: client.Admin) -> None:
         happened: deque[str] = deque(maxlen=_LAST)
-        async with _listening(connection, happened) as news:
-            with fleet_screen.opened(as_json=here.as_json) as paint:
+        async with _record_events(connection, happened) as news:
+            with fleet_screen.open_display(as_json=here.as_json) as display:
                 left = count
                 while left is None or left > 0:
                     news.clear()
                     request = client.build(admin.FLEET_SHOW)
                     view = await connection.call(admin.FLEET_SHOW, request, timeout_s=here.timeout_s)
-                    paint.draw(view, happened)
+                    display.update(view, happened)
                     left = None if left is None else left - 1
                     if left != 0:
                         await asyncio.sleep(PAUSE_S)
@@ -59,8 +62,8 @@ def watch(
 
 
 @asynccontextmanager
-async def _listening(connection: client.Admin, happened: deque[str]) -> AsyncIterator[asyncio.Event]:
-    """Collect what happens, and set the event at each of it."""
+async def _record_events(connection: client.Admin, happened: deque[str]) -> AsyncIterator[asyncio.Event]:
+    """Record events, and set the yielded one at each."""
     news = asyncio.Event()
 
     async def listen() -> None:
@@ -80,8 +83,8 @@ def _line(noun: str, verb: str, event: messages.Event) -> str:
     return events.line(noun, verb, event, as_json=False)
 
 
-def _print_view(view: admin.FleetView) -> None:
-    tables.print_facts(
+def _print(view: admin.FleetView) -> None:
+    tables.print_all(
         {
             "devices": view.devices,
             "disabled": view.disabled,
@@ -92,5 +95,4 @@ def _print_view(view: admin.FleetView) -> None:
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }
     )
-    rows = ((it.model, it.version, it.devices) for it in view.versions)
-    tables.print_table(("model", "version", "devices"), rows)
+    tables.print_table(view.versions, "model, version, devices")

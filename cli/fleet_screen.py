@@ -1,4 +1,4 @@
-"""The fleet as it changes: on a terminal, or as a line for each change where there is none."""
+"""Live display of the fleet on a terminal; without one, a line for each change."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _COLOURS: Final = {
 }
 
 
-class Paint:
-    """Shows a view on a terminal, or as a line where there is none."""
+class Display:
+    """Shows views on a terminal, or as lines without one."""
 
     def __init__(self, live: Live | None, *, as_json: bool) -> None:
         self._live = live
         self._as_json = as_json
         self._before: admin.FleetView | None = None
 
-    def draw(self, view: admin.FleetView, happened: deque[str]) -> None:
-        """Show a view, and what happened last."""
+    def update(self, view: admin.FleetView, happened: deque[str]) -> None:
+        """Show a view and the newest events."""
         if self._live is not None:
-            self._live.update(picture(view, happened), refresh=True)
+            self._live.update(render(view, happened), refresh=True)
         elif view != self._before:
             self._before = view
             if self._as_json:
@@ -49,14 +49,14 @@ class Paint:
 
 
 @contextlib.contextmanager
-def opened(*, as_json: bool) -> Iterator[Paint]:
-    """Show on the terminal, if there is one, until left."""
+def open_display(*, as_json: bool) -> Iterator[Display]:
+    """Open a display on the terminal, if there is one, until the block ends."""
     console = Console()
     if as_json or not console.is_terminal:
-        yield Paint(None, as_json=as_json)
+        yield Display(None, as_json=as_json)
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        yield Paint(live, as_json=False)
+        yield Display(live, as_json=False)
 
 
 def line(view: admin.FleetView) -> str:
@@ -67,14 +67,14 @@ def line(view: admin.FleetView) -> str:
     return "  ".join(parts)
 
 
-def picture(view: admin.FleetView, happened: deque[str]) -> RenderableType:
-    """Return a view and what happened last, as a terminal shows it."""
-    recent = Text("\n".join(happened) or "nothing yet", no_wrap=True, overflow="ellipsis")
+def render(view: admin.FleetView, happened: deque[str]) -> RenderableType:
+    """Return a view and the newest events for a terminal."""
+    recent = Text("\n".join(happened) or "no events yet", no_wrap=True, overflow="ellipsis")
     return Group(
         *_charts(view),
         Text("\nlast events", style="bold"),
         recent,
-        Text("\nCtrl-C ends this; the fleet goes on.", style="dim"),
+        Text("\nPress Ctrl-C to exit.", style="dim"),
     )
 
 

@@ -1,4 +1,4 @@
-"""`mdm firmware inspect` and `sign`: what is done with files, without a connection."""
+"""`mdm firmware inspect` and `sign`, which need no connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin
 
-ImageFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The .bin file.")]
+ImageFile = Annotated[
+    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="The image, a .bin file.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def read(file: Path) -> bytes:
-    """Return a file that may be an image by its size, or raise InvalidInputError."""
+    """Return the content of an image file, or raise InvalidInputError if it cannot be read or is too large."""
     size_bytes = file.stat().st_size
     if size_bytes > admin.MAX_IMAGE_BYTES:
         raise InvalidInputError(f"file: must be at most {admin.MAX_IMAGE_BYTES} bytes, has {size_bytes}")
@@ -42,18 +44,21 @@ def read_signature(file: Path) -> bytes:
 
 
 def read_pem(file: Path) -> bytes:
-    """Return what is in the file of a key, or raise InvalidInputError."""
+    """Return the content of a key file, or raise InvalidInputError."""
     return _bytes_of(file, field="key")
 
 
 def inspect(ctx: typer.Context, file: ImageFile) -> None:
-    """Check an image as the upload does, and show what it says of itself; needs no connection."""
+    """Check an image as the upload does, and show its metadata.
+
+    Needs no connection.
+    """
     image = esp32_image.parse(read(file))
     facts = asdict(image)
     if session.of(ctx).as_json:
         output.print_json(facts)
         return
-    tables.print_facts(
+    tables.print_all(
         {
             **{name.replace("_", " "): value for name, value in facts.items()},
             "size bytes": f"{image.size_bytes} ({output.size(image.size_bytes)})",
@@ -67,13 +72,16 @@ def sign(
     ctx: typer.Context,
     file: ImageFile,
     *,
-    key: Annotated[Path, typer.Option(metavar="PEM", exists=True, dir_okay=False, help="An Ed25519 private key.")],
+    key: Annotated[Path, typer.Option(metavar="PEM", exists=True, dir_okay=False, help="Ed25519 private key.")],
     target: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Where to write it; FILE.sig if not given.")
+        Path | None, typer.Option("--output", metavar="FILE", help="File to write to; the default is FILE.sig.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Sign an image for `mdm firmware upload --signature`; needs no connection."""
+    """Sign an image for `mdm firmware upload --signature`.
+
+    Needs no connection.
+    """
     image = esp32_image.parse(read(file))
     private_key = image_signature.private_key_of(read_pem(key))
     written = target or file.with_name(f"{file.name}.sig")
@@ -86,7 +94,7 @@ def sign(
         "version": image.version,
         "fingerprint": image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
     }
-    session.of(ctx).show(facts, tables.print_facts)
+    session.of(ctx).show_facts(facts)
 
 
 def _bytes_of(file: Path, *, field: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`mdm device import`: many devices from a file, each line for itself."""
+"""`mdm device import`: devices from a file, one per line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS: Final = ("model", "name", "tags")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the file: the device that it asks for, or what is wrong with it."""
+    """A line of the file: the fields of a device, or the error in the line."""
 
     number: int
     fields: dict[str, Any]
@@ -33,11 +33,13 @@ class Line:
 def import_file(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
-    model: Annotated[str | None, typer.Option(help="For lines that name none.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of lines without one.")] = None,
 ) -> None:
-    """Add a device for each line of a CSV file (model,name,tags) or of a JSON Lines file (*.jsonl).
+    """Add devices from a CSV or JSON Lines file, one per line.
 
-    A bad line costs only itself; at the end each refused line is named with its reason, and the status is 1.
+    A CSV file begins with the names of its columns: model, name, tags. A JSON Lines file has the suffix .jsonl or
+    .ndjson. Invalid lines do not stop the import: they are listed at the end with reasons, and the exit status
+    is 1.
     """
     here = session.of(ctx)
     lines = list(read(file, model=model))
@@ -55,7 +57,7 @@ def import_file(
             }
         )
     else:
-        tables.print_facts({"added": len(added), "refused": len(refused)})
+        tables.print_all({"added": len(added), "refused": len(refused)})
         for number, reason in refused:
             output.print_note(f"line {number}: {reason}")
     if refused:
@@ -63,7 +65,7 @@ def import_file(
 
 
 def read(file: Path, *, model: str | None) -> Iterator[Line]:
-    """Yield each line that is not empty; tags of a CSV file are separated by spaces."""
+    """Yield each line that is not empty; tags in a CSV file are separated by spaces."""
     text = file.read_text(encoding="utf-8-sig")
     rows = _json_lines(text) if file.suffix in {".jsonl", ".ndjson"} else _csv_lines(text)
     for number, found in rows:
@@ -106,7 +108,7 @@ async def _add_all(
     *,
     timeout_s: float,
 ) -> None:
-    """Add the devices and sort the outcomes into `added` and `refused`."""
+    """Add the devices, and record the results in `added` and `refused`."""
 
     async def add(line: Line) -> None:
         try:

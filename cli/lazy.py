@@ -1,8 +1,8 @@
-"""Imports that wait: a module is loaded when something in it is used, not when a command is described that may.
+"""Deferred imports: a module is loaded when it is first used, not to describe the commands that use it.
 
-It is what `lazy import` of PEP 810 will do; importlib's LazyLoader loads a module as soon as an import statement
-names it, which reads its `__spec__`. The statements stay the usual ones, but for a module as a whole
-(`from cli import client`): to import a name in it (`from cli.client import Admin`) is a use.
+This is what `lazy import` of PEP 810 will do. importlib's LazyLoader does not suffice: it loads a module when an
+import statement names it, which reads its `__spec__`. Import a deferred module as a whole, by `from cli import
+client`: importing a name from it, by `from cli.client import Admin`, loads it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from importlib import import_module, util
 from types import ModuleType
 
 
-class _Waiting(ModuleType):
-    """A module that is loaded when it is asked for something that is not there yet."""
+class _DeferredModule(ModuleType):
+    """A module that is loaded when an attribute is read that it does not have yet."""
 
     def __getattr__(self, name: str) -> object:
         spec = self.__spec__
-        self.__class__ = ModuleType  # type: ignore[assignment] # what it is from now on
+        self.__class__ = ModuleType  # type: ignore[assignment] # it is loaded from here on
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module(self)
         return getattr(self, name)
 
 
-def put_off(*names: str) -> None:
-    """Let each of these modules wait, unless it is loaded already."""
+def defer(*names: str) -> None:
+    """Defer the import of each of these modules, unless it is loaded already."""
     for name in names:
         if name in sys.modules:
             continue
@@ -32,7 +32,7 @@ def put_off(*names: str) -> None:
         if spec is None:
             raise ModuleNotFoundError(f"no module named {name}", name=name)
         sys.modules[name] = module = util.module_from_spec(spec)
-        module.__class__ = _Waiting
+        module.__class__ = _DeferredModule
         package, _, last = name.rpartition(".")
         if package:
             setattr(import_module(package), last, module)

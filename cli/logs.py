@@ -1,4 +1,4 @@
-"""`mdm log`: the lines that devices log, as they were kept or as they come."""
+"""`mdm log`: log messages of devices, stored or live."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from shared.protocol.words import LogLevel
 app = typer.Typer()
 
 POLL_S: Final = 1.0
-"""Between two looks for new lines."""
+"""Between two polls for new lines."""
 _PAGE: Final = 500
-_Level = Annotated[LogLevel, typer.Option(help="The lowest level that is shown.")]
+_Level = Annotated[LogLevel, typer.Option(help="Lowest level to show.")]
 
 
 @app.command("show")
@@ -26,15 +26,15 @@ def show(
     device: Device,
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only what came within: 90s, 30m, 1h, 2d.")
+        str | None, typer.Option(metavar="TIME", help="Only lines received within this time: 90s, 30m, 1h, 2d.")
     ] = None,
     level: _Level = LogLevel.DEBUG,
-    limit: Annotated[int, typer.Option(help="The newest so many, up to 500.")] = 200,
+    limit: Annotated[int, typer.Option(help="Maximum number of lines, up to 500.")] = 200,
 ) -> None:
-    """Show the newest lines of a device, in the order in which they came."""
+    """Show the newest log lines of a device, oldest first."""
     here = session.of(ctx)
     since_s = None if since is None else durations.seconds(since, field="since")
-    found = here.ask(admin.LOG_LIST, device=device, since_s=since_s, level=level, limit=limit)
+    found = here.request(admin.LOG_LIST, device=device, since_s=since_s, level=level, limit=limit)
     here.show(found, _print)
 
 
@@ -46,12 +46,12 @@ def tail(
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
     level: _Level = LogLevel.DEBUG,
-    lines: Annotated[int, typer.Option(min=1, help="Begin with the last so many, up to 500.")] = 10,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many lines.")] = None,
+    lines: Annotated[int, typer.Option(min=1, help="Start with this number of stored lines, up to 500.")] = 10,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this number of lines.")] = None,
 ) -> None:
-    """Print lines as they come, until interrupted: of one device, of those that fit, or of all.
+    """Print log lines as they arrive, until interrupted.
 
-    With --json, an object a line.
+    The default is all devices. With --json, print one JSON object per line.
     """
     here = session.of(ctx)
     which = {
@@ -82,7 +82,7 @@ def tail(
 
 
 def text_of(line: admin.LogLineView, *, as_json: bool = False) -> str:
-    """Return a line without anything that could drive the reader's terminal."""
+    """Return a log line as one line of text or JSON, without control characters."""
     if as_json:
         return output.as_json(line.model_dump(mode="json"))
     tag = f"{line.tag}: " if line.tag else ""
@@ -92,6 +92,6 @@ def text_of(line: admin.LogLineView, *, as_json: bool = False) -> str:
 
 def _print(found: admin.LogLines) -> None:
     if not found.lines:
-        output.print_note("no such lines")
+        output.print_note("no matching lines")
     for line in found.lines:
         output.print_line(text_of(line))

@@ -1,6 +1,6 @@
-"""The admin tool `mdm`: its commands, its global options, and the edge where errors become one line.
+"""The admin tool `mdm`: its commands, its global options, and the printing of errors as one line.
 
-Exit status: 0 done, 1 refused or failed, 2 a command that breaks a rule (nothing was sent), 3 no connection.
+Exit status: 0 success, 1 refused or failed, 2 invalid command (nothing was sent), 3 no connection to the broker.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ FAILED: Final = 1
 MISUSED: Final = 2
 UNCONNECTED: Final = 3
 _NEXT: Final = {
-    "cannot_connect": "is the broker up, and are host, port, account, password and CA file right?",
-    NotFoundError.code: "`mdm device list` and `mdm model list` show what there is",
-    UnavailableError.code: "the same command may be given again",
+    "cannot_connect": "check that the broker is running, and host, port, account, password and CA file",
+    NotFoundError.code: "see `mdm device list` and `mdm model list`",
+    UnavailableError.code: "retry the same command",
 }
 
 
-class Edge(TyperGroup):
-    """The outermost command: `--json` may stand anywhere, and every expected error is one line on stderr."""
+class RootGroup(TyperGroup):
+    """The root command: accepts `--json` anywhere, and prints each expected error as one line on stderr."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as click has it
         super().__init__(**{**options, "commands": COMMANDS})
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> NoReturn:  # type: ignore[override]  # noqa: ANN401 - as click has it
-        """Run one command and leave the process with its status."""
+        """Run one command and exit with its status."""
         words = _json_first(list(sys.argv[1:] if args is None else args)) or ["--help"]
         options["standalone_mode"] = False
         try:
@@ -54,7 +54,7 @@ class Edge(TyperGroup):
 
 
 app = typer.Typer(
-    cls=Edge,
+    cls=RootGroup,
     help="Identity, configuration, secrets and firmware for ESP32 devices.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -72,43 +72,46 @@ def options(
     ctx: typer.Context,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
-    host: Annotated[str | None, typer.Option(envvar="MDM_HOST", help="The broker's name.")] = None,
-    port: Annotated[int | None, typer.Option(envvar="MDM_PORT", help="Its port: 1883, with TLS 8883.")] = None,
+    host: Annotated[str | None, typer.Option(envvar="MDM_HOST", help="Host name of the broker.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="MDM_PORT", help="Port of the broker; the default is 1883, or 8883 with TLS."),
+    ] = None,
     account: Annotated[
         str | None,
         typer.Option(
             envvar="MDM_ACCOUNT",
-            help="Whom to connect as; its password: MDM_PASSWORD, or the file MDM_PASSWORD_FILE.",
+            help="Account to connect as; its password is in MDM_PASSWORD or the file MDM_PASSWORD_FILE.",
         ),
     ] = None,
     ca_file: Annotated[
         Path | None,
-        typer.Option(envvar="MDM_CA_FILE", help="Use TLS, with the authorities in this PEM file."),
+        typer.Option(envvar="MDM_CA_FILE", help="Use TLS, with the certificate authorities in this PEM file."),
     ] = None,
     token_url: Annotated[
         str | None,
         typer.Option(
             envvar="MDM_TOKEN_URL",
-            help="Keycloak's token endpoint, for a broker that wants its tokens.",
+            help="Keycloak's token endpoint, for a broker that requires tokens.",
         ),
     ] = None,
     profile: Annotated[
-        Path | None, typer.Option(envvar="MDM_PROFILE", help="A file with all of these, TOML or JSON.")
+        Path | None, typer.Option(envvar="MDM_PROFILE", help="File with all of these settings, TOML or JSON.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="How long to wait for an answer.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time to wait for an answer.")
     ] = TIMEOUT_S,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the options that all commands share."""
+    """Store the global options in a session."""
     del version
     given = {
         "host": host,
         "port": port,
         "account": account,
-        # No option: what stands on a command line, every user of the machine can read.
+        # Not an option, as all users of the machine can read command lines.
         "password": secret_files.read("MDM_PASSWORD"),
         "ca_file": ca_file,
         "token_url": token_url,
@@ -122,7 +125,7 @@ def main() -> None:
 
 
 def _json_first(words: list[str]) -> list[str]:
-    """Move `--json` to the front, where the global options are, wherever it stands before a `--`."""
+    """Move a `--json` before `--` to the front, where global options belong."""
     end = words.index("--") if "--" in words else len(words)
     rest = [word for word in words[:end] if word != "--json"]
     return ["--json"] * (len(rest) < end) + rest + words[end:]

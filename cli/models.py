@@ -1,4 +1,4 @@
-"""`mdm model`: what kinds of devices there are."""
+"""`mdm model`: device models."""
 
 from __future__ import annotations
 
@@ -7,32 +7,41 @@ from typing import Annotated
 
 import typer
 
-from cli import documents, output, session, tables
+from cli import documents, output, session
 from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
 app = typer.Typer()
 
-Code = Annotated[str, typer.Argument(metavar="CODE", help="The model's code.")]
-_COMMAND_HELP = "A command of its devices, beside reboot and identify; may be repeated."
-_File = typer.Option(metavar="FILE.json", exists=True, dir_okay=False)
+Code = Annotated[str, typer.Argument(metavar="CODE", help="Code of the model.")]
+_COMMAND_HELP = "Command of its devices besides reboot and identify; may be repeated."
+_Schema = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON Schema of its configuration."),
+]
+_Defaults = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="Defaults of its configuration."),
+]
 
 
 @app.command("add")
 def add(
     ctx: typer.Context,
-    code: Annotated[str, typer.Argument(help="Letters a-z, digits, underscores; it cannot be changed.")],
+    code: Annotated[
+        str, typer.Argument(help="Code of the model: a-z, digits and underscores; it cannot be changed later.")
+    ],
     *,
-    chip: Annotated[str, typer.Option(help="esp32, esp32s2, esp32s3, esp32c2, esp32c3, esp32c6, ...")],
-    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="The size of its app partitions.")] = None,
-    schema: Annotated[Path | None, _File] = None,
-    defaults: Annotated[Path | None, _File] = None,
+    chip: Annotated[str, typer.Option(help="Chip: esp32, esp32s2, esp32s3, esp32c2, esp32c3, esp32c6, ...")],
+    name: Annotated[str | None, typer.Option(help="Display name.")] = None,
+    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of an app partition.")] = None,
+    schema: _Schema = None,
+    defaults: _Defaults = None,
     command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
 ) -> None:
-    """Add a device model, with the JSON Schema and the defaults of its configuration."""
+    """Add a device model."""
     here = session.of(ctx)
-    added = here.ask(
+    added = here.request(
         admin.MODEL_ADD,
         code=code,
         chip=chip,
@@ -42,17 +51,17 @@ def add(
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=command,
     )
-    here.show(added, _print)
+    _show(here, added)
 
 
 @app.command("show")
 def show(ctx: typer.Context, code: Code) -> None:
     """Show a model with its configuration schema and defaults."""
     here = session.of(ctx)
-    found = [model for model in here.ask(admin.MODEL_LIST).models if model.code == code]
+    found = [model for model in here.request(admin.MODEL_LIST).models if model.code == code]
     if not found:
         raise NotFoundError(f"model: there is no model {code}")
-    here.show(found[0], _print)
+    _show(here, found[0])
 
 
 @app.command("change")
@@ -60,24 +69,24 @@ def change(
     ctx: typer.Context,
     code: Code,
     *,
-    chip: Annotated[str | None, typer.Option(help="Another chip.")] = None,
-    name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
-    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Another slot size.")] = None,
-    schema: Annotated[Path | None, _File] = None,
-    defaults: Annotated[Path | None, _File] = None,
+    chip: Annotated[str | None, typer.Option(help="New chip.")] = None,
+    name: Annotated[str | None, typer.Option(help="New display name.")] = None,
+    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="New size of an app partition.")] = None,
+    schema: _Schema = None,
+    defaults: _Defaults = None,
     command: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"{_COMMAND_HELP} Replaces all that it has.")
+        list[str] | None, typer.Option(metavar="NAME", help=f"{_COMMAND_HELP} Replaces all present ones.")
     ] = None,
-    no_commands: Annotated[bool, typer.Option("--no-commands", help="It has only reboot and identify.")] = False,
+    no_commands: Annotated[bool, typer.Option("--no-commands", help="Leave only reboot and identify.")] = False,
 ) -> None:
-    """Change a model; its code stays.
+    """Change a model, except its code.
 
-    Devices whose configuration changes by it get a new version; if one would break the schema, nothing changes.
+    Devices whose configuration changes get a new version; if one would violate the schema, nothing changes.
     """
     if command and no_commands:
         raise InvalidInputError("command: expected either --command NAME... or --no-commands")
     here = session.of(ctx)
-    changed = here.ask(
+    changed = here.request(
         admin.MODEL_UPDATE,
         code=code,
         chip=chip,
@@ -87,47 +96,36 @@ def change(
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=[] if no_commands else command,
     )
-    here.show(changed, _print)
+    _show(here, changed)
 
 
 @app.command("remove")
 def remove(ctx: typer.Context, code: Code) -> None:
     """Remove a model that has neither devices nor images."""
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_REMOVE, code=code), tables.print_result)
+    here.show_facts(here.request(admin.MODEL_REMOVE, code=code))
 
 
 @app.command("list")
 def show_all(ctx: typer.Context) -> None:
     """List the device models."""
     here = session.of(ctx)
-    here.show(here.ask(admin.MODEL_LIST), _print_all)
-
-
-def _print_all(found: admin.Models) -> None:
-    if not found.models:
-        output.print_note("no models yet; `mdm model add CODE --chip CHIP` adds one")
-        return
-    tables.print_table(
-        ("CODE", "NAME", "CHIP", "SLOT", "DEVICES"),
-        (
-            (model.code, model.name, model.chip, output.size(model.slot_size_bytes), model.devices)
-            for model in found.models
-        ),
+    found = here.request(admin.MODEL_LIST)
+    here.show_table(
+        found,
+        found.models,
+        ("code, name, chip", ("slot", lambda it: output.size(it.slot_size_bytes)), "devices"),
+        none="no models yet; `mdm model add CODE --chip CHIP` adds one",
     )
 
 
-def _print(model: admin.ModelView) -> None:
-    tables.print_facts(
-        {
-            "code": model.code,
-            "name": model.name,
-            "chip": model.chip,
-            "slot size": output.size(model.slot_size_bytes),
-            "schema": model.config_schema,
-            "defaults": model.config_defaults,
-            "commands": model.commands,
-            "devices": model.devices,
-            **({"changed": model.changed} if isinstance(model, admin.ModelChanged) else {}),
-        }
+def _show(here: session.Session, model: admin.ModelView) -> None:
+    here.show_facts(
+        model,
+        (
+            "code, name, chip",
+            ("slot size", lambda it: output.size(it.slot_size_bytes)),
+            "schema=config_schema, defaults=config_defaults, commands, devices",
+            *(["changed"] if isinstance(model, admin.ModelChanged) else []),
+        ),
     )

@@ -1,4 +1,4 @@
-"""What the tool prints and writes: JSON for scripts, words for people, one line for an error."""
+"""Output: JSON for scripts, text for people, and private files."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def print_json(value: BaseModel | dict[str, Any], *, indent: int | None = 2) -> 
 
 
 def as_json(data: dict[str, Any], *, indent: int | None = None) -> str:
-    """Return JSON in which all that could drive the reader's terminal is escaped, as C1 controls too."""
+    """Return JSON with all control characters escaped, C1 too, which could control the terminal."""
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     return "".join(it if it.isprintable() or it == "\n" else json.dumps(it)[1:-1] for it in text)
 
 
 def print_line(text: str) -> None:
-    """Print on stdout, at once: the reader may be a pipe that waits for it."""
+    """Print one line on stdout and flush, as a pipe may wait for it."""
     print(text, flush=True)  # noqa: T201 - this is the tool's output
 
 
 def print_while_read(text: str) -> bool:
-    """Print on stdout, at once; return whether there is a reader: `head` goes when it has enough."""
+    """Print one line on stdout; return whether there still is a reader, as `head` exits when it has enough."""
     try:
         print_line(text)
     except BrokenPipeError:
-        # What is left to be written must not fail once more when Python ends.
+        # The rest of the buffer must not raise again when Python exits.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return False
@@ -54,12 +54,12 @@ def print_while_read(text: str) -> bool:
 
 
 def print_note(text: str) -> None:
-    """Print one line on stderr: for the reader, not for a script."""
+    """Print one line on stderr, which scripts do not read."""
     print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the tool's output
 
 
 def cell(value: object) -> str:
-    """Return a value as people read it: times in UTC, nothing as a dash, a document as JSON."""
+    """Return a value as text: times in UTC, no value as a dash, a document as JSON."""
     if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, bool):
@@ -74,22 +74,22 @@ def cell(value: object) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the text as one line without control characters, which could drive the reader's terminal."""
+    """Return the text as one line without control characters, which could control the terminal."""
     line = " ".join(text.split())
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def size(size_bytes: int) -> str:
-    """Return a size as people read it, in KiB or MiB."""
+    """Return a size in KiB or MiB."""
     if size_bytes >= _MEBIBYTE:
         return f"{size_bytes / _MEBIBYTE:.2f} MiB"
     return f"{size_bytes / _KIBIBYTE:.1f} KiB"
 
 
 def write_private(path: Path, content: str | bytes, *, replace: bool) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a file that only its owner may read, atomically.
 
-    Raise ConflictError when it exists and `replace` is false, CannotWriteError when the disk refuses.
+    Raise ConflictError if it exists and `replace` is false, CannotWriteError if it cannot be written.
     """
     target = path.with_name(f".{path.name}.{os.urandom(4).hex()}") if replace else path
     try:

@@ -1,4 +1,4 @@
-"""Passwords and passphrases: from the environment, from a terminal without echo, or from standard input."""
+"""Passwords and passphrases: from the environment, a terminal without echo, or standard input."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from shared.runtime import secret_files
 
 
 def is_terminal() -> bool:
-    """Say whether a person can be asked."""
+    """Return whether standard input is a terminal, which can be prompted."""
     return sys.stdin.isatty()
 
 
-def ask(what: str, *, variable: str, twice: bool = False) -> SecretStr:
-    """Return what the environment or a file that it names has, else what is typed or stands on standard input."""
+def read(what: str, *, variable: str, twice: bool = False) -> SecretStr:
+    """Return the password from the variable or the file that it names, else from a prompt or standard input."""
     known = secret_files.read(variable)
     if known is not None:
         return SecretStr(known)
     if not is_terminal():
         line = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
         if not line:
-            raise InvalidInputError(f"{what}: set {variable}, or give it on standard input")
+            raise InvalidInputError(f"{what}: set {variable}, or pass it on standard input")
         return SecretStr(line)
     typed = getpass.getpass(f"{what.capitalize()}: ")
     if twice and getpass.getpass(f"{what.capitalize()} again: ") != typed:
-        raise InvalidInputError(f"{what}: the two are not the same")
+        raise InvalidInputError(f"{what}: the two entries differ")
     return SecretStr(typed)

@@ -1,4 +1,4 @@
-"""Where to connect and as whom: options and environment first, then a profile file."""
+"""Connection settings: options and environment take precedence over a profile file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NEEDED: Final = ("host", "account", "password")
 
 
 class ProfileError(FleetError):
-    """The profile cannot be used; the message names the file or the field."""
+    """The profile is unusable; the message names the file or the field."""
 
     code = "profile"
 
 
 class Profile(BaseModel):
-    """A broker and an account; a `ca_file` (PEM) or `tls` (the system's authorities) asks for TLS.
+    """A broker and an account; `ca_file` (PEM) or `tls` (the system's authorities) enables TLS.
 
-    With a `token_url` the account is a client of Keycloak, which gives a token for the password.
+    With `token_url`, the account is a client of Keycloak, which issues a token for the password.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class Profile(BaseModel):
     token_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     def save(self, path: Path) -> None:
-        """Write the profile with mode 0600, as JSON when the name ends in .json, else as TOML."""
+        """Write the profile with mode 0600, as JSON if the name ends in .json, else as TOML."""
         facts = self.model_dump(mode="json", exclude_none=True)
         facts["password"] = self.password.get_secret_value()
         if path.suffix == ".json":
@@ -55,7 +55,7 @@ class Profile(BaseModel):
         output.write_private(path, text, replace=True)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Return how to check the broker's certificate, or None for a plain connection."""
+        """Return the TLS settings, or None for a connection without TLS."""
         if self.ca_file is None:
             return ssl.create_default_context() if self.tls else None
         try:
@@ -65,15 +65,15 @@ class Profile(BaseModel):
 
 
 def default_path() -> Path:
-    """Return the profile's place by the XDG base directory specification."""
+    """Return the default path of the profile, by the XDG base directory specification."""
     base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "mdm" / "profile.toml"
 
 
 def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
-    """Return the profile in the file with what is `given` (and not None) in place of its own.
+    """Return the profile in the file, overridden by the settings `given` that are not None.
 
-    Without a path the default one is read if it exists. Raise ProfileError.
+    Without a path, the default one is read if it exists. Raise ProfileError.
     """
     place = path or default_path()
     facts = read(place) if path or place.exists() else {}
@@ -82,7 +82,7 @@ def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
 
 
 def complete(facts: dict[str, Any], place: Path) -> Profile:
-    """Return the profile that these facts make, or raise ProfileError; `place` is where it could be written."""
+    """Return the profile with these settings, or raise ProfileError, which names `place` as the file to write."""
     missing = [name for name in _NEEDED if name not in facts]
     if missing:
         variables = ", ".join(f"MDM_{name.upper()}" for name in missing)
@@ -96,7 +96,7 @@ def complete(facts: dict[str, Any], place: Path) -> Profile:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the facts in a profile file; a password in a file that others may read is refused."""
+    """Return the settings in a profile file; refuse a password in a file that others may read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
@@ -105,12 +105,14 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ProfileError(f"profile: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ProfileError(f"profile: {path} is no valid file of its kind: {error}") from error
+        raise ProfileError(
+            f"profile: {path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
+        ) from error
     if not isinstance(facts, dict):
-        raise ProfileError(f"profile: {path} must hold names and values, at its top level")
+        raise ProfileError(f"profile: {path} must contain names and values at the top level")
     if "password" in facts and mode & 0o077 and os.name == "posix":
         raise ProfileError(
-            f"profile: {path} holds a password and must have mode 0600, has {mode:04o}; run chmod 600 {path}"
+            f"profile: {path} contains a password and must have mode 0600, has {mode:04o}; run chmod 600 {path}"
         )
     if isinstance(facts.get("ca_file"), str):
         facts["ca_file"] = path.parent / facts["ca_file"]
@@ -118,5 +120,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _toml(value: object) -> str:
-    """Return a scalar in TOML: a JSON string is a TOML string but for U+007F."""
+    """Return a scalar in TOML: a JSON string is a TOML string, except for U+007F."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""`mdm rollout`: firmware for many devices in waves, looked at before, begun, watched, and called off."""
+"""`mdm rollout`: rollouts of firmware in waves: preflight, start, watch, pause, abort."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from shared.protocol import admin
 app = typer.Typer()
 
 POLL_S: Final = 1.0
-"""Between two looks while a rollout is watched."""
+"""Between two polls while a rollout is watched."""
 _NAMED: Final = 20
-Model = Annotated[str, typer.Argument(help="The code of the model.")]
-Version = Annotated[str, typer.Argument(help="The version of an image of this model.")]
-Id = Annotated[int, typer.Argument(metavar="ROLLOUT", help="The rollout's number.")]
+Model = Annotated[str, typer.Argument(help="Code of the model.")]
+Version = Annotated[str, typer.Argument(help="Version of an image of this model.")]
+Id = Annotated[int, typer.Argument(metavar="ROLLOUT", help="Number of the rollout.")]
 MaybeTags = Annotated[
-    list[str] | None, typer.Option("--tag", help="Only devices with this tag; all, if repeated.")
+    list[str] | None,
+    typer.Option("--tag", help="Only devices with this tag; if repeated, with all of these tags."),
 ]
-Percent = Annotated[int, typer.Option(metavar="N", help="Only so many percent of these devices.")]
+Percent = Annotated[int, typer.Option(metavar="N", help="Percentage of these devices to include.")]
 
 
 @app.command("preflight")
 def preflight(
     ctx: typer.Context, model: Model, version: Version, *, tag: MaybeTags = None, percent: Percent = 100
 ) -> None:
-    """Show how many devices would take an image, and which would not, and why.
+    """Show which devices would not accept an image, and why.
 
-    The status is 1 if there are devices that would not.
+    The exit status is 1 if there are devices that would not.
     """
     here = session.of(ctx)
-    found = here.ask(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tag, percent=percent)
+    found = here.request(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tag, percent=percent)
     here.show(found, _print_findings)
     if found.count:
         raise typer.Exit(1)
@@ -49,28 +50,45 @@ def start(
     tag: MaybeTags = None,
     percent: Percent = 100,
     waves: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Devices reached with each wave, as 1,10%,50%,100%.")
+        str | None, typer.Option(metavar="LIST", help="Devices reached with each wave, such as 1,10%,50%,100%.")
     ] = None,
     success: Annotated[
-        str | None, typer.Option(metavar="PERCENT", help="Of a wave that must confirm, as 95%.")
+        str | None,
+        typer.Option(metavar="PERCENT", help="Share of a wave that must confirm the image, such as 95%."),
     ] = None,
     failure_limit: Annotated[
-        str | None, typer.Option(metavar="N", help="Failures of a wave that do not halt it yet, as 3 or 5%.")
+        str | None,
+        typer.Option(
+            metavar="N", help="Maximum number of failures in a wave before the rollout halts, such as 3 or 5%."
+        ),
     ] = None,
-    soak: Annotated[str | None, typer.Option(metavar="TIME", help="From a met wave to the next, as 15m.")] = None,
+    soak: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Waiting time after a met wave before the next one, such as 15m."),
+    ] = None,
     silence: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From taking the image to its confirmation, as 30m.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Maximum time from accepting the image to its confirmation, such as 30m."
+        ),
     ] = None,
     window: Annotated[
-        str | None, typer.Option(metavar="FROM-TO", help="When offers are made, as 02:00-05:00.")
+        str | None, typer.Option(metavar="FROM-TO", help="Time of day for offers, such as 02:00-05:00.")
     ] = None,
-    zone: Annotated[str | None, typer.Option(help="The window's time zone, as Europe/Berlin.")] = None,
-    at_once: Annotated[int | None, typer.Option(metavar="N", help="Devices under way at most.")] = None,
-    per_minute: Annotated[int | None, typer.Option(metavar="N", help="New offers a minute at most.")] = None,
-    skip: Annotated[bool, typer.Option("--skip", help="Leave out the devices that would fail.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Try them all the same.")] = False,
+    zone: Annotated[str | None, typer.Option(help="Time zone of the window, such as Europe/Berlin.")] = None,
+    at_once: Annotated[
+        int | None, typer.Option(metavar="N", help="Maximum number of devices in progress.")
+    ] = None,
+    per_minute: Annotated[
+        int | None, typer.Option(metavar="N", help="Maximum number of new offers per minute.")
+    ] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="Skip the devices that would fail.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Include the devices that would fail.")] = False,
 ) -> None:
-    """Begin a rollout to a model's devices; refused if some of them would fail, see `mdm rollout preflight`."""
+    """Start a rollout to a model's devices.
+
+    This is refused if some of them would fail: see `mdm rollout preflight`, `--skip` and `--force`.
+    """
     here = session.of(ctx)
     plan = {
         "waves": waves.split(",") if waves is not None else None,
@@ -85,7 +103,7 @@ def start(
     }
     _show(
         here,
-        here.ask(
+        here.request(
             admin.ROLLOUT_START,
             model=model,
             version=version,
@@ -101,15 +119,17 @@ def start(
 @app.command("status")
 def status(
     ctx: typer.Context,
-    rollout: Annotated[int | None, typer.Argument(metavar="[ROLLOUT]", help="By default the newest.")] = None,
+    rollout: Annotated[
+        int | None, typer.Argument(metavar="[ROLLOUT]", help="Number of the rollout; the default is the newest.")
+    ] = None,
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Wait until it runs no more, and show how it goes.")
+        bool, typer.Option("--watch", help="Show progress until the rollout is no longer running.")
     ] = False,
 ) -> None:
-    """Show how a rollout stands.
+    """Show the status of a rollout.
 
-    With `--watch` the status is 1 if it did not complete.
+    With `--watch` the exit status is 1 unless it completed.
     """
     here = session.of(ctx)
 
@@ -117,7 +137,7 @@ def status(
         request = client.build(admin.ROLLOUT_STATUS, rollout=rollout)
         return await _wait(connection, request, timeout_s=here.timeout_s)
 
-    found = here.run(work) if watch else here.ask(admin.ROLLOUT_STATUS, rollout=rollout)
+    found = here.run(work) if watch else here.request(admin.ROLLOUT_STATUS, rollout=rollout)
     _show(here, found)
     if watch and found.state != "COMPLETED":
         raise typer.Exit(1)
@@ -125,16 +145,22 @@ def status(
 
 @app.command("pause")
 def pause(ctx: typer.Context, rollout: Id) -> None:
-    """Make no more offers until it is resumed; devices that have begun may finish."""
+    """Pause a rollout.
+
+    No offers are made until it is resumed. Devices in progress may finish.
+    """
     here = session.of(ctx)
-    _show(here, here.ask(admin.ROLLOUT_PAUSE, rollout=rollout))
+    _show(here, here.request(admin.ROLLOUT_PAUSE, rollout=rollout))
 
 
 @app.command("resume")
 def resume(ctx: typer.Context, rollout: Id) -> None:
-    """Go on with a rollout that is paused or has halted; the failures that halted it count no more."""
+    """Resume a paused or halted rollout.
+
+    The failures that halted it no longer count.
+    """
     here = session.of(ctx)
-    _show(here, here.ask(admin.ROLLOUT_RESUME, rollout=rollout))
+    _show(here, here.request(admin.ROLLOUT_RESUME, rollout=rollout))
 
 
 @app.command("abort")
@@ -142,30 +168,47 @@ def abort(
     ctx: typer.Context,
     rollout: Id,
     *,
-    hard: Annotated[bool, typer.Option("--hard", help="Stop also the devices that have begun.")] = False,
+    hard: Annotated[bool, typer.Option("--hard", help="Also stop devices in progress.")] = False,
 ) -> None:
-    """End a rollout for good; devices that have confirmed the image keep it."""
+    """Abort a rollout permanently.
+
+    Devices that have confirmed the image keep it.
+    """
     here = session.of(ctx)
-    _show(here, here.ask(admin.ROLLOUT_ABORT, rollout=rollout, hard=hard))
+    _show(here, here.request(admin.ROLLOUT_ABORT, rollout=rollout, hard=hard))
 
 
 @app.command("history")
 def history(ctx: typer.Context, rollout: Id) -> None:
-    """Show who did what with a rollout, newest first; what it did by itself is by `rollout`."""
+    """Show the audit log of a rollout, newest first.
+
+    Its automatic actions are by `rollout`.
+    """
     audit.show(ctx, subject=f"rollout/{rollout}", limit=500)
 
 
 @app.command("list")
 def show_all(
-    ctx: typer.Context, limit: Annotated[int, typer.Option(min=1, max=500, help="The newest so many.")] = 100
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Maximum number of rollouts.")] = 100,
 ) -> None:
     """List the rollouts, newest first."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ROLLOUT_LIST, limit=limit), _print_list)
+    found = here.request(admin.ROLLOUT_LIST, limit=limit)
+    here.show_table(
+        found,
+        found.rollouts,
+        (
+            "rollout, model, version, state",
+            ("wave", lambda it: f"{it.wave} of {it.waves}"),
+            "started=created_at, by=author, ended=ended_at",
+        ),
+        none="no rollouts yet; `mdm rollout start MODEL VERSION` starts one",
+    )
 
 
 async def _wait(connection: client.Admin, request: admin.RolloutShow, *, timeout_s: float) -> admin.RolloutStatus:
-    """Look until the rollout runs no more."""
+    """Poll until the rollout is no longer running."""
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rollout", total=None)
         while True:
@@ -176,7 +219,7 @@ async def _wait(connection: client.Admin, request: admin.RolloutShow, *, timeout
             progress.update(bar, total=total, completed=done, description=f"wave {found.wave}/{found.waves}")
             if found.state != "RUNNING":
                 return found
-            # The newest may be another one at the next look.
+            # The newest may be another one at the next poll.
             request = client.build(admin.ROLLOUT_STATUS, rollout=found.rollout)
             await asyncio.sleep(POLL_S)
 
@@ -186,7 +229,7 @@ def _percent(text: str | None) -> int | None:
         return None
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise InvalidInputError("success: must be a whole number of percent, such as 95%")
+        raise InvalidInputError("success: must be a whole percentage, such as 95%")
     return int(number)
 
 
@@ -200,82 +243,41 @@ def _show(here: session.Session, found: admin.RolloutStatus) -> None:
 
 def _print_findings(found: admin.RolloutFindings) -> None:
     tables.print_facts(
-        {
-            "model": found.model,
-            "version": found.version,
-            "would take it": found.fit,
-            "run it already": found.already.count,
-            "would fail": found.count,
-            "waves by default": found.waves,
-        }
+        found,
+        (
+            "model, version, would accept it=fit, run it already=already.count, would fail=count",
+            "waves by default=waves",
+        ),
     )
     if found.problems:
-        tables.print_table(("DEVICE", "WHY"), ((it.client_id, it.reason) for it in found.problems))
-    _note_rest(found.count, len(found.problems))
+        tables.print_table(found.problems, "device=client_id, why=reason")
+    _print_rest(found.count, len(found.problems))
 
 
 def _print_status(found: admin.RolloutStatus) -> None:
     tables.print_facts(
-        {
-            "rollout": found.rollout,
-            "model": found.model,
-            "version": found.version,
-            "state": found.state,
-            "doing": found.doing,
-            "wave": f"{found.wave} of {found.waves}",
-            "tags": found.tags,
-            "percent": found.percent,
-            "begun": found.created_at,
-            "by": found.author,
-        }
+        found,
+        (
+            "rollout, model, version, state, doing",
+            ("wave", lambda it: f"{it.wave} of {it.waves}"),
+            "tags, percent, started=created_at, by=author",
+        ),
     )
     tables.print_table(
-        ("WAVE", "DEVICES", "WAITING", "UNDER WAY", "CONFIRMED", "FAILED", "ROLLED BACK", "SILENT", "SKIPPED"),
+        found.counts,
         (
-            (
-                wave.wave or "before",
-                wave.devices,
-                wave.counts.waiting,
-                wave.counts.offered + wave.counts.taken,
-                wave.counts.confirmed,
-                wave.counts.failed,
-                wave.counts.rolled_back,
-                wave.counts.silent,
-                wave.counts.skipped,
-            )
-            for wave in found.counts
+            ("wave", lambda it: it.wave or "before"),
+            "devices, waiting=counts.waiting",
+            ("in progress", lambda it: it.counts.offered + it.counts.taken),
+            "confirmed=counts.confirmed, failed=counts.failed, rolled back=counts.rolled_back",
+            "silent=counts.silent, skipped=counts.skipped",
         ),
     )
     if found.failures:
-        tables.print_table(
-            ("DEVICE", "WAVE", "STATE", "AT", "WHY"),
-            ((it.client_id, it.wave, it.state, it.at, it.reason) for it in found.failures[:_NAMED]),
-        )
-    _note_rest(found.failure_count, min(_NAMED, len(found.failures)))
+        tables.print_table(found.failures[:_NAMED], "device=client_id, wave, state, at, why=reason")
+    _print_rest(found.failure_count, min(_NAMED, len(found.failures)))
 
 
-def _note_rest(count: int, named: int) -> None:
+def _print_rest(count: int, named: int) -> None:
     if count > named:
         output.print_note(f"and {count - named} more")
-
-
-def _print_list(found: admin.Rollouts) -> None:
-    if not found.rollouts:
-        output.print_note("no rollouts yet; `mdm rollout start MODEL VERSION` begins one")
-        return
-    tables.print_table(
-        ("ROLLOUT", "MODEL", "VERSION", "STATE", "WAVE", "BEGUN", "BY", "ENDED"),
-        (
-            (
-                it.rollout,
-                it.model,
-                it.version,
-                it.state,
-                f"{it.wave} of {it.waves}",
-                it.created_at,
-                it.author,
-                it.ended_at,
-            )
-            for it in found.rollouts
-        ),
-    )

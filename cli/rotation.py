@@ -1,4 +1,4 @@
-"""`mdm rotation`: new secrets for devices, started, watched, called off and looked up."""
+"""`mdm rotation`: rotations of device secrets: start, watch, cancel, history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ app = typer.Typer()
 app.command("schedule")(schedule.show_schedule)
 
 POLL_S: Final = 0.5
-"""Between two looks while rotations are watched."""
+"""Between two polls while rotations are watched."""
 _PAGE: Final = 500
 
 
@@ -25,14 +25,16 @@ def start(
     device: MaybeDevice = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="All devices that are enabled, or all that fit --tag and --model.")
+        bool, typer.Option("--all", help="All enabled devices, or all that match --tag and --model.")
     ] = False,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
 ) -> None:
-    """Queue one device, or many, for a rotation of the secret."""
+    """Queue one or more devices for a rotation of the secret."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ROTATION_START, device=device, all=everything, tag=tag, model=model), _print_queued)
+    here.show(
+        here.request(admin.ROTATION_START, device=device, all=everything, tag=tag, model=model), _print_queued
+    )
 
 
 @app.command("status")
@@ -40,12 +42,12 @@ def status(
     ctx: typer.Context,
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Wait until no device is queued or under way, and show how it goes.")
+        bool, typer.Option("--watch", help="Show progress until no device is queued or in progress.")
     ] = False,
 ) -> None:
-    """Show how many devices stand how, and what is under way.
+    """Show the devices by state, and the rotations in progress.
 
-    With `--watch` the status is 1 if there are devices in TIMEOUT at the end; those are tried again later.
+    With `--watch` the exit status is 1 if devices are in TIMEOUT at the end; their rotations are retried later.
     """
     here = session.of(ctx)
 
@@ -65,21 +67,22 @@ def cancel(
     ctx: typer.Context,
     device: MaybeDevice = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every rotation there is.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All rotations.")] = False,
 ) -> None:
-    """Call off rotations that are queued, under way, or to be tried again.
+    """Cancel rotations.
 
-    One that is under way ends by itself, soon: with the old secret, or completed if its device has logged in.
+    This applies to rotations that are queued, in progress or waiting for a retry. A rotation in progress ends
+    soon: with the old secret, or with the new one if the device has logged in with it.
     """
     here = session.of(ctx)
-    here.show(here.ask(admin.ROTATION_CANCEL, device=device, all=everything), _print_cancelled)
+    here.show(here.request(admin.ROTATION_CANCEL, device=device, all=everything), _print_cancelled)
 
 
 @app.command("history")
 def history(
     ctx: typer.Context,
     device: Device,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rotations.")] = 100,
 ) -> None:
     """List the rotations of a device, newest first."""
     here = session.of(ctx)
@@ -97,7 +100,19 @@ def history(
             if before is None or len(rotations) >= limit:
                 return page.model_copy(update={"rotations": rotations})
 
-    here.show(here.run(work), _print_history)
+    found = here.run(work)
+    here.show_table(
+        found,
+        found.rotations,
+        (
+            "rotation=rotation_id, generation, started=started_at",
+            ("outcome", lambda it: it.outcome or f"in progress: {it.step}"),
+            "delivered=delivered_at, stored=stored_at, switched=switched_at, ended=ended_at",
+            ("seconds", lambda it: None if it.duration_s is None else f"{it.duration_s:.1f}"),
+            "refused_proofs",
+        ),
+        none=f"{found.client_id} has no rotations yet; `mdm rotation start` starts one",
+    )
 
 
 async def _look(connection: client.Admin, after: int, limit: int, *, timeout_s: float) -> admin.RotationOverview:
@@ -106,7 +121,7 @@ async def _look(connection: client.Admin, after: int, limit: int, *, timeout_s: 
 
 
 async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
-    """Look until no device is queued or under way."""
+    """Poll until no device is queued or in progress."""
     total = 0
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rotations", total=None)
@@ -121,7 +136,7 @@ async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
 
 
 async def _overview(connection: client.Admin, *, timeout_s: float) -> admin.RotationOverview:
-    """Return the counts and all rotations under way."""
+    """Return the counts and all rotations in progress."""
     under_way: list[admin.RotationUnderWay] = []
     after: int | None = -1
     while after is not None:
@@ -134,9 +149,9 @@ async def _overview(connection: client.Admin, *, timeout_s: float) -> admin.Rota
 def _print_queued(result: admin.RotationQueued) -> None:
     _print_named(
         (result.queued, "queued"),
-        (result.already, "already queued or under way"),
-        (result.ending, "not queued: its cancelled rotation has not ended yet, start it again soon"),
-        (result.skipped, "skipped, as it is disabled"),
+        (result.already, "already queued or in progress"),
+        (result.ending, "not queued: its cancelled rotation has not ended yet, retry soon"),
+        (result.skipped, "skipped: device is disabled"),
     )
 
 
@@ -145,63 +160,28 @@ def _print_cancelled(result: admin.RotationCancelled) -> None:
         output.print_note("nothing to cancel")
         return
     _print_named(
-        (result.dequeued, "cancelled before it began"),
-        (result.not_retried, "not tried again"),
-        (result.ending, "under way: ends soon, and is not tried again"),
+        (result.dequeued, "cancelled before it started"),
+        (result.not_retried, "will not be retried"),
+        (result.ending, "in progress: ends soon, will not be retried"),
     )
 
 
 def _print_named(*groups: tuple[admin.Named, str]) -> None:
-    tables.print_table(("DEVICE", "ROTATION"), ((name, said) for named, said in groups for name in named.names))
-    for named, said in groups:
+    rows = [(name, state) for named, state in groups for name in named.names]
+    tables.print_table(rows, (("device", lambda it: it[0]), ("rotation", lambda it: it[1])))
+    for named, state in groups:
         if named.count > len(named.names):
-            output.print_note(f"and {named.count - len(named.names)} more: {said}")
+            output.print_note(f"and {named.count - len(named.names)} more: {state}")
 
 
 def _print_overview(found: admin.RotationOverview) -> None:
-    counts = found.counts
-    tables.print_facts(
-        {"OK": counts.ok, "QUEUED": counts.queued, "PENDING": counts.pending, "TIMEOUT": counts.timeout}
-    )
+    tables.print_facts(found.counts, "OK=ok, QUEUED=queued, PENDING=pending, TIMEOUT=timeout")
     if found.under_way:
         tables.print_table(
-            ("DEVICE", "STEP", "SECONDS LEFT", "SLOT", "SINCE", "ROTATION"),
+            found.under_way,
             (
-                (
-                    it.client_id,
-                    it.step,
-                    "cancelled" if it.cancelled else it.left_s,
-                    it.slot,
-                    it.started_at,
-                    it.rotation_id,
-                )
-                for it in found.under_way
+                "device=client_id, step",
+                ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
+                "slot, since=started_at, rotation=rotation_id",
             ),
         )
-
-
-def _print_history(found: admin.Rotations) -> None:
-    if not found.rotations:
-        output.print_note(f"{found.client_id} has had no rotation; `mdm rotation start` begins one")
-        return
-    tables.print_table(
-        (
-            *("ROTATION", "GENERATION", "STARTED", "OUTCOME", "DELIVERED", "STORED", "SWITCHED", "ENDED"),
-            *("SECONDS", "REFUSED PROOFS"),
-        ),
-        (
-            (
-                it.rotation_id,
-                it.generation,
-                it.started_at,
-                it.outcome or f"under way: {it.step}",
-                it.delivered_at,
-                it.stored_at,
-                it.switched_at,
-                it.ended_at,
-                None if it.duration_s is None else f"{it.duration_s:.1f}",
-                it.refused_proofs,
-            )
-            for it in found.rotations
-        ),
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,18 +14,17 @@ _SHOWN: Final = "%Y-%m-%d %H:%M %Z"
 
 
 def show_schedule(ctx: typer.Context) -> None:
-    """Show when all devices are queued next, by the schedule's own clock and in UTC."""
+    """Show when all devices are queued next."""
     here = session.of(ctx)
-    here.show(here.ask(admin.ROTATION_SCHEDULE), _print)
+    here.show(here.request(admin.ROTATION_SCHEDULE), _print)
 
 
 def _print(view: admin.RotationScheduleView) -> None:
     if not view.expression:
         output.print_line("no schedule is set")
         return
-    tables.print_facts({"schedule": view.expression, "zone": view.zone, "last fire": view.last_fire_at})
-    tables.print_table(("NEXT", "UTC"), [(_local(at, view.zone), at) for at in view.next])
-
-
-def _local(at: datetime, zone: str) -> str:
-    return at.astimezone(ZoneInfo(zone)).strftime(_SHOWN)
+    tables.print_facts(view, "schedule=expression, zone, last run=last_fire_at")
+    zone = ZoneInfo(view.zone)
+    tables.print_table(
+        view.next, (("next", lambda at: at.astimezone(zone).strftime(_SHOWN)), ("UTC", lambda at: at))
+    )

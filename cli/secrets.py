@@ -1,4 +1,4 @@
-"""`mdm secrets`: what the services keep encrypted."""
+"""`mdm secrets`: data that the services store encrypted."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from shared.protocol import admin
 app = typer.Typer()
 
 _KINDS: Final = {
-    "rotations": "rotations under way",
+    "rotations": "rotations in progress",
     "coredumps": "core dumps",
-    "registry": "recovery key and kept answers",
+    "registry": "recovery key and stored answers",
 }
 
 
 @app.command("rekey")
 def rekey(ctx: typer.Context) -> None:
-    """Encrypt them with the first master key, so that the other keys may be removed; again changes nothing.
+    """Re-encrypt all data with the first master key.
 
-    The status is 1 if there are some that none of the keys opens: do not remove a key then.
+    This covers secrets of rotations in progress, core dumps, the recovery key and stored answers. Afterwards the
+    other master keys can be removed. The operation is idempotent. The exit status is 1 if some data cannot be
+    decrypted with any of the keys: do not remove a key then.
     """
     here = session.of(ctx)
     found = {
-        "rotations": here.ask(admin.SECRETS_REKEY),
-        "coredumps": here.ask(admin.COREDUMP_REKEY),
-        "registry": here.ask(admin.RECOVERY_REKEY),
+        "rotations": here.request(admin.SECRETS_REKEY),
+        "coredumps": here.request(admin.COREDUMP_REKEY),
+        "registry": here.request(admin.RECOVERY_REKEY),
     }
     if here.as_json:
         output.print_json({name: result.model_dump(mode="json") for name, result in found.items()})
@@ -40,9 +42,13 @@ def rekey(ctx: typer.Context) -> None:
 
 def _print(found: dict[str, admin.SecretsRekeyed]) -> None:
     tables.print_table(
-        ("WHAT", "ENCRYPTED ANEW", "NO KEY OPENS"),
-        ((kind, result.reencrypted, result.unreadable.count) for kind, result in found.items()),
+        found.items(),
+        (
+            ("what", lambda it: it[0]),
+            ("re-encrypted", lambda it: it[1].reencrypted),
+            ("unreadable", lambda it: it[1].unreadable.count),
+        ),
     )
     for kind, result in found.items():
         if result.unreadable.count:
-            output.print_note(f"a master key is missing for {kind} of: {output.cell(result.unreadable.names)}")
+            output.print_note(f"{kind}: master key missing for {output.cell(result.unreadable.names)}")

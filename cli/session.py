@@ -1,15 +1,15 @@
-"""What all commands share: the global options, and how one asks a service."""
+"""The global options, and how commands send requests and print results."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
 
-from cli import client, output
+from cli import client, output, tables
 from cli import profile as profiles
 from cli.durations import TIMEOUT_S
 from shared.protocol import admin
@@ -17,6 +17,7 @@ from shared.protocol import admin
 R = TypeVar("R", bound="admin.Request")
 A = TypeVar("A", bound="admin.Result")
 T = TypeVar("T")
+Row = TypeVar("Row")
 Shown = TypeVar("Shown", bound="admin.Result | dict[str, Any]")
 
 
@@ -31,27 +32,42 @@ class Session:
 
     @property
     def profile(self) -> profiles.Profile:
-        """Where and as whom to connect, or ProfileError."""
+        """The connection settings; raise ProfileError if they are incomplete or invalid."""
         return profiles.resolve(self.profile_path, self.given)
 
-    def ask(self, operation: admin.Operation[R, A], **fields: object) -> A:
-        """Connect, send one request and return its result; fields that are None are left out."""
+    def request(self, operation: admin.Operation[R, A], **fields: object) -> A:
+        """Connect, send one request without the fields that are None, and return its result."""
         request = client.build(operation, **fields)
         return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
 
     def show(self, result: Shown, as_text: Callable[[Shown], None]) -> None:
-        """Print a result as JSON if that was asked for, else as `as_text` prints it for people."""
+        """Print a result as JSON with `--json`, else for people by `as_text`."""
         if self.as_json:
             output.print_json(result)
         else:
             as_text(result)
 
+    def show_facts(self, result: Shown, columns: Sequence[tables.Column[Shown]] | None = None) -> None:
+        """Print a result as JSON with `--json`, else these columns of it, or all of it, as names and values."""
+        self.show(result, tables.print_all if columns is None else lambda one: tables.print_facts(one, columns))
+
+    def show_table(
+        self,
+        result: admin.Result,
+        rows: Iterable[Row],
+        columns: Sequence[tables.Column[Row]],
+        *,
+        none: str | None = None,
+    ) -> None:
+        """Print a result as JSON with `--json`, else its rows as a table."""
+        self.show(result, lambda _: tables.print_table(rows, columns, none=none))
+
     def run(self, work: Callable[[client.Admin], Awaitable[T]], using: profiles.Profile | None = None) -> T:
-        """Connect, with another profile than the session's own if given, and do `work`."""
+        """Connect, by the session's profile unless another is given, and run `work`."""
         return client.run(work, using or self.profile)
 
 
 def of(ctx: typer.Context) -> Session:
-    """Return the session that the global options have made."""
+    """Return the session with the global options."""
     session: Session = ctx.ensure_object(Session)
     return session

@@ -1,4 +1,4 @@
-"""The commands of `mdm`, each imported when it is called: until then its name, place and summary are enough."""
+"""The commands of `mdm`: each is imported when it is called; until then its name, place and summary suffice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 
-def _spare_pydantic(kind: Any) -> None:  # noqa: ANN401 - one of Typer's two kinds of parameters
-    """Have Typer convert only what needs it: it imports pydantic even to leave a text, or a default, as it is.
+def _skip_pydantic(kind: Any) -> None:  # noqa: ANN401 - one of Typer's two kinds of parameters
+    """Let Typer convert only values that need it, as it imports pydantic even for strings and defaults.
 
-    With a Typer that converts in another way, this does nothing.
+    If a version of Typer converts in another way, this has no effect.
     """
     converter: Any = getattr(kind, "get_runtime_param", None)
 
@@ -30,23 +30,23 @@ def _spare_pydantic(kind: Any) -> None:  # noqa: ANN401 - one of Typer's two kin
     kind.get_runtime_param = get_runtime_param
 
 
-_spare_pydantic(TyperArgument)
-_spare_pydantic(TyperOption)
+_skip_pydantic(TyperArgument)
+_skip_pydantic(TyperOption)
 
 
 class Later(TyperCommand):
-    """A command that is a function at `place`, or the group of commands that is a Typer there."""
+    """A command, or group of commands, that is imported from `place`, a function or a Typer."""
 
     def __init__(self, name: str, place: str, summary: str) -> None:
         super().__init__(name, help=summary)
         self._place = place
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as click has it
-        """Go on as the command itself."""
+        """Delegate to the command itself."""
         return self.load().make_context(*arguments, **options)
 
     def load(self) -> Any:  # noqa: ANN401 - click's type of all commands is private
-        """Import the command."""
+        """Import and return the command."""
         module, _, name = self._place.partition(":")
         found = getattr(import_module(module), name)
         around = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -59,67 +59,66 @@ class Later(TyperCommand):
 
 
 COMMANDS: Final = (
-    Later("rotate", "cli.rotation:start", "Queue one device, or many, for a rotation of the secret."),
+    Later("rotate", "cli.rotation:start", "Queue one or more devices for a rotation of the secret."),
     Later(
         "events",
         "cli.events:events",
-        "Print events as they happen: time, noun.verb, device, data; with --json, an object a line.",
+        "Print events as they happen.",
     ),
     Later("audit", "cli.audit:show", "Show the newest entries of the audit log."),
     Later(
         "doctor",
         "cli.doctor:doctor",
-        "Compare database, Keycloak and broker; the status is 1 when something is left that does not agree.",
+        "Compare database, Keycloak and broker.",
     ),
     Later(
         "login",
         "cli.login:login",
-        "Ask for what is not given, check it by connecting, and write the profile with mode 0600.",
+        "Test connection settings and write the profile.",
     ),
     Later(
         "backup",
         "cli.backup:backup",
-        "Write database, secrets, broker accounts and images into one file, encrypted with a passphrase.",
+        "Back up the whole system into one encrypted file.",
     ),
     Later(
         "restore",
         "cli.backup:restore",
-        "Put a backup back, or parts of it, while all services are stopped; "
-        "what has survived goes before the backup.",
+        "Restore a backup, or parts of it.",
     ),
     Later(
         "simulate",
         "cli.simulate.command:simulate",
-        "Let many devices live until Ctrl-C: each with a connection and an identity of its own, in one process.",
+        "Run many simulated devices in one process until Ctrl-C.",
     ),
-    Later("model", "cli.models:app", "What kinds of devices there are."),
-    Later("device", "cli.devices:app", "The devices, their configuration and their provisioning packages."),
-    Later("fleet", "cli.fleet:app", "All devices at a glance: how many there are, and how they stand."),
+    Later("model", "cli.models:app", "Device models."),
+    Later("device", "cli.devices:app", "Devices, their configuration and their provisioning packages."),
+    Later("fleet", "cli.fleet:app", "Summary of all devices: counts by state."),
     Later(
         "config",
         "cli.config:app",
-        "The configuration of devices: what is wanted, what was, and what tags have in common.",
+        "Configuration of devices: versions, and layers by tag.",
     ),
-    Later("claim", "cli.claims:app", "Claims, by which machines without an identity get one by themselves."),
+    Later("claim", "cli.claims:app", "Claims, with which machines request an identity."),
     Later("firmware", "cli.firmware:app", "Firmware images."),
-    Later("rollout", "cli.rollouts:app", "Firmware for many devices, in waves."),
-    Later("command", "cli.commands:app", "Tell devices to do something once, and see what became of it."),
-    Later("coredump", "cli.coredump:app", "Core dumps of devices that crashed; they may hold secrets."),
-    Later("log", "cli.logs:app", "What devices log: their own words."),
+    Later("rollout", "cli.rollouts:app", "Rollouts of firmware to many devices, in waves."),
+    Later("command", "cli.commands:app", "Commands to devices and their results."),
+    Later("coredump", "cli.coredump:app", "Core dumps of crashed devices; they may contain secrets."),
+    Later("log", "cli.logs:app", "Log messages of devices."),
     Later(
         "secrets",
         "cli.secrets:app",
-        "What is encrypted at rest: secrets while rotations are under way, and core dumps.",
+        "Data that the services store encrypted.",
     ),
     Later(
         "admin",
         "cli.accounts:app",
-        "Accounts of admins: viewers read, operators do the daily work, admins may do everything.",
+        "Accounts of admins and their roles.",
     ),
     Later(
         "rotation",
         "cli.rotation:app",
-        "New secrets for devices: start, watch and cancel rotations, and look them up.",
+        "Rotations of device secrets: start, watch, cancel, history.",
     ),
 )
-"""A group's summary is all of its help; a function's is the first sentence of its docstring."""
+"""A group's summary is its whole help text; a function's is the first paragraph of its docstring."""

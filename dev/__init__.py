@@ -1,1 +1,1 @@
-"""The native stack and what is run on it by hand: the story of `make run`, benchmarks, the soak."""
+"""Development tools on a stack of real servers: the demo of `make run`, benchmarks, the soak test."""

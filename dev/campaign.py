@@ -1,4 +1,4 @@
-"""Where the time of a campaign goes, as the history of its rotations tells."""
+"""Duration of a campaign by part, from the history of its rotations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.protocol.admin import RotationEntry
 
 
 def parts(entries: Sequence[RotationEntry]) -> Mapping[str, float]:
-    """Return the mean seconds of each part of completed rotations, which stand in the order of their start."""
+    """Return the mean seconds of each part of completed rotations, which are sorted by start."""
     took: dict[str, list[float]] = {
         "offered to delivered": [],
         "to stored (the device)": [],

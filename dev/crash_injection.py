@@ -1,8 +1,8 @@
-"""Runs a service that notes each step it takes outside itself, and dies by SIGKILL at the one it is told to.
+"""Crash injection: runs a service that records each external step and kills itself with SIGKILL at a selected one.
 
-`python -m dev.crash_injection services.registry.main`, with the folder of the notes in MORTAL_FOLDER. A step is
-a commit, a request to Keycloak, a command to the broker, a change of the image store, or a publication; each is
-noted before it and after it.
+`python -m dev.crash_injection services.registry.main`, with the folder for records in MORTAL_FOLDER. A step is a
+commit, a request to Keycloak, a command to the broker, a change of the image store, or a publication; each is
+recorded before and after it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PLUMBING: Final = frozenset({"transaction", "attempt"})
 
 @dataclass(frozen=True, slots=True, order=True)
 class CrashPoint:
-    """The n-th time that a service comes to a step, counted from the sentence."""
+    """A crash point: the n-th time that a service reaches a step after it was armed."""
 
     step: str
     nth: int
@@ -47,7 +47,7 @@ class CrashPoint:
 
 @dataclass(frozen=True, slots=True)
 class CrashPlan:
-    """What a mortal service has done, and where it is to die; it lies in a folder, to be shared by both sides."""
+    """The recorded steps of a service and its crash point, in a folder that both processes share."""
 
     folder: Path
 
@@ -60,26 +60,26 @@ class CrashPlan:
         return self.folder / "sentence"
 
     def steps(self, begun: int = 0) -> list[str]:
-        """Return the steps so far, in their order, without the first so many."""
+        """Return the recorded steps in order, without the given number of first ones."""
         return self._steps.read_text().splitlines()[begun:] if self._steps.exists() else []
 
     def condemn(self, death: CrashPoint) -> None:
-        """Let the service die there; it counts from now on."""
+        """Arm a crash point; steps are counted from now on."""
         fresh = self.folder / "sentence.new"
         fresh.write_text(f"{death.nth} {death.step}")
         fresh.replace(self._sentence)
 
     def pardon(self) -> None:
-        """Let the service live."""
+        """Disarm the crash point."""
         self._sentence.unlink(missing_ok=True)
 
-    def note(self, step: str) -> None:
-        """Write a step down."""
+    def record(self, step: str) -> None:
+        """Record a step."""
         with self._steps.open("a") as file:
             file.write(f"{step}\n")
 
     def sentence(self) -> CrashPoint | None:
-        """Return where the service is to die, if it is."""
+        """Return the armed crash point, if any."""
         try:
             nth, step = self._sentence.read_text().split(" ", 1)
         except FileNotFoundError:
@@ -88,9 +88,9 @@ class CrashPlan:
 
 
 def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[CrashPoint]:
-    """Return the crash points of a run; of steps that are taken all the time (`noise`) only the first.
+    """Return the crash points of a run; for periodic steps (`noise`) only the first.
 
-    After one step and before the next is one point: what is outside is the same.
+    After one step and before the next is one crash point, because the state outside the service is the same.
     """
     seen: Counter[str] = Counter()
     found = []
@@ -108,20 +108,20 @@ def deaths(steps: Iterable[str], *, noise: Iterable[str] = ()) -> list[CrashPoin
 
 
 def _began_earlier(step: str, counts: Counter[str]) -> bool:
-    """Whether a step ends something that began before the counting did: an answer is read before its PUBACK."""
-    deed, _, moment = step.rpartition(":")
-    return moment == "after" and counts[step] == counts[f"{deed}:before"]
+    """Whether a step ends an operation that started before the count, as an answer is read before its PUBACK."""
+    name, _, moment = step.rpartition(":")
+    return moment == "after" and counts[step] == counts[f"{name}:before"]
 
 
 class _CrashInjector:
-    """Takes hold of a service where it reaches outside."""
+    """Intercepts a service's external steps."""
 
     def __init__(self, fate: CrashPlan) -> None:
         self._fate = fate
         self._counts: Counter[str] = Counter()
 
     def reach(self, step: str) -> None:
-        self._fate.note(step)
+        self._fate.record(step)
         death = self._fate.sentence()
         if death is None:
             self._counts.clear()
@@ -171,7 +171,7 @@ class _CrashInjector:
 
 
 def _who() -> str:
-    """Return the function of ours that wants to commit."""
+    """Return the product's function that commits."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_back is not None:
         module, code = frame.f_globals.get("__name__", ""), frame.f_code
@@ -187,7 +187,7 @@ def _publication(topic: str) -> str | None:
         case "$CONTROL":
             return None  # the command itself is the step
         case "d":
-            # Without the image and the offset of a piece.
+            # Without the image and the offset of a chunk.
             return f"publish {'/'.join(parts[2:5])}"
         case "replies":
             return "publish reply"

@@ -1,4 +1,4 @@
-"""Bare clients with given credentials, and whether Keycloak and the broker accept a device's."""
+"""Plain clients with given credentials, and checks of a device's credentials at Keycloak and the broker."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _TAKEN_OVER_V5 = 0x8E
 
 
 async def keycloak_accepts(package: Package, secret: str | None = None) -> bool:
-    """Say whether Keycloak gives a token for this secret, by default the package's."""
+    """Return whether Keycloak issues a token for this secret, by default the package's."""
     return await keycloak_token(package, secret) is not None
 
 
 async def keycloak_token(package: Package, secret: str | None = None) -> str | None:
-    """Return the token that Keycloak gives for this secret, by default the package's; None: it refuses."""
+    """Return Keycloak's token for this secret, by default the package's; None if it refuses."""
     form = {
         "grant_type": "client_credentials",
         "client_id": package.client_id,
@@ -46,7 +46,7 @@ async def keycloak_token(package: Package, secret: str | None = None) -> str | N
 
 
 async def broker_accepts(package: Package, secret: str | None = None) -> bool:
-    """Say whether the broker lets the device in; if it does, the device's own session is taken over."""
+    """Return whether the broker accepts the device; if so, this takes over the device's session."""
     try:
         async with device_client(package, secret):
             return True
@@ -54,7 +54,7 @@ async def broker_accepts(package: Package, secret: str | None = None) -> bool:
         code = getattr(getattr(error, "rc", None), "value", None)
         if code in _REFUSED_V5:
             return False
-        if code == _TAKEN_OVER_V5:  # it was let in, and the device has come back meanwhile
+        if code == _TAKEN_OVER_V5:  # it was accepted, and the device has reconnected since
             return True
         raise
 
@@ -67,10 +67,10 @@ def device_client(
     identifier: str | None = None,
     will: aiomqtt.Will | None = None,
 ) -> aiomqtt.Client:
-    """Return a bare MQTT 5 client with a device's credentials, for tests that misbehave.
+    """Return a plain MQTT 5 client with a device's credentials, for misbehaving tests.
 
-    With `session_s` the broker keeps its session so long, and what is sent to it meanwhile. `identifier` is the
-    client id that it states, by default its own.
+    With `session_s`, the broker keeps its session and queued messages for this time. `identifier` is the client id
+    that it uses, by default its own.
     """
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session_s
@@ -89,7 +89,7 @@ def device_client(
 
 
 def claim_client(claim: ClaimPackage, identifier: str, *, clean: bool = True) -> aiomqtt.Client:
-    """Return a bare MQTT 5 client with a claim's account, under any client id, in a new session if `clean`."""
+    """Return a plain MQTT 5 client with a claim's account, under any client id, in a new session if `clean`."""
     return aiomqtt.Client(
         claim.mqtt_host,
         claim.mqtt_port,
@@ -103,7 +103,7 @@ def claim_client(claim: ClaimPackage, identifier: str, *, clean: bool = True) ->
 
 
 def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
-    """Return a bare MQTT 5 client with a service's or an admin's account."""
+    """Return a plain MQTT 5 client with a service's or an admin's account."""
     return aiomqtt.Client(
         endpoints.mqtt_host,
         endpoints.mqtt_port,
@@ -115,17 +115,17 @@ def account_client(endpoints: Endpoints, account: str) -> aiomqtt.Client:
 
 
 async def broker_accounts(endpoints: Endpoints) -> list[str]:
-    """Return the names of all accounts that the broker has, as it says itself."""
-    return list((await _ask_broker(endpoints, "listClients"))["clients"])
+    """Return the names of all accounts in the broker, as the broker reports them."""
+    return list((await _control_broker(endpoints, "listClients"))["clients"])
 
 
 async def account_label(endpoints: Endpoints, client_id: str) -> str | None:
-    """Return which secret the broker says that a device's account has; None: it does not say, or there is none."""
-    client: dict[str, str] = (await _ask_broker(endpoints, "getClient", username=client_id)).get("client", {})
+    """Return the label of the secret of a device's account in the broker, or None if there is none."""
+    client: dict[str, str] = (await _control_broker(endpoints, "getClient", username=client_id)).get("client", {})
     return client.get("textname")
 
 
-async def _ask_broker(endpoints: Endpoints, command: str, **arguments: str) -> dict[str, Any]:
+async def _control_broker(endpoints: Endpoints, command: str, **arguments: str) -> dict[str, Any]:
     """Return the data of the broker's answer, without data if it refuses."""
     correlation = uuid4().hex
     body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
@@ -142,7 +142,7 @@ async def _ask_broker(endpoints: Endpoints, command: str, **arguments: str) -> d
 
 @asynccontextmanager
 async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClient]:
-    """Open Keycloak's admin interface, to look at clients or to change them behind the product's back."""
+    """Open Keycloak's admin interface, to read or change clients without the product."""
     form = {
         "grant_type": "client_credentials",
         "client_id": "mdm-registry",
@@ -155,7 +155,7 @@ async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClien
 
 
 async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
-    """Change an account of the broker as somebody with all rights would."""
+    """Change an account of the broker with full rights."""
     body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}
     async with account_client(stack.endpoints, "svc-accounts") as client:
         await client.subscribe(f"{CONTROL}/response", qos=1)

@@ -1,4 +1,4 @@
-"""The services' database, behind their backs."""
+"""Direct access to the services' database."""
 
 from __future__ import annotations
 

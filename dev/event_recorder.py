@@ -1,4 +1,4 @@
-"""Sees the events of all services, so that a test waits for a thing to happen and not for time to pass."""
+"""Records the events of all services, so that tests wait for events, not for fixed times."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from shared.protocol.messages import Event
 
 T = TypeVar("T")
 Named = events.Event[Any, Any] | str
-"""An event as it is declared, or its name."""
+"""A declared event, or its name."""
 
 
 class EventRecorder:
-    """Remembers each event until somebody has asked for it."""
+    """Stores each event until a test has consumed it."""
 
     def __init__(self) -> None:
         self._events: list[tuple[str, Event]] = []
@@ -34,7 +34,7 @@ class EventRecorder:
                 self._news.notify_all()
 
     async def seen(self, client_id: str | None, event: Named, **data: object) -> Event:
-        """Wait for an event of a device, or of none, now or before; it counts once. Raise NotSeenError."""
+        """Wait for an event of a device, or of none, also a past one, and consume it. Raise NotSeenError."""
         name = _name(event, data)
         try:
             async with asyncio.timeout(PATIENCE_S), self._news:
@@ -45,7 +45,7 @@ class EventRecorder:
             raise NotSeenError(f"no {name} {data or ''} of {client_id} in {PATIENCE_S:g} s") from None
 
     def remembers(self, client_id: str | None, event: Named, **data: object) -> bool:
-        """Say whether there was such an event that nobody has asked for yet."""
+        """Return whether there is such an event that was not consumed."""
         return self._place(client_id, _name(event, data), data) is not None
 
     def _place(self, client_id: str | None, name: str, data: dict[str, object]) -> int | None:
@@ -55,7 +55,7 @@ class EventRecorder:
         return None
 
     async def until(self, look: Callable[[], Awaitable[T]], holds: Callable[[T], object]) -> T:
-        """Look again after each event until what is looked at holds. Raise NotSeenError with the last look."""
+        """Evaluate a condition after each event until it holds. Raise NotSeenError with the last value."""
         known = self._count
         last = await look()
         try:
@@ -71,10 +71,10 @@ class EventRecorder:
 
 
 def _name(event: Named, data: dict[str, object]) -> str:
-    """Return an event's name; raise KeyError if there is no such event, or none that says this."""
+    """Return an event's name; raise KeyError if there is no such event, or it lacks one of these fields."""
     declared = events.EVENTS[event] if isinstance(event, str) else event
     if unknown := data.keys() - declared.facts.model_fields.keys():
-        raise KeyError(f"{declared.name} does not say {', '.join(unknown)}")
+        raise KeyError(f"{declared.name} has no field {', '.join(unknown)}")
     return declared.name
 
 

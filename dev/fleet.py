@@ -1,4 +1,4 @@
-"""Devices for tests: made by the real registry, run by the reference agent."""
+"""Devices for tests: added by the real registry, run by the reference agent."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class PowerCutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """A device's power while it is on."""
+    """The power supply of a running device."""
 
     task: asyncio.Task[None]
 
     async def failed(self) -> None:
-        """Wait until the device has reached the point at which its power is cut."""
+        """Wait until the device has reached the point of its power cut."""
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.wait([self.task])
 
@@ -54,7 +54,7 @@ async def powered(
 ) -> AsyncIterator[Power]:
     """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`.
 
-    All points that it comes to are added to `steps`.
+    All points that it reaches are appended to `steps`.
     """
 
     def fault(point: str) -> None:
@@ -98,7 +98,7 @@ class Fleet:
         return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
 
     async def show(self, package: Package) -> DeviceView:
-        """Return what the registry knows of a device."""
+        """Return the registry's view of a device."""
         return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
 
     def powered(
@@ -110,12 +110,12 @@ class Fleet:
         cut_at: str | None = None,
         steps: list[str] | None = None,
     ) -> AbstractAsyncContextManager[Power]:
-        """Run a device until the block ends or its power is cut; its flash stays."""
+        """Run a device until the block ends or its power is cut; its flash is kept."""
         state = self.folder / package.client_id
         return powered(package, state, options=options, hooks=hooks, cut_at=cut_at, steps=steps)
 
     async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
-        """Wait until a fact holds for what the registry knows of a device."""
+        """Wait until a condition holds for the registry's view of a device."""
         return await self.witness.until(partial(self.show, package), holds)
 
     async def seen(self, package: Package, event: Named, **data: object) -> Event:

@@ -1,4 +1,4 @@
-"""Images fetched over HTTP as a device does it."""
+"""Downloads of images over HTTP, as devices do them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S: Final = 30
 
 
 async def token(package: Package, **headers: str) -> str:
-    """Return a fresh token of Keycloak for a device."""
+    """Return a new token from Keycloak for a device."""
     form = {
         "grant_type": "client_credentials",
         "client_id": package.client_id,
@@ -32,13 +32,13 @@ async def token(package: Package, **headers: str) -> str:
 
 
 def bearer(token: str) -> dict[str, str]:
-    """Return the header that carries a token."""
+    """Return the header with a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 @asynccontextmanager
 async def visiting(system: System, token: str = "", *, name: str = "firmware") -> AsyncIterator[httpx.AsyncClient]:
-    """Open a client of a firmware service, over TLS, with a token if one is given."""
+    """Open a TLS client of a firmware service, with a token if one is given."""
     trust = ssl.create_default_context(cafile=system.stack.endpoints.ca_file)
     url = f"https://{HOST}:{system.http_ports[name]}"
     headers = bearer(token) if token else {}
@@ -47,7 +47,7 @@ async def visiting(system: System, token: str = "", *, name: str = "firmware") -
 
 
 async def served(system: System, package: Package, *, least: int) -> list[dict[str, Any]]:
-    """Wait for so many lines in the log about a device's requests, and return all there are."""
+    """Wait for this number of log lines about a device's requests, and return all."""
 
     def found() -> list[dict[str, Any]]:
         log = system.services["firmware"].log_file.read_bytes().splitlines()

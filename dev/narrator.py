@@ -1,4 +1,4 @@
-"""Tells a story: runs `mdm` as a person would, waits until a thing is seen to happen, and says so in a line."""
+"""Narrates the demo: runs `mdm`, waits until the result is observed, and prints it as one line."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ MDM = Path(sys.executable).with_name("mdm")
 
 
 class StoryError(Exception):
-    """A step was not seen to happen."""
+    """The result of a step was not observed."""
 
 
 @dataclass
 class Narrator:
-    """The one who tells of one device; `say` takes each line."""
+    """Narrates the demo of one device; `print_line` prints its lines."""
 
     profile: Path
-    say: Callable[[str], None]
+    print_line: Callable[[str], None]
     witness: EventRecorder
     client_id: str = ""
     _since: float = field(default_factory=time.monotonic)
 
     def chapter(self, title: str) -> None:
-        """Begin a part of the story."""
-        self.say(f"\n{title}")
+        """Start a part of the demo."""
+        self.print_line(f"\n{title}")
 
     def done(self, text: str) -> None:
-        """Say what has been seen, and how long it took since the line before."""
+        """Print an observed result, with the time since the previous line."""
         now = time.monotonic()
-        self.say(f"  ✓ {text:<72} {now - self._since:5.1f} s")
+        self.print_line(f"  ✓ {text:<72} {now - self._since:5.1f} s")
         self._since = now
 
     def check(self, fact: object, text: str) -> None:
-        """Say that a fact is so, or end the story."""
+        """Print a fact if it holds, else end the demo."""
         if not fact:
             raise StoryError(f"expected: {text}")
         self.done(text)
 
-    async def mdm(self, *arguments: object) -> Any:  # noqa: ANN401 - whatever JSON the command prints
-        """Run the tool and return what it answers; end the story if it fails."""
+    async def mdm(self, *arguments: object) -> Any:  # noqa: ANN401 - the command's JSON
+        """Run `mdm` and return its JSON output; end the demo if it fails."""
         words = [str(argument) for argument in arguments]
-        self.say(f"  $ mdm {shlex.join(words)}")
+        self.print_line(f"  $ mdm {shlex.join(words)}")
         process = await asyncio.create_subprocess_exec(
             *(str(MDM), "--json", *words),
             stdout=asyncio.subprocess.PIPE,
@@ -65,5 +65,5 @@ class Narrator:
         return json.loads(output)
 
     async def seen(self, event: Named, **data: object) -> Event:
-        """Wait for an event of the device, or end the story."""
+        """Wait for an event of the device, or end the demo."""
         return await self.witness.seen(self.client_id, event, **data)

@@ -1,4 +1,4 @@
-"""`mdm simulate` as a process of its own, and what it counts."""
+"""`mdm simulate` as a process, and its counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LINE_BYTES = 1024 * 1024
 
 @dataclass(slots=True)
 class Simulator:
-    """A running simulator with its files in `folder`; `counts` are its last line."""
+    """A running simulator with its files in `folder`; `counts` is its last line."""
 
     process: asyncio.subprocess.Process
     folder: Path
@@ -27,7 +27,7 @@ class Simulator:
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
-        """Read what it counts until it ends."""
+        """Read its counts until it ends."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             async with self._news:
@@ -38,7 +38,7 @@ class Simulator:
             self._news.notify_all()
 
     async def until(self, holds: Callable[[dict[str, Any]], object], *, patience_s: float) -> dict[str, Any]:
-        """Wait until a fact holds for what is counted, and return the counts; AssertionError if it ends before."""
+        """Wait until a condition holds for the counts, and return them; AssertionError if it ends before."""
         async with asyncio.timeout(patience_s), self._news:
             while not (self.counts and holds(self.counts)):
                 assert self.process.returncode is None, f"the simulator has ended: {self.process.returncode}"
@@ -46,7 +46,7 @@ class Simulator:
         return self.counts
 
     async def interrupt(self) -> int:
-        """End it as Ctrl-C does, and return its status."""
+        """Stop it like Ctrl-C, and return its exit status."""
         self.process.send_signal(signal.SIGINT)
         return await self.process.wait()
 

@@ -1,6 +1,6 @@
-"""PostgreSQL, Mosquitto and Keycloak for tests and `make run`, started from nothing in a scratch folder.
+"""PostgreSQL, Mosquitto and Keycloak for tests and `make run`, in a scratch folder.
 
-`python -m dev.stack` starts them, prints how to reach them and waits for Ctrl-C.
+`python -m dev.stack` starts them, prints their addresses and waits for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from types import FrameType
 
 OWNER: Final = "mdm_owner"
-"""Who migrates the database."""
+"""The database user of migrations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What a client needs to know."""
+    """Addresses and credentials for clients."""
 
     database_url: str
-    """As the superuser, who looks behind the services' backs."""
+    """As the superuser, for tests."""
     database_users: Mapping[str, str]
-    """The URLs of the tables' owner, of the services and of backups, by the user's name."""
+    """The URLs for the tables' owner, the services and backups, by user name."""
     keycloak_url: str
     realm: str
     keycloak_clients: Mapping[str, str]
@@ -56,7 +56,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The running servers; each may be stopped, killed and started again, on its port and with its data."""
+    """The running servers; each can be stopped, killed and restarted, with its port and data."""
 
     endpoints: Endpoints
     folder: Path
@@ -67,9 +67,9 @@ class Stack:
 
 @contextmanager
 def scratch(purpose: str = "") -> Iterator[Path]:
-    """Make a folder that is there until the block ends.
+    """Create a folder that exists until the block ends.
 
-    It does not lie below pytest's own: only its owner may enter that, and PostgreSQL runs as another user as root.
+    It is not below pytest's own, which only its owner may enter: as root, PostgreSQL runs as another user.
     """
     with tempfile.TemporaryDirectory(prefix=f"device-mdm-{purpose}", dir="/tmp") as name:
         folder = Path(name)
@@ -77,17 +77,19 @@ def scratch(purpose: str = "") -> Iterator[Path]:
         yield folder
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
 @contextmanager
-def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bool = True) -> Iterator[Stack]:
+def running(
+    folder: Path, *, progress: Callable[[str], None] = _print_line, durable: bool = True
+) -> Iterator[Stack]:
     """Start the three servers with their data and logs below `folder`, and stop them at exit.
 
     They run as processes of this machine, or as containers when TESTS_STACK is "containers", or when it is unset
     and a Docker engine has the images. All users must be able to enter `folder`, as one of `scratch`.
-    `durable=False` makes PostgreSQL faster; its data may not survive a kill then.
+    `durable=False` makes PostgreSQL faster, but its data may not survive a kill.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
@@ -101,7 +103,7 @@ def running(folder: Path, *, progress: Callable[[str], None] = _say, durable: bo
 
 
 async def _make_users(endpoints: Endpoints) -> None:
-    """Make the database's users as an installation has them: none of them is a superuser."""
+    """Create the database users of an installation; none of them is a superuser."""
     passwords = {name: str(make_url(url).password) for name, url in endpoints.database_users.items()}
     connection = await asyncpg.connect(endpoints.database_url.replace("+asyncpg", ""))
     try:
@@ -170,7 +172,7 @@ def _wants_containers() -> bool:
 
 
 def _on_all(servers: tuple[base.Server, ...], action: Callable[[base.Server], None]) -> None:
-    """Do this to all servers at once; when all are done, raise the first error."""
+    """Run an operation on all servers at once; when all are done, raise the first error."""
     with ThreadPoolExecutor(len(servers)) as pool:
         done = [pool.submit(action, server) for server in servers]
     for future in done:
@@ -179,7 +181,7 @@ def _on_all(servers: tuple[base.Server, ...], action: Callable[[base.Server], No
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM unwind the stack instead of ending this process at once; only where nobody else handles it."""
+    """Let SIGTERM unwind the stack instead of ending this process at once, unless it has another handler."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -200,12 +202,12 @@ def main() -> None:
     with scratch() as folder, running(folder) as stack:
         for field in Endpoints.__slots__:
             sys.stdout.write(f"{field}: {getattr(stack.endpoints, field)}\n")
-        sys.stdout.write(f"logs: {folder / 'logs'}\nCtrl-C stops all.\n")
+        sys.stdout.write(f"logs: {folder / 'logs'}\nPress Ctrl-C to stop all.\n")
         sys.stdout.flush()
         try:
             signal.pause()
         except KeyboardInterrupt:
-            _say("stopping")
+            _print_line("stopping")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The main job, from an empty system to a fleet of one, told line by line: `make run`.
+"""The demo of `make run`: the main use cases, from an empty system to a fleet of one.
 
-Each line is printed only when the thing has been seen to happen; the first that does not ends the story.
+Each line is printed when its result has been observed; the first failure ends the demo.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ class Esp32:
     state: Path
 
     def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[Power]:
-        """Switch the device on for the block; its power may fail at a point before."""
+        """Run the device until the block ends, or until its power is cut at a point."""
         return powered(self.package, self.state, cut_at=cut_at)
 
 
-async def tell(narrator: Narrator, running: system.System) -> Esp32:
-    """Tell the whole story; return the device as it is at the end, switched on by whoever goes on."""
+async def run_demo(narrator: Narrator, running: system.System) -> Esp32:
+    """Run the whole demo and return the device, which is switched off."""
     folder = running.stack.folder
     narrator.chapter("A device gets an identity")
     await narrator.mdm("model", "add", MODEL, "--chip", "esp32")
     added = await narrator.mdm("device", "add", "--model", MODEL, "--name", "kitchen-light")
     client_id = narrator.client_id = added["client_id"]
-    narrator.done(f"model {MODEL} and device {client_id} made")
+    narrator.done(f"model {MODEL} and device {client_id} added")
     await narrator.mdm("device", "provision", client_id, "--output", folder / "package.json")
     package = Package.model_validate_json((folder / "package.json").read_bytes())
-    narrator.check(await credentials.keycloak_accepts(package), "Keycloak gives the device a token")
-    narrator.check(await credentials.broker_accepts(package), "the broker lets the device in, over TLS")
+    narrator.check(await credentials.keycloak_accepts(package), "Keycloak issues a token to the device")
+    narrator.check(await credentials.broker_accepts(package), "the broker accepts the device, over TLS")
 
     esp32 = Esp32(package, folder / "esp32")
     async with esp32.powered():
@@ -79,7 +79,7 @@ async def tell(narrator: Narrator, running: system.System) -> Esp32:
 async def _configuration(narrator: Narrator, client_id: str) -> None:
     narrator.chapter("A device gets its configuration")
     await narrator.seen(events.CONFIG_REPORTED, version=1, outcome="applied")
-    narrator.done("version 1, the model's defaults, asked for and applied")
+    narrator.done("version 1, the model's defaults, requested and applied")
     await narrator.mdm("device", "config", "set", client_id, "led.color=red", "interval_s=30")
     await narrator.seen(events.CONFIG_REPORTED, version=2, outcome="applied")
     narrator.done("version 2 pushed and applied")
@@ -122,45 +122,45 @@ async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
     timed_out = await narrator.seen(events.ROTATION_TIMED_OUT)
     narrator.check(
         events.ROTATION_TIMED_OUT.read(timed_out).at_step == "RESTORING",
-        "timed out: the old secret was put back in Keycloak and the broker",
+        "timed out: the old secret was restored in Keycloak and the broker",
     )
     async with esp32.powered():
         await narrator.seen(events.DEVICE_ONLINE)
         narrator.done("power back: the device is online again, with the secret it had before")
         await narrator.mdm("device", "config", "set", client_id, "interval_s=60")
         await narrator.seen(events.CONFIG_REPORTED, version=3, outcome="applied")
-        narrator.done("and it works: version 3 applied")
+        narrator.done("it works: version 3 applied")
     shown = await narrator.mdm("device", "show", client_id)
     narrator.check(
         shown["rotation_state"] == "TIMEOUT" and shown["secret_generation"] == 2,
-        "state TIMEOUT, to be tried again; generation 2 still in force",
+        "state TIMEOUT, to be retried; generation 2 still in force",
     )
 
 
 async def perform(
     running: system.System,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
     afterwards: Callable[[Esp32], Awaitable[None]] | None = None,
 ) -> None:
-    """Tell the story on a running system, then do what comes afterwards with the device switched on."""
+    """Run the demo on a running system, then run `afterwards` with the device switched on."""
     profile = running.stack.folder / "profile.toml"
     running.profile.save(profile)
     async with Admin(running.profile) as admin, watching(admin) as witness:
-        esp32 = await tell(Narrator(profile, say, witness), running)
+        esp32 = await run_demo(Narrator(profile, print_line, witness), running)
         if afterwards is not None:
             async with esp32.powered():
                 await afterwards(esp32)
 
 
 def settings() -> Mapping[str, str]:
-    """Return what the services need so that the story's time-out does not take minutes."""
+    """Return settings of the services with short timeouts for the demo."""
     return {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S)}
 
 
 def main() -> int:
-    """Set all up, tell the story, and stay up unless --once is given."""
-    parser = argparse.ArgumentParser(description="The main job, visibly, on a real stack.")
-    parser.add_argument("--once", action="store_true", help="end after the story; status 0 if all was seen")
+    """Start everything, run the demo, and keep running unless --once is given."""
+    parser = argparse.ArgumentParser(description="Run a demo on a real stack.")
+    parser.add_argument("--once", action="store_true", help="exit after the demo; status 0 if all steps succeeded")
     once = parser.parse_args().once
     with stack.scratch("run-") as folder:
         (folder / "logs").mkdir()
@@ -168,23 +168,23 @@ def main() -> int:
             structlog.configure(logger_factory=structlog.WriteLoggerFactory(device_log))
             print("Starting PostgreSQL, Mosquitto, Keycloak and the three services")
             with (
-                stack.running(folder, progress=_say) as servers,
+                stack.running(folder, progress=_print_line) as servers,
                 system.running(servers, **settings()) as running,
             ):
-                _say("services: registry, rotator and firmware are up")
+                _print_line("services: registry, rotator and firmware are up")
                 stay = partial(_stay, page=f"{HOST}:{running.http_ports['firmware']}")
                 try:
-                    asyncio.run(perform(running, _say, None if once else stay))
+                    asyncio.run(perform(running, _print_line, None if once else stay))
                 except (StoryError, NotSeenError) as error:
-                    print(f"\nThe story broke off: {error}\n")
+                    print(f"\nThe demo failed: {error}\n")
                     for server in (*running.services.values(), servers.keycloak, servers.broker):
                         print(f"--- the end of {server.log_file.name}\n{server.log_tail(15)}")
                     return 1
-                print("\nThe whole story was seen to happen.")
+                print("\nThe demo is complete.")
     return 0
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)
 
 
@@ -192,7 +192,7 @@ async def _stay(esp32: Esp32, page: str) -> None:
     folder = esp32.state.parent
     print(
         f"""
-The system stays up, and the device with it. In another terminal:
+The system and the device keep running. In another terminal:
 
   export MDM_PROFILE={folder}/profile.toml
   scripts/uv run mdm device list
@@ -200,12 +200,12 @@ The system stays up, and the device with it. In another terminal:
   scripts/uv run mdm rotate {esp32.package.client_id}
   tail -f {folder}/logs/*.log
 
-The web page, for the account admin with the password in profile.toml (the browser will warn of the certificate,
+The web page, for the account admin with the password in profile.toml (the browser will warn about the certificate,
 which is signed by {folder}/certificates/ca.crt):
 
   https://{page}/
 
-Ctrl-C ends it all."""
+Press Ctrl-C to stop everything."""
     )
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""The three services as processes on a running stack, with all that they need to know of it."""
+"""The three services as processes on a running stack, with their settings."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from shared.database import grants, migrate
 SERVICES: Final = ("registry", "rotator", "firmware")
 _ROOT: Final = Path(__file__).parent.parent
 _HTTP: Final = httpx.Client()
-"""One for all: to make another costs more than a hundred requests."""
+"""Shared, because creating a client takes longer than a request."""
 PAGE: Final = _ROOT / "web/dist"
-"""The web page as `make web` builds it, if it has."""
+"""The web page that `make web` has built, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The services; `settings` are the environment variables that they are all started with.
+    """The services; `settings` are the environment variables of all of them.
 
-    `own` are those that only one service has, by its name: nobody shares a database user or a master key.
+    `own` are the variables of one service, by its name, as services share no database user or master key.
     """
 
     stack: Stack
@@ -48,11 +48,11 @@ class System:
     services: dict[str, Process] = field(default_factory=dict)
     metrics_ports: dict[str, int] = field(default_factory=dict)
     http_ports: dict[str, int] = field(default_factory=dict)
-    """Where firmware services serve images, by their names."""
+    """URLs where firmware services serve images, by service name."""
 
     @property
     def profile(self) -> Profile:
-        """Where and as whom an admin connects."""
+        """The connection settings of an admin."""
         endpoints = self.stack.endpoints
         return Profile(
             host=endpoints.mqtt_host,
@@ -62,7 +62,7 @@ class System:
         )
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the settings of one service, its own account's password among them."""
+        """Return the settings of one service, including the password of its account."""
         endpoints = self.stack.endpoints
         keycloak_client = "mdm-rotator" if service == "rotator" else "mdm-registry"
         return {
@@ -82,9 +82,9 @@ class System:
         max_files: str | None = None,
         **settings: str,
     ) -> Process:
-        """Start a service, or one more of it under another name; return when it takes messages.
+        """Start a service, or another replica under another name; return when it is ready for messages.
 
-        With a `fate` it dies as dev.crash_injection says; `max_files` is its limit of open files, hard and soft.
+        With `fate`, it runs under dev.crash_injection; `max_files` is its limit of open files, hard and soft.
         """
         name = name or service
         port = self.metrics_ports.setdefault(name, free_port())
@@ -117,7 +117,7 @@ class System:
     async def restart(
         self, service: str, *, fate: CrashPlan | None = None, max_files: str | None = None, **settings: str
     ) -> None:
-        """Stop a service cleanly and start it with other settings, or the usual ones."""
+        """Restart a service cleanly with other settings, or the usual ones."""
         await asyncio.to_thread(self.stop, service)
         start = partial(self.start, service, name=None, fate=fate, max_files=max_files, **settings)
         await asyncio.to_thread(start)
@@ -134,7 +134,7 @@ class System:
             await self.restart(service)
 
     def http(self, name: str) -> dict[str, str]:
-        """Return the settings by which a firmware service serves images and page with the broker's certificate."""
+        """Return the settings of a firmware service to serve images and page with the broker's certificate."""
         port = self.http_ports.setdefault(name, free_port())
         certificates = self.stack.endpoints.ca_file.parent
         return {
@@ -147,7 +147,7 @@ class System:
         }
 
     def counted(self, name: str, topic: str) -> Counter[str]:
-        """Return how many messages of a topic's template a service has taken, by outcome."""
+        """Return the number of messages with a topic template that a service has handled, by outcome."""
         return Counter(
             {
                 sample.labels["outcome"]: int(sample.value)
@@ -157,13 +157,13 @@ class System:
         )
 
     def samples(self, name: str, metric: str) -> list[Sample]:
-        """Return what a service serves of a metric."""
+        """Return the values of a metric of a service."""
         text = _HTTP.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
         families = text_string_to_metric_families(text)
         return [sample for family in families for sample in family.samples if sample.name == metric]
 
     async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
-        """Wait until a service has taken more than so many messages with this outcome."""
+        """Wait until a service has handled more than `beyond` messages with this outcome."""
         await until(lambda: asyncio.to_thread(self.counted, name, topic), lambda counts: counts[outcome] > beyond)
 
     def stop(self, name: str) -> None:
@@ -178,7 +178,7 @@ class System:
 
 @contextmanager
 def running(stack: Stack, **settings: str) -> Iterator[System]:
-    """Bring the database to the newest schema and run the three services until the block ends."""
+    """Migrate the database and run the three services until the block ends."""
     endpoints = stack.endpoints
     migrate.upgrade(endpoints.database_users[OWNER])
     own: dict[str, dict[str, str]] = {
@@ -194,9 +194,9 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_ACCOUNTS_PASSWORD": endpoints.accounts["svc-accounts"],
         "MDM_KEYCLOAK_URL": endpoints.keycloak_url,
         "MDM_KEYCLOAK_REALM": endpoints.realm,
-        # A fire would queue the devices of all tests.
+        # A scheduled run would queue the devices of all tests.
         "MDM_ROTATION_SCHEDULE": "",
-        # What tests break is not to be mended before they have looked.
+        # Differences caused by tests must not be repaired before their assertions.
         "MDM_RECONCILE_S": "86400",
         "MDM_ASSETS_URL": f"file://{stack.folder}/assets",
         "MDM_ASSETS_DIR": f"{stack.folder}/shelf",

@@ -1,4 +1,4 @@
-"""Images as an admin uploads them."""
+"""Uploads of images by an admin."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def upload(
 
 
 async def begin(fleet: Fleet, model: str, image: bytes, *, version: str | None = None) -> admin.Upload:
-    """Upload all pieces of an image, but do not finish."""
+    """Upload all chunks of an image without finishing."""
     begun = await fleet.ask(
         admin.UPLOAD_BEGIN,
         model=model,
@@ -42,7 +42,7 @@ async def begin(fleet: Fleet, model: str, image: bytes, *, version: str | None =
 
 
 def build(model: str, version: str, *, size_bytes: int = 1024) -> bytes:
-    """Return an image for an ESP32 of a model, whose project is called like it."""
+    """Return an ESP32 image of a model, with the model's code as project name."""
     return image_builder.build(version=version, project=model, size_bytes=size_bytes)
 
 

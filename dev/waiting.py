@@ -1,4 +1,4 @@
-"""Looks again and again at what tells nobody when it changes: a log, a row, the metrics of a service."""
+"""Polls things that emit no events: logs, rows, metrics of a service."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from dev.servers.base import Server
 
 PATIENCE_S: Final = 45.0
 MAX_SHOWN: Final = 2000
-"""So many characters of what was seen are told."""
+"""Maximum number of characters of a value in a message."""
 _PAUSE_S: Final = 0.02
-"""Between two looks: without it a waiting test takes the processor from those that it waits for."""
+"""Between two polls, so that a waiting test leaves the processor to the services."""
 _LONGEST_PAUSE_S: Final = 0.25
 _SHARE: Final = 0.1
-"""After a long wait so much more of it costs little, and so do looks that are further apart."""
+"""Each pause is this share of the time waited so far, which delays a test by that share at most."""
 T = TypeVar("T")
 
 
 class NotSeenError(AssertionError):
-    """What should have happened was not seen."""
+    """An expected condition was not observed."""
 
 
 async def until(
     look: Callable[[], Awaitable[T]], holds: Callable[[T], object] = bool, *, within_s: float = PATIENCE_S
 ) -> T:
-    """Look until it holds, and return what was seen. Raise NotSeenError with the last look."""
+    """Poll until a condition holds, and return the value. Raise NotSeenError with the last value."""
     last = await look()
     begun = time.monotonic()
     try:
@@ -42,7 +42,7 @@ async def until(
 
 
 async def logged(server: Server, *words: str, beyond: int | None = None) -> None:
-    """Wait until a log has a line with all these words behind so many bytes, or since the server's last start."""
+    """Wait for a log line with all these words, after a number of bytes or since the server's last start."""
 
     def found() -> bool:
         lines = server.log_since(beyond).splitlines()

@@ -1,4 +1,4 @@
-"""What is counted of simulated devices, from the events that they tell."""
+"""Counts of simulated devices, from the events that they emit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 
-class Fate(StrEnum):
-    """A way to fail: hears no message, takes it late, falls back to the old image, proves nothing."""
+class FailureMode(StrEnum):
+    """A way to fail: receive no messages, process them late, roll back images, send wrong proofs."""
 
     SILENT = "silent"
     SLOW = "slow"
@@ -19,34 +19,34 @@ class Fate(StrEnum):
 
     @property
     def field(self) -> str:
-        """Its name in an error."""
+        """The name in errors."""
         return self.value.replace(" ", "_")
 
 
 _FAILURES: Final = {
-    "message.unheard": Fate.SILENT,
-    "message.late": Fate.SLOW,
-    "firmware.rolled_back": Fate.ROLLED_BACK,
-    "rotation.wrong_proof": Fate.WRONG_PROOF,
+    "message.unheard": FailureMode.SILENT,
+    "message.late": FailureMode.SLOW,
+    "firmware.rolled_back": FailureMode.ROLLED_BACK,
+    "rotation.wrong_proof": FailureMode.WRONG_PROOF,
 }
 
 
 @dataclass(slots=True)
 class Tally:
-    """How the devices stand, and what has happened since the start."""
+    """The states of the devices, and the number of events since the start."""
 
-    failing: Mapping[str, Fate]
+    failing: Mapping[str, FailureMode]
     devices: int
     connected: set[str] = field(default_factory=set)
     configured: set[str] = field(default_factory=set)
     versions: dict[str, str] = field(default_factory=dict)
-    happened: Counter[str] = field(default_factory=Counter)
+    event_counts: Counter[str] = field(default_factory=Counter)
     broken: dict[str, str] = field(default_factory=dict)
-    """Devices whose files cannot be used, and why."""
+    """Devices with unusable files, and the reason."""
 
-    def saw(self, client_id: str, event: str, facts: Mapping[str, object]) -> None:
-        """Count an event of a device."""
-        self.happened[event] += 1
+    def record(self, client_id: str, event: str, facts: Mapping[str, object]) -> None:
+        """Record an event of a device."""
+        self.event_counts[event] += 1
         match event:
             case "login.accepted":
                 self.connected.add(client_id)
@@ -59,29 +59,31 @@ class Tally:
                 if facts["config_version"] is not None:
                     self.configured.add(client_id)
 
-    def failures(self) -> dict[Fate, tuple[int, int]]:
-        """Return of each way to fail how many devices have it, and how often it has happened."""
+    def failures(self) -> dict[FailureMode, tuple[int, int]]:
+        """Return the number of devices and of failures for each failure mode."""
         devices = Counter(self.failing.values())
-        return {fate: (devices[fate], self.happened[event]) for event, fate in _FAILURES.items() if devices[fate]}
+        return {
+            mode: (devices[mode], self.event_counts[event]) for event, mode in _FAILURES.items() if devices[mode]
+        }
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it for a script."""
+        """Return all counts for a script."""
         return {
             "devices": self.devices,
             "connected": len(self.connected),
             "configured": len(self.configured),
-            "rotations": self.happened["rotation.promoted"],
-            "commands": self.happened["command.done"],
+            "rotations": self.event_counts["rotation.promoted"],
+            "commands": self.event_counts["command.done"],
             "firmware": dict(sorted(Counter(self.versions.values()).items())),
             "failures": {
-                fate.value: {"devices": devices, "times": times}
-                for fate, (devices, times) in self.failures().items()
+                mode.value: {"devices": devices, "times": times}
+                for mode, (devices, times) in self.failures().items()
             },
             "broken": self.broken,
         }
 
     def counts(self) -> dict[str, int]:
-        """Return the counts by name, as people read them; failures are not among them."""
+        """Return the counts by name for people, without failures."""
         facts = self.facts()
         return {
             **{name: value for name, value in facts.items() if isinstance(value, int)},

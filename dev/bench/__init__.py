@@ -1,1 +1,1 @@
-"""How fast it is, and what it costs, against a baseline of the same run: `make bench`."""
+"""Benchmarks of speed and memory against baselines measured in the same run: `make bench`."""

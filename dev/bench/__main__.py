@@ -1,4 +1,4 @@
-"""`python -m dev.bench [NAME ...]`: measure on a stack of its own; print tables, and JSON if asked."""
+"""`python -m dev.bench [NAME ...]`: run benchmarks on their own stack; print tables, optionally write JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dev.fleet import Fleet
 from dev.system import System
 from shared.database import migrate
 
-# A device that asks without a pause says more than it may: the bench is not about that.
+# Benchmarked devices exceed the rate limits, which are not measured.
 SETTINGS: Final = {"MDM_DEVICE_RATE_PER_S": "100000", "MDM_DEVICE_BURST": "100000"}
 
 Bench = Callable[[System, Fleet], Awaitable[Report]]
@@ -40,10 +40,10 @@ BENCHES: Final[Mapping[str, Bench]] = {
 
 
 def main() -> int:
-    """Run the benches; their figures are told, never judged."""
+    """Run the benchmarks and print their figures, without a verdict."""
     parser = argparse.ArgumentParser(prog="python -m dev.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all if none is given")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; the default is all")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args()
     unknown = set(given.names) - BENCHES.keys()
     if unknown:

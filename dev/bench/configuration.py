@@ -1,4 +1,4 @@
-"""Devices ask for their configuration, without a pause: the registry, against an echo and against plain HTTP."""
+"""Devices request their configuration without pauses: the registry against an echo and against plain HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dev.bench import echo
 from dev.bench.light import Light
-from dev.bench.load import Asker, ask_for, percentile
+from dev.bench.load import Requester, percentile, run_load
 from dev.bench.population import PASSWORD, Device
 from dev.bench.report import Report
 from dev.bench.servers import echoing, plain_http_serving, second_registry
@@ -24,8 +24,8 @@ SECONDS: Final = 2.0
 ROUNDS: Final = 3
 
 
-class MqttAsker:
-    """A device that asks over MQTT, with its own account and its own topics."""
+class MqttRequester:
+    """A device that sends requests over MQTT, with its own account and topics."""
 
     def __init__(self, device: Device) -> None:
         self.answered: Callable[[], None] = lambda: None
@@ -35,17 +35,17 @@ class MqttAsker:
         self._number = 0
 
     async def connect(self, system: System) -> None:
-        """Connect and subscribe; without TLS, which is not what is measured."""
+        """Connect and subscribe, without TLS, which is not measured."""
         endpoints = system.stack.endpoints
         await self.light.connect(endpoints.mqtt_host, endpoints.mqtt_port, self._client_id, PASSWORD)
         await self.light.subscribe(topics.CONFIG.of(client_id=self._client_id))
 
     def turn_to(self, question: str) -> None:
-        """Ask on this topic from now on."""
+        """Use this topic for requests from now on."""
         self._topic = question.format(client_id=self._client_id).encode()
 
-    def ask(self) -> None:
-        """Ask with a new number."""
+    def send(self) -> None:
+        """Send a request with a new number."""
         self._number += 1
         self.light.publish(self._topic, b'{"request_id":"%d"}' % self._number)
 
@@ -54,8 +54,8 @@ class MqttAsker:
             self.answered()
 
 
-class HttpAsker(asyncio.Protocol):
-    """A device that asks over HTTP, on a connection that is kept."""
+class HttpRequester(asyncio.Protocol):
+    """A device that sends requests over HTTP, on a persistent connection."""
 
     def __init__(self, device: Device) -> None:
         self.answered: Callable[[], None] = lambda: None
@@ -68,14 +68,14 @@ class HttpAsker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_connection(lambda: self, HOST, port)
 
-    def ask(self) -> None:
-        """Ask with a new number."""
+    def send(self) -> None:
+        """Send a request with a new number."""
         self._number += 1
         path = f"/{self._device.client_id}/{self._number}"
         self.transport.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
-        """Wait for the whole answer."""
+        """Wait for the complete answer."""
         self._data += data
         head, blank, body = self._data.partition(b"\r\n\r\n")
         if blank and len(body) >= int(head.lower().partition(b"content-length: ")[2].split()[0]):
@@ -86,7 +86,7 @@ class HttpAsker(asyncio.Protocol):
 
 @dataclass(slots=True)
 class Way:
-    """A way to be answered, and how it went, by round."""
+    """One kind of responder, and its results by round."""
 
     name: str
     baseline: Way | None = None
@@ -94,15 +94,15 @@ class Way:
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
 
-    async def measure(self, askers: Sequence[Asker]) -> None:
+    async def measure(self, requesters: Sequence[Requester]) -> None:
         """Measure one round."""
-        took = await ask_for(SECONDS, askers)
+        took = await run_load(SECONDS, requesters)
         self.requests_per_s.append(len(took) / SECONDS)
         self.p50_ms.append(1000 * percentile(took, 0.5))
         self.p99_ms.append(1000 * percentile(took, 0.99))
 
     def row(self, devices: int) -> dict[str, Any]:
-        """Return the medians; the part of the baseline is the median of those of each round."""
+        """Return the medians; the ratio to the baseline is the median of the ratios of all rounds."""
         baseline = self.baseline
         parts = zip(self.requests_per_s, baseline.requests_per_s, strict=True) if baseline else ()
         return {
@@ -118,10 +118,10 @@ class Way:
 
 
 async def _measured(system: System, devices: int) -> list[Way]:
-    """Measure all ways, each right after its baseline."""
+    """Measure all responders, each right after its baseline."""
     population = [Device(number) for number in range(devices)]
-    over_mqtt = [MqttAsker(device) for device in population]
-    over_http = [HttpAsker(device) for device in population]
+    over_mqtt = [MqttRequester(device) for device in population]
+    over_http = [HttpRequester(device) for device in population]
 
     async def turn(way: Way, question: str) -> None:
         for asker in over_mqtt:
@@ -153,4 +153,4 @@ async def _measured(system: System, devices: int) -> list[Way]:
 async def run(system: System) -> Report:
     """Measure with few devices and with many."""
     rows = [way.row(count) for count in COUNTS for way in await _measured(system, count)]
-    return Report("devices ask for their configuration, each again when it has its answer", rows)
+    return Report("devices request their configuration, each again after its answer", rows)

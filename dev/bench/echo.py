@@ -1,7 +1,7 @@
-"""The baseline of MQTT: answers each question with the bytes that it was given, without any database.
+"""The baseline for MQTT: answers each request with fixed bytes, without a database.
 
-`python -m dev.bench.echo HOST PORT ACCOUNT` with the password and the answer in the environment. It is what one
-writes first with aiomqtt, with as many answers under way as a service has.
+`python -m dev.bench.echo HOST PORT ACCOUNT` with the password and the answer in the environment. It is a simple
+responder with aiomqtt, with as many concurrent answers as a service has.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from shared.protocol import topics
 
 PASSWORD: Final = "ECHO_PASSWORD"
 ANSWER: Final = "ECHO_ANSWER"
-"""Stands in the answer behind the question's own fields."""
+"""Follows the fields of the request in the answer."""
 QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/question"
 STATUS: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/status"
 READY: Final = "echo is ready"
 
 
 async def main(host: str, port: int, account: str) -> None:
-    """Answer until ended."""
+    """Answer until terminated."""
     rest = b"," + os.environ[ANSWER].encode()[1:]
     client = aiomqtt.Client(
         host,
@@ -39,7 +39,7 @@ async def main(host: str, port: int, account: str) -> None:
         socket_options=[TCP_NODELAY],
     )
 
-    client.pending_calls_threshold = 10_000  # a line in the log for each answer would slow it down
+    client.pending_calls_threshold = 10_000  # logging each answer would slow it down
 
     async def work() -> None:
         async for message in client.messages:

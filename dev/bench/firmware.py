@@ -1,4 +1,4 @@
-"""One image to many devices at once: over MQTT and over HTTP, each against a plain copy of the same bytes."""
+"""One image to many devices at once, over MQTT and HTTP, each against a plain copy of the same bytes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ DEVICES: Final = (1, 50)
 SIZE_BYTES: Final = 1024 * 1024
 ROUNDS: Final = 3
 AT_A_TIME: Final = 4
-"""So many devices are made, and logged in, at a time: that is not what is measured."""
+"""Number of devices that are added and logged in concurrently, which is not measured."""
 
 
 @dataclass(slots=True)
 class Receiver:
-    """A device's connection, and what has come over it."""
+    """A device's connection, and the data received on it."""
 
     package: Package
     client: aiomqtt.Client
@@ -46,12 +46,12 @@ class Receiver:
     data: bytearray = field(default_factory=bytearray)
 
     async def take(self, *, asks: bool) -> None:
-        """Take all chunks, asking for each with a window under way, or just taking them."""
+        """Receive all chunks; either request each, with a window, or only receive them."""
         self.data = bytearray(self.size_bytes)
         offsets = iter(range(0, self.size_bytes, CHUNK))
         if asks:
             for _ in range(WINDOW):
-                await self._ask(next(offsets, None))
+                await self._request(next(offsets, None))
         left = self.size_bytes
         async for message in self.client.messages:
             names = topics.FIRMWARE_CHUNK_DATA.match(str(message.topic))
@@ -61,12 +61,12 @@ class Receiver:
             self.data[offset : offset + len(message.payload)] = message.payload
             left -= len(message.payload)
             if asks:
-                await self._ask(next(offsets, None))
+                await self._request(next(offsets, None))
             if left == 0:
                 break
         check(self.data, self.sha256)
 
-    async def _ask(self, offset: int | None) -> None:
+    async def _request(self, offset: int | None) -> None:
         if offset is not None:
             request = messages.FirmwareChunkRequest(
                 sha256=self.sha256, offset=offset, length=min(CHUNK, self.size_bytes - offset)
@@ -76,14 +76,14 @@ class Receiver:
 
 
 def check(data: bytes | bytearray, sha256: str) -> None:
-    """Raise ValueError unless the whole image has come."""
+    """Raise ValueError unless the complete image was received."""
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ValueError("what came is not the image")
+        raise ValueError("the received data is not the image")
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A fleet with an image that waits for it."""
+    """A fleet and the image for it."""
 
     system: System
     packages: Sequence[Package]
@@ -91,16 +91,16 @@ class Bench:
     sha256: str
 
     async def mqtt(self) -> Run:
-        """The product: each device asks for its chunks."""
+        """The product: each device requests its chunks."""
         await self._restart()
         return await self._received(asks=True)
 
     async def mqtt_copy(self) -> Run:
-        """A publisher sends the same messages with QoS 1, as fast as the broker takes them."""
+        """The baseline: a publisher sends the same messages with QoS 1, as fast as the broker accepts them."""
         return await self._received(asks=False)
 
     async def http(self) -> Run:
-        """The product: each device gets the image with its token."""
+        """The product: each device downloads the image with its token."""
         await self._restart()
         tokens = [await http_helpers.token(package) for package in self.packages]
         url = f"https://{HOST}:{self.system.http_ports['firmware']}/firmware/{self.sha256}"
@@ -108,7 +108,7 @@ class Bench:
         return self._run(seconds, self.system.services["firmware"].pid)
 
     async def http_copy(self) -> Run:
-        """A file, served by nginx."""
+        """The baseline: a file served by nginx."""
         folder = self.system.stack.folder / "nginx"
         folder.mkdir(exist_ok=True)
         (folder / "image.bin").write_bytes(self.image)
@@ -117,7 +117,7 @@ class Bench:
             return self._run(await self._fetched(url, [""] * len(self.packages)), server.pid)
 
     async def _restart(self) -> None:
-        """Let the service begin anew, so that its peak is of this run."""
+        """Restart the service, so that its peak memory is of this run."""
         await asyncio.to_thread(self.system.stop, "firmware")
         await asyncio.to_thread(self.system.start, "firmware")
 
@@ -184,11 +184,11 @@ async def run(system: System, fleet: Fleet) -> Report:
     for count in DEVICES:
         bench = Bench(system, packages[:count], image, hashlib.sha256(image).hexdigest())
         rows += [{"devices": count, **facts} for facts in await _ways(bench)]
-    return Report(f"devices fetch {SIZE_BYTES} bytes, all at once", rows)
+    return Report(f"devices download {SIZE_BYTES} bytes at once", rows)
 
 
 async def _ways(bench: Bench) -> list[dict[str, Any]]:
-    """Measure all ways in turn, some rounds."""
+    """Measure all ways in turn, in several rounds."""
     ways = {
         ("MQTT", "MQTT copy"): bench.mqtt,
         ("MQTT copy", None): bench.mqtt_copy,

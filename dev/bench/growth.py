@@ -1,4 +1,4 @@
-"""The same with 100 devices in the database and with 100,000: what grows with them, and what does not."""
+"""The same requests with 100 and with 100,000 devices in the database: which costs grow with their number."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from dev import database
 from dev.bench import echo, population
-from dev.bench.configuration import MqttAsker
-from dev.bench.load import ask_for
+from dev.bench.configuration import MqttRequester
+from dev.bench.load import run_load
 from dev.bench.population import Device
 from dev.bench.report import Report
 from dev.bench.servers import echoing
@@ -27,7 +27,7 @@ ASKERS: Final = 100
 SECONDS: Final = 1.5
 ROUNDS: Final = 3
 LOOKS: Final = 5
-# By what it is called in the table: a page has 500 devices at most, a tag one of a thousand.
+# By name in the table: a page has 500 devices at most, a tag is on one device in a thousand.
 QUESTIONS: Final[Mapping[str, tuple[Operation[Any, Any], Mapping[str, object]]]] = {
     "first_page_ms": (admin.DEVICE_LIST, {}),
     "a_tag_ms": (admin.DEVICE_LIST, {"tag": "room-7"}),
@@ -39,13 +39,13 @@ QUESTIONS: Final[Mapping[str, tuple[Operation[Any, Any], Mapping[str, object]]]]
 
 
 def rss_mib(pid: int) -> float:
-    """Return how much memory a process has now."""
+    """Return the current memory of a process."""
     [found] = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found) / 1024
 
 
-async def _asked(fleet: Fleet, operation: Operation[Any, Any], fields: Mapping[str, object]) -> float:
-    """Return in how many milliseconds an admin is answered."""
+async def _latency_ms(fleet: Fleet, operation: Operation[Any, Any], fields: Mapping[str, object]) -> float:
+    """Return the time until an admin is answered, in milliseconds."""
     took = []
     for _ in range(LOOKS):
         began = time.perf_counter()
@@ -55,21 +55,21 @@ async def _asked(fleet: Fleet, operation: Operation[Any, Any], fields: Mapping[s
 
 
 async def run(system: System, fleet: Fleet) -> Report:
-    """Take all devices away, and measure with more and more of them; a fleet of 100 is the baseline."""
+    """Delete all devices, then measure with increasing numbers; a fleet of 100 is the baseline."""
     await database.run(system.stack, "DELETE FROM mdm.devices")
     rows: list[dict[str, Any]] = []
     there = 0
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(echoing(system))
-        askers = [MqttAsker(Device(number)) for number in range(ASKERS)]
-        for asker in askers:
+        requesters = [MqttRequester(Device(number)) for number in range(ASKERS)]
+        for asker in requesters:
             await asker.connect(system)
             stack.callback(asker.light.close)
 
         async def turn(question: str) -> float:
-            for asker in askers:
+            for asker in requesters:
                 asker.turn_to(question)
-            return len(await ask_for(SECONDS, askers)) / SECONDS
+            return len(await run_load(SECONDS, requesters)) / SECONDS
 
         for size in SIZES:
             await population.insert(system.stack.endpoints.database_url, there, size)
@@ -80,8 +80,8 @@ async def run(system: System, fleet: Fleet) -> Report:
                     "devices": size,
                     "requests_per_s": round(median(ours for _, ours in rates)),
                     "of_the_echo": round(median(ours / theirs for theirs, ours in rates), 2),
-                    **{name: round(await _asked(fleet, *asked), 1) for name, asked in QUESTIONS.items()},
+                    **{name: round(await _latency_ms(fleet, *asked), 1) for name, asked in QUESTIONS.items()},
                     "registry_mib": round(rss_mib(system.services["registry"].pid)),
                 }
             )
-    return Report("with so many devices in the database", rows)
+    return Report("by number of devices in the database", rows)

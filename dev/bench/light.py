@@ -1,6 +1,6 @@
-"""A client of MQTT 3.1.1 that costs next to nothing, so that a thousand of them do not measure themselves.
+"""A minimal client of MQTT 3.1.1, so that a thousand of them do not dominate the measurement.
 
-It speaks QoS 1 without ever sending anything twice, and knows no keepalive: for a broker on the same machine.
+It supports QoS 1 without retransmission, and no keepalive: for a broker on the same machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _RETAIN: Final = 0b0001
 
 
 class Light(asyncio.Protocol):
-    """One connection; `on_message(topic, payload)` is called for each message that comes."""
+    """One connection; `on_message(topic, payload)` is called for each received message."""
 
     def __init__(self, on_message: Callable[[bytes, bytes], None] | None = None) -> None:
         self.on_message = on_message
@@ -33,38 +33,38 @@ class Light(asyncio.Protocol):
         self._transport, _ = await loop.create_connection(lambda: self, host, port, ssl=trust)
         flags = 0b11000010  # user name, password, clean session
         body = _text(b"MQTT") + bytes((4, flags, 0, 0)) + _text(account.encode()) * 2 + _text(password.encode())
-        answer = await self._asked(_packet(_CONNECT, 0, body))
+        answer = await self._exchange(_packet(_CONNECT, 0, body))
         if answer[1]:
             raise ConnectionRefusedError(f"the broker refuses {account}: {answer[1]}")
 
     async def subscribe(self, topic: str) -> None:
         """Subscribe with QoS 1."""
-        await self._asked(_packet(_SUBSCRIBE, _QOS_1, b"\0\1" + _text(topic.encode()) + b"\1"))
+        await self._exchange(_packet(_SUBSCRIBE, _QOS_1, b"\0\1" + _text(topic.encode()) + b"\1"))
 
     def publish(self, topic: bytes, payload: bytes, *, retain: bool = False) -> None:
-        """Publish with QoS 1, without waiting for anything."""
+        """Publish with QoS 1 without waiting for the acknowledgement."""
         self._number = self._number % 0xFFFF + 1
         self.unacknowledged += 1
         body = _text(topic) + self._number.to_bytes(2, "big") + payload
         self._transport.write(_packet(_PUBLISH, _QOS_1 | (_RETAIN if retain else 0), body))
 
     def close(self) -> None:
-        """Say goodbye, so that the broker publishes no will."""
+        """Disconnect cleanly, so that the broker publishes no will."""
         self._transport.write(_packet(_DISCONNECT, 0, b""))
         self._transport.close()
 
-    async def _asked(self, packet: bytes) -> bytes:
+    async def _exchange(self, packet: bytes) -> bytes:
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(packet)
         return await self._answer
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what waits for an answer."""
+        """Fail all pending operations."""
         if not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("the broker has closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Take all packets that are whole."""
+        """Handle all complete packets."""
         data, start = self._left + data, 0
         while (body := _body(data, start)) is not None:
             self._take(data[start], data[body])
@@ -88,7 +88,7 @@ class Light(asyncio.Protocol):
 
 
 def _body(data: bytes, start: int) -> slice | None:
-    """Return where the body of the packet is that begins at `start`; None if not all of it has come."""
+    """Return the position of the body of the packet at `start`, or None if the packet is incomplete."""
     length = shift = 0
     for place in range(start + 1, min(start + 5, len(data))):
         length |= (data[place] & 0x7F) << shift

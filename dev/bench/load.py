@@ -1,4 +1,4 @@
-"""Many who ask without a pause: each sends its next question when it has the answer to the last."""
+"""Clients that send requests without pauses: each sends the next request when the last is answered."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from typing import Protocol
 _PATIENCE_S = 60.0
 
 
-class Asker(Protocol):
-    """Somebody who asks one question at a time."""
+class Requester(Protocol):
+    """A client that sends one request at a time."""
 
     answered: Callable[[], None]
-    """Called when the answer to the last question is there."""
+    """Called when the last request is answered."""
 
-    def ask(self) -> None:
-        """Send the next question."""
+    def send(self) -> None:
+        """Send the next request."""
         ...
 
 
-async def ask_for(seconds: float, askers: Sequence[Asker]) -> list[float]:
-    """Let all ask for some seconds, once each has been answered; return how long each answer took, sorted.
+async def run_load(seconds: float, requesters: Sequence[Requester]) -> list[float]:
+    """Run all clients for some seconds, after each was answered once; return the sorted latencies.
 
-    Raise AssertionError if one is missing.
+    Raise AssertionError if an answer is missing.
     """
     begin_at = math.inf
     took: list[float] = []
-    unheard, asking = set(range(len(askers))), set(range(len(askers)))
+    unanswered, pending = set(range(len(requesters))), set(range(len(requesters)))
     all_done = asyncio.Event()
 
-    def start(number: int, asker: Asker) -> None:
-        asked_at = time.perf_counter()
+    def start(number: int, requester: Requester) -> None:
+        sent_at = time.perf_counter()
 
         def on_answer() -> None:
-            nonlocal asked_at, begin_at
+            nonlocal sent_at, begin_at
             now = time.perf_counter()
-            if begin_at <= asked_at:
-                took.append(now - asked_at)
-            unheard.discard(number)
-            if not unheard:
+            if begin_at <= sent_at:
+                took.append(now - sent_at)
+            unanswered.discard(number)
+            if not unanswered:
                 begin_at = min(begin_at, now)
             if now < begin_at + seconds:
-                asked_at = now
-                asker.ask()
+                sent_at = now
+                requester.send()
                 return
-            asking.discard(number)
-            if not asking:
+            pending.discard(number)
+            if not pending:
                 all_done.set()
 
-        asker.answered = on_answer
-        asker.ask()
+        requester.answered = on_answer
+        requester.send()
 
-    for number, asker in enumerate(askers):
-        start(number, asker)
+    for number, requester in enumerate(requesters):
+        start(number, requester)
     try:
         async with asyncio.timeout(seconds + _PATIENCE_S):
             await all_done.wait()
     except TimeoutError:
-        raise AssertionError(f"{len(asking)} questions were not answered") from None
+        raise AssertionError(f"{len(pending)} requests were not answered") from None
     return sorted(took)
 
 
 def percentile(took: Sequence[float], part: float) -> float:
-    """Return the time within which this part of all, which are sorted, was answered."""
+    """Return this quantile of sorted latencies."""
     return took[min(int(len(took) * part), len(took) - 1)]

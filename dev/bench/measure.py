@@ -1,4 +1,4 @@
-"""One measurement, and how it is shown."""
+"""Measurements and their formatting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run moved, and the most memory that the process which served it ever had; None for the broker's."""
+    """The result of one run, and the peak memory of the serving process; None for the broker's."""
 
     size_bytes: int
     seconds: float
@@ -21,13 +21,13 @@ class Run:
 
     @property
     def bytes_per_s(self) -> float:
-        """The speed over all clients."""
+        """The throughput of all clients."""
         return self.size_bytes / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All runs of one way; `baseline` names the way that it is held against."""
+    """All runs of one way; `baseline` is the name of the way to compare with."""
 
     name: str
     runs: Sequence[Run]
@@ -44,7 +44,7 @@ class Row:
         return max((run.rss_peak_bytes for run in self.runs if run.rss_peak_bytes is not None), default=None)
 
     def facts(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Return what is to be read of it; the part of its baseline's speed among it."""
+        """Return the figures for people, including the ratio to the baseline."""
         of_baseline = next((self.bytes_per_s / row.bytes_per_s for row in rows if row.name == self.baseline), None)
         return {
             "name": self.name,
@@ -56,14 +56,14 @@ class Row:
         }
 
 
-async def timed(deed: Callable[[], Awaitable[object]]) -> float:
-    """Return how many seconds a deed took."""
+async def timed(operation: Callable[[], Awaitable[object]]) -> float:
+    """Return the duration of an operation in seconds."""
     began = time.perf_counter()
-    await deed()
+    await operation()
     return time.perf_counter() - began
 
 
 def rss_peak_bytes(pid: int) -> int:
-    """Return the most memory that a process ever had, as Linux counts it (VmHWM)."""
+    """Return the peak memory of a process (VmHWM)."""
     [found] = re.findall(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found) * 1024

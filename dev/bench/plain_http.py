@@ -1,4 +1,4 @@
-"""The baseline of HTTP: a plain service with Starlette and SQLAlchemy that answers what the registry answers.
+"""The baseline for HTTP: a plain service with Starlette and SQLAlchemy that gives the registry's answers.
 
 `python -m dev.bench.plain_http PORT`, with the database's URL in the environment.
 """
@@ -25,8 +25,8 @@ DATABASE_URL: Final = "PLAIN_DATABASE_URL"
 
 
 def main() -> None:
-    """Serve until ended."""
-    # Who waits for a connection waits as long as it takes: a thousand ask at once.
+    """Serve until terminated."""
+    # No time limit for a connection, as a thousand clients send requests at once.
     engine = create_async_engine(os.environ[DATABASE_URL], pool_size=POOL_SIZE, max_overflow=0, pool_timeout=600)
 
     async def answer(request: Request) -> Response:

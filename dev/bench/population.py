@@ -1,6 +1,6 @@
-"""Devices by the thousand: rows that SQL inserts, and accounts that are written into the broker's file.
+"""Thousands of devices: rows inserted by SQL, and accounts written into the broker's file.
 
-None of them is in Keycloak, which no bench asks for them: making 2,000 there would take longer than all benches.
+None of them is in Keycloak, which no benchmark needs: adding 2,000 clients would take longer than all benchmarks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shared.database import device_refs
 
 MODEL: Final = "bench"
 COUNT: Final = 2000
-"""So many have rows and accounts before the services start."""
+"""Number of devices with rows and accounts before the services start."""
 PASSWORD: Final = "bench-password-of-every-device"
 DOCUMENT: Final[dict[str, Any]] = {
     "report_s": 60,
@@ -27,7 +27,7 @@ DOCUMENT: Final[dict[str, Any]] = {
     "relay": {"pin": 12, "inverted": False, "limits": {"on_c": 19.5, "off_c": 21.0}},
     "led": {"pin": 2, "brightness": 40, "colours": ["red", "green", "blue"]},
 }
-"""A configuration as devices have it: about 400 bytes."""
+"""A typical configuration of about 400 bytes."""
 
 _MODEL: Final = """
 INSERT INTO mdm.device_models (code, name, chip, slot_size_bytes, config_defaults)
@@ -48,7 +48,7 @@ WITH made AS (
 INSERT INTO mdm.device_presence (device_id, config_version, config_outcome)
 SELECT id, 1, CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END FROM made
 """
-"""One of a hundred is not in step with its configuration; one of a thousand has a tag, as `room-7`."""
+"""One device in a hundred drifts; each tag such as `room-7` is on one in a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Device:
 
     @property
     def client_id(self) -> str:
-        """Its name."""
+        """The client id."""
         return device_refs.client_id(MODEL, f"{self.number:08x}")
 
 
 async def insert(database_url: str, start: int, stop: int) -> None:
-    """Insert the rows of the devices of these numbers."""
+    """Insert the rows of the devices with these numbers."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
         await connection.execute(_MODEL, MODEL, "{}")
@@ -75,11 +75,11 @@ async def insert(database_url: str, start: int, stop: int) -> None:
 
 
 def write_accounts(stack: Stack, count: int) -> None:
-    """Give the first devices accounts in the broker, which is stopped for it."""
+    """Add accounts of the first devices to the broker, which is stopped meanwhile."""
     stack.broker.stop()
     file = stack.folder / "mosquitto/data/dynamic-security.json"
     document = json.loads(file.read_text())
-    # All have the same password, and so the same hash: what a broker computes at a login is the same.
+    # All have the same password and hash, which does not change the cost of a login.
     account = broker.account("", PASSWORD)
     members = [{"username": Device(number).client_id} for number in range(count)]
     document["clients"] += [account | member | {"clientid": member["username"]} for member in members]

@@ -1,4 +1,4 @@
-"""What a bench has found: rows for people and for programs, the same ones."""
+"""Reports of benchmarks: the same rows for people and programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LIBRARIES: Final = ("aiomqtt", "paho-mqtt", "asyncpg", "sqlalchemy", "pydantic"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A table; each row has the same names, which say their unit, and the part that it is of its baseline."""
+    """A table; all rows have the same names, which include the unit, and the ratio to the baseline."""
 
     title: str
     rows: Sequence[Mapping[str, Any]]
@@ -34,7 +34,7 @@ class Report:
 
 
 def figures(reports: Mapping[str, Report], *, seconds: float) -> dict[str, Any]:
-    """Return all reports, by the names of their benches, with where and with what they were made."""
+    """Return all reports by name of the benchmark, with the machine and versions."""
     [processor, *_] = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE) or [
         "?"
     ]

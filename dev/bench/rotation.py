@@ -1,4 +1,4 @@
-"""A campaign over some devices, one at a time: seconds a device, where they go, what the neighbours alone take."""
+"""A campaign, one device at a time: seconds per device, by part, and of Keycloak and the broker alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOKS: Final = 5
 
 
 async def _alone(system: System, package: Package) -> Mapping[str, float]:
-    """Return the seconds that Keycloak and the broker take for a device when nobody else asks, by part."""
+    """Return the seconds that Keycloak and the broker take for a device without other load, by part."""
     endpoints = system.stack.endpoints
     async with credentials.keycloak_admin(endpoints) as client:
         clients = f"/admin/realms/{endpoints.realm}/clients"
@@ -36,8 +36,8 @@ async def _alone(system: System, package: Package) -> Mapping[str, float]:
         async def log_in() -> None:
             await credentials.broker_accepts(package)
 
-        async def seconds(deed: Callable[[], Awaitable[None]]) -> float:
-            return median([await timed(deed) for _ in range(LOOKS)])
+        async def seconds(operation: Callable[[], Awaitable[None]]) -> float:
+            return median([await timed(operation) for _ in range(LOOKS)])
 
         return {
             "to switched (Keycloak and the broker)": await seconds(change),
@@ -46,7 +46,7 @@ async def _alone(system: System, package: Package) -> Mapping[str, float]:
 
 
 async def run(system: System, fleet: Fleet) -> Report:
-    """Rotate all; the parts come from the history that the rotator keeps."""
+    """Rotate all secrets; the parts come from the rotator's history."""
     model = await fleet.model()
     few = asyncio.Semaphore(AT_ONCE)
 
@@ -84,4 +84,4 @@ async def run(system: System, fleet: Fleet) -> Report:
         for part, seconds in {**parts, "all": sum(parts.values())}.items()
     ]
     took = mean(entry.duration_s or 0.0 for entry in entries)
-    return Report(f"{DEVICES} devices get new secrets, one at a time: {took:.2f} s from offer to end", rows)
+    return Report(f"{DEVICES} devices rotate their secrets, one at a time: {took:.2f} s from offer to end", rows)

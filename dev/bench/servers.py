@@ -1,4 +1,4 @@
-"""Processes that a bench starts beside the services: baselines, mostly."""
+"""Processes that benchmarks start besides the services, mostly baselines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def module(
 
 @asynccontextmanager
 async def nginx_serving(system: System, files: Path) -> AsyncIterator[tuple[int, Process]]:
-    """Let one process of nginx serve a folder with TLS, and yield its port and the process."""
+    """Serve a folder over TLS by one process of nginx, and yield its port and the process."""
     folder, port = system.stack.folder, free_port()
     configuration = folder / "nginx.conf"
     certificates = system.stack.endpoints.ca_file.parent
@@ -86,7 +86,7 @@ async def _running(
 
 
 def listens(port: int) -> bool:
-    """Say whether somebody listens on a port."""
+    """Return whether a port accepts connections."""
     with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False
@@ -94,9 +94,9 @@ def listens(port: int) -> bool:
 
 @asynccontextmanager
 async def echoing(system: System) -> AsyncIterator[Process]:
-    """Run a responder without a database, whose answers are as long as the registry's."""
+    """Run a responder without a database, with answers of the registry's length."""
     endpoints, account = system.stack.endpoints, "svc-registry"
-    # Devices may write on topics of the protocol only, and the benchmark has some of its own.
+    # Devices may only publish to topics of the protocol, and the benchmark has further ones.
     (acl,) = system.stack.folder.rglob("acl")
     acl.write_text(f"{render_acl()}pattern write {topics.PREFIX}/d/%u/up/bench/+\n")
     system.stack.broker.send_signal(signal.SIGHUP)
@@ -134,7 +134,7 @@ async def plain_http_serving(system: System) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def second_registry(system: System) -> AsyncIterator[None]:
-    """Run one more registry until the block ends; it has compared all, which it does at its start."""
+    """Run one more registry until the block ends; wait for the comparison that it runs at startup."""
     name = "registry-2"
     log_file = system.stack.folder / "logs" / f"{name}.log"
     written = log_file.stat().st_size if log_file.exists() else 0
@@ -144,7 +144,7 @@ async def second_registry(system: System) -> AsyncIterator[None]:
         deadline = time.monotonic() + 120
         while b"registry.reconciled" not in log_file.read_bytes()[written:]:
             if time.monotonic() > deadline:
-                raise ServerError(f"{name} has not compared anything")
+                raise ServerError(f"{name} has not completed its comparison")
             time.sleep(0.1)
 
     await asyncio.to_thread(start)

@@ -1,7 +1,7 @@
-"""The statuses of 10,000 devices at once: how long until all are stored, and whether all are.
+"""The statuses of 10,000 devices at once: time until all are stored, and whether any is lost.
 
-One connection says them all, with the account of the registry, which may: another bench logs devices in.
-All three services hear them.
+One connection publishes all of them with the registry's account, as another benchmark measures logins. All three
+services receive them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from shared.protocol.messages import Status
 
 DEVICES: Final = 10_000
 ACCOUNT: Final = "svc-registry"
-ROUNDS: Final = {"they come online": -101, "they say it again": -102}
-"""What is said, and the mark by which it is known; who comes online is told in an event too."""
+ROUNDS: Final = {"they come online": -101, "they repeat it": -102}
+"""The published statuses and their marks; devices that come online also cause an event."""
 
 
 async def run(system: System) -> Report:
-    """Measure a receiver that stores nothing, and the services, in turn."""
+    """Measure in turn a receiver that stores nothing, and the services."""
     await population.insert(system.stack.endpoints.database_url, population.COUNT, DEVICES)
     endpoints = system.stack.endpoints
     devices = [Device(number) for number in range(DEVICES)]
@@ -39,7 +39,7 @@ async def run(system: System) -> Report:
     await asking.connect(endpoints.mqtt_host, endpoints.mqtt_port, devices[0].client_id, population.PASSWORD)
     await asking.subscribe(topics.CONFIG.of(client_id=devices[0].client_id))
 
-    def say(topic: str, rssi_dbm: int) -> None:
+    def publish(topic: str, rssi_dbm: int) -> None:
         status = topics.STATUS.encode(
             Status(online=True, firmware_version="1.0.0", firmware_sha256="1" * 64, rssi_dbm=rssi_dbm)
         )
@@ -51,13 +51,13 @@ async def run(system: System) -> Report:
         for what, mark in ROUNDS.items():
             answered.clear()
             began = time.perf_counter()
-            say(echo.STATUS, mark)
-            # What comes last on a connection is also heard last.
+            publish(echo.STATUS, mark)
+            # The last message on a connection is also received last.
             light.publish(echo.QUESTION.format(client_id=devices[0].client_id).encode(), b'{"request_id":"last"}')
             await answered.wait()
-            heard = time.perf_counter() - began
+            received_s = time.perf_counter() - began
             began = time.perf_counter()
-            say(topics.STATUS.template, mark)
+            publish(topics.STATUS.template, mark)
             stored = await until_stored(system.stack, mark, DEVICES)
             took = time.perf_counter() - began
             rows.append(
@@ -66,8 +66,8 @@ async def run(system: System) -> Report:
                     "stored": stored,
                     "seconds": round(took, 2),
                     "statuses_per_s": round(stored / took),
-                    "seconds_to_hear_them_only": round(heard, 2),
-                    "of_baseline": round(heard / took, 2),
+                    "seconds_to_receive_only": round(received_s, 2),
+                    "of_baseline": round(received_s / took, 2),
                 }
             )
     light.close()

@@ -1,4 +1,4 @@
-"""All devices come back at once: each connects with TLS, says its status and asks for its configuration."""
+"""All devices reconnect at once: each connects with TLS, reports its status and requests its configuration."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from shared.protocol.messages import ConfigGet, Status
 DEVICES: Final = 2000
 ROUNDS: Final = 2
 AT_ONCE: Final = 100
-"""So many handshakes are under way at a time, as many as the broker's socket lets wait."""
+"""Number of concurrent handshakes: the length of the queue of the broker's socket."""
 PATIENCE_S: Final = 120.0
 STORED: Final = "SELECT count(*) AS found FROM mdm.device_presence WHERE online AND status->>'rssi_dbm' = $1"
 
 
 async def until_stored(stack: Stack, rssi_dbm: int, count: int) -> int:
-    """Wait until so many devices' statuses with this mark are stored; return how many are, at the latest."""
+    """Wait until this number of statuses with this mark are stored, up to the timeout; return how many are."""
     found = 0
     give_up_at = time.perf_counter() + PATIENCE_S
     while found < count and time.perf_counter() < give_up_at:
@@ -38,11 +38,11 @@ async def until_stored(stack: Stack, rssi_dbm: int, count: int) -> int:
 
 
 async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -> tuple[float, int]:
-    """Let all come; return the seconds until the last is answered, and how many are."""
+    """Connect all; return the seconds until the last is answered, and how many are."""
     endpoints = system.stack.endpoints
     trust = ssl.create_default_context(cafile=endpoints.ca_file)
     turn = asyncio.Semaphore(AT_ONCE)
-    said = topics.STATUS.encode(
+    payload = topics.STATUS.encode(
         Status(online=True, firmware_version="1.0.0", firmware_sha256="1" * 64, rssi_dbm=rssi_dbm)
     )
     asked = topics.CONFIG_GET.encode(ConfigGet(request_id="storm"))
@@ -58,7 +58,7 @@ async def _storm(system: System, *, status: str, question: str, rssi_dbm: int) -
                 endpoints.mqtt_host, endpoints.device_mqtt_port, device.client_id, PASSWORD, trust=trust
             )
         await light.subscribe(topics.CONFIG.of(**names))
-        light.publish(status.format(**names).encode(), said, retain=True)
+        light.publish(status.format(**names).encode(), payload, retain=True)
         light.publish(question.format(**names).encode(), asked)
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -96,4 +96,4 @@ async def run(system: System) -> Report:
                     "seconds_until_all_are_stored": round(time.perf_counter() - began, 2),
                 }
             )
-    return Report(f"{DEVICES} devices connect at once, say their status and ask for their configuration", rows)
+    return Report(f"{DEVICES} devices connect at once, report their status and request their configuration", rows)

@@ -1,1 +1,1 @@
-"""The servers that tests and `make run` start: PostgreSQL, Mosquitto, Keycloak; processes or containers."""
+"""The servers of tests and `make run`: PostgreSQL, Mosquitto and Keycloak, as processes or containers."""

@@ -1,4 +1,4 @@
-"""What all servers have in common: to be started, stopped, killed, and started again on the same port."""
+"""Base of all servers: start, stop, kill, and restart on the same port."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ class Server(ABC):
     @property
     @abstractmethod
     def pid(self) -> int:
-        """The id of the main process, as this machine sees it; ServerError when it is not running."""
+        """The id of the main process on this machine; ServerError if it is not running."""
 
     @property
     @abstractmethod
     def running(self) -> bool:
-        """Whether the main process runs."""
+        """Whether the main process is running."""
 
     @abstractmethod
     def _launch(self) -> None: ...
 
     @abstractmethod
     def stop(self) -> None:
-        """End the server cleanly, by force when it takes too long; nothing when it is not running."""
+        """Stop the server cleanly, or by force after a timeout; no effect if it is not running."""
 
     @abstractmethod
     def kill(self) -> None:
-        """End the server at once (SIGKILL), as a crash would; nothing when it is not running."""
+        """Kill the server (SIGKILL), like a crash; no effect if it is not running."""
 
     @abstractmethod
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the main process."""
 
     def start(self) -> None:
-        """Start the server and return when it answers; raise ServerError, with the log's end, if not."""
+        """Start the server and return when it is ready; else raise ServerError with the end of the log."""
         self._log_begin = self.log_size
         self._launch()
         deadline = time.monotonic() + self.start_timeout_s
@@ -87,11 +87,11 @@ class Server(ABC):
 
     @property
     def log_size(self) -> int:
-        """How many bytes have been logged, by those before too; 0 when there is no log yet."""
+        """The size of the log, including earlier runs; 0 if there is no log yet."""
         return self.log_file.stat().st_size if self.log_file.exists() else 0
 
     def log_since(self, beyond: int | None = None) -> bytes:
-        """Return what is logged behind so many bytes, or since the last start."""
+        """Return the log after this number of bytes, or since the last start."""
         if not self.log_file.exists():
             return b""
         with self.log_file.open("rb") as log:
@@ -104,7 +104,7 @@ class Server(ABC):
 
 
 class Child(Protocol):
-    """A process that was started, as of subprocess.Popen."""
+    """A started process, with the interface of subprocess.Popen."""
 
     @property
     def pid(self) -> int: ...
@@ -114,7 +114,7 @@ class Child(Protocol):
 
 
 class Process(Server):
-    """A server that runs as a process of this machine, in a session of its own."""
+    """A server that runs as a process on this machine, in its own session."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Process(Server):
 
     def _launch(self) -> None:
         if self.running:
-            raise ServerError(f"{self.name} is running already")
+            raise ServerError(f"{self.name} is already running")
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = self._spawn(log.fileno())
@@ -167,7 +167,7 @@ class Process(Server):
         )
 
     def wait(self) -> None:
-        """Return when the process has ended by itself, or by another's hand."""
+        """Wait until the process has ended by itself or was killed by others."""
         if self._process is not None:
             self._process.wait()
 
@@ -183,7 +183,7 @@ class Process(Server):
         process = self._process
         if process is None:
             return
-        if process.poll() is None:  # not reaped yet, so the id is still this process's
+        if process.poll() is None:  # not reaped yet, so the id is not reused
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -195,10 +195,10 @@ class Process(Server):
 
 
 class Leash:
-    """Kills the processes that it holds when this process ends without ending them, by SIGKILL for instance.
+    """Kills registered processes if this process ends without stopping them, for example by SIGKILL.
 
-    It is a process that waits for the end of a pipe. The parent-death signal of Linux will not do: it is
-    sent when the THREAD ends that started the child.
+    It is a process that waits for the end of a pipe. The parent-death signal of Linux does not suffice: it is sent
+    when the THREAD that started the child ends.
     """
 
     _PROGRAM = """
@@ -224,19 +224,19 @@ for pid in held:
 
     def hold(self, pid: int) -> None:
         """Kill the process group `pid` if this process ends."""
-        self._tell(f"+{pid}\n")
+        self._write(f"+{pid}\n")
 
     def release(self, pid: int) -> None:
-        """Forget `pid`."""
-        self._tell(f"-{pid}\n")
+        """Unregister `pid`."""
+        self._write(f"-{pid}\n")
 
     def close(self) -> None:
-        """Kill what is still held and end."""
+        """Kill the processes that are still registered, and exit."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         if self._process.stdin is not None:
             with self._lock:
                 self._process.stdin.write(line)
@@ -244,12 +244,11 @@ for pid in held:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on and that no outgoing connection is given.
+    """Return a free port outside of the range of outgoing connections.
 
-    A port from the range of outgoing connections could be taken while its server is down: a client that
-    tries again and again may even connect to itself.
+    A port in that range could be used while its server is down: a client that retries may even connect to itself.
     """
-    # Test runs side by side do not take the ports of each other's servers while those are down.
+    # Concurrent test runs must not take ports of each other's servers while those are down.
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     with _ports_lock:

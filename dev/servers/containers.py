@@ -1,4 +1,4 @@
-"""The same servers as containers of the official images, by testcontainers."""
+"""The same servers as containers of the official images, with testcontainers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def available() -> bool:
 
 
 class Container(base.Server):
-    """A server in a container; its ports of this machine stay the same when it is started again."""
+    """A server in a container; its ports on this machine stay the same after a restart."""
 
     start_timeout_s = 240.0
 
@@ -55,7 +55,7 @@ class Container(base.Server):
         self._container = container
         self._created = False
         for inside, outside in ports.items():
-            # with_bind_ports() takes no address, and would listen on all.
+            # with_bind_ports() has no argument for the address and would listen on all.
             container.ports[f"{inside}/tcp"] = (base.HOST, outside)  # type: ignore[assignment]
 
     @property
@@ -77,12 +77,12 @@ class Container(base.Server):
 
     def _launch(self) -> None:
         if self.running:
-            raise base.ServerError(f"{self.name} is running already")
+            raise base.ServerError(f"{self.name} is already running")
         if self._created:
             self._container.get_wrapped_container().start()
         else:
             if not _has_images(config.testcontainers_config.ryuk_image):
-                # Nobody removes the containers then if this process is killed.
+                # Nothing then removes the containers if this process is killed.
                 config.testcontainers_config.ryuk_disabled = True
             self._container.start()
             self._created = True
@@ -102,7 +102,7 @@ class Container(base.Server):
         self._container.get_wrapped_container().kill(signal=number.name)
 
     def remove(self) -> None:
-        """Remove the container with its data."""
+        """Remove the container and its data."""
         with contextlib.suppress(ContainerStartException):  # was never created
             self._container.get_wrapped_container()
             self._container.stop()
@@ -152,7 +152,7 @@ def mosquitto(
     written = folder / "mosquitto"
     configuration = broker.write_files(written, written, settings, accounts)
     container = DockerContainer(MOSQUITTO_IMAGE)
-    # Copied, not mounted: the image gives the files to its own user.
+    # Copied, not mounted, as the image changes the owner of the files.
     for file, target in (
         (configuration, _MOSQUITTO_CONFIG / "mosquitto.conf"),
         (written / settings.acl_file.name, settings.acl_file),
@@ -199,12 +199,12 @@ def keycloak(folder: Path, port: int, realm: str) -> Container:
 
 
 def _has_images(*images: str) -> bool:
-    """Return whether the engine that testcontainers would use answers and has these images."""
+    """Return whether the engine of testcontainers answers and has these images."""
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     program = shutil.which("docker")
     if program is None:
         return False
-    # By the command: the Python client leaves a socket open when no engine answers.
+    # By the command, as the Python client leaves a socket open if no engine answers.
     command = [program, "--host", host, "image", "inspect", *images]
     done = subprocess.run(command, capture_output=True, check=False, timeout=30)
     return done.returncode == 0

@@ -1,7 +1,7 @@
-"""Starts services, and `mdm`, as forks of one process that has imported what they need: a start costs no imports.
+"""Starts services, and `mdm`, as forks of one process that has already imported their modules.
 
-`python -m dev.servers.fork_server FD` serves requests on a socket, one after another: a line of JSON
-each, answered by one. It ends when the socket is closed; its children do not.
+`python -m dev.servers.fork_server FD` serves requests on a socket, one after another: each is one line of
+JSON, as is its answer. It ends when the socket is closed; its children do not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LINE_BYTES: Final = 1 << 20
 
 
 class ForkServer:
-    """The side that asks; any thread may."""
+    """The client side, for any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,11 +53,11 @@ class ForkServer:
             )
 
     def close(self) -> None:
-        """End it; what it has started goes on."""
+        """Stop the server; its children continue."""
         self._socket.close()
         self._process.wait()
 
-    def ask(self, *, outputs: Sequence[int] = (), **request: object) -> Any:  # noqa: ANN401 - JSON
+    def call(self, *, outputs: Sequence[int] = (), **request: object) -> Any:  # noqa: ANN401 - JSON
         """Return the answer to a request; `outputs` are files for a child: its output and its errors, or both."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
@@ -75,14 +75,14 @@ class ForkServer:
 
 @cache
 def fork_server() -> ForkServer:
-    """Return the one of this process; it is ready as soon as it has imported all."""
+    """Return the fork server of this process; it is ready when it has imported everything."""
     server = ForkServer()
     atexit.register(server.close)
     return server
 
 
 class Forked:
-    """A child of the fork server, as subprocess.Popen would show it."""
+    """A child of the fork server, with the interface of subprocess.Popen."""
 
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
@@ -91,7 +91,7 @@ class Forked:
 
     def poll(self) -> int | None:
         if self._status is None:
-            self._status = self._server.ask(poll=self.pid)
+            self._status = self._server.call(poll=self.pid)
         return self._status
 
     def wait(self, timeout: float | None = None) -> int:
@@ -121,7 +121,7 @@ def run_forked(module: str, *arguments: str, environment: Mapping[str, str], fol
     server = fork_server()
     with TemporaryFile() as output, TemporaryFile() as errors:
         request = {"command": [module, *arguments], "environment": dict(environment), "folder": str(folder)}
-        pid = server.ask(outputs=[output.fileno(), errors.fileno()], start=request)
+        pid = server.call(outputs=[output.fileno(), errors.fileno()], start=request)
         status = Forked(server, pid).wait()
         output.seek(0)
         errors.seek(0)
@@ -129,7 +129,7 @@ def run_forked(module: str, *arguments: str, environment: Mapping[str, str], fol
 
 
 class ForkedProcess(Process):
-    """A server that is forked: its command is a module of MODULES, and the arguments after it."""
+    """A forked server; its command is a module of MODULES and its arguments."""
 
     max_files: str | None = None
 
@@ -141,18 +141,18 @@ class ForkedProcess(Process):
             "folder": str(self.log_file.parent),
             "max_files": self.max_files,
         }
-        return Forked(server, server.ask(outputs=[log], start=request))
+        return Forked(server, server.call(outputs=[log], start=request))
 
 
 def serve(channel: socket.socket) -> None:
     """Answer requests until there are no more."""
     for module in MODULES:
         importlib.import_module(module)
-    # What is run is imported by being run.
+    # The module that is run is imported by running it.
     for module in MODULES:
         del sys.modules[module]
     gc.collect()
-    gc.freeze()  # else the first collection of each child copies all pages
+    gc.freeze()  # else the first garbage collection of each child copies all pages
     reader = channel.makefile("rb")
     ended: dict[int, int] = {}
     while True:
@@ -162,7 +162,7 @@ def serve(channel: socket.socket) -> None:
         request = json.loads(reader.readline())
         if "start" in request:
             child = _fork(channel, outputs, request["start"])
-            ended.pop(child, None)  # the id of one that has ended is given again
+            ended.pop(child, None)  # ids of ended processes are reused
             answer: int | None = child
             for output in outputs:
                 os.close(output)
@@ -172,7 +172,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _poll(ended: dict[int, int], pid: int) -> int | None:
-    """Return a child's exit status, None while it runs; more than one thread may ask for it."""
+    """Return a child's exit status, or None while it runs; for any number of threads."""
     if pid not in ended:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found == 0:
@@ -190,7 +190,7 @@ def _fork(channel: socket.socket, outputs: Sequence[int], request: dict[str, Any
         os.close(channel.fileno())
         _become(outputs, request)
         status = _run(request["command"])
-    except BaseException:  # noqa: BLE001 - as the interpreter does at its end
+    except BaseException:  # noqa: BLE001 - as the interpreter does on exit
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -200,7 +200,7 @@ def _fork(channel: socket.socket, outputs: Sequence[int], request: dict[str, Any
 
 def _become(outputs: Sequence[int], request: dict[str, Any]) -> None:
     os.setsid()
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a descriptor is wanted
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - this opens a descriptor
         os.dup2(nothing.fileno(), 0)
     os.dup2(outputs[0], 1)
     os.dup2(outputs[-1], 2)

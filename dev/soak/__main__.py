@@ -1,6 +1,6 @@
-"""`python -m dev.soak`: run a stack of its own with a simulated fleet, and judge the services' memory.
+"""`python -m dev.soak`: run a stack with a simulated fleet, and judge the services' memory.
 
-The status is 0 when the memory of all three services is flat, by the rule in dev.soak.measure, else 1.
+The exit status is 0 if the memory of all three services is flat, by the rule in dev.soak.measure, else 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli.client import Admin
-from cli.simulate import life, stock
+from cli.simulate import inventory, runner
 from dev import stack, system
 from dev.event_recorder import EventRecorder
 from dev.fleet import Fleet
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 def main() -> int:
-    """Run the soak."""
+    """Run the soak test."""
     parser = argparse.ArgumentParser(prog="python -m dev.soak", description=__doc__.splitlines()[0])
     parser.add_argument("--devices", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=10.0, help="after the warm-up")
@@ -45,14 +45,14 @@ def main() -> int:
         "--warm-up-minutes",
         type=float,
         default=5.0,
-        help="after all are connected, until each deed has come twice",
+        help="warm-up after all devices are connected; the default is until each operation has run twice",
     )
-    parser.add_argument("--idle", action="store_true", help="let no admin do anything")
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--idle", action="store_true", help="run without operations of admins")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args()
     if given.minutes < SHORTEST_MINUTES:
         parser.error(f"--minutes: must be at least {SHORTEST_MINUTES:g}")
-    life.allow_files(given.devices)  # the broker inherits it
+    runner.allow_files(given.devices)  # the broker inherits it
     with (
         stack.scratch("soak-") as folder,
         stack.running(folder) as servers,
@@ -81,7 +81,7 @@ async def _soak(
         await simulator.until(lambda counts: counts["connected"] == given.devices, patience_s=3600)
         connected_s = loop.time() - began - made_s
         fleet = Fleet(connection, EventRecorder(), folder)
-        page = await fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
+        page = await fleet.ask(admin.DEVICE_LIST, tag=inventory.TAG)
         work = Work(fleet, [device.client_id for device in page.devices])
         working = None if given.idle else asyncio.create_task(work.run(), name="work")
         await _sleep(given.warm_up_minutes * 60, working)
@@ -110,7 +110,7 @@ async def _watch(
 
 
 async def _sleep(seconds: float, working: asyncio.Task[None] | None) -> None:
-    """Let time go by; raise what ends the work."""
+    """Wait for this time; raise the exception that ends the work, if any."""
     if working is None:
         await asyncio.sleep(seconds)
         return

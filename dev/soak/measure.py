@@ -14,15 +14,15 @@ from typing import Any, Final
 from rich.table import Table
 
 GROWTH_MAX: Final = 0.10
-"""From the first third to the last, at most."""
+"""Maximum growth from the first third to the last."""
 STEP_MAX: Final = 0.02
-"""From each third to the next: growing by more than this twice is a slope that has not ended."""
+"""Maximum growth from one third to the next; if both steps exceed it, memory keeps growing."""
 _MIB: Final = 1024 * 1024
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 def tree(pid: int) -> Iterator[Path]:
-    """Yield the folder in /proc of a process and of what it has started; all but the first may end meanwhile."""
+    """Yield the folders in /proc of a process and its children, which may end meanwhile."""
     folder = Path(f"/proc/{pid}")
     yield folder
     for thread in folder.glob("task/*/children"):
@@ -32,7 +32,7 @@ def tree(pid: int) -> Iterator[Path]:
 
 
 def memory_bytes(pid: int) -> int:
-    """Return the memory of a process and its children, what they share divided among them (PSS)."""
+    """Return the memory of a process and its children, with shared memory counted proportionally (PSS)."""
     total = 0
     for folder in tree(pid):
         with suppress(OSError):
@@ -42,7 +42,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time of a process and its children, also those that have ended, in seconds."""
+    """Return the processor time in seconds of a process and its children, including ended ones."""
     ticks = 0
     for folder in tree(pid):
         with suppress(OSError):
@@ -53,7 +53,7 @@ def cpu_s(pid: int) -> float:
 
 @dataclass(slots=True)
 class Series:
-    """The memory of one process in bytes, each with its time in seconds; `judged` ones have to be flat."""
+    """Samples of one process's memory in bytes with times in seconds; `judged` ones must be flat."""
 
     name: str
     judged: bool
@@ -76,13 +76,13 @@ class Series:
 
     @property
     def growth(self) -> float:
-        """From the first third to the last, as a part of the first."""
+        """Growth from the first third to the last, as a share of the first."""
         first, _, last = self.thirds
         return last / first - 1
 
     @property
     def slope_bytes_per_min(self) -> float:
-        """The slope of the line that fits the samples best."""
+        """Slope of the least-squares line."""
         times, values = zip(*self.memory, strict=True)
         return statistics.linear_regression(times, values).slope * 60
 
@@ -94,11 +94,11 @@ class Series:
 
     @property
     def load(self) -> float:
-        """The part of one core that the process used."""
+        """The share of one core that the process used."""
         return (self.cpu[-1] - self.cpu[0]) / (self.memory[-1][0] - self.memory[0][0])
 
     def facts(self) -> dict[str, Any]:
-        """Return what is to be read of it."""
+        """Return the figures for programs."""
         first, middle, last = self.thirds
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""What admins do to a simulated fleet while the memory of its services is watched."""
+"""Operations of admins on a simulated fleet during the soak test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from cli.client import NoAnswerError
-from cli.simulate import stock
+from cli.simulate import inventory
 from cli.simulate.command import MODEL
 from dev.fleet import Fleet
 from dev.uploads import upload
@@ -21,7 +21,7 @@ _IMAGE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Deeds on these devices that come again and again; `done` counts those that were answered."""
+    """Periodic operations on these devices; `done` counts the answered ones."""
 
     fleet: Fleet
     client_ids: Sequence[str]
@@ -30,19 +30,19 @@ class Work:
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for name, pause_s, deed in (
+            for name, pause_s, operation in (
                 ("configurations", 0.5, self._configure),
-                ("looks", 5, self._look),
+                ("looks", 5, self._list_devices),
                 ("rotations of all", 120, self._rotate),
                 ("commands to all", 120, self._command),
                 ("images", 150, self._release),
             ):
-                tasks.create_task(self._keep_at(name, pause_s, deed), name=name)
+                tasks.create_task(self._repeat(name, pause_s, operation), name=name)
 
-    async def _keep_at(self, name: str, pause_s: float, deed: Callable[[int], Awaitable[object]]) -> None:
+    async def _repeat(self, name: str, pause_s: float, operation: Callable[[int], Awaitable[object]]) -> None:
         for number in count(1):
             try:
-                await deed(number)
+                await operation(number)
                 self.done[name] += 1
             except NoAnswerError:
                 self.done[f"{name}, unanswered"] += 1
@@ -52,16 +52,16 @@ class Work:
         device = self.client_ids[number % len(self.client_ids)]
         await self.fleet.ask(admin.CONFIG_SET, device=device, overrides={"level": number})
 
-    async def _look(self, _: int) -> None:
+    async def _list_devices(self, _: int) -> None:
         await self.fleet.ask(admin.FLEET_SHOW)
-        await self.fleet.ask(admin.DEVICE_LIST, tag=stock.TAG)
+        await self.fleet.ask(admin.DEVICE_LIST, tag=inventory.TAG)
         await self.fleet.ask(admin.ROTATION_STATUS)
 
     async def _rotate(self, _: int) -> None:
-        await self.fleet.ask(admin.ROTATION_START, tag=stock.TAG)
+        await self.fleet.ask(admin.ROTATION_START, tag=inventory.TAG)
 
     async def _command(self, _: int) -> None:
-        await self.fleet.ask(admin.COMMAND_SEND, name="identify", tag=stock.TAG)
+        await self.fleet.ask(admin.COMMAND_SEND, name="identify", tag=inventory.TAG)
 
     async def _release(self, number: int) -> None:
         image = image_builder.build(version=f"1.{number}.0", project=MODEL, size_bytes=_IMAGE_BYTES)

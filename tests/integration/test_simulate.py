@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cli.client import Admin
-from cli.simulate import fates, stock
-from cli.simulate.tally import Fate
+from cli.simulate import failure_modes, inventory
+from cli.simulate.tally import FailureMode
 from dev import waiting
 from dev.database import run
 from dev.event_recorder import watching
@@ -29,14 +29,14 @@ from tests.integration.test_rollouts import AT_ONCE, expire, fit, stands, stored
 DEVICES = 50
 EACH = 2
 """So many devices of each failure: 4%."""
-PERCENTS = dict.fromkeys(Fate, 4.0)
+PERCENTS = dict.fromkeys(FailureMode, 4.0)
 PATIENCE_S = 120.0
 SOAK_S = 3600
 """So long that a rollout does not end before its silent devices are given up; nobody waits for it."""
 
 
 async def devices(fleet: Fleet, model: str) -> dict[str, DeviceView]:
-    page = await fleet.ask(admin.DEVICE_LIST, model=model, tag=stock.TAG)
+    page = await fleet.ask(admin.DEVICE_LIST, model=model, tag=inventory.TAG)
     return {device.client_id: device for device in page.devices}
 
 
@@ -49,7 +49,7 @@ async def simulated(
     settings = {"MDM_ROTATION_MAX_PARALLEL": "20", "MDM_ROTATION_DEADLINE_S": "20"}
     async with watching(admin) as witness:
         model = await Fleet(admin, witness, folder).model()
-    shares = [word for fate in Fate for word in (f"--{fate.field.replace('_', '-')}", "4%")]
+    shares = [word for mode in FailureMode for word in (f"--{mode.field.replace('_', '-')}", "4%")]
     async with (
         system.altered("rotator", fate=None, **settings),
         simulating(system, folder, "--devices", DEVICES, "--model", model, "--slow-s", 0.5, *shares) as simulator,
@@ -61,13 +61,13 @@ async def simulated(
 async def test_all_but_the_silent_ones_are_configured(simulated: tuple[str, Simulator], fleet: Fleet) -> None:
     model, simulator = simulated
     counts = await simulator.until(lambda it: it["configured"] == DEVICES - EACH, patience_s=PATIENCE_S)
-    assert {fate: counts["failures"][fate]["devices"] for fate in Fate} == dict.fromkeys(Fate, EACH)
+    assert {mode: counts["failures"][mode]["devices"] for mode in FailureMode} == dict.fromkeys(FailureMode, EACH)
     found = await fleet.witness.until(
         lambda: devices(fleet, model),
         lambda views: Counter(view.config_outcome for view in views.values())["applied"] == DEVICES - EACH,
     )
-    failing = fates.allot(list(found), PERCENTS)
-    assert {name for name, fate in failing.items() if fate is Fate.SILENT} == {
+    failing = failure_modes.assign(list(found), PERCENTS)
+    assert {name for name, mode in failing.items() if mode is FailureMode.SILENT} == {
         name for name, view in found.items() if view.config_outcome is None
     }
     assert all(view.online for view in found.values())
@@ -83,16 +83,19 @@ async def test_a_campaign_gives_a_secret_to_all_that_hear_and_can_prove_it(
         lambda views: {view.rotation_state for view in views.values()} == {"OK", "TIMEOUT"},
         within_s=PATIENCE_S,
     )
-    failing = fates.allot(list(found), PERCENTS)
-    lost = {name for name, fate in failing.items() if fate in {Fate.SILENT, Fate.WRONG_PROOF}}
+    failing = failure_modes.assign(list(found), PERCENTS)
+    lost = {name for name, mode in failing.items() if mode in {FailureMode.SILENT, FailureMode.WRONG_PROOF}}
     assert {name for name, view in found.items() if view.rotation_state == "TIMEOUT"} == lost
     assert {view.secret_generation for name, view in found.items() if name not in lost} == {2}
     counts = await simulator.until(
         lambda it: (it["connected"], it["rotations"]) == (DEVICES, DEVICES - 2 * EACH), patience_s=PATIENCE_S
     )
-    assert all(counts["failures"][fate]["times"] > 0 for fate in (Fate.SILENT, Fate.SLOW, Fate.WRONG_PROOF))
-    for name, fate in failing.items():
-        if fate is Fate.WRONG_PROOF:
+    assert all(
+        counts["failures"][mode]["times"] > 0
+        for mode in (FailureMode.SILENT, FailureMode.SLOW, FailureMode.WRONG_PROOF)
+    )
+    for name, mode in failing.items():
+        if mode is FailureMode.WRONG_PROOF:
             [attempt] = (await fleet.ask(admin.ROTATION_HISTORY, device=name)).rotations
             assert attempt.refused_proofs > 0
 
@@ -117,7 +120,7 @@ async def test_a_rollout_reaches_all_that_hear_and_keep_it(
     assert stands(ended) == expected
     counts = await simulator.until(lambda it: it["connected"] == DEVICES, patience_s=PATIENCE_S)
     assert counts["firmware"] == {"1.0.0": 2 * EACH, "1.1.0": kept}
-    assert counts["failures"][Fate.ROLLED_BACK]["times"] == EACH
+    assert counts["failures"][FailureMode.ROLLED_BACK]["times"] == EACH
 
 
 async def test_a_rollout_that_allows_fewer_failures_halts(simulated: tuple[str, Simulator], fleet: Fleet) -> None:

@@ -28,7 +28,7 @@ def test_memory_is_flat_unless_it_grows_much_or_twice(memory: list[int], flat: b
     assert Series("service", judged=True, memory=list(enumerate(memory))).is_flat is flat
 
 
-def test_a_slope_is_told_a_minute() -> None:
+def test_a_slope_is_per_minute() -> None:
     series = Series("service", judged=True, memory=[(5.0 * number, 1000 + 10 * number) for number in range(12)])
     assert series.slope_bytes_per_min == pytest.approx(120)
 

@@ -60,7 +60,7 @@ async def opened(browser: BrowserContext, system: System) -> AsyncIterator[Page]
 
 
 def is_complaint(line: ConsoleMessage) -> bool:
-    """Say whether the page is to blame; Chromium says it itself when a connection ends under a write."""
+    """Return whether the page has caused a message; Chromium itself logs a connection that ends during a write."""
     return line.type == "error" and line.text != "WebSocket is already in CLOSING or CLOSED state."
 
 

@@ -97,9 +97,9 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: st
 
     await fleet.ask(admin.ROTATION_START, all=True)
     await go(page, "rotation")
-    ended = page.get_by_role("region", name="Ended just now").get_by_role("listitem")
+    ended = page.get_by_role("region", name="Recently ended").get_by_role("listitem")
     await expect(ended.nth(4)).to_be_visible(timeout=60_000)
-    await expect(page.get_by_role("table", name="Rotations under way")).to_be_visible(timeout=30_000)
+    await expect(page.get_by_role("table", name="Rotations in progress")).to_be_visible(timeout=30_000)
     await take(page, "rotation", "dark")
 
     plan = {"waves": ["2", "50%", "100%"], "failure_limit": "10%", "soak_s": 0}

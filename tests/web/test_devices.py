@@ -88,11 +88,11 @@ async def test_a_device_is_renamed_tagged_and_removed_after_a_question(page: Pag
     await page.get_by_role("button", name="Edit", exact=True).click()
     await dialog.get_by_role("button", name="Remove device").click()
     question = page.get_by_role("dialog", name="Remove the device?")
-    await question.get_by_role("button", name="Keep it").click()
+    await question.get_by_role("button", name="Cancel").click()
     await expect(question).to_have_count(0)
     await page.get_by_role("button", name="Edit", exact=True).click()
     await dialog.get_by_role("button", name="Remove device").click()
-    await question.get_by_role("button", name="Remove for good").click()
+    await question.get_by_role("button", name="Remove permanently").click()
     await expect(page.get_by_role("heading", name="Devices")).to_be_visible()
     with pytest.raises(AnswerError, match="no device"):
         await fleet.show(package)
@@ -116,7 +116,7 @@ async def test_a_configuration_that_breaks_the_schema_is_refused_at_its_field_an
         assert (await fleet.show(package)).config_version == 1
         await brightness.fill("60")
         await brightness.press("Enter")
-        await expect(page.get_by_text("Version 2 is pushed to the device.")).to_be_visible()
+        await expect(page.get_by_text("Version 2 was pushed to the device.")).to_be_visible()
         await expect(page.get_by_text("version 2 applied")).to_be_visible()
     found = await fleet.ask(admin.CONFIG_GET, device=package.client_id)
     assert found.overrides == {"led": {"brightness": 60, "color": "green"}}
@@ -127,7 +127,7 @@ async def test_a_configuration_that_breaks_the_schema_is_refused_at_its_field_an
     await expect(changes.get_by_role("row", name="led.brightness 50 60")).to_be_visible()
     await page.get_by_role("button", name="Close").click()
     await page.get_by_role("button", name="Roll back to version 1").click()
-    await expect(page.get_by_text("Version 1 is back, as version 3.")).to_be_visible()
+    await expect(page.get_by_text("Version 1 was restored as version 3.")).to_be_visible()
 
 
 async def test_what_somebody_else_changes_does_not_take_away_what_is_typed(page: Page, fleet: Fleet) -> None:
@@ -136,19 +136,19 @@ async def test_what_somebody_else_changes_does_not_take_away_what_is_typed(page:
     await go(page, f"device/{package.client_id}")
     await page.get_by_label("label").fill("mine")
     await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"label": "theirs"})
-    await expect(page.get_by_text("Version 2 has been made meanwhile")).to_be_visible()
+    await expect(page.get_by_text("Version 2 was saved in the meantime")).to_be_visible()
     await expect(page.get_by_label("label")).to_have_value("mine")
     # Saved all the same, it changes nothing but what was typed here.
     await page.get_by_label("led.brightness").fill("7")
     await page.get_by_label("label").fill("")
     await page.get_by_role("button", name="Save and push").click()
-    await expect(page.get_by_text("Version 3 is pushed")).to_be_visible()
+    await expect(page.get_by_text("Version 3 was pushed")).to_be_visible()
     await expect(page.get_by_label("label")).to_have_value("theirs")
     await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"label": "theirs", "led": None})
     await page.get_by_role("button", name="Load version 4").click()
     await expect(page.get_by_label("label")).to_have_value("theirs")
     await page.get_by_role("button", name="Edit as JSON").click()
-    text = page.get_by_role("textbox", name="What is special")
+    text = page.get_by_role("textbox", name="Overrides of this device")
     assert json.loads(await text.input_value()) == {"label": "theirs"}
     await text.fill('{"label": 5}')
     await page.get_by_role("button", name="Save and push").click()

@@ -41,7 +41,7 @@ async def set_up(page: Page, device: str) -> None:
 
 
 async def flash(page: Page) -> None:
-    await page.get_by_role("button", name="Choose port and flash").click()
+    await page.get_by_role("button", name="Select port and flash").click()
 
 
 async def refused_without_a_secret(fleet: Fleet, package: Package) -> None:
@@ -71,7 +71,7 @@ async def test_a_board_is_flashed_with_the_models_image_and_the_devices_secret(p
     await page.get_by_label("Wi-Fi name").fill("home")
     await page.get_by_label("Wi-Fi password").fill("correct horse")
     await flash(page)
-    await expect(page.get_by_text("The ESP32 is flashed and checked")).to_be_visible(timeout=FLASHING_MS)
+    await expect(page.get_by_text("The ESP32 was flashed and verified")).to_be_visible(timeout=FLASHING_MS)
     assert board.flash[APP : APP + len(image)] == image
     found = facts(board.flash[NVS : NVS + 0x6000])
     assert (found["client_id"], found["secret"]) == (package.client_id, package.secret)
@@ -98,7 +98,7 @@ async def test_a_chip_that_chose_an_updated_image_starts_the_flashed_one(page: P
     await page.get_by_label("NVS size").fill("0x4000")
     await page.get_by_label("Speed").select_option("115200")
     await flash(page)
-    await expect(page.get_by_text("is flashed and checked")).to_be_visible(timeout=FLASHING_MS)
+    await expect(page.get_by_text("was flashed and verified")).to_be_visible(timeout=FLASHING_MS)
     assert board.writes == [(APP, 1024), (OTA_DATA, 0x2000), (NVS, 0x4000)]
     assert board.flash[OTA_DATA : OTA_DATA + 0x2000] == b"\xff" * 0x2000
     assert facts(board.flash[NVS : NVS + 0x4000])["secret"] == package.secret
@@ -112,7 +112,7 @@ async def test_another_chip_is_refused_and_nothing_is_written(page: Page, fleet:
     await set_up(page, package.client_id)
     await flash(page)
     await expect(page.get_by_role("alert")).to_have_text(
-        "This chip is an ESP32-C3, and the image is for esp32. Nothing was written.", timeout=FLASHING_MS
+        "This chip is an ESP32-C3, but the image is for esp32. Nothing was written.", timeout=FLASHING_MS
     )
     assert (board.flash, board.writes) == (before, [])
     assert board.runs.is_set()
@@ -129,7 +129,7 @@ async def test_an_image_for_another_chip_than_the_first_is_flashed_too(page: Pag
     await set_up(page, package.client_id)
     await page.get_by_label("Provisioning").select_option("")
     await flash(page)
-    await expect(page.get_by_text("The ESP32-C3 is flashed and checked")).to_be_visible(timeout=FLASHING_MS)
+    await expect(page.get_by_text("The ESP32-C3 was flashed and verified")).to_be_visible(timeout=FLASHING_MS)
     assert board.flash[APP : APP + len(image)] == image
     assert board.writes == [(APP, len(image))]
 
@@ -142,14 +142,14 @@ async def test_an_image_for_another_chip_than_the_first_is_flashed_too(page: Pag
             Board(rows=(("app", 0, 0x00, 0x2_0000, 0x10_0000),)),
             "The chip starts the app at 0x20000, not at 0x10000",
         ),
-        (Board(rows=(("app", 0, 0x00, 0x1_0000, 512),)), "the chip's app partition app only 512"),
-        (Board(damage_at=APP + 100), "What is in flash is not what was sent"),
-        (Board(is_free=False), "The port cannot be opened: another program"),
-        (Board(answers=False), "The chip does not answer. Check the cable"),
+        (Board(rows=(("app", 0, 0x00, 0x1_0000, 512),)), "the chip's app partition app only has 512"),
+        (Board(damage_at=APP + 100), "The data in flash is not the data that was sent"),
+        (Board(is_free=False), "The port cannot be opened. Another program"),
+        (Board(answers=False), "The chip does not respond. Check the cable"),
     ],
     ids=["no table", "app elsewhere", "app too small", "worn flash", "port taken", "silent chip"],
 )
-async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: Board, reason: str) -> None:
+async def test_an_obstacle_is_explained(page: Page, fleet: Fleet, board: Board, reason: str) -> None:
     package = await with_image(fleet)
     await board.plug_into(page)
     await set_up(page, package.client_id)
@@ -158,12 +158,12 @@ async def test_what_stands_in_the_way_is_told(page: Page, fleet: Fleet, board: B
     assert len(board.writes) == (1 if board.damage_at else 0)
     assert board.runs.is_set() == board.is_free
     # The port is left, so that the next try is not refused for that.
-    await expect(page.get_by_role("button", name="Choose port and flash")).to_be_enabled()
-    await page.get_by_role("button", name="Restart and listen").click()
+    await expect(page.get_by_role("button", name="Select port and flash")).to_be_enabled()
+    await page.get_by_role("button", name="Restart and open console").click()
     if board.is_free:
         await expect(page.get_by_label("Serial console")).to_have_value(re.compile("2nd stage bootloader"))
-        await page.get_by_role("button", name="Leave the port").click()
-        await expect(page.get_by_role("button", name="Leave the port")).to_have_count(0)
+        await page.get_by_role("button", name="Close port").click()
+        await expect(page.get_by_role("button", name="Close port")).to_have_count(0)
 
 
 async def test_who_leaves_the_page_meanwhile_has_a_board_that_is_flashed_and_runs(
@@ -187,7 +187,7 @@ async def test_who_leaves_the_page_meanwhile_has_a_board_that_is_flashed_and_run
     await page.wait_for_function("async () => (await navigator.serial.requestPort()).readable === null")
     assert board.flash[APP : APP + len(image)] == image
     assert facts(board.flash[NVS : NVS + 0x6000])["secret"] == package.secret
-    await page.get_by_role("button", name="Restart and listen").click()
+    await page.get_by_role("button", name="Restart and open console").click()
     await expect(page.get_by_label("Serial console")).to_have_value(re.compile("2nd stage bootloader"))
 
 
@@ -199,7 +199,7 @@ async def test_without_a_port_chosen_nothing_happens(page: Page, fleet: Fleet) -
     }""")
     await set_up(page, package.client_id)
     await flash(page)
-    await expect(page.get_by_role("alert")).to_have_text("No port was chosen.")
+    await expect(page.get_by_role("alert")).to_have_text("No port was selected.")
 
 
 async def test_without_web_serial_there_are_the_files_and_the_command(page: Page, fleet: Fleet) -> None:
@@ -209,8 +209,8 @@ async def test_without_web_serial_there_are_the_files_and_the_command(page: Page
     package = await fleet.device(model)
     await page.evaluate("() => { delete Navigator.prototype.serial; }")
     await set_up(page, package.client_id)
-    await expect(page.get_by_text("This browser cannot flash: it has no Web Serial")).to_be_visible()
-    await expect(page.get_by_role("button", name="Choose port and flash")).to_have_count(0)
+    await expect(page.get_by_text("This browser cannot flash, as it does not support Web Serial")).to_be_visible()
+    await expect(page.get_by_role("button", name="Select port and flash")).to_have_count(0)
     names = f"0x10000 {model}-1.0-beta.bin 0xa000 {package.client_id}-nvs.bin"
     await page.get_by_label("NVS address").fill("40960")
     await expect(page.get_by_text(f"esptool --chip esp32 --baud 460800 write-flash {names}")).to_be_visible()
@@ -247,8 +247,8 @@ async def test_a_secret_is_renewed_after_a_question(page: Page, fleet: Fleet) ->
     await page.keyboard.press("Escape")
     assert (await fleet.show(package)).secret_generation == 1
     await page.get_by_role("button", name="Renew secret").click()
-    await dialog.get_by_role("button", name="Renew, and lock the machine out").click()
-    await expect(dialog.get_by_text("Secret 2 counts now")).to_be_visible()
+    await dialog.get_by_role("button", name="Renew and lock out the machine").click()
+    await expect(dialog.get_by_text("Secret 2 is now valid")).to_be_visible()
     await dialog.get_by_role("button", name="Done").click()
     await page.get_by_text("Flash with esptool instead").click()
     _, nvs = await download(page, "Download NVS image")
@@ -274,7 +274,7 @@ async def test_an_operator_gets_the_image_and_no_secret(opened: Page, fleet: Fle
 async def test_a_device_that_has_been_seen_is_not_made_twice_unawares(page: Page, fleet: Fleet) -> None:
     package = await with_image(fleet)
     await set_up(page, package.client_id)
-    warning = page.get_by_text("A machine is this device already")
+    warning = page.get_by_text("A machine already runs as this device")
     await expect(warning).to_have_count(0)
     async with fleet.powered(package):
         await expect(warning).to_be_visible()

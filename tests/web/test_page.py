@@ -15,14 +15,14 @@ from tests.claims import new_claim
 from tests.web.conftest import go, log_in
 
 
-async def test_a_wrong_password_is_told_and_can_be_put_right(opened: Page, system: System) -> None:
+async def test_a_wrong_password_is_reported_and_can_be_corrected(opened: Page, system: System) -> None:
     await log_in(opened, "wrong")
     await expect(opened.get_by_role("alert")).to_have_text("The account or the password is wrong.")
     await log_in(opened, system.profile.password.get_secret_value())
     await expect(opened.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-async def test_the_password_is_kept_in_memory_unless_it_was_asked_to_be(page: Page, system: System) -> None:
+async def test_the_password_is_only_in_memory_unless_it_is_to_be_stored(page: Page, system: System) -> None:
     async def stored() -> list[int]:
         counts: list[int] = await page.evaluate("[localStorage.length, sessionStorage.length]")
         return counts
@@ -44,12 +44,12 @@ async def test_the_password_is_kept_in_memory_unless_it_was_asked_to_be(page: Pa
 async def test_the_audit_log_shows_who_did_what(page: Page, fleet: Fleet) -> None:
     package = await fleet.device()
     await go(page, "audit")
-    await page.get_by_label("On", exact=True).fill(package.client_id)
+    await page.get_by_label("Subject", exact=True).fill(package.client_id)
     await page.get_by_role("button", name="Show").first.click()
     await expect(page.get_by_role("row", name="admin device.add")).to_be_visible()
 
 
-async def test_a_device_that_is_not_there_is_told(page: Page) -> None:
+async def test_a_missing_device_is_reported(page: Page) -> None:
     await go(page, "device/iotdevice-none-00000000")
     await expect(page.get_by_role("alert")).to_contain_text("no device")
 
@@ -94,7 +94,7 @@ async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: 
         assert wide <= 0, address
 
 
-async def test_an_account_that_may_not_ask_is_told_so(opened: Page, fleet: Fleet) -> None:
+async def test_a_forbidden_request_is_reported(opened: Page, fleet: Fleet) -> None:
     package = await fleet.device()
     await log_in(opened, package.secret, package.client_id)
     # A device's account is let in under its own client id only.

@@ -36,7 +36,7 @@ function Frame() {
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), main.current?.focus())}>
-        Skip to the content
+        Skip to content
       </a>
       <header class="top">
         <a class="brand" href={href()}>
@@ -57,7 +57,7 @@ function Frame() {
       </header>
       {link.value.state === "lost" && (
         <Notice tone="warn">
-          The connection to the broker is lost; it is tried again. What is shown may be old.
+          The connection to the broker is lost; reconnecting. The data shown may be out of date.
         </Notice>
       )}
       <main ref={main} id="main" tabIndex={-1}>
@@ -104,7 +104,7 @@ function Content() {
     default:
       return (
         <Notice tone="warn">
-          There is no such page. <a href={href()}>Go to the overview.</a>
+          Page not found. <a href={href()}>Go to the overview.</a>
         </Notice>
       );
   }

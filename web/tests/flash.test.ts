@@ -43,7 +43,12 @@ test.each([
   [[NVS], 0x10000, IMAGE, "starts the app at no address, not at 0x10000: its partition table has none"],
   [[SLOT], 0x10000, IMAGE, "starts the app at 0x20000, not at 0x10000"],
   [[SLOT, FACTORY], 0x20000, IMAGE, "starts the app at 0x10000, not at 0x20000"],
-  [[FACTORY], 0x10000, new Uint8Array(0x1001), "has 4097 bytes, and the chip's app partition factory only 4096"],
+  [
+    [FACTORY],
+    0x10000,
+    new Uint8Array(0x1001),
+    "has 4097 bytes, but the chip's app partition factory only has 4096",
+  ],
 ])("an image that the chip would not start there is refused %#", (table, address, image, reason) => {
   expect(() => appParts(table, address, image)).toThrow(reason);
 });
@@ -94,7 +99,7 @@ test("files have names that a shell takes as they are", () => {
 
 test("errors are told in plain words, and others as they are", () => {
   const named = (name: string, message: string) => Object.assign(new Error(message), { name });
-  expect(explained(named("NetworkError", "Failed to open serial port.")).message).toContain("another program");
+  expect(explained(named("NetworkError", "Failed to open serial port.")).message).toContain("Another program");
   expect(explained(named("NetworkError", "The device has been lost.")).message).toContain("was lost");
   expect(explained(new Error("size_bytes: must be less")).message).toBe("size_bytes: must be less");
   expect(explained("odd").message).toBe("odd");

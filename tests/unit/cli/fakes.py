@@ -1,4 +1,4 @@
-"""An Admin without a broker: it answers with what a test has prepared."""
+"""An Admin without a broker, with prepared answers."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ class FakeAdmin:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def call(self, operation: admin.Operation[Any, Any], request: admin.Request, *, timeout_s: float) -> Any:  # noqa: ANN401 - whatever was prepared
+    async def call(self, operation: admin.Operation[Any, Any], request: admin.Request, *, timeout_s: float) -> Any:  # noqa: ANN401 - the prepared answer
         self.requests.append((operation.name, request))
         self.timeouts.add(timeout_s)
         answer = self.answers[operation.name]
@@ -48,7 +48,7 @@ class FakeAdmin:
 
 
 def device(**facts: object) -> admin.DeviceView:
-    """Return a device; what is given replaces what is usual."""
+    """Return a device with default facts, replaced by those given."""
     usual: dict[str, object] = {
         "client_id": "iotdevice-lamp-abcd1234",
         "key": "abcd1234",
@@ -87,7 +87,7 @@ def model() -> admin.ModelView:
 
 
 def image(**facts: object) -> admin.ImageView:
-    """Return an image; what is given replaces what is usual."""
+    """Return an image with default facts, replaced by those given."""
     usual: dict[str, object] = {
         "sha256": SHA256,
         "model": "lamp",

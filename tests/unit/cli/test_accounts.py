@@ -35,7 +35,7 @@ def test_an_account_is_handed_out_as_a_profile_with_a_new_password(
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
-def test_a_file_that_exists_is_not_replaced_and_nothing_is_asked_for(
+def test_an_existing_file_is_not_replaced_and_no_request_is_sent(
     mdm: Run, fake: fakes.FakeAdmin, tmp_path: Path
 ) -> None:
     target = tmp_path / "alice.toml"
@@ -75,7 +75,7 @@ def test_the_password_of_a_login_comes_from_standard_input(
     assert (nothing.exit_code, nothing.stderr[:16]) == (2, "error: password:")
 
 
-def test_a_person_is_asked_for_what_is_not_given_and_offered_what_was_kept(
+def test_a_prompt_asks_for_missing_settings_with_the_profiles_as_defaults(
     monkeypatch: pytest.MonkeyPatch, fake: fakes.FakeAdmin
 ) -> None:
     for name in ("MDM_HOST", "MDM_ACCOUNT", "MDM_PASSWORD"):
@@ -94,7 +94,7 @@ def test_a_login_is_kept_when_only_the_role_is_not_known(mdm: Run, fake: fakes.F
     fake.answers["registry.account.whoami"] = client.NoAnswerError("no answer")
     done = mdm("login")
     assert done.exit_code == 0
-    assert "the role is not known: no answer" in done.stderr
+    assert "the role is unknown: no answer" in done.stderr
     assert profile.resolve(profile.default_path(), {}).account == "alice"
 
 

@@ -1,4 +1,4 @@
-"""`mdm backup` and `mdm restore` without a system: what is asked for, and what is printed."""
+"""`mdm backup` and `mdm restore` without a system: prompts and output."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def prepared(monkeypatch: pytest.MonkeyPatch, **facts: object) -> dict[str, Any]
     return seen
 
 
-def test_a_backup_without_the_brokers_file_says_what_is_not_in_it(
+def test_a_backup_without_the_brokers_file_prints_what_it_does_not_include(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen = prepared(monkeypatch)
     done = mdm("backup", tmp_path / "b")
     assert (done.exit_code, seen["passphrase"]) == (0, PASSPHRASE)
-    assert "the passwords of claims and admins are not in it" in done.stderr
+    assert "does not include the passwords of claims and admins" in done.stderr
     assert PASSPHRASE not in done.output
 
 
@@ -140,5 +140,5 @@ def test_a_passphrase_is_typed_twice_or_comes_on_standard_input(
     monkeypatch.setattr(passwords, "is_terminal", lambda: True)
     typed = iter([PASSPHRASE, "another"])
     monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
-    with pytest.raises(InvalidInputError, match="the two are not the same"):
-        passwords.ask("passphrase", variable="MDM_BACKUP_PASSPHRASE", twice=True)
+    with pytest.raises(InvalidInputError, match="the two entries differ"):
+        passwords.read("passphrase", variable="MDM_BACKUP_PASSPHRASE", twice=True)

@@ -117,7 +117,7 @@ def test_list_is_a_table(fake: fakes.FakeAdmin, mdm: Run) -> None:
     ]
 
 
-def test_requests_asks_for_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_requests_reads_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     def page(request: admin.ClaimRequests) -> admin.ClaimRequestViews:
         if request.after is None:
             return admin.ClaimRequestViews(requests=[machine("00" * 6)], next="00" * 6)
@@ -134,7 +134,7 @@ def test_requests_asks_for_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
 
 
 @pytest.mark.parametrize("words", [("claim", "list"), ("claim", "requests")])
-def test_nothing_yet_says_how_to_begin(fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]) -> None:
+def test_an_empty_list_prints_how_to_start(fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]) -> None:
     fake.answers["registry.claim.list"] = admin.ClaimViews(claims=[])
     fake.answers["registry.claim.requests"] = admin.ClaimRequestViews(requests=[])
     result = mdm(*words)
@@ -151,7 +151,7 @@ def test_nothing_yet_says_how_to_begin(fake: fakes.FakeAdmin, mdm: Run, words: t
         (("forget", "0123456789ab"), "registry.claim.forget", admin.Removed(removed="0123456789ab")),
     ],
 )
-def test_what_is_done_to_one_is_asked_for_and_shown(
+def test_a_change_of_one_is_requested_and_printed(
     fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...], operation: str, answer: admin.Result
 ) -> None:
     fake.answers[operation] = answer

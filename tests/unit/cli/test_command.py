@@ -93,7 +93,7 @@ def test_send_waits_until_each_device_has_answered(fake: fakes.FakeAdmin, mdm: R
         "y       ok       -",
         "z       ok       -",
     ]
-    assert "skipped, as they are disabled: off" in result.stderr
+    assert "skipped disabled devices: off" in result.stderr
     assert str(BATCH) in result.stderr
 
 
@@ -109,7 +109,7 @@ def test_send_fails_when_a_device_failed_or_did_not_answer(
     assert [it["outcome"] for it in json.loads(result.stdout)["commands"]] == [it.outcome for it in outcomes]
 
 
-def test_send_does_not_wait_when_told_so(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_send_with_no_wait_does_not_wait(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.command.send"] = SENT
 
     result = mdm("command", "send", "reboot", "--device", "x", "--no-wait")
@@ -157,7 +157,7 @@ def test_a_time_has_a_unit(fake: fakes.FakeAdmin, mdm: Run, text: str, seconds: 
         (("reboot", "--all", "--expires", "8d"), "expires_in_s: "),
         (("reboot", "--all", "--expires", "0s"), "expires_in_s: "),
         (("reboot", "--all", "--expires", "soon"), "expires: must be a whole number with s, m, h or d"),
-        (("reboot", "--all", "times"), "KEY=VALUE: expected as in"),
+        (("reboot", "--all", "times"), "KEY=VALUE: expected a form such as"),
         (("Reboot now", "--all"), "name: "),
     ],
 )

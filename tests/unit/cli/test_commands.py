@@ -58,7 +58,7 @@ def test_model_list_is_a_table(fake: fakes.FakeAdmin, mdm: Run) -> None:
         (("firmware", "list"), "firmware.image.list", admin.Images(images=[])),
     ],
 )
-def test_an_empty_list_says_how_to_fill_it(
+def test_an_empty_list_prints_how_to_fill_it(
     fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...], operation: str, empty: admin.Result
 ) -> None:
     fake.answers[operation] = empty
@@ -94,9 +94,7 @@ def test_device_list_shows_each_state(
 
 
 @pytest.mark.parametrize("words", [("--json", "device", "show", "x"), ("device", "show", "x", "--json")])
-def test_json_may_be_asked_for_before_and_after_the_command(
-    fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]
-) -> None:
+def test_json_may_be_before_and_after_the_command(fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]) -> None:
     fake.answers["registry.device.show"] = fakes.device()
     shown = mdm(*words).stdout
     assert admin.DeviceView.model_validate_json(shown) == fakes.device()
@@ -151,7 +149,7 @@ def test_provision_writes_a_private_file_once(fake: fakes.FakeAdmin, mdm: Run, t
     }
 
 
-def test_provision_prints_the_package_where_asked_to(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_provision_prints_the_package_to_the_given_output(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
     shown = mdm("device", "provision", "x", "--output", "-").stdout
     assert admin.Package.model_validate_json(shown) == fakes.package()

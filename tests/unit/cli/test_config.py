@@ -85,7 +85,7 @@ def test_a_command_sends_what_is_given_and_shows_the_answer(fake: fakes.FakeAdmi
     assert json.loads(mdm("config", *words, "--json").stdout) == answer.model_dump(mode="json")
 
 
-def test_history_asks_for_the_next_page_until_it_has_enough(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_history_reads_pages_until_the_limit(fake: fakes.FakeAdmin, mdm: Run) -> None:
     def page(request: admin.ConfigHistory) -> admin.ConfigVersions:
         newest = 999 if request.before is None else request.before - 1
         entries = [ENTRY.model_copy(update={"version": newest - n}) for n in range(request.limit)]
@@ -98,11 +98,11 @@ def test_history_asks_for_the_next_page_until_it_has_enough(fake: fakes.FakeAdmi
     assert [entry["version"] for entry in shown["versions"]] == list(range(999, 299, -1))
 
 
-def test_a_diff_of_nothing_and_an_empty_list_of_layers_say_so(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_an_empty_diff_and_an_empty_list_of_layers_print_a_note(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.config.diff"] = CHANGES.model_copy(update={"changes": []})
     fake.answers["registry.layer.list"] = admin.Layers(layers=[])
 
-    assert "no difference between versions 2 and 3" in mdm("config", "diff", "x").stderr
+    assert "no differences between versions 2 and 3" in mdm("config", "diff", "x").stderr
     assert "no layers yet" in mdm("config", "layer", "list").stderr
 
 
@@ -119,7 +119,7 @@ def test_a_file_replaces_a_layer(fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path
 @pytest.mark.parametrize(
     "words", [("set", "x"), ("layer", "set", "attic"), ("set", "x", "a=1", "--trial-seconds", "0")]
 )
-def test_a_change_that_says_nothing_or_has_no_time_is_not_sent(
+def test_an_empty_change_or_one_without_a_time_is_not_sent(
     fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]
 ) -> None:
     assert mdm("config", *words).exit_code == 2

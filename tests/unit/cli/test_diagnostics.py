@@ -76,7 +76,7 @@ def test_a_file_is_replaced_only_on_demand(fake: fakes.FakeAdmin, mdm: Run, tmp_
     assert target.read_bytes() == MEMORY
 
 
-def test_a_list_says_which_image_crashed(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_a_list_shows_which_image_crashed(fake: fakes.FakeAdmin, mdm: Run) -> None:
     unknown = dump(id=6, image_model=None, image_version=None, image_sha256=None, reason="a\x1b[31m")
     fake.answers["firmware.coredump.list"] = admin.CoreDumps(dumps=[dump(), unknown])
     known, other = mdm("coredump", "list").stdout.splitlines()[1:]

@@ -33,15 +33,15 @@ def test_assignments_make_a_document(assignments: list[str], document: dict[str,
 @pytest.mark.parametrize(
     ("assignments", "message"),
     [
-        (["a"], "KEY=VALUE: expected as in wifi.ssid=home, found 'a'"),
+        (["a"], "KEY=VALUE: expected a form such as wifi.ssid=home, found 'a'"),
         (["=1"], "found '=1'"),
         (["a..b=1"], "found 'a..b=1'"),
         ([".a=1"], "found '.a=1'"),
-        (["a=1", "a=2"], "a: is given twice"),
-        (["a.b=1", "a.b=1"], "a.b: is given twice"),
-        (["a=1", "a.b=2"], "a.b: a is already given a value"),
-        (["a.b=1", "a.b.c.d=2"], "a.b.c.d: a.b is already given a value"),
-        (["a.b=1", "a=2"], "a: is given twice"),
+        (["a=1", "a=2"], "a: given twice"),
+        (["a.b=1", "a.b=1"], "a.b: given twice"),
+        (["a=1", "a.b=2"], "a.b: a already has a value"),
+        (["a.b=1", "a.b.c.d=2"], "a.b.c.d: a.b already has a value"),
+        (["a.b=1", "a=2"], "a: given twice"),
     ],
 )
 def test_a_bad_assignment_is_named(assignments: list[str], message: str) -> None:
@@ -82,9 +82,9 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[1]", "must hold a JSON object, holds a list"),
+        (b"[1]", "must contain a JSON object, contains a list"),
         (b"{", "is not valid JSON"),
-        (b'{"a": NaN}', "is not valid JSON: NaN is no JSON"),
+        (b'{"a": NaN}', "is not valid JSON: NaN is not JSON"),
         (b"\xff\xfe", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON: nested too deeply"),
     ],

@@ -63,11 +63,11 @@ def test_in_a_pipe_each_change_is_a_line(fake: fakes.FakeAdmin, mdm: Run) -> Non
     ]
 
 
-def test_what_a_device_says_of_itself_drives_no_terminal() -> None:
+def test_reports_of_a_device_cannot_control_the_terminal() -> None:
     versions = [{"model": "lamp", "version": "1\x1b[2J[red]", "devices": 1}]
     console = Console(width=100, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(fleet_screen.picture(view(versions=versions), deque(["10:00 device.added"])))
+        console.print(fleet_screen.render(view(versions=versions), deque(["10:00 device.added"])))
     assert "\x1b[2J" not in captured.get()
     assert "[red]" in captured.get()
     assert "device.added" in captured.get()
@@ -76,5 +76,5 @@ def test_what_a_device_says_of_itself_drives_no_terminal() -> None:
 def test_an_empty_fleet_is_drawn_too() -> None:
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(fleet_screen.picture(view(devices=0, health={}, rotation={}, versions=[]), deque()))
+        console.print(fleet_screen.render(view(devices=0, health={}, rotation={}, versions=[]), deque()))
     assert "0 devices" in captured.get()

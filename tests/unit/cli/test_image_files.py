@@ -54,7 +54,7 @@ def public(tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("no_connection")
 @pytest.mark.parametrize("chip", CHIP_IDS)
-def test_inspect_shows_what_an_image_says_of_itself(mdm: Run, tmp_path: Path, chip: str) -> None:
+def test_inspect_shows_the_metadata_of_an_image(mdm: Run, tmp_path: Path, chip: str) -> None:
     file = tmp_path / "app.bin"
     file.write_bytes(images.build(chip_id=CHIP_IDS[chip]))
     shown = mdm("firmware", "inspect", str(file))
@@ -98,7 +98,7 @@ def test_inspect_names_the_field_what_was_found_and_what_was_expected(
 
 
 @pytest.mark.usefixtures("no_connection")
-def test_sign_writes_the_signature_beside_the_image(mdm: Run, image: Path, private: Path) -> None:
+def test_sign_writes_the_signature_next_to_the_image(mdm: Run, image: Path, private: Path) -> None:
     shown = mdm("--json", "firmware", "sign", str(image), "--key", str(private))
     assert shown.exit_code == 0
     sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
@@ -171,7 +171,7 @@ def test_keys_are_listed_and_removed(fake: fakes.FakeAdmin, mdm: Run) -> None:
     for words in (("list", "lamp"), ("remove", "lamp", "cd" * 32)):
         shown = mdm("firmware", "key", *words)
         assert (shown.exit_code, shown.stdout) == (0, "")
-        assert shown.stderr == "lamp trusts no key and takes images without a signature\n"
+        assert shown.stderr == "lamp trusts no keys and accepts unsigned images\n"
 
 
 @pytest.mark.parametrize("deed", ["release", "pin", "unpin"])
@@ -207,7 +207,7 @@ def test_show_has_all_facts_of_an_image(fake: fakes.FakeAdmin, mdm: Run) -> None
     assert json.loads(mdm("--json", "firmware", "show", "lamp", "1.2.3").stdout) == details.model_dump(mode="json")
 
 
-def test_list_asks_for_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_list_reads_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     def page(request: admin.ImageList) -> admin.Images:
         if request.after is None:
             return admin.Images(images=[fakes.image(version="2")], next="ab" * 32)

@@ -1,4 +1,4 @@
-"""Which devices a file asks for, line by line."""
+"""The devices in a file, line by line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_json_line_gives_the_same(tmp_path: Path) -> None:
         ("d.jsonl", '{"key": 1}', "key: is not one of model, name, tags"),
     ],
 )
-def test_a_bad_line_says_what_is_wrong(tmp_path: Path, name: str, text: str, fault: str) -> None:
+def test_an_invalid_line_has_a_reason(tmp_path: Path, name: str, text: str, fault: str) -> None:
     (found,) = lines(tmp_path, name, text)
     assert found.fault is not None
     assert fault in found.fault

@@ -1,4 +1,4 @@
-"""What a command needs for its work is not imported to describe it."""
+"""Modules that a command uses to run are not imported to describe it."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ def test_a_request_needs_what_it_uses_only() -> None:
     assert not names & {"cli.devices", "cryptography", "device", "httpx", "joserfc", "rich.console", "structlog"}
 
 
-def test_a_module_waits_until_something_in_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_is_deferred_until_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
-    lazy.put_off("colorsys")
-    import colorsys  # noqa: PLC0415 - it waits from here on
+    lazy.defer("colorsys")
+    import colorsys  # noqa: PLC0415 - it is deferred from here on
 
     assert type(colorsys) is not ModuleType
     assert colorsys.rgb_to_hsv(0, 0, 0) == (0.0, 0.0, 0)
     assert type(colorsys) is ModuleType
-    lazy.put_off("colorsys")
+    lazy.defer("colorsys")
     assert sys.modules["colorsys"] is colorsys
 
 
-def test_a_module_that_is_not_there_cannot_wait() -> None:
+def test_a_missing_module_cannot_be_deferred() -> None:
     with pytest.raises(ModuleNotFoundError, match="no module named nowhere"):
-        lazy.put_off("nowhere")
+        lazy.defer("nowhere")

@@ -254,19 +254,19 @@ def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run)
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--wifi-ssid", "a"), "wifi_ssid, wifi_password_file: belong to --format nvs or csv only"),
-        (("--size", "0x6000"), "size: belongs to --format nvs only"),
-        (("--format", "csv", "--size", "0x6000"), "size: belongs to --format nvs only"),
+        (("--wifi-ssid", "a"), "wifi_ssid, wifi_password_file: require --format nvs or csv"),
+        (("--size", "0x6000"), "size: requires --format nvs"),
+        (("--format", "csv", "--size", "0x6000"), "size: requires --format nvs"),
         (("--format", "nvs", "--size", "5"), "size: must be a multiple of 0x1000 from 0x3000 to 0x1000000"),
         (("--format", "nvs", "--wifi-ssid", ""), "wifi_ssid: must be 1 to 32 bytes of UTF-8, is 0"),
-        (("--format", "nvs", "--wifi-password-file", "p"), "wifi_password_file: needs --wifi-ssid"),
+        (("--format", "nvs", "--wifi-password-file", "p"), "wifi_password_file: requires --wifi-ssid"),
         (
             ("--format", "nvs", "--wifi-ssid", "a", "--wifi-password-file", "missing"),
             "wifi_password_file: missing cannot be read: No such file or directory",
         ),
     ],
 )
-def test_provision_asks_for_no_secret_when_an_option_breaks_a_rule(
+def test_provision_requests_no_secret_when_an_option_is_invalid(
     fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, words: tuple[str, ...], error: str
 ) -> None:
     result = mdm("device", "provision", "x", "--output", str(tmp_path / "out"), *words)
@@ -287,7 +287,7 @@ def test_a_password_that_is_refused_is_not_shown(
     assert fake.requests == []
 
 
-def test_a_terminal_is_asked_for_the_password_without_echo(
+def test_a_terminal_is_prompted_for_the_password_without_echo(
     fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
@@ -305,7 +305,7 @@ def test_an_image_is_not_printed_on_a_terminal(
     monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", "-")
     assert result.exit_code == 2
-    assert "output: an image is nothing for a terminal; name a file" in result.stderr
+    assert "output: cannot write an image to a terminal; name a file" in result.stderr
     assert fake.requests == []
 
 

@@ -1,6 +1,7 @@
 import stat
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,8 @@ def test_sizes(size_bytes: int, shown: str) -> None:
 
 
 def test_a_table_in_a_pipe_is_aligned_text_of_any_width(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.print_table(("NAME", "TEXT"), [("a", "[red]x" * 50), ("longer", 1)])
+    rows = [SimpleNamespace(name="a", text="[red]x" * 50), SimpleNamespace(name="longer", text=1)]
+    tables.print_table(rows, ("name", "text"))
     assert capsys.readouterr().out.splitlines() == [
         "NAME    TEXT",
         "a       " + "[red]x" * 50,
@@ -56,12 +58,33 @@ def test_a_table_on_a_terminal_does_not_break_what_names_the_thing(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "40")
-    tables.print_table(("DEVICE", "TEXT"), [("iotdevice-lamp-abcd1234", "word " * 20)])
+    row = SimpleNamespace(client_id="iotdevice-lamp-abcd1234", text="word " * 20)
+    tables.print_table([row], ("device=client_id", "text"))
     assert "iotdevice-lamp-abcd1234" in capsys.readouterr().out
 
 
+def test_a_column_is_an_attribute_a_path_of_attributes_or_a_function(capsys: pytest.CaptureFixture[str]) -> None:
+    thing = SimpleNamespace(last_seen=1, counts=SimpleNamespace(failed=2), layer=None)
+    columns: list[tables.Column[SimpleNamespace]] = ["last_seen", "failed=counts.failed", "tag=layer.tag"]
+    columns.append(("sum", lambda it: it.last_seen + it.counts.failed))
+    tables.print_table([thing], columns)
+    tables.print_facts(thing, columns)
+    assert capsys.readouterr().out.splitlines() == [
+        "LAST SEEN  FAILED  TAG  SUM",
+        "1          2       -    3",
+        *("last seen  1", "failed     2", "tag        -", "sum        3"),
+    ]
+
+
+def test_a_table_without_rows_is_a_note_if_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_table([], ("name",), none="no devices yet")
+    assert capsys.readouterr() == ("", "no devices yet\n")
+    tables.print_table([], ("name",))
+    assert capsys.readouterr() == ("NAME\n", "")
+
+
 def test_facts_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.print_facts({"a": 1, "long name": None})
+    tables.print_all({"a": 1, "long name": None})
     assert capsys.readouterr().out == "a          1\nlong name  -\n"
 
 
@@ -77,7 +100,7 @@ def test_a_private_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert path.read_text("utf-8") == "ü\n"
 
 
-def test_a_file_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_replace(tmp_path: Path) -> None:
     path = tmp_path / "package.json"
     path.write_text("old")
     path.chmod(0o644)

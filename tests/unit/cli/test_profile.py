@@ -77,7 +77,7 @@ def test_with_tls_the_port_is_8883() -> None:
     assert profile.resolve(None, {**given, "tls": True, "port": 1}).port == 1
 
 
-def test_a_relative_ca_file_lies_beside_the_profile(tmp_path: Path) -> None:
+def test_a_relative_ca_file_is_next_to_the_profile(tmp_path: Path) -> None:
     path = tmp_path / "profile.toml"
     FULL.model_copy(update={"ca_file": Path("ca.pem")}).save(path)
     assert profile.resolve(path, {}).ca_file == tmp_path / "ca.pem"
@@ -102,10 +102,10 @@ def test_a_file_without_a_password_may_be_read_by_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.toml", "host = ", "is no valid file of its kind"),
-        ("p.json", "{", "is no valid file of its kind"),
-        ("p.json", "[]", "must hold names and values"),
-        ("p.toml", b"\xff", "is no valid file of its kind"),
+        ("p.toml", "host = ", "is not valid "),
+        ("p.json", "{", "is not valid "),
+        ("p.json", "[]", "must contain names and values"),
+        ("p.toml", b"\xff", "is not valid "),
         ("p.toml", 'hots = "x"', "profile: no host, account, password; set MDM_HOST, MDM_ACCOUNT"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_bad_field_is_named(given: dict[str, object], message: str) -> None:
         profile.resolve(None, {"host": "h", "account": "a", "password": "p", **given})
 
 
-def test_a_missing_file_that_was_asked_for_is_an_error(tmp_path: Path) -> None:
+def test_a_given_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="cannot be read: No such file"):
         profile.resolve(tmp_path / "none.toml", {"host": "h", "account": "a", "password": "p"})
 
@@ -148,5 +148,5 @@ def test_a_ca_file_that_is_none_is_named(tmp_path: Path, content: str | None) ->
         FULL.model_copy(update={"ca_file": path}).tls_context()
 
 
-def test_the_systems_authorities_can_be_asked_for() -> None:
+def test_the_systems_authorities_can_be_selected() -> None:
     assert FULL.model_copy(update={"ca_file": None, "tls": True}).tls_context() is not None

@@ -87,7 +87,7 @@ def test_a_start_sends_each_option(fake: fakes.FakeAdmin, mdm: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--success", "most"], "success: must be a whole number of percent"),
+        (["--success", "most"], "success: must be a whole percentage"),
         (["--soak", "1"], "soak: must be a whole number with s, m, h or d"),
         (["--waves", "1,0%"], "plan.waves: each must be at least 1 or 1%"),
         (["--window", "2-5"], "plan.window: must be two different times of day"),
@@ -151,7 +151,7 @@ def test_a_rollout_is_paused_resumed_and_aborted(fake: fakes.FakeAdmin, mdm: Run
     assert sent(fake) == [{"rollout": 7}]
 
 
-def test_a_hard_abort_says_so(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_a_hard_abort_is_requested_as_such(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["firmware.rollout.abort"] = status()
     mdm("rollout", "abort", "7", "--hard")
     assert sent(fake) == [{"rollout": 7, "hard": True}]
@@ -163,7 +163,7 @@ def test_the_history_is_the_audit_log_of_the_rollout(fake: fakes.FakeAdmin, mdm:
     assert sent(fake) == [{"subject": "rollout/7", "limit": 500}]
 
 
-def test_the_list_is_newest_first_or_says_how_to_begin(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_the_list_is_newest_first_or_prints_how_to_start(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["firmware.rollout.list"] = admin.Rollouts(rollouts=[status(rollout=9), status()])
     lines = mdm("rollout", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["ROLLOUT", "9", "7"]

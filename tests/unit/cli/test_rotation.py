@@ -56,16 +56,16 @@ def test_start_takes_one_device_or_many(fake: fakes.FakeAdmin, mdm: Run, words: 
     shown = mdm(*words, "abcd1234").stdout
     assert shown.splitlines()[1:] == [
         "a       queued",
-        "b       already queued or under way",
-        "d       not queued: its cancelled rotation has not ended yet, start it again soon",
-        "c       skipped, as it is disabled",
+        "b       already queued or in progress",
+        "d       not queued: its cancelled rotation has not ended yet, retry soon",
+        "c       skipped: device is disabled",
     ]
     mdm(*words, "--all")
     assert json.loads(mdm("--json", *words, "--tag", "t", "--model", "m").stdout) == answer.model_dump()
     assert sent(fake) == [{"device": "abcd1234"}, {"all": True}, {"tag": "t", "model": "m"}]
 
 
-def test_devices_that_an_answer_only_counts_are_told_of(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_devices_that_an_answer_only_counts_are_mentioned(fake: fakes.FakeAdmin, mdm: Run) -> None:
     many = admin.Named.of([f"d{number}" for number in range(admin.MAX_NAMED + 234)])
     fake.answers["rotator.rotation.start"] = admin.RotationQueued(
         queued=many, already=NONE, ending=NONE, skipped=NONE
@@ -75,15 +75,15 @@ def test_devices_that_an_answer_only_counts_are_told_of(fake: fakes.FakeAdmin, m
     assert result.stderr == "and 234 more: queued\n"
 
 
-def test_cancel_says_which_is_which(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_cancel_prints_the_result_of_each_device(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["rotator.rotation.cancel"] = admin.RotationCancelled(
         dequeued=named("a"), not_retried=named("b"), ending=named("c")
     )
     shown = mdm("rotation", "cancel", "--all").stdout
     assert shown.splitlines()[1:] == [
-        "a       cancelled before it began",
-        "b       not tried again",
-        "c       under way: ends soon, and is not tried again",
+        "a       cancelled before it started",
+        "b       will not be retried",
+        "c       in progress: ends soon, will not be retried",
     ]
     fake.answers["rotator.rotation.cancel"] = admin.RotationCancelled(dequeued=NONE, not_retried=NONE, ending=NONE)
     result = mdm("rotation", "cancel", "abcd1234")
@@ -149,7 +149,7 @@ def test_history_shows_what_is_under_way_and_what_has_ended(fake: fakes.FakeAdmi
     open_one = entry(2, outcome=None, step="OFFERED", ended_at=None, duration_s=None)
     fake.answers["rotator.rotation.history"] = admin.Rotations(client_id="x", rotations=[open_one, entry(1)])
     lines = mdm("rotation", "history", "x").stdout.splitlines()
-    assert "under way: OFFERED" in lines[1]
+    assert "in progress: OFFERED" in lines[1]
     assert lines[2].split()[-2:] == ["1.2", "3"]
     fake.answers["rotator.rotation.history"] = admin.Rotations(client_id="x", rotations=[])
     assert "no rotation" in mdm("rotation", "history", "x").stderr

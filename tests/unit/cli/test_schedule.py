@@ -34,16 +34,16 @@ def shown(app: typer.Typer, fake: FakeAdmin, view: admin.RotationScheduleView, *
 
 def test_the_next_fires_are_shown_in_the_zone_and_in_utc(app: typer.Typer, fake: FakeAdmin) -> None:
     assert shown(app, fake, VIEW).splitlines() == [
-        "schedule   0 8 * * 6#1",
-        "zone       Europe/Berlin",
-        "last fire  2025-09-06 06:00:00Z",
+        "schedule  0 8 * * 6#1",
+        "zone      Europe/Berlin",
+        "last run  2025-09-06 06:00:00Z",
         "NEXT                   UTC",
         "2025-10-04 08:00 CEST  2025-10-04 06:00:00Z",
         "2025-11-01 08:00 CET   2025-11-01 07:00:00Z",
     ]
 
 
-def test_no_schedule_is_said_in_words(app: typer.Typer, fake: FakeAdmin) -> None:
+def test_a_missing_schedule_is_printed_as_text(app: typer.Typer, fake: FakeAdmin) -> None:
     off = admin.RotationScheduleView(expression="", zone="UTC", last_fire_at=None, next=[])
     assert shown(app, fake, off) == "no schedule is set\n"
 

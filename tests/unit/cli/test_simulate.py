@@ -1,4 +1,4 @@
-"""Which simulated devices fail, what is counted of them, and what is refused before anything is asked."""
+"""Failure modes and counts of simulated devices, and validation of options."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.simulate import fates, life, screen
-from cli.simulate.tally import Fate, Tally
+from cli.simulate import failure_modes, runner, screen
+from cli.simulate.tally import FailureMode, Tally
 from shared.errors import InvalidInputError
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeAdmin
@@ -18,47 +18,51 @@ NAMES = [f"iotdevice-lamp-{number:04}" for number in range(1000)]
 
 def test_each_kind_has_its_share_and_the_same_devices_each_time() -> None:
     percents = {
-        Fate.SILENT: 1.0,
-        Fate.SLOW: 2.5,
-        Fate.ROLLED_BACK: 0.0,
-        Fate.WRONG_PROOF: 50.0,
+        FailureMode.SILENT: 1.0,
+        FailureMode.SLOW: 2.5,
+        FailureMode.ROLLED_BACK: 0.0,
+        FailureMode.WRONG_PROOF: 50.0,
     }
-    failing = fates.allot(NAMES, percents)
-    assert Counter(failing.values()) == {Fate.SILENT: 10, Fate.SLOW: 25, Fate.WRONG_PROOF: 500}
-    assert fates.allot(NAMES[::-1], percents) == failing
+    failing = failure_modes.assign(NAMES, percents)
+    assert Counter(failing.values()) == {
+        FailureMode.SILENT: 10,
+        FailureMode.SLOW: 25,
+        FailureMode.WRONG_PROOF: 500,
+    }
+    assert failure_modes.assign(NAMES[::-1], percents) == failing
 
 
 def test_a_share_that_is_less_than_one_device_is_one_device() -> None:
-    assert list(fates.allot(NAMES[:5], {Fate.SILENT: 1.0}).values()) == [Fate.SILENT]
-    assert fates.allot(NAMES[:5], {Fate.SILENT: 0.0}) == {}
+    assert list(failure_modes.assign(NAMES[:5], {FailureMode.SILENT: 1.0}).values()) == [FailureMode.SILENT]
+    assert failure_modes.assign(NAMES[:5], {FailureMode.SILENT: 0.0}) == {}
 
 
 def test_all_devices_may_fail() -> None:
-    assert set(fates.allot(NAMES, {Fate.SILENT: 40.0, Fate.SLOW: 60.0})) == set(NAMES)
+    assert set(failure_modes.assign(NAMES, {FailureMode.SILENT: 40.0, FailureMode.SLOW: 60.0})) == set(NAMES)
 
 
 @pytest.mark.parametrize("text", ["1", "-1%", "101%", "1.%", "1 %", "", "many%", "٣%"])
 def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"silent: must be a share of the devices from 0% to 100%"):
-        fates.percent(text, field="silent")
+    with pytest.raises(InvalidInputError, match=r"silent: must be a percentage from 0% to 100%"):
+        failure_modes.percent(text, field="silent")
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "devices: either --devices or --remove must be given"),
-        (["--devices", "3", "--remove"], "devices: either --devices or --remove must be given"),
+        ([], "devices: expected either --devices or --remove"),
+        (["--devices", "3", "--remove"], "devices: expected either --devices or --remove"),
         (["--devices", "0"], "Invalid value for '--devices'"),
-        (["--devices", "3", "--wrong-proof", "x"], "wrong_proof: must be a share"),
+        (["--devices", "3", "--wrong-proof", "x"], "wrong_proof: must be a percentage"),
         (
             ["--devices", "3", "--silent", "60%", "--rolled-back", "40.5%"],
-            "silent, rolled_back: must be at most 100% together, are 100.5%",
+            "silent, rolled_back: must be at most 100% in total, are 100.5%",
         ),
         (["--devices", "3", "--per-second", "0"], "Invalid value for '--per-second'"),
         (["--devices", "3", "--minutes", "0"], "Invalid value for '--minutes'"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_asked(
+def test_invalid_options_are_refused_before_any_request(
     mdm: Run, fake: FakeAdmin, words: list[str], reason: str
 ) -> None:
     ran = mdm("simulate", *words)
@@ -74,11 +78,11 @@ def test_devices_are_not_removed_without_a_yes(mdm: Run, fake: FakeAdmin, tmp_pa
 
 def test_more_devices_than_open_files_are_refused_with_what_to_do() -> None:
     with pytest.raises(InvalidInputError, match=r"devices: 1000000000 need \d+ open files.*ulimit -Hn"):
-        life.allow_files(1_000_000_000)
+        runner.allow_files(1_000_000_000)
 
 
 def test_a_device_counts_where_it_stands_and_a_failure_each_time() -> None:
-    tally = Tally({"a": Fate.SILENT, "b": Fate.ROLLED_BACK}, 3)
+    tally = Tally({"a": FailureMode.SILENT, "b": FailureMode.ROLLED_BACK}, 3)
     for client_id, event, facts in (
         ("a", "device.booted", {"version": "1.0.0", "config_version": None}),
         ("b", "device.booted", {"version": "1.1.0", "config_version": 4}),
@@ -93,7 +97,7 @@ def test_a_device_counts_where_it_stands_and_a_failure_each_time() -> None:
         ("a", "message.unheard", {}),
         ("a", "message.unheard", {}),
     ):
-        tally.saw(client_id, event, facts)
+        tally.record(client_id, event, facts)
     assert screen.line(tally) == (
         "devices 3  connected 2  configured 2  rotations 1  commands 0  firmware 1.0.0 1  firmware 1.1.0 2  "
         "silent 1/2  rolled back 1/0"

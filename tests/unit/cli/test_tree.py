@@ -1,4 +1,4 @@
-"""The commands are imported when they are called; until then the tree says of them what they say of themselves."""
+"""The summaries of commands in the tree are those of the commands, which are imported when they are called."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_no_name_of_an_event_stands_anywhere_else() -> None:
 async def test_who_waits_for_an_event_that_is_not_declared_is_told_at_once() -> None:
     with pytest.raises(KeyError, match="device/refusd"):
         await EventRecorder().seen("iotdevice-blink-mw9agw5m", "device/refusd")
-    with pytest.raises(KeyError, match="config/reported does not say outcom"):
+    with pytest.raises(KeyError, match="config/reported has no field outcom"):
         EventRecorder().remembers("iotdevice-blink-mw9agw5m", "config/reported", outcom="applied")
 
 

@@ -14,7 +14,7 @@ interface Props<T> {
   readonly cells: (item: T) => readonly ComponentChildren[];
 }
 
-/** A table of any length of which only the rows in sight are in the document; arrow keys go from row to row. */
+/** A table of any length; only visible rows are in the document, and arrow keys move between rows. */
 export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Props<T>) {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
@@ -82,7 +82,7 @@ export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Pro
           </span>
         ))}
       </div>
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys go between the links in it */}
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys move between the links in it */}
       <div
         class="rows"
         role="rowgroup"

@@ -25,14 +25,14 @@ export function Failed({ error, retry }: { error: Error; retry?: () => void }) {
       <span>{error.message}</span>
       {retry && (
         <button type="button" onClick={retry}>
-          Try again
+          Retry
         </button>
       )}
     </Notice>
   );
 }
 
-/** Shows what was answered, or that it is on its way, or why it does not come. */
+/** Shows the answer to a query, that it is loading, or its error. */
 export function Answered<T>({ query, children }: { query: Query<T>; children: (data: T) => ComponentChildren }) {
   const { data, error, refresh } = query;
   return (
@@ -84,7 +84,7 @@ interface PanelProps {
   readonly children: ComponentChildren;
 }
 
-/** A dialog that is open while it is there; Escape and its button close it. */
+/** A dialog that is open while it is mounted; Escape and its button close it. */
 export function Dialog({
   title,
   close,
@@ -110,7 +110,7 @@ export function Dialog({
   );
 }
 
-/** Names and values of one thing. */
+/** Names and values of one object. */
 export function Facts({ facts }: { facts: readonly (readonly [name: string, value: ComponentChildren])[] }) {
   return (
     <dl class="facts">

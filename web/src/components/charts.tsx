@@ -4,13 +4,13 @@ export interface Slice {
   readonly name: string;
   readonly count: number;
   readonly tone?: Tone;
-  /** Where these devices are listed. */
+  /** The list of these devices. */
   readonly href?: string;
 }
 
 const RADIUS = 15.9155; // of a circle with a circumference of 100
 
-/** Shares of a whole as a ring, with a legend that says the same in words. */
+/** Shares of a whole as a ring, with a legend in text. */
 export function Ring({ label, slices }: { label: string; slices: readonly Slice[] }) {
   const whole = slices.reduce((sum, { count }) => sum + count, 0);
   let before = 0;
@@ -35,7 +35,7 @@ export function Ring({ label, slices }: { label: string; slices: readonly Slice[
   );
 }
 
-/** A part of the ring, in percent, with a small gap behind it unless it is the whole. */
+/** A part of the ring, in percent, followed by a small gap unless it is the whole. */
 function Arc({ tone, start, share }: { tone: Tone; start: number; share: number }) {
   const length = share < 100 ? Math.max(0.6, share - 0.8) : 100;
   return (
@@ -63,7 +63,7 @@ function Legend({ label, slices }: { label: string; slices: readonly Slice[] }) 
   );
 }
 
-/** Counts side by side as bars, the longest being as wide as there is room. */
+/** Counts as bars; the longest takes the full width. */
 export function Bars({ label, slices }: { label: string; slices: readonly Slice[] }) {
   const longest = Math.max(1, ...slices.map(({ count }) => count));
   return (
@@ -82,7 +82,7 @@ export function Bars({ label, slices }: { label: string; slices: readonly Slice[
   );
 }
 
-/** One bar that is made of its parts. */
+/** One bar, divided into parts. */
 export function Stack({ label, slices }: { label: string; slices: readonly Slice[] }) {
   const whole = Math.max(
     1,

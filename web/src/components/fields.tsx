@@ -10,7 +10,7 @@ interface LabelledProps {
   readonly error?: string | undefined;
 }
 
-/** An input with its label, and below it the rule that it breaks. */
+/** An input with its label, and its hint or error below. */
 export function TextField({ label, hint, error, ...input }: LabelledProps & InputHTMLAttributes) {
   return (
     <Labelled label={label} hint={hint} error={error}>
@@ -67,7 +67,7 @@ export function Labelled({ label, hint, error, children }: LabelledProps & { chi
 
 type Content = (attributes: FieldAttributes) => ComponentChildren;
 
-/** How an action has ended, where it was asked for. */
+/** The result of an action, next to its controls. */
 export function Outcome({ action }: { action: Action }) {
   return (
     <>

@@ -5,18 +5,18 @@ import { ESPLoader, Transport } from "esptool-js";
 import { restart } from "./console.ts";
 import { TABLE_BYTES, TABLE_OFFSET, parseTable, type Part, type Partition } from "./partitions.ts";
 
-/** The speed of a chip's ROM after a reset. */
+/** The baud rate of a chip's ROM after a reset. */
 const ROM_BAUD = 115_200;
 const DIGEST_TIMEOUT_MS = 3_000;
 const MAGIC = 0xe9;
 const CHIP_ID_OFFSET = 12;
 
-/** The chip is another one than the image is for. */
+/** The image is for another chip. */
 export class WrongChipError extends Error {
   override name = "WrongChipError";
 }
 
-/** A chip at a serial port, in the mode in which its flash can be written, until `close`. */
+/** A chip at a serial port, in bootloader mode until `close`. */
 export class Chip {
   private constructor(
     private readonly port: SerialPort,
@@ -25,7 +25,7 @@ export class Chip {
     private readonly baudRate: number,
   ) {}
 
-  /** Resets what is at a port into its bootloader and asks it which chip it is. */
+  /** Resets the chip at a port into its bootloader and detects its type. */
   static async connect(port: SerialPort, baudRate: number, log: (text: string) => void): Promise<Chip> {
     const transport = new Transport(port);
     const loader = new ESPLoader({
@@ -48,45 +48,45 @@ export class Chip {
     return this.loader.chip.CHIP_NAME;
   }
 
-  /** Throws a WrongChipError if an application image is for another chip, as its header says. */
+  /** Throws a WrongChipError if the header of an application image is for another chip. */
   mustBeFor(image: Uint8Array, chip: string): void {
     const id =
       image[0] === MAGIC ? new DataView(image.buffer, image.byteOffset).getUint16(CHIP_ID_OFFSET, true) : -1;
     if (id !== this.loader.chip.IMAGE_CHIP_ID) {
-      throw new WrongChipError(`This chip is an ${this.name}, and the image is for ${chip}. Nothing was written.`);
+      throw new WrongChipError(`This chip is an ${this.name}, but the image is for ${chip}. Nothing was written.`);
     }
   }
 
-  /** Starts the program that writes flash, and reads the chip's partition table with it. */
+  /** Starts the flasher stub on the chip and reads the partition table. */
   async prepare(): Promise<Partition[]> {
     const { loader } = this;
     if (loader.secureDownloadMode) {
-      throw new Error("The chip is in secure download mode: it can be flashed with esptool only.");
+      throw new Error("The chip is in secure download mode and can only be flashed with esptool.");
     }
     await loader.chip.postConnect?.(loader);
     await loader.runStub();
     if (!loader.IS_STUB) {
-      throw new Error(`Flashing an ${this.name} works with esptool only.`);
+      throw new Error(`An ${this.name} can only be flashed with esptool.`);
     }
     if (this.baudRate !== ROM_BAUD) {
       await loader.changeBaud();
     }
     const table = await loader.readFlash(TABLE_OFFSET, TABLE_BYTES);
-    // The library leaves the digest that follows the data to whoever reads next.
+    // The library does not read the digest that follows the data.
     const digest = await this.transport.read(DIGEST_TIMEOUT_MS);
     if (bytesToHex(digest) !== digestOf(table)) {
-      throw new Error("The partition table was not read as the chip has it. Try a lower speed.");
+      throw new Error("The partition table was read with errors. Select a lower speed.");
     }
     return parseTable(table);
   }
 
-  /** Writes and compares all parts; `progress` gets how much of all is written, 0 to 1. */
+  /** Writes and verifies all parts; `progress` is called with the written share, 0 to 1. */
   async write(parts: readonly Part[], progress: (share: number) => void): Promise<void> {
     const sizes = parts.map(({ data }) => data.length);
     const all = sum(sizes);
     await this.loader.writeFlash({
       fileArray: [...parts],
-      // Images are written as they are: their hashes count.
+      // Images are written unchanged, as their hashes are checked.
       flashMode: "keep",
       flashFreq: "keep",
       flashSize: "keep",
@@ -99,7 +99,7 @@ export class Chip {
     });
   }
 
-  /** Has the chip start what is in its flash, and leaves the port. */
+  /** Restarts the chip and closes the port. */
   async abandon(): Promise<void> {
     try {
       await restart(this.port);
@@ -109,12 +109,12 @@ export class Chip {
     await this.close();
   }
 
-  /** Leaves the port to others; the chip stays as it is until it is restarted. */
+  /** Closes the port; the chip stays in its mode until it is restarted. */
   async close(): Promise<void> {
     try {
       await this.transport.disconnect();
     } catch {
-      // The port was never opened, or is lost: there is nothing to leave.
+      // The port was never opened, or is lost: there is nothing to close.
     }
   }
 }

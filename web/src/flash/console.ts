@@ -1,6 +1,6 @@
 const RESET_MS = 100;
 
-/** Resets the chip at a port and hands on what it prints, until `signal` or until it is unplugged. */
+/** Resets the chip at a port and prints its output, until `signal` or until it is unplugged. */
 export async function listen(
   port: SerialPort,
   baudRate: number,
@@ -17,14 +17,14 @@ export async function listen(
   }
 }
 
-/** EN low and high again, with IO0 high: the chip starts its application. */
+/** Pulls EN low and high again, with IO0 high, so that the chip starts its application. */
 export async function restart(port: SerialPort): Promise<void> {
   await port.setSignals({ dataTerminalReady: false, requestToSend: true });
   await new Promise((resolve) => setTimeout(resolve, RESET_MS));
   await port.setSignals({ dataTerminalReady: false, requestToSend: false });
 }
 
-/** A port has another stream after noise on the line, and none when it is lost. */
+/** A port has a new stream after noise on the line, and none when it is lost. */
 async function readAll(port: SerialPort, print: (text: string) => void, signal: AbortSignal): Promise<void> {
   const decoder = new TextDecoder();
   while (port.readable !== null && !signal.aborted) {

@@ -1,4 +1,4 @@
-/** Where ESP-IDF's tools put the partition table, and how long it is at most. */
+/** Offset and maximum size of the partition table in ESP-IDF. */
 export const TABLE_OFFSET = 0x8000;
 export const TABLE_BYTES = 0xc00;
 
@@ -43,16 +43,16 @@ export function parseTable(table: Uint8Array): Partition[] {
   }
   if (found.length === 0) {
     throw new Error(
-      `The chip has no partition table at ${hex(TABLE_OFFSET)}. Flash the bootloader and the partition table of your project once, such as with idf.py flash, and come back.`,
+      `The chip has no partition table at ${hex(TABLE_OFFSET)}. Flash the bootloader and the partition table of your project once, for example with idf.py flash, then retry.`,
     );
   }
   return found;
 }
 
 /**
- * What is to be written so that the chip starts an image at an address; throws an Error where its table disagrees.
+ * The parts to write so that the chip starts an image at an address; throws an Error if its table does not match.
  *
- * A chip that was updated over the air remembers which image to start: that is made blank.
+ * A chip that was updated over the air stores which image to start: that partition is erased.
  */
 export function appParts(table: readonly Partition[], address: number, image: Uint8Array): Part[] {
   const apps = table.filter(({ type }) => type === APP);
@@ -60,12 +60,12 @@ export function appParts(table: readonly Partition[], address: number, image: Ui
     apps.find(({ subtype }) => subtype === FACTORY) ?? apps.find(({ subtype }) => subtype === FIRST_SLOT);
   if (first?.offset !== address) {
     throw new Error(
-      `The chip starts the app at ${first ? hex(first.offset) : "no address"}, not at ${hex(address)}: its partition table has ${listed(apps)}. Set the app's address to that.`,
+      `The chip starts the app at ${first ? hex(first.offset) : "no address"}, not at ${hex(address)}: its partition table has ${listed(apps)}. Set the app address accordingly.`,
     );
   }
   if (first.size < image.length) {
     throw new Error(
-      `The image has ${image.length} bytes, and the chip's app partition ${first.name} only ${first.size}.`,
+      `The image has ${image.length} bytes, but the chip's app partition ${first.name} only has ${first.size}.`,
     );
   }
   const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
@@ -75,12 +75,12 @@ export function appParts(table: readonly Partition[], address: number, image: Ui
   ];
 }
 
-/** Throws an Error unless the table has exactly this NVS: old pages behind a shorter one would be taken as part of it. */
+/** Throws an Error unless the table has exactly this NVS: old pages after a shorter one would be read as part of it. */
 export function mustHaveNvs(table: readonly Partition[], address: number, sizeBytes: number): void {
   const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
   if (!stores.some(({ offset, size }) => offset === address && size === sizeBytes)) {
     throw new Error(
-      `The chip's partition table has no NVS at ${hex(address)} with ${hex(sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size to that.`,
+      `The chip's partition table has no NVS at ${hex(address)} with ${hex(sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size accordingly.`,
     );
   }
 }

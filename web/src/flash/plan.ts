@@ -5,9 +5,9 @@ const PAGE_BYTES = 0x1000;
 const MIN_NVS_BYTES = 0x3000;
 const MAX_NVS_BYTES = 0x4_0000;
 
-/** What is to be flashed, as it is typed; addresses and sizes are decimal or begin with 0x. */
+/** What to flash, as entered; addresses and sizes are decimal or start with 0x. */
 export interface Plan {
-  /** The SHA-256 of an image, or nothing to leave the application as it is. */
+  /** The SHA-256 of an image, or empty to keep the application. */
   readonly image: string;
   readonly provision: boolean;
   readonly ssid: string;
@@ -18,7 +18,7 @@ export interface Plan {
   readonly baudRate: string;
 }
 
-/** Where ESP-IDF's own partition tables have the application and NVS. */
+/** Addresses in the default partition tables of ESP-IDF. */
 export const DEFAULT_PLAN: Plan = {
   image: "",
   provision: true,
@@ -32,24 +32,26 @@ export const DEFAULT_PLAN: Plan = {
 
 export const BAUD_RATES = ["115200", "230400", "460800", "921600"] as const;
 
-/** The rule that a field of the plan breaks, by its name. */
+/** The errors of the plan, by field. */
 export function problemsOf({ appAddress, nvsAddress, nvsSize }: Plan): Partial<Record<keyof Plan, string>> {
   const size = numberOf(nvsSize);
   return {
     ...addressProblem("appAddress", appAddress),
     ...addressProblem("nvsAddress", nvsAddress),
     ...(size % PAGE_BYTES !== 0 || size < MIN_NVS_BYTES || size > MAX_NVS_BYTES
-      ? { nvsSize: `A multiple of ${hex(PAGE_BYTES)} from ${hex(MIN_NVS_BYTES)} to ${hex(MAX_NVS_BYTES)}.` }
+      ? {
+          nvsSize: `Must be a multiple of ${hex(PAGE_BYTES)} from ${hex(MIN_NVS_BYTES)} to ${hex(MAX_NVS_BYTES)}.`,
+        }
       : {}),
   };
 }
 
-/** Whether there is something to flash, and no field breaks a rule. */
+/** Whether the plan has something to flash and no errors. */
 export function isRight(plan: Plan): boolean {
   return (plan.image !== "" || plan.provision) && Object.keys(problemsOf(plan)).length === 0;
 }
 
-/** The request for the NVS image that a plan wants, if it wants one. */
+/** The request for the plan's NVS image, if it includes one. */
 export function nvsOf(plan: Plan, device: string): DeviceNvs | undefined {
   if (!plan.provision) {
     return undefined;
@@ -63,5 +65,7 @@ export function numberOf(text: string): number {
 }
 
 function addressProblem(name: keyof Plan, text: string): Partial<Record<keyof Plan, string>> {
-  return numberOf(text) % PAGE_BYTES === 0 ? {} : { [name]: `A multiple of ${hex(PAGE_BYTES)}, such as 0x10000.` };
+  return numberOf(text) % PAGE_BYTES === 0
+    ? {}
+    : { [name]: `Must be a multiple of ${hex(PAGE_BYTES)}, such as 0x10000.` };
 }

@@ -4,7 +4,7 @@ import type { DeviceView } from "../protocol.ts";
 
 const MOST_VERSIONS = 8;
 
-/** Whether a device's desired configuration is not the one that it reported applied. */
+/** Whether a device's applied configuration is not the desired one. */
 export function drifts(device: DeviceView): boolean {
   return device.config_version_reported !== device.config_version || device.config_outcome !== "applied";
 }
@@ -23,7 +23,7 @@ export const ROTATION_TONES: Partial<Record<string, Tone>> = {
   TIMEOUT: "bad",
 };
 
-/** How many devices have each value, the most frequent first. */
+/** The number of devices by value, the most frequent first. */
 export function count<T>(devices: readonly T[], valueOf: (device: T) => string): Map<string, number> {
   const counts = new Map<string, number>();
   for (const device of devices) {
@@ -33,7 +33,7 @@ export function count<T>(devices: readonly T[], valueOf: (device: T) => string):
   return new Map([...counts].sort(([, one], [, other]) => other - one));
 }
 
-/** The most frequent versions of firmware, and all others as one. */
+/** The most frequent firmware versions, and all others combined. */
 export function versions(devices: readonly DeviceView[], hrefOf: (version: string) => string): Slice[] {
   const counts = [...count(devices, ({ firmware_version: version }) => version ?? "unknown")];
   const shown = counts

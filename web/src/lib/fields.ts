@@ -3,17 +3,17 @@ import type { Json } from "../protocol.ts";
 export type JsonObject = Record<string, Json>;
 export type Kind = "boolean" | "integer" | "number" | "text" | "choice" | "json";
 
-/** A setting that a device's configuration may have. */
+/** A setting of a device's configuration. */
 export interface Field {
   readonly path: readonly string[];
-  /** The path with dots, as the tool `mdm` and the services' messages name it. */
+  /** The path with dots, as in `mdm` and in messages of the services. */
   readonly name: string;
   readonly kind: Kind;
   readonly description: string;
   readonly choices: readonly Json[];
 }
 
-/** The settings that a schema names or that documents have, in that order. */
+/** The settings in a schema, then those in documents. */
 export function fieldsOf(schema: JsonObject | null, ...documents: JsonObject[]): Field[] {
   const found = new Map<string, Field>();
   const add = (field: Field) => found.has(field.name) || found.set(field.name, field);
@@ -21,7 +21,7 @@ export function fieldsOf(schema: JsonObject | null, ...documents: JsonObject[]):
   for (const document of documents) {
     documentFields(document, [], add);
   }
-  // Where an object is a setting as a whole, what is in it is none.
+  // If an object is one setting, its members are not.
   return [...found.values()].filter(
     ({ path }) => !path.some((_, end) => end > 0 && found.has(path.slice(0, end).join("."))),
   );
@@ -99,7 +99,7 @@ function kindOfValue(value: Json): Kind {
   }
 }
 
-/** The value at a path, or undefined where there is none. */
+/** The value at a path, or undefined. */
 export function at(document: JsonObject, path: readonly string[]): Json | undefined {
   let place: Json | undefined = document;
   for (const name of path) {
@@ -109,7 +109,7 @@ export function at(document: JsonObject, path: readonly string[]): Json | undefi
   return place;
 }
 
-/** The document with this value at the path; without a value it has none there, nor objects left empty by it. */
+/** The document with this value at the path; undefined removes the path and objects that become empty. */
 export function put(document: JsonObject, path: readonly string[], value: Json | undefined): JsonObject {
   const [name, ...rest] = path;
   if (name === undefined) {
@@ -121,13 +121,13 @@ export function put(document: JsonObject, path: readonly string[], value: Json |
   if (gone) {
     return Object.fromEntries(others);
   }
-  // The order stays, so that a text of it does not jump.
+  // Keep the order of keys, so that the displayed text is stable.
   return Object.hasOwn(document, name)
     ? Object.fromEntries(Object.entries(document).map(([key, old]) => [key, key === name ? inner : old]))
     : Object.fromEntries([...others, [name, inner]]);
 }
 
-/** What makes `after` of `before` by RFC 7396; undefined when that cannot say it, for it has a null to keep. */
+/** The merge patch (RFC 7396) from `before` to `after`; undefined if `after` contains a null, which it cannot express. */
 export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | undefined {
   const patch: JsonObject = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
@@ -145,7 +145,7 @@ export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | 
   return patch;
 }
 
-/** What a person has typed, as a value; undefined for nothing, and an error text for what is none. */
+/** Parses input as a value; empty input is undefined. */
 export function parse(field: Field, text: string): { value: Json | undefined } | { error: string } {
   if (text.trim() === "") {
     return { value: undefined };
@@ -162,7 +162,7 @@ export function parse(field: Field, text: string): { value: Json | undefined } |
   }
 }
 
-/** A value as the text that `parse` makes it of. */
+/** A value as input for `parse`. */
 export function print(field: Field, value: Json | undefined): string {
   if (value === undefined) {
     return "";

@@ -1,13 +1,13 @@
-/** Why a service refused a request, and which field of it that is about. */
+/** The reason of a refused request, and the field that it is about. */
 export interface Refusal {
-  /** The field's path with dots, "" when it is about the whole. */
+  /** The field's path with dots; "" for the whole document. */
   readonly field: string;
   readonly message: string;
 }
 
 const NAMED = /^([a-z][a-z0-9_ ]*?)((?:\.[^:[\]]+?|\[\d+\])*): (.+)$/s;
 
-/** Takes `overrides.led.brightness: 300 is greater than ...` apart; `root` is the part of the request. */
+/** Parses `overrides.led.brightness: 300 is greater than ...`; `root` is the part of the request. */
 export function refusalOf(message: string, root: string): Refusal {
   const [, start, path = "", rule = message] = NAMED.exec(message) ?? [];
   if (start !== root) {
@@ -16,7 +16,7 @@ export function refusalOf(message: string, root: string): Refusal {
   return { field: path.replace(/^\./, ""), message: rule };
 }
 
-/** Whether a refusal at `refused` is about the field: itself, or what is inside of it. */
+/** Whether a refusal at `refused` is about the field or something inside it. */
 export function concerns(field: string, refused: string): boolean {
   return refused === field || refused.startsWith(`${field}.`) || refused.startsWith(`${field}[`);
 }

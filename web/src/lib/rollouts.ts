@@ -21,7 +21,7 @@ const COUNT_TONES: Record<keyof RolloutCounts, Tone> = {
   failed: "bad",
 };
 
-/** How the devices of a wave, or of all waves, stand. */
+/** The number of devices by state, in one or more waves. */
 export function slices(...waves: RolloutCounts[]): Slice[] {
   const names = Object.keys(COUNT_TONES) as (keyof RolloutCounts)[];
   return names.map((name) => ({

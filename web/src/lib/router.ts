@@ -1,6 +1,6 @@
 import { computed, signal } from "@preact/signals";
 
-/** The part of the address behind `#/`, as its levels: `["device", "iotdevice-m-1", "log"]`. */
+/** The part of the URL after `#/`, by levels: `["device", "iotdevice-m-1", "log"]`. */
 const hash = signal(window.location.hash);
 window.addEventListener("hashchange", () => {
   hash.value = window.location.hash;

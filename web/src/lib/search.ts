@@ -1,7 +1,7 @@
 import type { DeviceView } from "../protocol.ts";
 import { drifts } from "./census.ts";
 
-/** What can be searched for by name, as in `online:yes health:critical`. */
+/** Search terms with a name, such as `online:yes health:critical`. */
 const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
   online: (device, value) => device.online === isYes(value),
   drift: (device, value) => drifts(device) === isYes(value),
@@ -15,7 +15,7 @@ const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
 
 export const SEARCH_WORDS = Object.keys(WORDS);
 
-/** The devices that fit all words: names of what they must be, or parts of their id, name, model and tags. */
+/** The devices that match all terms: named ones, or parts of id, name, model and tags. */
 export function search(devices: readonly DeviceView[], text: string): readonly DeviceView[] {
   const tests = text.toLowerCase().split(/\s+/).filter(Boolean).map(testOf);
   return tests.length === 0 ? devices : devices.filter((device) => tests.every((test) => test(device)));

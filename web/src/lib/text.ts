@@ -17,7 +17,7 @@ export function ago(text: string | null | undefined, now = Date.now()): string {
   if (!text) {
     return "never";
   }
-  // What has happened is never ahead, though a clock may be behind.
+  // Events are never in the future, even if this clock is slow.
   const seconds = Math.min(0, Math.round((Date.parse(text) - now) / 1000));
   const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? (["second", 1] as const);
   return AGO.format(Math.trunc(seconds / length), unit);
@@ -27,12 +27,12 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString()} ${count === 1 ? one : many}`;
 }
 
-/** What is separated by spaces or commas. */
+/** Splits text at spaces and commas. */
 export function words(text: string): string[] {
   return text.split(/[\s,]+/).filter(Boolean);
 }
 
-/** A value as people read it. */
+/** Formats a value for display. */
 export function show(value: Json | undefined): string {
   if (value === null || value === undefined || value === "") {
     return "–";
@@ -40,7 +40,7 @@ export function show(value: Json | undefined): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** What a document says, but for the ids and hashes that only machines read. */
+/** Formats a document for display, without ids and hashes. */
 export function facts(data: object | null | undefined): string {
   return Object.entries((data ?? {}) as Record<string, Json>)
     .filter(([name, value]) => value !== null && !/(^|_)(id|sha256)$/.test(name))

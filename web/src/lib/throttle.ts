@@ -1,5 +1,5 @@
 /**
- * Runs `work` at once, and again for calls that come while it runs or within `pauseMs` of its start: once for all.
+ * Runs `work` at once, and once more for all requests while it runs or within `pauseMs` of its start.
  */
 export class Throttle {
   #running = false;
@@ -34,7 +34,7 @@ export class Throttle {
       await this.work();
     } finally {
       this.#running = false;
-      // Not cleared by what came meanwhile: it asked for what this run may have been too early to see.
+      // Requests during this run need another one, as it may have started too early for them.
       if (this.#isWanted()) {
         this.request();
       }

@@ -3,7 +3,7 @@ import type { Answer, Operation, Problem } from "../protocol.ts";
 export const RESEND_MS = 2_000;
 export const TIMEOUT_MS = 30_000;
 
-/** A service refused a request; `code` is the service's code for why. */
+/** A service refused a request; `code` is the service's code of the reason. */
 export class RefusedError extends Error {
   constructor(readonly problem: Problem) {
     super(problem.message);
@@ -15,12 +15,12 @@ export class RefusedError extends Error {
   }
 }
 
-/** No answer came in time; the request may or may not have had its effect. */
+/** No answer arrived in time; the request may or may not have been executed. */
 export class NoAnswerError extends Error {
   override name = "NoAnswerError";
 }
 
-/** The broker does not let this account ask. */
+/** The broker does not accept the request from this account. */
 export class ForbiddenError extends Error {
   override name = "ForbiddenError";
 }
@@ -40,9 +40,9 @@ interface Pending {
 }
 
 /**
- * Requests under way: each is sent again until its answer is there, as the tool `mdm` does.
+ * Pending requests: each is sent again until it is answered, as `mdm` does.
  *
- * A request keeps its `request_id`, so that it has one effect however often it arrives.
+ * A request keeps its `request_id`, which makes retries idempotent.
  */
 export class Asker {
   readonly #pending = new Map<string, Pending>();
@@ -65,7 +65,7 @@ export class Asker {
     });
   }
 
-  /** Takes an answer from the wire; one that nobody waits for is a second one, and dropped. */
+  /** Handles a received answer; duplicates are dropped. */
   answered(correlation: string, payload: string): void {
     const pending = this.#settle(correlation);
     if (pending === undefined) {
@@ -79,7 +79,7 @@ export class Asker {
         pending.reject(new RefusedError(answer.error ?? unexplained));
       }
     } catch {
-      pending.reject(new RefusedError({ ...unexplained, message: "the answer cannot be read" }));
+      pending.reject(new RefusedError({ ...unexplained, message: "the answer is unreadable" }));
     }
   }
 
@@ -87,7 +87,7 @@ export class Asker {
     this.#settle(correlation)?.reject(error);
   }
 
-  /** After a reconnection the broker may have lost what was sent before. */
+  /** Sends all pending requests again, as the broker may have lost them before a reconnect. */
   sendAllAgain(): void {
     for (const { outgoing } of this.#pending.values()) {
       this.send(outgoing);
@@ -115,11 +115,11 @@ const unexplained: Problem = { code: "unknown", message: "refused without a reas
 
 function silence(service: string): NoAnswerError {
   const seconds = TIMEOUT_MS / 1000;
-  return new NoAnswerError(`No answer from the ${service} service within ${seconds} s. Is it running?`);
+  return new NoAnswerError(`No answer from the ${service} service within ${seconds} s. Check that it is running.`);
 }
 
 export function newId(): string {
-  // Not crypto.randomUUID: that is only there on pages that came over TLS.
+  // Not crypto.randomUUID, which is only available on pages loaded over TLS.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -9,10 +9,10 @@ const BAD_USER_NAME_OR_PASSWORD = 0x86;
 const RECONNECT_MS = 1_000;
 
 export interface Listener {
-  /** The connection stands again: events may have been missed. */
+  /** The connection is restored; events may have been missed. */
   up(): void;
   lost(): void;
-  /** The broker does not let the account in any more. */
+  /** The broker no longer accepts the account. */
   refused(error: LoginError): void;
   event(event: NamedEvent): void;
 }
@@ -22,7 +22,7 @@ export class LoginError extends Error {
   override name = "LoginError";
 }
 
-/** A connection to the broker that served this page; one that is lost is made again until `close`. */
+/** A connection to the page's broker; it reconnects until `close`. */
 export class Connection {
   readonly #asker = new Asker((outgoing) => this.#send(outgoing));
   readonly #replyTopic: string;
@@ -39,7 +39,7 @@ export class Connection {
     this.#client = mqtt.connect(brokerUrl(), options(clientId, account, password));
   }
 
-  /** Connects, or throws a LoginError that says what to do. */
+  /** Connects, or throws a LoginError with what to do. */
   static async open(account: string, password: string, listener: Listener): Promise<Connection> {
     const connection = new Connection(account, password, listener);
     try {
@@ -92,7 +92,9 @@ export class Connection {
   async #subscribed(): Promise<void> {
     const grants = await this.#client.subscribeAsync([this.#replyTopic, EVENTS], { qos: 1 });
     if (grants.some((grant) => grant.qos > 2)) {
-      throw new LoginError(`The account ${this.account} may not use this page: it is not an admin's account.`);
+      throw new LoginError(
+        `The account ${this.account} cannot use this page, as it is not an account of an admin.`,
+      );
     }
   }
 
@@ -113,11 +115,11 @@ export class Connection {
 
   #send({ operation, payload, correlation }: Outgoing): void {
     if (!this.#client.connected) {
-      return; // sent again as soon as it is
+      return; // sent again after the reconnect
     }
     const properties = {
       responseTopic: this.#replyTopic,
-      // The library takes text here too and sends its bytes.
+      // The library also accepts a string and sends its bytes.
       correlationData: correlation as unknown as Buffer,
       messageExpiryInterval: TIMEOUT_MS / 1000,
     };
@@ -141,21 +143,21 @@ function options(clientId: string, username: string, password: string): IClientO
     reconnectPeriod: RECONNECT_MS,
     connectTimeout: 10_000,
     resubscribe: false,
-    // The page's policy forbids workers.
+    // The page's Content-Security-Policy forbids workers.
     timerVariant: "native",
   };
 }
 
-/** Where whoever served the page says that the broker is, else a proxy's /mqtt at the page's own address. */
+/** The broker's URL from the page's server, else /mqtt at the page's own address, for a proxy. */
 function brokerUrl(): string {
-  const told = document.querySelector<HTMLMetaElement>('meta[name="mdm-broker"]')?.content;
+  const configured = document.querySelector<HTMLMetaElement>('meta[name="mdm-broker"]')?.content;
   const { protocol, host } = window.location;
-  return told || `${protocol === "https:" ? "wss" : "ws"}://${host}/mqtt`;
+  return configured || `${protocol === "https:" ? "wss" : "ws"}://${host}/mqtt`;
 }
 
 function unreachable(): string {
   const url = brokerUrl().replace(/^ws/, "http");
-  return `The broker at ${url} cannot be reached. Is it running? If the browser does not trust its certificate, import the certificate authority, or open ${url} once and accept it.`;
+  return `The broker at ${url} cannot be reached. Check that it is running. If the browser does not trust its certificate, import the certificate authority, or open ${url} once and accept it.`;
 }
 
 function explained(error: Error): { message: string; final: boolean } {
@@ -167,7 +169,7 @@ function explained(error: Error): { message: string; final: boolean } {
 }
 
 function forbidden(account: string, operation: Operation<unknown, unknown>): string {
-  return `The account ${account} may not do this (${operation.noun} ${operation.verb}): log in with one that may.`;
+  return `The account ${account} may not do this (${operation.noun} ${operation.verb}). Log in with an account that may.`;
 }
 
 function codeOf(error: unknown): number | undefined {

@@ -5,13 +5,13 @@ import { asError } from "./query.ts";
 export interface Action {
   readonly busy: boolean;
   readonly error: Error | undefined;
-  /** What the last run has done, for people. */
+  /** A message about what the last run has done. */
   readonly done: string | undefined;
   readonly run: (work: () => Promise<string | undefined>) => Promise<void>;
   readonly reset: () => void;
 }
 
-/** Something that a person asks for: whether it is under way, done or refused. `work` returns what it has done. */
+/** State of a user's action: busy, done or failed. `work` returns a message about what it has done. */
 export function useAction(): Action {
   const [state, set] = useState<Omit<Action, "run" | "reset">>(IDLE);
   const run = async (work: () => Promise<string | undefined>) => {

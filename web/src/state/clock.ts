@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 
-/** The time by which "3 minutes ago" is told; it goes on every ten seconds. */
+/** The current time for texts such as "3 minutes ago", updated every ten seconds. */
 export const now = signal(Date.now());
 
 setInterval(() => {

@@ -11,13 +11,13 @@ export interface SerialConsole {
   readonly text: Signal<string>;
   readonly isOpen: boolean;
   readonly print: (text: string) => void;
-  /** Restarts the chip at a port and shows what it prints, until `stop` or until it is unplugged. */
+  /** Restarts the chip at a port and shows its output, until `stop` or until it is unplugged. */
   readonly start: (port: SerialPort) => void;
-  /** Ends once the port is free. */
+  /** Resolves when the port is closed. */
   readonly stop: () => Promise<void>;
 }
 
-/** What is printed at a serial port; the port is left when the component goes. */
+/** The output at a serial port, which is closed when the component is unmounted. */
 export function useSerialConsole(): SerialConsole {
   const text = useSignal("");
   const [isOpen, setOpen] = useState(false);
@@ -29,7 +29,7 @@ export function useSerialConsole(): SerialConsole {
   const start = (port: SerialPort) => {
     const controller = new AbortController();
     if (isGone.current) {
-      controller.abort(); // the chip is restarted all the same
+      controller.abort(); // still restart the chip
     }
     const ended = listen(port, BAUD_RATE, print, controller.signal)
       .catch((error: unknown) => print(`[${explained(error).message}]\n`))

@@ -7,22 +7,22 @@ import { asError } from "./query.ts";
 import { ask, connections, link, onEvent } from "./session.ts";
 
 const PAGE = 500;
-/** More changed devices than this are read as pages of all. */
+/** If more devices have changed, all pages are read instead. */
 const ONE_BY_ONE = 20;
 const PAUSE_MS = 1_000;
-/** Events of these nouns without a device may have changed any number of devices. */
+/** Events with these nouns and without a device may concern any number of devices. */
 const ABOUT_MANY = new Set<NamedEvent["noun"]>(["layer", "model", "rotation"]);
 
 export interface FleetState {
   readonly devices: readonly DeviceView[];
-  /** Whether all pages have come once. */
+  /** Whether all pages have been read once. */
   readonly complete: boolean;
   readonly error?: Error;
 }
 
 const EMPTY: FleetState = { devices: [], complete: false };
 
-/** All devices in the order of their making; changes at most once for each frame that is drawn. */
+/** All devices in order of creation; updated at most once per animation frame. */
 export const fleet = signal<FleetState>(EMPTY);
 
 let devices = new Map<string, DeviceView>();
@@ -31,7 +31,7 @@ let readAll = true;
 let frame = 0;
 const reading = new Throttle(read, PAUSE_MS);
 
-/** Keeps `fleet` as the registry has it, from now on. */
+/** Keeps `fleet` in sync with the registry from now on. */
 export function followFleet(): void {
   onEvent(noteEvent);
   connections.subscribe((count) => {

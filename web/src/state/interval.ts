@@ -1,6 +1,6 @@
 import { useEffect } from "preact/hooks";
 
-/** Does this again and again while the page is in sight. */
+/** Runs `work` periodically while the page is visible. */
 export function useInterval(work: () => void, everyMs: number): void {
   useEffect(() => {
     const timer = setInterval(() => {

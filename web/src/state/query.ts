@@ -8,7 +8,7 @@ import { connections, onEvent } from "./session.ts";
 const PAUSE_MS = 500;
 
 export interface Query<T> {
-  /** What was answered last; it stays while it is asked for again. */
+  /** The last answer, also during a refresh. */
   readonly data: T | undefined;
   readonly error: Error | undefined;
   readonly refresh: () => void;
@@ -21,9 +21,9 @@ interface State<T> {
 }
 
 /**
- * Asks when `key` changes, at each connection, and when an event comes that `concerns` the answer.
+ * Queries when `key` changes, at each connection, and at each event that `concerns` the answer.
  *
- * `key` names all that the question depends on.
+ * `key` includes everything that the query depends on.
  */
 export function useQuery<T>(
   key: string,

@@ -12,7 +12,7 @@ export type Link =
   | { readonly state: "up" | "lost"; readonly account: string };
 
 export const link = signal<Link>({ state: "out" });
-/** Grows at each connection: what was asked before may be out of date, for events may have been missed. */
+/** Number of connections; earlier answers may be out of date, as events may have been missed. */
 export const connections = signal(0);
 /** The newest events first. */
 export const recentEvents = signal<readonly NamedEvent[]>([]);
@@ -20,7 +20,7 @@ export const recentEvents = signal<readonly NamedEvent[]>([]);
 let connection: Connection | undefined;
 const listeners = new Set<(event: NamedEvent) => void>();
 
-/** Connects, or throws a LoginError. `keep` holds the password for reloads, until the tab is closed. */
+/** Connects, or throws a LoginError. `keep` stores the password for reloads until the tab is closed. */
 export async function logIn(account: string, password: string, keep: boolean): Promise<void> {
   link.value = { state: "connecting", account };
   const up = () => {
@@ -36,7 +36,7 @@ export async function logIn(account: string, password: string, keep: boolean): P
         }
       },
       refused: ({ message }) => logOut(message),
-      event: announce,
+      event: emit,
     });
     up();
   } catch (error) {
@@ -49,13 +49,13 @@ export async function logIn(account: string, password: string, keep: boolean): P
   }
 }
 
-/** The login that this tab has kept, if any. */
+/** The login stored for this tab, if any. */
 export function keptLogin(): readonly [account: string, password: string] | undefined {
   const kept = sessionStorage.getItem(KEPT);
   return kept === null ? undefined : (JSON.parse(kept) as [string, string]);
 }
 
-/** Ends the connection and forgets the password, for a reason if the person did not ask for it. */
+/** Closes the connection and deletes the password; `reason` is set unless the user has logged out. */
 export function logOut(reason = ""): void {
   sessionStorage.removeItem(KEPT);
   link.value = { state: "out", reason };
@@ -74,14 +74,14 @@ export function onEvent(listener: (event: NamedEvent) => void): () => void {
   return () => listeners.delete(listener);
 }
 
-const told = new Set<string>();
+const seen = new Set<string>();
 let waiting: NamedEvent[] = [];
 
-function announce(event: NamedEvent): void {
-  if (told.has(event.event_id)) {
-    return; // an event may come twice
+function emit(event: NamedEvent): void {
+  if (seen.has(event.event_id)) {
+    return; // events may arrive twice
   }
-  told.add(event.event_id);
+  seen.add(event.event_id);
   for (const listener of listeners) {
     listener(event);
   }
@@ -93,7 +93,7 @@ function announce(event: NamedEvent): void {
 function remember(): void {
   recentEvents.value = [...waiting.reverse(), ...recentEvents.value].slice(0, REMEMBERED_EVENTS);
   waiting = [];
-  for (const id of [...told].slice(0, -10 * REMEMBERED_EVENTS)) {
-    told.delete(id);
+  for (const id of [...seen].slice(0, -10 * REMEMBERED_EVENTS)) {
+    seen.delete(id);
   }
 }

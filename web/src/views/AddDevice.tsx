@@ -22,8 +22,7 @@ export function AddDevice({ close }: { close: () => void }) {
           {({ models: found }) =>
             found.length === 0 ? (
               <Notice tone="warn">
-                There is no device model yet. Make one with <code>mdm model add CODE --chip CHIP</code>, then come
-                back.
+                No device models yet. Add one with <code>mdm model add CODE --chip CHIP</code>, then retry.
               </Notice>
             ) : (
               <Form models={found} onAdded={setAdded} />
@@ -54,7 +53,7 @@ function Form({ models, onAdded }: { models: readonly ModelView[]; onAdded: (dev
         name="model"
         options={models.map(({ code, name }) => [code, name ? `${code} (${name})` : code])}
       />
-      <TextField label="Name" name="name" maxLength={200} hint="For people, such as kitchen-light." />
+      <TextField label="Name" name="name" maxLength={200} hint="Display name, such as kitchen-light." />
       <TextField label="Tags" name="tags" hint="Separated by spaces." />
       <Outcome action={action} />
       <footer>
@@ -70,7 +69,7 @@ function Added({ device, close }: { device: DeviceView; close: () => void }) {
   return (
     <>
       <Notice tone="good">
-        {device.client_id} is there. Its package makes a machine this device: whoever holds it is the device.
+        {device.client_id} was added. Its package is a secret: with it, any machine can connect as this device.
       </Notice>
       <footer>
         <PackageButton device={device.client_id} />

@@ -25,17 +25,17 @@ export function AuditPage({ subject }: { subject: string }) {
     <>
       <h1>Audit</h1>
       <form class="line" onSubmit={onSubmit}>
-        <TextField label="On" name="subject" defaultValue={subject} hint="A device's id, a model, …" />
-        <TextField label="By" name="actor" defaultValue={actor} hint="An account." />
+        <TextField label="Subject" name="subject" defaultValue={subject} hint="A client id, a model, …" />
+        <TextField label="Account" name="actor" defaultValue={actor} hint="Who made the request." />
         <button type="submit">Show</button>
       </form>
       <Panel title="Newest entries">
         <Answered query={query}>
           {({ entries }) =>
             entries.length === 0 ? (
-              <Empty>There are no such entries.</Empty>
+              <Empty>No matching entries.</Empty>
             ) : (
-              <Table label="Audit" head={["When", "By", "Did", "On", "Before and after"]}>
+              <Table label="Audit" head={["Time", "Account", "Action", "Subject", "Before and after"]}>
                 {entries.map((entry, index) => (
                   <Row key={`${entry.at} ${index}`} entry={entry} />
                 ))}

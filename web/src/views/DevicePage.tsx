@@ -76,18 +76,18 @@ function Head({ device }: { device: DeviceView }) {
     action.run(async () => {
       const { queued, already, skipped } = await ask(ROTATION_START, { device: id });
       if (queued.count > 0) {
-        return "Queued for a new secret.";
+        return "Rotation queued.";
       }
       return already.count > 0
-        ? "A rotation is queued or under way already."
+        ? "A rotation is already queued or in progress."
         : skipped.count > 0
           ? "The device is disabled."
-          : "Its last rotation has not ended yet: ask again soon.";
+          : "The previous rotation has not ended yet; retry soon.";
     });
   const enable = () =>
     action.run(async () => {
       const { enabled } = await ask(DEVICE_UPDATE, { device: id, enabled: !device.enabled });
-      return enabled ? "Enabled: it is let in again." : "Disabled: Keycloak and the broker refuse it.";
+      return enabled ? "Enabled." : "Disabled: Keycloak and the broker refuse the device.";
     });
   return (
     <>
@@ -123,7 +123,7 @@ function factsOf(device: DeviceView) {
       </Badge>,
     ],
     ["Health", <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>],
-    ["Seen", <Ago at={device.last_seen_at} />],
+    ["Last seen", <Ago at={device.last_seen_at} />],
     ["Model", device.model],
     ["Tags", device.tags.join(", ") || "–"],
     ["Firmware", device.firmware_version ?? "–"],
@@ -135,7 +135,7 @@ function factsOf(device: DeviceView) {
           : `version ${device.config_version} applied`}
       </Badge>,
     ],
-    ...(device.config_error ? ([["Its error", device.config_error]] as const) : []),
+    ...(device.config_error ? ([["Configuration error", device.config_error]] as const) : []),
     [
       "Secret",
       <>
@@ -143,6 +143,6 @@ function factsOf(device: DeviceView) {
         <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
       </>,
     ],
-    ["Recovery", device.has_key ? "by its own key" : <Badge tone="warn">it has no key</Badge>],
+    ["Recovery", device.has_key ? "with its device key" : <Badge tone="warn">no device key</Badge>],
   ] as const;
 }

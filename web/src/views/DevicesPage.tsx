@@ -10,7 +10,7 @@ import type { DeviceView } from "../protocol.ts";
 import { fleet, reloadFleet } from "../state/fleet.ts";
 import { AddDevice } from "./AddDevice.tsx";
 
-const HEAD = ["Device", "State", "Health", "Configuration", "Secret", "Firmware", "Seen"];
+const HEAD = ["Device", "State", "Health", "Configuration", "Secret", "Firmware", "Last seen"];
 
 export function DevicesPage({ query }: { query: readonly string[] }) {
   const [text, setText] = useState(query.join(" "));
@@ -41,11 +41,11 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
           {!complete && " so far…"}
         </span>
       </div>
-      <small id="search-hint">Also {SEARCH_WORDS.map((word) => `${word}:…`).join(" ")}</small>
+      <small id="search-hint">Search terms: {SEARCH_WORDS.map((word) => `${word}:…`).join(" ")}</small>
       {error && <Failed error={error} retry={reloadFleet} />}
       {!complete && devices.length === 0 && !error && <Loading />}
-      {complete && devices.length === 0 && <Empty>There are no devices yet: add the first one.</Empty>}
-      {devices.length > 0 && found.length === 0 && <Empty>No device fits “{text}”.</Empty>}
+      {complete && devices.length === 0 && <Empty>No devices yet. Add the first one.</Empty>}
+      {devices.length > 0 && found.length === 0 && <Empty>No devices match “{text}”.</Empty>}
       {found.length > 0 && (
         <VirtualList
           label="Devices"

@@ -28,7 +28,7 @@ export function LoginPage() {
     <main class="login">
       <form onSubmit={onSubmit} aria-busy={action.busy}>
         <h1>device-mdm</h1>
-        <p>Log in with an admin's account at the broker on {window.location.hostname}.</p>
+        <p>Log in with an account of an admin at the broker on {window.location.hostname}.</p>
         <TextField
           label="Account"
           name="account"

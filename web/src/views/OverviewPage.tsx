@@ -21,7 +21,7 @@ export function OverviewPage() {
       {!complete && !error && <Loading />}
       {complete && devices.length === 0 && (
         <Empty>
-          There are no devices yet. <a href={href("devices")}>Add the first one.</a>
+          No devices yet. <a href={href("devices")}>Add the first one.</a>
         </Empty>
       )}
       <div class="panels">
@@ -64,9 +64,9 @@ function RecentEvents() {
   const events = recentEvents.value.slice(0, SHOWN_EVENTS);
   return (
     <div class="wide">
-      <Panel title="Happening now">
+      <Panel title="Events">
         {events.length === 0 ? (
-          <Empty>What happens from now on is told here.</Empty>
+          <Empty>New events appear here.</Empty>
         ) : (
           <ol class="events lines">
             {events.map((event) => (

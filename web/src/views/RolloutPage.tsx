@@ -64,7 +64,7 @@ function Head({ status }: { status: RolloutStatus }) {
           </button>
         )}
         {(state === "PAUSED" || state === "HALTED") && (
-          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_RESUME, "It goes on.")}>
+          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_RESUME, "Resumed.")}>
             Resume
           </button>
         )}
@@ -73,7 +73,7 @@ function Head({ status }: { status: RolloutStatus }) {
             type="button"
             class="danger"
             disabled={action.busy}
-            onClick={() => change(ROLLOUT_ABORT, "Aborted: devices that have begun may finish.")}
+            onClick={() => change(ROLLOUT_ABORT, "Aborted: devices in progress may finish.")}
           >
             Abort
           </button>
@@ -95,7 +95,7 @@ function Waves({ status }: { status: RolloutStatus }) {
           class={wave > status.wave ? "later" : ""}
           aria-current={wave === status.wave ? "step" : undefined}
         >
-          <b>{wave === 0 ? "In no wave" : `Wave ${wave}`}</b> <small>{plural(devices, "device")}</small>
+          <b>{wave === 0 ? "Outside of waves" : `Wave ${wave}`}</b> <small>{plural(devices, "device")}</small>
           <Stack label={`Wave ${wave}`} slices={slices(counts)} />
         </li>
       ))}
@@ -110,14 +110,14 @@ function Plan({ status }: { status: RolloutStatus }) {
       <Facts
         facts={[
           ["Waves", plan.waves?.join(", ")],
-          ["A wave is met at", `${plan.success_percent} %`],
-          ["Halts at more failures than", plan.failure_limit],
-          ["Between waves", `${plan.soak_s} s`],
-          ["Silent after", `${plan.silence_s} s`],
-          ["Offers in", plan.window ? `${plan.window} ${plan.zone}` : "at any time"],
+          ["Success share", `${plan.success_percent} %`],
+          ["Failure limit", plan.failure_limit],
+          ["Soak time", `${plan.soak_s} s`],
+          ["Silence limit", `${plan.silence_s} s`],
+          ["Time window", plan.window ? `${plan.window} ${plan.zone}` : "at any time"],
           ["Tags", status.tags.join(", ") || "–"],
           ["By", status.author],
-          ["Began", <Ago at={status.created_at} />],
+          ["Started", <Ago at={status.created_at} />],
           ["Ended", status.ended_at ? <Ago at={status.ended_at} /> : "–"],
         ]}
       />
@@ -129,9 +129,9 @@ function Failures({ status }: { status: RolloutStatus }) {
   return (
     <Panel title="Failures">
       {status.failures.length === 0 ? (
-        <Empty>No device has failed.</Empty>
+        <Empty>No failures.</Empty>
       ) : (
-        <Table label="Failures" head={["Device", "Wave", "State", "Reason", "When"]}>
+        <Table label="Failures" head={["Device", "Wave", "State", "Reason", "Time"]}>
           {status.failures.map((failure) => (
             <tr key={failure.client_id}>
               <th scope="row">
@@ -141,7 +141,7 @@ function Failures({ status }: { status: RolloutStatus }) {
               <td>
                 <Badge tone={failure.forgiven ? "calm" : "bad"}>
                   {failure.state.toLowerCase().replace("_", " ")}
-                  {failure.forgiven && ", forgiven"}
+                  {failure.forgiven && ", waived"}
                 </Badge>
               </td>
               <td>{failure.reason ?? "–"}</td>
@@ -154,7 +154,7 @@ function Failures({ status }: { status: RolloutStatus }) {
       )}
       {status.failure_count > status.failures.length && (
         <small>
-          These are the latest of {status.failure_count}; <code>mdm rollout history {status.rollout}</code> has
+          The latest of {status.failure_count} failures; <code>mdm rollout history {status.rollout}</code> lists
           all.
         </small>
       )}

@@ -18,7 +18,7 @@ export function RolloutsPage() {
   return (
     <>
       <div class="title">
-        <h1>Rollouts of firmware</h1>
+        <h1>Firmware rollouts</h1>
         <button type="button" class="primary" onClick={() => setStarting(true)}>
           Start rollout
         </button>
@@ -28,10 +28,10 @@ export function RolloutsPage() {
           {({ rollouts }) =>
             rollouts.length === 0 ? (
               <Empty>
-                There has been none. Upload an image with mdm firmware upload --no-release, then start one.
+                No rollouts yet. Upload an image with mdm firmware upload --no-release, then start one.
               </Empty>
             ) : (
-              <Table label="Rollouts" head={["Rollout", "Image", "State", "Waves", "By", "Began"]}>
+              <Table label="Rollouts" head={["Rollout", "Image", "State", "Wave", "By", "Started"]}>
                 {rollouts.map((rollout) => (
                   <tr key={rollout.rollout}>
                     <th scope="row">

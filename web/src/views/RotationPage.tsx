@@ -17,7 +17,7 @@ import { useQuery } from "../state/query.ts";
 import { ask, recentEvents } from "../state/session.ts";
 import { StartRotation } from "./StartRotation.tsx";
 
-/** The steps that a rotation goes through when nothing goes wrong. */
+/** The steps of a successful rotation. */
 const STEPS = ["OFFERED", "DELIVERED", "STORED", "SWITCHING", "SWITCHED"];
 const REFRESH_MS = 5_000;
 
@@ -33,22 +33,22 @@ export function RotationPage() {
     action.run(async () => {
       const { queued, already, skipped } = await ask(ROTATION_START, fields);
       const others = [
-        already.count > 0 && `${plural(already.count, "device")} queued or under way before`,
-        skipped.count > 0 && `${plural(skipped.count, "device")} skipped: disabled`,
+        already.count > 0 && `${plural(already.count, "device")} already queued or in progress`,
+        skipped.count > 0 && `${plural(skipped.count, "device")} skipped (disabled)`,
       ].filter(Boolean);
       return [`${plural(queued.count, "device")} queued`, ...others].join(", ");
     });
   const cancel = () =>
     action.run(async () => {
       const { dequeued, not_retried: timedOut, ending } = await ask(ROTATION_CANCEL, { all: true });
-      return `Called off: ${dequeued.count} had not begun, ${timedOut.count} are not tried again, ${ending.count} end soon.`;
+      return `Cancelled: ${dequeued.count} not started, ${timedOut.count} waiting for a retry, ${ending.count} in progress, which end soon.`;
     });
   return (
     <>
       <div class="title">
-        <h1>Rotation of secrets</h1>
+        <h1>Secret rotation</h1>
         <button type="button" disabled={action.busy} onClick={cancel}>
-          Call all off
+          Cancel all
         </button>
       </div>
       <StartRotation start={start} busy={action.busy} />
@@ -68,27 +68,32 @@ function Campaign({ status }: { status: RotationOverview }) {
           slices={[
             { name: "ok", count: counts.ok, tone: "good", href: href("devices", "rotation:ok") },
             { name: "queued", count: counts.queued, tone: "calm", href: href("devices", "rotation:queued") },
-            { name: "under way", count: counts.pending, tone: "busy", href: href("devices", "rotation:pending") },
+            {
+              name: "in progress",
+              count: counts.pending,
+              tone: "busy",
+              href: href("devices", "rotation:pending"),
+            },
             { name: "timed out", count: counts.timeout, tone: "bad", href: href("devices", "rotation:timeout") },
           ]}
         />
       </Panel>
-      <Panel title="Ended just now">
+      <Panel title="Recently ended">
         <Ended />
       </Panel>
       <Schedule />
       <div class="wide">
-        <Panel title="Under way">
+        <Panel title="In progress">
           {underWay.length === 0 ? (
-            <Empty>No rotation is under way. Start one above, for all devices, a tag or a model.</Empty>
+            <Empty>No rotations in progress. Start one above for all devices, a tag or a model.</Empty>
           ) : (
-            <Table label="Rotations under way" head={["Device", "Step", "Generation", "Began", "Left"]}>
+            <Table label="Rotations in progress" head={["Device", "Step", "Generation", "Started", "Time left"]}>
               {underWay.map((rotation) => (
                 <Row key={rotation.rotation_id} rotation={rotation} />
               ))}
             </Table>
           )}
-          {status.next !== null && <small>These are the first {underWay.length}; more are under way.</small>}
+          {status.next !== null && <small>The first {underWay.length} are shown; more are in progress.</small>}
         </Panel>
       </div>
     </div>
@@ -104,7 +109,7 @@ function Row({ rotation }: { rotation: RotationUnderWay }) {
       </th>
       <td>
         <progress max={STEPS.length + 1} value={done} aria-label={`step ${done} of ${STEPS.length + 1}`} />{" "}
-        {rotation.step.toLowerCase()} {rotation.cancelled && <Badge tone="warn">called off</Badge>}
+        {rotation.step.toLowerCase()} {rotation.cancelled && <Badge tone="warn">cancelled</Badge>}
       </td>
       <td>{rotation.generation}</td>
       <td>
@@ -143,14 +148,14 @@ function Schedule() {
       <Answered query={query}>
         {({ expression, zone, next, last_fire_at: last }) =>
           expression === "" ? (
-            <Empty>None is set: MDM_ROTATION_SCHEDULE is where one is given to the rotator.</Empty>
+            <Empty>No schedule is set. The rotator's setting is MDM_ROTATION_SCHEDULE.</Empty>
           ) : (
             <Facts
               facts={[
-                ["Rule", <code>{expression}</code>],
-                ["Zone", zone],
-                ["Last", <Ago at={last} />],
-                ["Next", time(next[0])],
+                ["Schedule", <code>{expression}</code>],
+                ["Time zone", zone],
+                ["Last run", <Ago at={last} />],
+                ["Next run", time(next[0])],
               ]}
             />
           )

@@ -28,8 +28,7 @@ export function StartRollout({ close, started }: Props) {
         {({ images: found }) =>
           found.length === 0 ? (
             <Notice tone="warn">
-              There is no image yet. Upload one with{" "}
-              <code>mdm firmware upload FILE --model CODE --no-release</code>.
+              No images yet. Upload one with <code>mdm firmware upload FILE --model CODE --no-release</code>.
             </Notice>
           ) : (
             <Form images={found} started={started} />
@@ -40,7 +39,7 @@ export function StartRollout({ close, started }: Props) {
   );
 }
 
-/** What is asked for is checked first, and started only as it was checked. */
+/** Runs a preflight first; a change of the form requires another one. */
 function Form({ images, started }: { images: readonly ImageView[]; started: (rollout: number) => void }) {
   const [checked, setChecked] = useState<{ readonly wanted: RolloutStart; readonly findings: RolloutFindings }>();
   const action = useAction();
@@ -68,28 +67,28 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
       <TextField
         label="Only devices with all of these tags"
         name="tags"
-        hint="Separated by spaces; empty is all."
+        hint="Separated by spaces; empty for all devices."
       />
       <TextField
         label="Waves"
         name="waves"
         defaultValue="1 10% 50% 100%"
         required
-        hint="Devices reached by each."
+        hint="Devices reached with each wave."
       />
       <TextField
-        label="Halt at more failures than"
+        label="Failure limit"
         name="failure_limit"
         defaultValue="5%"
         required
-        hint="A count, or a share of the wave."
+        hint="Maximum failures in a wave, as a count or percentage."
       />
-      <TextField label="Seconds between waves" name="soak_s" type="number" min={0} defaultValue="900" required />
+      <TextField label="Soak time in seconds" name="soak_s" type="number" min={0} defaultValue="900" required />
       {checked && <Findings findings={checked.findings} />}
       <Outcome action={action} />
       <footer>
         <button type="submit" class="primary" disabled={action.busy || checked?.findings.fit === 0}>
-          {checked ? `Start for ${plural(checked.findings.fit, "device")}` : "Check first"}
+          {checked ? `Start for ${plural(checked.findings.fit, "device")}` : "Run preflight"}
         </button>
       </footer>
     </form>
@@ -101,11 +100,12 @@ function Findings({ findings }: { findings: RolloutFindings }) {
   return (
     <Notice tone={fit === 0 || count > 0 ? "warn" : "good"}>
       <p>
-        {plural(fit, "device")} would take it, in waves of {waves.join(", ")}; {already.count} run it already.
+        {plural(fit, "device")} would accept the image, in waves of {waves.join(", ")}; {already.count} already run
+        it.
       </p>
       {count > 0 && (
         <>
-          <p>{plural(count, "device")} would not take it and are left out:</p>
+          <p>{plural(count, "device")} would fail and will be skipped:</p>
           <ul>
             {problems.slice(0, 5).map((problem) => (
               <li key={problem.client_id}>

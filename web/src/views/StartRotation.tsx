@@ -15,7 +15,7 @@ interface Props {
   readonly busy: boolean;
 }
 
-/** Chooses whose secrets are changed, and says how many devices that are. */
+/** Selects the devices for a rotation and shows their number. */
 export function StartRotation({ start, busy }: Props) {
   const [kind, setKind] = useState<"all" | "tag" | "model">("all");
   const [value, setValue] = useState("");
@@ -33,8 +33,8 @@ export function StartRotation({ start, busy }: Props) {
         value={kind}
         options={[
           ["all", "all devices"],
-          ["tag", "with the tag"],
-          ["model", "of the model"],
+          ["tag", "by tag"],
+          ["model", "by model"],
         ]}
         onChange={(event) => setKind(event.currentTarget.value as typeof kind)}
       />

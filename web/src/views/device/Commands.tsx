@@ -15,7 +15,7 @@ const TONES: Record<CommandView["outcome"], Tone> = {
   expired: "warn",
 };
 
-/** What the device can be told to do once, and what became of what it was told. */
+/** Sends commands to a device and lists their results. */
 export function Commands({ device, model }: { device: string; model: string }) {
   const commands = useQuery(
     `commands ${device}`,
@@ -32,9 +32,9 @@ export function Commands({ device, model }: { device: string; model: string }) {
       <Answered query={commands}>
         {({ commands: found }) =>
           found.length === 0 ? (
-            <Empty>The device has not been told to do anything yet.</Empty>
+            <Empty>No commands yet.</Empty>
           ) : (
-            <Table label="Commands" head={["Command", "By", "When", "Outcome", "Answer"]}>
+            <Table label="Commands" head={["Command", "By", "Time", "Outcome", "Result"]}>
               {found.map((command) => (
                 <tr key={command.command_id}>
                   <td>
@@ -70,7 +70,7 @@ function Form({ device, names }: { device: string; names: readonly string[] }) {
         throw new Error('The arguments must be a JSON object, such as {"delay_s": 5}.');
       }
       await ask(COMMAND_SEND, { device, name, arguments: args });
-      return `${name} is sent; its answer shows below.`;
+      return `${name} was sent; the result appears below.`;
     });
   };
   return (
@@ -81,7 +81,7 @@ function Form({ device, names }: { device: string; names: readonly string[] }) {
         name="arguments"
         placeholder="{}"
         spellcheck={false}
-        hint="A JSON object, if any."
+        hint="A JSON object; may be empty."
       />
       <button type="submit" class="primary" disabled={action.busy}>
         Send

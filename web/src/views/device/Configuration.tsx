@@ -27,7 +27,7 @@ interface Props {
   readonly version: number;
 }
 
-/** What somebody else changes meanwhile is told, and does not take away what is being typed. */
+/** A version saved by somebody else in the meantime is reported, and keeps the input. */
 export function Configuration({ device, model, version }: Props) {
   const [base, setBase] = useState(version);
   const action = useAction();
@@ -42,7 +42,7 @@ export function Configuration({ device, model, version }: Props) {
     <Panel title="Configuration">
       {version > base && !action.busy && (
         <Notice tone="warn">
-          Version {version} has been made meanwhile; this is version {base}.
+          Version {version} was saved in the meantime; this is version {base}.
           <button type="button" onClick={() => setBase(version)}>
             Load version {version}
           </button>
@@ -65,7 +65,7 @@ interface EditorProps {
   readonly saved: (version: number) => void;
 }
 
-/** Edits what is special about the device; what is left empty comes from its tags' layers and the model. */
+/** Edits the overrides of a device; empty settings come from its layers and its model. */
 function Editor({ config, schema, action, saved }: EditorProps) {
   const fields = fieldsOf(schema, config.document, config.overrides);
   const [texts, setTexts] = useState<Record<string, string>>(() => textsOf(fields, config.overrides));
@@ -96,7 +96,7 @@ function Editor({ config, schema, action, saved }: EditorProps) {
           ...changeOf(config, wanted.document, asJson),
         });
         saved(set.version);
-        return set.changed ? `Version ${set.version} is pushed to the device.` : "Nothing has changed.";
+        return set.changed ? `Version ${set.version} was pushed to the device.` : "No changes.";
       } catch (error) {
         if (error instanceof RefusedError && error.code === "invalid") {
           setRefusal(refusalOf(error.message, "configuration"));
@@ -121,8 +121,8 @@ function Editor({ config, schema, action, saved }: EditorProps) {
     <form ref={form} onSubmit={onSubmit} class="editor" noValidate>
       {asJson ? (
         <Labelled
-          label="What is special about this device, as JSON"
-          hint="The model's defaults and the layers of its tags fill in the rest."
+          label="Overrides of this device, as JSON"
+          hint="All other settings come from the layers of its tags and the defaults of its model."
           error={refusal && sentence(refusal)}
         >
           {(attributes) => (
@@ -168,7 +168,7 @@ function Editor({ config, schema, action, saved }: EditorProps) {
   );
 }
 
-/** A form changes only what was changed in it, so that others' changes stay; a text is the whole of what was seen. */
+/** A form sends only its changes, so that others' changes are kept; JSON replaces all overrides of the version shown. */
 function changeOf({ overrides, version }: ConfigView, wanted: JsonObject, whole: boolean) {
   const patch = whole ? undefined : mergePatch(overrides, wanted);
   return patch === undefined

@@ -33,7 +33,7 @@ function Edit({ device, close, remove }: { device: DeviceView; close: () => void
   return (
     <Dialog title="Edit device" close={close}>
       <form onSubmit={onSubmit}>
-        <TextField label="Name" name="name" defaultValue={device.name} maxLength={200} hint="For people." />
+        <TextField label="Name" name="name" defaultValue={device.name} maxLength={200} hint="Display name." />
         <TextField label="Tags" name="tags" defaultValue={device.tags.join(" ")} hint="Separated by spaces." />
         <Outcome action={action} />
         <footer>
@@ -49,7 +49,7 @@ function Edit({ device, close, remove }: { device: DeviceView; close: () => void
   );
 }
 
-/** Asks first, for there is no way back. */
+/** Asks for confirmation, as this cannot be undone. */
 function Remove({ device, close }: { device: DeviceView; close: () => void }) {
   const action = useAction();
   const remove = () =>
@@ -62,16 +62,15 @@ function Remove({ device, close }: { device: DeviceView; close: () => void }) {
     <Dialog title="Remove the device?" close={close}>
       <div class="grid">
         <Notice tone="warn">
-          {device.client_id} is refused at once and for good. All that is kept of it but the audit log goes with
-          it.
+          {device.client_id} is refused at once, permanently. All of its data except the audit log is deleted.
         </Notice>
         <Outcome action={action} />
         <footer>
           <button type="button" onClick={close}>
-            Keep it
+            Cancel
           </button>
           <button type="button" class="danger" disabled={action.busy} onClick={remove}>
-            Remove for good
+            Remove permanently
           </button>
         </footer>
       </div>

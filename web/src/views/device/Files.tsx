@@ -11,7 +11,7 @@ interface Props {
   readonly device: string;
   readonly plan: Plan;
   readonly image: ImageView | undefined;
-  /** The plan's fields, where this is the only way. */
+  /** The plan's fields, if the browser cannot flash. */
   readonly fields?: ComponentChildren;
 }
 
@@ -40,7 +40,7 @@ function Ways({ device, plan, image }: Omit<Props, "fields">) {
   const saveAs = (name: string, bytes: () => Promise<Uint8Array>) =>
     action.run(async () => {
       save(name, await bytes());
-      return `${name} is saved.`;
+      return `${name} was saved.`;
     });
   return (
     <div class="grid">
@@ -69,7 +69,7 @@ function Ways({ device, plan, image }: Omit<Props, "fields">) {
           <code>{esptoolCommand(image?.chip, numberOf(plan.baudRate), files)}</code>
         </pre>
       )}
-      {nvs && <p>The NVS image holds the device&apos;s secret: delete it after flashing.</p>}
+      {nvs && <p>The NVS image contains the device&apos;s secret. Delete it after flashing.</p>}
       <Outcome action={action} />
     </div>
   );

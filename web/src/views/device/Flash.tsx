@@ -20,11 +20,11 @@ interface Props {
 
 interface Step {
   readonly name: string;
-  /** How much of it is done, 0 to 1, where that is known. */
+  /** The completed share, 0 to 1, if it is known. */
   readonly share?: number;
 }
 
-/** Flashes a chip at a serial port of this computer, and shows what it prints. */
+/** Flashes a chip at a serial port of this computer and shows its output. */
 export function Flash({ device, plan, image, fields }: Props) {
   const action = useAction();
   const serial = useSerialConsole();
@@ -35,7 +35,7 @@ export function Flash({ device, plan, image, fields }: Props) {
         await serial.stop();
         const port = await navigator.serial.requestPort();
         if (port.readable !== null) {
-          throw new Error("The port is still in use by this page: wait until that has ended.");
+          throw new Error("The port is still in use by this page. Wait until the operation has ended.");
         }
         return await work(port);
       } catch (error) {
@@ -60,8 +60,8 @@ export function Flash({ device, plan, image, fields }: Props) {
   return (
     <Panel title="Flash over USB">
       <p>
-        Connect the board. Its flash must have the bootloader and the partition table of your project already. The
-        chip, its partition table and what was written are checked.
+        Connect the board. Its flash must already contain the bootloader and the partition table of your project.
+        Chip type, partition table and the written data are verified.
       </p>
       <form onSubmit={onSubmit}>
         {fields}
@@ -69,10 +69,10 @@ export function Flash({ device, plan, image, fields }: Props) {
         <Outcome action={action} />
         <footer>
           <button type="button" disabled={action.busy || serial.isOpen} onClick={openConsole}>
-            Restart and listen
+            Restart and open console
           </button>
           <button type="submit" class="primary" disabled={action.busy || !isRight(plan)}>
-            {action.busy ? "Flashing…" : "Choose port and flash"}
+            {action.busy ? "Flashing…" : "Select port and flash"}
           </button>
         </footer>
       </form>
@@ -81,20 +81,20 @@ export function Flash({ device, plan, image, fields }: Props) {
   );
 }
 
-/** Writes what the plan says, unless the chip or its partition table is another one; returns what was done. */
+/** Flashes the plan, unless chip type or partition table do not match; returns a message about it. */
 async function flash(
   port: SerialPort,
   device: string,
   plan: Plan,
   image: ImageView | undefined,
   print: (text: string) => void,
-  tell: (step: Step) => void,
+  report: (step: Step) => void,
 ): Promise<string> {
   if (plan.image !== "" && image === undefined) {
-    throw new Error("The image has been deleted meanwhile: choose another one.");
+    throw new Error("The image was deleted in the meantime. Select another one.");
   }
-  const application = image && (await fetchImage(image, (share) => tell({ name: "Reading the image", share })));
-  tell({ name: "Connecting to the chip" });
+  const application = image && (await fetchImage(image, (share) => report({ name: "Reading the image", share })));
+  report({ name: "Connecting to the chip" });
   const { Chip } = await import("../../flash/chip.ts");
   const chip = await Chip.connect(port, numberOf(plan.baudRate), print);
   try {
@@ -107,16 +107,16 @@ async function flash(
     if (nvs) {
       const address = numberOf(plan.nvsAddress);
       mustHaveNvs(table, address, numberOf(plan.nvsSize));
-      // Asked for last: a secret is handed out only for a chip that can take it.
+      // Requested last, so that a secret is provided only for a matching chip.
       parts.push({ address, data: await fetchNvs(nvs) });
     }
-    await chip.write(parts, (share) => tell({ name: "Writing", share }));
+    await chip.write(parts, (share) => report({ name: "Writing", share }));
   } catch (error) {
     await chip.abandon();
     throw error;
   }
   await chip.close();
-  return `The ${chip.name} is flashed and checked. It starts now: what it says shows below.`;
+  return `The ${chip.name} was flashed and verified. It is restarting; its output is shown below.`;
 }
 
 function Progress({ step: { name, share } }: { step: Step }) {
@@ -142,7 +142,7 @@ function Console({ serial }: { serial: SerialConsole }) {
         {serial.isOpen && (
           <footer>
             <button type="button" onClick={() => void serial.stop()}>
-              Leave the port
+              Close port
             </button>
           </footer>
         )}

@@ -8,7 +8,7 @@ import { useAction } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
 
-/** The versions of a device's configuration, what each has changed, and the way back. */
+/** The versions of a device's configuration, with their changes and rollback. */
 export function History({ device }: { device: string }) {
   const [shown, setShown] = useState<number>();
   const action = useAction();
@@ -20,14 +20,14 @@ export function History({ device }: { device: string }) {
   const rollBack = (version: number) =>
     action.run(async () => {
       const set = await ask(CONFIG_ROLLBACK, { device, version });
-      return set.changed ? `Version ${version} is back, as version ${set.version}.` : "Nothing has changed by it.";
+      return set.changed ? `Version ${version} was restored as version ${set.version}.` : "No changes.";
     });
   return (
     <Panel title="History">
       <Outcome action={action} />
       <Answered query={query}>
         {({ versions, desired }) => (
-          <Table label="Versions" head={["Version", "By", "When", "Outcome", "Actions"]}>
+          <Table label="Versions" head={["Version", "By", "Time", "Outcome", "Actions"]}>
             {versions.map((entry) => (
               <tr key={entry.version}>
                 <td>
@@ -74,7 +74,7 @@ function Diff({ device, version, close }: { device: string; version: number; clo
       <Answered query={query}>
         {({ changes }) =>
           changes.length === 0 ? (
-            <Empty>The documents are the same.</Empty>
+            <Empty>No differences.</Empty>
           ) : (
             <Table label="Changes" head={["Setting", "Before", "After"]}>
               {changes.map((change) => (

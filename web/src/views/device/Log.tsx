@@ -23,7 +23,7 @@ export function Log({ device }: { device: string }) {
       title="Log"
       actions={
         <SelectField
-          label="At least"
+          label="Lowest level"
           value={level}
           options={LEVELS.map((name) => [name, name])}
           onChange={(event) => setLevel(event.currentTarget.value as LogLineView["level"])}
@@ -33,7 +33,7 @@ export function Log({ device }: { device: string }) {
       <Answered query={query}>
         {({ lines }) =>
           lines.length === 0 ? (
-            <Empty>There are no lines of this level.</Empty>
+            <Empty>No lines of this level or higher.</Empty>
           ) : (
             <ol class="log">
               {lines.map((line) => (

@@ -8,7 +8,7 @@ interface Props {
   readonly change: (part: Partial<Plan>) => void;
 }
 
-/** What is to be flashed, and where; the addresses are those of the chip's partition table. */
+/** Selects what to flash and where; the addresses must match the chip's partition table. */
 export function PlanFields({ plan, images, change }: Props) {
   const problems = problemsOf(plan);
   const text = (name: keyof Plan) => ({
@@ -28,7 +28,7 @@ export function PlanFields({ plan, images, change }: Props) {
           ...images.map(
             ({ sha256, version, current }) => [sha256, current ? `${version} (current)` : version] as const,
           ),
-          ["", "None: the application stays"],
+          ["", "None: keep the application"],
         ]}
         onChange={(event) => change({ image: event.currentTarget.value })}
       />
@@ -37,13 +37,13 @@ export function PlanFields({ plan, images, change }: Props) {
         value={plan.provision ? "yes" : ""}
         options={[
           ["yes", "This device's secret"],
-          ["", "None: what is in NVS stays"],
+          ["", "None: keep NVS"],
         ]}
         onChange={(event) => change({ provision: event.currentTarget.value !== "" })}
       />
       {plan.provision && (
         <>
-          <TextField label="Wi-Fi name" hint="Empty: none." {...text("ssid")} />
+          <TextField label="Wi-Fi name" hint="Empty for none." {...text("ssid")} />
           <TextField
             label="Wi-Fi password"
             hint="Empty for an open network."

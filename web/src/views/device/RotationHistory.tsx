@@ -14,9 +14,12 @@ export function RotationHistory({ device }: { device: string }) {
       <Answered query={query}>
         {({ rotations }) =>
           rotations.length === 0 ? (
-            <Empty>The secret is the one that the device was made with.</Empty>
+            <Empty>No rotations yet.</Empty>
           ) : (
-            <Table label="Rotations" head={["Generation", "Outcome", "Step", "Began", "Took", "Refused proofs"]}>
+            <Table
+              label="Rotations"
+              head={["Generation", "Outcome", "Step", "Started", "Duration", "Refused proofs"]}
+            >
               {rotations.map((rotation) => (
                 <Row key={rotation.rotation_id} rotation={rotation} />
               ))}
@@ -35,7 +38,7 @@ function Row({ rotation }: { rotation: RotationEntry }) {
       <td>{rotation.generation}</td>
       <td>
         <Badge tone={outcome === "DONE" ? "good" : outcome === null ? "busy" : "bad"}>
-          {outcome?.toLowerCase() ?? "under way"}
+          {outcome?.toLowerCase() ?? "in progress"}
         </Badge>
       </td>
       <td>{rotation.step.toLowerCase()}</td>

@@ -7,12 +7,12 @@ import { DEVICE_PROVISION, DEVICE_REISSUE } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 import { ask } from "../../state/session.ts";
 
-/** The device's package, and another secret for it. */
+/** The device's package, and renewal of its secret. */
 export function Secret({ device }: { device: string }) {
   const [renewing, setRenewing] = useState(false);
   return (
     <Panel title="Package and secret">
-      <p>The package holds the device&apos;s secret: whoever has it is the device.</p>
+      <p>The package contains the device&apos;s secret: with it, any machine can connect as the device.</p>
       <footer>
         <button type="button" class="danger" onClick={() => setRenewing(true)}>
           Renew secret
@@ -24,21 +24,21 @@ export function Secret({ device }: { device: string }) {
   );
 }
 
-/** Asks first: a machine that runs as this device is locked out by it. */
+/** Asks for confirmation, as this locks out a machine that runs as this device. */
 function Renew({ device, close }: { device: string; close: () => void }) {
   const action = useAction();
   const renew = () =>
     action.run(async () => {
       const { secret_generation: generation } = await ask(DEVICE_REISSUE, { device });
-      return `Secret ${generation} counts now. Flash the machine with it.`;
+      return `Secret ${generation} is now valid. Flash the machine with it.`;
     });
   return (
     <Dialog title="Renew the secret?" close={close}>
       <div class="grid">
         <p>
-          The secret that the device has dies at once. A machine that runs as this device is locked out until it is
-          flashed with the new one. That is right if the machine is lost, if others may have seen the package, or
-          if Keycloak has lost the device.
+          The current secret becomes invalid at once. A machine that runs as this device is locked out until it is
+          flashed with the new one. Renew the secret if the machine is lost, if others may have seen the package,
+          or if Keycloak has lost the device.
         </p>
         <Outcome action={action} />
       </div>
@@ -49,7 +49,7 @@ function Renew({ device, close }: { device: string; close: () => void }) {
           </button>
         ) : (
           <button type="button" class="danger" disabled={action.busy} onClick={renew}>
-            Renew, and lock the machine out
+            Renew and lock out the machine
           </button>
         )}
       </footer>
@@ -63,7 +63,7 @@ export function PackageButton({ device }: { device: string }) {
     action.run(async () => {
       const found = await ask(DEVICE_PROVISION, { device });
       save(`${device}.json`, `${JSON.stringify(found, null, 2)}\n`, "application/json");
-      return "The package is saved. Keep it as safe as a password.";
+      return "The package was saved. Protect it like a password.";
     });
   return (
     <>

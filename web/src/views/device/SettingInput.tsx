@@ -5,14 +5,14 @@ import type { Json } from "../../protocol.ts";
 
 interface Props {
   readonly field: Field;
-  /** The value that the model and the layers give it, as far as that is known. */
+  /** The value from the model and the layers, if known. */
   readonly inherited: Json | undefined;
   readonly text: string;
   readonly error: string | undefined;
   readonly onText: (text: string) => void;
 }
 
-/** One setting; empty is what the model and the layers say. */
+/** One setting; empty means the value from the model and the layers. */
 export function SettingInput({ field, inherited, text, error, onText }: Props) {
   const rest = text === "" && inherited !== undefined ? show(inherited) : "";
   return (

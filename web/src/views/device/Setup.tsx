@@ -10,7 +10,7 @@ import { Flash } from "./Flash.tsx";
 import { PlanFields } from "./PlanFields.tsx";
 import { Secret } from "./Secret.tsx";
 
-/** How a machine becomes this device: flashed from here, or with files, or with its package. */
+/** Provisioning of this device: flashed from the browser, from files, or by its package. */
 export function Setup({ device }: { device: DeviceView }) {
   const images = useQuery(
     `images of ${device.model}`,
@@ -21,8 +21,8 @@ export function Setup({ device }: { device: DeviceView }) {
     <>
       {device.last_seen_at && (
         <Notice tone="warn">
-          A machine is this device already. Flash that one; if it is to be another machine, renew the secret first,
-          or both are taken for this device.
+          A machine already runs as this device. Flash that machine. To use another one, renew the secret first, or
+          both connect as this device.
         </Notice>
       )}
       <Answered query={images}>{(found) => <Ways device={device} images={found.images} />}</Answered>
@@ -45,8 +45,8 @@ function Ways({ device, images }: { device: DeviceView; images: readonly ImageVi
         <Flash device={device.client_id} plan={plan} image={image} fields={fields} />
       ) : (
         <Notice tone="warn">
-          This browser cannot flash: it has no Web Serial. Chrome, Edge and Opera on a computer have it, on pages
-          that come over HTTPS. Here are the files, and the command that flashes them.
+          This browser cannot flash, as it does not support Web Serial. Chrome, Edge and Opera on a computer do, on
+          pages loaded over HTTPS. Below are the files and the command that flashes them.
         </Notice>
       )}
       <Files device={device.client_id} plan={plan} image={image} fields={hasSerial ? undefined : fields} />

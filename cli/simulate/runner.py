@@ -1,4 +1,4 @@
-"""The simulated devices alive: all reference devices of this process, on one event loop."""
+"""Runs all simulated devices in this process, on one event loop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 
-from cli.simulate import fates
-from cli.simulate.tally import Fate, Tally
+from cli.simulate import failure_modes
+from cli.simulate.tally import FailureMode, Tally
 from device import durable, image_builder
 from device.agent import Agent
 from device.options import Options
@@ -21,13 +21,13 @@ from shared.errors import FleetError, InvalidInputError
 from shared.protocol.admin import ModelView, Package
 
 SPARE_FILES: Final = 256
-"""For all that is no connection of a device: files of flash, which are open for a moment, and libraries."""
+"""Open files besides connections of devices: flash files, which are open for a moment, and libraries."""
 _PATIENCE_S: Final = 60.0
 _KEEPALIVE_S: Final = 60
 
 
-async def over(stop: asyncio.Event, *, within_s: float) -> bool:
-    """Wait for `stop`, but no longer than this, and return whether it has come."""
+async def wait_stopped(stop: asyncio.Event, *, within_s: float) -> bool:
+    """Wait for `stop`, but no longer than this, and return whether it is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await stop.wait()
@@ -35,9 +35,9 @@ async def over(stop: asyncio.Event, *, within_s: float) -> bool:
 
 
 def allow_files(count: int) -> None:
-    """Let this process open files for so many devices, or raise InvalidInputError; without a limit do nothing."""
+    """Raise this process's limit of open files for this number of devices, or raise InvalidInputError."""
     try:
-        import resource  # noqa: PLC0415 - there is no such module on Windows
+        import resource  # noqa: PLC0415 - not available on Windows
     except ImportError:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -46,21 +46,21 @@ def allow_files(count: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise InvalidInputError(
-            f"devices: {count} need {wanted} open files, and this process may have {hard}; raise the hard limit "
-            "(ulimit -Hn, LimitNOFILE) or start fewer"
+            f"devices: {count} need {wanted} open files, but the hard limit is {hard}; raise it "
+            "(ulimit -Hn, LimitNOFILE) or start fewer devices"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def hush() -> None:
-    """Write no logs: thousands of devices tell their steps, and what matters is counted."""
+def disable_logs() -> None:
+    """Disable logs, as thousands of devices log each step; a Tally counts what matters."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.getLogger("device.mqtt").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Devices of one model with their files in `folder`, at most `per_second` of which are started in a second."""
+class SimulatedFleet:
+    """Devices of one model with their files in `folder`; at most `per_second` are started per second."""
 
     model: ModelView
     packages: Sequence[Package]
@@ -69,14 +69,14 @@ class Crowd:
     per_second: float
     slow_s: float
 
-    async def live(self, stop: asyncio.Event) -> None:
-        """Start the devices one after the other and let them live until `stop`; each then says goodbye."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start the devices one after the other and run them until `stop`; then disconnect each one cleanly."""
         durable.WAITS.set(False)
         image = image_builder.build(version="1.0.0", project=self.model.code, chip=self.model.chip)
         agents: list[Agent] = []
         async with asyncio.TaskGroup() as tasks:
             for package in self.packages:
-                if await over(stop, within_s=1 / self.per_second):
+                if await wait_stopped(stop, within_s=1 / self.per_second):
                     break
                 agent = self._agent(package, image)
                 agents.append(agent)
@@ -86,21 +86,21 @@ class Crowd:
                 agent.stop()
 
     def _agent(self, package: Package, image: bytes) -> Agent:
-        fate = self.tally.failing.get(package.client_id)
+        mode = self.tally.failing.get(package.client_id)
         options = Options(
             chip=self.model.chip,
             slot_size_bytes=self.model.slot_size_bytes,
-            slow_s=self.slow_s if fate is Fate.SLOW else 0.0,
-            # Patient: many share one processor.
+            slow_s=self.slow_s if mode is FailureMode.SLOW else 0.0,
+            # Long timeouts, as many devices share one processor.
             answer_timeout_s=_PATIENCE_S,
             goodbye_s=_PATIENCE_S,
             keepalive_s=_KEEPALIVE_S,
         )
-        hooks = fates.hooks(fate, package.client_id, self.tally)
+        hooks = failure_modes.hooks(mode, package.client_id, self.tally)
         return Agent(package, self.folder / package.client_id, options=options, hooks=hooks, image=image)
 
     async def _run(self, agent: Agent, client_id: str) -> None:
-        """Let a device live; one whose files cannot be used is counted, and the others go on."""
+        """Run a device; if its files are unusable, record that and let the others continue."""
         try:
             await agent.run()
         except (FleetError, OSError) as error:

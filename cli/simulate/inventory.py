@@ -1,4 +1,4 @@
-"""The simulated devices in the system: made, found again, removed; each has a folder with its package."""
+"""Simulated devices in the system: added, found again, removed; each has a folder with its package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGE: Final = "package.json"
 
 
 async def model(connection: client.Admin, code: str, *, timeout_s: float) -> ModelView:
-    """Return the model, made if it is not there."""
+    """Return the model; add it if it is missing."""
     found = await connection.call(admin.MODEL_LIST, client.build(admin.MODEL_LIST), timeout_s=timeout_s)
     for one in found.models:
         if one.code == code:
@@ -29,7 +29,7 @@ async def model(connection: client.Admin, code: str, *, timeout_s: float) -> Mod
 async def devices(
     connection: client.Admin, code: str, count: int, folder: Path, *, timeout_s: float
 ) -> list[Package]:
-    """Return the packages of `count` devices of a model; those that are missing are made first."""
+    """Return the packages of `count` devices of a model; add missing devices first."""
     known = (await _known(connection, code, timeout_s=timeout_s))[:count]
 
     async def add(_: int) -> None:
