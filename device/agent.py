@@ -107,7 +107,7 @@ class Agent:
         )
         self._board = board
         status = board.status()
-        self._uplink.note(
+        self._uplink.record(
             "device.booted",
             version=status.firmware_version,
             config_version=status.config_version,
@@ -123,7 +123,7 @@ class Agent:
             except LinkLostError as error:
                 failures += 1
                 pause_s = backoff_s(failures, self._options, _fraction())
-                self._uplink.note("login.failed", error=error.message, pause_s=round(pause_s, 1))
+                self._uplink.record("login.failed", error=error.message, pause_s=round(pause_s, 1))
             else:
                 if link is not None:
                     await self._talk(board, slot, link)
@@ -165,7 +165,7 @@ class Agent:
         try:
             package = await self._unless_ended(asking)
         except (LoginRefusedError, LinkLostError, InvalidInputError) as error:
-            self._uplink.note("login.not_recovered", error=error.message)
+            self._uplink.record("login.not_recovered", error=error.message)
             return False
         if package is not None:
             board.credentials.on_recovered(package)
@@ -191,7 +191,7 @@ class Agent:
 
     async def _talk(self, board: Board, slot: Slot, link: Link) -> None:
         """Exchange messages over `link` until it breaks or the uplink has an ending."""
-        self._uplink.note("login.accepted", generation=slot.generation)
+        self._uplink.record("login.accepted", generation=slot.generation)
         receiving: asyncio.Future[tuple[str, bytes]] | None = None
         fetching: asyncio.Future[ImagePiece | Failure] | None = None
         try:
@@ -213,7 +213,7 @@ class Agent:
                     fetching = None
             await self._leave(link)
         except LinkLostError as error:
-            self._uplink.note("link.lost", error=error.message)
+            self._uplink.record("link.lost", error=error.message)
         finally:
             link.drop()
             board.fetcher.stop()
@@ -225,21 +225,21 @@ class Agent:
         message = await link.receive()
         if idle and self._options.slow_s:
             await asyncio.sleep(self._options.slow_s)
-            self._uplink.note("message.late", topic=message[0])
+            self._uplink.record("message.late", topic=message[0])
         return message
 
     async def _leave(self, link: Link) -> None:
         """Disconnect cleanly; publish `offline` only if the device stays disconnected."""
         try:
-            async with asyncio.timeout(self._options.goodbye_s):
+            async with asyncio.timeout(self._options.disconnect_timeout_s):
                 if self._uplink.ending is Ending.STOP:
                     address = topics.STATUS.of(client_id=self._package.client_id)
                     offline = topics.STATUS.encode(messages.Status(online=False))
                     await link.publish(address, offline, qos=topics.STATUS.qos, retain=topics.STATUS.retain)
                 await link.close()
         except TimeoutError:
-            self._uplink.note("link.lost", error="the broker did not take the goodbye")
-        self._uplink.note("link.closed", reason=str(self._uplink.ending))
+            self._uplink.record("link.lost", error="timeout while disconnecting")
+        self._uplink.record("link.closed", reason=str(self._uplink.ending))
 
     async def _wait(self, *futures: asyncio.Future[Any], until: float | None = None) -> None:
         """Wait for a future, a time, `stop`, or the end of an image's or a configuration's trial."""

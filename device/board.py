@@ -115,23 +115,23 @@ class Board:
         self.credentials.on_login(slot)
         if self.key is not None:
             self.key.on_connected()
-        self.tell_status()
+        self.publish_status()
         self.configuration.on_connected()
         self.firmware.on_connected()
         self.commands.on_connected()
         self.core_dump.on_connected()
 
-    def tell_status(self) -> None:
+    def publish_status(self) -> None:
         """Publish the status if it differs from the one published last on this connection."""
         status = self.status()
         if status != self._told:
             self._told = status
-            self._uplink.say(topics.STATUS, status)
+            self._uplink.send(topics.STATUS, status)
 
     def on_message(self, topic: str, payload: bytes) -> None:
         """Pass a message to its part; log and drop one that violates the protocol."""
-        if not self._uplink.hooks.hears(topic):
-            self._uplink.note("message.unheard", topic=topic)
+        if not self._uplink.hooks.accepts(topic):
+            self._uplink.record("message.unheard", topic=topic)
             return
         try:
             chunk = topics.FIRMWARE_CHUNK_DATA.match(topic)
@@ -141,10 +141,10 @@ class Board:
                 route = self._routes[topic]
                 route.handle(route.topic.decode(payload))
             else:
-                self._uplink.note("message.unknown", topic=topic)
+                self._uplink.record("message.unknown", topic=topic)
         except MessageRefusedError as error:
-            self._uplink.note("message.refused", topic=topic, error=error.message)
-        self.tell_status()
+            self._uplink.record("message.refused", topic=topic, error=error.message)
+        self.publish_status()
 
     def on_fetched(self, fetched: ImagePiece | Failure) -> None:
         """Handle a chunk received over HTTP, or a failure."""

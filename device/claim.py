@@ -73,23 +73,23 @@ class Machine:
             except LinkLostError as error:
                 failures += 1
                 pause_s = backoff_s(failures, self.options, _fraction())
-                self._note("claim.lost", error=error.message, pause_s=round(pause_s, 1))
+                self._record("claim.lost", error=error.message, pause_s=round(pause_s, 1))
             except LoginRefusedError as error:
                 # Revoked or expired; or the broker has lost the account, which a person must repair.
                 pause_s = self._retry_s()
-                self._note("claim.login_refused", error=error.message, pause_s=round(pause_s, 1))
+                self._record("claim.login_refused", error=error.message, pause_s=round(pause_s, 1))
             else:
                 data = package.model_dump_json().encode()
                 durable.write(path, data, name="claim.package", fault=self.hooks.fault)
-                self._note("claim.stored", identity=package.client_id)
+                self._record("claim.stored", identity=package.client_id)
                 return package
             await asyncio.sleep(pause_s)
 
     def _retry_s(self) -> float:
         return self.options.claim_retry_s * (0.5 + _fraction() / 2)
 
-    def _note(self, event: str, **facts: object) -> None:
-        Uplink(self.uid, self.hooks).note(event, **facts)
+    def _record(self, event: str, **facts: object) -> None:
+        Uplink(self.uid, self.hooks).record(event, **facts)
 
     async def _talk(self, link: Link, key: OKPKey) -> Package:
         """Repeat the request until a package comes; one that an admin approves later comes unrequested."""
@@ -99,13 +99,13 @@ class Machine:
         try:
             while True:
                 if not receiving.done():
-                    await self._say(link, ClaimRequest(uid=self.uid, public_key=crypto.public_half(key)))
+                    await self._send(link, ClaimRequest(uid=self.uid, public_key=crypto.public_half(key)))
                 await asyncio.wait([receiving], timeout=self.options.retry_s)
                 if not receiving.done():
                     continue
                 answer = receiving.result()
                 receiving = asyncio.ensure_future(self._answer(link, address))
-                self._note(f"claim.{answer.outcome.value}", reason=answer.reason)
+                self._record(f"claim.{answer.outcome.value}", reason=answer.reason)
                 package = _opened(answer, key)
                 if package is not None:
                     return package
@@ -116,7 +116,7 @@ class Machine:
             if not receiving.cancelled():
                 receiving.exception()
 
-    async def _say(self, link: Link, request: ClaimRequest) -> None:
+    async def _send(self, link: Link, request: ClaimRequest) -> None:
         topic = topics.CLAIM_REQUEST
         self.hooks.fault("publish.claim.request:before")
         address = topic.of(claim_id=self.claim.account)

@@ -60,7 +60,7 @@ class CommandStore:
         entry = self._entries.get(command_id)
         return None if entry is None else entry.result
 
-    def unsaid(self) -> list[CommandResult]:
+    def unsent(self) -> list[CommandResult]:
         """Return the results that the broker does not have, oldest first."""
         return [entry.result for entry in self._entries.values() if not entry.said]
 
@@ -72,7 +72,7 @@ class CommandStore:
         """Store the result of a command that was begun."""
         self._put(_Entry(result=result), name="command.finish")
 
-    def say(self, command_id: UUID) -> None:
+    def mark_sent(self, command_id: UUID) -> None:
         """Record that the broker has the result of a command."""
         entry = self._entries.get(command_id)
         if entry is not None and not entry.said:
@@ -102,16 +102,16 @@ class CommandRunner:
 
     def on_connected(self) -> None:
         """Send the results that the broker does not have yet."""
-        for result in self._store.unsaid():
-            self._say(result)
+        for result in self._store.unsent():
+            self._send(result)
 
     def on_command(self, command: messages.Command) -> None:
         """Execute a command, unless it was begun before, is unknown or has expired, and send its result."""
         known = self._store.result(command.command_id)
         handler = self._handlers.get(command.name)
         if known is not None:
-            self._uplink.note("command.repeated", command_id=str(command.command_id))
-            self._say(known)
+            self._uplink.record("command.repeated", command_id=str(command.command_id))
+            self._send(known)
         elif command.expires_at <= self._uplink.hooks.now():
             self._refuse(command, "expired")
         elif handler is None:
@@ -126,27 +126,27 @@ class CommandRunner:
         error = None if done.error is None else one_line(done.error)
         result = CommandResult(command_id=command_id, ok=error is None, result=done.result, error=error)
         self._store.finish(result)
-        self._uplink.note("command.done", command_id=str(command_id), name=command.name, ok=result.ok)
+        self._uplink.record("command.done", command_id=str(command_id), name=command.name, ok=result.ok)
         if done.restart:
             self._restart_after = command_id
-        self._say(result)
+        self._send(result)
 
     def _refuse(self, command: messages.Command, error: str) -> None:
-        self._uplink.note("command.refused", command_id=str(command.command_id), name=command.name, error=error)
-        self._uplink.say(
+        self._uplink.record("command.refused", command_id=str(command.command_id), name=command.name, error=error)
+        self._uplink.send(
             topics.COMMAND_RESULT,
             CommandResult(command_id=command.command_id, ok=False, error=one_line(error)),
         )
 
-    def _say(self, result: CommandResult) -> None:
-        self._uplink.say(topics.COMMAND_RESULT, result, then=partial(self._on_said, result.command_id))
+    def _send(self, result: CommandResult) -> None:
+        self._uplink.send(topics.COMMAND_RESULT, result, then=partial(self._on_sent, result.command_id))
 
-    def _on_said(self, command_id: UUID) -> None:
-        self._store.say(command_id)
+    def _on_sent(self, command_id: UUID) -> None:
+        self._store.mark_sent(command_id)
         if command_id == self._restart_after:
             self._uplink.end(Ending.REBOOT)
 
     def _identify(self, _arguments: dict[str, JsonValue]) -> Done:
         """Identify the device visibly: this one only has its log for it."""
-        self._uplink.note("device.identified")
+        self._uplink.record("device.identified")
         return Done()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from device import durable
 from device.options import Options
 from device.slots import StateUnreadableError
-from device.uplink import Ending, Saying, Uplink, one_line
+from device.uplink import Ending, Outgoing, Uplink, one_line
 from shared.protocol import messages, topics
 from shared.protocol.messages import ConfigOutcome
 from shared.protocol.topics import explain
@@ -123,7 +123,7 @@ class Configuration:
             self._prove(self.trial_by)
         elif self._store.refused is not None:
             self._report(self._store.refused, ConfigOutcome.REVERTED)
-        self._ask()
+        self._begin_request()
 
     def on_trial_timeout(self) -> None:
         """Revert to the last good version: the one on trial was not proven in time."""
@@ -139,7 +139,7 @@ class Configuration:
         if answers:
             self._asked = None
             sweep_s = self._options.sweep_s
-            self._uplink.repeat(_KEY, self._sweep, every_s=sweep_s, first_in_s=sweep_s)
+            self._uplink.repeat(_KEY, self._next_refresh, every_s=sweep_s, first_in_s=sweep_s)
         applied = self._store.version
         if applied is not None and config.version == applied:
             # One on trial is reported on each connection already.
@@ -148,31 +148,31 @@ class Configuration:
         elif config.version == self._store.refused:
             self._report(config.version, ConfigOutcome.REVERTED)
         elif config.document is None:
-            self._uplink.note("config.contradiction", version=config.version, applied=applied)
+            self._uplink.record("config.contradiction", version=config.version, applied=applied)
         elif applied is not None and config.version < applied and not answers:
-            self._uplink.note("config.stale", version=config.version, applied=applied)
+            self._uplink.record("config.stale", version=config.version, applied=applied)
         else:
             self._take(config.version, config.document, config.trial_seconds)
             if self._asked is not None:
                 # An answer that is still under way may be older than this push; request again.
-                self._ask()
+                self._begin_request()
         return answers
 
     def _take(self, version: int, document: dict[str, JsonValue], trial_seconds: int | None) -> None:
         fault = self._uplink.hooks.check_config(document)
         if fault is not None:
-            self._uplink.note("config.rejected", version=version, error=fault)
+            self._uplink.record("config.rejected", version=version, error=fault)
             self._report(version, ConfigOutcome.REJECTED, one_line(fault))
             return
         self._store.apply(version, document, on_trial=trial_seconds is not None)
         self._uplink.stop(_TRIAL_KEY)
         if trial_seconds is not None:
             self.trial_by = self._uplink.hooks.clock() + trial_seconds
-            self._uplink.note("config.on_trial", version=version, trial_seconds=trial_seconds)
+            self._uplink.record("config.on_trial", version=version, trial_seconds=trial_seconds)
             self._uplink.end(Ending.SWITCH)
             return
         self.trial_by = None
-        self._uplink.note("config.applied", version=version)
+        self._uplink.record("config.applied", version=version)
         self._report(version, ConfigOutcome.APPLIED)
 
     def _prove(self, trial_by: float) -> None:
@@ -183,7 +183,7 @@ class Configuration:
             return
         self._uplink.repeat(_TRIAL_KEY, self._end_trial, every_s=left_s, first_in_s=left_s)
         report = messages.ConfigReport(version=version, outcome=ConfigOutcome.APPLIED)
-        self._uplink.say(topics.CONFIG_REPORT, report, then=partial(self._on_reported, version))
+        self._uplink.send(topics.CONFIG_REPORT, report, then=partial(self._on_reported, version))
 
     def _on_reported(self, version: int) -> None:
         if self.trial_by is None or version != self._store.version:
@@ -194,9 +194,9 @@ class Configuration:
         self._uplink.stop(_TRIAL_KEY)
         self.trial_by = None
         self._store.confirm()
-        self._uplink.note("config.applied", version=version)
+        self._uplink.record("config.applied", version=version)
 
-    def _end_trial(self) -> Saying | None:
+    def _end_trial(self) -> Outgoing | None:
         self.on_trial_timeout()
         return None
 
@@ -205,25 +205,25 @@ class Configuration:
         self._uplink.stop(_TRIAL_KEY)
         self._store.revert()
         refused = self._store.refused
-        self._uplink.note("config.reverted", version=refused, applied=self._store.version, error=error)
+        self._uplink.record("config.reverted", version=refused, applied=self._store.version, error=error)
         if refused is not None:
             self._report(refused, ConfigOutcome.REVERTED, one_line(error))
 
     def _report(self, version: int, outcome: ConfigOutcome, error: str | None = None) -> None:
         report = messages.ConfigReport(version=version, outcome=outcome, error=error)
-        self._uplink.say(topics.CONFIG_REPORT, report)
+        self._uplink.send(topics.CONFIG_REPORT, report)
 
-    def _ask(self, *, first_in_s: float = 0.0) -> None:
+    def _begin_request(self, *, first_in_s: float = 0.0) -> None:
         self._asked = uuid.uuid4().hex
         retry_s = self._options.retry_s
-        self._uplink.repeat(_KEY, self._question, every_s=retry_s, first_in_s=first_in_s, slowing=True)
+        self._uplink.repeat(_KEY, self._next_request, every_s=retry_s, first_in_s=first_in_s, slowing=True)
 
-    def _question(self) -> Saying | None:
+    def _next_request(self) -> Outgoing | None:
         if self._asked is None:
             return None
         question = messages.ConfigGet(request_id=self._asked, have_version=self._store.version)
         return topics.CONFIG_GET, question
 
-    def _sweep(self) -> Saying | None:
-        self._ask(first_in_s=self._options.retry_s)
-        return self._question()
+    def _next_refresh(self) -> Outgoing | None:
+        self._begin_request(first_in_s=self._options.retry_s)
+        return self._next_request()

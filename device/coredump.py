@@ -12,7 +12,7 @@ from typing import Final
 from device import durable
 from device.flash import Flash
 from device.options import Options
-from device.uplink import Saying, Uplink
+from device.uplink import Outgoing, Uplink
 from shared.protocol import messages, topics
 
 FILE_NAME: Final = "coredump.bin"
@@ -46,7 +46,7 @@ class CoreDump:
         """Offer the dump until it is stored or refused."""
         self._answered = [], 0.0
         if self._data:
-            self._uplink.note("coredump.offered", sha256=self._sha256, size_bytes=len(self._data))
+            self._uplink.record("coredump.offered", sha256=self._sha256, size_bytes=len(self._data))
             self._offer_again()
 
     def on_wanted(self, message: messages.CoreDumpWanted) -> None:
@@ -62,7 +62,7 @@ class CoreDump:
         for offset in message.missing:
             piece = self._data[offset : offset + message.chunk_size_bytes]
             chunk = messages.CoreDumpChunk(sha256=self._sha256, offset=offset, data=piece)
-            self._uplink.say(topics.COREDUMP_CHUNK, chunk)
+            self._uplink.send(topics.COREDUMP_CHUNK, chunk)
         self._offer_again()
 
     def on_stored(self, message: messages.CoreDumpStored) -> None:
@@ -72,13 +72,13 @@ class CoreDump:
             self._path.unlink()
             durable.sync_folder(self._path.parent)
             self._uplink.hooks.fault("coredump.erase:after")
-            self._uplink.note("coredump.stored", sha256=self._sha256)
+            self._uplink.record("coredump.stored", sha256=self._sha256)
             self._give_up()
 
     def on_refused(self, message: messages.CoreDumpRefused) -> None:
         """Leave the dump in flash, and do not offer it before the next start."""
         if self._data and message.sha256 == self._sha256:
-            self._uplink.note("coredump.refused", sha256=self._sha256, reason=message.reason)
+            self._uplink.record("coredump.refused", sha256=self._sha256, reason=message.reason)
             self._give_up()
 
     def _give_up(self) -> None:
@@ -88,7 +88,7 @@ class CoreDump:
     def _offer_again(self) -> None:
         self._uplink.repeat(_KEY, self._offer, every_s=self._retry_s)
 
-    def _offer(self) -> Saying:
+    def _offer(self) -> Outgoing:
         version = self._data[_VERSION].rstrip(b"\0").decode()
         offer = messages.CoreDumpOffer(
             sha256=self._sha256,

@@ -11,7 +11,7 @@ from device import rotation
 from device.options import Options
 from device.rotation import Due, Slot, SlotChange, Wanted
 from device.slots import SlotStore
-from device.uplink import Ending, Saying, Uplink
+from device.uplink import Ending, Outgoing, Uplink
 from shared import crypto
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
@@ -50,23 +50,23 @@ class Credentials:
     def on_refused(self, slot: Slot) -> None:
         """Record when the broker last refused a secret."""
         self._refused_until = self._uplink.hooks.clock() + self._options.retry_s
-        self._uplink.note("login.refused", generation=slot.generation)
+        self._uplink.record("login.refused", generation=slot.generation)
 
     def on_recovered(self, package: Package) -> None:
         """Store the recovered secret; it is tried at the next login."""
         self._store.recover(Slot(SecretStr(package.secret), package.secret_generation))
-        self._uplink.note("login.recovered", generation=package.secret_generation)
+        self._uplink.record("login.recovered", generation=package.secret_generation)
 
     def on_login(self, slot: Slot) -> None:
         """Begin the messages that are due according to the slots."""
         self.login = slot.generation
-        self._speak()
+        self._begin_due()
 
     def on_offer(self, offer: messages.RotationOffer) -> None:
         """Accept a new secret, answer for one that is stored already, or ignore an outdated offer."""
         answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._uplink.hooks.now())
         self._wanted = answer.wanted
-        self._uplink.note(
+        self._uplink.record(
             "rotation.offered",
             rotation_id=str(offer.rotation_id),
             generation=offer.generation,
@@ -75,22 +75,22 @@ class Credentials:
         )
         self._settle(answer.change)
         if rotation.is_ours(answer.verdict):
-            self._speak()
+            self._begin_due()
 
     def on_secret(self, message: messages.RotationSecret) -> None:
         """Store the requested secret durably, and only then report so."""
         rotation_id = message.rotation_id
         if not rotation.takes_secret(self._store.slots, self._wanted, message, now=self._uplink.hooks.now()):
-            self._uplink.note("rotation.secret_ignored", rotation_id=str(rotation_id))
+            self._uplink.record("rotation.secret_ignored", rotation_id=str(rotation_id))
             return
         secret = self._open(message)
         if secret is None:
-            self._uplink.note("rotation.secret_unreadable", rotation_id=str(rotation_id))
+            self._uplink.record("rotation.secret_unreadable", rotation_id=str(rotation_id))
             return
         self._store.fill_second(Slot(secret, message.generation, rotation_id))
         self._wanted = None
-        self._uplink.note("rotation.stored", rotation_id=str(rotation_id), generation=message.generation)
-        self._speak()
+        self._uplink.record("rotation.stored", rotation_id=str(rotation_id), generation=message.generation)
+        self._begin_due()
 
     def on_switch(self, message: messages.RotationSwitch) -> None:
         """Log in again with the second slot."""
@@ -98,9 +98,9 @@ class Credentials:
             return
         if self._uplink.hooks.clock() < self._refused_until:
             # A broker that refuses the announced secret must not cause an endless loop.
-            self._uplink.note("rotation.switch_postponed", rotation_id=str(message.rotation_id))
+            self._uplink.record("rotation.switch_postponed", rotation_id=str(message.rotation_id))
             return
-        self._uplink.note("rotation.switching", rotation_id=str(message.rotation_id))
+        self._uplink.record("rotation.switching", rotation_id=str(message.rotation_id))
         self._uplink.end(Ending.SWITCH)
 
     def on_done(self, message: messages.RotationDone) -> None:
@@ -112,7 +112,7 @@ class Credentials:
         spare = rotation.spare(self._store.slots, self._provisioned)
         if spare is not None and spare.generation == generation:
             self._store.adopt(spare)
-            self._uplink.note("rotation.adopted", generation=generation)
+            self._uplink.record("rotation.adopted", generation=generation)
             return
         self._settle(rotation.on_confirmed(self._store.slots, generation))
 
@@ -133,14 +133,14 @@ class Credentials:
             self._store.discard_second()
         self._uplink.stop(_KEY)
         name = "rotation.promoted" if change is SlotChange.PROMOTE else "rotation.discarded"
-        self._uplink.note(name, generation=None if second is None else second.generation)
+        self._uplink.record(name, generation=None if second is None else second.generation)
         if rotation.is_orphan(self._store.slots, self.login):
             self._uplink.end(Ending.SWITCH)
 
-    def _speak(self) -> None:
-        self._uplink.repeat(_KEY, self._say, every_s=self._options.retry_s, slowing=True)
+    def _begin_due(self) -> None:
+        self._uplink.repeat(_KEY, self._next_message, every_s=self._options.retry_s, slowing=True)
 
-    def _say(self) -> Saying | None:
+    def _next_message(self) -> Outgoing | None:
         slots, wanted = self._store.slots, self._wanted
         due = rotation.due(slots, wanted, self.login, now=self._uplink.hooks.now())
         if due is Due.REQUEST and wanted is not None:

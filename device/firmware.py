@@ -10,7 +10,7 @@ from device import image
 from device.download import Download, Wish
 from device.flash import Flash
 from device.options import Options
-from device.uplink import Ending, Saying, Uplink, one_line
+from device.uplink import Ending, Outgoing, Uplink, one_line
 from shared.protocol import messages, topics
 from shared.protocol.messages import FirmwareStage
 
@@ -60,7 +60,7 @@ class FirmwareUpdater:
         """Report the outcome of the last image, request a new one, and continue a download that is under way."""
         self._under_way.clear()
         self._report_outcome()
-        self._ask()
+        self._begin_request()
         self._pump()
 
     def on_healthy(self) -> None:
@@ -69,10 +69,10 @@ class FirmwareUpdater:
             return
         self.verify_by = None
         self._flash.confirm()
-        self._uplink.note("firmware.confirmed", version=self._flash.running.version)
+        self._uplink.record("firmware.confirmed", version=self._flash.running.version)
         self._report_outcome()
         # Offers during the trial had to be ignored.
-        self._ask()
+        self._begin_request()
 
     def on_verify_timeout(self) -> None:
         """Roll back to the old image: the new one cannot reach the server."""
@@ -84,14 +84,14 @@ class FirmwareUpdater:
         if offer.request_id is not None and offer.request_id == self._asked:
             self._asked = None
             sweep_s = self._options.sweep_s
-            self._uplink.repeat(_KEY, self._sweep, every_s=sweep_s, first_in_s=sweep_s)
+            self._uplink.repeat(_KEY, self._next_refresh, every_s=sweep_s, first_in_s=sweep_s)
         sha256, size_bytes, chunk_size_bytes = offer.sha256, offer.size_bytes, offer.chunk_size_bytes
         if sha256 is None or size_bytes is None or chunk_size_bytes is None:
             return
         if sha256 == self._flash.running_sha256:
             return
         if self._flash.pending_verify:
-            self._uplink.note("firmware.postponed", sha256=sha256)
+            self._uplink.record("firmware.postponed", sha256=sha256)
             return
         if self._flash.is_refused(sha256):
             self._report(sha256, FirmwareStage.ROLLED_BACK, error="was rolled back before")
@@ -116,15 +116,15 @@ class FirmwareUpdater:
             return
         self._under_way.discard(offset)
         self._uplink.stop(_chunk_key(offset))
-        self._go_on(download)
+        self._continue(download)
 
     def on_fetched(self, sha256: str, offset: int, data: bytes) -> None:
         """Store a chunk that was received over HTTP."""
         download = self._download
         if download is not None and sha256 == download.wish.sha256 and download.put(offset, data):
-            self._go_on(download)
+            self._continue(download)
 
-    def _go_on(self, download: Download) -> None:
+    def _continue(self, download: Download) -> None:
         if download.unsaved >= self._window or download.is_complete:
             download.save()
         if download.percent >= self._reported_percent + _STEP_PERCENT or download.is_complete:
@@ -134,7 +134,7 @@ class FirmwareUpdater:
     def on_fetch_failed(self, sha256: str, reason: str) -> None:
         """Continue in chunks over MQTT."""
         if self._download is not None and self._download.wish.sha256 == sha256:
-            self._uplink.note("firmware.http_failed", sha256=sha256, reason=reason)
+            self._uplink.record("firmware.http_failed", sha256=sha256, reason=reason)
             self._url = None
             self._stop_chunks()
             self._pump()
@@ -142,14 +142,14 @@ class FirmwareUpdater:
     def on_cancelled(self, message: messages.FirmwareCancelled) -> None:
         """Stop fetching this image and forget it."""
         if self._download is not None and self._download.wish.sha256 == message.sha256:
-            self._uplink.note("firmware.cancelled", sha256=message.sha256, reason=message.reason)
+            self._uplink.record("firmware.cancelled", sha256=message.sha256, reason=message.reason)
             self._forget(self._download)
 
     def _begin(self, wish: Wish) -> None:
         self._stop_chunks()
         path = self._flash.path_of(wish.slot)
         self._download = Download(self._flash.folder, path, wish, fault=self._uplink.hooks.fault)
-        self._uplink.note("firmware.fetching", sha256=wish.sha256, percent=self._download.percent)
+        self._uplink.record("firmware.fetching", sha256=wish.sha256, percent=self._download.percent)
         self._report_percent(self._download)
 
     def _pump(self) -> None:
@@ -172,7 +172,7 @@ class FirmwareUpdater:
             self._under_way.add(offset)
             self._uplink.repeat(
                 _chunk_key(offset),
-                partial(_saying, request),
+                partial(_chunk_request, request),
                 every_s=self._options.chunk_timeout_s,
             )
 
@@ -181,7 +181,7 @@ class FirmwareUpdater:
         self._report(sha256, FirmwareStage.VERIFYING)
         if not download.is_genuine():
             if download.restarts < self._options.download_restarts:
-                self._uplink.note("firmware.corrupt", sha256=sha256, restarts=download.restarts)
+                self._uplink.record("firmware.corrupt", sha256=sha256, restarts=download.restarts)
                 self._stop_chunks()
                 download.restart()
                 self._report_percent(download)
@@ -221,7 +221,7 @@ class FirmwareUpdater:
     def _roll_back(self, error: str) -> None:
         self.verify_by = None
         self._flash.roll_back(one_line(error))
-        self._uplink.note("firmware.rolled_back", version=self._flash.running.version, error=error)
+        self._uplink.record("firmware.rolled_back", version=self._flash.running.version, error=error)
 
     def _report_outcome(self) -> None:
         outcome = self._flash.outcome
@@ -241,21 +241,21 @@ class FirmwareUpdater:
         error: str | None = None,
         is_outcome: bool = False,
     ) -> None:
-        self._uplink.note("firmware.report", sha256=sha256, stage=stage.value, percent=percent, error=error)
+        self._uplink.record("firmware.report", sha256=sha256, stage=stage.value, percent=percent, error=error)
         line = None if error is None else one_line(error)
         report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=line)
-        self._uplink.say(topics.FIRMWARE_REPORT, report, then=self._clear_outcome if is_outcome else None)
+        self._uplink.send(topics.FIRMWARE_REPORT, report, then=self._clear_outcome if is_outcome else None)
 
     def _clear_outcome(self) -> None:
         if self._flash.outcome is not None:
             self._flash.clear_outcome()
 
-    def _ask(self, *, first_in_s: float = 0.0) -> None:
+    def _begin_request(self, *, first_in_s: float = 0.0) -> None:
         self._asked = uuid.uuid4().hex
         retry_s = self._options.retry_s
-        self._uplink.repeat(_KEY, self._question, every_s=retry_s, first_in_s=first_in_s, slowing=True)
+        self._uplink.repeat(_KEY, self._next_request, every_s=retry_s, first_in_s=first_in_s, slowing=True)
 
-    def _question(self) -> Saying | None:
+    def _next_request(self) -> Outgoing | None:
         if self._asked is None:
             return None
         running = self._flash.running
@@ -268,12 +268,12 @@ class FirmwareUpdater:
             slot_size_bytes=self._options.slot_size_bytes,
         )
 
-    def _sweep(self) -> Saying | None:
-        self._ask(first_in_s=self._options.retry_s)
-        return self._question()
+    def _next_refresh(self) -> Outgoing | None:
+        self._begin_request(first_in_s=self._options.retry_s)
+        return self._next_request()
 
 
-def _saying(request: messages.FirmwareChunkRequest) -> Saying:
+def _chunk_request(request: messages.FirmwareChunkRequest) -> Outgoing:
     return topics.FIRMWARE_CHUNK, request
 
 

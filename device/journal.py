@@ -40,7 +40,7 @@ class Journal:
             return None
         return Log(boot=self._boot, first=self._next - len(self._lines), lines=list(self._lines))
 
-    def forget(self, said: Log) -> None:
+    def forget(self, sent: Log) -> None:
         """Drop the lines that the broker now has."""
-        while self._lines and self._next - len(self._lines) < said.first + len(said.lines):
+        while self._lines and self._next - len(self._lines) < sent.first + len(sent.lines):
             self._lines.popleft()

@@ -18,7 +18,7 @@ from device import package as packages
 from device.link import Link, LinkLostError, Login
 from device.options import Hooks, Options
 from device.slots import StateUnreadableError
-from device.uplink import Saying, Uplink
+from device.uplink import Outgoing, Uplink
 from shared import crypto
 from shared.errors import InvalidInputError, MessageRefusedError
 from shared.protocol import messages, topics
@@ -82,22 +82,22 @@ class DeviceKeyPair:
         """
         now = self._uplink.hooks.clock()
         if self._answered_at is None or now >= self._answered_at + _AGAIN_S:
-            self._uplink.repeat(_REPEAT, self._say, every_s=_RETRY_S, slowing=True)
+            self._uplink.repeat(_REPEAT, self._next_message, every_s=_RETRY_S, slowing=True)
 
     def on_known(self, known: messages.DeviceKeyKnown) -> None:
         """Store the recovery settings; with another key than ours there are none."""
         self._uplink.stop(_REPEAT)
         self._answered_at = self._uplink.hooks.clock()
         if known.public_key != self.public:
-            self._uplink.note("key.refused")
+            self._uplink.record("key.refused")
             return
         if known.recovery is not None and known.recovery != self._known:
             data = known.recovery.model_dump_json().encode()
             durable.write(self._path, data, name="device.recovery", fault=self._uplink.hooks.fault)
             self._known = self.recovery = known.recovery
-            self._uplink.note("key.registered")
+            self._uplink.record("key.registered")
 
-    def _say(self) -> Saying | None:
+    def _next_message(self) -> Outgoing | None:
         proof = crypto.key_proof(self._secret(), self.public)
         return topics.KEY, messages.DeviceKey(public_key=self.public, proof=proof)
 

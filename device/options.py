@@ -51,7 +51,7 @@ class Options:
     keepalive_s: int = 30
     answer_timeout_s: float = 10.0
     """Timeout of the broker's acknowledgements."""
-    goodbye_s: float = 3.0
+    disconnect_timeout_s: float = 3.0
     session_expiry_s: int = 7 * 24 * 3600
     verify_timeout_s: float = 120.0
     """Time for a new image to connect and get its configuration, before it is rolled back."""
@@ -87,7 +87,7 @@ def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
     """Drop an event."""
 
 
-def _hear(_topic: str) -> bool:
+def _accept_message(_topic: str) -> bool:
     """Accept a message."""
     return True
 
@@ -108,7 +108,7 @@ class Hooks:
     `on_event` gets each event and its facts, such as `rotation.stored`. `fault` is called at named points around
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
     both return None, or a one-line error. `commands` are the commands of the device by name, besides `reboot` and
-    `identify`. `hears` gets a message's topic and returns whether the device accepts it; `proof` computes the
+    `identify`. `accepts` gets a message's topic and returns whether the device accepts it; `proof` computes the
     proof of a new secret, as shared.crypto.proof does.
     """
 
@@ -117,7 +117,7 @@ class Hooks:
     check_config: Callable[[dict[str, JsonValue]], str | None] = _accept
     self_test: Callable[[str], str | None] = _accept
     commands: Mapping[str, CommandHandler] = field(default_factory=dict)
-    hears: Callable[[str], bool] = _hear
+    accepts: Callable[[str], bool] = _accept_message
     proof: Callable[[SecretStr, crypto.Purpose, UUID], str] = crypto.proof
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

@@ -17,8 +17,8 @@ from shared.protocol import messages, topics
 from shared.protocol.topics import Topic
 
 _Payload = BaseModel | messages.Packed
-Saying = tuple[Topic[Any], BaseModel]
-Say = Callable[[], Saying | None]
+Outgoing = tuple[Topic[Any], BaseModel]
+MessageSource = Callable[[], Outgoing | None]
 SLOWEST: Final = 12
 """The limit of a slowing pause, as a multiple of the first one: a minute after 5 s."""
 
@@ -52,7 +52,7 @@ class _Once:
 
 @dataclass(slots=True)
 class _Repeat:
-    say: Say
+    source: MessageSource
     every_s: float
     longest_s: float
     due_at: float
@@ -74,7 +74,7 @@ class Uplink:
         self._repeats: dict[str, _Repeat] = {}
         self._log = structlog.get_logger("device").bind(client_id=client_id)
 
-    def note(self, event: str, **facts: object) -> None:
+    def record(self, event: str, **facts: object) -> None:
         """Log an event and pass it to the hook; facts must have no secret."""
         self._log.info(event, **facts)
         self.journal.add(event, facts)
@@ -91,20 +91,20 @@ class Uplink:
         self._once.clear()
         self._repeats.clear()
 
-    def say(self, topic: Topic[Any], message: _Payload, *, then: Callable[[], None] | None = None) -> None:
+    def send(self, topic: Topic[Any], message: _Payload, *, then: Callable[[], None] | None = None) -> None:
         """Send once; `then` is called when the broker has it."""
         self._once.append(_Once(topic, message, then))
 
     def repeat(
-        self, key: str, say: Say, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
+        self, key: str, source: MessageSource, *, every_s: float, first_in_s: float = 0.0, slowing: bool = False
     ) -> None:
-        """Send the message that `say` returns now and periodically, until None or `stop`; replaces `key`.
+        """Send the message that `source` returns now and periodically, until None or `stop`; replaces `key`.
 
         With `slowing` each pause is twice as long as the previous one, up to SLOWEST times the first: a device
         that waits for a busy service must not keep it busy.
         """
         longest_s = every_s * (SLOWEST if slowing else 1)
-        self._repeats[key] = _Repeat(say, every_s, longest_s, self.hooks.clock() + first_in_s)
+        self._repeats[key] = _Repeat(source, every_s, longest_s, self.hooks.clock() + first_in_s)
 
     def stop(self, key: str) -> None:
         """Stop the repetition of `key`."""
@@ -128,13 +128,13 @@ class Uplink:
         for key, repeat in list(self._repeats.items()):
             if repeat.due_at > now:
                 continue
-            saying = repeat.say()
-            if saying is None:
+            outgoing = repeat.source()
+            if outgoing is None:
                 self.stop(key)
                 continue
             repeat.due_at = now + repeat.every_s
             repeat.every_s = min(repeat.every_s * 2, repeat.longest_s)
-            await self._publish(link, *saying)
+            await self._publish(link, *outgoing)
         lines = self.journal.waiting()
         if lines is not None:
             await self._publish(link, topics.LOG, lines)

@@ -13,7 +13,16 @@ from typing import Final
 _ROOT: Final = Path(__file__).parents[1]
 GLOSSARY: Final = _ROOT / "docs/glossary.md"
 TABLE: Final = "## Write this, not that\n"
-CODE: Final = ("services", "shared", "backup", "device", "deploy", "tools")  # folders of Python that is checked
+CODE: Final = (
+    "services",
+    "shared",
+    "backup",
+    "device",
+    "deploy",
+    "tools",
+    "cli",
+    "dev",
+)  # checked folders of Python
 _GENERATED: Final = {"api.md", "cli.md", "map.md"}
 _MIGRATIONS: Final = "migrations"  # exempt like decisions: they stay as they were made
 # What is exempt: generated parts, code blocks, code spans, and the targets of links.

@@ -53,7 +53,7 @@ def hooks(mode: FailureMode | None, client_id: str, tally: Tally) -> Hooks:
     usual = Hooks(on_event=partial(tally.record, client_id))
     match mode:
         case FailureMode.SILENT:
-            return replace(usual, hears=lambda _topic: False)
+            return replace(usual, accepts=lambda _topic: False)
         case FailureMode.ROLLED_BACK:
             return replace(usual, self_test=lambda _version: "is simulated to fail")
         case FailureMode.WRONG_PROOF:

@@ -93,7 +93,7 @@ class SimulatedFleet:
             slow_s=self.slow_s if mode is FailureMode.SLOW else 0.0,
             # Long timeouts, as many devices share one processor.
             answer_timeout_s=_PATIENCE_S,
-            goodbye_s=_PATIENCE_S,
+            disconnect_timeout_s=_PATIENCE_S,
             keepalive_s=_KEEPALIVE_S,
         )
         hooks = failure_modes.hooks(mode, package.client_id, self.tally)

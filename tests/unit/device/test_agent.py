@@ -86,7 +86,7 @@ def test_a_message_that_breaks_the_protocol_is_dropped(tmp_path: Path, topic: st
 
 def test_what_a_device_does_not_hear_changes_nothing(tmp_path: Path) -> None:
     around = Surroundings()
-    around.hooks = replace(around.hooks, hears=lambda topic: not topic.endswith("/config"))
+    around.hooks = replace(around.hooks, accepts=lambda topic: not topic.endswith("/config"))
     around.uplink = Uplink(CLIENT_ID, around.hooks)
     device = board(tmp_path, around)
     device.on_connected(slot())

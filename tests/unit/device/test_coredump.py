@@ -130,16 +130,16 @@ def test_a_stored_dump_of_a_device_that_dies_before_it_is_erased_is_offered_agai
 
 def test_the_journal_is_said_once_and_counted_on() -> None:
     around = Surroundings()
-    around.uplink.note("login.accepted", generation=1)
-    around.uplink.note("firmware.fetching", percent=5)
-    around.uplink.note("link.lost", error="gone")
+    around.uplink.record("login.accepted", generation=1)
+    around.uplink.record("firmware.fetching", percent=5)
+    around.uplink.record("link.lost", error="gone")
     [log] = around.take(topics.LOG)
     assert [(line.level, line.message) for line in log.lines] == [
         ("info", "login.accepted generation=1"),
         ("warning", "link.lost error=gone"),
     ]
     assert around.take(topics.LOG) == []
-    around.uplink.note("rotation.done")
+    around.uplink.record("rotation.done")
     [later] = around.take(topics.LOG)
     assert (later.boot, later.first, len(later.lines)) == (log.boot, 2, 1)
 
