@@ -154,7 +154,7 @@ class Configuration:
         else:
             self._take(config.version, config.document, config.trial_seconds)
             if self._asked is not None:
-                # An answer that is still under way may be older than this push; request again.
+                # An answer that is still in progress may be older than this push; request again.
                 self._begin_request()
         return answers
 

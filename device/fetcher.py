@@ -68,7 +68,7 @@ class Fetcher:
         return self._task is not None
 
     def start(self, url: str, wish: Wish, offset: int) -> None:
-        """Fetch an image from `offset`, the start of a chunk, to its end; cancel a fetch that is under way.
+        """Fetch an image from `offset`, the start of a chunk, to its end; cancel a fetch that is in progress.
 
         Raise InvalidInputError if the package's authority cannot be read.
         """
@@ -77,7 +77,7 @@ class Fetcher:
         self._task = asyncio.create_task(run, name=f"fetch:{self._package.client_id}")
 
     def stop(self) -> None:
-        """Cancel the fetch that is under way."""
+        """Cancel the fetch that is in progress."""
         if self._task is not None:
             self._task.cancel()
             self._task = None

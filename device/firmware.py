@@ -29,11 +29,11 @@ class Fetches(Protocol):
         """Fetch an image from `offset` on."""
 
     def stop(self) -> None:
-        """Cancel the fetch that is under way."""
+        """Cancel the fetch that is in progress."""
 
 
 class FirmwareUpdater:
-    """Fetches an offered image into the inactive slot, with a window of chunks under way."""
+    """Fetches an offered image into the inactive slot, with a window of chunks in progress."""
 
     def __init__(self, flash: Flash, uplink: Uplink, options: Options, fetcher: Fetches | None = None) -> None:
         """Start the running image; one on trial must pass its self-test first."""
@@ -57,7 +57,7 @@ class FirmwareUpdater:
                 self._roll_back(f"the self-test failed: {fault}")
 
     def on_connected(self) -> None:
-        """Report the outcome of the last image, request a new one, and continue a download that is under way."""
+        """Report the outcome of the last image, request a new one, and continue a download that is in progress."""
         self._under_way.clear()
         self._report_outcome()
         self._begin_request()

@@ -115,7 +115,7 @@ def filled(slots: Slots, slot: Slot) -> Slots:
 def spare(slots: Slots, provisioned: Slot) -> Slot | None:
     """Return the package's secret if it is newer than the first slot's and not in the second.
 
-    A package may be written while a rotation is under way, so its secret is only tried last.
+    A package may be written while a rotation is in progress, so its secret is only tried last.
     """
     known = slots.second is not None and slots.second.generation == provisioned.generation
     return None if known or provisioned.generation <= slots.first.generation else provisioned

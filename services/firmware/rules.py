@@ -10,7 +10,7 @@ from shared.errors import ConflictError, InvalidInputError
 from shared.protocol.messages import MAX_CHUNK_BYTES
 
 WINDOW: Final = 4
-"""Chunks of an image that a device may have under way."""
+"""Chunks of an image that a device may have in progress."""
 OFFERED: Final = "offered"
 REBOOTING: Final = "rebooting"
 CONFIRMED: Final = "confirmed"

@@ -37,7 +37,7 @@ class Registry:
     tried_at: dict[str, datetime] = field(default_factory=dict)
 
     def compare_soon(self) -> None:
-        """Compare everything now, or again if a comparison is under way."""
+        """Compare everything now, or again if a comparison is in progress."""
         self.compare_at_s = 0
         self.wake.set()
 

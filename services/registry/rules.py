@@ -23,7 +23,7 @@ def new_key(choose: Callable[[str], str]) -> str:
 def refuse_in_rotation(client_id: str, rotation_state: str) -> None:
     """Raise ConflictError for a device that is between two secrets."""
     if rotation_state == "PENDING":
-        raise ConflictError(f"a rotation of {client_id} is under way; retry when it has ended")
+        raise ConflictError(f"a rotation of {client_id} is in progress; retry when it has ended")
 
 
 def merge(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list
 
 
 async def queue(session: AsyncSession, targets: Sequence[RotationTarget]) -> list[RotationTarget]:
-    """Queue locked devices that are not queued or under way, and return them."""
+    """Queue locked devices that are not queued or in progress, and return them."""
     free = [target for target in targets if target.state in ("OK", "TIMEOUT")]
     await set_state(session, free, "QUEUED")
     return free
@@ -59,7 +59,7 @@ async def set_state(session: AsyncSession, targets: Sequence[RotationTarget], st
 
 
 async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> None:
-    """Cancel the rotations under way of locked devices, see `attempt.is_cancelled`."""
+    """Cancel the rotations in progress of locked devices, see `attempt.is_cancelled`."""
     for ids in _batches(targets):
         await session.execute(
             update(Rotation)
@@ -70,7 +70,7 @@ async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> No
 
 
 async def under_way(session: AsyncSession, wanted: admin.RotationStatus) -> list[tuple[Rotation, int, str]]:
-    """Return up to `limit` rotations under way, each with its slot, after `after`, and client id."""
+    """Return up to `limit` rotations in progress, each with its slot, after `after`, and client id."""
     rows = await session.execute(
         select(Rotation, Device.rotation_slot, DeviceModel.code, Device.key)
         .join(Device, Device.id == Rotation.device_id)

@@ -47,7 +47,7 @@ class Campaigns:
         )
 
     async def cancel(self, context: RequestContext, request: admin.RotationCancel) -> admin.RotationsCancelled:
-        """Cancel rotations that have not begun or would be retried; those under way end by their own rules."""
+        """Cancel rotations that have not begun or would be retried; those in progress end by their own rules."""
         condition = Device.rotation_state != "OK" if request.all else device_refs.selected(request.device)
         found = await campaign_queries.targets(context.session, condition)
         if request.device is not None and not found:
@@ -66,7 +66,7 @@ class Campaigns:
         )
 
     async def status(self, context: RequestContext, request: admin.RotationStatus) -> admin.RotationOverview:
-        """Return the states of the devices, and a page of the rotations under way."""
+        """Return the states of the devices, and a page of the rotations in progress."""
         counts = await queries.count_states(context.session)
         rows = await campaign_queries.under_way(context.session, request)
         now = datetime.now(UTC)

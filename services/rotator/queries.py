@@ -93,7 +93,7 @@ async def count_states(session: AsyncSession) -> dict[str, int]:
 
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:
-    """Return the ids of all rotations under way, oldest first."""
+    """Return the ids of all rotations in progress, oldest first."""
     return list(
         await session.scalars(select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at))
     )

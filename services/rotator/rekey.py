@@ -19,7 +19,7 @@ class RekeyService:
     rotator: Rotator
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt the secrets of each rotation under way with the first master key; idempotent.
+        """Encrypt the secrets of each rotation in progress with the first master key; idempotent.
 
         Each is a transaction of its own on the leader's connection, so the caller's must be on another one.
         """

@@ -541,7 +541,7 @@ class CommandRow(Base):
 
 
 class CoreDumpRow(Base):
-    """A core dump of a device, by the SHA-256 of its plaintext; under way until it is stored or refused.
+    """A core dump of a device, by the SHA-256 of its plaintext; in progress until it is stored or refused.
 
     `data_key` encrypts its chunks, and is itself encrypted with a master key.
     """

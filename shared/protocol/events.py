@@ -283,7 +283,7 @@ class ScheduleFacts(Facts):
 
     fire_at: Time
     queued: Devices
-    already: Annotated[int, Field(description="how many were queued or under way before")]
+    already: Annotated[int, Field(description="how many were queued or in progress before")]
 
 
 class RotationFacts(Facts):
@@ -320,7 +320,7 @@ class RotationTimeoutFacts(RotationFacts):
 
 ROTATION_QUEUED: Final = SelectionEvent("rotation/queued", SelectionFacts, "Devices were queued for a new secret.")
 ROTATION_CANCELLED: Final = SelectionEvent(
-    "rotation/cancelled", SelectionFacts, "Rotations were cancelled; one under way ends by its own rules."
+    "rotation/cancelled", SelectionFacts, "Rotations were cancelled; one in progress ends by its own rules."
 )
 ROTATION_SCHEDULED: Final = FleetEvent(
     "rotation/scheduled", ScheduleFacts, "The schedule has queued all devices that are enabled."

@@ -121,7 +121,7 @@ class History:
         return "recovered" if rows else "kept"
 
     async def _is_well(self) -> bool:
-        """Look; what a service refuses now, as while a rotation is under way, is not well yet."""
+        """Look; what a service refuses now, as while a rotation is in progress, is not well yet."""
         try:
             return await self._looks_well()
         except (AnswerError, NoAnswerError):

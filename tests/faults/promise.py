@@ -35,7 +35,7 @@ async def all_said(stack: Stack) -> None:
 
 
 async def ended(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
-    """Wait until no rotation of a device is queued or under way."""
+    """Wait until no rotation of a device is queued or in progress."""
     view = await until(lambda: fleet.show(package), lambda view: view.rotation_state in ENDED)
     await until(lambda: open_rotations(stack), lambda rotations: not rotations)
     return view

@@ -50,7 +50,7 @@ async def quick(system: System) -> AsyncIterator[System]:
 
 
 async def heals(fleet: Fleet, package: admin.Package) -> bool:
-    """Say whether nothing is under way or found any more, and the broker lets the device in."""
+    """Say whether nothing is in progress or found any more, and the broker lets the device in."""
     if (await fleet.show(package)).rotation_state == "PENDING" or await examined(fleet, package, repair=False):
         return False
     try:

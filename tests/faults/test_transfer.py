@@ -38,7 +38,7 @@ from tests.raw import RawDevice
 PIECES = 24
 WINDOW = 4
 COST_OF_A_POWER_CUT = 2 * WINDOW
-"""A window of pieces that were not on record yet, and one that was under way to the device."""
+"""A window of pieces that were not on record yet, and one that was in progress to the device."""
 SEEDS = range(4)
 SENDING = "publish down/firmware/chunk:before"
 TRANSFER = ("Firmware.answer_check", "Firmware.admit", "Reports._store", "down/firmware/")

@@ -136,7 +136,7 @@ class World:
         raise LostError(f"lost: {self}\n{self.log}")
 
     def well(self) -> bool:
-        """Whether the device is connected with the secret that all three hold, and nothing is under way."""
+        """Whether the device is connected with the secret that all three hold, and nothing is in progress."""
         secret = self.broker.secret
         return (
             self.login is not None

@@ -255,7 +255,7 @@ async def test_a_device_that_floods_is_slowed_and_the_others_do_not_notice(
     assert min(race.half) >= max(race.half) / 3
     # Who always asks also gets the turns that others leave while they are busy with what has come.
     assert race.others <= 4 * max(race.half) / 1024 + 2 * 4, "far more than the fastest of the others"
-    assert sent <= narrow * (took_s + 2), "faster than allowed, with a full bucket and what was under way"
+    assert sent <= narrow * (took_s + 2), "faster than allowed, with a full bucket and what was in progress"
 
 
 async def flood(client: aiomqtt.Client, client_id: str, image: ImageView, pieces: Counter[str]) -> None:

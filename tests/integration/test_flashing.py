@@ -145,7 +145,7 @@ async def test_no_nvs_image_is_handed_out_in_the_middle_of_a_rotation(fleet: Fle
     # Offered although nobody is there to take it.
     await fleet.ask(admin.ROTATION_START, device=package.client_id)
     await fleet.until(package, lambda view: view.rotation_state == "PENDING")
-    with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is under way"):
+    with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is in progress"):
         await fleet.ask(admin.DEVICE_NVS, device=package.client_id)
-    with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is under way"):
+    with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is in progress"):
         await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)

@@ -77,7 +77,7 @@ QUERIES: Final[dict[str, Query]] = {
         session, device_refs.selected(None, tag="room-7")
     ),
     "the next to rotate": lambda session: rotator_queries.claim_due(session, now=datetime.now(UTC)),
-    "rotations under way": lambda session: campaign_queries.under_way(
+    "rotations in progress": lambda session: campaign_queries.under_way(
         session, admin.RotationStatus(request_id="x")
     ),
 }

@@ -97,7 +97,7 @@ async def test_a_device_in_a_rotation_is_neither_removed_nor_reissued_nor_handed
     package = await fleet.device()
     await fleet.ask(admin.ROTATION_START, device=package.client_id)
     await fleet.seen(package, "rotation/offered")
-    under_way = r"a rotation of .* is under way"
+    under_way = r"a rotation of .* is in progress"
     with pytest.raises(AnswerError, match=under_way):
         await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
     with pytest.raises(AnswerError, match=under_way):

@@ -72,7 +72,7 @@ def stands(found: RolloutStatus, wave: int = 1) -> dict[str, int]:
 
 
 async def expire(stack: Stack, rollout: int) -> None:
-    """Let the patience with all devices under way be over now, instead of waiting for it."""
+    """Let the patience with all devices in progress be over now, instead of waiting for it."""
     await run(
         stack,
         "UPDATE mdm.rollout_devices SET changed_at = now() - interval '1 day' WHERE rollout_id = $1 "

@@ -128,7 +128,7 @@ async def test_no_secret_of_the_whole_run_is_found_anywhere(
         delivered = await device.receive(topics.ROTATION_SECRET)
         assert delivered.secret is not None
         secrets["a secret that was delivered and given up"] = delivered.secret
-        under_way = {"the database while a rotation is under way": await database(stack)}
+        under_way = {"the database while a rotation is in progress": await database(stack)}
         answers.append((await fleet.ask(admin.ROTATION_STATUS)).model_dump_json())
         await fleet.seen(second, "rotation/timed_out")
     reissued = await fleet.ask(admin.DEVICE_REISSUE, device=second.client_id)

@@ -1,4 +1,4 @@
-"""What the broker has under way to a client that takes it and acknowledges nothing."""
+"""What the broker has in progress to a client that takes it and acknowledges nothing."""
 
 from __future__ import annotations
 

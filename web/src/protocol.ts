@@ -1210,7 +1210,7 @@ export interface RotationDoneFacts {
   acknowledged: boolean;
 }
 
-/** One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is under way. */
+/** One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is in progress. */
 export interface RotationEntry {
   rotation_id: string;
   generation: number;
@@ -1245,7 +1245,7 @@ export interface RotationOfferFacts {
   restorable: boolean;
 }
 
-/** The states of the devices, and a page of the rotations under way; `next` is None on the last. */
+/** The states of the devices, and a page of the rotations in progress; `next` is None on the last. */
 export interface RotationOverview {
   counts: RotationCounts;
   under_way: RotationUnderWay[];
@@ -1262,7 +1262,7 @@ export interface RotationProofFacts {
 /**
  * The result for each matching device.
  *
- * `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
+ * `queued` are queued now, `already` were queued or in progress before, `skipped` are disabled. `ending` have a
  * rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
  */
 export interface RotationQueued {
@@ -1288,7 +1288,7 @@ export interface RotationStart {
   model?: string | null;
 }
 
-/** Get counts and a page of the rotations under way, by slot; `after` is the `next` of the page before. */
+/** Get counts and a page of the rotations in progress, by slot; `after` is the `next` of the page before. */
 export interface RotationStatus {
   after?: number;
   limit?: number;
@@ -1302,7 +1302,7 @@ export interface RotationTimeoutFacts {
   cancelled: boolean;
 }
 
-/** A rotation under way; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry. */
+/** A rotation in progress; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry. */
 export interface RotationUnderWay {
   client_id: string;
   rotation_id: string;
@@ -1324,7 +1324,7 @@ export interface Rotations {
 /**
  * The result for each device.
  *
- * `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
+ * `dequeued` had not begun, `not_retried` had timed out, and `ending` are in progress: each of these ends soon,
  * with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
  */
 export interface RotationsCancelled {
@@ -1379,7 +1379,7 @@ export interface SplitFacts {
   broker: string;
 }
 
-/** An upload under way: the offsets of the missing chunks, and the size of a chunk. */
+/** An upload in progress: the offsets of the missing chunks, and the size of a chunk. */
 export interface Upload {
   upload_id: string;
   chunk_size_bytes: number;
@@ -1564,7 +1564,7 @@ export type NamedEvent =
   | Told<"claim", "granted", string, MachineFacts>
   /** Devices were queued for a new secret. */
   | Told<"rotation", "queued", string | undefined, SelectionFacts>
-  /** Rotations were cancelled; one under way ends by its own rules. */
+  /** Rotations were cancelled; one in progress ends by its own rules. */
   | Told<"rotation", "cancelled", string | undefined, SelectionFacts>
   /** The schedule has queued all devices that are enabled. */
   | Told<"rotation", "scheduled", undefined, ScheduleFacts>

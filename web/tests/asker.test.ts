@@ -69,7 +69,7 @@ test("no answer names the service", async () => {
   await expect(asked).rejects.toThrow(/registry service/);
 });
 
-test("after a reconnection what is under way is sent at once", () => {
+test("after a reconnection what is in progress is sent at once", () => {
   void asker.ask(MODEL_LIST, {});
   asker.sendAllAgain();
   expect(sent).toHaveLength(2);

@@ -79,7 +79,7 @@ async def newest(session: AsyncSession, limit: int) -> list[tuple[Rollout, str]]
 
 
 async def due(session: AsyncSession) -> list[int]:
-    """Return the rollouts to advance: the open ones, and those that have devices under way."""
+    """Return the rollouts to advance: the open ones, and those that have devices in progress."""
     under_way = select(RolloutDevice.rollout_id).where(RolloutDevice.state.in_(UNDER_WAY))
     return list(
         await session.scalars(select(Rollout.id).where(or_(_OPEN, Rollout.id.in_(under_way))).order_by(Rollout.id))

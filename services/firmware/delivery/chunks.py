@@ -21,7 +21,7 @@ from shared.runtime import metrics
 log = structlog.get_logger()
 
 WORKERS: Final = 32
-"""Chunks that one firmware service has under way."""
+"""Chunks that one firmware service has in progress."""
 ADMITTED_FOR_S: Final = 5.0
 """Lifetime of a cached permission: a device that was disabled, or lost its image, may continue until then."""
 ADMITTED_MAX: Final = 10_000

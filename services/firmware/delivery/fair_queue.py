@@ -16,7 +16,7 @@ class Queued(StrEnum):
 
     WAITS = "waits"
     REPEATED = "repeated"
-    """The same request is queued already, or its answer is under way."""
+    """The same request is queued already, or its answer is in progress."""
     DISPLACED = "displaced"
     """Queued in place of the device's oldest request, which is not answered."""
 
@@ -60,7 +60,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def next_request(self) -> AsyncIterator[tuple[str, FirmwareChunkRequest]]:
-        """Wait for the next request, and count it as under way during the block: client id and request."""
+        """Wait for the next request, and count it as in progress during the block: client id and request."""
         client_id = await self._ready.get()
         queue = self._queues[client_id]
         queue.is_ready = False

@@ -65,7 +65,7 @@ class CoreDumpService:
         return answer
 
     async def store_chunk(self, client_id: str, piece: messages.CoreDumpChunk) -> None:
-        """Store a chunk of a dump under way; a late or repeated one changes nothing."""
+        """Store a chunk of a dump in progress; a late or repeated one changes nothing."""
         async with self.firmware.database.transaction() as session:
             device_id, _ = await queries.device(session, client_id)
             dump = await diagnostics_queries.dump_of(session, device_id, piece.sha256, share=True)
@@ -164,7 +164,7 @@ class CoreDumpService:
         return await self._finish(session, client_id, dump)
 
     async def _begin(self, session: AsyncSession, device_id: int, offer: messages.CoreDumpOffer) -> CoreDumpRow:
-        """Begin a dump in place of one that is under way: a device has only one in its flash."""
+        """Begin a dump in place of one that is in progress: a device has only one in its flash."""
         limit = self.firmware.settings.coredumps_per_hour
         if await diagnostics_queries.begun(session, device_id, since=datetime.now(UTC) - _HOUR) >= limit:
             raise RefusedError(f"this device has sent {limit} core dumps within an hour")

@@ -54,7 +54,7 @@ async def begun(session: AsyncSession, device_id: int, *, since: datetime) -> in
 
 
 async def unfinished(session: AsyncSession, device_id: int) -> Sequence[CoreDumpRow]:
-    """Return the dumps of a device that are under way."""
+    """Return the dumps of a device that are in progress."""
     query = select(CoreDumpRow).where(
         CoreDumpRow.device_id == device_id, CoreDumpRow.stored_at.is_(None), CoreDumpRow.refused.is_(None)
     )

@@ -146,7 +146,7 @@ class RolloutExecutor:
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
-        """Offer the image to devices that wait, are online and need it, as many as may be under way."""
+        """Offer the image to devices that wait, are online and need it, as many as may be in progress."""
         room = min(BATCH, await rollout_devices.room(session, rollout, plan, now))
         if room <= 0:
             return

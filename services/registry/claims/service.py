@@ -138,7 +138,7 @@ class Claims:
                 except UnavailableError:
                     raise
                 except FleetError as error:
-                    # For example a rotation under way, or layers that do not fit the model.
+                    # For example a rotation in progress, or layers that do not fit the model.
                     log.warning("claim.deferred", uid=request.uid, code=error.code, reason=error.message)
                     verdict = claim_rules.NOT_NOW
         if verdict.outcome is ClaimOutcome.REFUSED:

@@ -25,7 +25,7 @@ class UploadBegin(Request):
 
 
 class Upload(Result):
-    """An upload under way: the offsets of the missing chunks, and the size of a chunk."""
+    """An upload in progress: the offsets of the missing chunks, and the size of a chunk."""
 
     upload_id: UUID
     chunk_size_bytes: int

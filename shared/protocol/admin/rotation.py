@@ -19,7 +19,7 @@ class RotationStart(Selection):
 class RotationQueued(Result):
     """The result for each matching device.
 
-    `queued` are queued now, `already` were queued or under way before, `skipped` are disabled. `ending` have a
+    `queued` are queued now, `already` were queued or in progress before, `skipped` are disabled. `ending` have a
     rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
     """
 
@@ -45,7 +45,7 @@ class RotationCancel(Request):
 class RotationsCancelled(Result):
     """The result for each device.
 
-    `dequeued` had not begun, `not_retried` had timed out, and `ending` are under way: each of these ends soon,
+    `dequeued` had not begun, `not_retried` had timed out, and `ending` are in progress: each of these ends soon,
     with the old secret or completed by its device, and is not retried. Other devices have nothing to cancel.
     """
 
@@ -55,7 +55,7 @@ class RotationsCancelled(Result):
 
 
 class RotationStatus(Request):
-    """Get counts and a page of the rotations under way, by slot; `after` is the `next` of the page before."""
+    """Get counts and a page of the rotations in progress, by slot; `after` is the `next` of the page before."""
 
     after: Annotated[int, Field(ge=-1)] = -1
     limit: PageSize = 500
@@ -71,7 +71,7 @@ class RotationCounts(Result):
 
 
 class RotationUnderWay(Result):
-    """A rotation under way; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry."""
+    """A rotation in progress; `left_s` is 0 once its time is up; `cancelled`: it ends without a retry."""
 
     client_id: str
     rotation_id: UUID
@@ -84,7 +84,7 @@ class RotationUnderWay(Result):
 
 
 class RotationOverview(Result):
-    """The states of the devices, and a page of the rotations under way; `next` is None on the last."""
+    """The states of the devices, and a page of the rotations in progress; `next` is None on the last."""
 
     counts: RotationCounts
     under_way: list[RotationUnderWay]
@@ -100,7 +100,7 @@ class RotationHistory(Request):
 
 
 class RotationEntry(Result):
-    """One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is under way."""
+    """One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is in progress."""
 
     rotation_id: UUID
     generation: int

@@ -102,7 +102,7 @@ async def test_work_that_forgets_one_answers_nobody_wrongly() -> None:
     assert isinstance(missing, ValueError)
 
 
-@pytest.mark.parametrize("when", ["waiting", "under way"])
+@pytest.mark.parametrize("when", ["waiting", "in progress"])
 async def test_who_gives_up_harms_nobody(when: str) -> None:
     slow = Slow()
     async with running(slow) as gathered:
@@ -110,15 +110,15 @@ async def test_who_gives_up_harms_nobody(when: str) -> None:
         await slow.begun.wait()
         asking = [asyncio.create_task(gathered.submit(number)) for number in (1, 2, 3)]
         await asyncio.sleep(0)
-        given_up = first if when == "under way" else asking[1]
+        given_up = first if when == "in progress" else asking[1]
         given_up.cancel()
         slow.go.set()
         await asyncio.wait([first, *asking])
     assert given_up.cancelled()
     assert [task.result() for task in (first, *asking) if task is not given_up] == (
-        ["1", "2", "3"] if when == "under way" else ["0", "1", "3"]
+        ["1", "2", "3"] if when == "in progress" else ["0", "1", "3"]
     )
-    assert slow.batches == ([[0], [1, 2, 3]] if when == "under way" else [[0], [1, 3]])
+    assert slow.batches == ([[0], [1, 2, 3]] if when == "in progress" else [[0], [1, 3]])
 
 
 async def test_nobody_waits_for_ever_when_it_ends() -> None:
