@@ -92,7 +92,7 @@ async def steps_of(fleet: Fleet, service: Service, stack: Stack) -> list[CrashPo
     async with swarming(model, await packages(fleet, model, 2)) as swarm:
         await roll_out(fleet, stack, model, swarm)
     told = [step for step in service.fate.steps(known) if any(word in step for word in TOLD)]
-    sweeps = [f"commit RolloutExecutor._further:{moment}" for moment in ("before", "after")]
+    sweeps = [f"commit RolloutExecutor._advance:{moment}" for moment in ("before", "after")]
     return [*deaths(told, noise=told), *(CrashPoint(step, nth) for step in sweeps for nth in SWEEPS)]
 
 

@@ -216,6 +216,7 @@ async def test_an_earlier_copy_of_the_database_puts_no_dead_secret_back(fleet: F
     async with fleet.powered(package, options=OLD_DEVICE, hooks=Hooks(on_event=note)):
         async with asyncio.timeout(PATIENCE_S):
             await promoted.wait()
+        await fleet.seen(package, "rotation/completed")
     await fleet.until(package, lambda view: not view.online)
     await put_back_rows(stack, package, rows)
     await expire(stack, package)

@@ -255,7 +255,7 @@ async def test_no_more_machines_are_approved_than_the_claim_has_uses(fleet: Flee
     await fleet.ask(admin.CLAIM_APPROVE, uid=uids[0])
     with pytest.raises(AnswerError, match="cannot be approved: the claim is used up"):
         await fleet.ask(admin.CLAIM_APPROVE, uid=uids[1])
-    with pytest.raises(AnswerError, match="has not asked"):
+    with pytest.raises(AnswerError, match="has not requested an identity"):
         await fleet.ask(admin.CLAIM_APPROVE, uid=new_uid())
 
 
@@ -368,7 +368,7 @@ async def test_a_device_cannot_ask_with_its_own_account(fleet: Fleet, system: Sy
         topic = topics.CLAIM_REQUEST.of(claim_id=package.client_id)
         await device.client.publish(topic, topics.CLAIM_REQUEST.encode(request), qos=1)
         await system.takes("registry", template, "failed", beyond=before["failed"])
-    with pytest.raises(AnswerError, match="has not asked"):
+    with pytest.raises(AnswerError, match="has not requested an identity"):
         await fleet.ask(admin.CLAIM_APPROVE, uid=request.uid)
 
 

@@ -78,7 +78,7 @@ async def test_a_request_id_of_another_operation_is_refused(fleet: Fleet) -> Non
     request_id = uuid4().hex
     model = await fleet.model()
     await fleet.admin.call(admin.DEVICE_ADD, admin.DeviceAdd(request_id=request_id, model=model))
-    with pytest.raises(AnswerError, match=r"request_id: was used for registry\.device\.add"):
+    with pytest.raises(AnswerError, match=r"request_id: was already used for registry\.device\.add"):
         await fleet.admin.call(
             admin.MODEL_ADD, admin.ModelAdd(request_id=request_id, code=f"m{request_id[:9]}", chip="esp32")
         )

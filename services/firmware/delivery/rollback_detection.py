@@ -36,7 +36,7 @@ class RollbackDetection:
             report = messages.FirmwareReport(
                 sha256=sha256,
                 stage=FirmwareStage.ROLLED_BACK,
-                error="connected back with other firmware than it rebooted for",
+                error="came back with other firmware than it rebooted for",
             )
             await self.reports.store(client_id, report)
 
