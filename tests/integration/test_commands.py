@@ -28,6 +28,7 @@ from shared.errors import InvalidInputError
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.server.rpc import RequestContext
+from tests.faults.promise import all_said
 from tests.raw import RawDevice
 
 CUTS = [
@@ -403,10 +404,11 @@ async def test_a_device_that_comes_online_is_sent_what_waits_and_nothing_else(
         assert {(await device.receive(topics.COMMAND)).command_id for _ in range(2)} == {marker}
 
 
-async def test_a_command_that_a_device_may_have_forgotten_is_not_sent_again(fleet: Fleet) -> None:
+async def test_a_command_that_a_device_may_have_forgotten_is_not_sent_again(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
     await send(fleet, package)
     remembered = [await send(fleet, package) for _ in range(REMEMBERED)]
+    await all_said(stack)  # else the device gets the last of them first, for the first time
     async with RawDevice(package) as device:
         await device.send(topics.STATUS, messages.Status(online=True, firmware_version="1.0.0"))
         assert [(await device.receive(topics.COMMAND)).command_id for _ in remembered] == remembered

@@ -215,7 +215,7 @@ async def test_a_preflight_names_each_device_that_would_fail_and_why(fleet: Flee
         project: f"project: the image is {model}, the device runs other",
         disabled: "is disabled",
         refused: "the device has had this image before: rolled_back",
-        unknown: "slot_size_bytes: the device has not said",
+        unknown: "slot_size_bytes: the device has not reported",
         away: "is offline since",
         never: "has never been seen",
     }.items():
