@@ -157,7 +157,7 @@ class Link:
         """Publish and wait for the broker's acknowledgement, or raise LinkLostError."""
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                await self._client.publish(topic, payload, qos=qos, retain=retain)
+                await self._client.send(topic, payload, qos=qos, retain=retain)
         except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
             raise LinkLostError(f"the broker did not accept {topic}: {error}") from error
 

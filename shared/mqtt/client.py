@@ -37,19 +37,26 @@ class Client(aiomqtt.Client):
         super().__init__(*arguments, **{"timeout": math.inf, "socket_options": [TCP_NODELAY], **options})
         self._codes: dict[int, asyncio.Future[int]] = {}
 
-    async def deliver(self, topic: str, payload: bytes, properties: Properties) -> int:
-        """Publish with QoS 1 and return the reason code of the PUBACK (MQTT 5, 3.4.2.1), or raise MqttError.
+    async def deliver(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, retain: bool = False
+    ) -> int:
+        """Publish with QoS 1 and return the reason code of the PUBACK (MQTT 5, 3.4.2.1).
 
-        It never returns when the connection breaks.
+        Raise MqttError if the connection breaks before, at once: the library waits for a timeout.
         """
-        info = self._client.publish(topic, payload, 1, properties=properties)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        info = self._publish(topic, payload, 1, retain, properties)
         code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def fail(_: asyncio.Future[None]) -> None:
+            if not code.done():
+                code.set_exception(aiomqtt.MqttError("the connection broke"))
+
         self._codes[info.mid] = code
+        self._disconnected.add_done_callback(fail)
         try:
             return await code
         finally:
+            self._disconnected.remove_done_callback(fail)
             del self._codes[info.mid]
 
     @property
@@ -57,11 +64,28 @@ class Client(aiomqtt.Client):
         """The number of publications that the broker has not acknowledged yet."""
         return len(self._client._out_messages)  # noqa: SLF001 - paho counts them, but has no public accessor
 
-    def post(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    def post(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int, retain: bool
+    ) -> None:
         """Publish without waiting for the acknowledgement, or raise MqttError."""
-        info = self._client.publish(topic, payload, qos, retain)
+        self._publish(topic, payload, qos, retain, properties)
+
+    async def send(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int, retain: bool
+    ) -> None:
+        """Publish, with QoS 1 as `deliver` and with QoS 0 as `post`."""
+        if qos:
+            await self.deliver(topic, payload, properties, retain=retain)
+        else:
+            self.post(topic, payload, properties, qos=qos, retain=retain)
+
+    def _publish(
+        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
+    ) -> mqtt.MQTTMessageInfo:
+        info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        return info
 
     def _on_publish(
         self,

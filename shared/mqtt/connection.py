@@ -121,7 +121,7 @@ class Connection:
             raise UnavailableError("the broker cannot be reached")
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._client.publish(topic, payload, qos, retain, _properties(wanted))
+                await self._client.send(topic, payload, _properties(wanted), qos=qos, retain=retain)
         except (aiomqtt.MqttError, TimeoutError) as error:
             raise UnavailableError(f"the broker did not accept a message: {error}", topic=topic) from error
 
@@ -165,7 +165,7 @@ class Connection:
                     await self._subscribe(client, self.dispatcher.routes)
                     if self.birth:
                         topic, payload = self.birth()
-                        await client.publish(topic, payload, 1, retain=True)
+                        await client.deliver(topic, payload, retain=True)
                 self._up.set()
                 log.info("mqtt.connected", account=self.account.username, routes=len(self.dispatcher.routes))
                 yield client
@@ -185,13 +185,13 @@ class Connection:
             if getattr(code, "is_failure", False):
                 raise aiomqtt.MqttError(f"the broker refuses the subscription to {route.topic.filter}: {code}")
 
-    async def _publish_will(self, client: aiomqtt.Client) -> None:
+    async def _publish_will(self, client: Client) -> None:
         """Publish the will: the broker does so only when a connection breaks, not when it is closed."""
         if self.will:
             topic, payload = self.will
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
-                    await client.publish(topic, payload, 1, retain=True)
+                    await client.deliver(topic, payload, retain=True)
 
 
 def _properties(wanted: Mapping[str, object]) -> Properties | None:

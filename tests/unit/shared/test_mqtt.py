@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from shared.errors import ConflictError, UnavailableError
 from shared.mqtt import admission
 from shared.mqtt import dispatcher as dispatcher_module
+from shared.mqtt.client import Client, entered
 from shared.mqtt.connection import Account, Connection, Delivery, Route, device_route
 from shared.mqtt.dispatcher import WORKERS, Dispatcher
 from shared.mqtt.rates import Rate
@@ -25,6 +26,10 @@ from shared.protocol.messages import Log, LogLevel, LogLine, Status
 
 PATIENCE_S = 5
 Handler = Callable[[str, Log], Awaitable[None]]
+
+
+CONNACK = bytes([0x20, 3, 0, 0, 0])
+"""Of MQTT 5: no session, success, no properties."""
 
 
 def connection() -> Connection:
@@ -393,3 +398,20 @@ async def test_nothing_is_published_without_a_broker() -> None:
         await connection().send(topics.LOG, said("hello"), client_id="one")
     with pytest.raises(UnavailableError, match="the broker cannot be reached"):
         await connection().post(topics.LOG, said("hello"), client_id="one")
+
+
+async def test_a_publication_fails_with_its_connection_and_not_at_a_timeout(unused_tcp_port: int) -> None:
+    async def accept_and_break(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(CONNACK)
+        await reader.read(1024)  # the publication
+        writer.close()
+
+    client = Client("127.0.0.1", unused_tcp_port, protocol=aiomqtt.ProtocolVersion.V5)
+    async with (
+        await asyncio.start_server(accept_and_break, "127.0.0.1", unused_tcp_port),
+        asyncio.timeout(PATIENCE_S),
+        entered(client, timeout_s=PATIENCE_S),
+    ):
+        with pytest.raises(aiomqtt.MqttError, match="the connection broke"):
+            await client.deliver("a", b"1")
