@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from dev.servers.base import Server
 
-PATIENCE_S: Final = 45.0
+PATIENCE_S: Final = 90.0
 MAX_SHOWN: Final = 2000
 """Maximum number of characters of a value in a message."""
 _PAUSE_S: Final = 0.02
