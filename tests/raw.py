@@ -13,6 +13,7 @@ from joserfc.jwk import OKPKey
 from pydantic import BaseModel, SecretStr
 
 from dev.credentials import claim_client, device_client
+from dev.waiting import PATIENCE_S
 from shared import crypto
 from shared.protocol import topics
 from shared.protocol.admin import ClaimPackage, Package
@@ -29,7 +30,6 @@ from shared.protocol.topics import Topic
 M = TypeVar("M", bound=BaseModel | Packed | bytes)
 N = TypeVar("N", bound=BaseModel | Packed | bytes)
 P = TypeVar("P")
-PATIENCE_S = 30.0
 RESEND_S = 0.5
 
 

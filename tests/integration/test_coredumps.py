@@ -18,14 +18,14 @@ from dev.database import run
 from dev.fleet import OPTIONS, Fleet
 from dev.system import System
 from dev.uploads import upload
-from dev.waiting import until
+from dev.waiting import PATIENCE_S, until
 from device import image_builder
 from device.options import Hooks
 from shared.protocol import admin, topics
 from shared.protocol.admin import CoreDumpView, Package
 from shared.protocol.messages import CoreDumpChunk, CoreDumpOffer, CoreDumpRefused, CoreDumpStored, CoreDumpWanted
 from tests.integration.test_tool import environment, mdm
-from tests.raw import PATIENCE_S, RESEND_S, RawDevice
+from tests.raw import RESEND_S, RawDevice
 
 __all__ = ["environment"]
 

@@ -18,10 +18,11 @@ from dev.fleet import Fleet
 from dev.stack import Endpoints, Stack
 from dev.system import System
 from dev.uploads import build, upload
+from dev.waiting import PATIENCE_S
 from shared.protocol import admin, events, topics
 from shared.protocol.admin import Package
 from shared.protocol.topics import PREFIX, Topic
-from tests.raw import PATIENCE_S, RawClient, RawDevice
+from tests.raw import RawClient, RawDevice
 
 ACCOUNT = "homeassistant"
 DISCOVERY, UPDATE = topics.HOMEASSISTANT_DISCOVERY, topics.HOMEASSISTANT_UPDATE

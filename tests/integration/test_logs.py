@@ -14,13 +14,13 @@ from dev.credentials import device_client
 from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
-from dev.waiting import until
+from dev.waiting import PATIENCE_S, until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import LogLineView, Package
 from shared.protocol.messages import Log, LogLevel, LogLine
 from tests.integration.test_coredumps import offer_of, offered, usual
 from tests.integration.test_tool import MDM, environment, mdm
-from tests.raw import PATIENCE_S, RawDevice
+from tests.raw import RawDevice
 
 __all__ = ["environment", "usual"]
 

@@ -14,8 +14,6 @@ from dev.stack import Stack
 from dev.system import System
 from shared.protocol import admin
 
-PATIENCE_S = 30
-
 
 def by(system: System, name: str, metric: str, label: str, **labels: str) -> Counter[str]:
     """What a service serves of a metric, by the values of one label."""

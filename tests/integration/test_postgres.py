@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
 from dev.stack import Stack
+from dev.waiting import PATIENCE_S
 from shared.database import engine
 from shared.errors import UnavailableError
 
 LOCK = func.pg_advisory_xact_lock(func.hashtext("held by a frozen process"))
-PATIENCE_S = 30
 
 
 async def test_a_transaction_that_says_nothing_more_holds_its_locks_for_a_while_only(

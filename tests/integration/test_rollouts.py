@@ -18,6 +18,7 @@ from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.uploads import upload
+from dev.waiting import PATIENCE_S
 from device import image_builder
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import RolloutStatus
@@ -30,7 +31,6 @@ from tests.raw import RawDevice
 from tests.swarm import OLD, CrashPlan, packages, status, swarming
 
 AT_ONCE: Final = {"soak_s": 0, "offers_per_minute": 10_000, "max_under_way": 10_000}
-PATIENCE_S: Final = 60
 
 
 @pytest.fixture(scope="module", autouse=True)

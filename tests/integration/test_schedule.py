@@ -31,7 +31,6 @@ from shared.runtime.settings import RotatorSettings
 from tests.raw import RawDevice
 
 GRACE_S = 400 * 24 * 3600
-PATIENCE_S = 30
 NEW_YEAR = "0 0 1 1 *"
 """It never fires in the midst of a test."""
 EACH_SECOND = "* * * * * *"

@@ -18,9 +18,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dev.stack import Stack
+from dev.waiting import PATIENCE_S
 from shared.database import grants, migrate, tables
 
-PATIENCE_S = 30
 COLUMNS = """
     SELECT table_name, column_name, udt_name, is_nullable, column_default, is_identity, identity_generation
     FROM information_schema.columns WHERE table_schema = 'mdm' AND table_name <> 'alembic_version'

@@ -11,9 +11,9 @@ import pytest
 from dev.credentials import account_client, device_client
 from dev.fleet import Fleet
 from dev.stack import Stack
+from dev.waiting import PATIENCE_S
 from shared.protocol.admin import Package
 from shared.protocol.topics import PREFIX
-from tests.raw import PATIENCE_S
 
 KIB = 1024
 MIB = 1024 * KIB
