@@ -7,8 +7,6 @@ import hashlib
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from dev import http_helpers
 from dev.fleet import Fleet
 from dev.http_helpers import served
 from dev.servers.base import HOST, Process
+from dev.servers.fork_server import run_forked
 from dev.system import System
 from dev.uploads import upload
 from dev.waiting import logged
@@ -295,17 +294,11 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
 def test_a_service_that_cannot_listen_does_not_start(
     system: System, settings: dict[str, str], reason: str
 ) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "services.firmware.main"],
-        capture_output=True,
-        text=True,
-        env={**system.environment("firmware"), **system.http("firmware"), **settings},
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 1
-    assert reason in ran.stderr
-    assert "Traceback" not in ran.stderr
+    environment = {**system.environment("firmware"), **system.http("firmware"), **settings}
+    ran = run_forked("services.firmware.main", environment=environment, folder=Path("/"))
+    assert ran.status == 1
+    assert reason in ran.errors
+    assert "Traceback" not in ran.errors
 
 
 async def test_the_log_says_who_fetched_what_and_holds_no_token(system: System, shelf: Shelf) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from dev.credentials import account_client
 from dev.servers.base import Process
+from dev.servers.fork_server import run_forked
 from dev.stack import OWNER
 from dev.system import SERVICES, System
 from shared.protocol import topics
@@ -68,12 +69,10 @@ async def test_one_rotator_says_that_it_leads_and_the_other_that_it_stands_by(sy
 
 
 def refused(module: str, environment: dict[str, str]) -> str:
-    """Start a process that must not come up; return its only line."""
-    ran = subprocess.run(
-        [sys.executable, "-m", module], capture_output=True, text=True, env=environment, timeout=30, check=False
-    )
-    assert ran.returncode == 1
-    [line] = ran.stderr.splitlines()
+    """Start a service that must not come up; return its only line."""
+    ran = run_forked(module, environment=environment, folder=Path("/"))
+    assert ran.status == 1
+    [line] = ran.errors.splitlines()
     return line
 
 
@@ -131,13 +130,12 @@ def test_a_port_of_metrics_that_is_taken_ends_the_start(system: System, service:
 
 
 def test_migrations_need_to_know_the_database(system: System, tmp_path: Path) -> None:
-    assert (
-        refused("shared.database.migrate", {})
-        == "migrate: MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE"
-    )
+    migrate = [sys.executable, "-m", "shared.database.migrate"]
+    ran = subprocess.run(migrate, capture_output=True, text=True, env={}, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == "migrate: MDM_DATABASE_URL: must be given, or MDM_DATABASE_URL_FILE\n"
     file = tmp_path / "url"
     file.write_text(f"{system.stack.endpoints.database_users[OWNER]}\n")
-    migrate = [sys.executable, "-m", "shared.database.migrate"]
     subprocess.run(migrate, env={"MDM_DATABASE_URL_FILE": str(file)}, timeout=60, check=True)
 
 
