@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup web run test check format docs asyncapi map bench soak screenshots standins cluster clean
 UV := scripts/uv
-WORKERS ?= 2
+WORKERS ?= 3
 
 help:  ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ web/node_modules/.whole: web/package-lock.json | setup
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
 	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once)
 
-test: web  ## All tests (in two processes with servers of their own; WORKERS=0: in one), and beside them all checks
+test: web  ## All tests (in three processes with servers of their own; WORKERS=0: in one), and beside them all checks
 	@mkdir -p .run
 	@( $(MAKE) --no-print-directory check >.run/check.log 2>&1 || { cat .run/check.log; exit 1; } ) & check=$$!; \
 	$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); \

@@ -47,9 +47,11 @@ class Client(aiomqtt.Client):
         info = self._publish(topic, payload, 1, retain, properties)
         code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-        def fail(_: asyncio.Future[None]) -> None:
+        def fail(disconnected: asyncio.Future[None]) -> None:
+            error = aiomqtt.MqttError("the connection broke")
+            error.__cause__ = None if disconnected.cancelled() else disconnected.exception()
             if not code.done():
-                code.set_exception(aiomqtt.MqttError("the connection broke"))
+                code.set_exception(error)
 
         self._codes[info.mid] = code
         self._disconnected.add_done_callback(fail)

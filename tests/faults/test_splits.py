@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ from services.registry.credentials.broker_watch import GRACE, BrokerWatch
 from services.registry.credentials.service import CAME
 from shared.database import engine
 from shared.database.outbox import Outbox
+from shared.mqtt.connection import Delivery
 from shared.protocol import admin
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
@@ -195,6 +197,32 @@ async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_a
         await watch.mark_silent()
     assert not (await fleet.show(gone)).online
     assert (await fleet.show(back)).online
+    await fleet.seen(gone, "device/offline")
+
+
+async def test_a_device_that_reconnects_before_its_drop_is_heard_of_stays_online(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """The broker's log comes over a connection of its own, and may be behind the device's next status."""
+    gone, back = await fleet.device(), await fleet.device()
+    for package in (gone, back):
+        await run(stack, SEEN, package.device_key, timedelta(0))
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
+        registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), refused_at={}, tried_at={})
+        watch = BrokerWatch(registry)
+        for line in (
+            f"Client {gone.client_id} been disconnected by administrative action.",
+            f"Client {back.client_id} been disconnected by administrative action.",
+            f"New client connected from 127.0.0.1:1 as {back.client_id} (p5, c0, k60, u'{back.client_id}').",
+        ):
+            await watch.on_log(Delivery({}, f"1796011888: {line}".encode()))
+
+        async def is_online(package: admin.Package) -> bool:
+            await watch.mark_dropped()
+            return (await fleet.show(package)).online
+
+        await until(partial(is_online, gone), lambda online: not online)
+        assert await is_online(back)
     await fleet.seen(gone, "device/offline")
 
 

@@ -28,12 +28,16 @@ GRACE: Final = timedelta(minutes=3)
 PATIENCE: Final = timedelta(seconds=30)
 """Time for a device that is refused with one secret to log in with its other one."""
 _FLUSH_S: Final = 1.0
+_SETTLES: Final = timedelta(seconds=1)
 _OWN_TRY: Final = timedelta(seconds=5)
 # Whole lines, with or without a timestamp: a client may choose any id, also one with such words in it.
 _LINE: Final = rb"(?:\S+: )?Client (iotdevice-[a-z0-9_-]+) %s\.?"
 _REFUSED: Final = re.compile(_LINE % rb"disconnected, not authori[sz]ed")
 _DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative action")
 """Its password was changed, or its account disabled; no will is published in that case."""
+_CONNECTED: Final = re.compile(
+    rb"(?:\S+: )?New client connected from \S+ as (iotdevice-[a-z0-9_-]+) \(p\d, c\d, k\d+, u'\1'\)\."
+)
 _UPTIME: Final = re.compile(rb"(\d+) seconds")
 
 
@@ -69,7 +73,9 @@ class BrokerWatch:
         self._uptime = uptime
 
     async def on_log(self, delivery: Delivery) -> None:
-        """Record which devices the broker refuses, and which it drops."""
+        """Record which devices the broker refuses, and which it drops and does not connect again."""
+        if (connected := _CONNECTED.fullmatch(delivery.payload)) is not None:
+            self._dropped_at.pop(connected[1].decode(), None)
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
@@ -87,21 +93,25 @@ class BrokerWatch:
 
     async def _store(self) -> None:
         self._forget_attempts()
-        await self._store_dropped()
+        await self.mark_dropped()
         await self._store_refusals()
         await self.mark_silent()
 
-    async def _store_dropped(self) -> None:
-        dropped, self._dropped_at = self._dropped_at, {}
+    async def mark_dropped(self) -> None:
+        """Mark devices offline that were dropped and have not reconnected.
+
+        Not at once: the broker's log may arrive after the status of the next connection, but in its own order.
+        """
+        before = datetime.now(UTC) - _SETTLES
+        dropped = {client_id: at for client_id, at in self._dropped_at.items() if at < before}
         if not dropped:
             return
-        try:
-            async with self.registry.database.transaction() as session:
-                for client_id in await credential_queries.record_dropped(session, dropped):
-                    emit_offline(self.registry.outbox, session, client_id)
-        except UnavailableError:
-            self._dropped_at = dropped | self._dropped_at
-            raise
+        async with self.registry.database.transaction() as session:
+            for client_id in await credential_queries.record_dropped(session, dropped):
+                emit_offline(self.registry.outbox, session, client_id)
+        for client_id, at in dropped.items():
+            if self._dropped_at.get(client_id) == at:
+                del self._dropped_at[client_id]
 
     async def _store_refusals(self) -> None:
         noted = dict(self.registry.refused_at)
