@@ -26,6 +26,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
 
+from sqlalchemy.orm import configure_mappers
+
 from dev.servers.base import Child, Process
 
 MODULES: Final = [
@@ -33,6 +35,8 @@ MODULES: Final = [
     "dev.crash_injection",
     "cli.__main__",
 ]
+_LIBRARIES: Final = ["anyio._backends._asyncio"]
+"""What libraries import only when they are first used."""
 _ROOT: Final = Path(__file__).parents[2]
 _POLL_S: Final = 0.01
 _LINE_BYTES: Final = 1 << 20
@@ -146,8 +150,9 @@ class ForkedProcess(Process):
 
 def serve(channel: socket.socket) -> None:
     """Answer requests until there are no more."""
-    for module in MODULES:
+    for module in [*MODULES, *_LIBRARIES]:
         importlib.import_module(module)
+    configure_mappers()
     # The module that is run is imported by running it.
     for module in MODULES:
         del sys.modules[module]
