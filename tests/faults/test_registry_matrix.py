@@ -28,8 +28,8 @@ from tests.raw import RawDevice
 
 RECONCILED = "registry.reconciled"
 WHOLE = ("ACTIVE",)
-HOUSE = ("commit forget", "commit Identities.end_unfinished")
-"""Steps of house-keeping, which comes once a minute: they may fall into a deed, and are none of its own."""
+HOUSE = ("commit forget", "commit Identities.end_unfinished", "commit BrokerWatch")
+"""Steps of housekeeping: they may fall into a deed, and are none of its own."""
 
 
 class Registry:
