@@ -87,7 +87,10 @@ async def frail(port: int, *, after_bytes: int) -> AsyncIterator[int]:
         while data := await reader.read(CHUNK):
             writer.write(data)
 
+    leading: set[asyncio.Task[None] | None] = set()
+
     async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        leading.add(asyncio.current_task())
         with closing(writer), suppress(ConnectionError):
             far_reader, far_writer = await asyncio.open_connection(HOST, port)
             with closing(far_writer):
@@ -104,6 +107,9 @@ async def frail(port: int, *, after_bytes: int) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for task in filter(None, leading):
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def test_a_connection_that_breaks_again_and_again_is_followed_by_requests_for_the_rest(
