@@ -121,7 +121,7 @@ def options(
 
 def main() -> None:
     """Run the tool."""
-    app()
+    app(prog_name="mdm")
 
 
 def _json_first(words: list[str]) -> list[str]:

@@ -56,7 +56,7 @@ def stack() -> Iterator[Stack]:
 def system(stack: Stack) -> Iterator[System]:
     settings = {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S), "MDM_LEADER_LEASE_S": "2"}
     with system_module.running(stack, **settings) as running:
-        # It compares all on startup, and would mend what a test breaks.
+        # It compares all on startup, and would repair what a test breaks.
         asyncio.run(logged(running.services["registry"], "registry.reconciled"))
         yield running
 

@@ -7,22 +7,15 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path(__file__).parents[1]
 GLOSSARY: Final = _ROOT / "docs/glossary.md"
 TABLE: Final = "## Write this, not that\n"
-CODE: Final = (
-    "services",
-    "shared",
-    "backup",
-    "device",
-    "deploy",
-    "tools",
-    "cli",
-    "dev",
-)  # checked folders of Python
+# Checked folders of Python.
+CODE: Final = ("services", "shared", "backup", "device", "deploy", "tools", "cli", "dev")
 _GENERATED: Final = {"api.md", "cli.md", "map.md"}
 _MIGRATIONS: Final = "migrations"  # exempt like decisions: they stay as they were made
 # What is exempt: generated parts, code blocks, code spans, and the targets of links.
@@ -53,7 +46,7 @@ def prose_of(source: str) -> str:
     A string without a space is a name, a topic or a value on the wire, and is blanked too.
     """
     lines = source.splitlines(keepends=True)
-    starts = [sum(map(len, lines[:row])) for row in range(len(lines) + 1)]
+    starts = [0, *accumulate(map(len, lines))]
     parts, end = [], 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT or (token.type in {tokenize.STRING, _F_STRING} and " " in token.string):

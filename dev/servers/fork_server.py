@@ -33,7 +33,7 @@ from dev.servers.base import Child, Process
 MODULES: Final = [
     *(f"services.{name}.main" for name in ("registry", "rotator", "firmware")),
     "dev.crash_injection",
-    "cli.__main__",
+    "cli.main",
 ]
 _LIBRARIES: Final = ["anyio._backends._asyncio"]
 """What libraries import only when they are first used."""

@@ -44,7 +44,7 @@ class Client(aiomqtt.Client):
 
         Raise MqttError if the connection breaks before, at once: the library waits for a timeout.
         """
-        info = self._publish(topic, payload, 1, retain, properties)
+        mid = self.post(topic, payload, properties, qos=1, retain=retain)
         code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def fail(disconnected: asyncio.Future[None]) -> None:
@@ -53,13 +53,13 @@ class Client(aiomqtt.Client):
             if not code.done():
                 code.set_exception(error)
 
-        self._codes[info.mid] = code
+        self._codes[mid] = code
         self._disconnected.add_done_callback(fail)
         try:
             return await code
         finally:
             self._disconnected.remove_done_callback(fail)
-            del self._codes[info.mid]
+            del self._codes[mid]
 
     @property
     def unacknowledged(self) -> int:
@@ -68,9 +68,12 @@ class Client(aiomqtt.Client):
 
     def post(
         self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int, retain: bool
-    ) -> None:
-        """Publish without waiting for the acknowledgement, or raise MqttError."""
-        self._publish(topic, payload, qos, retain, properties)
+    ) -> int:
+        """Publish without waiting for the acknowledgement; return the message's id, or raise MqttError."""
+        info = self._client.publish(topic, payload, qos, retain, properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
+        return info.mid
 
     async def send(
         self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int, retain: bool
@@ -80,14 +83,6 @@ class Client(aiomqtt.Client):
             await self.deliver(topic, payload, properties, retain=retain)
         else:
             self.post(topic, payload, properties, qos=qos, retain=retain)
-
-    def _publish(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> mqtt.MQTTMessageInfo:
-        info = self._client.publish(topic, payload, qos, retain, properties)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise aiomqtt.MqttCodeError(info.rc, "could not publish")
-        return info
 
     def _on_publish(
         self,

@@ -156,7 +156,6 @@ class Connection:
             max_inflight_messages=WINDOW,
             queue_type=cast("Any", partial(_Straight, self.dispatcher.take)),
         )
-        client.pending_calls_threshold = 10_000
         async with entered(client, timeout_s=_CALL_TIMEOUT_S):
             # Messages arrive from the first subscription on, and handlers may answer them.
             self._client = client

@@ -43,7 +43,7 @@ async def registry_on(system: System, url: str) -> AsyncIterator[str]:
         if "registry" in system.services:
             await asyncio.to_thread(system.stop, "registry")
         process = await asyncio.to_thread(system.start, "registry")
-        # It compares all as it starts, and would mend what a test puts wrong on purpose.
+        # It compares all on startup, and would repair what a test breaks on purpose.
         await logged(process, "registry.reconciled")
 
 

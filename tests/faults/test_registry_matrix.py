@@ -29,7 +29,7 @@ from tests.raw import RawDevice
 RECONCILED = "registry.reconciled"
 WHOLE = ("ACTIVE",)
 HOUSE = ("commit forget", "commit Identities.end_unfinished", "commit BrokerWatch")
-"""Steps of housekeeping: they may fall into a deed, and are none of its own."""
+"""Steps of housekeeping, which may run during an operation and are not part of it."""
 
 
 class Registry:

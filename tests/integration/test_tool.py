@@ -26,7 +26,7 @@ MDM = str(Path(sys.executable).with_name("mdm"))
 async def mdm(*arguments: object, **environment: str) -> Ran:
     """Run the tool as a process of its own, to its end."""
     words = [str(it) for it in arguments]
-    run = partial(run_forked, "cli.__main__", *words, environment={**os.environ, **environment}, folder=Path.cwd())
+    run = partial(run_forked, "cli.main", *words, environment={**os.environ, **environment}, folder=Path.cwd())
     return await asyncio.to_thread(run)
 
 
