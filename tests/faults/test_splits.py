@@ -204,8 +204,8 @@ async def test_a_device_that_reconnects_before_its_drop_is_heard_of_stays_online
     fleet: Fleet, stack: Stack
 ) -> None:
     """The broker's log comes over a connection of its own, and may be behind the device's next status."""
-    gone, back = await fleet.device(), await fleet.device()
-    for package in (gone, back):
+    gone, back, tried = [await fleet.device() for _ in range(3)]
+    for package in (gone, back, tried):
         await run(stack, SEEN, package.device_key, timedelta(0))
     async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
         registry: Any = SimpleNamespace(database=database, outbox=Outbox("registry"), refused_at={}, tried_at={})
@@ -217,11 +217,19 @@ async def test_a_device_that_reconnects_before_its_drop_is_heard_of_stays_online
         ):
             await watch.on_log(Delivery({}, f"1796011888: {line}".encode()))
 
+        # This login is the registry's own, in the device's name.
+        line = f"Client {tried.client_id} been disconnected by administrative action."
+        await watch.on_log(Delivery({}, line.encode()))
+        registry.tried_at[tried.client_id] = datetime.now(UTC)
+        line = f"New client connected from 127.0.0.1:1 as {tried.client_id} (p5, c1, k60, u'{tried.client_id}')."
+        await watch.on_log(Delivery({}, line.encode()))
+
         async def is_online(package: admin.Package) -> bool:
             await watch.mark_dropped()
             return (await fleet.show(package)).online
 
         await until(partial(is_online, gone), lambda online: not online)
+        await until(partial(is_online, tried), lambda online: not online)
         assert await is_online(back)
     await fleet.seen(gone, "device/offline")
 

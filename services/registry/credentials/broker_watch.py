@@ -74,7 +74,8 @@ class BrokerWatch:
 
     async def on_log(self, delivery: Delivery) -> None:
         """Record which devices the broker refuses, and which it drops and does not connect again."""
-        if (connected := _CONNECTED.fullmatch(delivery.payload)) is not None:
+        connected = _CONNECTED.fullmatch(delivery.payload)
+        if connected is not None and not self._is_own_attempt(connected[1].decode()):
             self._dropped_at.pop(connected[1].decode(), None)
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
