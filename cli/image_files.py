@@ -13,6 +13,7 @@ from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import ed25519
 from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
+from shared.esp32.secure_boot import SignatureBlock
 from shared.protocol import admin
 
 ImageFile = Annotated[
@@ -61,9 +62,14 @@ def inspect(ctx: typer.Context, file: ImageFile) -> None:
     tables.print_all(
         {
             **{name.replace("_", " "): value for name, value in facts.items()},
+            "min chip revision": esp32_image.revision(image.min_chip_revision),
+            "max chip revision": esp32_image.revision(image.max_chip_revision)
+            if image.max_chip_revision
+            else "any",
             "size bytes": f"{image.size_bytes} ({output.size(image.size_bytes)})",
             "entry point": f"0x{image.entry_point:08x}",
             "segments": [f"{one.size_bytes} bytes to 0x{one.load_address:08x}" for one in image.segments],
+            "signatures": [_signature(one) for one in image.signatures],
         }
     )
 
@@ -91,10 +97,15 @@ def sign(
     facts: dict[str, object] = {
         "signature": str(written),
         "sha256": image.sha256,
-        "version": image.version,
+        "version": image.embedded_version,
         "fingerprint": image_signature.fingerprint(private_key.public_key().public_bytes_raw()),
     }
     session.of(ctx).show_facts(facts)
+
+
+def _signature(block: SignatureBlock) -> str:
+    key = "its key is not in the file" if block.key_digest is None else f"key {block.key_digest}"
+    return f"Secure Boot V{block.version}, {block.scheme}, {key}"
 
 
 def _bytes_of(file: Path, *, field: str) -> bytes:

@@ -32,7 +32,7 @@ def add(
         str, typer.Argument(help="Code of the model: a-z, digits and underscores; it cannot be changed later.")
     ],
     *,
-    chip: Annotated[str, typer.Option(help="Chip: esp32, esp32s2, esp32s3, esp32c2, esp32c3, esp32c6, ...")],
+    chip: Annotated[str, typer.Option(help="Chip, such as esp32c6; also as ESP32-C6 or as esptool writes it.")],
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of an app partition.")] = None,
     schema: _Schema = None,

@@ -51,7 +51,7 @@ def read(data: bytes) -> ImageDescription:
     if not version:
         raise ImageInvalidError("image: version must be 1 to 32 printable characters")
     return ImageDescription(
-        version, _text(data[80:112], "project"), CHIPS[chip_id], secure_version, data[176:208].hex()
+        version, _text(data[80:112], "project"), CHIPS[chip_id].name, secure_version, data[176:208].hex()
     )
 
 

@@ -16,20 +16,27 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import InvalidInputError
-from shared.esp32.chips import CHIP_IDS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
+from shared.esp32.chips import CHIP_IDS, CHIPS, DESCRIPTOR_MAGIC, IMAGE_MAGIC
 
-# Where a chip maps flash data, and where its internal RAM for code is (esptool's memory maps). An image is mapped
-# in pages of 64 KiB, so data at file offset 32 has an address that ends in 0x20.
-_ADDRESSES: Final = {
-    "esp32": (0x3F400020, 0x40080000),
-    "esp32s2": (0x3F000020, 0x40024000),
-    "esp32c3": (0x3C000020, 0x4037C000),
-    "esp32s3": (0x3C000020, 0x40374000),
-    "esp32c2": (0x3C000020, 0x4037C000),
-    "esp32c6": (0x42000020, 0x40800000),
-    "esp32h2": (0x42000020, 0x40800000),
-    "esp32p4": (0x40000020, 0x4FF00000),
+# Where the internal RAM for code of a chip is (esptool's memory maps).
+_CODE_ADDRESSES: Final = {
+    "esp32": 0x40080000,
+    "esp32s2": 0x40024000,
+    "esp32s3": 0x40374000,
+    "esp32c2": 0x4037C000,
+    "esp32c3": 0x4037C000,
+    "esp32c5": 0x40800000,
+    "esp32c6": 0x40800000,
+    "esp32c61": 0x40800000,
+    "esp32h2": 0x40800000,
+    "esp32h21": 0x40800000,
+    "esp32h4": 0x40810000,
+    "esp32p4": 0x4FF00000,
+    "esp32e22": 0x30FE0000,
+    "esp32s31": 0x2F000000,
 }
+# An image is mapped in pages of 64 KiB, so data at file offset 32 has an address that ends in 0x20.
+_DATA_OFFSET: Final = 32
 _HEADER: Final = struct.Struct("<BBBBIB3sHBHH4sB")
 _SEGMENT: Final = struct.Struct("<II")
 _DESCRIPTOR: Final = struct.Struct("<II8s32s32s16s16s32s32sHHB3s72s")
@@ -86,9 +93,9 @@ def build(
         b"",
         b"",
     )
-    data_address, code_address = _ADDRESSES[chip]
-    segments = ((data_address, descriptor + data), (code_address, _CODE))
-    return _assemble(segments, chip_id=CHIP_IDS[chip], entry=code_address)
+    kind, code_address = CHIPS[CHIP_IDS[chip]], _CODE_ADDRESSES[chip]
+    segments = ((kind.flash_data.start + _DATA_OFFSET, descriptor + data), (code_address, _CODE))
+    return _assemble(segments, chip_id=kind.image_id, entry=code_address)
 
 
 def _assemble(segments: Sequence[tuple[int, bytes]], *, chip_id: int, entry: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from dev.system import System
 from dev.uploads import upload, versions
 from device import image_builder
 from shared.protocol import admin, messages, topics
+from tests import secure_boot
 from tests.downloads import check
 from tests.raw import RawDevice
+from tests.unit.firmware import images
 
 CHUNK = 16 * 1024
 
@@ -72,14 +75,33 @@ async def test_a_label_that_is_not_the_embedded_version_is_refused(fleet: Fleet)
     assert await versions(fleet, model) == []
 
 
+async def test_an_image_without_a_version_is_stored_under_its_label(fleet: Fleet) -> None:
+    model = await fleet.model()
+    image = images.build(segments=[images.descriptor(version=b"", project="küche".encode())])
+    with pytest.raises(AnswerError, match="version: expected a version given at the upload"):
+        await upload(fleet, model, image)
+    assert (await upload(fleet, model, image, version="1.0 kitchen")).version == "1.0 kitchen"
+
+
+async def test_an_image_signed_for_secure_boot_is_delivered_with_its_signatures(fleet: Fleet) -> None:
+    model = await fleet.model()
+    package = await fleet.device(model)
+    image = secure_boot.sign(image_builder.build(version="1.1.0", project=model), "p256", "p256/2")
+    async with fleet.powered(package):
+        stored = await upload(fleet, model, image)
+        await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
+    assert (stored.sha256, stored.size_bytes) == (hashlib.sha256(image).hexdigest(), len(image))
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
+        (gzip.compress(b"image"), "file: expected an application image, found a file compressed with gzip"),
         (b"\x00" * 4096, "magic"),
         (image_builder.build(version="1.1.0", project="p", chip="esp32c3"), "chip"),
         (image_builder.build(version="1.1.0", project="p")[:-1] + b"\x00", "appended_sha256"),
     ],
-    ids=["no image", "another chip", "damaged"],
+    ids=["compressed", "no image", "another chip", "damaged"],
 )
 async def test_a_wrong_image_is_refused_with_its_reason(fleet: Fleet, image: bytes, reason: str) -> None:
     model = await fleet.model()

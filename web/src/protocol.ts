@@ -859,7 +859,7 @@ export interface MachineFacts {
 export interface ModelAdd {
   code: string;
   name?: string;
-  chip: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c6" | "esp32h2" | "esp32p4";
+  chip: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c5" | "esp32c6" | "esp32c61" | "esp32h2" | "esp32h21" | "esp32h4" | "esp32p4" | "esp32e22" | "esp32s31";
   slot_size_bytes?: number;
   config_schema?: Record<string, Json> | null;
   config_defaults?: Record<string, Json>;
@@ -898,7 +898,7 @@ export interface ModelRef {
 export interface ModelUpdate {
   code: string;
   name?: string | null;
-  chip?: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c6" | "esp32h2" | "esp32p4" | null;
+  chip?: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c5" | "esp32c6" | "esp32c61" | "esp32h2" | "esp32h21" | "esp32h4" | "esp32p4" | "esp32e22" | "esp32s31" | null;
   slot_size_bytes?: number | null;
   config_schema?: Record<string, Json> | null;
   config_defaults?: Record<string, Json> | null;
@@ -1400,7 +1400,7 @@ export interface Upload {
   missing: number[];
 }
 
-/** Announce an image for a model; `version`, if given, must be the one embedded in the image. */
+/** Announce an image for a model; `version` must be the one embedded in the image, if it has one. */
 export interface UploadBegin {
   model: string;
   sha256: string;

@@ -108,27 +108,27 @@ class Uploads:
         if hashlib.sha256(data).hexdigest() != upload.sha256:
             raise InvalidInputError("sha256: the chunks make another file than the one announced")
         parsed = await asyncio.to_thread(esp32_image.parse, data)
-        esp32_image.check_for(
+        version = esp32_image.check_for(
             parsed,
             chip=model.chip,
             slot_size_bytes=model.slot_size_bytes,
             version_label=upload.version,
             model_code=model.code,
         )
-        if await image_queries.image_of_version(session, model, parsed.version) is not None:
-            raise ConflictError(f"version: {model.code} already has another image {parsed.version}")
+        if await image_queries.image_of_version(session, model, version) is not None:
+            raise ConflictError(f"version: {model.code} already has another image {version}")
         await self._announce(session, parsed.sha256)
         await self.firmware.store.put(parsed.sha256, data)
         stored = FirmwareImage(
             sha256=parsed.sha256,
             model_id=model.id,
-            version=parsed.version,
+            version=version,
             project=parsed.project,
             chip=parsed.chip,
             size_bytes=parsed.size_bytes,
             secure_version=parsed.secure_version,
             idf_version=parsed.idf_version,
-            elf_sha256=parsed.elf_sha256,
+            elf_sha256=parsed.elf_sha256 or "",
             uploaded_by=context.account,
             signature=signature,
         )

@@ -16,7 +16,7 @@ from shared.protocol.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
 
 
 class UploadBegin(Request):
-    """Announce an image for a model; `version`, if given, must be the one embedded in the image."""
+    """Announce an image for a model; `version` must be the one embedded in the image, if it has one."""
 
     model: ModelCode
     sha256: Sha256

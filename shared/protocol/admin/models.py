@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from shared.esp32 import chips
 from shared.protocol.admin.names import CommandName, ModelCode
 from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.protocol.messages import Document, Line
 
-Chip = Literal["esp32", "esp32s2", "esp32s3", "esp32c2", "esp32c3", "esp32c6", "esp32h2", "esp32p4"]
+
+def _chip(name: str) -> str:
+    if (chip := chips.normalise(name)) is None:
+        raise ValueError(f"must be one of {', '.join(chips.CHIP_IDS)}, or another name of one of them")
+    return chip
+
+
+Chip = Annotated[
+    str,
+    AfterValidator(_chip),
+    Field(
+        json_schema_extra={"enum": list(chips.CHIP_IDS)},
+        description="Other spellings are accepted too, such as `ESP32-S3` or `ESP32-D0WD-V3`.",
+    ),
+]
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
 CommandNames = Annotated[list[CommandName], Field(max_length=100)]

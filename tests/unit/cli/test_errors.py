@@ -48,7 +48,7 @@ def test_an_expected_error_is_one_line_and_a_status(
     ("words", "line"),
     [
         (("model", "add", "Lamp", "--chip", "esp32"), "error: code: String should match pattern"),
-        (("model", "add", "lamp", "--chip", "esp8266"), "error: chip: Input should be 'esp32'"),
+        (("model", "add", "lamp", "--chip", "esp8266"), "error: chip: must be one of esp32, esp32s2"),
         (
             ("model", "add", "lamp", "--chip", "esp32", "--slot-size", "1"),
             "error: slot_size_bytes: Input should be greater than or equal to 65536",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shared.esp32 import ed25519
 from shared.esp32 import signature as image_signature
 from shared.esp32.chips import CHIP_IDS
 from shared.protocol import admin
+from tests import secure_boot
 from tests.signing import private_pem, public_pem
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -62,8 +64,10 @@ def test_inspect_shows_the_metadata_of_an_image(mdm: Run, tmp_path: Path, chip: 
     facts = dict(line.split("  ", 1) for line in shown.stdout.splitlines())
     assert {name: value.strip() for name, value in facts.items()}.items() >= {
         "chip": chip,
-        "version": "1.2.3",
+        "embedded version": "1.2.3",
         "project": "sensor",
+        "min chip revision": "v0.0",
+        "max chip revision": "v3.99",
         "entry point": "0x40081234",
         "segments": "296 bytes to 0x3f400020, 36 bytes to 0x3f410020",
     }.items()
@@ -71,7 +75,8 @@ def test_inspect_shows_the_metadata_of_an_image(mdm: Run, tmp_path: Path, chip: 
 
 def test_inspect_as_json_has_all_facts(mdm: Run, image: Path) -> None:
     facts = json.loads(mdm("--json", "firmware", "inspect", str(image)).stdout)
-    assert (facts["chip"], facts["secure_version"], facts["hash_appended"]) == ("esp32", 7, True)
+    assert (facts["chip"], facts["secure_version"], facts["signatures"]) == ("esp32", 7, [])
+    assert facts["app_sha256"] == image.read_bytes()[-32:].hex()
     assert facts["size_bytes"] == image.stat().st_size
     assert facts["segments"][0] == {"offset": 32, "size_bytes": 296, "load_address": 0x3F400020}
 
@@ -79,7 +84,7 @@ def test_inspect_as_json_has_all_facts(mdm: Run, image: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (b"", "error: size_bytes: expected at least 288, found 0\n"),
+        (b"", "error: size_bytes: expected at least 24, a header, found 0\n"),
         (images.build(magic=0x7F), "error: magic: expected 0xE9, an ESP32 image, found 0x7F\n"),
         (images.build(chip_id=4711), "error: chip_id: expected one of 0 (esp32), 2 (esp32s2), "),
         (images.build(checksum=0), "error: checksum: expected 0x"),
@@ -95,6 +100,18 @@ def test_inspect_names_the_field_what_was_found_and_what_was_expected(
     assert shown.stderr.startswith(line)
     assert ", found " in shown.stderr
     assert shown.stderr.count("\n") == 1
+
+
+def test_inspect_shows_signatures_for_secure_boot_with_the_digests_of_their_keys(mdm: Run, tmp_path: Path) -> None:
+    file = tmp_path / "app.bin"
+    file.write_bytes(secure_boot.sign(images.build(revisions=(301, 0)), "p256"))
+    shown = mdm("firmware", "inspect", str(file)).stdout
+    assert f"Secure Boot V2, ECDSA P-256, key {secure_boot.key_digest('p256')}" in shown
+    assert re.search(r"min chip revision +v3\.1\nmax chip revision +any\n", shown)
+    file.write_bytes(secure_boot.sign(images.build(), "p256", version=1))
+    assert (
+        "Secure Boot V1, ECDSA P-256, its key is not in the file" in mdm("firmware", "inspect", str(file)).stdout
+    )
 
 
 @pytest.mark.usefixtures("no_connection")

@@ -13,11 +13,22 @@ CHIPS = {
     "esp32c6": 13,
     "esp32h2": 16,
     "esp32p4": 18,
+    "esp32c61": 20,
+    "esp32c5": 23,
+    "esp32h21": 25,
+    "esp32h4": 28,
+    "esp32e22": 31,
+    "esp32s31": 32,
 }
 
 
 def descriptor(
-    *, version: bytes = b"1.2.3", project: bytes = b"sensor", magic: int = 0xABCD5432, secure_version: int = 7
+    *,
+    version: bytes = b"1.2.3",
+    project: bytes = b"sensor",
+    magic: int = 0xABCD5432,
+    secure_version: int = 7,
+    elf_sha256: bytes = bytes(range(32)),
 ) -> bytes:
     """Return the 256 bytes of an esp_app_desc_t."""
     fields = [
@@ -29,7 +40,7 @@ def descriptor(
         b"12:34:56".ljust(16, b"\x00"),
         b"Feb  1 2025".ljust(16, b"\x00"),
         b"v5.5.1".ljust(32, b"\x00"),
-        bytes(range(32)),
+        elf_sha256,
     ]
     return b"".join(fields).ljust(256, b"\x00")
 
@@ -44,6 +55,8 @@ def build(
     checksum: int | None = None,
     digest: bytes | None = None,
     trailer: bytes = b"",
+    revisions: tuple[int, int] = (0, 399),
+    address: int = 0x3F400020,
 ) -> bytes:
     """Return an image; what is given replaces what would be right."""
     pieces = [descriptor() + b"rodata.." * 5, b"\x01\x02\x03\x04" * 9] if segments is None else segments
@@ -55,10 +68,11 @@ def build(
     image[4:8] = (0x40081234).to_bytes(4, "little")
     image[8] = 0xEE
     image[12:14] = chip_id.to_bytes(2, "little")
-    image[17:19] = (399).to_bytes(2, "little")
+    image[15:17] = revisions[0].to_bytes(2, "little")
+    image[17:19] = revisions[1].to_bytes(2, "little")
     image[23] = hash_flag
     for number, piece in enumerate(pieces):
-        image += (0x3F400020 + 0x10000 * number).to_bytes(4, "little")
+        image += (address + 0x10000 * number).to_bytes(4, "little")
         image += len(piece).to_bytes(4, "little") + piece
     image += bytes(15 - len(image) % 16)
     right = reduce(xor, b"".join(pieces), 0xEF)

@@ -1,7 +1,8 @@
-"""Our verdict on images compared with that of Espressif's esptool, on whole images of each chip and damaged ones.
+"""Our verdict on images compared with those of Espressif's tools, on whole images of each chip and damaged ones.
 
-esptool loads an image and says whether its checksum and its SHA-256 are right. Where we are stricter on purpose is
-listed in `STRICTER`, with the test that each of these rules has; everywhere else both must say the same.
+esptool loads an image and finds out whether its checksum and its SHA-256 are right, espsecure whether its
+signatures are. Where we are stricter on purpose is listed in `STRICTER`, with a test of each of these rules, and
+where we are less strict in `LESS_STRICT`; everywhere else the verdicts must be the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from esptool.util import FatalError
 from device import image_builder
 from shared.esp32 import image as esp32_image
 from shared.esp32.chips import CHIP_IDS
-from shared.esp32.image import ImageError
+from shared.esp32.errors import ImageError
+from shared.esp32.image import Image
+from tests.secure_boot import BLOCK_BYTES, SECTOR_BYTES, key_digest, listed, sign, verifies
 from tests.unit.firmware import images
 
 ROUNDS = 10
@@ -31,14 +34,14 @@ ROUNDS = 10
 Damage = Callable[[random.Random, bytearray], None]
 
 STRICTER = {
-    "descriptor.": "esptool loads an image without an application descriptor; we must know its version",
-    "segments.0.size_bytes: expected at least": "the same: the descriptor must fit into the first segment",
     "segment_count": "esptool loads an image without segments; 17 are too many for both",
     "a multiple of 4": "esptool pads a segment of another length; the bootloader refuses it",
+    "runs from RAM alone": "esptool does not ask whether an image is a bootloader",
     "nothing may follow": "esptool reads no further than the image; we name images by the SHA-256 of the file",
-    "size_bytes: expected at least 288": "shorter than a header, a segment and a descriptor",
-    "chip_id": "esptool knows chips that no model may have",
+    "signatures.1": "espsecure skips a broken block; a device that trusts only its key would not boot",
+    "with signatures for Secure Boot V2 at": "espsecure reads the end of the file, a bootloader elsewhere",
 }
+LESS_STRICT = "a signature of version 1 can be verified only with its key, which is not in the file"
 
 
 def stricter(error: ImageError) -> bool:
@@ -65,18 +68,17 @@ def esptool_fault(data: bytes) -> str | None:
     return None
 
 
-def our_error(data: bytes) -> ImageError | None:
+def ours(data: bytes) -> Image | ImageError:
     try:
-        esp32_image.parse(data)
+        return esp32_image.parse(data)
     except ImageError as error:
         return error
-    return None
 
 
 def compare(data: bytes) -> str:
-    """Return our verdict; fail unless esptool agrees or we are stricter on purpose."""
-    error, fault = our_error(data), esptool_fault(data)
-    if error is None:
+    """Return our verdict on an unsigned image; fail unless esptool agrees or we are stricter on purpose."""
+    error, fault = ours(data), esptool_fault(data)
+    if isinstance(error, Image):
         assert fault is None
         return "valid"
     if stricter(error):
@@ -151,6 +153,27 @@ def no_digest_announced(_: random.Random, data: bytearray) -> None:
     data[23] = 0
 
 
+def in_the_block(rng: random.Random, data: bytearray) -> None:
+    data[len(data) - SECTOR_BYTES + rng.randrange(2 * BLOCK_BYTES)] ^= 1 << rng.randrange(8)
+
+
+def in_the_padding(rng: random.Random, data: bytearray) -> None:
+    data[rng.randrange(1024, len(data) - SECTOR_BYTES)] ^= 1 << rng.randrange(8)
+
+
+def cut_a_sector(_: random.Random, data: bytearray) -> None:
+    del data[-SECTOR_BYTES:]
+
+
+def append_a_sector(rng: random.Random, data: bytearray) -> None:
+    data += rng.choice([b"\xff", b"\x00"]) * SECTOR_BYTES
+
+
+def swap_the_blocks(_: random.Random, data: bytearray) -> None:
+    start, middle, end = (len(data) - SECTOR_BYTES + number * BLOCK_BYTES for number in range(3))
+    data[start:end] = data[middle:end] + data[start:middle]
+
+
 DAMAGES: list[Damage] = [
     flip,
     flip_behind_the_descriptor,
@@ -166,10 +189,38 @@ DAMAGES: list[Damage] = [
     swap_of_data,
     no_digest_announced,
 ]
+SIGNED_DAMAGES: list[Damage] = [
+    *(flip, flip_behind_the_descriptor, cut, header, append),
+    *(in_the_block, in_the_padding, cut_a_sector, append_a_sector, swap_the_blocks),
+]
 
 
-def test_esptool_and_we_name_the_chips_alike() -> None:
-    assert {name: CHIP_DEFS[name].IMAGE_CHIP_ID for name in CHIP_IDS} == CHIP_IDS
+def compare_signed(data: bytes, names: tuple[str, ...]) -> str:
+    """Return our verdict on an image that was signed with these keys; fail as `compare` does."""
+    verdict, fault = ours(data), esptool_fault(data)
+    keys = listed(data)
+    verified = [key_digest(name) for name in names if verifies(data, name)]
+    if isinstance(verdict, Image):
+        assert fault is None
+        assert [block.key_digest for block in verdict.signatures] == keys
+        assert set(keys) <= set(verified)
+        return "valid"
+    if fault or verified != [key_digest(name) for name in names]:
+        return str(verdict.details["field"])
+    assert stricter(verdict), verdict.message
+    return "stricter"
+
+
+def compare_signed_v1(data: bytes) -> str:
+    """Return our verdict on an image that was signed by version 1; fail as `compare` does."""
+    verdict, fault = ours(data), esptool_fault(data)
+    if isinstance(verdict, Image):
+        assert fault is None
+        if not verdict.signatures:
+            return "unsigned"
+        return "valid" if verifies(data, "p256", version=1) else "less strict"
+    assert stricter(verdict) or fault or not verifies(data, "p256", version=1), verdict.message
+    return "refused"
 
 
 @pytest.mark.parametrize("chip", CHIP_IDS)
@@ -197,22 +248,56 @@ def test_esptool_agrees_on_hundreds_of_damaged_images_of_each_chip() -> None:
     assert min(verdicts[kind] for kind in ("valid", "stricter", "checksum", "appended_sha256", "size_bytes")) >= 8
 
 
+def test_espsecure_agrees_on_hundreds_of_damaged_signed_images() -> None:
+    verdicts: Counter[str] = Counter()
+    rng = random.Random(2)  # noqa: S311 - the same damage each time
+    for names in (("p256", "p192"), ("p384",), ("rsa",)):
+        whole = sign(image_builder.build(version="1.0.0", project="p", size_bytes=1024), *names)
+        assert compare_signed(whole, names) == "valid"
+        for damage in SIGNED_DAMAGES:
+            for _ in range(2 * ROUNDS):
+                data = bytearray(whole)
+                damage(rng, data)
+                verdicts[compare_signed(bytes(data), names)] += 1
+    shared = verdicts.total() - verdicts["stricter"] - verdicts["valid"]
+    assert shared >= 200
+    assert min(verdicts[kind] for kind in ("valid", "signatures.0.crc", "appended_sha256", "size_bytes")) >= 3
+
+
+def test_espsecure_agrees_on_damaged_images_signed_by_version_1() -> None:
+    whole = sign(image_builder.build(version="1.0.0", project="p", size_bytes=1024), "p256", version=1)
+    assert compare_signed_v1(whole) == "valid"
+    verdicts: Counter[str] = Counter()
+    rng = random.Random(1)  # noqa: S311 - the same damage each time
+    for damage in (flip, cut, append, header):
+        for _ in range(5 * ROUNDS):
+            data = bytearray(whole)
+            damage(rng, data)
+            verdicts[compare_signed_v1(bytes(data))] += 1
+    assert verdicts.keys() <= {"refused", "less strict", "unsigned", "valid"}
+    assert verdicts["less strict"] >= 1, LESS_STRICT
+
+
+PLAIN = image_builder.build(version="1.0.0", project="p", size_bytes=1024)
+BROKEN_BLOCK = bytearray(sign(PLAIN, "p256", "p192"))
+BROKEN_BLOCK[-SECTOR_BYTES + BLOCK_BYTES + 9] ^= 1
+
+
 @pytest.mark.parametrize(
     ("data", "rule"),
     [
-        (images.build(segments=[b"\x00" * 264]), "descriptor.magic"),
-        (images.build(segments=[images.descriptor()[:252], b"abcd"]), "segments.0.size_bytes: expected at least"),
         (images.build(segments=[], segment_count=0) + bytes(288), "segment_count"),
         (images.build(segments=[images.descriptor() + b"ab"]), "a multiple of 4"),
+        (images.build(segments=[bytes(264)], address=0x40080000), "runs from RAM alone"),
         (images.build(trailer=b"\xe7" + bytes(4095)), "nothing may follow"),
-        (images.build(segments=[b"abcd"]), "size_bytes: expected at least 288"),
-        (images.build(chip_id=CHIP_DEFS["esp32c5"].IMAGE_CHIP_ID), "chip_id"),
+        (bytes(BROKEN_BLOCK), "signatures.1"),
+        (sign(PLAIN, "p256", skip_padding=True), "with signatures for Secure Boot V2 at"),
     ],
     ids=STRICTER.keys(),
 )
 def test_what_only_we_refuse_esptool_takes(data: bytes, rule: str) -> None:
-    error = our_error(data)
-    assert error is not None
+    error = ours(data)
+    assert isinstance(error, ImageError)
     assert rule in error.message
     assert stricter(error)
     assert esptool_fault(data) is None

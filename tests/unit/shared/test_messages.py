@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from shared.esp32.chips import CHIP_IDS
 from shared.protocol import admin, messages
 from shared.protocol.topics import Topic
 
@@ -49,6 +50,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     AwareDatetime: st.datetimes(timezones=ZONES),
     messages.LogTime: st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=ZONES),  # noqa: DTZ001 - as st.datetimes wants it
     type(None): st.none(),
+    admin.Chip: st.sampled_from(list(CHIP_IDS)),
     messages.Sha256: st.binary(min_size=32, max_size=32).map(bytes.hex),
     messages.Line: st.text(
         st.characters(codec="utf-8", exclude_characters="".join(map(chr, [*range(32), 127]))), max_size=200
