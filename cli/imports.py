@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from cli import batches, client, output, session, tables
-from shared.errors import FleetError, InvalidInputError
+from cli import batches, client, output, session, spreadsheets, tables
+from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
 
 app = typer.Typer()
 
 _COLUMNS: Final = ("model", "name", "tags")
+_BETWEEN_TAGS: Final = re.compile(r"[\s,;]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,35 @@ class Line:
     number: int
     fields: dict[str, Any]
     fault: str | None = None
+    ignored: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """The result of a line: the device that was `added` or `present`, or the reason why it was `refused`."""
+
+    line: int
+    result: str
+    name: str | None = None
+    client_id: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportTally:
+    """The outcomes of the lines so far."""
+
+    lines: int
+    outcomes: list[ImportOutcome] = field(default_factory=list)
+
+    def of(self, result: str) -> list[ImportOutcome]:
+        """Return the outcomes with this result, by line."""
+        return sorted((it for it in self.outcomes if it.result == result), key=lambda it: it.line)
+
+    @property
+    def open(self) -> int:
+        """The number of lines without an outcome."""
+        return self.lines - len(self.outcomes)
 
 
 @app.command("import")
@@ -37,86 +67,119 @@ def import_file(
 ) -> None:
     """Add devices from a CSV or JSON Lines file, one per line.
 
-    A CSV file begins with the names of its columns: model, name, tags. A JSON Lines file has the suffix .jsonl or
-    .ndjson. Invalid lines do not stop the import: they are listed at the end with reasons, and the exit status
-    is 1.
+    The first line of a CSV file names its columns: name, tags, and model unless --model is given; other columns
+    are ignored. Fields are separated by commas, semicolons or tabs, tags by spaces, commas or semicolons. The file
+    is UTF-8, UTF-16 with a byte order mark, or Windows-1252, as spreadsheets write it. A JSON Lines file has the
+    suffix .jsonl or .ndjson.
+
+    Model and name identify a line: a device that exists is left as it is, so that the same command completes an
+    interrupted import. Invalid lines do not stop the import: they are listed at the end with reasons, and the
+    exit status is 1.
     """
     here = session.of(ctx)
     lines = list(read(file, model=model))
     if not lines:
-        raise InvalidInputError(f"file: {file} has no lines")
-    added: list[admin.DeviceView] = []
-    refused: list[tuple[int, str]] = []
-    here.run(lambda connection: _add_all(connection, lines, added, refused, timeout_s=here.timeout_s))
-    refused.sort()
-    if here.as_json:
-        output.print_json(
-            {
-                "added": [device.client_id for device in added],
-                "refused": [{"line": number, "reason": reason} for number, reason in refused],
-            }
-        )
-    else:
-        tables.print_all({"added": len(added), "refused": len(refused)})
-        for number, reason in refused:
-            output.print_note(f"line {number}: {reason}")
-    if refused:
+        raise InvalidInputError(f"file: {file} has no lines below the names of the columns")
+    ignored = sorted(frozenset().union(*(line.ignored for line in lines)))
+    if ignored:
+        output.print_note(f"ignored columns: {', '.join(ignored)}")
+    tally = ImportTally(
+        len(lines), [ImportOutcome(it.number, "refused", reason=it.fault) for it in lines if it.fault]
+    )
+    valid = [line for line in lines if line.fault is None]
+    try:
+        here.run(lambda connection: _add_all(connection, valid, tally, timeout_s=here.timeout_s))
+    finally:
+        # Also after Ctrl-C and a lost connection.
+        _print(tally, as_json=here.as_json)
+    if tally.of("refused"):
         raise typer.Exit(1)
 
 
 def read(file: Path, *, model: str | None) -> Iterator[Line]:
-    """Yield each line that is not empty; tags in a CSV file are separated by spaces."""
-    text = file.read_text(encoding="utf-8-sig")
-    rows = _json_lines(text) if file.suffix in {".jsonl", ".ndjson"} else _csv_lines(text)
-    for number, found in rows:
-        if isinstance(found, str):
-            yield Line(number, {}, found)
-            continue
-        unknown = sorted(set(found) - set(_COLUMNS))
-        if unknown:
-            yield Line(number, {}, f"{unknown[0]}: is not one of {', '.join(_COLUMNS)}")
-            continue
-        yield Line(number, {"model": model, **{name: value for name, value in found.items() if value}})
+    """Yield each line that is not empty; a line with the model and name of an earlier one has a fault."""
+    text = spreadsheets.lines(file.read_bytes())
+    found = _json_lines(text) if file.suffix in {".jsonl", ".ndjson"} else spreadsheets.rows(text, _COLUMNS)
+    known: dict[tuple[object, object], int] = {}
+    for row in found:
+        given = {name: value for name, value in row.fields.items() if name in _COLUMNS and value}
+        if isinstance(given.get("tags"), str):
+            given["tags"] = [tag for tag in _BETWEEN_TAGS.split(given["tags"]) if tag]
+        fields = {"model": model, **given}
+        fault = row.fault or _fault(fields)
+        if fault is None:
+            earlier = known.setdefault((fields["model"], fields["name"]), row.number)
+            if earlier != row.number:
+                fault = f"name: is that of line {earlier} too"
+        yield Line(row.number, fields, fault, frozenset(row.fields) - {*_COLUMNS, ""})
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            yield number, f"is not JSON: {error}"
-            continue
-        yield number, found if isinstance(found, dict) else "must be a JSON object"
+def _fault(fields: dict[str, Any]) -> str | None:
+    """Return why these are not the fields of a device that the next import would recognize."""
+    if not fields.get("name"):
+        return "name: must not be empty; it identifies the device if the file is imported again"
+    try:
+        client.build(admin.DEVICE_ADD, **fields)
+    except InvalidInputError as error:
+        return error.message
+    return None
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    reader = csv.DictReader(text.splitlines())
-    for row in reader:
-        if None in row or None in row.values():
-            yield reader.line_num, f"must have the {len(reader.fieldnames or ())} columns of the first line"
-            continue
-        yield reader.line_num, {**row, "tags": (row.get("tags") or "").split()}
+def _json_lines(text: Iterable[str | None]) -> Iterator[spreadsheets.TableRow]:
+    for number, line in enumerate(text, 1):
+        if line is None:
+            yield spreadsheets.TableRow(number, {}, "is not in the encoding of the other lines")
+        elif line.strip():
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield spreadsheets.TableRow(number, {}, f"is not JSON: {error}")
+                continue
+            if isinstance(found, dict):
+                yield spreadsheets.TableRow(number, found)
+            else:
+                yield spreadsheets.TableRow(number, {}, "must be a JSON object")
 
 
-async def _add_all(
-    connection: client.Admin,
-    lines: list[Line],
-    added: list[admin.DeviceView],
-    refused: list[tuple[int, str]],
-    *,
-    timeout_s: float,
-) -> None:
-    """Add the devices, and record the results in `added` and `refused`."""
+async def _add_all(connection: client.Admin, lines: list[Line], tally: ImportTally, *, timeout_s: float) -> None:
+    """Add the devices, and record the outcome of each line that was answered."""
 
     async def add(line: Line) -> None:
+        name = line.fields["name"]
+        request = client.build(admin.DEVICE_ADD, unique_name=True, **line.fields)
         try:
-            if line.fault is not None:
-                raise InvalidInputError(line.fault)
-            request = client.build(admin.DEVICE_ADD, **line.fields)
-            added.append(await connection.call(admin.DEVICE_ADD, request, timeout_s=timeout_s))
-        except FleetError as error:
-            refused.append((line.number, error.message))
+            device = await connection.call(admin.DEVICE_ADD, request, timeout_s=timeout_s)
+        except client.AnswerError as error:
+            present = error.details.get("client_id") if error.answer_code == ConflictError.code else None
+            if isinstance(present, str):
+                outcome = ImportOutcome(line.number, "present", name, present)
+            else:
+                outcome = ImportOutcome(line.number, "refused", name, reason=error.message)
+        else:
+            outcome = ImportOutcome(line.number, "added", name, device.client_id)
+        tally.outcomes.append(outcome)
 
     await batches.each(lines, add, label="devices")
+
+
+def _print(tally: ImportTally, *, as_json: bool) -> None:
+    added, present, refused = (tally.of(result) for result in ("added", "present", "refused"))
+    if as_json:
+        output.print_json(
+            {
+                "added": [it.client_id for it in added],
+                "present": [it.client_id for it in present],
+                "refused": [{"line": it.line, "reason": it.reason} for it in refused],
+                "open": tally.open,
+            }
+        )
+    else:
+        if added or present:
+            tables.print_table(added + present, ("device=client_id, name", ("line", lambda it: it.line), "result"))
+        tables.print_all(
+            {"added": len(added), "already present": len(present), "refused": len(refused), "not done": tally.open}
+        )
+        for it in refused:
+            output.print_note(f"line {it.line}: {it.reason}")
+    if tally.open:
+        output.print_note("the same command completes the import")

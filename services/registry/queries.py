@@ -105,6 +105,14 @@ async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple
     return list(await session.execute(query))
 
 
+async def lock_name(session: AsyncSession, model: DeviceModel, name: str) -> str | None:
+    """Lock a name against others that lock it, and return the key of the model's first device that has it."""
+    lock = func.pg_advisory_xact_lock(func.hashtextextended(f"mdm:name:{model.code}:{name}", 0))
+    await session.execute(select(lock))
+    named = active(select(Device.key)).where(Device.model_id == model.id, Device.name == name)
+    return await session.scalar(named.order_by(Device.id).limit(1))
+
+
 async def presence(session: AsyncSession, client_id: str) -> Presence:
     """Return and lock a device's last status, or raise NotFoundError."""
     found = await session.scalar(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from dev.waiting import until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import DeviceView
 from tests.integration.test_registry import traces
-from tests.integration.test_tool import mdm
+from tests.integration.test_tool import MDM, mdm
 from tests.raw import RawDevice
 
 
@@ -174,3 +177,40 @@ async def test_500_devices_are_imported_and_a_bad_line_costs_only_itself(
     assert "499" in ran.output
     counted = [found.devices for found in (await fleet.ask(admin.MODEL_LIST)).models if found.code == model]
     assert counted == [499]
+
+
+async def test_an_import_that_is_interrupted_or_run_twice_at_once_adds_each_device_once(
+    fleet: Fleet, system: System, tmp_path: Path
+) -> None:
+    model = await fleet.model()
+    names = [f"Küche {number}" for number in range(60)]
+    file = tmp_path / "Geräte.csv"
+    text = "".join(f"{line}\r\n" for line in ("Name;Tags", *(f"{name};south, attic" for name in names)))
+    file.write_bytes(text.encode("cp1252"))
+    profile = tmp_path / "profile.toml"
+    system.profile.save(profile)
+    environment = {"MDM_PROFILE": str(profile)}
+    words = ("--timeout", "60", "--json", "device", "import", str(file), "--model", model)
+
+    process = await asyncio.create_subprocess_exec(
+        MDM, *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **environment}
+    )
+    await until(lambda: listed(fleet, model=model), lambda found: len(found) > 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = await process.communicate()
+    assert process.returncode not in {0, None}
+    interrupted = json.loads(output)
+    assert 0 < len(interrupted["added"]) < 60
+    assert interrupted["open"] == 60 - len(interrupted["added"])
+
+    both = await asyncio.gather(mdm(*words, **environment), mdm(*words, **environment))
+
+    assert [ran.status for ran in both] == [0, 0], [ran.errors for ran in both]
+    devices = await listed(fleet, model=model)
+    assert sorted(device.name for device in devices) == sorted(names)
+    assert {tuple(device.tags) for device in devices} == {("south", "attic")}
+    for ran in both:
+        summary = json.loads(ran.output)
+        assert summary["refused"] == []
+        assert set(interrupted["added"]) <= set(summary["present"])
+        assert sorted(summary["added"] + summary["present"]) == sorted(device.client_id for device in devices)

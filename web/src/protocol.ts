@@ -488,11 +488,17 @@ export interface CoreDumps {
   next: number | null;
 }
 
-/** Add a device: its row, its Keycloak client and its broker account, or nothing at all. */
+/**
+ * Add a device: its row, its Keycloak client and its broker account, or nothing at all.
+ *
+ * With `unique_name` it is refused if a device of the model has this name: `conflict`, with that device's
+ * `client_id` in the details.
+ */
 export interface DeviceAdd {
   model: string;
   name?: string;
   tags?: string[];
+  unique_name?: boolean;
 }
 
 /**

@@ -19,6 +19,7 @@ from shared.auth.keycloak import Identity
 from shared.crypto import Held
 from shared.database import device_refs, engine
 from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
+from shared.errors import ConflictError
 from shared.protocol import admin, events, nvs
 from shared.server.rpc import RequestContext
 
@@ -33,6 +34,11 @@ class DeviceService:
         """Add a device with its identity, or leave nothing behind."""
         # Checked before anything is created: a layer that does not fit this model must not undo an identity.
         model = await queries.model(context.session, request.model)
+        if request.unique_name:
+            known = await queries.lock_name(context.session, model, request.name)
+            if known is not None:
+                client_id = device_refs.client_id(model.code, known)
+                raise ConflictError(f"name: {client_id} has this name", client_id=client_id)
         layers = await queries.layers(context.session)
         await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
         client_id = await self.registry.identities.create(context, request)

@@ -20,11 +20,16 @@ DEFAULT_NVS_BYTES: Final = 0x6000
 
 
 class DeviceAdd(Request):
-    """Add a device: its row, its Keycloak client and its broker account, or nothing at all."""
+    """Add a device: its row, its Keycloak client and its broker account, or nothing at all.
+
+    With `unique_name` it is refused if a device of the model has this name: `conflict`, with that device's
+    `client_id` in the details.
+    """
 
     model: ModelCode
     name: Line = ""
     tags: Tags = []
+    unique_name: bool = False
 
 
 class DeviceRef(Request):
