@@ -29,6 +29,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import Schema, SchemaRegistry, UnknownDialect, specification_with
 
+from services.registry.validation import formats, keywords
 from shared.errors import InvalidInputError
 
 Json = Mapping[str, Any] | Sequence[Any] | str | float | None
@@ -107,10 +108,11 @@ _DIALECTS: Final[Mapping[str, type[Validator]]] = {
     )
 }
 _DEFAULT: Final = next(iter(_DIALECTS))
-_FORMATS: Final = FormatChecker(formats=())
+_PATTERNS_CHECKED: Final = FormatChecker(formats=())
 
 
-@_FORMATS.checks("regex", raises=ValueError)
+@formats.CHECKED.checks("regex", raises=ValueError)
+@_PATTERNS_CHECKED.checks("regex", raises=ValueError)
 def _is_pattern(pattern: object) -> bool:
     return not isinstance(pattern, str) or bool(_linear(pattern))
 
@@ -120,7 +122,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     try:
         dialect = _dialect(schema)
         _refuse_invalid(schema, dialect, where="config_schema")
-        expanded = _Expansion(dialect).size_of(schema)
+        expanded = _Expansion(dialect).size_of(schema, where="config_schema")
     except UnknownDialect as unknown:
         raise InvalidInputError(
             f"config_schema: $schema must be one of {', '.join(_DIALECTS)}, is {unknown.uri}"
@@ -140,7 +142,9 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) ->
     except UnknownDialect:
         dialect = _DIALECTS[_DEFAULT]  # As when the schema was stored.
     try:
-        fault = best_match(dialect(schema, registry=NOTHING_REMOTE).iter_errors(document))
+        fault = best_match(
+            dialect(schema, registry=NOTHING_REMOTE, format_checker=formats.CHECKED).iter_errors(document)
+        )
     except Unresolvable as unresolvable:
         raise InvalidInputError(f"config_schema: cannot resolve {unresolvable}") from None
     except RecursionError:
@@ -161,7 +165,7 @@ def _dialect(schema: Mapping[str, Any]) -> type[Validator]:
 
 
 def _refuse_invalid(schema: Schema, dialect: type[Validator], *, where: str) -> None:
-    rules = dialect(dialect.META_SCHEMA, registry=NOTHING_REMOTE, format_checker=_FORMATS)
+    rules = dialect(dialect.META_SCHEMA, registry=NOTHING_REMOTE, format_checker=_PATTERNS_CHECKED)
     fault = best_match(rules.iter_errors(schema))
     if fault is not None:
         reason = fault.message
@@ -179,43 +183,60 @@ class _Expansion:
         self._references = [name for name in _REFERENCES if name in dialect.VALIDATORS]
         self._sizes: dict[int, int] = {}
 
-    def size_of(self, schema: Mapping[str, Any]) -> int:
+    def size_of(self, schema: Mapping[str, Any], *, where: str) -> int:
         """Return the number of subschemas with each reference replaced; a recursive one counts as one.
 
-        Raise InvalidInputError for a reference that leaves the schema, or whose target is not a schema.
+        Raise InvalidInputError for a reference that leaves the schema, or whose target is not a schema, and for a
+        keyword that nothing checks; `where` names the schema.
         """
         root = self._specification.create_resource(schema)
-        return self._size(root, NOTHING_REMOTE.resolver_with_root(root))
+        return self._size(root, NOTHING_REMOTE.resolver_with_root(root), self._dialect, where)
 
-    def _size(self, resource: Resource[Schema], resolver: Any) -> int:  # noqa: ANN401 - has no public type
+    def _size(self, resource: Resource[Schema], resolver: Any, dialect: type[Validator], where: str) -> int:  # noqa: ANN401 - has no public type
         contents = resource.contents
         if not isinstance(contents, Mapping):
             return 1
         known = self._sizes.get(id(contents))
         if known is not None:
             return known
-        _dialect(contents)
+        if "$schema" in contents:
+            dialect = _dialect(contents)
+        keywords.refuse_ignored(contents, dialect, where=where)
         self._sizes[id(contents)] = size = 1
         resolver = resolver.in_subresource(resource)
-        size += sum(self._size(each, resolver) for each in resource.subresources())
+        places = _places(contents)
+        for each in resource.subresources():
+            size += self._size(each, resolver, dialect, where + places.get(id(each.contents), ""))
         for name in self._references:
             if name in contents:
-                size += self._size_of_target(contents[name], resolver)
+                size += self._size_of_target(contents[name], resolver, dialect)
         self._sizes[id(contents)] = size
         return size
 
-    def _size_of_target(self, reference: str, resolver: Any) -> int:  # noqa: ANN401
+    def _size_of_target(self, reference: str, resolver: Any, dialect: type[Validator]) -> int:  # noqa: ANN401
         try:
             found = resolver.lookup(reference)
         except (Unresolvable, ValueError):
             raise InvalidInputError(
                 f"config_schema: the $ref {reference} must point into the schema itself"
             ) from None
+        where = f"config_schema: where the $ref {reference} points"
         if id(found.contents) not in self._sizes:
-            where = f"config_schema: where the $ref {reference} points"
             _refuse_invalid(found.contents, self._dialect, where=where)
         target = Resource.from_contents(found.contents, default_specification=self._specification)
-        return self._size(target, found.resolver)
+        return self._size(target, found.resolver, dialect, where)
+
+
+def _places(schema: Mapping[str, Any]) -> dict[int, str]:
+    """Return the paths from a schema to the objects one and two levels below it, by id."""
+    places = {}
+    for name, value in schema.items():
+        places[id(value)] = f".{name}"
+        if isinstance(value, Mapping):
+            places |= {id(part): f".{name}.{key}" for key, part in value.items()}
+        elif isinstance(value, list):
+            places |= {id(part): f".{name}[{number}]" for number, part in enumerate(value)}
+    return places
 
 
 def _path(error: ValidationError) -> str:

@@ -166,7 +166,7 @@ def test_a_recursive_schema_is_followed_as_deep_as_a_document_can_be() -> None:
     [
         {"$ref": "#/type", "type": "object"},
         {"$ref": "#/type/x", "type": "object"},
-        {"$ref": "#/x", "x": {"patternProperties": {"(": {}}}},
+        {"$ref": "#/x-1", "x-1": {"patternProperties": {"(": {}}}},
     ],
 )
 def test_a_reference_to_what_is_no_schema_is_refused_also_of_a_schema_that_was_stored(
@@ -249,6 +249,12 @@ def test_another_dialect_is_refused_where_it_is_named_and_goes_on_as_2020_12_whe
         (10**400, 0.5, True),
         (1e308, 0.5, True),
         (7, 2, False),
+        (1e308, 5e-324, True),
+        (-0.3, 0.1, True),
+        (0.0, 0.1, True),
+        (1e-7, 1e-8, True),
+        (1e22, 3, False),
+        (9007199254740993, 2, False),
     ],
 )
 def test_a_multiple_is_one_as_the_numbers_are_written(
@@ -320,3 +326,93 @@ def test_a_pattern_that_was_stored_before_there_were_rules_is_searched_as_then()
 
     schemas.check({"a": "y"}, schema, field="configuration")
     assert refusal({"a": "x"}, schema) == "configuration.a: 'x' does not match '^(?!x)'"
+
+
+DRAFT_7, DRAFT_2019, DRAFT_2020 = DIALECTS
+
+
+@pytest.mark.parametrize(
+    ("dialect", "schema", "reason"),
+    [
+        (DRAFT_2020, {"requird": ["a"]}, ".requird: is not a keyword of https://json-schema.org/draft/2020-12/"),
+        (DRAFT_2020, {"requird": ["a"]}, "schema; is required meant?"),
+        (DRAFT_2020, {"properties": {"a": {"minimun": 1}}}, ".properties.a.minimun: is not a keyword of"),
+        (DRAFT_2020, {"items": {"allOf": [{}, {"maxLenght": 1}]}}, ".items.allOf[1].maxLenght: is not a"),
+        (DRAFT_2020, {"properties": {"a": {"nullable": True}}}, ".properties.a.nullable: is not a keyword of"),
+        (DRAFT_2020, {"dependencies": {"a": ["b"]}}, ".dependencies: is not a keyword of"),
+        (DRAFT_2020, {"dependencies": {"a": ["b"]}}, "but of http://json-schema.org/draft-07/schema; $schema"),
+        (DRAFT_2020, {"additionalItems": False}, ".additionalItems: is not a keyword of"),
+        (DRAFT_2020, {"items": [{"type": "string"}]}, ".items: [{'type': 'string'}] is not of type"),
+        (DRAFT_2020, {"$recursiveRef": "#"}, ".$recursiveRef: is not a keyword of"),
+        (DRAFT_2020, {"$recursiveAnchor": "a"}, ".$recursiveAnchor: is not a keyword of"),
+        (DRAFT_2020, {"id": "a"}, ".id: is not a keyword of"),
+        (DRAFT_2019, {"dependencies": {"a": ["b"]}}, ".dependencies: is not a keyword of"),
+        (DRAFT_2019, {"prefixItems": [{}]}, ".prefixItems: is not a keyword of"),
+        (DRAFT_2019, {"$dynamicRef": "#"}, ".$dynamicRef: is not a keyword of"),
+        (DRAFT_2019, {"additionalItems": False}, ".additionalItems: has no effect unless items is an array"),
+        (DRAFT_7, {"dependentRequired": {"a": ["b"]}}, ".dependentRequired: is not a keyword of"),
+        (DRAFT_7, {"prefixItems": [{}]}, ".prefixItems: is not a keyword of"),
+        (DRAFT_7, {"$defs": {}}, ".$defs: is not a keyword of"),
+        (DRAFT_7, {"unevaluatedProperties": False}, ".unevaluatedProperties: is not a keyword of"),
+        (DRAFT_7, {"minContains": 2, "contains": {}}, ".minContains: is not a keyword of"),
+        (DRAFT_7, {"items": {}, "additionalItems": False}, ".additionalItems: has no effect unless items is"),
+        (
+            DRAFT_7,
+            {"properties": {"a": {"$ref": "#/definitions/p", "minimum": 1}}, "definitions": {"p": {}}},
+            ".properties.a.minimum: has no effect next to $ref in draft-07; put both into allOf",
+        ),
+        (DRAFT_7, {"definitions": {"p": {"requird": ["a"]}}}, ".definitions.p.requird: is not a keyword of"),
+        (DRAFT_2020, {"then": {"required": ["a"]}}, ".then: has no effect without if"),
+        (DRAFT_2020, {"minContains": 2}, ".minContains: has no effect without contains"),
+        (DRAFT_2020, {"properties": {"a": {"format": "iri"}}}, ".properties.a.format: 'iri' is not one of the"),
+        (DRAFT_2020, {"$ref": "#/x-p", "x-p": {"requird": []}}, ": where the $ref #/x-p points.requird: is not"),
+    ],
+)
+def test_a_keyword_that_nothing_would_check_is_refused_with_its_place(
+    dialect: str, schema: dict[str, Any], reason: str
+) -> None:
+    refused = schema_refusal({"$schema": dialect, **schema})
+    assert refused.startswith("config_schema")
+    assert reason in refused
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_annotations_and_names_that_look_like_keywords_are_allowed(dialect: str) -> None:
+    about = {"title": "a", "description": "b", "default": 1, "examples": [1], "$comment": "c", "deprecated": True}
+    own = {"x-unit": "s", "x-": {"requird": 1}, "readOnly": True, "writeOnly": False}
+    named = {"properties": {"requird": {"enum": [{"requird": 1}], "default": {"requird": 1}}}}
+    below = {"allOf": [{"$ref": "#/definitions/p", **about}], "definitions": {"p": {"contentEncoding": "base64"}}}
+
+    schemas.check_schema({"$schema": dialect, "$id": "https://example.org/a", **about, **own, **named, **below})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("name", "fits", "others"),
+    [
+        ("date", ["2024-02-29"], ["2023-02-29", "20240229", "2024-W01-1", "\u0662024-02-29"]),
+        ("time", ["10:20:30Z", "10:20:30.123456789+01:00"], ["10:20:30", "10:20Z", "25:00:00Z"]),
+        ("date-time", ["2024-02-29T10:20:30z", "2024-02-29t10:20:30.5-08:00"], ["2024-02-29 10:20:30Z", "now"]),
+        ("email", ["a@example.org"], ["a"]),
+        (
+            "hostname",
+            ["broker.example.org", "pi", "a" * 63],
+            ["a_b", "-a", "a" * 64, "a..b", ("a" * 63 + ".") * 4],
+        ),
+        ("ipv4", ["192.168.0.1"], ["192.168.0.256", "192.168.0", "::1"]),
+        ("ipv6", ["::1", "fe80::1"], ["192.168.0.1", ":::"]),
+        ("uri", ["mqtts://broker:8883", "urn:x:%20", "http://[::1]/"], ["broker", "http://a b", "http://a:b/"]),
+        ("uuid", ["0f8fad5b-d9cb-469f-a165-70867728950e"], ["0f8fad5bd9cb469fa16570867728950e"]),
+        ("regex", ["^a$"], ["(", "(?!x)"]),
+    ],
+)
+def test_a_format_is_checked_of_texts_and_of_nothing_else(
+    dialect: str, name: str, fits: list[str], others: list[str]
+) -> None:
+    schema = {"$schema": dialect, "properties": {"a": {"format": name}}}
+
+    schemas.check_schema(schema)
+    for value in [*fits, 1, None]:
+        schemas.check({"a": value}, schema, field="configuration")
+    for value in others:
+        assert refusal({"a": value}, schema) == f"configuration.a: {value!r} is not a {name!r}"
