@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import InvalidInputError
+from shared.protocol import numbers
 
 
 def read(path: Path, *, field: str) -> dict[str, Any]:
     """Return the JSON object in a file, or raise InvalidInputError naming `field` and the place."""
     try:
-        document = _loads(path.read_text("utf-8"))
+        document = _loads(path.read_text("utf-8"), field=field)
     except OSError as error:
         raise InvalidInputError(f"{field}: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -45,19 +46,23 @@ def assign(assignments: Iterable[str]) -> dict[str, Any]:
             place = inner
         if names[-1] in place:
             raise InvalidInputError(f"{key}: given twice")
-        place[names[-1]] = _value(text)
+        place[names[-1]] = _value(text, field=key)
     return document
 
 
-def _value(text: str) -> object:
+def _value(text: str, *, field: str) -> object:
     try:
-        return _loads(text)
+        return _loads(text, field=field)
     except ValueError:
         return text
 
 
-def _loads(text: str) -> object:
+def _loads(text: str, *, field: str) -> object:
+    """Return the parsed JSON; raise ValueError if it is none, InvalidInputError for a number that would change."""
     try:
+        fault = numbers.inexact(text)
+        if fault is not None:
+            raise InvalidInputError(f"{field}: {fault}")
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None

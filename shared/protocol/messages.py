@@ -37,13 +37,23 @@ def _depth(value: JsonValue) -> int:
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
+def _written_out(value: JsonValue) -> int:
+    """Return how many bytes a value grows by, as jsonb writes large doubles without an exponent."""
+    if isinstance(value, float):
+        return max(0, len(str(int(value))) - len(repr(value)))
+    if not isinstance(value, dict | list):
+        return 0
+    return sum(map(_written_out, value.values() if isinstance(value, dict) else value))
+
+
 def storable(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the document; raise ValueError for one that jsonb or a device could not store."""
     if _depth(document) > MAX_DOCUMENT_DEPTH:
         raise ValueError(f"must be nested at most {MAX_DOCUMENT_DEPTH} levels deep")
     try:
-        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
-        size_bytes = len(text.encode())
+        # As it is sent.
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size_bytes = len(text.encode()) + _written_out(document)
     except ValueError as error:
         raise ValueError(f"must be plain JSON: {error}") from None
     if _ESCAPED_NUL.search(text):

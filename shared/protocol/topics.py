@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.errors import MessageRefusedError
-from shared.protocol import homeassistant, messages
+from shared.protocol import homeassistant, messages, numbers
 
 PREFIX = "mdm/v1"
 M = TypeVar("M")
@@ -37,7 +37,8 @@ class Topic(Generic[M]):
     `template` has a `{name}` for each variable level; `model` is the payload, as JSON or packed, or `bytes` for a
     raw one; a payload larger than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
     is sent as null, for a reader that would else keep the previous value. A `paced` topic has a rate limit of its
-    own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate.
+    own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate. On
+    an `exact` topic a number that would be changed by storing it is refused.
     """
 
     template: str
@@ -48,6 +49,7 @@ class Topic(Generic[M]):
     nulls: bool = False
     paced: bool = False
     public: bool = False
+    exact: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -96,9 +98,13 @@ class Topic(Generic[M]):
             except ValueError as error:
                 raise MessageRefusedError(str(error)) from None
         try:
-            return self._reader.validate_json(payload)
+            message = self._reader.validate_json(payload)
         except ValidationError as error:
             raise MessageRefusedError(explain(error)) from None
+        fault = numbers.inexact(payload) if self.exact else None
+        if fault is not None:
+            raise MessageRefusedError(fault)
+        return message
 
 
 _UP = f"{PREFIX}/d/{{client_id}}/up"

@@ -307,3 +307,26 @@ async def test_devices_added_while_the_defaults_change_all_have_the_new_ones(fle
         await fleet.ask(admin.MODEL_UPDATE, code=model, config_defaults={"level": level})
     packages = await asyncio.gather(*adding)
     assert [(await get_config(fleet, package)).document for package in packages] == [{"level": 3}] * 8
+
+
+async def test_numbers_come_back_from_database_and_device_as_they_went_in(fleet: Fleet) -> None:
+    package = await fleet.device()
+    numbers = [9007199254740993, -(10**30), 1.0, 0.1, 1e-300, 5e-324, 1e15, 0.0, 0]
+
+    await set_config(fleet, package, overrides={"a": numbers})
+    again = await set_config(fleet, package, overrides={"a": numbers})
+
+    assert not again.changed
+    async with RawDevice(package) as device:
+        asked = messages.ConfigGet(request_id="numbers")
+        sent = await device.ask(topics.CONFIG_GET, asked, topics.CONFIG)
+    assert sent.document is not None
+    assert repr(sent.document["a"]) == repr((await get_config(fleet, package)).overrides["a"]) == repr(numbers)
+
+
+@pytest.mark.parametrize("number", [1e308, -0.0])
+async def test_a_number_that_the_database_would_change_is_refused(fleet: Fleet, number: float) -> None:
+    package = await fleet.device()
+    with pytest.raises(AnswerError, match=r"^overrides\.a\[299\]: "):
+        await set_config(fleet, package, overrides={"a": [0] * 299 + [number]})
+    assert (await fleet.show(package)).config_version == 1

@@ -97,7 +97,7 @@ class Operation(Generic[R, A]):
     def topic(self) -> Topic[R]:
         """The topic of its requests."""
         template = f"{PREFIX}/admin/{{account}}/{self.service}/{self.noun}/{self.verb}"
-        return Topic(template, self.request, max_bytes=self.max_bytes)
+        return Topic(template, self.request, max_bytes=self.max_bytes, exact=True)
 
 
 REPLY = Topic(f"{PREFIX}/replies/{{account}}/{{client_id}}", Answer, max_bytes=1024 * 1024)

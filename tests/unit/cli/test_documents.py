@@ -42,6 +42,10 @@ def test_assignments_make_a_document(assignments: list[str], document: dict[str,
         (["a=1", "a.b=2"], "a.b: a already has a value"),
         (["a.b=1", "a.b.c.d=2"], "a.b.c.d: a.b already has a value"),
         (["a.b=1", "a=2"], "a: given twice"),
+        (["a.b=0.1234567890123456789"], "a.b: 0.1234567890123456789: would become 0.12345678901234568"),
+        (['a={"b": [1e400]}'], "a: b[0]: 1e400: a number of 1e16 or more must be an integer in digits"),
+        (["a=-0"], "a: -0: zero must have no sign"),
+        ([f"a={'9' * 5000}"], "must have at most 4300 digits"),
     ],
 )
 def test_a_bad_assignment_is_named(assignments: list[str], message: str) -> None:

@@ -238,7 +238,8 @@ def test_every_wrong_field_is_named() -> None:
         ('{"a": {"b\\u0000": 1}}', "result: must not contain the character U+0000"),
         ('{"a": "\\\\\\u0000"}', "result: must not contain the character U+0000"),
         ('{"a": "\\ud800"}', "message: Invalid JSON: unexpected end of hex escape"),
-        ('{"a": "' + "x" * messages.MAX_DOCUMENT_BYTES + '"}', "result: must be at most 32768 bytes, has 32777"),
+        ('{"a": "' + "x" * messages.MAX_DOCUMENT_BYTES + '"}', "result: must be at most 32768 bytes, has 32776"),
+        ('{"a": [' + ",".join(["1e308"] * 300) + "]}", "result: must be at most 32768 bytes, has 93007"),
         ('{"a": ' + "[" * 64 + "]" * 64 + "}", "result: must be nested at most 64 levels deep"),
         ('{"a": ' + "[" * 1000 + "]" * 1000 + "}", "message: Invalid JSON: recursion limit exceeded"),
     ],
@@ -253,7 +254,9 @@ def test_a_document_that_the_database_could_not_hold_is_refused(value: str, reas
         ('{"a": "\\\\u0000"}', {"a": r"\u0000"}),
         ('{"a": "\\ud83d\\ude00"}', {"a": "\N{GRINNING FACE}"}),
         ('{"a": [null, {"b": null}]}', {"a": [None, {"b": None}]}),
-        ('{"a": "' + "x" * 32759 + '"}', {"a": "x" * 32759}),
+        ('{"a": "' + "x" * 32760 + '"}', {"a": "x" * 32760}),
+        ('{"a": [' + ",".join(["1e-300"] * 4600) + "]}", {"a": [1e-300] * 4600}),
+        ('{"a": [0.12345678901234567890, -0.0, 1e20]}', {"a": [0.12345678901234568, -0.0, 1e20]}),
     ],
 )
 def test_an_unusual_document_is_taken_as_it_is(value: str, document: dict[str, Any]) -> None:
@@ -287,3 +290,35 @@ def test_a_field_of_a_nested_value_is_named_with_its_path() -> None:
 @pytest.mark.parametrize("request_id", ['""', '"' + "x" * 65 + '"', '"a b"', '"\\n"', "1"])
 def test_a_request_id_is_short_and_printable(request_id: str) -> None:
     assert refusal(admin.MODEL_LIST.topic, request(request_id=request_id)).startswith("request_id: ")
+
+
+def setting(number: str) -> bytes:
+    return f'{{"request_id": "r", "device": "d", "overrides": {{"a": [1, {{"b": {number}}}]}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("number", "rule"),
+    [
+        ("1e308", "1e308: a number of 1e16 or more must be an integer in digits"),
+        ("-1E16", "-1E16: a number of 1e16 or more must be an integer in digits"),
+        ("9999999999999999.0", "9999999999999999.0: a number of 1e16 or more must be"),
+        ("-0.0", "-0.0: zero must have no sign"),
+        ("-0", "-0: zero must have no sign"),
+        ("-0e7", "-0e7: zero must have no sign"),
+        ("0.1234567890123456789", "0.1234567890123456789: would become 0.12345678901234568, the nearest double"),
+        ("9007199254740993.5", "9007199254740993.5: would become 9007199254740994.0, the nearest double"),
+        ("1e-400", "1e-400: would become 0.0, the nearest double"),
+        ("1e-" + "9" * 30, f"1e-{'9' * 30}: would become 0.0, the nearest double"),
+    ],
+)
+def test_a_number_that_would_be_changed_is_refused_with_its_place_and_the_rule(number: str, rule: str) -> None:
+    assert refusal(admin.CONFIG_SET.topic, setting(number)).startswith(f"overrides.a[1].b: {rule}")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9007199254740993", "-" + "9" * 400, "0.1", "1.0", "1E2", "0.10", "1e-300", "5e-324", "1e15", "0.0", "0"],
+)
+def test_a_number_that_comes_out_as_it_went_in_is_taken(number: str) -> None:
+    overrides = admin.CONFIG_SET.topic.decode(setting(number)).overrides
+    assert repr(overrides["a"][1]["b"]) == repr(json.loads(number))  # type: ignore[index, call-overload]
