@@ -16,6 +16,8 @@ from shared.protocol.admin import Operation
 _HEAD: Final = """\
 // Written by `make docs` from shared/protocol. Do not edit.
 
+import type { LosslessNumber } from "lossless-json";
+
 /** An admin operation of a service; the request and the result are only types. */
 export interface Operation<Asked, Answered> {
   readonly service: string;
@@ -34,7 +36,8 @@ export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_i
   readonly data: Facts;
 }
 
-export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+/** A number that JavaScript would write in another way is a LosslessNumber. */
+export type Json = null | boolean | number | LosslessNumber | string | Json[] | { [name: string]: Json };
 """
 _SCALARS: Final = {"integer": "number", **{name: name for name in ("string", "number", "boolean", "null")}}
 _REF: Final = "#/$defs/"

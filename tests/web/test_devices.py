@@ -130,6 +130,24 @@ async def test_a_configuration_that_breaks_the_schema_is_refused_at_its_field_an
     await expect(page.get_by_text("Version 1 was restored as version 3.")).to_be_visible()
 
 
+async def test_numbers_that_javascript_cannot_hold_are_saved_as_they_were(page: Page, fleet: Fleet) -> None:
+    numbers = [9007199254740993, 1.0, 1e-300, 10**30]
+    package = await fleet.device(await fleet.model(config_schema=SCHEMA, config_defaults={"n": numbers[0]}))
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"a": numbers, "b": numbers[0]})
+    await go(page, f"device/{package.client_id}")
+    await expect(page.get_by_label("n", exact=True)).to_have_attribute("placeholder", "9007199254740993")
+    await page.get_by_label("label").fill("changed in the form")
+    await page.get_by_role("button", name="Save and push").click()
+    await expect(page.get_by_text("Version 3 was pushed")).to_be_visible()
+    await page.get_by_role("button", name="Edit as JSON").click()
+    text = page.get_by_role("textbox", name="Overrides of this device")
+    await text.fill((await text.input_value()).replace("in the form", "as JSON"))
+    await page.get_by_role("button", name="Save and push").click()
+    await expect(page.get_by_text("Version 4 was pushed")).to_be_visible()
+    found = await fleet.ask(admin.CONFIG_GET, device=package.client_id)
+    assert repr(found.overrides) == repr({"a": numbers, "b": numbers[0], "label": "changed as JSON"})
+
+
 async def test_what_somebody_else_changes_does_not_take_away_what_is_typed(page: Page, fleet: Fleet) -> None:
     model = await fleet.model(config_schema=SCHEMA)
     package = await fleet.device(model)

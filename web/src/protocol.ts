@@ -1,5 +1,7 @@
 // Written by `make docs` from shared/protocol. Do not edit.
 
+import type { LosslessNumber } from "lossless-json";
+
 /** An admin operation of a service; the request and the result are only types. */
 export interface Operation<Asked, Answered> {
   readonly service: string;
@@ -18,7 +20,8 @@ export interface Told<Noun, Verb, ClientId, Facts> extends Omit<Event, "client_i
   readonly data: Facts;
 }
 
-export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+/** A number that JavaScript would write in another way is a LosslessNumber. */
+export type Json = null | boolean | number | LosslessNumber | string | Json[] | { [name: string]: Json };
 
 /** Create an account of an admin with this role and password. */
 export interface AccountAdd {

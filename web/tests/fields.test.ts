@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
 import { at, fieldsOf, mergePatch, parse, print, put, type Field, type JsonObject } from "../src/lib/fields.ts";
+import { fromJson, toJson } from "../src/lib/json.ts";
 import { concerns, refusalOf } from "../src/lib/refusal.ts";
 
 const SCHEMA = {
@@ -121,3 +122,33 @@ test.each([{ a: null }, { led: { x: null } }])(
     expect(mergePatch(after, after)).toEqual({});
   },
 );
+
+test.each([
+  "9007199254740993",
+  "1.0",
+  "-0.0",
+  "1e400",
+  "0.1234567890123456789",
+  "1e-07",
+  "100000000000000000000000",
+])("the number %s is as it was in JSON, in a field and in a change", (digits) => {
+  const text = `{"a":[1,${digits}],"b":{"c":${digits}}}`;
+  const document = fromJson(text) as JsonObject;
+  expect(toJson(document)).toBe(text);
+  expect(fieldsOf(null, document).map(({ name, kind }) => [name, kind])).toEqual([
+    ["a", "json"],
+    ["b.c", "number"],
+  ]);
+  expect(print(field("number"), at(document, ["b", "c"]))).toBe(digits);
+  const typed = parse(field("number"), digits);
+  expect("value" in typed && toJson(typed.value)).toBe(digits);
+  expect(mergePatch(document, fromJson(text) as JsonObject)).toEqual({});
+  const other = fromJson(text.replaceAll(digits, "9007199254740992")) as JsonObject;
+  expect(toJson(mergePatch(other, document))).toBe(text);
+});
+
+test("a number that JavaScript writes alike is a number", () => {
+  expect(fromJson('{"a": [0, -1, 1.5, 9007199254740991, 1e+21]}')).toEqual({
+    a: [0, -1, 1.5, 9007199254740991, 1e21],
+  });
+});

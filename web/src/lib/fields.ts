@@ -1,4 +1,5 @@
 import type { Json } from "../protocol.ts";
+import { fromJson, isNumber, toJson } from "./json.ts";
 
 export type JsonObject = Record<string, Json>;
 export type Kind = "boolean" | "integer" | "number" | "text" | "choice" | "json";
@@ -60,14 +61,10 @@ function fieldOf(path: readonly string[], kind: Kind, schema: JsonObject): Field
 }
 
 function limits({ minimum, maximum }: JsonObject): string {
-  if (typeof minimum === "number" && typeof maximum === "number") {
-    return `${minimum} to ${maximum}`;
+  if (isNumber(minimum) && isNumber(maximum)) {
+    return `${toJson(minimum)} to ${toJson(maximum)}`;
   }
-  return typeof minimum === "number"
-    ? `at least ${minimum}`
-    : typeof maximum === "number"
-      ? `at most ${maximum}`
-      : "";
+  return isNumber(minimum) ? `at least ${toJson(minimum)}` : isNumber(maximum) ? `at most ${toJson(maximum)}` : "";
 }
 
 function kindOf(schema: JsonObject): Kind {
@@ -87,11 +84,12 @@ function kindOf(schema: JsonObject): Kind {
 }
 
 function kindOfValue(value: Json): Kind {
+  if (isNumber(value)) {
+    return "number";
+  }
   switch (typeof value) {
     case "boolean":
       return "boolean";
-    case "number":
-      return "number";
     case "string":
       return "text";
     default:
@@ -132,7 +130,7 @@ export function mergePatch(before: JsonObject, after: JsonObject): JsonObject | 
   const patch: JsonObject = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
     const [old, wanted] = [at(before, [name]), at(after, [name])];
-    if (JSON.stringify(old) === JSON.stringify(wanted)) {
+    if (toJson(old) === toJson(wanted)) {
       continue;
     }
     const inner = asObject(wanted);
@@ -154,7 +152,7 @@ export function parse(field: Field, text: string): { value: Json | undefined } |
     return { value: text };
   }
   try {
-    return { value: JSON.parse(text) as Json };
+    return { value: fromJson(text) };
   } catch {
     return {
       error: field.kind === "json" ? "is not JSON" : `is not a ${field.kind === "choice" ? "choice" : "number"}`,
@@ -167,9 +165,11 @@ export function print(field: Field, value: Json | undefined): string {
   if (value === undefined) {
     return "";
   }
-  return field.kind === "text" && typeof value === "string" ? value : JSON.stringify(value);
+  return field.kind === "text" && typeof value === "string" ? value : toJson(value);
 }
 
 export function asObject(value: Json | undefined): JsonObject | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isNumber(value)
+    ? value
+    : undefined;
 }

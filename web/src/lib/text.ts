@@ -1,4 +1,5 @@
 import type { Json } from "../protocol.ts";
+import { toJson } from "./json.ts";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
@@ -37,7 +38,7 @@ export function show(value: Json | undefined): string {
   if (value === null || value === undefined || value === "") {
     return "–";
   }
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return typeof value === "string" ? value : toJson(value);
 }
 
 /** Formats a document for display, without ids and hashes. */

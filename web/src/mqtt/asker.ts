@@ -1,3 +1,4 @@
+import { fromJson, toJson } from "../lib/json.ts";
 import type { Answer, Operation, Problem } from "../protocol.ts";
 
 export const RESEND_MS = 2_000;
@@ -51,7 +52,7 @@ export class Asker {
 
   ask<Asked, Answered>(operation: Operation<Asked, Answered>, fields: Asked): Promise<Answered> {
     const correlation = newId();
-    const payload = JSON.stringify({ request_id: newId(), ...fields });
+    const payload = toJson({ request_id: newId(), ...fields });
     const outgoing: Outgoing = { operation, payload, correlation };
     return new Promise<Answered>((resolve, reject) => {
       this.#pending.set(correlation, {
@@ -72,7 +73,7 @@ export class Asker {
       return;
     }
     try {
-      const answer = JSON.parse(payload) as Answer;
+      const answer = fromJson(payload) as unknown as Answer;
       if (answer.ok && answer.result) {
         pending.resolve(answer.result);
       } else {

@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 
 import { Ago, Answered, Empty, Panel, Table } from "../components/basics.tsx";
 import { TextField } from "../components/fields.tsx";
+import { toJson } from "../lib/json.ts";
 import { go } from "../lib/router.ts";
 import { AUDIT_LIST, type AuditView } from "../protocol.ts";
 import { useQuery } from "../state/query.ts";
@@ -61,7 +62,7 @@ function Row({ entry }: { entry: AuditView }) {
         {(entry.before !== null || entry.after !== null) && (
           <details>
             <summary>Show</summary>
-            <pre>{JSON.stringify({ before: entry.before, after: entry.after }, null, 2)}</pre>
+            <pre>{toJson({ before: entry.before, after: entry.after }, 2)}</pre>
           </details>
         )}
       </td>

@@ -1,8 +1,9 @@
 import { Ago, Answered, Badge, Empty, Panel, Table, type Tone } from "../../components/basics.tsx";
 import { Outcome, SelectField, TextField } from "../../components/fields.tsx";
 import { asObject } from "../../lib/fields.ts";
+import { fromJson } from "../../lib/json.ts";
 import { facts } from "../../lib/text.ts";
-import { COMMAND_LIST, COMMAND_SEND, MODEL_LIST, type CommandView, type Json } from "../../protocol.ts";
+import { COMMAND_LIST, COMMAND_SEND, MODEL_LIST, type CommandView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
@@ -65,7 +66,7 @@ function Form({ device, names }: { device: string; names: readonly string[] }) {
     const form = new FormData(event.currentTarget as HTMLFormElement);
     const [name, text] = [form.get("name"), form.get("arguments")] as [string, string];
     void action.run(async () => {
-      const args = asObject(text.trim() ? (JSON.parse(text) as Json) : {});
+      const args = asObject(text.trim() ? fromJson(text) : {});
       if (args === undefined) {
         throw new Error('The arguments must be a JSON object, such as {"delay_s": 5}.');
       }

@@ -13,8 +13,9 @@ import {
   type Field,
   type JsonObject,
 } from "../../lib/fields.ts";
+import { fromJson, toJson } from "../../lib/json.ts";
 import { concerns, refusalOf, type Refusal } from "../../lib/refusal.ts";
-import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView, type Json } from "../../protocol.ts";
+import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView } from "../../protocol.ts";
 import { useAction, type Action } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
@@ -114,7 +115,7 @@ function Editor({ config, schema, action, saved }: EditorProps) {
     }
     setRefusal(undefined);
     setTexts(textsOf(fields, wanted.document));
-    setJson(asJson ? undefined : JSON.stringify(wanted.document, null, 2));
+    setJson(asJson ? undefined : toJson(wanted.document, 2));
   };
   const elsewhere = refusal && !(fields.some(({ name }) => concerns(name, refusal.field)) && !asJson);
   return (
@@ -198,7 +199,7 @@ function assembled(fields: readonly Field[], texts: Record<string, string>, befo
 
 function parsed(text: string): Wanted {
   try {
-    const document = asObject(JSON.parse(text) as Json);
+    const document = asObject(fromJson(text));
     return document === undefined ? { field: "", message: "must be a JSON object" } : { document };
   } catch (error) {
     return { field: "", message: error instanceof Error ? error.message : "is not JSON" };

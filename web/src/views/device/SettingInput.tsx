@@ -1,5 +1,6 @@
 import { Labelled } from "../../components/fields.tsx";
 import type { Field } from "../../lib/fields.ts";
+import { toJson } from "../../lib/json.ts";
 import { show } from "../../lib/text.ts";
 import type { Json } from "../../protocol.ts";
 
@@ -24,7 +25,7 @@ export function SettingInput({ field, inherited, text, error, onText }: Props) {
             <select {...attributes} value={text} onChange={(event) => onText(event.currentTarget.value)}>
               <option value="">{rest ? `default (${rest})` : "default"}</option>
               {choices.map((choice) => (
-                <option key={JSON.stringify(choice)} value={JSON.stringify(choice)}>
+                <option key={toJson(choice)} value={toJson(choice)}>
                   {show(choice)}
                 </option>
               ))}
