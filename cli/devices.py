@@ -120,7 +120,8 @@ def provision(
     wifi_password_file: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="File with the Wi-Fi password; - for stdin. Without it the network is open."
+            metavar="FILE",
+            help="File with the Wi-Fi password or PSK; - for stdin. Without this option the network is open.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -163,7 +164,12 @@ def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> 
             raise InvalidInputError("wifi_password_file: requires --wifi-ssid")
         return None
     nvs.Wifi(ssid)  # check the name before prompting for the password
-    return nvs.Wifi(ssid, _password(password_file) if password_file else "")
+    if password_file is None:
+        return nvs.Wifi(ssid)
+    password = _password(password_file)
+    if not password:
+        raise InvalidInputError("wifi_password: is empty; for an open network leave out --wifi-password-file")
+    return nvs.Wifi(ssid, password)
 
 
 def _password(path: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -21,6 +22,7 @@ MAX_SIZE_BYTES: Final = 0x100_0000
 MAX_STRING_BYTES: Final = 124 * 32 - 1
 _MAX_SSID_BYTES: Final = 32
 _PASSWORD_CHARACTERS: Final = range(8, 64)
+_PSK: Final = re.compile("[0-9A-Fa-f]{64}")
 _COLUMNS: Final = ("key", "type", "encoding", "value")
 _LARGEST: Final = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFF_FFFF}
 
@@ -35,10 +37,10 @@ class NvsRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wifi:
-    """A network and its WPA2 passphrase, empty for an open network.
+    """A network and its passphrase or key (PSK), empty for an open network.
 
-    Raise InvalidInputError for an SSID that is not 1 to 32 bytes, and for a passphrase that is neither empty nor
-    8 to 63 printable ASCII characters (IEEE 802.11, annex J.4).
+    Raise InvalidInputError for an SSID that is not 1 to 32 bytes, and for a password that is neither empty nor 8
+    to 63 printable ASCII characters nor 64 hexadecimal digits (IEEE 802.11, annex J.4).
     """
 
     ssid: str
@@ -49,10 +51,13 @@ class Wifi:
         found = len(self.ssid.encode())
         if not 1 <= found <= _MAX_SSID_BYTES:
             raise InvalidInputError(f"wifi_ssid: must be 1 to {_MAX_SSID_BYTES} bytes of UTF-8, is {found}")
-        if not self.password:
+        if not self.password or _PSK.fullmatch(self.password):
             return
         if len(self.password) not in _PASSWORD_CHARACTERS:
-            raise InvalidInputError(f"wifi_password: must be empty or 8 to 63 characters, is {len(self.password)}")
+            raise InvalidInputError(
+                "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits; "
+                f"has {len(self.password)} characters"
+            )
         if not (self.password.isascii() and self.password.isprintable()):
             raise InvalidInputError("wifi_password: must be printable ASCII characters only")
 

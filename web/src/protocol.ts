@@ -523,7 +523,8 @@ export interface DeviceList {
 /**
  * Get the package as the image of an NVS partition of this size, a multiple of 4096.
  *
- * With `wifi_ssid` the image also has a Wi-Fi network. Its password is empty if it is open, and is not stored.
+ * With `wifi_ssid` the image also has a Wi-Fi network. Its password may be a PSK of 64 hexadecimal digits; it is
+ * empty if the network is open, and is not stored.
  */
 export interface DeviceNvs {
   device: string;

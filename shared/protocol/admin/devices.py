@@ -113,7 +113,8 @@ class Package(Result):
 class DeviceNvs(DeviceRef):
     """Get the package as the image of an NVS partition of this size, a multiple of 4096.
 
-    With `wifi_ssid` the image also has a Wi-Fi network. Its password is empty if it is open, and is not stored.
+    With `wifi_ssid` the image also has a Wi-Fi network. Its password may be a PSK of 64 hexadecimal digits; it is
+    empty if the network is open, and is not stored.
     """
 
     size_bytes: Annotated[int, Field(ge=MIN_NVS_BYTES, le=MAX_NVS_BYTES, multiple_of=NVS_PAGE_BYTES)] = (

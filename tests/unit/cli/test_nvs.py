@@ -39,7 +39,11 @@ characters = st.characters(codec="utf-8", exclude_characters="\0\r")
 ssids = st.text(characters, min_size=1, max_size=32).filter(
     lambda text: len(text.encode()) <= 32 and "\n#" not in text
 )
-passwords = st.just("") | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=63)
+passwords = (
+    st.just("")
+    | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=63)
+    | st.text("0123456789abcdefABCDEF", min_size=64, max_size=64)
+)
 
 
 def package(**facts: object) -> admin.Package:
@@ -138,8 +142,18 @@ def test_each_package_comes_back_by_image_and_by_csv(generation: int, port: int,
         ("a\rb", "", "wifi_ssid: must hold neither a carriage return nor"),
         ("a\n#b", "", "wifi_ssid: must hold neither a carriage return nor"),
         ("\udcff", "", "wifi_ssid: must be UTF-8"),
-        ("home", "1234567", "wifi_password: must be empty or 8 to 63 characters, is 7"),
-        ("home", "x" * 64, "wifi_password: must be empty or 8 to 63 characters, is 64"),
+        (
+            "home",
+            "1234567",
+            "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits",
+        ),
+        (
+            "home",
+            "x" * 64,
+            "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits",
+        ),
+        ("home", "a" * 65, "wifi_password: .* hexadecimal digits; has 65 characters"),
+        ("home", "٣" * 64, "wifi_password: .* hexadecimal digits; has 64 characters"),
         ("home", "passwörter", "wifi_password: must be printable ASCII characters only"),
         ("home", "pass\nword", "wifi_password: must be printable ASCII characters only"),
     ],
@@ -285,6 +299,17 @@ def test_a_password_that_is_refused_is_not_shown(
     assert result.stderr.startswith("error: wifi_password: must be ")
     assert "short" not in result.output
     assert fake.requests == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n"])
+def test_an_empty_password_file_is_refused_and_makes_no_open_network(
+    fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "password").write_bytes(content)
+    words = ("--wifi-ssid", "a", "--wifi-password-file", str(tmp_path / "password"))
+    result = mdm("device", "provision", "x", "--format", "nvs", "--output", str(tmp_path / "out"), *words)
+    error = "wifi_password: is empty; for an open network leave out --wifi-password-file"
+    assert (result.exit_code, result.stderr, fake.requests) == (2, f"error: {error}\n", [])
 
 
 def test_a_terminal_is_prompted_for_the_password_without_echo(

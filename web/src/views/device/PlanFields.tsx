@@ -46,7 +46,7 @@ export function PlanFields({ plan, images, change }: Props) {
           <TextField label="Wi-Fi name" hint="Empty for none." {...text("ssid")} />
           <TextField
             label="Wi-Fi password"
-            hint="Empty for an open network."
+            hint="Or a key of 64 hexadecimal digits. Empty for an open network."
             {...text("password")}
             type="password"
             autocomplete="new-password"
