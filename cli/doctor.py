@@ -1,4 +1,4 @@
-"""`mdm doctor`: differences between database, Keycloak and broker."""
+"""`mdm doctor`: differences between database, Keycloak and broker, and certificates that end soon."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def doctor(
         bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak and broker.
+    """Compare database, Keycloak and broker, and read the certificates.
 
-    The exit status is 1 if differences remain.
+    The exit status is 1 if differences remain, or a certificate ends soon.
     """
     here = session.of(ctx)
     found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)

@@ -194,6 +194,8 @@ def _services(volumes: Path, vault: SecretFiles, published: Published) -> None:
             values["MDM_DEVICE_MQTT_HOST"] = published.host
             values["MDM_DEVICE_MQTT_PORT"] = published.devices_port
             values["MDM_CLAIM_MQTT_PORT"] = published.claims_port
+            # By the names of the inner network, as the public one may not lead back here.
+            values["MDM_TLS_SERVERS"] = "broker:8883 keycloak:8443 firmware:8444"
         if service == "firmware":
             values["MDM_HTTP_URL"] = published.images_url
         give(volumes / service / "environment", environment(values), MDM)

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from services.registry import routes
+from services.registry import certificates, routes
 from services.registry.commands import service as commands
 from services.registry.config.service import Configs
 from services.registry.context import Registry
@@ -83,6 +83,14 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
+            tasks.create_task(
+                periodic(
+                    partial(certificates.report, settings),
+                    every_s=certificates.LOOK_EVERY_S,
+                    on_outage="certificate.deferred",
+                ),
+                name="certificates",
+            )
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Histogram, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -77,6 +77,12 @@ ROTATION_DURATION = Histogram(
 ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
 ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by status.", "state")
 DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
+
+CERTIFICATE_ENDS = Gauge(
+    "mdm_certificate_end_timestamp_seconds",
+    "End of a certificate on which devices depend, in Unix time.",
+    ["place"],
+)
 
 
 def serve(port: int) -> None:

@@ -46,6 +46,15 @@ PUBLIC_URL: Final[Any] = Field(
 )
 
 
+HTTP_URL: Final[Any] = Field(
+    None,
+    pattern=_URL,
+    max_length=400,
+    description="where devices reach images, as `https://images.example.org`: offers carry a `url` if it is set, "
+    "and the registry watches its certificate",
+)
+
+
 TOKEN_URL: Final[Any] = Field(
     None,
     pattern=_URL,
@@ -197,6 +206,13 @@ class RegistrySettings(IdentitySettings, KeySettings):
     claim_window_s: Seconds = Field(
         _DAY_S, description="how long a repeated request of a machine gets the same identity"
     )
+    tls_servers: str | None = Field(
+        None,
+        pattern=r"^([^\s/@,]+:[0-9]{1,5} )*[^\s/@,]+:[0-9]{1,5}$",
+        description="servers whose [certificates](operations.md#certificates) are watched, as `host:port`, "
+        "separated by spaces; by default the broker as devices see it, and `https` URLs of Keycloak and images",
+    )
+    http_url: str | None = HTTP_URL
     reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
     health_warning_s: Seconds = Field(_DAY_S, description="offline and silent for longer: warning")
     health_critical_s: Seconds = Field(7 * _DAY_S, description="... for longer: critical")
@@ -282,12 +298,7 @@ class FirmwareSettings(KeySettings):
         None, description="PEM file of the server's certificate, with its chain: makes it HTTPS"
     )
     http_key_file: Path | None = Field(None, description="PEM file of its key; both or neither")
-    http_url: str | None = Field(
-        None,
-        pattern=_URL,
-        max_length=400,
-        description="where devices reach it, as `https://images.example.org`; offers carry a `url` if it is set",
-    )
+    http_url: str | None = HTTP_URL
     http_max_parallel: int = Field(
         256, ge=1, le=100_000, description="requests at a time; others are answered with 503"
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
-from deploy import broker
+from deploy import broker, certificates
 from dev import credentials
 from dev.credentials import behind_our_back
 from dev.database import run
@@ -190,3 +192,28 @@ async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: 
         assert await credentials.broker_accepts(package)
     ours = {package.client_id for package in packages}
     assert not [found for found in (await fleet.ask(admin.DOCTOR)).findings if found.client_id in ours]
+
+
+async def test_a_certificate_of_the_broker_that_ends_soon_is_a_finding_until_it_is_renewed(
+    fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"{stack.endpoints.mqtt_host}:{stack.endpoints.device_mqtt_port}"
+
+    async def problems() -> list[str]:
+        return [it.problem for it in (await fleet.ask(admin.DOCTOR)).findings if it.client_id == place]
+
+    assert await problems() == []
+    folder = stack.endpoints.ca_file.parent
+    kept = {name: (folder / name).read_bytes() for name in ("server.key", "server.crt")}
+    monkeypatch.setattr(certificates, "SERVER_VALID", timedelta(hours=20, minutes=30))
+    (folder / "server.crt").unlink()
+    certificates.ensure_server_certificate(folder, ["localhost", stack.endpoints.mqtt_host])
+    stack.broker.send_signal(signal.SIGHUP)
+    try:
+        (problem,) = await until(problems)
+        assert problem.startswith("its certificate ends in 20 hours, on ")
+    finally:
+        for name, content in kept.items():
+            (folder / name).write_bytes(content)
+        stack.broker.send_signal(signal.SIGHUP)
+    await until(problems, lambda found: not found)

@@ -595,7 +595,11 @@ export interface Event {
   data?: Record<string, Json>;
 }
 
-/** One difference; `remedy` is the action of a repair, or what a person has to do. */
+/**
+ * One difference; `remedy` is the action of a repair, or what a person has to do.
+ *
+ * Of a certificate that ends soon `client_id` is the place.
+ */
 export interface Finding {
   client_id: string;
   problem: string;

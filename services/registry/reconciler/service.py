@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from services.registry import queries
+from services.registry import certificates, queries
 from services.registry.accounts import queries as account_queries
 from services.registry.claims import queries as claim_queries
 from services.registry.context import Registry
@@ -102,7 +102,7 @@ class Reconciler:
     async def on_doctor(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
         """Return the differences to an admin."""
         await engine.allow_silence(context.session)
-        return await self.run(repair=False)
+        return await self._with_certificates(await self.run(repair=False))
 
     async def on_repair(self, context: RequestContext, _: admin.Nothing) -> admin.Diagnosis:
         """Repair differences for an admin."""
@@ -110,7 +110,11 @@ class Reconciler:
         diagnosis = await self.run(repair=True, requested=True)
         if any(finding.repaired for finding in diagnosis.findings):
             context.audit("doctor.repair", "fleet", after=diagnosis.model_dump(mode="json"))
-        return diagnosis
+        return await self._with_certificates(diagnosis)
+
+    async def _with_certificates(self, diagnosis: admin.Diagnosis) -> admin.Diagnosis:
+        found = await certificates.findings(self.registry.settings)
+        return diagnosis.model_copy(update={"findings": [*found, *diagnosis.findings]})
 
     async def run(self, *, repair: bool, requested: bool = False) -> admin.Diagnosis:
         """Compare everything, with `repair` repair it; raise OtherInstallationError before anything is changed.

@@ -11,7 +11,10 @@ from shared.protocol.messages import Line
 
 
 class Finding(Result):
-    """One difference; `remedy` is the action of a repair, or what a person has to do."""
+    """One difference; `remedy` is the action of a repair, or what a person has to do.
+
+    Of a certificate that ends soon `client_id` is the place.
+    """
 
     client_id: str
     problem: str

@@ -145,6 +145,8 @@ def test_a_wrong_variable_is_named_and_its_value_is_not_shown(
         (settings.FirmwareSettings, "CHUNK_SIZE_BYTES", "65537"),
         (settings.FirmwareSettings, "HTTP_PORT", "65536"),
         (settings.FirmwareSettings, "HTTP_URL", "ftp://images"),
+        (settings.RegistrySettings, "TLS_SERVERS", "broker"),
+        (settings.RegistrySettings, "TLS_SERVERS", "broker:8883,keycloak:8443"),
         (settings.FirmwareSettings, "HTTP_URL", "https://"),
         (settings.FirmwareSettings, "HTTP_URL", "https://images/?x"),
         (settings.FirmwareSettings, "HTTP_MAX_PARALLEL", "0"),
