@@ -21,7 +21,7 @@ from tests.claims import new_claim
 from tests.integration.test_accounts import new_account
 from tests.integration.test_commands import answered, waits_in_the_broker
 
-THIEVES: Final = ["a viewer", "a claim"]
+THIEVES: Final = ["a viewer", "a viewer's page", "a claim"]
 
 
 async def test_a_public_account_takes_nobodys_session(fleet: Fleet) -> None:
@@ -51,9 +51,12 @@ async def thief(
             yield client
         return
     profile = await new_account(fleet, system, Role.VIEWER)
+    is_page = kind == "a viewer's page"
     async with aiomqtt.Client(
         profile.host,
-        profile.port,
+        system.stack.endpoints.web_mqtt_port if is_page else profile.port,
+        transport="websockets" if is_page else "tcp",
+        tls_context=ssl.create_default_context(cadata=package.ca_certificate) if is_page else None,
         username=profile.account,
         password=profile.password.get_secret_value(),
         identifier=package.client_id,
