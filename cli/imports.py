@@ -175,10 +175,7 @@ def _print(tally: ImportTally, *, as_json: bool) -> None:
         )
     else:
         if added or present:
-            tables.print_table(
-                added + present,
-                ("device=client_id, name", ("line", lambda it: it.line), ("result", lambda it: it.result)),
-            )
+            tables.print_table(added + present, ("device=client_id, name", ("line", lambda it: it.line), "result"))
         tables.print_all(
             {"added": len(added), "already present": len(present), "refused": len(refused), "not done": tally.open}
         )
