@@ -16,6 +16,13 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
         tables.print_all({"device": package.client_id, "package": target})
 
 
+def print_details(device: admin.DeviceDetails) -> None:
+    """Print the facts of a device, and what it reports against the rules."""
+    print_device(device)
+    if device.flaws:
+        tables.print_table(device.flaws, "left out of=topic, field, rule, since=at")
+
+
 def print_device(device: admin.DeviceView) -> None:
     """Print the facts of a device."""
     tables.print_facts(

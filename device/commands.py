@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from device import durable
 from device.options import CommandHandler, Done
 from device.slots import StateUnreadableError
-from device.uplink import Ending, Uplink, one_line
+from device.uplink import Ending, Uplink
 from shared.protocol import messages, topics
 from shared.protocol.messages import CommandResult
 from shared.protocol.topics import explain
@@ -123,8 +123,7 @@ class CommandRunner:
         command_id = command.command_id
         self._store.begin(CommandResult(command_id=command_id, ok=False, error="cut off by a restart"))
         done = handler(command.arguments)
-        error = None if done.error is None else one_line(done.error)
-        result = CommandResult(command_id=command_id, ok=error is None, result=done.result, error=error)
+        result = CommandResult(command_id=command_id, ok=done.error is None, result=done.result, error=done.error)
         self._store.finish(result)
         self._uplink.record("command.done", command_id=str(command_id), name=command.name, ok=result.ok)
         if done.restart:
@@ -135,7 +134,7 @@ class CommandRunner:
         self._uplink.record("command.refused", command_id=str(command.command_id), name=command.name, error=error)
         self._uplink.send(
             topics.COMMAND_RESULT,
-            CommandResult(command_id=command.command_id, ok=False, error=one_line(error)),
+            CommandResult(command_id=command.command_id, ok=False, error=error),
         )
 
     def _send(self, result: CommandResult) -> None:

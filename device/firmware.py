@@ -10,7 +10,7 @@ from device import image
 from device.download import Download, Wish
 from device.flash import Flash
 from device.options import Options
-from device.uplink import Ending, Outgoing, Uplink, one_line
+from device.uplink import Ending, Outgoing, Uplink
 from shared.protocol import messages, topics
 from shared.protocol.messages import FirmwareStage
 
@@ -220,7 +220,7 @@ class FirmwareUpdater:
 
     def _roll_back(self, error: str) -> None:
         self.verify_by = None
-        self._flash.roll_back(one_line(error))
+        self._flash.roll_back(error)
         self._uplink.record("firmware.rolled_back", version=self._flash.running.version, error=error)
 
     def _report_outcome(self) -> None:
@@ -242,8 +242,7 @@ class FirmwareUpdater:
         is_outcome: bool = False,
     ) -> None:
         self._uplink.record("firmware.report", sha256=sha256, stage=stage.value, percent=percent, error=error)
-        line = None if error is None else one_line(error)
-        report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=line)
+        report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=error)
         self._uplink.send(topics.FIRMWARE_REPORT, report, then=self._clear_outcome if is_outcome else None)
 
     def _clear_outcome(self) -> None:

@@ -30,8 +30,7 @@ class Journal:
             return
         level = LogLevel.WARNING if event.endswith(_BAD_ENDS) else LogLevel.INFO
         words = [event, *(f"{name}={value}" for name, value in facts.items())]
-        text = " ".join(words).replace("\0", "")[:1000]
-        self._lines.append(LogLine(level=level, message=text, tag="device", time=self._hooks.now()))
+        self._lines.append(LogLine(level=level, message=" ".join(words), tag="device", time=self._hooks.now()))
         self._next += 1
 
     def waiting(self) -> Log | None:

@@ -11,6 +11,7 @@ from services.registry.identity import Identities
 from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
 from shared.database.engine import Database
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.runtime.settings import RegistrySettings
 
@@ -30,6 +31,7 @@ class Registry:
     outbox: Outbox
     instance: Installation
     checker: Checker
+    flaws: FlawRecorder
     broker_started_at: datetime | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     compare_at_s: float = 0

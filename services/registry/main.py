@@ -23,6 +23,7 @@ from shared import crypto
 from shared.auth import keycloak
 from shared.broker import api as broker
 from shared.database import engine
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.errors import FleetError
 from shared.mqtt.rates import Rate
@@ -59,7 +60,7 @@ async def main(settings: RegistrySettings) -> None:
         outbox = Outbox("registry")
         vault = crypto.Vault(settings.master_keys)
         instance = Installation(database, identity_provider, gate, vault, settings)
-        registry = Registry(settings, database, identities, outbox, instance, checker)
+        registry = Registry(settings, database, identities, outbox, instance, checker, FlawRecorder(database))
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())

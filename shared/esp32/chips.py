@@ -17,3 +17,9 @@ CHIP_IDS: Final = {
     "esp32p4": 18,
 }
 CHIPS: Final = {chip_id: chip for chip, chip_id in CHIP_IDS.items()}
+
+
+def chip_of(name: str) -> str | None:
+    """Return the chip that a ROM, a board's library or a datasheet names, or None if it is not known."""
+    text = "".join(character for character in name.lower() if character.isalnum())
+    return max((chip for chip in CHIP_IDS if text.startswith(chip)), key=len, default=None)

@@ -14,7 +14,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.errors import MessageRefusedError
-from shared.protocol import homeassistant, messages
+from shared.protocol import flaws, homeassistant, messages
+from shared.protocol.flaws import Flaw
 
 PREFIX = "mdm/v1"
 M = TypeVar("M")
@@ -24,9 +25,9 @@ _NAME = re.compile(r"\{(\w+)\}")
 def explain(error: ValidationError) -> str:
     """Return one line that names each invalid field and the rule that it breaks."""
     lines = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+    for fault in flaws.faults(error):
         field = ".".join(str(part) for part in fault["loc"]) or "message"
-        lines.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{field}: {flaws.rule(fault)}")
     return "; ".join(lines)
 
 
@@ -37,7 +38,8 @@ class Topic(Generic[M]):
     `template` has a `{name}` for each variable level; `model` is the payload, as JSON or packed, or `bytes` for a
     raw one; a payload larger than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
     is sent as null, for a reader that would else keep the previous value. A `paced` topic has a rate limit of its
-    own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate.
+    own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate. Of a
+    `lenient` topic's message, an optional field that breaks a rule is left out instead of refusing the message.
     """
 
     template: str
@@ -48,6 +50,7 @@ class Topic(Generic[M]):
     nulls: bool = False
     paced: bool = False
     public: bool = False
+    lenient: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -84,19 +87,30 @@ class Topic(Generic[M]):
         """Return the error for a payload larger than `max_bytes`."""
         return MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
 
+    @property
+    def short(self) -> str:
+        """The topic of a device without the part that all its topics have in common, as in `up/status`."""
+        return self.template.partition("{client_id}/")[2]
+
     def decode(self, payload: bytes) -> M:
         """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
+        return self.read(payload)[0]
+
+    def read(self, payload: bytes) -> tuple[M, list[Flaw]]:
+        """Return the message in `payload` and what was left out of it, or raise MessageRefusedError."""
         if len(payload) > self.max_bytes:
             raise self.too_large(payload)
         if self.model is bytes:
-            return cast("M", payload)
+            return cast("M", payload), []
         if issubclass(self.model, messages.Packed):
             try:
-                return self.model.unpack(payload)
+                return self.model.unpack(payload), []
             except ValueError as error:
                 raise MessageRefusedError(str(error)) from None
         try:
-            return self._reader.validate_json(payload)
+            if self.lenient:
+                return flaws.read(self._reader, payload)
+            return self._reader.validate_json(payload), []
         except ValidationError as error:
             raise MessageRefusedError(explain(error)) from None
 
@@ -106,10 +120,10 @@ _DOWN = f"{PREFIX}/d/{{client_id}}/down"
 
 DEVICE_UP = Topic(f"{_UP}/#", bytes)
 """All topics that a device may write, and so all on which it may have left a retained message."""
-STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
+STATUS = Topic(f"{_UP}/status", messages.Status, retain=True, lenient=True)
 
-CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)
-CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport)
+CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet, lenient=True)
+CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport, lenient=True)
 CONFIG = Topic(f"{_DOWN}/config", messages.Config)
 
 ROTATION_OFFER = Topic(f"{_DOWN}/rotation/offer", messages.RotationOffer)
@@ -124,18 +138,18 @@ ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCance
 KEY = Topic(f"{_UP}/key", messages.DeviceKey)
 KEY_KNOWN = Topic(f"{_DOWN}/key", messages.DeviceKeyKnown)
 
-FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
+FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck, lenient=True)
 FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
 FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest, paced=True)
 FIRMWARE_CHUNK_DATA = Topic(f"{_DOWN}/firmware/chunk/{{sha256}}/{{offset}}", bytes)
-FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport)
+FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport, lenient=True)
 FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCancelled)
 
 COMMAND = Topic(f"{_DOWN}/command", messages.Command)
-COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
+COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult, lenient=True)
 
-LOG = Topic(f"{_UP}/log", messages.Log)
-COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer)
+LOG = Topic(f"{_UP}/log", messages.Log, lenient=True)
+COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer, lenient=True)
 COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk", messages.CoreDumpChunk)
 COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)
 COREDUMP_STORED = Topic(f"{_DOWN}/coredump/stored", messages.CoreDumpStored)

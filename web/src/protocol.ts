@@ -495,6 +495,29 @@ export interface DeviceAdd {
   tags?: string[];
 }
 
+/** A device, with what it reports against the rules of the protocol. */
+export interface DeviceDetails {
+  client_id: string;
+  key: string;
+  model: string;
+  name: string;
+  tags: string[];
+  enabled: boolean;
+  online: boolean;
+  health: "healthy" | "warning" | "critical" | "inactive";
+  last_seen_at: string | null;
+  firmware_version: string | null;
+  config_version: number;
+  config_version_reported: number | null;
+  config_outcome: string | null;
+  config_error: string | null;
+  secret_generation: number;
+  secret_created_at: string;
+  has_key: boolean;
+  rotation_state: string;
+  flaws: FlawView[];
+}
+
 /**
  * List a page of the devices that match all filters, in the order in which they were added.
  *
@@ -608,6 +631,14 @@ export interface FirmwareReportFacts {
 
 /** A device's progress with an image. */
 export type FirmwareStage = "downloading" | "verifying" | "rebooting" | "confirmed" | "failed" | "rolled_back";
+
+/** A field that is left out of a device's messages on a topic, since `at`, and the rule that it breaks. */
+export interface FlawView {
+  topic: string;
+  field: string;
+  rule: string;
+  at: string;
+}
 
 /** How many devices there are, by health and state; a health or a state without devices is left out. */
 export interface FleetView {
@@ -1456,7 +1487,7 @@ export const DEVICE_NVS: Operation<DeviceNvs, NvsImage> = { service: "registry",
 export const DEVICE_PROVISION: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "provision" };
 export const DEVICE_REISSUE: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "reissue" };
 export const DEVICE_REMOVE: Operation<DeviceRef, Removed> = { service: "registry", noun: "device", verb: "remove" };
-export const DEVICE_SHOW: Operation<DeviceRef, DeviceView> = { service: "registry", noun: "device", verb: "show" };
+export const DEVICE_SHOW: Operation<DeviceRef, DeviceDetails> = { service: "registry", noun: "device", verb: "show" };
 export const DEVICE_UPDATE: Operation<DeviceUpdate, DeviceView> = { service: "registry", noun: "device", verb: "update" };
 export const DOCTOR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "run" };
 export const DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "repair" };

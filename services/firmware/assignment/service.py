@@ -62,7 +62,7 @@ class Assignment:
             if prospect is None:
                 return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
             if rules.came_back(prospect.candidate, running):
-                prospect = await self._count_out(session, prospect, check.version)
+                prospect = await self._count_out(session, prospect, check.version or "another version")
             if running.sha256 == prospect.image.sha256:
                 runs_it = ImageStep(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
                 await rollout_devices.record(session, [runs_it])

@@ -13,7 +13,7 @@ from services.registry import queries, rules
 from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import provisioning
+from services.registry.devices import flaw_queries, provisioning
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
@@ -50,9 +50,13 @@ class DeviceService:
         following = rows[-1][0].id if len(rows) == request.limit else None
         return admin.Devices(devices=[self._view(row) for row in rows], next=following)
 
-    async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceView:
+    async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceDetails:
         """Return one device."""
-        return self._view(await queries.device(context.session, request.device))
+        row = await queries.device(context.session, request.device)
+        flaws = await flaw_queries.of_device(context.session, row[0].id)
+        return admin.DeviceDetails(
+            **dict(self._view(row)), flaws=[admin.FlawView.from_row(flaw) for flaw in flaws]
+        )
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
         """Change a device; the desired state is stored before Keycloak and the broker are changed."""

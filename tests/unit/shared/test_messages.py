@@ -86,6 +86,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
     if base is int:
         step = rules.pop("multiple_of", 1)
         return st.integers(**{name: limit // step for name, limit in rules.items()}).map(lambda n: n * step)
+    if inspect.isclass(base) and issubclass(base, Enum):
+        return st.sampled_from(list(base))
     if base is bytes:
         least, most = rules.get("min_size", 0), min(100, rules.get("max_size", 100))
         return st.binary(min_size=least, max_size=most).map(base64.b64encode)
