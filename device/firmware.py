@@ -79,9 +79,13 @@ class FirmwareUpdater:
         self._roll_back(f"was not connected and answered within {self._options.verify_timeout_s:g} s")
         self._uplink.end(Ending.REBOOT)
 
+    def is_answer(self, offer: messages.FirmwareOffer) -> bool:
+        """Return whether an offer answers our own request."""
+        return offer.request_id is not None and offer.request_id == self._asked
+
     def on_offer(self, offer: messages.FirmwareOffer) -> None:
         """Begin or resume the offered image, unless there is a reason not to."""
-        if offer.request_id is not None and offer.request_id == self._asked:
+        if self.is_answer(offer):
             self._asked = None
             sweep_s = self._options.sweep_s
             self._uplink.repeat(_KEY, self._next_refresh, every_s=sweep_s, first_in_s=sweep_s)

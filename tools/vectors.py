@@ -91,6 +91,7 @@ def sealed() -> dict[str, Any]:
 def rotation() -> dict[str, Any]:
     """Return the messages between a device and the services, from the login to the end of a rotation."""
     public_key = crypto.public_half(_key(_PRIVATE))
+    began = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
     deadline = datetime(2026, 11, 25, 15, 5, tzinfo=UTC)
     ids: dict[str, Any] = {"rotation_id": ROTATION_ID}
     new = {**ids, "generation": 2}
@@ -103,7 +104,9 @@ def rotation() -> dict[str, Any]:
         (topics.CONFIG_GET, messages.ConfigGet(request_id="c1")),
         (
             topics.CONFIG,
-            messages.Config(request_id="c1", version=1, document={"interval_s": 60}, secret_generation=1),
+            messages.Config(
+                request_id="c1", version=1, document={"interval_s": 60}, secret_generation=1, time=began
+            ),
         ),
         (topics.CONFIG_REPORT, messages.ConfigReport(version=1, outcome=messages.ConfigOutcome.APPLIED)),
         (topics.ROTATION_OFFER, messages.RotationOffer(**new, deadline=deadline, current_generation=1)),

@@ -112,6 +112,11 @@ Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
 """A machine's MAC address or the id of its chip."""
 
 
+def server_time(now: datetime) -> datetime:
+    """Return the `time` of a message that is made now: whole seconds, for short messages and simple parsers."""
+    return now.replace(microsecond=0)
+
+
 class Message(BaseModel):
     """The base of all payloads: immutable, without NaN or infinity."""
 
@@ -170,6 +175,7 @@ class Config(Message):
 
     `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
     device's secret: a device that logged in with it may promote its second slot.
+    `time` is the server's when it made the message.
     With `trial_seconds` the device applies the document, must reconnect and report within that time, and
     otherwise reverts to the last good one and reports `reverted`.
     """
@@ -180,6 +186,7 @@ class Config(Message):
     document: Document | None = None
     trial_seconds: TrialSeconds | None = None
     secret_generation: Count
+    time: AwareDatetime | None = None
 
 
 class ConfigOutcome(StrEnum):
@@ -291,7 +298,8 @@ class FirmwareCheck(FromDevice):
 class FirmwareOffer(Message):
     """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice.
 
-    `url` is the address of the same bytes over HTTP; the device may use it, or request chunks.
+    `url` is the address of the same bytes over HTTP; the device may use it, or request chunks. `time` is the
+    server's when it made the message.
     """
 
     request_id: RequestId | None = None
@@ -302,6 +310,7 @@ class FirmwareOffer(Message):
     chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)] | None = None
     window: Annotated[int, Field(ge=1, le=64)] | None = None
     url: Url | None = None
+    time: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -75,7 +75,7 @@ def limits(rule: object) -> dict[str, Any]:
     return {ours: getattr(rule, theirs) for theirs, ours in LIMITS.items() if hasattr(rule, theirs)}
 
 
-def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any]:
+def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any]:  # noqa: PLR0911
     """Values of an annotated type, as its annotations limit them."""
     rules: dict[str, Any] = {}
     for field in (extra for extra in extras if isinstance(extra, FieldInfo)):
