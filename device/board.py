@@ -109,6 +109,7 @@ class Board:
             slot_size_bytes=self._options.slot_size_bytes,
             config_version=self.configuration.version,
             secret_generation=self.credentials.login,
+            boot=self._uplink.journal.boot,
             reset_reason=self._reset_reason,
         )
 

@@ -20,7 +20,7 @@ class Journal:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
-        self._boot = secrets.randbits(32)
+        self.boot = secrets.randbits(32)
         self._lines: deque[LogLine] = deque(maxlen=_LINES_MAX)
         self._next = 0
 
@@ -37,7 +37,7 @@ class Journal:
         """Return the lines to send, or None."""
         if not self._lines:
             return None
-        return Log(boot=self._boot, first=self._next - len(self._lines), lines=list(self._lines))
+        return Log(boot=self.boot, first=self._next - len(self._lines), lines=list(self._lines))
 
     def forget(self, sent: Log) -> None:
         """Drop the lines that the broker now has."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.registry import queries, rules
+from services.registry.clashes import Clashes
 from services.registry.identity import Identities
 from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
@@ -37,6 +38,7 @@ class Registry:
     compare_at_s: float = 0
     refused_at: dict[str, datetime] = field(default_factory=dict)
     tried_at: dict[str, datetime] = field(default_factory=dict)
+    clashes: Clashes = field(default_factory=Clashes)
 
     def compare_soon(self) -> None:
         """Compare everything now, or again if a comparison is in progress."""

@@ -148,7 +148,10 @@ class Packed(ABC):
 
 
 class Status(FromDevice):
-    """`up/status`, retained and also the last will: a device's report of itself when it connects."""
+    """`up/status`, retained and also the last will: a device's report of itself when it connects.
+
+    `boot` is that of `Log`.
+    """
 
     online: bool
     firmware_version: Version | None = None
@@ -158,6 +161,7 @@ class Status(FromDevice):
     slot_size_bytes: SlotSize | None = None
     config_version: Count | None = None
     secret_generation: Count | None = None
+    boot: Count | None = None
     reset_reason: DeviceLine | None = None
     rssi_dbm: Annotated[int, Field(ge=-200, le=100), BeforeValidator(_rounded)] | None = None
     ip: DeviceLine | None = None

@@ -163,8 +163,10 @@ RECOVER_REQUEST = Topic(f"{_RECOVER}/request", messages.RecoverRequest, max_byte
 RECOVER_ANSWER = Topic(f"{_RECOVER}/answer/{{nonce}}", messages.RecoverAnswer)
 
 BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
-BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)
+BROKER_NOTICES = Topic("$SYS/broker/log/N", bytes, qos=0)
 """Mosquitto's log, for refused logins; QoS 0, so that a flood of them ends in the broker."""
+BROKER_ERRORS = Topic("$SYS/broker/log/E", bytes, qos=0)
+"""The same, for sessions that are taken over (its version 2.0)."""
 
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
@@ -178,10 +180,9 @@ HOMEASSISTANT_DIAGNOSTICS = Topic(
     f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
 )
 
+_OTHERS: Final = (DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS)
 TOPICS: Final[Mapping[str, Topic[Any]]] = {
-    name: thing
-    for name, thing in list(globals().items())
-    if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
+    name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing not in _OTHERS
 }
 """All topics of the protocol with one type of message, by their names in Python."""
 

@@ -104,6 +104,7 @@ class Device:
         self.asking = self.leaving = self.key_told = False
         self.refused_at = -math.inf
         self.request_id = ""
+        self.boot = secrets.randbits(32)
         self.started_at: datetime | None = None
 
     @property
@@ -162,8 +163,8 @@ class Device:
         self.answer = code.value
         if self.answer == 0:
             self.client.subscribe(self.base + "down/#", qos=1)
-            status = {"online": True, "firmware_version": "1.0.0", "secret_generation": self.login["generation"]}
-            self.send("status", status, retain=True)
+            running = {"online": True, "firmware_version": "1.0.0", "boot": self.boot}
+            self.send("status", {**running, "secret_generation": self.login["generation"]}, retain=True)
             self.asking, self.key_told, self.request_id = True, False, secrets.token_hex(4)
 
     def send(self, what: str, payload: dict[str, Any], *, retain: bool = False) -> None:

@@ -495,7 +495,11 @@ export interface DeviceAdd {
   tags?: string[];
 }
 
-/** A device, with what it reports against the rules of the protocol. */
+/**
+ * A device, with what it reports against the rules of the protocol.
+ *
+ * `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+ */
 export interface DeviceDetails {
   client_id: string;
   key: string;
@@ -516,6 +520,7 @@ export interface DeviceDetails {
   has_key: boolean;
   rotation_state: string;
   flaws: FlawView[];
+  clashed_at: string | null;
 }
 
 /**
@@ -1553,6 +1558,8 @@ export type NamedEvent =
   | Told<"device", "offline", string, NoFacts>
   /** The broker has refused a device, for the first time since it was last seen. */
   | Told<"device", "refused", string, NoFacts>
+  /** Two boards have the same identity and end each other's connection; once, until that is over for ten minutes. */
+  | Told<"device", "clashed", string, NoFacts>
   /** A device has registered the key by which it can recover. */
   | Told<"device", "key_registered", string, NoFacts>
   /** A device has another key than the registered one, which stays. */

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import queries, rules
+from services.registry import clashes, queries, rules
 from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import flaw_queries, provisioning
+from services.registry.devices import fault_queries, provisioning
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
@@ -53,9 +53,12 @@ class DeviceService:
     async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceDetails:
         """Return one device."""
         row = await queries.device(context.session, request.device)
-        flaws = await flaw_queries.of_device(context.session, row[0].id)
+        flaws = await fault_queries.of_device(context.session, row[0].id)
+        clashed_at = row[2].clashed_at
         return admin.DeviceDetails(
-            **dict(self._view(row)), flaws=[admin.FlawView.from_row(flaw) for flaw in flaws]
+            **dict(self._view(row)),
+            flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
+            clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
         )
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:

@@ -66,9 +66,13 @@ class FlawView(Result):
 
 
 class DeviceDetails(DeviceView):
-    """A device, with what it reports against the rules of the protocol."""
+    """A device, with what it reports against the rules of the protocol.
+
+    `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+    """
 
     flaws: list[FlawView] = []
+    clashed_at: AwareDatetime | None = None
 
 
 class DeviceList(Request):

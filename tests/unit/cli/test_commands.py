@@ -100,9 +100,11 @@ def test_json_may_be_before_and_after_the_command(fake: fakes.FakeAdmin, mdm: Ru
     assert admin.DeviceDetails.model_validate_json(shown) == fakes.details()
 
 
-def test_device_show_names_what_the_device_reports_against_the_rules(fake: fakes.FakeAdmin, mdm: Run) -> None:
+def test_device_show_names_a_clash_and_flaws(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.device.show"] = fakes.details()
     assert "left out" not in mdm("device", "show", "x").stdout
+    fake.answers["registry.device.show"] = fakes.details(clashed_at=fakes.NOW)
+    assert "Two boards have this identity" in mdm("device", "show", "x").stdout
     flaw = admin.FlawView(topic="up/status", field="rssi_dbm", rule="at most 100", at=fakes.NOW)
     fake.answers["registry.device.show"] = fakes.details(flaws=[flaw])
     heading, row = mdm("device", "show", "x").stdout.splitlines()[-2:]

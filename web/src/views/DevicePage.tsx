@@ -109,6 +109,14 @@ function Head({ device }: { device: DeviceDetails }) {
       {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />
       <Facts facts={factsOf(device)} />
+      {device.clashed_at && (
+        <Notice tone="bad">
+          <span>
+            Two boards have this identity and end each other's connection, last <Ago at={device.clashed_at} />. Make one
+            of them another device, with a package of its own.
+          </span>
+        </Notice>
+      )}
       {device.flaws.length > 0 && <Flaws device={device} />}
     </>
   );

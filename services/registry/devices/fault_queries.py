@@ -1,7 +1,8 @@
-"""Queries on the flaws of devices' messages."""
+"""Queries on what is wrong with boards: flaws of their messages, and clashes."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import func, select
@@ -9,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceFlaw, DeviceModel
+from shared.database.tables import Device, DeviceFlaw, DeviceModel, Presence
 
 
 class CommonFlaw(NamedTuple):
@@ -26,6 +27,14 @@ async def of_device(session: AsyncSession, device_id: int) -> list[DeviceFlaw]:
     """Return the flaws of a device's messages."""
     query = select(DeviceFlaw).where(DeviceFlaw.device_id == device_id)
     return list(await session.scalars(query.order_by(DeviceFlaw.topic, DeviceFlaw.field)))
+
+
+async def clashing(session: AsyncSession, *, since: datetime) -> list[str]:
+    """Return the client ids that two boards have used since then."""
+    rows = await session.execute(
+        queries.active(select(DeviceModel.code, Device.key)).where(Presence.clashed_at > since)
+    )
+    return [device_refs.client_id(code, key) for code, key in rows]
 
 
 async def common(session: AsyncSession) -> list[CommonFlaw]:
