@@ -12,6 +12,7 @@ from services.registry import routes
 from services.registry.commands import service as commands
 from services.registry.config.service import Configs
 from services.registry.context import Registry
+from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
 from services.registry.devices.presence import Presences
@@ -82,6 +83,7 @@ async def main(settings: RegistrySettings) -> None:
                 name="housekeeping",
             )
             tasks.create_task(CredentialService(registry).run(), name="credentials")
+            tasks.create_task(keepalives.run(registry), name="keepalives")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")

@@ -1,4 +1,4 @@
-"""A device written from docs/write-a-device.md alone: `python device.py PACKAGE RECORD`.
+"""A device written from docs/write-a-device.md alone: `python device.py PACKAGE RECORD [QOS]`.
 
 It knows nothing of this repository's code: only the standard library, paho-mqtt and cryptography.
 One loop, as firmware has.
@@ -92,8 +92,8 @@ class Record:
 class Device:
     """One device; `login` names the slot that the present connection was made with."""
 
-    def __init__(self, package: dict[str, Any], record: Record) -> None:
-        self.package, self.record = package, record
+    def __init__(self, package: dict[str, Any], record: Record, qos: int) -> None:
+        self.package, self.record, self.qos = package, record, qos
         self.base = f"mdm/v1/d/{package['client_id']}/"
         self.client: mqtt.Client
         self.login: dict[str, Any] = {}
@@ -168,7 +168,7 @@ class Device:
             self.asking, self.key_told, self.request_id = True, False, secrets.token_hex(4)
 
     def send(self, what: str, payload: dict[str, Any], *, retain: bool = False) -> None:
-        self.client.publish(self.base + "up/" + what, json.dumps(payload), qos=1, retain=retain)
+        self.client.publish(self.base + "up/" + what, json.dumps(payload), qos=self.qos, retain=retain)
 
     def on_message(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         handle = {
@@ -342,7 +342,8 @@ def slot_of(package: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     package = json.loads(Path(sys.argv[1]).read_text())
-    Device(package, Record(Path(sys.argv[2]), package)).run()
+    qos = int(sys.argv[3]) if sys.argv[3:] else 1
+    Device(package, Record(Path(sys.argv[2]), package), qos).run()
 
 
 if __name__ == "__main__":

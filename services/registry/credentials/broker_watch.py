@@ -16,6 +16,7 @@ import structlog
 from services.registry import clashes
 from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
+from services.registry.credentials.keepalives import Keepalives
 from services.registry.credentials.service import emit_offline
 from shared.database import device_refs
 from shared.errors import UnavailableError
@@ -38,7 +39,7 @@ _DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative acti
 """Its password was changed, or its account disabled; no will is published in that case."""
 _CONNECTED: Final = re.compile(
     rb"(?:\S+: )?New client connected from (?P<address>\S+):\d+ as (?P<name>iotdevice-[a-z0-9_-]+)"
-    rb" \(p\d, c\d, k\d+, u'(?P=name)'\)\."
+    rb" \(p\d, c\d, k(?P<keepalive>\d+), u'(?P=name)'\)\."
 )
 _TAKEN_OVER: Final = re.compile(_LINE % rb"already connected, closing old connection")
 """Followed by the line of the connection that has the session now."""
@@ -52,8 +53,12 @@ class BrokerWatch:
     registry: Registry
     _dropped_at: dict[str, datetime] = field(default_factory=dict)
     _taken_over: set[str] = field(default_factory=set)
+    _keepalives: Keepalives = field(init=False)
     _uptime: timedelta = timedelta(0)
     _swept: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self._keepalives = Keepalives(self.registry)
 
     def routes(self) -> list[Route]:
         """Return the routes of the broker's own topics; each replica receives all of them."""
@@ -88,19 +93,24 @@ class BrokerWatch:
             self._taken_over.add(taken_over[1].decode())
         connected = _CONNECTED.fullmatch(delivery.payload)
         if connected is not None:
-            self._on_connected(connected["name"].decode(), connected["address"].decode(errors="replace"))
+            self._on_connected(
+                connected["name"].decode(),
+                connected["address"].decode(errors="replace"),
+                keepalive_s=int(connected["keepalive"]),
+            )
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
             if device_refs.is_client_id(client_id) and not self._is_own_attempt(client_id):
                 noted[client_id] = datetime.now(UTC)
 
-    def _on_connected(self, client_id: str, address: str) -> None:
+    def _on_connected(self, client_id: str, address: str, *, keepalive_s: int) -> None:
         is_takeover = client_id in self._taken_over
         self._taken_over.discard(client_id)
         if self._is_own_attempt(client_id):
             return
         self._dropped_at.pop(client_id, None)
+        self._keepalives.note(client_id, keepalive_s)
         if is_takeover:
             self.registry.clashes.on_takeover(client_id, address, datetime.now(UTC))
 
@@ -118,6 +128,7 @@ class BrokerWatch:
         await self.mark_dropped()
         await self._store_refusals()
         await self._store_clashes()
+        await self._keepalives.store()
         await self.mark_silent()
 
     async def mark_dropped(self) -> None:
