@@ -16,6 +16,16 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
         tables.print_all({"device": package.client_id, "package": target})
 
 
+def print_details(device: admin.DeviceDetails) -> None:
+    """Print the facts of a device, and what it reports against the rules."""
+    print_device(device)
+    if device.clashed_at is not None:
+        at = output.cell(device.clashed_at)
+        output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
+    if device.flaws:
+        tables.print_table(device.flaws, "left out of=topic, field, rule, since=at")
+
+
 def print_device(device: admin.DeviceView) -> None:
     """Print the facts of a device."""
     tables.print_facts(

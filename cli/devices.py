@@ -12,7 +12,7 @@ import typer
 
 from cli import config, imports, lifecycle, output, session
 from cli.arguments import Device
-from cli.device_text import config_state, print_device, print_written
+from cli.device_text import config_state, print_details, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin, nvs
 
@@ -96,7 +96,7 @@ def show_all(
 def show(ctx: typer.Context, device: Device) -> None:
     """Show one device."""
     here = session.of(ctx)
-    here.show(here.request(admin.DEVICE_SHOW, device=device), print_device)
+    here.show(here.request(admin.DEVICE_SHOW, device=device), print_details)
 
 
 @app.command("provision")

@@ -17,7 +17,7 @@ from dev.waiting import PATIENCE_S
 from device.agent import Agent
 from device.options import Hooks, Options
 from shared.protocol import admin
-from shared.protocol.admin import DeviceView, Operation, Package, Request, Result
+from shared.protocol.admin import DeviceDetails, Operation, Package, Request, Result
 from shared.protocol.messages import Event
 
 R = TypeVar("R", bound=Request)
@@ -97,7 +97,7 @@ class Fleet:
         added = await self.ask(admin.DEVICE_ADD, model=model or await self.model(), tags=list(tags))
         return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
 
-    async def show(self, package: Package) -> DeviceView:
+    async def show(self, package: Package) -> DeviceDetails:
         """Return the registry's view of a device."""
         return await self.ask(admin.DEVICE_SHOW, device=package.client_id)
 
@@ -114,7 +114,7 @@ class Fleet:
         state = self.folder / package.client_id
         return powered(package, state, options=options, hooks=hooks, cut_at=cut_at, steps=steps)
 
-    async def until(self, package: Package, holds: Callable[[DeviceView], object]) -> DeviceView:
+    async def until(self, package: Package, holds: Callable[[DeviceDetails], object]) -> DeviceDetails:
         """Wait until a condition holds for the registry's view of a device."""
         return await self.witness.until(partial(self.show, package), holds)
 

@@ -19,6 +19,7 @@ from device.flash import Flash
 from device.key import DeviceKeyPair, load_or_make
 from device.options import Options
 from device.rotation import Slot
+from device.server_clock import ServerClock
 from device.slots import SlotStore
 from device.uplink import Uplink
 from shared.errors import MessageRefusedError
@@ -60,10 +61,12 @@ class Board:
         provisioned = packages.provisioned_slot(package)
         store = SlotStore(state, provisioned, fault=fault)
         pair = None if options.keyless else load_or_make(state, fault=fault)
-        self.credentials = Credentials(store, provisioned, uplink, options, pair)
+        self.clock = ServerClock(uplink.hooks.clock)
+        self.credentials = Credentials(store, provisioned, uplink, self.clock, options, pair=pair)
         self.key = None if pair is None else DeviceKeyPair(package, state, pair, uplink, self.credentials.secret)
         self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
-        self.commands = CommandRunner(CommandStore(state, kept=options.commands_kept, fault=fault), uplink)
+        commands = CommandStore(state, kept=options.commands_kept, fault=fault)
+        self.commands = CommandRunner(commands, uplink, self.clock)
         self._flash = Flash(
             state / "flash",
             first_image=lambda: _first_image(package, options) if image is None else image,
@@ -85,7 +88,7 @@ class Board:
                 _Route(topics.ROTATION_DONE, self.credentials.on_done),
                 _Route(topics.ROTATION_CANCELLED, self.credentials.on_cancelled),
                 *([_Route(topics.KEY_KNOWN, self.key.on_known)] if self.key is not None else []),
-                _Route(topics.FIRMWARE_OFFER, self.firmware.on_offer),
+                _Route(topics.FIRMWARE_OFFER, self._on_firmware_offer),
                 _Route(topics.FIRMWARE_CANCELLED, self.firmware.on_cancelled),
                 _Route(topics.COMMAND, self.commands.on_command),
                 _Route(topics.COREDUMP_WANTED, self.core_dump.on_wanted),
@@ -106,6 +109,7 @@ class Board:
             slot_size_bytes=self._options.slot_size_bytes,
             config_version=self.configuration.version,
             secret_generation=self.credentials.login,
+            boot=self._uplink.journal.boot,
             reset_reason=self._reset_reason,
         )
 
@@ -155,9 +159,14 @@ class Board:
 
     def _on_config(self, config: messages.Config) -> None:
         answered = self.configuration.on_config(config)
+        self.clock.adjust(config.time, is_answer=answered)
         self.credentials.on_confirmed(config.secret_generation)
         if answered:
             self.firmware.on_healthy()
+
+    def _on_firmware_offer(self, offer: messages.FirmwareOffer) -> None:
+        self.clock.adjust(offer.time, is_answer=self.firmware.is_answer(offer))
+        self.firmware.on_offer(offer)
 
     def _on_chunk(self, names: dict[str, str], data: bytes) -> None:
         offset = names["offset"]

@@ -16,8 +16,9 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from device import durable
 from device.options import CommandHandler, Done
+from device.server_clock import ServerClock
 from device.slots import StateUnreadableError
-from device.uplink import Ending, Uplink, one_line
+from device.uplink import Ending, Uplink
 from shared.protocol import messages, topics
 from shared.protocol.messages import CommandResult
 from shared.protocol.topics import explain
@@ -90,9 +91,10 @@ class CommandStore:
 class CommandRunner:
     """Executes commands of the server."""
 
-    def __init__(self, store: CommandStore, uplink: Uplink) -> None:
+    def __init__(self, store: CommandStore, uplink: Uplink, clock: ServerClock) -> None:
         self._store = store
         self._uplink = uplink
+        self._clock = clock
         self._handlers: dict[str, CommandHandler] = {
             "identify": self._identify,
             "reboot": lambda _arguments: Done(restart=True),
@@ -107,12 +109,12 @@ class CommandRunner:
 
     def on_command(self, command: messages.Command) -> None:
         """Execute a command, unless it was begun before, is unknown or has expired, and send its result."""
-        known = self._store.result(command.command_id)
+        known, now = self._store.result(command.command_id), self._clock.now()
         handler = self._handlers.get(command.name)
         if known is not None:
             self._uplink.record("command.repeated", command_id=str(command.command_id))
             self._send(known)
-        elif command.expires_at <= self._uplink.hooks.now():
+        elif now is not None and command.expires_at <= now:
             self._refuse(command, "expired")
         elif handler is None:
             self._refuse(command, f"unknown command; this firmware knows {', '.join(sorted(self._handlers))}")
@@ -123,8 +125,7 @@ class CommandRunner:
         command_id = command.command_id
         self._store.begin(CommandResult(command_id=command_id, ok=False, error="cut off by a restart"))
         done = handler(command.arguments)
-        error = None if done.error is None else one_line(done.error)
-        result = CommandResult(command_id=command_id, ok=error is None, result=done.result, error=error)
+        result = CommandResult(command_id=command_id, ok=done.error is None, result=done.result, error=done.error)
         self._store.finish(result)
         self._uplink.record("command.done", command_id=str(command_id), name=command.name, ok=result.ok)
         if done.restart:
@@ -135,7 +136,7 @@ class CommandRunner:
         self._uplink.record("command.refused", command_id=str(command.command_id), name=command.name, error=error)
         self._uplink.send(
             topics.COMMAND_RESULT,
-            CommandResult(command_id=command.command_id, ok=False, error=one_line(error)),
+            CommandResult(command_id=command.command_id, ok=False, error=error),
         )
 
     def _send(self, result: CommandResult) -> None:

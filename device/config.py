@@ -16,7 +16,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 from device import durable
 from device.options import Options
 from device.slots import StateUnreadableError
-from device.uplink import Ending, Outgoing, Uplink, one_line
+from device.uplink import Ending, Outgoing, Uplink
 from shared.protocol import messages, topics
 from shared.protocol.messages import ConfigOutcome
 from shared.protocol.topics import explain
@@ -162,7 +162,7 @@ class Configuration:
         fault = self._uplink.hooks.check_config(document)
         if fault is not None:
             self._uplink.record("config.rejected", version=version, error=fault)
-            self._report(version, ConfigOutcome.REJECTED, one_line(fault))
+            self._report(version, ConfigOutcome.REJECTED, fault)
             return
         self._store.apply(version, document, on_trial=trial_seconds is not None)
         self._uplink.stop(_TRIAL_KEY)
@@ -207,7 +207,7 @@ class Configuration:
         refused = self._store.refused
         self._uplink.record("config.reverted", version=refused, applied=self._store.version, error=error)
         if refused is not None:
-            self._report(refused, ConfigOutcome.REVERTED, one_line(error))
+            self._report(refused, ConfigOutcome.REVERTED, error)
 
     def _report(self, version: int, outcome: ConfigOutcome, error: str | None = None) -> None:
         report = messages.ConfigReport(version=version, outcome=outcome, error=error)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from device import rotation
 from device.options import Options
 from device.rotation import Due, Slot, SlotChange, Wanted
+from device.server_clock import ServerClock
 from device.slots import SlotStore
 from device.uplink import Ending, Outgoing, Uplink
 from shared import crypto
@@ -23,12 +24,20 @@ class Credentials:
     """The device's secrets: which one to log in with, and how to get a new one without losing the old."""
 
     def __init__(
-        self, store: SlotStore, provisioned: Slot, uplink: Uplink, options: Options, pair: OKPKey | None = None
+        self,
+        store: SlotStore,
+        provisioned: Slot,
+        uplink: Uplink,
+        clock: ServerClock,
+        options: Options,
+        *,
+        pair: OKPKey | None = None,
     ) -> None:
         """Use the device's key pair, for which new secrets are sealed; None: an old device, which has none."""
         self._store = store
         self._provisioned = provisioned
         self._uplink = uplink
+        self._clock = clock
         self._options = options
         self._wanted: Wanted | None = None
         self._pair = pair
@@ -64,7 +73,7 @@ class Credentials:
 
     def on_offer(self, offer: messages.RotationOffer) -> None:
         """Accept a new secret, answer for one that is stored already, or ignore an outdated offer."""
-        answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._uplink.hooks.now())
+        answer = rotation.on_offer(self._store.slots, self._wanted, offer, now=self._clock.now())
         self._wanted = answer.wanted
         self._uplink.record(
             "rotation.offered",
@@ -80,7 +89,7 @@ class Credentials:
     def on_secret(self, message: messages.RotationSecret) -> None:
         """Store the requested secret durably, and only then report so."""
         rotation_id = message.rotation_id
-        if not rotation.takes_secret(self._store.slots, self._wanted, message, now=self._uplink.hooks.now()):
+        if not rotation.takes_secret(self._store.slots, self._wanted, message, now=self._clock.now()):
             self._uplink.record("rotation.secret_ignored", rotation_id=str(rotation_id))
             return
         secret = self._open(message)
@@ -142,7 +151,7 @@ class Credentials:
 
     def _next_message(self) -> Outgoing | None:
         slots, wanted = self._store.slots, self._wanted
-        due = rotation.due(slots, wanted, self.login, now=self._uplink.hooks.now())
+        due = rotation.due(slots, wanted, self.login, now=self._clock.now())
         if due is Due.REQUEST and wanted is not None:
             return topics.ROTATION_REQUEST, self._request(wanted)
         second = slots.second

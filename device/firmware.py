@@ -10,7 +10,7 @@ from device import image
 from device.download import Download, Wish
 from device.flash import Flash
 from device.options import Options
-from device.uplink import Ending, Outgoing, Uplink, one_line
+from device.uplink import Ending, Outgoing, Uplink
 from shared.protocol import messages, topics
 from shared.protocol.messages import FirmwareStage
 
@@ -79,9 +79,13 @@ class FirmwareUpdater:
         self._roll_back(f"was not connected and answered within {self._options.verify_timeout_s:g} s")
         self._uplink.end(Ending.REBOOT)
 
+    def is_answer(self, offer: messages.FirmwareOffer) -> bool:
+        """Return whether an offer answers our own request."""
+        return offer.request_id is not None and offer.request_id == self._asked
+
     def on_offer(self, offer: messages.FirmwareOffer) -> None:
         """Begin or resume the offered image, unless there is a reason not to."""
-        if offer.request_id is not None and offer.request_id == self._asked:
+        if self.is_answer(offer):
             self._asked = None
             sweep_s = self._options.sweep_s
             self._uplink.repeat(_KEY, self._next_refresh, every_s=sweep_s, first_in_s=sweep_s)
@@ -220,7 +224,7 @@ class FirmwareUpdater:
 
     def _roll_back(self, error: str) -> None:
         self.verify_by = None
-        self._flash.roll_back(one_line(error))
+        self._flash.roll_back(error)
         self._uplink.record("firmware.rolled_back", version=self._flash.running.version, error=error)
 
     def _report_outcome(self) -> None:
@@ -242,8 +246,7 @@ class FirmwareUpdater:
         is_outcome: bool = False,
     ) -> None:
         self._uplink.record("firmware.report", sha256=sha256, stage=stage.value, percent=percent, error=error)
-        line = None if error is None else one_line(error)
-        report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=line)
+        report = messages.FirmwareReport(sha256=sha256, stage=stage, percent=percent, error=error)
         self._uplink.send(topics.FIRMWARE_REPORT, report, then=self._clear_outcome if is_outcome else None)
 
     def _clear_outcome(self) -> None:

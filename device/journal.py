@@ -20,7 +20,7 @@ class Journal:
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
-        self._boot = secrets.randbits(32)
+        self.boot = secrets.randbits(32)
         self._lines: deque[LogLine] = deque(maxlen=_LINES_MAX)
         self._next = 0
 
@@ -30,15 +30,14 @@ class Journal:
             return
         level = LogLevel.WARNING if event.endswith(_BAD_ENDS) else LogLevel.INFO
         words = [event, *(f"{name}={value}" for name, value in facts.items())]
-        text = " ".join(words).replace("\0", "")[:1000]
-        self._lines.append(LogLine(level=level, message=text, tag="device", time=self._hooks.now()))
+        self._lines.append(LogLine(level=level, message=" ".join(words), tag="device", time=self._hooks.now()))
         self._next += 1
 
     def waiting(self) -> Log | None:
         """Return the lines to send, or None."""
         if not self._lines:
             return None
-        return Log(boot=self._boot, first=self._next - len(self._lines), lines=list(self._lines))
+        return Log(boot=self.boot, first=self._next - len(self._lines), lines=list(self._lines))
 
     def forget(self, sent: Log) -> None:
         """Drop the lines that the broker now has."""

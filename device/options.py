@@ -109,7 +109,8 @@ class Hooks:
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
     both return None, or a one-line error. `commands` are the commands of the device by name, besides `reboot` and
     `identify`. `accepts` gets a message's topic and returns whether the device accepts it; `proof` computes the
-    proof of a new secret, as shared.crypto.proof does.
+    proof of a new secret, as shared.crypto.proof does. `now` is the device's own clock, which may be wrong, and is
+    used for the lines of its log only. `clock` counts seconds, from any time on.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore

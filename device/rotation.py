@@ -136,8 +136,10 @@ def recovered(slots: Slots, slot: Slot) -> Slots:
     return Slots(slots.first, slot)
 
 
-def on_offer(slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime) -> OfferAnswer:
-    """Judge an offer at `now` (UTC); its present generation settles an older trial first."""
+def on_offer(
+    slots: Slots, wanted: Wanted | None, offer: messages.RotationOffer, *, now: datetime | None
+) -> OfferAnswer:
+    """Judge an offer at `now` (None: not known); its present generation settles an older trial first."""
     if slots.second is not None and offer.rotation_id == slots.second.rotation_id:
         return OfferAnswer(SlotChange.KEEP, wanted, OfferVerdict.REPEATED)
     if offer.generation <= max(slot.generation for slot in login_order(slots)):
@@ -158,25 +160,32 @@ def _settlement(slots: Slots, current_generation: int) -> SlotChange | None:
 
 
 def _accept(
-    wanted: Wanted | None, offer: messages.RotationOffer, now: datetime
+    wanted: Wanted | None, offer: messages.RotationOffer, now: datetime | None
 ) -> tuple[Wanted | None, OfferVerdict]:
     """Return the accepted offer after an offer that fits the slots, and the verdict."""
     repeated = wanted is not None and wanted.rotation_id == offer.rotation_id
     # Generations only grow, so the lower one of two offers is the older one.
     if wanted is not None and not repeated and offer.generation <= wanted.generation:
         return wanted, OfferVerdict.STALE
-    if offer.deadline <= now:
+    if _is_over(offer.deadline, now):
         return None, OfferVerdict.EXPIRED
     accepted = Wanted(offer.rotation_id, offer.generation, offer.deadline)
     return accepted, OfferVerdict.REPEATED if repeated else OfferVerdict.ACCEPTED
 
 
-def takes_secret(slots: Slots, wanted: Wanted | None, secret: messages.RotationSecret, *, now: datetime) -> bool:
+def _is_over(deadline: datetime, now: datetime | None) -> bool:
+    """Return whether a deadline is over; a device that does not know the time leaves it to the server."""
+    return now is not None and deadline <= now
+
+
+def takes_secret(
+    slots: Slots, wanted: Wanted | None, secret: messages.RotationSecret, *, now: datetime | None
+) -> bool:
     """Return whether `secret` belongs to the accepted offer, is in time, and may go into the second slot."""
     return (
         wanted is not None
         and slots.second is None
-        and now < wanted.deadline
+        and not _is_over(wanted.deadline, now)
         and (secret.rotation_id, secret.generation) == (wanted.rotation_id, wanted.generation)
     )
 
@@ -207,12 +216,12 @@ def is_orphan(slots: Slots, login: int | None) -> bool:
     return login is not None and login not in {slot.generation for slot in login_order(slots)}
 
 
-def due(slots: Slots, wanted: Wanted | None, login: int | None, *, now: datetime) -> Due | None:
+def due(slots: Slots, wanted: Wanted | None, login: int | None, *, now: datetime | None) -> Due | None:
     """Return the message that is due while logged in with the generation `login`, or None."""
     if slots.second is not None:
         if login == slots.second.generation:
             return Due.ACK
         return Due.STORED if login == slots.first.generation else None
-    if wanted is not None and login is not None and now < wanted.deadline:
+    if wanted is not None and login is not None and not _is_over(wanted.deadline, now):
         return Due.REQUEST
     return None

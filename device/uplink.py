@@ -23,11 +23,6 @@ SLOWEST: Final = 12
 """The limit of a slowing pause, as a multiple of the first one: a minute after 5 s."""
 
 
-def one_line(text: str) -> str:
-    """Return `text` within the protocol's limits: at most 200 characters, none of them a control character."""
-    return "".join(character if character.isprintable() else " " for character in text)[:200]
-
-
 class Ending(StrEnum):
     """Why a connection is closed on purpose."""
 

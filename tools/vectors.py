@@ -91,19 +91,23 @@ def sealed() -> dict[str, Any]:
 def rotation() -> dict[str, Any]:
     """Return the messages between a device and the services, from the login to the end of a rotation."""
     public_key = crypto.public_half(_key(_PRIVATE))
+    began = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)
     deadline = datetime(2026, 11, 25, 15, 5, tzinfo=UTC)
     ids: dict[str, Any] = {"rotation_id": ROTATION_ID}
     new = {**ids, "generation": 2}
+    running: dict[str, Any] = {"online": True, "firmware_version": "1.0.0", "boot": 2863311530}
     jwe = str(_sealed("", SECRET.get_secret_value())["jwe"])
     present = SecretStr(_PRESENT)
     request, current = (crypto.proof(present, purpose, ROTATION_ID) for purpose in _PURPOSES[2:])
     stored, ack = (crypto.proof(SECRET, purpose, ROTATION_ID) for purpose in _PURPOSES[:2])
     said: list[tuple[Topic[Any], BaseModel]] = [
-        (topics.STATUS, messages.Status(online=True, firmware_version="1.0.0", secret_generation=1)),
+        (topics.STATUS, messages.Status(**running, secret_generation=1)),
         (topics.CONFIG_GET, messages.ConfigGet(request_id="c1")),
         (
             topics.CONFIG,
-            messages.Config(request_id="c1", version=1, document={"interval_s": 60}, secret_generation=1),
+            messages.Config(
+                request_id="c1", version=1, document={"interval_s": 60}, secret_generation=1, time=began
+            ),
         ),
         (topics.CONFIG_REPORT, messages.ConfigReport(version=1, outcome=messages.ConfigOutcome.APPLIED)),
         (topics.ROTATION_OFFER, messages.RotationOffer(**new, deadline=deadline, current_generation=1)),
@@ -111,7 +115,7 @@ def rotation() -> dict[str, Any]:
         (topics.ROTATION_SECRET, messages.RotationSecret(**new, jwe=jwe)),
         (topics.ROTATION_STORED, messages.RotationStored(**ids, proof=stored, current_proof=current)),
         (topics.ROTATION_SWITCH, messages.RotationSwitch(**new)),
-        (topics.STATUS, messages.Status(online=True, firmware_version="1.0.0", secret_generation=2)),
+        (topics.STATUS, messages.Status(**running, secret_generation=2)),
         (topics.ROTATION_ACK, messages.RotationAck(**ids, proof=ack)),
         (topics.ROTATION_DONE, messages.RotationDone(**new)),
     ]

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.engine import Database
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.runtime.settings import FirmwareSettings
 from shared.storage.images import Store
@@ -20,12 +21,13 @@ GROUP: Final = "firmware"
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """Settings, database, image store and outbox; `changed` wakes the pruning of images."""
+    """Settings, database, image store, outbox and recorder of flaws; `changed` wakes the pruning of images."""
 
     settings: FirmwareSettings
     database: Database
     store: Store
     outbox: Outbox
+    flaws: FlawRecorder
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def prune_soon(self, session: AsyncSession) -> None:

@@ -24,6 +24,7 @@ from services.firmware.images.retention import Retention
 from services.firmware.rollouts.executor import RolloutExecutor
 from shared import crypto
 from shared.database import engine
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
@@ -45,7 +46,7 @@ async def main(settings: FirmwareSettings) -> None:
     export = None if settings.assets_dir is None else ImageExport(settings.assets_dir)
     outbox = Outbox("firmware")
     async with engine.connected(settings.database_url) as database, health.kept_fresh(database):
-        firmware = Firmware(settings, database, store, outbox)
+        firmware = Firmware(settings, database, store, outbox, FlawRecorder(database))
         server = http_server.HttpServer(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
         dumps, logs = CoreDumpService(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
@@ -53,7 +54,7 @@ async def main(settings: FirmwareSettings) -> None:
         rollback_detection = RollbackDetection(database, reports)
         await connection.listen(
             *routes.routes(firmware, rpc, chunks, notices, rollback_detection),
-            *diagnostics.routes(dumps, logs, rpc),
+            *diagnostics.routes(firmware, dumps, logs, rpc),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
@@ -63,7 +64,7 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(notices.run(), name="notices")
             tasks.create_task(reports.run(), name="reports")
             tasks.create_task(rollback_detection.run(), name="rollback detection")
-            tasks.create_task(receive_lines(settings, connection, logs), name="lines")
+            tasks.create_task(receive_lines(settings, connection, firmware, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
             tasks.create_task(
                 periodic(
@@ -82,10 +83,12 @@ async def main(settings: FirmwareSettings) -> None:
                 tasks.create_task(server.run(), name="http")
 
 
-async def receive_lines(settings: FirmwareSettings, connection: Connection, logs: Logs) -> None:
+async def receive_lines(
+    settings: FirmwareSettings, connection: Connection, firmware: Firmware, logs: Logs
+) -> None:
     """Receive devices' lines over a connection of their own, so that a flood of them delays nothing else."""
     of_lines = connection_of("firmware", settings, suffix="-logs")
-    await of_lines.listen(diagnostics.log_route(logs))
+    await of_lines.listen(diagnostics.log_route(firmware, logs))
     await connection.ready()
     await of_lines.run()
 

@@ -24,10 +24,11 @@ def routes(
     """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), RolloutService(firmware)
     images, trust = ImageService(firmware), TrustedKeys(firmware)
+    note = firmware.flaws.note
     return [
-        device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP),
+        device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP, note=note),
         device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),
-        device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP),
+        device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP, note=note),
         device_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
         Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),

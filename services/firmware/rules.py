@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.errors import ConflictError, InvalidInputError
+from shared.esp32.chips import normalise
 from shared.protocol.messages import MAX_CHUNK_BYTES
 
 WINDOW: Final = 4
@@ -101,7 +102,7 @@ def wants(candidate: Candidate, running: Running) -> bool:
         raise ConflictError(
             "sha256: the device has confirmed this image and reports its version with another sha256"
         )
-    if running.chip is not None and candidate.chip != running.chip:
+    if normalise(running.chip or "") not in (None, candidate.chip):
         raise ConflictError(f"chip: the image is for {candidate.chip}, the device has {running.chip}")
     if running.project is not None and candidate.project != running.project:
         raise ConflictError(f"project: the image is {candidate.project}, the device runs {running.project}")

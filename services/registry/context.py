@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.registry import queries, rules
+from services.registry.clashes import Clashes
 from services.registry.identity import Identities
 from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
 from shared.database.engine import Database
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.runtime.settings import RegistrySettings
 
@@ -30,11 +32,13 @@ class Registry:
     outbox: Outbox
     instance: Installation
     checker: Checker
+    flaws: FlawRecorder
     broker_started_at: datetime | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     compare_at_s: float = 0
     refused_at: dict[str, datetime] = field(default_factory=dict)
     tried_at: dict[str, datetime] = field(default_factory=dict)
+    clashes: Clashes = field(default_factory=Clashes)
 
     def compare_soon(self) -> None:
         """Compare everything now, or again if a comparison is in progress."""

@@ -12,6 +12,7 @@ from services.registry import certificates, routes
 from services.registry.commands import service as commands
 from services.registry.config.service import Configs
 from services.registry.context import Registry
+from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
 from services.registry.devices.presence import Presences
@@ -23,6 +24,7 @@ from shared import crypto
 from shared.auth import keycloak
 from shared.broker import api as broker
 from shared.database import engine
+from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
 from shared.errors import FleetError
 from shared.mqtt.rates import Rate
@@ -59,7 +61,7 @@ async def main(settings: RegistrySettings) -> None:
         outbox = Outbox("registry")
         vault = crypto.Vault(settings.master_keys)
         instance = Installation(database, identity_provider, gate, vault, settings)
-        registry = Registry(settings, database, identities, outbox, instance, checker)
+        registry = Registry(settings, database, identities, outbox, instance, checker, FlawRecorder(database))
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
@@ -81,6 +83,7 @@ async def main(settings: RegistrySettings) -> None:
                 name="housekeeping",
             )
             tasks.create_task(CredentialService(registry).run(), name="credentials")
+            tasks.create_task(keepalives.run(registry), name="keepalives")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(

@@ -34,11 +34,12 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
     layers, commands = LayerService(registry), CommandService(registry)
     recoveries = Recoveries(registry, rpc.gate)
     claims, accounts, reconciler = Claims(registry, rpc.gate), AccountService(registry), Reconciler(registry)
+    note = registry.flaws.note
     return [
-        Route(topics.STATUS, partial(on_status, presences)),
-        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP),
-        device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP),
-        device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP),
+        Route(topics.STATUS, partial(on_status, registry, presences)),
+        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP, note=note),
+        device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP, note=note),
+        device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP, note=note),
         device_route(
             topics.CLAIM_REQUEST, partial(on_claim_request, claims, connection), group=GROUP, sender="claim_id"
         ),
@@ -89,12 +90,14 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
     ]
 
 
-async def on_status(presences: Presences, delivery: Delivery) -> None:
+async def on_status(registry: Registry, presences: Presences, delivery: Delivery) -> None:
     """Handle the status of a device, or its last will."""
-    status = topics.STATUS.decode(delivery.payload)
-    await presences.record(
-        ReceivedStatus(delivery.names["client_id"], status, delivery.received_at, delivery.retained)
-    )
+    client_id = delivery.names["client_id"]
+    status, flaws = topics.STATUS.read(delivery.payload)
+    if status.online:
+        # First: the event that it is online makes others read both.
+        await registry.flaws.note(client_id, topics.STATUS, flaws)
+    await presences.record(ReceivedStatus(client_id, status, delivery.received_at, delivery.retained))
 
 
 async def on_key(recoveries: Recoveries, connection: Connection, client_id: str, key: messages.DeviceKey) -> None:

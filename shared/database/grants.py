@@ -46,6 +46,7 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
         "firmware": _LOCK,
     },
     tables.Presence: {"registry": _KEEP, "rotator": _READ, "firmware": _READ},
+    tables.DeviceFlaw: {"registry": _ALL, "firmware": _ALL},
     tables.DeviceConfig: {"registry": _KEEP},
     tables.ConfigLayer: {"registry": _ALL},
     tables.Claim: {"registry": _ALL},

@@ -181,7 +181,8 @@ class Device(Base):
 class Presence(Base):
     """A device's last reported status; apart from `devices`, so that its many writes do not lock device rows.
 
-    `refused_at` is when the broker last refused a login with its client id.
+    `refused_at` is when the broker last refused a login with its client id, `clashed_at` when two boards last
+    used it.
     """
 
     __tablename__ = "device_presence"
@@ -193,6 +194,7 @@ class Presence(Base):
     online: Mapped[bool] = mapped_column(server_default=text("false"))
     last_seen_at: Mapped[datetime | None]
     refused_at: Mapped[datetime | None]
+    clashed_at: Mapped[datetime | None]
     status: Mapped[dict[str, Any] | None]
     firmware_version: Mapped[str | None]
     firmware_sha256: Mapped[str | None]
@@ -200,6 +202,20 @@ class Presence(Base):
     config_version: Mapped[int | None] = mapped_column(BigInteger)
     config_outcome: Mapped[str | None]
     config_error: Mapped[str | None]
+
+
+class DeviceFlaw(Base):
+    """A field that was left out of a device's last message on a topic, since `at`, and the rule that it breaks."""
+
+    __tablename__ = "device_flaws"
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    rule: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class DeviceConfig(Base):

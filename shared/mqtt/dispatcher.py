@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from shared.errors import FleetError, MessageRefusedError, UnavailableError
 from shared.mqtt.admission import AdmissionControl, Sender
+from shared.protocol.flaws import Flaw
 from shared.protocol.topics import Topic
 from shared.runtime import metrics
 
@@ -38,6 +39,8 @@ _PATIENCE_S: Final = 120.0
 _DEFER_S: Final = 1.0
 
 M = TypeVar("M")
+NoteFlaws = Callable[[str, Topic[Any], Sequence[Flaw]], Awaitable[None]]
+"""Stores the flaws of the message that a device, by its client id, has sent on a topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,18 @@ def device_route(
     *,
     group: str | None = None,
     sender: str = "client_id",
+    note: NoteFlaws | None = None,
 ) -> Route:
     """Return a route that decodes a device's message and calls `handler(client_id, message)`.
 
-    `sender` is the name in the topic that identifies the device.
+    `sender` is the name in the topic that identifies the device; `note` gets what was left out of the message.
     """
 
     async def handle(delivery: Delivery) -> None:
-        await handler(delivery.names[sender], topic.decode(delivery.payload))
+        message, flaws = topic.read(delivery.payload)
+        await handler(delivery.names[sender], message)
+        if note is not None:
+            await note(delivery.names[sender], topic, flaws)
 
     return Route(topic, handle, group)
 

@@ -148,6 +148,11 @@ DEVICE_OFFLINE: Final = DeviceEvent(
 DEVICE_REFUSED: Final = DeviceEvent(
     "device/refused", NoFacts, "The broker has refused a device, for the first time since it was last seen."
 )
+DEVICE_CLASHED: Final = DeviceEvent(
+    "device/clashed",
+    NoFacts,
+    "Two boards have the same identity and end each other's connection; once, until that is over for ten minutes.",
+)
 DEVICE_KEY_REGISTERED: Final = DeviceEvent(
     "device/key_registered", NoFacts, "A device has registered the key by which it can recover."
 )

@@ -7,6 +7,7 @@ Times are RFC 3339 in UTC on the wire and aware `datetime`s in the code.
 from __future__ import annotations
 
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
@@ -14,7 +15,16 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from shared.protocol import words
@@ -28,6 +38,9 @@ _OFFSET_BYTES: Final = 4
 _HEADER_BYTES: Final = _SHA256_BYTES + _OFFSET_BYTES
 _BIGINT_MAX = 2**63 - 1
 _LINES_MAX = 2**53
+_LINE_MAX: Final = 200
+_LOG_TEXT_MAX: Final = 1000
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -70,11 +83,35 @@ Document = Annotated[
         description="A JSON object of at most 32 KiB, at most 64 levels deep, without NaN, infinity and U+0000."
     ),
 ]
-Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, Field(max_length=_LINE_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
 """As in the descriptor of an ESP32 image; images built by Arduino have spaces in it."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _rounded(value: object) -> object:
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+def _line(value: object) -> object:
+    return _CONTROL.sub(" ", value)[:_LINE_MAX] if isinstance(value, str) else value
+
+
+def _log_text(value: object) -> object:
+    return value.replace("\0", "")[:_LOG_TEXT_MAX] if isinstance(value, str) else value
+
+
+DeviceLine = Annotated[Line, BeforeValidator(_line)]
+"""A line of a device: what is too long is cut, and control characters become spaces."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), BeforeValidator(_lower)]
+"""Some libraries write hexadecimal digits in upper case."""
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
+Amount = Annotated[Count, BeforeValidator(_rounded)]
+"""What a device has measured or computed, perhaps as a float; unlike a number that identifies something."""
+SlotSize = Annotated[int, Field(ge=1, le=_BIGINT_MAX), BeforeValidator(_rounded)]
 ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
@@ -85,10 +122,26 @@ Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
 """A machine's MAC address or the id of its chip."""
 
 
+def server_time(now: datetime) -> datetime:
+    """Return the `time` of a message that is made now: whole seconds, for short messages and simple parsers."""
+    return now.replace(microsecond=0)
+
+
 class Message(BaseModel):
     """The base of all payloads: immutable, without NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class FromDevice(Message):
+    """The base of what devices report of themselves: an empty string counts as absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, facts: object) -> object:
+        if isinstance(facts, dict) and "" in facts.values():
+            return {name: value for name, value in facts.items() if value != ""}
+        return facts
 
 
 class Packed(ABC):
@@ -104,23 +157,27 @@ class Packed(ABC):
         """Return the decoded payload, or raise ValueError naming the rule that it breaks."""
 
 
-class Status(Message):
-    """`up/status`, retained and also the last will: a device's report of itself when it connects."""
+class Status(FromDevice):
+    """`up/status`, retained and also the last will: a device's report of itself when it connects.
+
+    `boot` is that of `Log`.
+    """
 
     online: bool
     firmware_version: Version | None = None
     firmware_sha256: Sha256 | None = None
-    chip: Line | None = None
-    project: Line | None = None
-    slot_size_bytes: Count | None = None
+    chip: DeviceLine | None = None
+    project: DeviceLine | None = None
+    slot_size_bytes: SlotSize | None = None
     config_version: Count | None = None
     secret_generation: Count | None = None
-    reset_reason: Line | None = None
-    rssi_dbm: Annotated[int, Field(ge=-200, le=100)] | None = None
-    ip: Line | None = None
+    boot: Count | None = None
+    reset_reason: DeviceLine | None = None
+    rssi_dbm: Annotated[int, Field(ge=-200, le=100), BeforeValidator(_rounded)] | None = None
+    ip: DeviceLine | None = None
 
 
-class ConfigGet(Message):
+class ConfigGet(FromDevice):
     """`up/config/get`: request the configuration."""
 
     request_id: RequestId
@@ -132,6 +189,7 @@ class Config(Message):
 
     `document` is absent exactly when `unchanged`. `secret_generation` is the confirmed generation of the
     device's secret: a device that logged in with it may promote its second slot.
+    `time` is the server's when it made the message.
     With `trial_seconds` the device applies the document, must reconnect and report within that time, and
     otherwise reverts to the last good one and reports `reverted`.
     """
@@ -142,6 +200,7 @@ class Config(Message):
     document: Document | None = None
     trial_seconds: TrialSeconds | None = None
     secret_generation: Count
+    time: AwareDatetime | None = None
 
 
 class ConfigOutcome(StrEnum):
@@ -152,12 +211,12 @@ class ConfigOutcome(StrEnum):
     REVERTED = "reverted"
 
 
-class ConfigReport(Message):
+class ConfigReport(FromDevice):
     """`up/config/report`: the outcome of a version."""
 
     version: Count
     outcome: ConfigOutcome
-    error: Line | None = None
+    error: DeviceLine | None = None
 
 
 class RotationOffer(Message):
@@ -239,21 +298,22 @@ class RotationCancelled(Message):
     reason: Line
 
 
-class FirmwareCheck(Message):
+class FirmwareCheck(FromDevice):
     """`up/firmware/check`: request an image, with the running one and the limits of the board."""
 
     request_id: RequestId
-    version: Version
     sha256: Sha256
-    chip: Line
-    project: Line
-    slot_size_bytes: Count
+    version: Version | None = None
+    chip: DeviceLine | None = None
+    project: DeviceLine | None = None
+    slot_size_bytes: SlotSize | None = None
 
 
 class FirmwareOffer(Message):
     """`down/firmware/offer`: an image to fetch, or `up_to_date`; without `request_id` it is a notice.
 
-    `url` is the address of the same bytes over HTTP; the device may use it, or request chunks.
+    `url` is the address of the same bytes over HTTP; the device may use it, or request chunks. `time` is the
+    server's when it made the message.
     """
 
     request_id: RequestId | None = None
@@ -264,6 +324,7 @@ class FirmwareOffer(Message):
     chunk_size_bytes: Annotated[int, Field(ge=1, le=MAX_CHUNK_BYTES)] | None = None
     window: Annotated[int, Field(ge=1, le=64)] | None = None
     url: Url | None = None
+    time: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -295,13 +356,13 @@ class FirmwareStage(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
-class FirmwareReport(Message):
+class FirmwareReport(FromDevice):
     """`up/firmware/report`: progress with one image."""
 
     sha256: Sha256
     stage: FirmwareStage
-    percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    error: Line | None = None
+    percent: Annotated[int, Field(ge=0, le=100), BeforeValidator(_rounded)] | None = None
+    error: DeviceLine | None = None
 
 
 class FirmwareCancelled(Message):
@@ -320,13 +381,13 @@ class Command(Message):
     expires_at: AwareDatetime
 
 
-class CommandResult(Message):
+class CommandResult(FromDevice):
     """`up/command/result`: the answer to a command."""
 
     command_id: UUID
     ok: bool
     result: Document | None = None
-    error: Line | None = None
+    error: DeviceLine | None = None
 
 
 LogLevel = words.LogLevel
@@ -337,11 +398,11 @@ LogTime = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt
 class LogLine(Message):
     """One line of a device's log; `tag` is the part of the firmware that logs."""
 
-    level: LogLevel
-    message: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
-    tag: Line | None = None
+    level: Annotated[LogLevel, BeforeValidator(_lower)] = LogLevel.INFO
+    message: Annotated[str, Field(max_length=_LOG_TEXT_MAX, pattern=r"^[^\x00]*$"), BeforeValidator(_log_text)]
+    tag: DeviceLine | None = None
     time: LogTime | None = None
-    uptime_ms: Count | None = None
+    uptime_ms: Amount | None = None
 
 
 class Log(Message):
@@ -356,7 +417,7 @@ class Log(Message):
     lines: Annotated[list[LogLine], Field(min_length=1, max_length=50)]
 
 
-class CoreDumpOffer(Message):
+class CoreDumpOffer(FromDevice):
     """`up/coredump/offer`: a core dump is in flash; repeated until it is `stored` or `refused`.
 
     `sha256` is of the dump and names it; `elf_sha256` is in the descriptor of the image that crashed.
@@ -365,7 +426,7 @@ class CoreDumpOffer(Message):
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=1, le=_BIGINT_MAX)]
     elf_sha256: Sha256
-    reason: Line | None = None
+    reason: DeviceLine | None = None
     firmware_version: Version | None = None
 
 

@@ -14,7 +14,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.errors import MessageRefusedError
-from shared.protocol import homeassistant, messages, numbers
+from shared.protocol import flaws, homeassistant, messages, numbers
+from shared.protocol.flaws import Flaw
 
 PREFIX = "mdm/v1"
 M = TypeVar("M")
@@ -24,9 +25,9 @@ _NAME = re.compile(r"\{(\w+)\}")
 def explain(error: ValidationError) -> str:
     """Return one line that names each invalid field and the rule that it breaks."""
     lines = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+    for fault in flaws.faults(error):
         field = ".".join(str(part) for part in fault["loc"]) or "message"
-        lines.append(f"{field}: {fault['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{field}: {flaws.rule(fault)}")
     return "; ".join(lines)
 
 
@@ -38,7 +39,8 @@ class Topic(Generic[M]):
     raw one; a payload larger than `max_bytes` is refused before it is parsed. With `nulls`, a field that is None
     is sent as null, for a reader that would else keep the previous value. A `paced` topic has a rate limit of its
     own, apart from that of a device's other topics. Everybody may write to a `public` topic, all at one rate. On
-    an `exact` topic a number that would be changed by storing it is refused.
+    an `exact` topic a number that would be changed by storing it is refused. Of a `lenient` topic's message, an
+    optional field that breaks a rule is left out instead of refusing the message.
     """
 
     template: str
@@ -50,6 +52,7 @@ class Topic(Generic[M]):
     paced: bool = False
     public: bool = False
     exact: bool = False
+    lenient: bool = False
 
     def of(self, **names: object) -> str:
         """Return the topic for these names."""
@@ -86,25 +89,36 @@ class Topic(Generic[M]):
         """Return the error for a payload larger than `max_bytes`."""
         return MessageRefusedError(f"payload: must be at most {self.max_bytes} bytes, has {len(payload)}")
 
+    @property
+    def short(self) -> str:
+        """The topic of a device without the part that all its topics have in common, as in `up/status`."""
+        return self.template.partition("{client_id}/")[2]
+
     def decode(self, payload: bytes) -> M:
         """Return the message in `payload`, or raise MessageRefusedError naming each field and rule."""
+        return self.read(payload)[0]
+
+    def read(self, payload: bytes) -> tuple[M, list[Flaw]]:
+        """Return the message in `payload` and what was left out of it, or raise MessageRefusedError."""
         if len(payload) > self.max_bytes:
             raise self.too_large(payload)
         if self.model is bytes:
-            return cast("M", payload)
+            return cast("M", payload), []
         if issubclass(self.model, messages.Packed):
             try:
-                return self.model.unpack(payload)
+                return self.model.unpack(payload), []
             except ValueError as error:
                 raise MessageRefusedError(str(error)) from None
         try:
+            if self.lenient:
+                return flaws.read(self._reader, payload)
             message = self._reader.validate_json(payload)
         except ValidationError as error:
             raise MessageRefusedError(explain(error)) from None
         fault = numbers.inexact(payload) if self.exact else None
         if fault is not None:
             raise MessageRefusedError(fault)
-        return message
+        return message, []
 
 
 _UP = f"{PREFIX}/d/{{client_id}}/up"
@@ -112,10 +126,10 @@ _DOWN = f"{PREFIX}/d/{{client_id}}/down"
 
 DEVICE_UP = Topic(f"{_UP}/#", bytes)
 """All topics that a device may write, and so all on which it may have left a retained message."""
-STATUS = Topic(f"{_UP}/status", messages.Status, retain=True)
+STATUS = Topic(f"{_UP}/status", messages.Status, retain=True, lenient=True)
 
-CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet)
-CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport)
+CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet, lenient=True)
+CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport, lenient=True)
 CONFIG = Topic(f"{_DOWN}/config", messages.Config)
 
 ROTATION_OFFER = Topic(f"{_DOWN}/rotation/offer", messages.RotationOffer)
@@ -130,18 +144,18 @@ ROTATION_CANCELLED = Topic(f"{_DOWN}/rotation/cancelled", messages.RotationCance
 KEY = Topic(f"{_UP}/key", messages.DeviceKey)
 KEY_KNOWN = Topic(f"{_DOWN}/key", messages.DeviceKeyKnown)
 
-FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck)
+FIRMWARE_CHECK = Topic(f"{_UP}/firmware/check", messages.FirmwareCheck, lenient=True)
 FIRMWARE_OFFER = Topic(f"{_DOWN}/firmware/offer", messages.FirmwareOffer)
 FIRMWARE_CHUNK = Topic(f"{_UP}/firmware/chunk", messages.FirmwareChunkRequest, paced=True)
 FIRMWARE_CHUNK_DATA = Topic(f"{_DOWN}/firmware/chunk/{{sha256}}/{{offset}}", bytes)
-FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport)
+FIRMWARE_REPORT = Topic(f"{_UP}/firmware/report", messages.FirmwareReport, lenient=True)
 FIRMWARE_CANCELLED = Topic(f"{_DOWN}/firmware/cancelled", messages.FirmwareCancelled)
 
 COMMAND = Topic(f"{_DOWN}/command", messages.Command)
-COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult)
+COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult, lenient=True)
 
-LOG = Topic(f"{_UP}/log", messages.Log)
-COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer)
+LOG = Topic(f"{_UP}/log", messages.Log, lenient=True)
+COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer, lenient=True)
 COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk", messages.CoreDumpChunk)
 COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)
 COREDUMP_STORED = Topic(f"{_DOWN}/coredump/stored", messages.CoreDumpStored)
@@ -155,8 +169,10 @@ RECOVER_REQUEST = Topic(f"{_RECOVER}/request", messages.RecoverRequest, max_byte
 RECOVER_ANSWER = Topic(f"{_RECOVER}/answer/{{nonce}}", messages.RecoverAnswer)
 
 BROKER_UPTIME = Topic("$SYS/broker/uptime", bytes, qos=0)
-BROKER_LOG = Topic("$SYS/broker/log/N", bytes, qos=0)
+BROKER_NOTICES = Topic("$SYS/broker/log/N", bytes, qos=0)
 """Mosquitto's log, for refused logins; QoS 0, so that a flood of them ends in the broker."""
+BROKER_ERRORS = Topic("$SYS/broker/log/E", bytes, qos=0)
+"""The same, for sessions that are taken over (its version 2.0)."""
 
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
@@ -170,10 +186,9 @@ HOMEASSISTANT_DIAGNOSTICS = Topic(
     f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
 )
 
+_OTHERS: Final = (DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS)
 TOPICS: Final[Mapping[str, Topic[Any]]] = {
-    name: thing
-    for name, thing in list(globals().items())
-    if isinstance(thing, Topic) and thing not in (DEVICE_UP, BROKER_UPTIME, BROKER_LOG)
+    name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing not in _OTHERS
 }
 """All topics of the protocol with one type of message, by their names in Python."""
 

@@ -28,7 +28,13 @@ from tests.raw import RawDevice
 
 RECONCILED = "registry.reconciled"
 WHOLE = ("ACTIVE",)
-HOUSE = ("commit forget", "commit Identities.end_unfinished", "commit BrokerWatch")
+HOUSE = (
+    "commit forget",
+    "commit Identities.end_unfinished",
+    "commit BrokerWatch",
+    "commit renew",
+    "commit FlawRecorder",
+)
 """Steps of housekeeping, which may run during an operation and are not part of it."""
 
 

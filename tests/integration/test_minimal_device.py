@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dev.credentials import behind_our_back, broker_accepts, keycloak_accepts
 from dev.fleet import Fleet
 from dev.stack import Stack
@@ -26,12 +28,12 @@ ALLOWED = {"paho", "cryptography"}
 
 
 @asynccontextmanager
-async def powered(package: Package, folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def powered(package: Package, folder: Path, *, qos: int = 1) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the device until the block ends; then its power is cut."""
     file = folder / f"{package.client_id}.package.json"
     file.write_text(package.model_dump_json())
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", PROGRAM, file, record_file(package, folder)
+        sys.executable, "-I", PROGRAM, file, record_file(package, folder), str(qos)
     )
     try:
         yield process
@@ -77,9 +79,11 @@ async def test_it_is_configured(fleet: Fleet, tmp_path: Path) -> None:
     await fleet.until(package, lambda view: not view.online)
 
 
-async def test_it_goes_through_two_rotations(fleet: Fleet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("qos", [1, 0])
+async def test_it_goes_through_two_rotations(fleet: Fleet, tmp_path: Path, qos: int) -> None:
+    """Whatever it publishes with: some libraries have QoS 0 only."""
     package = await fleet.device()
-    async with powered(package, tmp_path):
+    async with powered(package, tmp_path, qos=qos):
         await fleet.until(package, lambda view: view.online)
         for generation in (2, 3):
             await fleet.ask(admin.ROTATION_START, device=package.client_id)

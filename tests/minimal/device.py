@@ -1,4 +1,4 @@
-"""A device written from docs/write-a-device.md alone: `python device.py PACKAGE RECORD`.
+"""A device written from docs/write-a-device.md alone: `python device.py PACKAGE RECORD [QOS]`.
 
 It knows nothing of this repository's code: only the standard library, paho-mqtt and cryptography.
 One loop, as firmware has.
@@ -16,7 +16,7 @@ import secrets
 import ssl
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,8 @@ class Record:
 class Device:
     """One device; `login` names the slot that the present connection was made with."""
 
-    def __init__(self, package: dict[str, Any], record: Record) -> None:
-        self.package, self.record = package, record
+    def __init__(self, package: dict[str, Any], record: Record, qos: int) -> None:
+        self.package, self.record, self.qos = package, record, qos
         self.base = f"mdm/v1/d/{package['client_id']}/"
         self.client: mqtt.Client
         self.login: dict[str, Any] = {}
@@ -103,6 +103,9 @@ class Device:
         self.answer = NO_ANSWER
         self.asking = self.leaving = self.key_told = False
         self.refused_at = -math.inf
+        self.request_id = ""
+        self.boot = secrets.randbits(32)
+        self.started_at: datetime | None = None
 
     @property
     def second(self) -> dict[str, Any] | None:
@@ -160,12 +163,12 @@ class Device:
         self.answer = code.value
         if self.answer == 0:
             self.client.subscribe(self.base + "down/#", qos=1)
-            status = {"online": True, "firmware_version": "1.0.0", "secret_generation": self.login["generation"]}
-            self.send("status", status, retain=True)
-            self.asking, self.key_told = True, False
+            running = {"online": True, "firmware_version": "1.0.0", "boot": self.boot}
+            self.send("status", {**running, "secret_generation": self.login["generation"]}, retain=True)
+            self.asking, self.key_told, self.request_id = True, False, secrets.token_hex(4)
 
     def send(self, what: str, payload: dict[str, Any], *, retain: bool = False) -> None:
-        self.client.publish(self.base + "up/" + what, json.dumps(payload), qos=1, retain=retain)
+        self.client.publish(self.base + "up/" + what, json.dumps(payload), qos=self.qos, retain=retain)
 
     def on_message(self, client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         handle = {
@@ -190,8 +193,9 @@ class Device:
     # ---- step 4: be configured ----
     def on_config(self, config: dict[str, Any]) -> None:
         known = self.record.now["config"]
-        if "request_id" in config:
+        if config.get("request_id") == self.request_id:
             self.asking = False
+            self.started_at = datetime.fromisoformat(config["time"]) - timedelta(seconds=time.monotonic())
         late = known and config["version"] < known["version"] and "request_id" not in config
         if "document" in config and "trial_seconds" in config:
             refusal = {"version": config["version"], "outcome": "rejected", "error": "no trials here"}
@@ -210,7 +214,10 @@ class Device:
             self.send("key", {"public_key": self.public_key, "proof": proven})
         if self.asking:
             known = self.record.now["config"]
-            self.send("config/get", {"request_id": "c1", **({"have_version": known["version"]} if known else {})})
+            self.send(
+                "config/get",
+                {"request_id": self.request_id, **({"have_version": known["version"]} if known else {})},
+            )
         present = self.record.now["first"]["secret"]
         if self.second and (rotation_id := self.second["rotation_id"]):
             purpose = "ack" if self.login == self.second else "stored"
@@ -218,7 +225,7 @@ class Device:
             if purpose == "stored":
                 said["current_proof"] = proof(present, "current", rotation_id)
             self.send(f"rotation/{purpose}", said)
-        elif self.wanted and not self.second and in_time(self.wanted):
+        elif self.wanted and not self.second and self.in_time(self.wanted):
             rotation_id = self.wanted["rotation_id"]
             asked = {"public_key": self.public_key, "proof": proof(present, "request", rotation_id)}
             self.send("rotation/request", {"rotation_id": rotation_id, **asked})
@@ -239,15 +246,22 @@ class Device:
         another = self.wanted and self.wanted["rotation_id"] != offer["rotation_id"]
         if self.wanted and another and self.wanted["generation"] >= offer["generation"]:
             return
-        if not in_time(offer):
+        if not self.in_time(offer):
             self.wanted = None
             return
         self.wanted = offer
         self.say_what_is_due()
 
+    def in_time(self, offer: dict[str, Any]) -> bool:
+        """By the server's time: there is no other clock. Before its first message, all is in time."""
+        if self.started_at is None:
+            return True
+        now = self.started_at + timedelta(seconds=time.monotonic())
+        return now < datetime.fromisoformat(offer["deadline"])
+
     def on_secret(self, message: dict[str, Any]) -> None:
         wanted = self.wanted
-        if wanted is None or self.second or "jwe" not in message or not in_time(wanted):
+        if wanted is None or self.second or "jwe" not in message or not self.in_time(wanted):
             return
         if (message["rotation_id"], message["generation"]) != (wanted["rotation_id"], wanted["generation"]):
             return
@@ -326,13 +340,10 @@ def slot_of(package: dict[str, Any]) -> dict[str, Any]:
     return {"secret": package["secret"], "generation": package["secret_generation"], "rotation_id": None}
 
 
-def in_time(offer: dict[str, Any]) -> bool:
-    return datetime.fromisoformat(offer["deadline"]) > datetime.now(UTC)
-
-
 def main() -> None:
     package = json.loads(Path(sys.argv[1]).read_text())
-    Device(package, Record(Path(sys.argv[2]), package)).run()
+    qos = int(sys.argv[3]) if sys.argv[3:] else 1
+    Device(package, Record(Path(sys.argv[2]), package), qos).run()
 
 
 if __name__ == "__main__":

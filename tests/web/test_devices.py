@@ -10,12 +10,12 @@ import pytest
 from playwright.async_api import Page, expect
 
 from cli.client import AnswerError
-from dev.credentials import account_client
+from dev.credentials import account_client, device_client
 from dev.database import run
-from dev.fleet import Fleet
+from dev.fleet import Fleet, powered
 from dev.system import System
 from device.options import Done, Hooks
-from shared.protocol import admin, messages
+from shared.protocol import admin, messages, topics
 from shared.protocol.events import DEVICE_ONLINE
 from tests.web.conftest import go, log_in
 from tests.web.crowd import crowd
@@ -68,6 +68,22 @@ async def test_a_device_is_added_and_found(page: Page, fleet: Fleet) -> None:
     await expect(page.get_by_role("table", name="Devices").get_by_role("row")).to_have_count(2)
     await page.get_by_role("link", name="kitchen-light").click()
     await expect(page.get_by_role("heading", name="kitchen-light")).to_be_visible()
+
+
+async def test_what_is_wrong_with_a_board_is_shown(page: Page, fleet: Fleet) -> None:
+    package = await fleet.device()
+    async with device_client(package) as device:
+        status = json.dumps({"online": True, "rssi_dbm": 999})
+        await device.publish(topics.STATUS.of(client_id=package.client_id), status, qos=1, retain=True)
+        await fleet.until(package, lambda view: view.online)
+    await go(page, f"device/{package.client_id}")
+    flaw = page.get_by_role("listitem").filter(has_text="up/status")
+    await expect(flaw).to_contain_text("rssi_dbm")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    async with powered(package, fleet.folder / "one"), powered(package, fleet.folder / "other"):
+        await fleet.seen(package, "device/clashed")
+        await expect(page.get_by_role("alert")).to_contain_text("Two boards have this identity")
+    await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
 
 
 async def test_a_device_is_renamed_tagged_and_removed_after_a_question(page: Page, fleet: Fleet) -> None:

@@ -505,6 +505,34 @@ export interface DeviceAdd {
 }
 
 /**
+ * A device, with what it reports against the rules of the protocol.
+ *
+ * `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+ */
+export interface DeviceDetails {
+  client_id: string;
+  key: string;
+  model: string;
+  name: string;
+  tags: string[];
+  enabled: boolean;
+  online: boolean;
+  health: "healthy" | "warning" | "critical" | "inactive";
+  last_seen_at: string | null;
+  firmware_version: string | null;
+  config_version: number;
+  config_version_reported: number | null;
+  config_outcome: string | null;
+  config_error: string | null;
+  secret_generation: number;
+  secret_created_at: string;
+  has_key: boolean;
+  rotation_state: string;
+  flaws: FlawView[];
+  clashed_at: string | null;
+}
+
+/**
  * List a page of the devices that match all filters, in the order in which they were added.
  *
  * `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
@@ -622,6 +650,14 @@ export interface FirmwareReportFacts {
 
 /** A device's progress with an image. */
 export type FirmwareStage = "downloading" | "verifying" | "rebooting" | "confirmed" | "failed" | "rolled_back";
+
+/** A field that is left out of a device's messages on a topic, since `at`, and the rule that it breaks. */
+export interface FlawView {
+  topic: string;
+  field: string;
+  rule: string;
+  at: string;
+}
 
 /** How many devices there are, by health and state; a health or a state without devices is left out. */
 export interface FleetView {
@@ -1470,7 +1506,7 @@ export const DEVICE_NVS: Operation<DeviceNvs, NvsImage> = { service: "registry",
 export const DEVICE_PROVISION: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "provision" };
 export const DEVICE_REISSUE: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "reissue" };
 export const DEVICE_REMOVE: Operation<DeviceRef, Removed> = { service: "registry", noun: "device", verb: "remove" };
-export const DEVICE_SHOW: Operation<DeviceRef, DeviceView> = { service: "registry", noun: "device", verb: "show" };
+export const DEVICE_SHOW: Operation<DeviceRef, DeviceDetails> = { service: "registry", noun: "device", verb: "show" };
 export const DEVICE_UPDATE: Operation<DeviceUpdate, DeviceView> = { service: "registry", noun: "device", verb: "update" };
 export const DOCTOR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "run" };
 export const DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "repair" };
@@ -1536,6 +1572,8 @@ export type NamedEvent =
   | Told<"device", "offline", string, NoFacts>
   /** The broker has refused a device, for the first time since it was last seen. */
   | Told<"device", "refused", string, NoFacts>
+  /** Two boards have the same identity and end each other's connection; once, until that is over for ten minutes. */
+  | Told<"device", "clashed", string, NoFacts>
   /** A device has registered the key by which it can recover. */
   | Told<"device", "key_registered", string, NoFacts>
   /** A device has another key than the registered one, which stays. */

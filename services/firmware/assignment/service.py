@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -60,15 +61,15 @@ class Assignment:
         async with self.firmware.database.transaction() as session:
             prospect = await _prospect(session, client_id, running)
             if prospect is None:
-                return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
+                return _up_to_date(check)
             if rules.came_back(prospect.candidate, running):
-                prospect = await self._count_out(session, prospect, check.version)
+                prospect = await self._count_out(session, prospect, check.version or "another version")
             if running.sha256 == prospect.image.sha256:
                 runs_it = ImageStep(prospect.device_id, prospect.image.sha256, DeviceStep.RUNS_IT)
                 await rollout_devices.record(session, [runs_it])
             if await self._offers(session, prospect, running):
                 return self.offer_of(prospect.image, check.request_id)
-        return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True)
+        return _up_to_date(check)
 
     async def notice(self, client_id: str, running: rules.Running) -> messages.FirmwareOffer | None:
         """Return the notice of a device's image, or None if it runs it, has begun with it or must not have it."""
@@ -172,7 +173,13 @@ class Assignment:
             window=rules.WINDOW,
             url=self.firmware.settings.http_url
             and f"{self.firmware.settings.http_url.rstrip('/')}/firmware/{image.sha256}",
+            time=messages.server_time(datetime.now(UTC)),
         )
+
+
+def _up_to_date(check: messages.FirmwareCheck) -> messages.FirmwareOffer:
+    time = messages.server_time(datetime.now(UTC))
+    return messages.FirmwareOffer(request_id=check.request_id, up_to_date=True, time=time)
 
 
 def running_of(presence: Presence | None) -> rules.Running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.firmware.context import GROUP
+from services.firmware.context import GROUP, Firmware
 from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
 from shared.mqtt.connection import Connection, Route, device_route
@@ -12,10 +12,15 @@ from shared.protocol import admin, messages, topics
 from shared.server.rpc import RpcServer
 
 
-def routes(dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
+def routes(firmware: Firmware, dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
     """Return the routes of all messages except devices' lines, which have a connection of their own."""
     return [
-        device_route(topics.COREDUMP_OFFER, partial(on_offer, dumps, rpc.connection), group=GROUP),
+        device_route(
+            topics.COREDUMP_OFFER,
+            partial(on_offer, dumps, rpc.connection),
+            group=GROUP,
+            note=firmware.flaws.note,
+        ),
         device_route(topics.COREDUMP_CHUNK, dumps.store_chunk, group=GROUP),
         rpc.route(admin.COREDUMP_LIST, dumps.list_newest, group=GROUP),
         rpc.route(admin.COREDUMP_SHOW, dumps.show, group=GROUP),
@@ -26,9 +31,9 @@ def routes(dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
     ]
 
 
-def log_route(logs: Logs) -> Route:
+def log_route(firmware: Firmware, logs: Logs) -> Route:
     """Return the route of the devices' lines."""
-    return device_route(topics.LOG, logs.store, group=GROUP)
+    return device_route(topics.LOG, logs.store, group=GROUP, note=firmware.flaws.note)
 
 
 async def on_offer(

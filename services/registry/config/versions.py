@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -147,4 +148,5 @@ def message(desired: Desired, *, request_id: str | None, have: int | None = None
         document=None if unchanged else desired.document,
         trial_seconds=None if unchanged or desired.outcome == "applied" else desired.trial_seconds,
         secret_generation=desired.secret_generation,
+        time=messages.server_time(datetime.now(UTC)),
     )

@@ -1,4 +1,4 @@
-"""Observes the broker: its start, and the logins that it refuses (Mosquitto's `$SYS` topics).
+"""Observes the broker by Mosquitto's `$SYS` topics: its start, refused logins, and sessions that are taken over.
 
 A broker that restarts has closed all connections without wills, and may have returned with older accounts. Both
 are detected here: devices without a message since are marked offline, and refused devices are compared.
@@ -13,8 +13,10 @@ from typing import Final
 
 import structlog
 
+from services.registry import clashes
 from services.registry.context import Registry
 from services.registry.credentials import queries as credential_queries
+from services.registry.credentials.keepalives import Keepalives
 from services.registry.credentials.service import emit_offline
 from shared.database import device_refs
 from shared.errors import UnavailableError
@@ -36,8 +38,11 @@ _REFUSED: Final = re.compile(_LINE % rb"disconnected, not authori[sz]ed")
 _DROPPED: Final = re.compile(_LINE % rb"been disconnected by administrative action")
 """Its password was changed, or its account disabled; no will is published in that case."""
 _CONNECTED: Final = re.compile(
-    rb"(?:\S+: )?New client connected from \S+ as (iotdevice-[a-z0-9_-]+) \(p\d, c\d, k\d+, u'\1'\)\."
+    rb"(?:\S+: )?New client connected from (?P<address>\S+):\d+ as (?P<name>iotdevice-[a-z0-9_-]+)"
+    rb" \(p\d, c\d, k(?P<keepalive>\d+), u'(?P=name)'\)\."
 )
+_TAKEN_OVER: Final = re.compile(_LINE % rb"already connected, closing old connection")
+"""Followed by the line of the connection that has the session now."""
 _UPTIME: Final = re.compile(rb"(\d+) seconds")
 
 
@@ -47,12 +52,21 @@ class BrokerWatch:
 
     registry: Registry
     _dropped_at: dict[str, datetime] = field(default_factory=dict)
+    _taken_over: set[str] = field(default_factory=set)
+    _keepalives: Keepalives = field(init=False)
     _uptime: timedelta = timedelta(0)
     _swept: datetime | None = None
 
+    def __post_init__(self) -> None:
+        self._keepalives = Keepalives(self.registry)
+
     def routes(self) -> list[Route]:
         """Return the routes of the broker's own topics; each replica receives all of them."""
-        return [Route(topics.BROKER_UPTIME, self.on_uptime), Route(topics.BROKER_LOG, self.on_log)]
+        return [
+            Route(topics.BROKER_UPTIME, self.on_uptime),
+            Route(topics.BROKER_NOTICES, self.on_log),
+            Route(topics.BROKER_ERRORS, self.on_log),
+        ]
 
     async def on_uptime(self, delivery: Delivery) -> None:
         """Derive when the broker was started."""
@@ -73,15 +87,32 @@ class BrokerWatch:
         self._uptime = uptime
 
     async def on_log(self, delivery: Delivery) -> None:
-        """Record which devices the broker refuses, and which it drops and does not connect again."""
+        """Record which devices the broker refuses, which it drops and does not connect again, and takeovers."""
+        taken_over = _TAKEN_OVER.fullmatch(delivery.payload)
+        if taken_over is not None:
+            self._taken_over.add(taken_over[1].decode())
         connected = _CONNECTED.fullmatch(delivery.payload)
-        if connected is not None and not self._is_own_attempt(connected[1].decode()):
-            self._dropped_at.pop(connected[1].decode(), None)
+        if connected is not None:
+            self._on_connected(
+                connected["name"].decode(),
+                connected["address"].decode(errors="replace"),
+                keepalive_s=int(connected["keepalive"]),
+            )
         for pattern, noted in ((_REFUSED, self.registry.refused_at), (_DROPPED, self._dropped_at)):
             found = pattern.fullmatch(delivery.payload)
             client_id = "" if found is None else found[1].decode(errors="replace")
             if device_refs.is_client_id(client_id) and not self._is_own_attempt(client_id):
                 noted[client_id] = datetime.now(UTC)
+
+    def _on_connected(self, client_id: str, address: str, *, keepalive_s: int) -> None:
+        is_takeover = client_id in self._taken_over
+        self._taken_over.discard(client_id)
+        if self._is_own_attempt(client_id):
+            return
+        self._dropped_at.pop(client_id, None)
+        self._keepalives.note(client_id, keepalive_s)
+        if is_takeover:
+            self.registry.clashes.on_takeover(client_id, address, datetime.now(UTC))
 
     def _is_own_attempt(self, client_id: str) -> bool:
         """Return whether the registry itself has just tried to log in as a device (CredentialService.accepts)."""
@@ -96,6 +127,8 @@ class BrokerWatch:
         self._forget_attempts()
         await self.mark_dropped()
         await self._store_refusals()
+        await self._store_clashes()
+        await self._keepalives.store()
         await self.mark_silent()
 
     async def mark_dropped(self) -> None:
@@ -132,6 +165,19 @@ class BrokerWatch:
         except UnavailableError:
             self.registry.refused_at = noted | self.registry.refused_at
             raise
+
+    async def _store_clashes(self) -> None:
+        seen_at = dict(self.registry.clashes.seen_at)
+        if not seen_at:
+            return
+        async with self.registry.database.transaction() as session:
+            fresh = await credential_queries.record_clashes(session, seen_at, window=clashes.WINDOW)
+            for client_id in fresh:
+                log.warning("device.clashed", client_id=client_id)
+                self.registry.outbox.emit(session, events.DEVICE_CLASHED, client_id, events.NoFacts())
+        for client_id, at in seen_at.items():
+            if self.registry.clashes.seen_at.get(client_id) == at:
+                del self.registry.clashes.seen_at[client_id]
 
     async def mark_silent(self) -> None:
         """Mark devices offline that have not reconnected some time after the broker's start."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, not_, select, update
@@ -61,6 +61,23 @@ async def record_refusals(session: AsyncSession, refused_at: Mapping[str, dateti
         if earlier is None or (seen is not None and earlier <= seen):
             fresh.append(client_id)
         presence.refused_at = refused_at[client_id]
+    return fresh
+
+
+async def record_clashes(
+    session: AsyncSession, clashed_at: Mapping[str, datetime], *, window: timedelta
+) -> list[str]:
+    """Record when two boards last used each identity; return those for which this begins."""
+    rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(clashed_at)})
+    fresh = []
+    for presence, code, key in rows:
+        client_id = device_refs.client_id(code, key)
+        at = clashed_at.get(client_id)
+        if at is None:
+            continue
+        if presence.clashed_at is None or presence.clashed_at < at - window:
+            fresh.append(client_id)
+        presence.clashed_at = at
     return fresh
 
 

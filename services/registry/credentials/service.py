@@ -117,7 +117,7 @@ class CredentialService:
             if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than recorded in it
             if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
-                await self._force_reconnect(session, device, presence, client_id)
+                await self.force_reconnect(session, device, presence, client_id)
                 return Remedy.NONE
             waits = device.rotation_state != "OK" or not (places.connected or offline)
             if remedy is Remedy.ROTATE and waits:
@@ -167,7 +167,7 @@ class CredentialService:
             return False
         return came < min(refused, datetime.now(UTC) - CAME)
 
-    async def _force_reconnect(
+    async def force_reconnect(
         self, session: AsyncSession, device: Device, presence: Presence, client_id: str
     ) -> None:
         """Drop a device's connections at the broker: a device that can log in reconnects and reports online."""

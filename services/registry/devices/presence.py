@@ -63,6 +63,8 @@ class Presences:
         if presence.online != status.online:
             event = events.DEVICE_ONLINE if status.online else events.DEVICE_OFFLINE
             self.registry.outbox.emit(session, event, client_id, events.NoFacts())
+        if status.online and status.boot is not None and not retained:
+            self.registry.clashes.on_boot(client_id, status.boot, received_at)
         presence.online = status.online
         if not retained or presence.last_seen_at is None:
             # Not the current time: the broker may have dropped the device since.

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import queries, rules
+from services.registry import clashes, queries, rules
 from services.registry.config import versions
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import provisioning
+from services.registry.devices import fault_queries, provisioning
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
@@ -56,9 +56,16 @@ class DeviceService:
         following = rows[-1][0].id if len(rows) == request.limit else None
         return admin.Devices(devices=[self._view(row) for row in rows], next=following)
 
-    async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceView:
+    async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceDetails:
         """Return one device."""
-        return self._view(await queries.device(context.session, request.device))
+        row = await queries.device(context.session, request.device)
+        flaws = await fault_queries.of_device(context.session, row[0].id)
+        clashed_at = row[2].clashed_at
+        return admin.DeviceDetails(
+            **dict(self._view(row)),
+            flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
+            clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
+        )
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
         """Change a device; the desired state is stored before Keycloak and the broker are changed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -24,6 +24,7 @@ from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
 from services.registry.credentials.service import CredentialService, described, places_of
+from services.registry.reconciler import board_faults
 from services.registry.reconciler.strays import Strays
 from shared.auth.keycloak import Identity
 from shared.broker.acl import Acl, acls
@@ -142,6 +143,8 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             settling = [tasks.create_task(self._settle(problem, turn, repair=repair)) for problem in problems]
         findings += [task.result() for task in settling]
+        async with self.registry.database.transaction() as session:
+            findings += await board_faults.findings(session, datetime.now(UTC))
         return admin.Diagnosis(devices=len(now.devices), findings=findings)
 
     async def _recorded(self) -> _Recorded:

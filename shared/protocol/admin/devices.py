@@ -61,6 +61,25 @@ class DeviceView(Result):
     rotation_state: str
 
 
+class FlawView(Result):
+    """A field that is left out of a device's messages on a topic, since `at`, and the rule that it breaks."""
+
+    topic: str
+    field: str
+    rule: str
+    at: AwareDatetime
+
+
+class DeviceDetails(DeviceView):
+    """A device, with what it reports against the rules of the protocol.
+
+    `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+    """
+
+    flaws: list[FlawView] = []
+    clashed_at: AwareDatetime | None = None
+
+
 class DeviceList(Request):
     """List a page of the devices that match all filters, in the order in which they were added.
 
@@ -134,7 +153,7 @@ class NvsImage(Result):
 
 DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView, role=Role.OPERATOR)
 DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False, role=Role.VIEWER)
-DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceView, once=False, role=Role.VIEWER)
+DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceDetails, once=False, role=Role.VIEWER)
 DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView, role=Role.OPERATOR)
 DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)
 DEVICE_REISSUE = Operation("registry", "device", "reissue", DeviceRef, Package, secret=True)

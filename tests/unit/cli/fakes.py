@@ -72,6 +72,11 @@ def device(**facts: object) -> admin.DeviceView:
     return admin.DeviceView.model_validate({**usual, **facts})
 
 
+def details(**facts: object) -> admin.DeviceDetails:
+    """Return what is known of a device with default facts, replaced by those given."""
+    return admin.DeviceDetails.model_validate({**dict(device()), **facts})
+
+
 def model() -> admin.ModelView:
     """Return a device model."""
     return admin.ModelView(

@@ -95,9 +95,21 @@ def test_device_list_shows_each_state(
 
 @pytest.mark.parametrize("words", [("--json", "device", "show", "x"), ("device", "show", "x", "--json")])
 def test_json_may_be_before_and_after_the_command(fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]) -> None:
-    fake.answers["registry.device.show"] = fakes.device()
+    fake.answers["registry.device.show"] = fakes.details()
     shown = mdm(*words).stdout
-    assert admin.DeviceView.model_validate_json(shown) == fakes.device()
+    assert admin.DeviceDetails.model_validate_json(shown) == fakes.details()
+
+
+def test_device_show_names_a_clash_and_flaws(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.device.show"] = fakes.details()
+    assert "left out" not in mdm("device", "show", "x").stdout
+    fake.answers["registry.device.show"] = fakes.details(clashed_at=fakes.NOW)
+    assert "Two boards have this identity" in mdm("device", "show", "x").stdout
+    flaw = admin.FlawView(topic="up/status", field="rssi_dbm", rule="at most 100", at=fakes.NOW)
+    fake.answers["registry.device.show"] = fakes.details(flaws=[flaw])
+    heading, row = mdm("device", "show", "x").stdout.splitlines()[-2:]
+    assert heading.split() == ["LEFT", "OUT", "OF", "FIELD", "RULE", "SINCE"]
+    assert row.split()[:5] == ["up/status", "rssi_dbm", "at", "most", "100"]
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from device.options import Hooks
+from device.server_clock import ServerClock
 from device.uplink import Uplink
 from shared.protocol.admin import Package
 from shared.protocol.topics import Topic
 
 CLIENT_ID = "iotdevice-blink-a1b2c3d4"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+WRONG = datetime(2027, 1, 1, tzinfo=UTC)
+"""The device's own clock."""
 T = TypeVar("T")
 
 
@@ -67,13 +70,12 @@ class Surroundings:
             fault=self._fault,
             check_config=lambda _document: self.config_error,
             self_test=lambda _version: self.self_test_error,
-            now=self.now,
+            now=lambda: WRONG,
             clock=lambda: self.time_s,
         )
+        self.server_clock = ServerClock(self.hooks.clock)
+        self.server_clock.adjust(EPOCH, is_answer=True)
         self.uplink = Uplink(CLIENT_ID, self.hooks)
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.time_s)
 
     def flush(self, after_s: float = 0.0) -> Memory:
         """Let time pass, send what is due, and return the link."""

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -18,7 +21,7 @@ from device.rotation import Slot
 from device.uplink import Uplink
 from shared.errors import InvalidInputError
 from shared.protocol import messages, topics
-from tests.unit.device.kit import CLIENT_ID, Killed, Surroundings, finish, package, same
+from tests.unit.device.kit import CLIENT_ID, EPOCH, Killed, Surroundings, finish, package, same
 
 
 def board(folder: Path, around: Surroundings, *, image: bytes | None = None) -> Board:
@@ -58,6 +61,31 @@ def test_the_status_is_said_again_only_when_its_facts_change(tmp_path: Path) -> 
     assert status.config_version == 3
     deliver(device, "config", config)
     assert around.take(topics.STATUS) == []
+
+
+def test_deadlines_are_judged_by_the_servers_time_alone(tmp_path: Path) -> None:
+    around = Surroundings()
+    device = board(tmp_path, around)
+    device.on_connected(slot())
+
+    def command(expires_at: datetime) -> messages.CommandResult:
+        sent = messages.Command(command_id=uuid4(), name="identify", expires_at=expires_at)
+        deliver(device, "command", sent)
+        (result,) = around.take(topics.COMMAND_RESULT)
+        return cast("messages.CommandResult", result)
+
+    assert command(EPOCH - timedelta(days=900)).ok, "no time is known yet"
+    (request,) = around.take(topics.CONFIG_GET)
+    facts: dict[str, Any] = {"version": 3, "document": {}, "secret_generation": 1}
+    deliver(device, "config", messages.Config(**facts, request_id=request.request_id, time=EPOCH))
+    deliver(device, "config", messages.Config(**facts, time=EPOCH - timedelta(days=3)))
+    assert command(EPOCH).error == "expired"
+    assert command(EPOCH + timedelta(seconds=1)).ok
+    (check,) = around.take(topics.FIRMWARE_CHECK)
+    later = EPOCH + timedelta(seconds=60)
+    offer = messages.FirmwareOffer(request_id=check.request_id, up_to_date=True, time=later)
+    deliver(device, "firmware/offer", offer)
+    assert command(later).error == "expired"
 
 
 @pytest.mark.parametrize(

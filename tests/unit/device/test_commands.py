@@ -21,7 +21,9 @@ KEPT = 3
 
 
 def boot(folder: Path, around: Surroundings) -> CommandRunner:
-    commands = CommandRunner(CommandStore(folder, kept=KEPT, fault=around.hooks.fault), around.uplink)
+    commands = CommandRunner(
+        CommandStore(folder, kept=KEPT, fault=around.hooks.fault), around.uplink, around.server_clock
+    )
     commands.on_connected()
     return commands
 

@@ -26,7 +26,9 @@ def boot(
     folder: Path, around: Surroundings, *, pair: OKPKey | None = None, provisioned: Slot = FIRST
 ) -> tuple[Credentials, SlotStore]:
     store = SlotStore(folder, provisioned, fault=around.hooks.fault)
-    return Credentials(store, provisioned, around.uplink, Options(retry_s=5), pair), store
+    return Credentials(
+        store, provisioned, around.uplink, around.server_clock, Options(retry_s=5), pair=pair
+    ), store
 
 
 def offer() -> messages.RotationOffer:

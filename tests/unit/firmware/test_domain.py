@@ -41,6 +41,18 @@ def test_what_a_device_has_not_said_is_no_reason_against_an_image(unknown: str) 
     assert rules.wants(CANDIDATE, replace(RUNNING, **unsaid)) is True
 
 
+@pytest.mark.parametrize("name", ["ESP32-D0WD-V3", "ESP32", "esp32", "ESP32-PICO-D4", "a board of our own", ""])
+def test_a_chip_is_compared_however_a_device_writes_its_name(name: str) -> None:
+    assert rules.wants(CANDIDATE, replace(RUNNING, chip=name)) is True
+
+
+@pytest.mark.parametrize("name", ["ESP32-S3", "ESP32-C3 (revision v0.4)", "esp32c6"])
+def test_another_chip_is_recognized_however_a_device_writes_its_name(name: str) -> None:
+    assert (
+        refusal(CANDIDATE, replace(RUNNING, chip=name)) == f"chip: the image is for esp32, the device has {name}"
+    )
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_device_that_runs_the_image_is_up_to_date_whatever_it_said_before(stage: str | None) -> None:
     other = Running(sha256=NEW, chip="esp32c3", project="other", slot_size_bytes=1)

@@ -77,7 +77,7 @@ def limits(rule: object) -> dict[str, Any]:
     return {ours: getattr(rule, theirs) for theirs, ours in LIMITS.items() if hasattr(rule, theirs)}
 
 
-def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any]:
+def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any]:  # noqa: PLR0911
     """Values of an annotated type, as its annotations limit them."""
     rules: dict[str, Any] = {}
     for field in (extra for extra in extras if isinstance(extra, FieldInfo)):
@@ -88,6 +88,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
     if base is int:
         step = rules.pop("multiple_of", 1)
         return st.integers(**{name: limit // step for name, limit in rules.items()}).map(lambda n: n * step)
+    if inspect.isclass(base) and issubclass(base, Enum):
+        return st.sampled_from(list(base))
     if base is bytes:
         least, most = rules.get("min_size", 0), min(100, rules.get("max_size", 100))
         return st.binary(min_size=least, max_size=most).map(base64.b64encode)

@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
 
-import { Ago, Answered, Badge, Facts } from "../components/basics.tsx";
+import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
-import { DEVICE_SHOW, DEVICE_UPDATE, ROTATION_START, type DeviceView } from "../protocol.ts";
+import { DEVICE_SHOW, DEVICE_UPDATE, ROTATION_START, type DeviceDetails } from "../protocol.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
@@ -50,7 +50,7 @@ export function DevicePage({ clientId, tab }: { clientId: string; tab: string })
   );
 }
 
-function Tab({ device, tab }: { device: DeviceView; tab: string }) {
+function Tab({ device, tab }: { device: DeviceDetails; tab: string }) {
   const clientId = device.client_id;
   switch (tab) {
     case "history":
@@ -68,7 +68,7 @@ function Tab({ device, tab }: { device: DeviceView; tab: string }) {
   }
 }
 
-function Head({ device }: { device: DeviceView }) {
+function Head({ device }: { device: DeviceDetails }) {
   const action = useAction();
   const [editing, setEditing] = useState(false);
   const id = device.client_id;
@@ -109,11 +109,38 @@ function Head({ device }: { device: DeviceView }) {
       {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />
       <Facts facts={factsOf(device)} />
+      {device.clashed_at && (
+        <Notice tone="bad">
+          <span>
+            Two boards have this identity and end each other's connection, last <Ago at={device.clashed_at} />.
+            Make one of them another device, with a package of its own.
+          </span>
+        </Notice>
+      )}
+      {device.flaws.length > 0 && <Flaws device={device} />}
     </>
   );
 }
 
-function factsOf(device: DeviceView) {
+/** What the device reports against the rules of the protocol. */
+function Flaws({ device }: { device: DeviceDetails }) {
+  return (
+    <Notice tone="warn">
+      <div>
+        Left out of the device's messages, because a rule of the protocol is broken:
+        <ul>
+          {device.flaws.map(({ topic, field, rule, at }) => (
+            <li key={`${topic} ${field}`}>
+              <code>{topic}</code> {field}: {rule} (since <Ago at={at} />)
+            </li>
+          ))}
+        </ul>
+      </div>
+    </Notice>
+  );
+}
+
+function factsOf(device: DeviceDetails) {
   const drift = drifts(device);
   return [
     [

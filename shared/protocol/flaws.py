@@ -1,0 +1,64 @@
+"""Devices' messages, read field by field: an optional field that breaks a rule is a flaw, and is left out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+M = TypeVar("M")
+_RULE_MAX = 200
+
+
+class Flaw(NamedTuple):
+    """A field of a device's message that was left out, and the rule that it breaks."""
+
+    field: str
+    rule: str
+
+
+def faults(error: ValidationError) -> list[ErrorDetails]:
+    """Return the violations of an error, without the values: these may be secrets."""
+    return error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def rule(fault: ErrorDetails) -> str:
+    """Return the rule of a violation, as text."""
+    return fault["msg"].removeprefix("Value error, ")
+
+
+def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
+    """Return the message in `payload` and its flaws; raise ValidationError if a mandatory field breaks a rule."""
+    try:
+        return reader.validate_json(payload), []
+    except ValidationError as error:
+        refusal = error
+    paths = {_path(fault): fault for fault in faults(refusal)}
+    if () in paths:
+        raise refusal
+    document = from_json(payload)
+    for *above, name in paths:
+        holder = document
+        for step in above:
+            holder = holder[step]
+        holder.pop(name, None)
+    try:
+        message = reader.validate_json(to_json(document))
+    except ValidationError:
+        raise refusal from None
+    flaws = {_name(path): rule(fault)[:_RULE_MAX] for path, fault in paths.items()}
+    return message, [Flaw(field, broken) for field, broken in flaws.items()]
+
+
+def _path(fault: ErrorDetails) -> tuple[Any, ...]:
+    """Return the path of the field of a violation: of the message, or of an item of one of its lists."""
+    match fault["loc"]:
+        case (str() as name, int() as place, str() as field, *_):
+            return name, place, field
+        case location:
+            return location[:1]
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(step for step in path if isinstance(step, str))
