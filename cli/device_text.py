@@ -16,9 +16,9 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
         tables.print_all({"device": package.client_id, "package": target})
 
 
-def print_details(device: admin.DeviceDetails) -> None:
+def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | None) -> None:
     """Print the facts of a device, and what it reports against the rules."""
-    print_device(device)
+    print_device(device, firmware)
     if device.clashed_at is not None:
         at = output.cell(device.clashed_at)
         output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
@@ -26,13 +26,13 @@ def print_details(device: admin.DeviceDetails) -> None:
         tables.print_table(device.flaws, "left out of=topic, field, rule, since=at")
 
 
-def print_device(device: admin.DeviceView) -> None:
+def print_device(device: admin.DeviceView, firmware: admin.DeviceFirmware | None = None) -> None:
     """Print the facts of a device."""
     tables.print_facts(
         device,
         (
             "device=client_id, key, model, name, tags, enabled, online, last seen=last_seen_at",
-            "firmware=firmware_version",
+            ("firmware", lambda it: firmware_state(it, firmware)),
             ("config", config_state),
             "config_error",
             ("secret", lambda it: f"generation {it.secret_generation} of {output.cell(it.secret_created_at)}"),
@@ -43,6 +43,22 @@ def print_device(device: admin.DeviceView) -> None:
             "rotation=rotation_state",
         ),
     )
+
+
+def firmware_state(
+    device: admin.DeviceView, firmware: admin.DeviceFirmware | None, *, brief: bool = False
+) -> str | None:
+    """Return what a device runs, and what is wanted for it if that is something else; `brief` without a reason."""
+    runs = (firmware and firmware.runs) or device.firmware_version
+    if firmware is None or firmware.up_to_date:
+        return runs
+    if firmware.withheld is not None:
+        progress = "withheld" if brief else f"withheld: {firmware.withheld}"
+    elif firmware.stage == "downloading" and firmware.percent is not None:
+        progress = f"downloading, {firmware.percent} %"
+    else:
+        progress = firmware.stage or "not offered yet"
+    return f"{runs or '-'} -> {firmware.wanted} ({progress})"
 
 
 def config_state(device: admin.DeviceView) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from cli import config, imports, lifecycle, output, session
+from cli import client, config, imports, lifecycle, output, pages, session
 from cli.arguments import Device
-from cli.device_text import config_state, print_details, print_device, print_written
+from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin, nvs
 
@@ -26,6 +28,7 @@ app.add_typer(configuration, name="config")
 _NVS_SIZE: Final = "0x6000"
 _STDOUT = Path("-")
 _STDIN = Path("-")
+_FIRMWARE_TIMEOUT_S: Final = 5.0
 _MAX_PASSWORD_FILE_BYTES: Final = 1024
 
 
@@ -77,13 +80,15 @@ def show_all(
     found = here.request_pages(
         admin.DEVICE_LIST, "devices", model=model, tag=tag, online=online, drift=drift, rotation_state=rotation
     )
+    firmware = {} if here.as_json else here.run(partial(firmware_of, [it.client_id for it in found.devices]))
     here.show_table(
         found,
         found.devices,
         (
             "device=client_id, name",
             ("online", lambda it: it.online if it.enabled else "disabled"),
-            "health, firmware=firmware_version",
+            "health",
+            ("firmware", lambda it: firmware_state(it, firmware.get(it.client_id), brief=True)),
             ("config", config_state),
             ("secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
             "last seen=last_seen_at",
@@ -96,7 +101,24 @@ def show_all(
 def show(ctx: typer.Context, device: Device) -> None:
     """Show one device."""
     here = session.of(ctx)
-    here.show(here.request(admin.DEVICE_SHOW, device=device), print_details)
+    found = here.request(admin.DEVICE_SHOW, device=device)
+    firmware = here.run(partial(firmware_of, [found.client_id])).get(found.client_id)
+    said = {**found.model_dump(mode="json"), "firmware": firmware and firmware.model_dump(mode="json")}
+    here.show(said, lambda _: print_details(found, firmware))
+
+
+async def firmware_of(client_ids: Sequence[str], connection: client.Admin) -> dict[str, admin.DeviceFirmware]:
+    """Return the firmware of devices; none, and a note, while the firmware service does not answer."""
+    found: dict[str, admin.DeviceFirmware] = {}
+    for first in range(0, len(client_ids), pages.PAGE):
+        request = client.build(admin.FIRMWARE_OF, devices=client_ids[first : first + pages.PAGE])
+        try:
+            answer = await connection.call(admin.FIRMWARE_OF, request, timeout_s=_FIRMWARE_TIMEOUT_S)
+        except client.NoAnswerError:
+            output.print_note("the firmware service does not answer: what is wanted for devices is not shown")
+            return {}
+        found.update({one.client_id: one for one in answer.devices})
+    return found
 
 
 @app.command("provision")

@@ -1,4 +1,4 @@
-"""`mdm doctor`: differences between database, Keycloak and broker, and certificates that end soon."""
+"""`mdm doctor`: differences between database, Keycloak, broker and image store, and what needs a person."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ def doctor(
         bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak and broker, and read the certificates.
+    """Compare database, Keycloak, broker and image store, and read the certificates.
 
     The exit status is 1 if differences remain, or a certificate ends soon.
     """
     here = session.of(ctx)
     found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
+    of_firmware = here.request(admin.FIRMWARE_DOCTOR_REPAIR if repair else admin.FIRMWARE_DOCTOR)
+    found.findings.extend(of_firmware.findings)
     if found.findings:
         here.show_table(found, found.findings, "device=client_id, problem, remedy, repaired")
     else:

@@ -11,17 +11,19 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, firmware_keys, image_files, output, session
+from cli import bars, client, firmware_keys, image_files, lifecycle, output, session
+from shared.esp32 import image as esp32_image
 from shared.protocol import admin
 
 app = typer.Typer()
 app.add_typer(firmware_keys.app, name="key")
 image_files.add_to(app)
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="Version of the image.")]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="Label of the image.")]
 
 WINDOW: Final = 8
 """Maximum number of concurrent chunks."""
+_NAMED: Final = 10
 
 
 @app.command("upload")
@@ -31,8 +33,12 @@ def upload(
     *,
     model: Annotated[str, typer.Option(help="Code of the image's model.")],
     version: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Refuse the image unless it has this version.")
+        str | None,
+        typer.Option(metavar="LABEL", help="Label of the image; the default is the version embedded in it."),
     ] = None,
+    extract_app: Annotated[
+        bool, typer.Option("--extract-app", help="Take the app out of a merged flash image.")
+    ] = False,
     release: Annotated[
         bool,
         typer.Option(
@@ -44,10 +50,15 @@ def upload(
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Signature from `mdm firmware sign`."),
     ] = None,
+    yes: lifecycle.Yes = False,
 ) -> None:
-    """Upload an image; an interrupted upload resumes where it stopped."""
+    """Upload an image; an interrupted upload resumes where it stopped.
+
+    Before the release it asks if there are devices that would not take the image.
+    """
     here = session.of(ctx)
-    data = image_files.read(file)
+    data = image_files.read(file, extract_app=extract_app)
+    esp32_image.parse(data)  # the error names what another file is, before anything is sent
     signed = None if signature is None else image_files.read_signature(signature)
     begin = client.build(
         admin.UPLOAD_BEGIN,
@@ -64,14 +75,29 @@ def upload(
                 connection,
                 begin,
                 data,
-                release=release,
+                release=False,
                 signature=signed,
                 timeout_s=here.timeout_s,
                 on_progress=lambda sent_bytes: progress.update(bar, completed=sent_bytes),
             )
 
         image = here.run(work)
-    _show(here, image)
+    _show(here, _release(here, model, image.version, yes=yes) if release else image)
+
+
+def _release(here: session.Session, model: str, version: str, *, yes: bool) -> admin.ImageView:
+    """Say what a release will do, ask if some devices would not take the image, and release it."""
+    found = here.request(admin.ROLLOUT_PREFLIGHT, model=model, version=version)
+    total = found.fit + found.already.count + found.count
+    output.print_note(f"{total - found.refusing} of {total} devices would take {model} {version}")
+    for problem in [one for one in found.problems if one.refuses][:_NAMED]:
+        output.print_note(f"{problem.name or problem.client_id} would not: {problem.reason}")
+    if found.refusing:
+        if found.refusing > _NAMED:
+            output.print_note(f"and {found.refusing - _NAMED} more; see `mdm rollout preflight {model} {version}`")
+        stored = f"{version} is stored and not released"
+        lifecycle.confirm(f"release {model} {version}?", yes=yes, otherwise=stored)
+    return here.request(admin.IMAGE_RELEASE, model=model, version=version)
 
 
 async def send(
@@ -139,13 +165,16 @@ def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> No
 
 
 @app.command("release")
-def release(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
+def release(
+    ctx: typer.Context, model: firmware_keys.Model, version: Version, *, yes: lifecycle.Yes = False
+) -> None:
     """Make a stored image the model's image.
 
-    It is offered to the model's devices. An older image can be released again.
+    It is offered to the model's devices; if some would not take it, this asks first. An older image can be
+    released again.
     """
     here = session.of(ctx)
-    _show(here, here.request(admin.IMAGE_RELEASE, model=model, version=version))
+    _show(here, _release(here, model, version, yes=yes))
 
 
 @app.command("withdraw")
@@ -189,6 +218,10 @@ def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None
         (
             "model, version, current, pinned",
             ("signed", _signed),
+            (
+                "Secure Boot",
+                lambda it: ", ".join(key[:12] for key in it.secure_boot_keys) or it.secure_boot_signatures,
+            ),
             "project, chip",
             ("size", lambda it: output.size(it.size_bytes)),
             "IDF=idf_version, uploaded=uploaded_at",

@@ -10,7 +10,7 @@ import typer
 
 from cli import output, session, tables
 from shared.errors import ConflictError, InvalidInputError
-from shared.esp32 import ed25519
+from shared.esp32 import ed25519, flash
 from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.esp32.secure_boot import SignatureBlock
@@ -27,12 +27,21 @@ def add_to(app: typer.Typer) -> None:
     app.command("sign")(sign)
 
 
-def read(file: Path) -> bytes:
-    """Return the content of an image file, or raise InvalidInputError if it cannot be read or is too large."""
+def read(file: Path, *, extract_app: bool = False) -> bytes:
+    """Return the content of an image file, or raise InvalidInputError if it cannot be read or is too large.
+
+    With `extract_app`, return the app in a merged flash image, or raise InvalidInputError if it is no such image.
+    """
     size_bytes = file.stat().st_size
     if size_bytes > admin.MAX_IMAGE_BYTES:
         raise InvalidInputError(f"file: must be at most {admin.MAX_IMAGE_BYTES} bytes, has {size_bytes}")
-    return _bytes_of(file, field="file")
+    data = _bytes_of(file, field="file")
+    if not extract_app:
+        return data
+    app = flash.app_in(data)
+    if app is None:
+        raise InvalidInputError("extract_app: the file is no merged flash image with an app; upload it as it is")
+    return data[app.offset : app.offset + app.size_bytes]
 
 
 def read_signature(file: Path) -> bytes:

@@ -94,7 +94,16 @@ def _update(ctx: typer.Context, device: str, **wanted: object) -> None:
     here.show(here.request(admin.DEVICE_UPDATE, device=device, **wanted), print_device)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation on the terminal; raise InvalidInputError unless the answer is yes."""
-    if not yes and not typer.confirm(question, err=True):
-        raise InvalidInputError("cancelled; nothing was changed")
+def confirm(question: str, *, yes: bool, otherwise: str = "nothing was changed") -> None:
+    """Ask for confirmation on the terminal; raise InvalidInputError unless the answer is yes.
+
+    `otherwise` is the state of things then.
+    """
+    if yes:
+        return
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise InvalidInputError(f"not answered; {otherwise}; --yes does it without a question") from None
+    if not agreed:
+        raise InvalidInputError(f"cancelled; {otherwise}")

@@ -14,6 +14,10 @@ from shared.protocol import admin
 app = typer.Typer()
 
 Code = Annotated[str, typer.Argument(metavar="CODE", help="Code of the model.")]
+_KEY_HELP = (
+    "Accept only images that are signed for Secure Boot by the key of this digest; may be repeated, for a change "
+    "of keys."
+)
 _COMMAND_HELP = "Command of its devices besides reboot and identify; may be repeated."
 _Schema = Annotated[
     Path | None,
@@ -35,6 +39,7 @@ def add(
     chip: Annotated[str, typer.Option(help="Chip, such as esp32c6; also as ESP32-C6 or as esptool writes it.")],
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of an app partition.")] = None,
+    secure_boot_key: Annotated[list[str] | None, typer.Option(metavar="DIGEST", help=_KEY_HELP)] = None,
     schema: _Schema = None,
     defaults: _Defaults = None,
     command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
@@ -47,6 +52,7 @@ def add(
         chip=chip,
         name=name,
         slot_size_bytes=slot_size,
+        secure_boot_keys=secure_boot_key,
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=command,
@@ -72,6 +78,12 @@ def change(
     chip: Annotated[str | None, typer.Option(help="New chip.")] = None,
     name: Annotated[str | None, typer.Option(help="New display name.")] = None,
     slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="New size of an app partition.")] = None,
+    secure_boot_key: Annotated[
+        list[str] | None, typer.Option(metavar="DIGEST", help=f"{_KEY_HELP} Replaces all present ones.")
+    ] = None,
+    no_secure_boot_keys: Annotated[
+        bool, typer.Option("--no-secure-boot-keys", help="Accept images without such a signature.")
+    ] = False,
     schema: _Schema = None,
     defaults: _Defaults = None,
     command: Annotated[
@@ -85,6 +97,8 @@ def change(
     """
     if command and no_commands:
         raise InvalidInputError("command: expected either --command NAME... or --no-commands")
+    if secure_boot_key and no_secure_boot_keys:
+        raise InvalidInputError("secure_boot_key: expected either --secure-boot-key or --no-secure-boot-keys")
     here = session.of(ctx)
     changed = here.request(
         admin.MODEL_UPDATE,
@@ -92,6 +106,7 @@ def change(
         chip=chip,
         name=name,
         slot_size_bytes=slot_size,
+        secure_boot_keys=[] if no_secure_boot_keys else secure_boot_key,
         config_schema=documents.read(schema, field="schema") if schema else None,
         config_defaults=documents.read(defaults, field="defaults") if defaults else None,
         commands=[] if no_commands else command,
@@ -125,7 +140,7 @@ def _show(here: session.Session, model: admin.ModelView) -> None:
         (
             "code, name, chip",
             ("slot size", lambda it: output.size(it.slot_size_bytes)),
-            "schema=config_schema, defaults=config_defaults, commands, devices",
+            "Secure Boot keys=secure_boot_keys, schema=config_schema, defaults=config_defaults, commands, devices",
             *(["changed"] if isinstance(model, admin.ModelChanged) else []),
         ),
     )

@@ -69,7 +69,7 @@ COMMANDS: Final = (
     Later(
         "doctor",
         "cli.doctor:doctor",
-        "Compare database, Keycloak and broker, and read the certificates.",
+        "Compare database, Keycloak, broker and image store, and read the certificates.",
     ),
     Later(
         "login",

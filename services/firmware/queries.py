@@ -8,10 +8,12 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, delete, func, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, Text, any_, bindparam, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
+from services.firmware.rules import FELL_BACK, REFUSED_BY_DEVICE, WITHHELD, ImageAttempt
 from shared.database import device_refs
 from shared.database.tables import (
     Device,
@@ -57,6 +59,18 @@ async def models_with_image(session: AsyncSession) -> list[str]:
     )
 
 
+async def devices_without_their_image(session: AsyncSession) -> list[str]:
+    """Return the client ids of devices that have refused an image, or from which one was withheld."""
+    rows = await session.execute(
+        select(DeviceModel.code, Device.key)
+        .join(Device, Device.model_id == DeviceModel.id)
+        .join(FirmwareDelivery, FirmwareDelivery.device_id == Device.id)
+        .where(FirmwareDelivery.stage.in_({*REFUSED_BY_DEVICE, WITHHELD, FELL_BACK}))
+        .distinct()
+    )
+    return [device_refs.client_id(code, key) for code, key in rows]
+
+
 async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
     """Return the generations of the secrets that may be in force for a device.
 
@@ -74,12 +88,10 @@ async def secret_generations(session: AsyncSession, device_id: int) -> set[int]:
     return {generation for generation in row if generation is not None}
 
 
-async def online_after(
-    session: AsyncSession, model_code: str, after: int, *, limit: int
-) -> list[tuple[str, Presence]]:
-    """Return the client ids and presences of the model's next online devices, after the device id `after`."""
+async def online_after(session: AsyncSession, model_code: str, after: int, *, limit: int) -> list[tuple[int, str]]:
+    """Return the ids and client ids of the model's next online devices, after the device id `after`."""
     rows = await session.execute(
-        select(Device.key, Presence)
+        select(Device.id, Device.key)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .join(Presence, Presence.device_id == Device.id)
         .where(
@@ -94,7 +106,7 @@ async def online_after(
         .order_by(Device.id)
         .limit(limit)
     )
-    return [(device_refs.client_id(model_code, key), presence) for key, presence in rows]
+    return [(device_id, device_refs.client_id(model_code, key)) for device_id, key in rows]
 
 
 async def upload(session: AsyncSession, model_id: int, sha256: str) -> FirmwareUpload | None:
@@ -177,7 +189,7 @@ _REPORTERS: Final = (
     .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
 )
 _IMAGES: Final = bindparam("sha256s", type_=ARRAY(Text))
-_MODELS_OF_IMAGES: Final = select(FirmwareImage.sha256, FirmwareImage.model_id).where(
+_IMAGES_OF_MODELS: Final = select(FirmwareImage.model_id, FirmwareImage.sha256).where(
     FirmwareImage.sha256 == any_(_IMAGES)
 )
 # Always in the same order, here and below: two batches that lock the same rows must not deadlock.
@@ -198,23 +210,42 @@ _SET_DELIVERIES: Final = _INSERT.on_conflict_do_update(
         "stage": _INSERT.excluded.stage,
         "percent": _INSERT.excluded.percent,
         "error": _INSERT.excluded.error,
+        "fallbacks": FirmwareDelivery.fallbacks + cast(_INSERT.excluded.stage == FELL_BACK, Integer),
         "updated_at": func.now(),
     },
 )
-_REBOOTED_FOR: Final = (
-    select(DeviceModel.code, Device.key, FirmwareDelivery.sha256)
+_ATTEMPTS: Final = (
+    select(DeviceModel.code, Device.key, Device.id, FirmwareDelivery.stage, FirmwareImage)
     .select_from(FirmwareDelivery)
     .join(Device, Device.id == FirmwareDelivery.device_id)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
-    .where(device_refs.AMONG, FirmwareDelivery.stage == "rebooting")
+    .join(
+        FirmwareImage,
+        (FirmwareImage.model_id == Device.model_id) & (FirmwareImage.sha256 == FirmwareDelivery.sha256),
+    )
+    .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
+    .order_by(FirmwareDelivery.updated_at.desc())
 )
 
 
-async def rebooted_for(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Return the images for which devices last reported a reboot."""
-    found: dict[str, list[str]] = {}
-    for code, key, sha256 in await session.execute(_REBOOTED_FOR, {"keys": device_refs.keys(client_ids)}):
-        found.setdefault(device_refs.client_id(code, key), []).append(sha256)
+def is_hash_of(said: InstrumentedAttribute[str | None], image: type[FirmwareImage]) -> ColumnElement[bool]:
+    """Return the condition that a hash is one of those by which devices name an image."""
+    return said.in_([image.sha256, image.app_sha256, image.elf_sha256])
+
+
+def hashes_of(image: FirmwareImage) -> frozenset[str]:
+    """Return the hashes by which a device may say that it runs this image."""
+    return frozenset(filter(None, (image.sha256, image.app_sha256, image.elf_sha256)))
+
+
+async def attempts(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, tuple[int, list[ImageAttempt]]]:
+    """Return the ids of devices and their attempts with images, newest first, by client id."""
+    found: dict[str, tuple[int, list[ImageAttempt]]] = {}
+    for code, key, device_id, stage, image in await session.execute(
+        _ATTEMPTS, {"keys": device_refs.keys(client_ids)}
+    ):
+        of_device = found.setdefault(device_refs.client_id(code, key), (device_id, []))
+        of_device[1].append(ImageAttempt(image.sha256, hashes_of(image), stage))
     return found
 
 
@@ -224,10 +255,10 @@ async def reporters(session: AsyncSession, client_ids: Iterable[str]) -> dict[st
     return {device_refs.client_id(code, key): Reporter(code, *ids) for code, key, *ids in rows}
 
 
-async def models_of_images(session: AsyncSession, sha256s: Iterable[str]) -> dict[str, int]:
-    """Return the ids of the models of these images; unknown images are left out."""
-    rows = await session.execute(_MODELS_OF_IMAGES, {"sha256s": list(sha256s)})
-    return dict(rows.all())
+async def images_of_models(session: AsyncSession, sha256s: Iterable[str]) -> set[tuple[int, str]]:
+    """Return the stored images among these, each with the id of every model that has it."""
+    rows = await session.execute(_IMAGES_OF_MODELS, {"sha256s": list(sha256s)})
+    return {(model_id, sha256) for model_id, sha256 in rows}
 
 
 async def stages(session: AsyncSession, deliveries: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:

@@ -9,6 +9,7 @@ from services.firmware.context import GROUP, Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notifier
 from services.firmware.delivery.rollback_detection import RollbackDetection
+from services.firmware.images.doctor import FirmwareDoctor
 from services.firmware.images.service import ImageService
 from services.firmware.images.signing_keys import TrustedKeys
 from services.firmware.images.uploads import Uploads
@@ -23,7 +24,7 @@ def routes(
 ) -> list[Route]:
     """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), RolloutService(firmware)
-    images, trust = ImageService(firmware), TrustedKeys(firmware)
+    images, trust, doctor = ImageService(firmware), TrustedKeys(firmware), FirmwareDoctor(firmware)
     note = firmware.flaws.note
     return [
         device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP, note=note),
@@ -36,6 +37,9 @@ def routes(
         rpc.route(admin.UPLOAD_FINISH, uploads.finish, group=GROUP),
         rpc.route(admin.IMAGE_LIST, images.list_page, group=GROUP),
         rpc.route(admin.IMAGE_SHOW, images.show, group=GROUP),
+        rpc.route(admin.FIRMWARE_DOCTOR, doctor.run, group=GROUP),
+        rpc.route(admin.FIRMWARE_DOCTOR_REPAIR, doctor.repair, group=GROUP),
+        rpc.route(admin.FIRMWARE_OF, images.firmware_of, group=GROUP),
         rpc.route(admin.IMAGE_READ, images.read, group=GROUP),
         rpc.route(admin.IMAGE_RELEASE, images.release, group=GROUP),
         rpc.route(admin.IMAGE_WITHDRAW, images.withdraw, group=GROUP),

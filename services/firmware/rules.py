@@ -2,52 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
-from shared.errors import ConflictError, InvalidInputError
-from shared.esp32.chips import normalise
-from shared.protocol.messages import MAX_CHUNK_BYTES
+from shared.errors import InvalidInputError
+from shared.esp32.image import revision
+from shared.protocol.messages import MAX_CHUNK_BYTES, FirmwareStage
 
 WINDOW: Final = 4
 """Chunks of an image that a device may have in progress."""
+WITHHELD: Final = "withheld"
 OFFERED: Final = "offered"
 REBOOTING: Final = "rebooting"
 CONFIRMED: Final = "confirmed"
-ROLLED_BACK: Final = "rolled_back"
-ENDS: Final = frozenset({CONFIRMED, "failed", ROLLED_BACK})
-REFUSED_BY_DEVICE: Final = frozenset({"failed", ROLLED_BACK})
-NOT_NOTIFIED: Final = frozenset({None, OFFERED, CONFIRMED})
+FELL_BACK: Final = "fell_back"
+"""The device had confirmed the image, and was then back on another one."""
+Stage: TypeAlias = FirmwareStage | Literal["fell_back"]
+ENDS: Final = frozenset({CONFIRMED, "failed", "rolled_back", FELL_BACK})
+REFUSED_BY_DEVICE: Final = frozenset({"failed", "rolled_back"})
+NOT_BEGUN: Final = frozenset({None, WITHHELD, OFFERED, CONFIRMED, FELL_BACK})
 """The stages at which a device is notified of an image: it is not known to have begun fetching."""
+MAX_FALLBACKS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The image intended for a device; `stage` is that of its earlier delivery."""
+    """The image intended for a device; `stage` and `fallbacks` are of its earlier delivery.
 
-    sha256: str
+    `hashes` are those by which a device may say that it runs the image. Revisions are major * 100 + minor.
+    """
+
+    hashes: frozenset[str]
     size_bytes: int
     chip: str
     project: str
-    stage: str | None
-    version: str | None = None
+    secure_version: int = 0
+    min_chip_revision: int = 0
+    max_chip_revision: int | None = None
+    secure_boot_keys: tuple[str, ...] = ()
+    stage: str | None = None
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A device's reported firmware and limits; None if not reported."""
+    """A device's reported firmware and limits; None if not reported.
 
-    sha256: str | None
-    chip: str | None
-    project: str | None
-    slot_size_bytes: int | None
-    version: str | None = None
+    `secure_version` is the lowest that its bootloader still starts, and `secure_boot_keys` the digests of the keys
+    that it trusts; with none, it starts every image.
+    """
+
+    sha256: str | None = None
+    chip: str | None = None
+    project: str | None = None
+    slot_size_bytes: int | None = None
+    secure_version: int | None = None
+    chip_revision: int | None = None
+    secure_boot_keys: tuple[str, ...] = ()
 
 
-def came_back(candidate: Candidate, running: Running) -> bool:
-    """Return whether a device that was about to start the image runs another one: it was rolled back."""
-    return candidate.stage == REBOOTING and running.sha256 not in (None, candidate.sha256)
+@dataclass(frozen=True, slots=True)
+class ImageAttempt:
+    """A device's progress with an image, as input of `lost`."""
+
+    sha256: str
+    hashes: frozenset[str]
+    stage: str
+
+
+def lost(newest_first: Iterable[ImageAttempt], running_sha256: str) -> tuple[str, Stage] | None:
+    """Return the image that a device no longer runs although it should, and the stage that this is.
+
+    It should run the last one that it was about to start or has confirmed. One that it was offered later may have
+    been started without a report.
+    """
+    for attempt in newest_first:
+        if running_sha256 in attempt.hashes:
+            return None
+        if attempt.stage == REBOOTING:
+            return attempt.sha256, FirmwareStage.ROLLED_BACK
+        if attempt.stage == CONFIRMED:
+            return attempt.sha256, FELL_BACK
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +128,32 @@ def _devices(count: int) -> str:
     return f"{count} device{'s' * (count != 1)}"
 
 
-def wants(candidate: Candidate, running: Running) -> bool:
-    """Return whether the device needs the image; raise ConflictError with the reason if it must not have it."""
-    if candidate.sha256 == running.sha256:
-        return False
+def refusal(candidate: Candidate, running: Running) -> str | None:
+    """Return the reason why a device must not have an image that it does not run, if there is one."""
+    return None if running.sha256 in candidate.hashes else next(_refusals(candidate, running), None)
+
+
+def _refusals(candidate: Candidate, running: Running) -> Iterator[str]:
     if candidate.stage in REFUSED_BY_DEVICE:
-        raise ConflictError(f"the device has had this image before: {candidate.stage}")
-    if candidate.stage == CONFIRMED and candidate.version is not None and candidate.version == running.version:
-        # Offered again, it would be fetched, confirmed and not recognized forever.
-        raise ConflictError(
-            "sha256: the device has confirmed this image and reports its version with another sha256"
-        )
-    if normalise(running.chip or "") not in (None, candidate.chip):
-        raise ConflictError(f"chip: the image is for {candidate.chip}, the device has {running.chip}")
+        yield f"the device has had this image before: {candidate.stage}"
+    if candidate.fallbacks >= MAX_FALLBACKS:
+        yield f"the device has confirmed this image {candidate.fallbacks} times, and each time was back on another"
+    if running.chip is not None and candidate.chip != running.chip:
+        yield f"chip: the image is for {candidate.chip}, the device has {running.chip}"
     if running.project is not None and candidate.project != running.project:
-        raise ConflictError(f"project: the image is {candidate.project}, the device runs {running.project}")
+        yield f"project: the image is {candidate.project}, the device runs {running.project}"
     if running.slot_size_bytes is not None and candidate.size_bytes > running.slot_size_bytes:
-        raise ConflictError(
-            f"size_bytes: the image has {candidate.size_bytes}, the device's slot {running.slot_size_bytes}"
-        )
-    return True
+        yield f"size_bytes: the image has {candidate.size_bytes}, the device's slot {running.slot_size_bytes}"
+    if running.secure_version is not None and candidate.secure_version < running.secure_version:
+        found = candidate.secure_version
+        yield f"secure_version: the image has {found}, the device requires {running.secure_version}"
+    chip, least, most = running.chip_revision, candidate.min_chip_revision, candidate.max_chip_revision
+    if chip is not None and (chip < least or (most is not None and chip > most)):
+        expected = f"{revision(least)} or later" if most is None else f"{revision(least)} to {revision(most)}"
+        yield f"chip_revision: the image is for {expected}, the device has {revision(chip)}"
+    if running.secure_boot_keys and not set(running.secure_boot_keys).intersection(candidate.secure_boot_keys):
+        trusted, signers = ", ".join(running.secure_boot_keys), ", ".join(candidate.secure_boot_keys) or "none"
+        yield f"secure_boot_keys: the device trusts {trusted}, the image has been signed by {signers}"
 
 
 def counts(present: str | None, reported: str) -> bool:
@@ -118,6 +161,8 @@ def counts(present: str | None, reported: str) -> bool:
 
     Replicas share the reports of a device, so that reports may be handled out of order.
     """
+    if reported == FELL_BACK:
+        return present == CONFIRMED
     return present not in ENDS | {REBOOTING} or reported in ENDS or reported == present
 
 

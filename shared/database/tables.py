@@ -94,6 +94,12 @@ class DeviceModel(Base):
     __table_args__ = (
         CheckConstraint("code ~ '^[a-z0-9_]{1,50}$'", name="code"),
         CheckConstraint("slot_size_bytes > 0", name="slot_size"),
+        ForeignKeyConstraint(
+            ["id", "image_sha256"],
+            ["firmware_images.model_id", "firmware_images.sha256"],
+            use_alter=True,
+            name="device_models_image_sha256_fkey",
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -104,9 +110,9 @@ class DeviceModel(Base):
     config_schema: Mapped[dict[str, Any] | None]
     config_defaults: Mapped[dict[str, Any]]
     commands: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
-    image_sha256: Mapped[str | None] = mapped_column(
-        ForeignKey("firmware_images.sha256", use_alter=True, name="device_models_image_sha256_fkey")
-    )
+    image_sha256: Mapped[str | None]
+    secure_boot_keys: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Digests of keys; unless empty, only images that one of them has signed for Secure Boot are accepted."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -354,7 +360,13 @@ class RotationSchedule(Base):
 
 
 class FirmwareImage(Base):
-    """A stored image; its bytes are in the store under their SHA-256."""
+    """A stored image of a model; its bytes, which several models may share, are in the store under their SHA-256.
+
+    `version` is its label; `embedded_version` is the one in the image, None until the facts of an image from
+    before this column have been read. A device may say that it runs the image by any of `sha256`, `app_sha256`
+    (the digest appended to it, if any) and `elf_sha256`. `secure_boot_keys` are the digests of the keys of its
+    Secure Boot V2 signatures, and `signature` is the detached one that this product checks.
+    """
 
     __tablename__ = "firmware_images"
     __table_args__ = (
@@ -363,15 +375,21 @@ class FirmwareImage(Base):
         UniqueConstraint("model_id", "version"),
     )
 
+    model_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("device_models.id"), primary_key=True)
     sha256: Mapped[str] = mapped_column(primary_key=True)
-    model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id"))
     version: Mapped[str]
+    embedded_version: Mapped[str | None]
     project: Mapped[str]
     chip: Mapped[str]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     secure_version: Mapped[int] = mapped_column(BigInteger)
+    min_chip_revision: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    max_chip_revision: Mapped[int | None] = mapped_column(Integer)
+    secure_boot_signatures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    secure_boot_keys: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     idf_version: Mapped[str]
-    elf_sha256: Mapped[str]
+    app_sha256: Mapped[str | None]
+    elf_sha256: Mapped[str | None]
     uploaded_by: Mapped[str]
     uploaded_at: Mapped[datetime] = mapped_column(server_default=NOW)
     pinned: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -429,15 +447,18 @@ class FirmwareUploadChunk(Base):
 
 
 class FirmwareDelivery(Base):
-    """A device's reported progress with an image; the record of an image that failed outlives the image."""
+    """A device's progress with an image; the record of an image that failed outlives the image.
+
+    `fallbacks` counts how often the device has confirmed the image and was then back on another one.
+    """
 
     __tablename__ = "firmware_deliveries"
     __table_args__ = (
         CheckConstraint(
-            "stage IN ('offered', 'downloading', 'verifying', 'rebooting', 'confirmed', 'failed', 'rolled_back')",
+            "stage IN ('withheld', 'offered', 'downloading', 'verifying', 'rebooting', 'confirmed', 'failed', "
+            "'rolled_back', 'fell_back')",
             name="stage",
         ),
-        Index("firmware_deliveries_rebooting_idx", "device_id", postgresql_where=text("stage = 'rebooting'")),
     )
 
     device_id: Mapped[int] = mapped_column(
@@ -447,6 +468,7 @@ class FirmwareDelivery(Base):
     stage: Mapped[str]
     percent: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None]
+    fallbacks: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -467,13 +489,16 @@ class Rollout(Base):
         CheckConstraint("in_force OR ended_at IS NOT NULL", name="in_force_while_open"),
         CheckConstraint("0 <= wave AND wave <= waves", name="wave"),
         CheckConstraint("percent BETWEEN 1 AND 100", name="percent"),
+        ForeignKeyConstraint(
+            ["model_id", "sha256"],
+            ["firmware_images.model_id", "firmware_images.sha256"],
+            name="rollouts_sha256_fkey",
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
-    sha256: Mapped[str | None] = mapped_column(
-        ForeignKey("firmware_images.sha256", ondelete="SET NULL"), index=True
-    )
+    sha256: Mapped[str | None] = mapped_column(index=True)
     version: Mapped[str]
     tags: Mapped[list[str]]
     percent: Mapped[int] = mapped_column(Integer)

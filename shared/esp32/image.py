@@ -59,28 +59,24 @@ def parse(data: bytes) -> Image:
         raise ImageError("file", found=kind, expected="an application image") from error
 
 
-def check_for(
-    image: Image, *, chip: str, slot_size_bytes: int, version_label: str | None, model_code: str | None = None
-) -> str:
-    """Return the label of an image; raise ImageError unless it has one, runs on `chip` and fits the slot.
-
-    The label is the embedded version, if there is one. `model_code` is used in the message only.
-    """
+def check_for(image: Image, *, chip: str, slot_size_bytes: int, model_code: str | None = None) -> None:
+    """Raise ImageError unless an image runs on `chip` and fits the slot; `model_code` is for the message only."""
     whose = f" of model {model_code}" if model_code else ""
     if image.chip != chip:
         raise ImageError("chip", found=image.chip, expected=f"the chip{whose}, {chip}")
     if image.size_bytes > slot_size_bytes:
         expected = f"at most the slot{whose}, {slot_size_bytes} bytes"
         raise ImageError("size_bytes", found=image.size_bytes, expected=expected)
+
+
+def label(image: Image, given: str | None) -> str:
+    """Return the label of an image, the given one or the embedded version; raise ImageError if it has none."""
     # What is not ASCII cannot be sent as a version.
-    embedded = image.embedded_version if image.embedded_version.isascii() else ""
-    if version_label is not None and embedded and embedded != version_label:
-        raise ImageError("version", found=version_label, expected=f"the version embedded in the image, {embedded}")
-    label = version_label or embedded
-    if not label:
-        expected = "a version given at the upload, as the image has none in ASCII"
+    found = given or (image.embedded_version if image.embedded_version.isascii() else "")
+    if not found:
+        expected = "a label given at the upload (--version), as the image has none in ASCII"
         raise ImageError("version", found=repr(image.embedded_version), expected=expected)
-    return label
+    return found
 
 
 def revision(value: int) -> str:

@@ -394,11 +394,18 @@ class FirmwareOfferFacts(Facts):
     version: str
 
 
-class FirmwareReportFacts(Facts):
-    """A device's progress with an image."""
+class FirmwareWithheldFacts(FirmwareOfferFacts):
+    """An image that a device does not get, and why."""
 
     sha256: str
-    stage: FirmwareStage
+    reason: str
+
+
+class FirmwareReportFacts(Facts):
+    """A device's progress with an image; `fell_back`: it had confirmed the image, and runs another one."""
+
+    sha256: str
+    stage: FirmwareStage | Literal["fell_back"]
     percent: int | None
     error: str | None
 
@@ -417,6 +424,11 @@ FIRMWARE_KEY_REMOVED: Final = FleetEvent(
     "firmware/key_removed", SigningKeyFacts, "A model no longer trusts a key."
 )
 FIRMWARE_OFFERED: Final = DeviceEvent("firmware/offered", FirmwareOfferFacts, "A device was offered an image.")
+FIRMWARE_WITHHELD: Final = DeviceEvent(
+    "firmware/withheld",
+    FirmwareWithheldFacts,
+    "A device does not get the image that it should have: told once for each reason.",
+)
 FIRMWARE_REPORTED: Final = DeviceEvent(
     "firmware/reported",
     FirmwareReportFacts,

@@ -160,15 +160,20 @@ class Packed(ABC):
 class Status(FromDevice):
     """`up/status`, retained and also the last will: a device's report of itself when it connects.
 
-    `boot` is that of `Log`.
+    `chip_revision` is major * 100 + minor, as `esp_chip_info`; `secure_version` is the lowest that the bootloader
+    still starts (anti-rollback), `secure_boot_keys` are the digests of the keys that it trusts, and `boot` is that
+    of `Log`.
     """
 
     online: bool
     firmware_version: Version | None = None
     firmware_sha256: Sha256 | None = None
     chip: DeviceLine | None = None
+    chip_revision: Count | None = None
     project: DeviceLine | None = None
     slot_size_bytes: SlotSize | None = None
+    secure_version: Count | None = None
+    secure_boot_keys: Annotated[list[Sha256], Field(max_length=3)] | None = None
     config_version: Count | None = None
     secret_generation: Count | None = None
     boot: Count | None = None

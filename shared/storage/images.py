@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import obstore
 from obstore.exceptions import BaseError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(r"images/([0-9a-f]{64})\.bin")
 # obstore raises OSError subclasses for errors of a local disk, and its own errors for all else.
 _FAULTS: Final = (BaseError, OSError)
 
@@ -83,6 +84,27 @@ class Store:
     async def has(self, sha256: str) -> bool:
         """Return whether the image is stored."""
         return await self._size_bytes(sha256) is not None
+
+    async def fault(self, sha256: str) -> Literal["missing", "damaged"] | None:
+        """Return what is wrong with the stored image, `missing` or `damaged`, or None; this reads all of it."""
+        try:
+            data = await obstore.get_async(self._objects, _key(sha256))
+            digest = hashlib.sha256(bytes(await data.bytes_async())).hexdigest()
+        except FileNotFoundError:
+            return "missing"
+        except _FAULTS as error:
+            raise _translated(error, sha256) from error
+        return None if digest == sha256 else "damaged"
+
+    async def names(self) -> list[str]:
+        """Return the SHA-256 of all that is stored."""
+        found = []
+        try:
+            async for page in obstore.list(self._objects, prefix="images"):
+                found += [name[1] for one in page if (name := _NAME.fullmatch(one["path"]))]
+        except _FAULTS as error:
+            raise UnavailableError(f"image store: {_reason(error)}") from error
+        return found
 
     async def delete(self, sha256: str) -> None:
         """Delete the image; ignore one that does not exist."""

@@ -591,9 +591,11 @@ async def test_an_image_goes_only_when_its_rollouts_have_ended(rows: Rows) -> No
     model_id = await rows.model()
     sha256 = await image_of(rows, model_id)
     rollout_id = await rollout(rows, await rows.device(model_id), model_id, sha256)
-    async with refused("rollouts_image_while_open_check"), rows.connection.transaction():
+    in_use = refused("rollouts_sha256_fkey", asyncpg.ForeignKeyViolationError)
+    async with in_use, rows.connection.transaction():
         await rows.run("DELETE FROM mdm.firmware_images WHERE sha256 = $1", sha256)
-    await rows.run("UPDATE mdm.rollouts SET state = 'ABORTED', ended_at = now() WHERE id = $1", rollout_id)
+    ended = "UPDATE mdm.rollouts SET state = 'ABORTED', ended_at = now(), sha256 = NULL WHERE id = $1"
+    await rows.run(ended, rollout_id)
     await rows.run("DELETE FROM mdm.firmware_images WHERE sha256 = $1", sha256)
     assert await rows.connection.fetchval("SELECT version FROM mdm.rollouts WHERE id = $1", rollout_id) == "1.0.0"
 

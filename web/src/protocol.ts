@@ -533,6 +533,21 @@ export interface DeviceDetails {
 }
 
 /**
+ * The label of the stored image that a device `runs`, and of the one that is `wanted` for it.
+ *
+ * `stage` and `percent` are its progress with that; `withheld` is the reason why it does not get it.
+ */
+export interface DeviceFirmware {
+  client_id: string;
+  runs: string | null;
+  wanted: string | null;
+  up_to_date: boolean;
+  stage: string | null;
+  percent: number | null;
+  withheld: string | null;
+}
+
+/**
  * List a page of the devices that match all filters, in the order in which they were added.
  *
  * `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
@@ -609,6 +624,11 @@ export interface Devices {
   next: number | null;
 }
 
+/** The firmware of devices. */
+export interface DevicesFirmware {
+  devices: DeviceFirmware[];
+}
+
 /** What was compared, and the differences. */
 export interface Diagnosis {
   devices: number;
@@ -635,21 +655,33 @@ export interface Finding {
   repaired: boolean;
 }
 
+/** Show the firmware of these devices; those that are unknown or disabled are left out of the answer. */
+export interface FirmwareOf {
+  devices: string[];
+}
+
 /** The image that a device should run. */
 export interface FirmwareOfferFacts {
   version: string;
 }
 
-/** A device's progress with an image. */
+/** A device's progress with an image; `fell_back`: it had confirmed the image, and runs another one. */
 export interface FirmwareReportFacts {
   sha256: string;
-  stage: FirmwareStage;
+  stage: FirmwareStage | "fell_back";
   percent: number | null;
   error: string | null;
 }
 
 /** A device's progress with an image. */
 export type FirmwareStage = "downloading" | "verifying" | "rebooting" | "confirmed" | "failed" | "rolled_back";
+
+/** An image that a device does not get, and why. */
+export interface FirmwareWithheldFacts {
+  version: string;
+  sha256: string;
+  reason: string;
+}
 
 /** A field that is left out of a device's messages on a topic, since `at`, and the rule that it breaks. */
 export interface FlawView {
@@ -689,12 +721,18 @@ export interface ImageDetails {
   sha256: string;
   model: string;
   version: string;
+  embedded_version: string | null;
   project: string;
   chip: string;
   size_bytes: number;
   idf_version: string;
   secure_version: number;
-  elf_sha256: string;
+  min_chip_revision: number;
+  max_chip_revision: number | null;
+  secure_boot_signatures: number;
+  secure_boot_keys: string[];
+  app_sha256: string | null;
+  elf_sha256: string | null;
   uploaded_at: string;
   current: boolean;
   pinned: boolean;
@@ -731,27 +769,35 @@ export interface ImageRead {
   length?: number;
 }
 
-/** Reference to an image: a model has one of each version. */
+/** Reference to an image: a model has one of each label. */
 export interface ImageRef {
   model: string;
   version: string;
 }
 
 /**
- * A stored image, as its own descriptor describes it; `signature` is base64.
+ * A stored image: its label `version`, and the facts in it; chip revisions are major * 100 + minor.
  *
- * `signed_by` is the fingerprint of the trusted key that made the signature; None if no trusted key did.
+ * A device may say that it runs the image by any of `sha256`, `app_sha256` (the digest appended to it) and
+ * `elf_sha256`. `secure_boot_keys` are the digests of the keys of its Secure Boot signatures. `signature` is the
+ * detached one in base64, and `signed_by` the fingerprint of the trusted key that made it; None if none did.
  */
 export interface ImageView {
   sha256: string;
   model: string;
   version: string;
+  embedded_version: string | null;
   project: string;
   chip: string;
   size_bytes: number;
   idf_version: string;
   secure_version: number;
-  elf_sha256: string;
+  min_chip_revision: number;
+  max_chip_revision: number | null;
+  secure_boot_signatures: number;
+  secure_boot_keys: string[];
+  app_sha256: string | null;
+  elf_sha256: string | null;
   uploaded_at: string;
   current: boolean;
   pinned: boolean;
@@ -897,6 +943,7 @@ export interface ModelAdd {
   name?: string;
   chip: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c5" | "esp32c6" | "esp32c61" | "esp32h2" | "esp32h21" | "esp32h4" | "esp32p4" | "esp32e22" | "esp32s31";
   slot_size_bytes?: number;
+  secure_boot_keys?: string[];
   config_schema?: Record<string, Json> | null;
   config_defaults?: Record<string, Json>;
   commands?: string[];
@@ -908,6 +955,7 @@ export interface ModelChanged {
   name: string;
   chip: string;
   slot_size_bytes: number;
+  secure_boot_keys: string[];
   config_schema: Record<string, Json> | null;
   config_defaults: Record<string, Json>;
   commands: string[];
@@ -936,6 +984,7 @@ export interface ModelUpdate {
   name?: string | null;
   chip?: "esp32" | "esp32s2" | "esp32s3" | "esp32c2" | "esp32c3" | "esp32c5" | "esp32c6" | "esp32c61" | "esp32h2" | "esp32h21" | "esp32h4" | "esp32p4" | "esp32e22" | "esp32s31" | null;
   slot_size_bytes?: number | null;
+  secure_boot_keys?: string[] | null;
   config_schema?: Record<string, Json> | null;
   config_defaults?: Record<string, Json> | null;
   commands?: string[] | null;
@@ -953,6 +1002,7 @@ export interface ModelView {
   name: string;
   chip: string;
   slot_size_bytes: number;
+  secure_boot_keys: string[];
   config_schema: Record<string, Json> | null;
   config_defaults: Record<string, Json>;
   commands: string[];
@@ -1081,7 +1131,8 @@ export interface RolloutFailure {
 /**
  * The result of a preflight: `fit` devices would accept the image, `already` run it.
  *
- * `count` would fail; `problems` names the first of them, up to MAX_NAMED. `waves` are their sizes.
+ * `count` would fail, of which `refusing` would not accept it; `problems` names the first of them, up to
+ * MAX_NAMED, those that refuse first. `waves` are their sizes.
  */
 export interface RolloutFindings {
   model: string;
@@ -1090,6 +1141,7 @@ export interface RolloutFindings {
   fit: number;
   already: Named;
   count: number;
+  refusing: number;
   problems: RolloutProblem[];
   waves: number[];
 }
@@ -1136,10 +1188,12 @@ export interface RolloutPreflight {
   percent?: number;
 }
 
-/** A device that would not accept the image, and why. */
+/** A device that would fail, and why; `refuses` unless it only cannot be reached now. */
 export interface RolloutProblem {
   client_id: string;
+  name: string;
   reason: string;
+  refuses: boolean;
 }
 
 /** Reference to a rollout. */
@@ -1436,7 +1490,7 @@ export interface Upload {
   missing: number[];
 }
 
-/** Announce an image for a model; `version` must be the one embedded in the image, if it has one. */
+/** Announce an image for a model; `version` is its label, by default the version embedded in the image. */
 export interface UploadBegin {
   model: string;
   sha256: string;
@@ -1510,6 +1564,9 @@ export const DEVICE_SHOW: Operation<DeviceRef, DeviceDetails> = { service: "regi
 export const DEVICE_UPDATE: Operation<DeviceUpdate, DeviceView> = { service: "registry", noun: "device", verb: "update" };
 export const DOCTOR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "run" };
 export const DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "repair" };
+export const FIRMWARE_DOCTOR: Operation<Nothing, Diagnosis> = { service: "firmware", noun: "doctor", verb: "run" };
+export const FIRMWARE_DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "firmware", noun: "doctor", verb: "repair" };
+export const FIRMWARE_OF: Operation<FirmwareOf, DevicesFirmware> = { service: "firmware", noun: "device", verb: "show" };
 export const FLEET_SHOW: Operation<Nothing, FleetView> = { service: "registry", noun: "fleet", verb: "show" };
 export const IMAGE_DELETE: Operation<ImageRef, Removed> = { service: "firmware", noun: "image", verb: "delete" };
 export const IMAGE_LIST: Operation<ImageList, Images> = { service: "firmware", noun: "image", verb: "list" };
@@ -1658,6 +1715,8 @@ export type NamedEvent =
   | Told<"firmware", "key_removed", undefined, SigningKeyFacts>
   /** A device was offered an image. */
   | Told<"firmware", "offered", string, FirmwareOfferFacts>
+  /** A device does not get the image that it should have: told once for each reason. */
+  | Told<"firmware", "withheld", string, FirmwareWithheldFacts>
   /** A device has reported progress with an image, also one in a rollout. */
   | Told<"firmware", "reported", string, FirmwareReportFacts>
   /** A device's core dump was stored. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,6 +13,7 @@ from services.firmware.assignment import rollout_devices
 from services.firmware.assignment.rollout_devices import ImageStep
 from services.firmware.assignment.rollout_states import DeviceStep
 from services.firmware.queries import Delivered
+from services.firmware.rules import Stage
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
@@ -21,20 +22,29 @@ from shared.protocol import events
 from shared.protocol.messages import FirmwareReport, FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
-_STEPS: Final = {
+_STEPS: Final[Mapping[str, DeviceStep]] = {
     FirmwareStage.CONFIRMED: DeviceStep.CONFIRMED,
     FirmwareStage.FAILED: DeviceStep.FAILED,
     FirmwareStage.ROLLED_BACK: DeviceStep.ROLLED_BACK,
+    rules.FELL_BACK: DeviceStep.ROLLED_BACK,
 }
 """The step of a stage in a rollout; any other stage means that the device has begun."""
 
+_LOST: Final[Mapping[str, str]] = {
+    FirmwareStage.ROLLED_BACK: "came back with other firmware than it rebooted for",
+    rules.FELL_BACK: "had confirmed the image, and came back with other firmware",
+}
 
-class Reported(NamedTuple):
-    """A report, and its device."""
+
+class Progress(NamedTuple):
+    """A device's progress with an image: the stage of its report, or what the service has found out itself."""
 
     client_id: str
     device_id: int
-    report: FirmwareReport
+    sha256: str
+    stage: Stage
+    percent: int | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +70,67 @@ class Reports:
         """Store all in order; return the errors of those that cannot be stored."""
         async with self.database.transaction() as session:
             reporters = await queries.reporters(session, [client_id for client_id, _ in batch])
-            models = await queries.models_of_images(session, {report.sha256 for _, report in batch})
-            reported: list[Reported] = []
+            images = await queries.images_of_models(session, {report.sha256 for _, report in batch})
+            reported: list[Progress] = []
             refusals: list[NotFoundError | None] = []
             for client_id, report in batch:
                 reporter = reporters.get(client_id)
                 if reporter is None:
                     refusals.append(device_refs.unknown(client_id))
-                elif models.get(report.sha256) != reporter.model_id:
+                elif (reporter.model_id, report.sha256) not in images:
                     refusals.append(NotFoundError(f"sha256: {reporter.model} has no image {report.sha256}"))
                 else:
                     refusals.append(None)
-                    reported.append(Reported(client_id, reporter.device_id, report))
+                    reported.append(
+                        Progress(
+                            client_id,
+                            reporter.device_id,
+                            report.sha256,
+                            report.stage,
+                            report.percent,
+                            report.error,
+                        )
+                    )
             await record(session, self.outbox, reported)
             return refusals
 
 
-async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Reported]) -> None:
-    """Store reports in order, of existing images; emit an event for each that changes something."""
+async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Progress]) -> None:
+    """Record progress in order, with existing images; emit an event for each that changes something."""
     if not reported:
         return
     await rollout_devices.record(
         session,
         [
-            ImageStep(device_id, report.sha256, _STEPS.get(report.stage, DeviceStep.BEGUN), report.error)
-            for _, device_id, report in reported
+            ImageStep(one.device_id, one.sha256, _STEPS.get(one.stage, DeviceStep.BEGUN), one.error)
+            for one in reported
         ],
     )
-    stages = await queries.stages(session, [(device_id, report.sha256) for _, device_id, report in reported])
+    stages = await queries.stages(session, [(one.device_id, one.sha256) for one in reported])
     delivered: list[Delivered] = []
-    for client_id, device_id, report in reported:
-        key = device_id, report.sha256
+    for one in reported:
+        key = one.device_id, one.sha256
         present = stages.get(key)
-        if not rules.counts(present, report.stage):
+        if not rules.counts(present, one.stage):
             continue
-        stages[key] = report.stage
-        delivered.append(Delivered(device_id, report.sha256, report.stage, report.percent, report.error))
-        if present != report.stage or report.stage == FirmwareStage.DOWNLOADING:
+        stages[key] = one.stage
+        delivered.append(Delivered(*key, one.stage, one.percent, one.error))
+        if present != one.stage or one.stage == FirmwareStage.DOWNLOADING:
             facts = events.FirmwareReportFacts(
-                sha256=report.sha256, stage=report.stage, percent=report.percent, error=report.error
+                sha256=one.sha256, stage=one.stage, percent=one.percent, error=one.error
             )
-            outbox.emit(session, events.FIRMWARE_REPORTED, client_id, facts)
+            outbox.emit(session, events.FIRMWARE_REPORTED, one.client_id, facts)
     await queries.set_deliveries(session, delivered)
+
+
+async def record_lost(session: AsyncSession, outbox: Outbox, running: Mapping[str, str]) -> None:
+    """Record for devices, by client id with the hash that they run, which image they did not start or keep."""
+    attempts = await queries.attempts(session, running)
+    lost: list[Progress] = []
+    for client_id, (device_id, newest_first) in attempts.items():
+        # A client id with the key of another model's device names no device.
+        found = rules.lost(newest_first, running[client_id]) if client_id in running else None
+        if found is not None:
+            sha256, stage = found
+            lost.append(Progress(client_id, device_id, sha256, stage, error=_LOST[stage]))
+    await record(session, outbox, lost)

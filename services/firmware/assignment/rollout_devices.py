@@ -27,7 +27,6 @@ from services.firmware.assignment.rollout_states import (
     UNDER_WAY,
     DeviceStatus,
     DeviceStep,
-    State,
     WaveTally,
 )
 from shared.database import device_refs
@@ -155,25 +154,6 @@ async def record(session: AsyncSession, steps: Sequence[ImageStep]) -> None:
             row.state, row.reason, row.forgiven, row.changed_at = after, reason, False, func.now()
 
 
-async def image_of(session: AsyncSession, device_id: int, running_sha256: str | None) -> str | None:
-    """Return the image that a rollout selects for a device, or None if its model's image applies."""
-    rows = await session.execute(
-        select(Rollout.sha256, Rollout.state, RolloutDevice.state)
-        .join(RolloutDevice, RolloutDevice.rollout_id == Rollout.id)
-        .where(RolloutDevice.device_id == device_id, Rollout.in_force, Rollout.sha256.is_not(None))
-        .order_by(Rollout.id.desc())
-    )
-    decided = set()
-    for sha256, state, status in rows:
-        # Of rollouts of one image, the newest decides, as in `record`.
-        if sha256 not in decided and rollout_states.binds(
-            State(state), DeviceStatus(status), runs_it=sha256 == running_sha256
-        ):
-            return str(sha256)
-        decided.add(sha256)
-    return None
-
-
 async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> bool:
     """Return whether the newest rollout of an image left a device out, so that it must not continue fetching."""
     state = await session.scalar(
@@ -194,7 +174,7 @@ async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -
         statement.on_conflict_do_update(
             index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256],
             set_={"stage": rules.OFFERED, "percent": None, "error": None, "updated_at": func.now()},
-            where=FirmwareDelivery.stage.in_(rules.ENDS),
+            where=FirmwareDelivery.stage.in_(rules.ENDS | {rules.WITHHELD}),
         )
     )
 

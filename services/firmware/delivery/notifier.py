@@ -11,7 +11,7 @@ import structlog
 from aiolimiter import AsyncLimiter
 
 from services.firmware import queries
-from services.firmware.assignment.service import Assignment, running_of
+from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from shared.errors import NotFoundError, UnavailableError
 from shared.mqtt.connection import Connection, Delivery
@@ -64,9 +64,9 @@ class Notifier:
         await self._connection.ready()
         async with self._firmware.database.transaction() as session:
             page = await queries.online_after(session, model, after, limit=PAGE)
-        for client_id, presence in page:
+        for _, client_id in page:
             try:
-                offer = await self._assignment.notice(client_id, running_of(presence))
+                offer = await self._assignment.notice(client_id)
             except NotFoundError:
                 continue  # removed or disabled in the meantime
             if offer is not None:
@@ -74,7 +74,7 @@ class Notifier:
                 await self._connection.send(
                     topics.FIRMWARE_OFFER, offer, client_id=client_id, expires_in_s=EXPIRES_S
                 )
-        return page[-1][1].device_id if page else None
+        return page[-1][0] if page else None
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """Run a step, and retry it during an outage."""

@@ -1,21 +1,20 @@
-"""Rollback detection: a device that reconnects with other firmware than it rebooted for has rolled back."""
+"""Rollback detection: a device that connects with other firmware than it rebooted for, or had confirmed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.firmware import queries
+from services.firmware.assignment import progress
 from services.firmware.assignment.progress import Reports
 from shared.database.engine import Database
 from shared.protocol import messages
-from shared.protocol.messages import FirmwareStage
 from shared.runtime.microbatch import MicroBatcher
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackDetection:
-    """Compares the running firmware of devices with the image that they were about to start.
+    """Compares the running firmware of devices with the image that they were about to start, or have confirmed.
 
     A status may come before another replica has stored the earlier report: then the device's next status, or its
     next check, shows the rollback.
@@ -23,28 +22,19 @@ class RollbackDetection:
 
     database: Database
     reports: Reports
-    connected: MicroBatcher[str, Sequence[str]] = field(default_factory=MicroBatcher)
-    """Devices that have come online, by client id."""
+    connected: MicroBatcher[tuple[str, str], None] = field(default_factory=MicroBatcher)
+    """Devices that have come online, by client id, and the hash of what they run."""
 
     async def check(self, client_id: str, status: messages.Status) -> None:
         """Record a rollback that the device does not report itself, such as of an image that never ran."""
-        if not status.online or status.firmware_sha256 is None:
-            return
-        for sha256 in await self.connected.submit(client_id):
-            if sha256 == status.firmware_sha256:
-                continue
-            report = messages.FirmwareReport(
-                sha256=sha256,
-                stage=FirmwareStage.ROLLED_BACK,
-                error="came back with other firmware than it rebooted for",
-            )
-            await self.reports.store(client_id, report)
+        if status.online and status.firmware_sha256 is not None:
+            await self.connected.submit((client_id, status.firmware_sha256))
 
     async def run(self) -> None:
-        """Look up the images for which devices that have come online rebooted, in batches, until cancelled."""
-        await self.connected.run(self._rebooted_for)
+        """Look up the images of devices that have come online, in batches, until cancelled."""
+        await self.connected.run(self._record)
 
-    async def _rebooted_for(self, client_ids: Sequence[str]) -> Sequence[Sequence[str]]:
+    async def _record(self, batch: Sequence[tuple[str, str]]) -> Sequence[None]:
         async with self.database.transaction() as session:
-            found = await queries.rebooted_for(session, client_ids)
-        return [found.get(client_id, ()) for client_id in client_ids]
+            await progress.record_lost(session, self.reports.outbox, dict(batch))
+        return [None] * len(batch)

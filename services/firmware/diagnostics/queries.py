@@ -139,7 +139,7 @@ async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[s
         .where(FirmwareImage.elf_sha256.in_(set(elf_sha256s)))
         .order_by(FirmwareImage.uploaded_at)
     )
-    return {image.elf_sha256: (image, code) for image, code in await session.execute(query)}
+    return {image.elf_sha256: (image, code) for image, code in await session.execute(query) if image.elf_sha256}
 
 
 async def device_ids(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, int]:

@@ -15,14 +15,13 @@ import structlog
 from aiolimiter import AsyncLimiter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.firmware.assignment.service import Assignment, ImageNotForDeviceError
+from services.firmware.assignment.prospects import prospects
 from services.firmware.context import Firmware
 from services.firmware.homeassistant import discovery
 from services.firmware.homeassistant import queries as homeassistant_queries
 from services.firmware.homeassistant.queries import KnownDevice
 from shared.database import device_refs
-from shared.database.tables import FirmwareImage
-from shared.errors import NotFoundError, UnavailableError
+from shared.errors import UnavailableError
 from shared.mqtt import retained
 from shared.mqtt.connection import Connection, Delivery, Route
 from shared.protocol import events, topics
@@ -177,25 +176,17 @@ class HomeAssistant:
             self._firmware.outbox.clear(session, topic, client_id=client_id)
 
     async def _update(self, session: AsyncSession, client_id: str, known: KnownDevice) -> Update:
-        presence = known.presence
-        wanted = await self._wanted(session, client_id, presence.firmware_sha256)
-        delivery = wanted and await homeassistant_queries.delivery(session, known.device.id, wanted.sha256)
+        found = await prospects(session, [client_id])
+        if not found:  # it is disabled
+            return discovery.update(running=known.presence.firmware_version, wanted=None, stage=None, percent=None)
+        prospect = found[0]
+        wanted = prospect.image if prospect.refusal is None and not prospect.runs_it else None
         return discovery.update(
-            running=known.running.version if known.running else presence.firmware_version,
+            running=prospect.runs or known.presence.firmware_version,
             wanted=wanted.version if wanted else None,
-            stage=delivery.stage if delivery else None,
-            percent=delivery.percent if delivery else None,
+            stage=prospect.stage,
+            percent=prospect.delivery.percent if prospect.delivery else None,
         )
-
-    async def _wanted(
-        self, session: AsyncSession, client_id: str, running_sha256: str | None
-    ) -> FirmwareImage | None:
-        """Return the image that a device is to fetch, if there is one that it does not run."""
-        try:
-            image = await Assignment(self._firmware).current_image(session, client_id)
-        except (ImageNotForDeviceError, NotFoundError):
-            return None
-        return None if image.sha256 == running_sha256 else image
 
 
 def _model_in(facts: Facts) -> str:

@@ -8,17 +8,16 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceModel, FirmwareDelivery, FirmwareImage, Presence
+from shared.database.tables import Device, DeviceModel, Presence
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """A device, its model, its last status, and its running image if that is one of ours."""
+    """A device, its model and its last status."""
 
     device: Device
     model: DeviceModel
     presence: Presence
-    running: FirmwareImage | None
 
 
 async def lock(session: AsyncSession, client_id: str) -> None:
@@ -32,22 +31,13 @@ async def known(session: AsyncSession, client_id: str) -> KnownDevice | None:
     """Return a device with its state, or None if there is none of this name."""
     row = (
         await session.execute(
-            select(Device, DeviceModel, Presence, FirmwareImage)
+            select(Device, DeviceModel, Presence)
             .join(DeviceModel, DeviceModel.id == Device.model_id)
             .join(Presence, Presence.device_id == Device.id)
-            .outerjoin(
-                FirmwareImage,
-                (FirmwareImage.sha256 == Presence.firmware_sha256) & (FirmwareImage.model_id == DeviceModel.id),
-            )
             .where(device_refs.named(client_id), Device.lifecycle == "ACTIVE")
         )
     ).one_or_none()
     return None if row is None else KnownDevice(*row)
-
-
-async def delivery(session: AsyncSession, device_id: int, sha256: str) -> FirmwareDelivery | None:
-    """Return a device's progress with an image."""
-    return await session.get(FirmwareDelivery, (device_id, sha256))
 
 
 async def page(session: AsyncSession, model: str | None, after: int, *, limit: int) -> list[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +15,7 @@ from services.firmware.images import queries as image_queries
 from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, DeviceModel, FirmwareImage, FirmwareKey
 from shared.errors import ConflictError, InvalidInputError
+from shared.esp32 import image as esp32_image
 from shared.esp32 import signature as image_signature
 from shared.protocol import admin, events
 from shared.server.rpc import RequestContext
@@ -42,6 +44,28 @@ async def view(session: AsyncSession, image: FirmwareImage, model: DeviceModel) 
     return (await views(session, [(image, model)]))[0]
 
 
+def secure_boot_keys(image: esp32_image.Image) -> list[str]:
+    """Return the digests of the keys that have signed an image for Secure Boot; version 1 names none."""
+    return [block.key_digest for block in image.signatures if block.key_digest is not None]
+
+
+def embedded(image: esp32_image.Image) -> dict[str, Any]:
+    """Return the facts in an image, as columns of its row."""
+    return {
+        "embedded_version": image.embedded_version,
+        "project": image.project,
+        "chip": image.chip,
+        "secure_version": image.secure_version,
+        "min_chip_revision": image.min_chip_revision,
+        "max_chip_revision": image.max_chip_revision,
+        "secure_boot_signatures": len(image.signatures),
+        "secure_boot_keys": secure_boot_keys(image),
+        "idf_version": image.idf_version,
+        "app_sha256": image.app_sha256,
+        "elf_sha256": image.elf_sha256,
+    }
+
+
 def facts(model: DeviceModel, image: FirmwareImage) -> events.ImageFacts:
     """Return the facts of an image for events and the audit log."""
     return events.ImageFacts(model=model.code, version=image.version, sha256=image.sha256)
@@ -62,6 +86,24 @@ async def check_signature(session: AsyncSession, model: DeviceModel, sha256: str
     )
 
 
+def check_secure_boot(model: DeviceModel, keys: Sequence[str]) -> None:
+    """Raise InvalidInputError if the model demands an image signed for Secure Boot, and none of its keys did."""
+    if model.secure_boot_keys and not set(model.secure_boot_keys).intersection(keys):
+        expected, found = ", ".join(model.secure_boot_keys), ", ".join(keys) or "none"
+        raise InvalidInputError(
+            f"secure_boot: expected a signature by a key that {model.code} demands ({expected}), found {found}",
+            field="secure_boot",
+            found=list(keys),
+            expected=model.secure_boot_keys,
+        )
+
+
+async def check_signed(session: AsyncSession, model: DeviceModel, image: FirmwareImage) -> None:
+    """Raise InvalidInputError unless a stored image has the signatures that its model requires."""
+    check_secure_boot(model, image.secure_boot_keys)
+    await check_signature(session, model, image.sha256, image.signature)
+
+
 async def check_release(session: AsyncSession, model: DeviceModel, image: FirmwareImage) -> None:
     """Raise an error unless a stored image fits its model, which may have changed since the upload."""
     if image.chip != model.chip:
@@ -69,7 +111,7 @@ async def check_release(session: AsyncSession, model: DeviceModel, image: Firmwa
     if image.size_bytes > model.slot_size_bytes:
         slot = f"at most the slot of model {model.code}, {model.slot_size_bytes} bytes"
         raise ConflictError(f"size_bytes: expected {slot}, found {image.size_bytes}")
-    await check_signature(session, model, image.sha256, image.signature)
+    await check_signed(session, model, image)
 
 
 async def release(firmware: Firmware, context: RequestContext, model: DeviceModel, image: FirmwareImage) -> None:

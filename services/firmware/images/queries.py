@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.firmware import rules
+from services.firmware.queries import hashes_of
 from services.firmware.rules import Uses
 from shared.database.tables import (
     Device,
@@ -21,6 +22,7 @@ from shared.database.tables import (
     FirmwareKey,
     FirmwareLeftover,
     Presence,
+    Rollout,
 )
 from shared.errors import NotFoundError
 from shared.protocol import admin
@@ -34,18 +36,23 @@ async def page(session: AsyncSession, request: admin.ImageList) -> list[tuple[Fi
     query = (
         select(FirmwareImage, DeviceModel)
         .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
-        .order_by(FirmwareImage.uploaded_at.desc(), FirmwareImage.sha256)
+        .order_by(FirmwareImage.uploaded_at.desc(), FirmwareImage.sha256, FirmwareImage.model_id)
         .limit(request.limit)
     )
     if request.model is not None:
         query = query.where(DeviceModel.code == request.model)
     if request.after is not None:
-        last = await session.get(FirmwareImage, request.after)
+        code, _, sha256 = request.after.partition("/")
+        last = await session.scalar(
+            select(FirmwareImage)
+            .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
+            .where(DeviceModel.code == code, FirmwareImage.sha256 == sha256)
+        )
         if last is None:
             raise NotFoundError(f"after: there is no image {request.after} any more; begin the list again")
-        at = FirmwareImage.uploaded_at
+        at, key = FirmwareImage.uploaded_at, tuple_(FirmwareImage.sha256, FirmwareImage.model_id)
         query = query.where(
-            or_(at < last.uploaded_at, and_(at == last.uploaded_at, FirmwareImage.sha256 > last.sha256))
+            or_(at < last.uploaded_at, and_(at == last.uploaded_at, key > (last.sha256, last.model_id)))
         )
     return [(image, model) for image, model in await session.execute(query)]
 
@@ -68,6 +75,21 @@ async def of_model(session: AsyncSession, model: DeviceModel) -> list[FirmwareIm
     )
 
 
+async def all_with_models(session: AsyncSession) -> list[tuple[FirmwareImage, str]]:
+    """Return all images, each with the code of its model."""
+    rows = await session.execute(
+        select(FirmwareImage, DeviceModel.code)
+        .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
+        .order_by(DeviceModel.code, FirmwareImage.uploaded_at)
+    )
+    return list(rows.tuples())
+
+
+async def unread(session: AsyncSession) -> list[FirmwareImage]:
+    """Return the images whose own facts have not been read yet."""
+    return list(await session.scalars(select(FirmwareImage).where(FirmwareImage.embedded_version.is_(None))))
+
+
 async def models_with_images(session: AsyncSession) -> list[str]:
     """Return the codes of the models that have images."""
     has_images = select(FirmwareImage.sha256).where(FirmwareImage.model_id == DeviceModel.id).exists()
@@ -78,7 +100,8 @@ async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:
     """Return the image of each model, by its code; None for a model without."""
     rows = await session.execute(
         select(DeviceModel.code, FirmwareImage).outerjoin(
-            FirmwareImage, FirmwareImage.sha256 == DeviceModel.image_sha256
+            FirmwareImage,
+            (FirmwareImage.model_id == DeviceModel.id) & (FirmwareImage.sha256 == DeviceModel.image_sha256),
         )
     )
     return dict(rows.all())
@@ -112,7 +135,12 @@ async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str,
         )
         .group_by(FirmwareDelivery.sha256)
     )
-    runs: dict[str, int] = {sha256: count for sha256, count in running if sha256 is not None}
+    said: dict[str | None, int] = dict(running.all())
+    runs = {
+        image.sha256: count
+        for image in await of_model(session, model)
+        if (count := sum(said.get(one, 0) for one in hashes_of(image)))
+    }
     fetched: dict[str, int] = dict(delivering.all())
     named = {*runs, *fetched, *rollouts, *([model.image_sha256] if model.image_sha256 else [])}
     return {
@@ -130,12 +158,28 @@ async def delete_image(session: AsyncSession, image: FirmwareImage) -> None:
     """Delete an image's row and its deliveries, except failures, and record its bytes as a leftover."""
     await session.execute(
         delete(FirmwareDelivery).where(
-            FirmwareDelivery.sha256 == image.sha256, FirmwareDelivery.stage.not_in(rules.REFUSED_BY_DEVICE)
+            FirmwareDelivery.device_id == Device.id,
+            Device.model_id == image.model_id,
+            FirmwareDelivery.sha256 == image.sha256,
+            FirmwareDelivery.stage.not_in(rules.REFUSED_BY_DEVICE),
         )
     )
+    of_image = (Rollout.model_id == image.model_id, Rollout.sha256 == image.sha256)
+    await session.execute(update(Rollout).where(*of_image).values(sha256=None))
     await record_leftover(session, image.sha256)
     await session.delete(image)
     await session.flush()
+
+
+async def any_of_hash(session: AsyncSession, sha256: str) -> FirmwareImage | None:
+    """Return the image with these bytes, of whatever model, if there is one."""
+    return await session.scalar(select(FirmwareImage).where(FirmwareImage.sha256 == sha256).limit(1))
+
+
+async def orphans(session: AsyncSession, sha256s: Iterable[str]) -> list[str]:
+    """Return those of these that no image has, and that nobody works on or has recorded as a leftover."""
+    known = set(await session.scalars(select(FirmwareImage.sha256).union(select(FirmwareLeftover.sha256))))
+    return sorted(set(sha256s) - known)
 
 
 async def record_leftover(session: AsyncSession, sha256: str) -> None:

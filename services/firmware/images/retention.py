@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -15,7 +17,8 @@ from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
 from services.firmware.images.export import ImageExport
 from shared.database.tables import FirmwareImage
-from shared.errors import FleetError
+from shared.errors import FleetError, NotFoundError
+from shared.esp32 import image as esp32_image
 from shared.runtime.periodic import periodic
 
 log = structlog.get_logger()
@@ -36,8 +39,24 @@ class Retention:
         )
 
     async def _run_all(self) -> None:
-        for duty in (self._prune, self._sweep, self._export_all):
+        for duty in (self._read_facts, self._prune, self._sweep, self._export_all):
             await _attempt(duty)
+
+    async def _read_facts(self) -> None:
+        """Read the facts of images that were stored before there were columns for them."""
+        async with self.firmware.database.transaction() as session:
+            unread = await image_queries.unread(session)
+        for image in unread:
+            await _attempt(partial(self._read_facts_of, image))
+
+    async def _read_facts_of(self, unread: FirmwareImage) -> None:
+        data = await self.firmware.store.read(unread.sha256, 0, unread.size_bytes)
+        parsed = await asyncio.to_thread(esp32_image.parse, data)
+        async with self.firmware.database.transaction() as session:
+            image = await session.get(FirmwareImage, (unread.model_id, unread.sha256), with_for_update=True)
+            if image is not None:
+                for name, value in catalog.embedded(parsed).items():
+                    setattr(image, name, value)
 
     async def _prune(self) -> None:
         """Delete images that are not to be kept: a device may have stopped using one, or the setting changed."""
@@ -61,7 +80,7 @@ class Retention:
                 if leftover is None:
                     return
                 tried.add(leftover.sha256)
-                if await session.get(FirmwareImage, leftover.sha256) is None:
+                if await image_queries.any_of_hash(session, leftover.sha256) is None:
                     await self.firmware.store.delete(leftover.sha256)
                 await session.delete(leftover)
 
@@ -72,13 +91,18 @@ class Retention:
         async with self.firmware.database.transaction() as session:
             current = await image_queries.current(session)
         for code, image in current.items():
-            held = await asyncio.to_thread(self.export.holds, code)
-            if image is None and held is not None:
-                await asyncio.to_thread(self.export.clear, code)
-            elif image is not None and held != image.sha256:
-                data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
-                await asyncio.to_thread(self.export.put, code, data)
-                log.info("firmware.exported", model=code, sha256=image.sha256)
+            await _attempt(partial(self._export_one, self.export, code, image))
+
+    async def _export_one(self, export: ImageExport, code: str, image: FirmwareImage | None) -> None:
+        held = await asyncio.to_thread(export.holds, code)
+        if image is None and held is not None:
+            await asyncio.to_thread(export.clear, code)
+        elif image is not None and held != image.sha256:
+            data = await self.firmware.store.read(image.sha256, 0, image.size_bytes)
+            if hashlib.sha256(data).hexdigest() != image.sha256:
+                raise NotFoundError(f"sha256: the stored image {image.sha256} is damaged; upload the file again")
+            await asyncio.to_thread(export.put, code, data)
+            log.info("firmware.exported", model=code, sha256=image.sha256)
 
 
 async def _attempt(duty: Callable[[], Awaitable[None]]) -> None:

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 
 from services.firmware import queries
+from services.firmware.assignment.prospects import prospects
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
@@ -27,7 +28,7 @@ class ImageService:
         if request.model is not None:
             await queries.model(context.session, request.model)
         rows = await image_queries.page(context.session, request)
-        following = rows[-1][0].sha256 if len(rows) == request.limit else None
+        following = f"{rows[-1][1].code}/{rows[-1][0].sha256}" if len(rows) == request.limit else None
         return admin.Images(images=await catalog.views(context.session, rows), next=following)
 
     async def show(self, context: RequestContext, request: admin.ImageRef) -> admin.ImageDetails:
@@ -43,9 +44,27 @@ class ImageService:
             rollout=uses.rollout,
         )
 
+    async def firmware_of(self, context: RequestContext, request: admin.FirmwareOf) -> admin.DevicesFirmware:
+        """Return what devices run, and what is wanted for them."""
+        found = await prospects(context.session, request.devices)
+        return admin.DevicesFirmware(
+            devices=[
+                admin.DeviceFirmware(
+                    client_id=one.client_id,
+                    runs=one.runs,
+                    wanted=one.image.version if one.image else None,
+                    up_to_date=one.image is None or one.runs_it,
+                    stage=one.stage,
+                    percent=one.delivery.percent if one.delivery else None,
+                    withheld=one.refusal,
+                )
+                for one in found
+            ]
+        )
+
     async def read(self, context: RequestContext, request: admin.ImageRead) -> admin.ImageBytes:
         """Return bytes of an image."""
-        image = await context.session.get(FirmwareImage, request.sha256)
+        image = await image_queries.any_of_hash(context.session, request.sha256)
         if image is None:
             raise NotFoundError(f"sha256: there is no image {request.sha256}")
         left = image.size_bytes - request.offset
@@ -70,7 +89,7 @@ class ImageService:
         model = await queries.model(context.session, request.model)
         if model.image_sha256 is None:
             raise ConflictError(f"model: {model.code} has no image to withdraw")
-        image = await context.session.get_one(FirmwareImage, model.image_sha256)
+        image = await context.session.get_one(FirmwareImage, (model.id, model.image_sha256))
         model.image_sha256 = None
         facts = {"version": image.version, "sha256": image.sha256}
         context.audit("firmware.withdraw", model.code, before=facts)

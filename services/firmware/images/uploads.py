@@ -46,8 +46,10 @@ class Uploads:
         elif upload.size_bytes != request.size_bytes:
             raise ConflictError(f"size_bytes: the upload was begun with {upload.size_bytes}")
         upload.version = request.version
-        stored = await session.get(FirmwareImage, request.sha256)
-        wanted = [] if stored else rules.offsets(request.size_bytes, CHUNK_SIZE_BYTES)
+        stored = await session.get(FirmwareImage, (model.id, request.sha256))
+        # Uploading the same file again repairs an image whose bytes are missing or damaged.
+        complete = stored is not None and await self.firmware.store.fault(request.sha256) is None
+        wanted = [] if complete else rules.offsets(request.size_bytes, CHUNK_SIZE_BYTES)
         there = await queries.received(session, upload.id)
         return admin.Upload(
             upload_id=upload.id,
@@ -69,15 +71,15 @@ class Uploads:
         session = context.session
         upload = await queries.upload_by_id(session, request.upload_id, lock=True)
         model = await session.get_one(DeviceModel, upload.model_id, with_for_update=True)
-        stored = await session.get(FirmwareImage, upload.sha256)
+        stored = await session.get(FirmwareImage, (model.id, upload.sha256))
         if stored is None:
             await catalog.check_signature(session, model, upload.sha256, request.signature)
             stored = await self._store(context, upload, model, request.signature)
-        elif stored.model_id != model.id:
-            raise ConflictError("sha256: this image is already stored for another model")
         elif upload.version not in (None, stored.version):
-            raise InvalidInputError(f"version: the image has {stored.version}, the label is {upload.version}")
+            raise ConflictError(f"version: {model.code} has this image already, as {stored.version}")
         else:
+            if await self.firmware.store.fault(upload.sha256) is not None:
+                await self.firmware.store.put(upload.sha256, await _assembled(session, upload))
             await self._sign(context, model, stored, request.signature)
         await session.delete(upload)
         if request.release:
@@ -102,35 +104,23 @@ class Uploads:
         self, context: RequestContext, upload: FirmwareUpload, model: DeviceModel, signature: bytes | None
     ) -> FirmwareImage:
         session = context.session
-        data = await queries.assembled(session, upload.id)
-        if len(data) != upload.size_bytes:
-            raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
-        if hashlib.sha256(data).hexdigest() != upload.sha256:
-            raise InvalidInputError("sha256: the chunks make another file than the one announced")
+        data = await _assembled(session, upload)
         parsed = await asyncio.to_thread(esp32_image.parse, data)
-        version = esp32_image.check_for(
-            parsed,
-            chip=model.chip,
-            slot_size_bytes=model.slot_size_bytes,
-            version_label=upload.version,
-            model_code=model.code,
+        esp32_image.check_for(
+            parsed, chip=model.chip, slot_size_bytes=model.slot_size_bytes, model_code=model.code
         )
-        if await image_queries.image_of_version(session, model, version) is not None:
-            raise ConflictError(f"version: {model.code} already has another image {version}")
-        await self._announce(session, parsed.sha256)
-        await self.firmware.store.put(parsed.sha256, data)
+        catalog.check_secure_boot(model, catalog.secure_boot_keys(parsed))
+        label = await _label(session, model, upload, parsed)
+        await self._announce(session, upload.sha256)
+        await self.firmware.store.put(upload.sha256, data)
         stored = FirmwareImage(
-            sha256=parsed.sha256,
+            sha256=upload.sha256,
             model_id=model.id,
-            version=version,
-            project=parsed.project,
-            chip=parsed.chip,
-            size_bytes=parsed.size_bytes,
-            secure_version=parsed.secure_version,
-            idf_version=parsed.idf_version,
-            elf_sha256=parsed.elf_sha256 or "",
+            version=label,
+            size_bytes=upload.size_bytes,
             uploaded_by=context.account,
             signature=signature,
+            **catalog.embedded(parsed),
         )
         session.add(stored)
         await session.flush()
@@ -154,3 +144,28 @@ def _check_size(size_bytes: int, model: DeviceModel) -> None:
         raise InvalidInputError(
             f"size_bytes: the image has {size_bytes}, the slot of {model.code} {model.slot_size_bytes}"
         )
+
+
+async def _assembled(session: AsyncSession, upload: FirmwareUpload) -> bytes:
+    """Return the bytes of an upload, or raise InvalidInputError if they are not those that were announced."""
+    data = await queries.assembled(session, upload.id)
+    if len(data) != upload.size_bytes:
+        raise InvalidInputError(f"upload: {upload.size_bytes - len(data)} bytes are missing; begin it again")
+    if hashlib.sha256(data).hexdigest() != upload.sha256:
+        raise InvalidInputError("sha256: the chunks make another file than the one announced")
+    return data
+
+
+async def _label(
+    session: AsyncSession, model: DeviceModel, upload: FirmwareUpload, parsed: esp32_image.Image
+) -> str:
+    """Return the label of a new image, or raise ConflictError if another one has it."""
+    label = esp32_image.label(parsed, upload.version)
+    if await image_queries.image_of_version(session, model, label) is not None:
+        hint = (
+            ""
+            if upload.version
+            else "; every build may embed the same version: name this one with --version LABEL"
+        )
+        raise ConflictError(f"version: {model.code} already has another image {label}{hint}")
+    return label

@@ -7,19 +7,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import ColumnElement, and_, exists, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, or_, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
 from services.firmware.assignment import rollout_devices, rollout_queries, rollout_states
+from services.firmware.assignment.prospects import candidate_of
 from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep, Do, RolloutEvent, State
-from services.firmware.assignment.service import Assignment, candidate_of
+from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
+from services.firmware.queries import hashes_of
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, RolloutChange
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
-from shared.errors import ConflictError, FleetError, InvalidInputError, UnavailableError
+from shared.errors import FleetError, InvalidInputError, UnavailableError
 from shared.protocol import events, topics
 from shared.protocol.admin import RolloutPlan
 from shared.runtime.periodic import periodic
@@ -86,15 +88,19 @@ class RolloutExecutor:
         late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
         await rollout_devices.apply(session, rollout, DeviceStep.WITHDRAWN, withdrawn)
+        image = None
+        if rollout.sha256 is not None:
+            image = await session.get_one(FirmwareImage, (rollout.model_id, rollout.sha256))
+        runs = _runs(image) if image else false()
         # Its report may have been lost with a service; a trial would be over by now.
-        kept = await rollout_devices.apply(session, rollout, DeviceStep.KEPT, and_(late, _runs(rollout)))
-        if kept and rollout.sha256 is not None:
-            await rollout_devices.confirm(session, kept, rollout.sha256)
+        kept = await rollout_devices.apply(session, rollout, DeviceStep.KEPT, and_(late, runs))
+        if kept and image:
+            await rollout_devices.confirm(session, kept, image.sha256)
         await rollout_devices.apply(
             session,
             rollout,
             DeviceStep.TIMED_OUT,
-            and_(late, ~_runs(rollout), or_(RolloutDevice.state == DeviceStatus.TAKEN, _ONLINE)),
+            and_(late, ~runs, or_(RolloutDevice.state == DeviceStatus.TAKEN, _ONLINE)),
             reason=f"has not confirmed the image within {plan.silence_s} s",
         )
 
@@ -106,9 +112,9 @@ class RolloutExecutor:
         It also halts if a key of its model was added or removed since, so that the image is no longer signed.
         """
         change = RolloutChange(session, self.firmware.outbox, ITSELF, rollout, model.code)
-        image = await session.get_one(FirmwareImage, rollout.sha256)
+        image = await session.get_one(FirmwareImage, (model.id, rollout.sha256))
         try:
-            await catalog.check_signature(session, model, image.sha256, image.signature)
+            await catalog.check_signed(session, model, image)
         except InvalidInputError as error:
             await _halt(change, error.message)
             return
@@ -142,7 +148,7 @@ class RolloutExecutor:
                 return
         await change.move(RolloutEvent.COMPLETED)
         if is_whole:
-            image = await session.get_one(FirmwareImage, rollout.sha256)
+            image = await session.get_one(FirmwareImage, (rollout.model_id, rollout.sha256))
             await catalog.release(self.firmware, RequestContext(ITSELF, str(rollout.id), session), model, image)
 
     async def _offer(self, session: AsyncSession, rollout: Rollout, plan: RolloutPlan, now: datetime) -> None:
@@ -150,21 +156,17 @@ class RolloutExecutor:
         room = min(BATCH, await rollout_devices.room(session, rollout, plan, now))
         if room <= 0:
             return
-        image = await session.get_one(FirmwareImage, rollout.sha256)
+        image = await session.get_one(FirmwareImage, (rollout.model_id, rollout.sha256))
         wanting = []
         for known in await targets.candidates(session, rollout, image.sha256, room):
-            try:
-                wants = rules.wants(candidate_of(image, known.stage), known.running)
-            except ConflictError as error:
-                one = RolloutDevice.device_id == known.device_id
-                await rollout_devices.apply(session, rollout, DeviceStep.UNFIT, one, reason=error.message)
-                continue
-            if wants:
-                wanting.append(known)
+            one = RolloutDevice.device_id == known.device_id
+            refusal = rules.refusal(candidate_of(image, known.delivery), known.running)
+            if refusal is not None:
+                await rollout_devices.apply(session, rollout, DeviceStep.UNFIT, one, reason=refusal)
+            elif known.running.sha256 in hashes_of(image):
+                await rollout_devices.apply(session, rollout, DeviceStep.RUNS_IT, one)
             else:
-                await rollout_devices.apply(
-                    session, rollout, DeviceStep.RUNS_IT, RolloutDevice.device_id == known.device_id
-                )
+                wanting.append(known)
         if not wanting:
             return
         ids = [known.device_id for known in wanting]
@@ -188,10 +190,10 @@ async def _halt(change: RolloutChange, why: str) -> None:
     log.warning("rollout.halted", rollout=change.rollout.id, reason=why)
 
 
-def _runs(rollout: Rollout) -> ColumnElement[bool]:
-    """Return the condition that a device is online with the rollout's image."""
+def _runs(image: FirmwareImage) -> ColumnElement[bool]:
+    """Return the condition that a device is online with an image."""
     return exists().where(
         Presence.device_id == RolloutDevice.device_id,
         Presence.online,
-        Presence.firmware_sha256 == rollout.sha256,
+        Presence.firmware_sha256.in_(hashes_of(image)),
     )

@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import queries, rules
 from services.firmware.assignment import rollout_queries, rollout_states
-from services.firmware.assignment.service import candidate_of
+from services.firmware.assignment.prospects import candidate_of
 from services.firmware.images import catalog
+from services.firmware.queries import hashes_of
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.targets import KnownTarget
 from shared.database.tables import DeviceModel, FirmwareImage
-from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin
 
 OFFLINE_AFTER: Final = timedelta(days=1)
@@ -30,7 +30,7 @@ class Survey:
     image: FirmwareImage
     fit: list[KnownTarget]
     already: list[KnownTarget]
-    unfit: list[tuple[KnownTarget, str]]
+    unfit: list[tuple[KnownTarget, admin.RolloutProblem]]
 
     def findings(self, waves: Sequence[str]) -> admin.RolloutFindings:
         """Return the view for an admin."""
@@ -41,49 +41,54 @@ class Survey:
             fit=len(self.fit),
             already=admin.Named.of([known.client_id for known in self.already]),
             count=len(self.unfit),
-            problems=[
-                admin.RolloutProblem(client_id=known.client_id, reason=reason)
-                for known, reason in self.unfit[: admin.MAX_NAMED]
-            ],
+            refusing=sum(problem.refuses for _, problem in self.unfit),
+            problems=[problem for _, problem in self.unfit[: admin.MAX_NAMED]],
             waves=rollout_states.wave_sizes(len(self.fit), waves),
         )
 
 
 async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey:
-    """Check each selected device; the model is locked. Raise NotFoundError if none is selected.
+    """Check each selected device; the model is locked.
 
-    Raise InvalidInputError for an image without a signature that its model requires.
+    Raise InvalidInputError for an image without the signatures that its model requires.
     """
     model = await queries.model(session, asked.model)
     image = await rollout_queries.image(session, model, asked.version)
-    await catalog.check_signature(session, model, image.sha256, image.signature)
+    await catalog.check_signed(session, model, image)
     found = await targets.selected(session, model, asked.tags, image)
-    found = found[: -(-len(found) * asked.percent // 100)]
-    if not found:
-        raise NotFoundError("no device matches")
     now = datetime.now(UTC)
     fit, already, unfit = [], [], []
-    for known in found:
-        reason = fault(known, image, now)
-        if reason is not None:
-            unfit.append((known, reason))
-        elif known.running.sha256 == image.sha256:
+    for known in found[: -(-len(found) * asked.percent // 100)]:
+        problem = _problem(known, image, now)
+        if problem is not None:
+            unfit.append((known, problem))
+        elif known.running.sha256 in hashes_of(image):
             already.append(known)
         else:
             fit.append(known)
-    # Reachable devices come first; `sorted` keeps their order otherwise.
-    return Survey(model, image, sorted(fit, key=lambda known: not known.online), already, unfit)
+    return Survey(
+        model,
+        image,
+        # Reachable devices come first; `sorted` keeps their order otherwise.
+        sorted(fit, key=lambda known: not known.online),
+        already,
+        sorted(unfit, key=lambda one: not one[1].refuses),
+    )
 
 
-def fault(known: KnownTarget, image: FirmwareImage, now: datetime) -> str | None:
+def _problem(known: KnownTarget, image: FirmwareImage, now: datetime) -> admin.RolloutProblem | None:
     """Return the reason why a device would not accept an image, if there is one."""
-    try:
-        wanted = rules.wants(candidate_of(image, known.stage), known.running)
-    except ConflictError as error:
-        return error.message
-    if not known.enabled:
-        return "is disabled"
-    return _unreachable(known, now) if wanted else None
+    refusal = rules.refusal(candidate_of(image, known.delivery), known.running)
+    if refusal is None and not known.enabled:
+        refusal = "is disabled"
+    reason = refusal
+    if refusal is None and known.running.sha256 not in hashes_of(image):
+        reason = _unreachable(known, now)
+    if reason is None:
+        return None
+    return admin.RolloutProblem(
+        client_id=known.client_id, name=known.name, reason=reason, refuses=refusal is not None
+    )
 
 
 def _unreachable(known: KnownTarget, now: datetime) -> str | None:

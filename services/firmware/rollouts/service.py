@@ -15,7 +15,7 @@ from services.firmware.rollouts import preflight
 from services.firmware.rollouts.preflight import Survey
 from services.firmware.rollouts.transitions import RolloutChange
 from shared.database.tables import DeviceModel, FirmwareImage, Rollout, RolloutDevice
-from shared.errors import ConflictError
+from shared.errors import ConflictError, NotFoundError
 from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RequestContext
 
@@ -36,6 +36,8 @@ class RolloutService:
         """Begin a rollout; the executor opens its first wave."""
         session = context.session
         survey = await preflight.survey(session, request)
+        if not (survey.fit or survey.already or survey.unfit):
+            raise NotFoundError("no device matches")
         if survey.unfit and not (request.skip or request.force):
             raise _refusal(survey)
         reached = survey.fit + ([known for known, _ in survey.unfit] if request.force else [])
@@ -69,7 +71,9 @@ class RolloutService:
         ]
         rows += [_row(known.device_id, 0, DeviceStatus.CONFIRMED, "already ran it") for known in survey.already]
         if request.skip:
-            rows += [_row(known.device_id, 0, DeviceStatus.SKIPPED, reason) for known, reason in survey.unfit]
+            rows += [
+                _row(known.device_id, 0, DeviceStatus.SKIPPED, problem.reason) for known, problem in survey.unfit
+            ]
         await rollout_queries.add(session, rollout, sorted(rows, key=lambda row: int(row["device_id"])))
         change = RolloutChange(session, self.firmware.outbox, context.account, rollout, survey.model.code)
         facts = events.RolloutStartFacts(
@@ -116,8 +120,8 @@ class RolloutService:
         model = await session.get_one(DeviceModel, rollout.model_id)
         forgiven = None
         if event is RolloutEvent.RESUMED and rollout.sha256 is not None:
-            image = await session.get_one(FirmwareImage, rollout.sha256)
-            await catalog.check_signature(session, model, image.sha256, image.signature)
+            image = await session.get_one(FirmwareImage, (model.id, rollout.sha256))
+            await catalog.check_signed(session, model, image)
         if event is RolloutEvent.RESUMED and rollout.state == State.HALTED:
             forgiven = await rollout_devices.forgive(session, rollout)
         change = RolloutChange(session, self.firmware.outbox, context.account, rollout, model.code)
@@ -187,7 +191,7 @@ def _row(device_id: int, wave: int, status: DeviceStatus, reason: str | None = N
 
 
 def _refusal(survey: Survey) -> ConflictError:
-    first = "; ".join(f"{known.client_id}: {reason}" for known, reason in survey.unfit[:_SHOWN])
+    first = "; ".join(f"{one.client_id}: {one.reason}" for _, one in survey.unfit[:_SHOWN])
     count = len(survey.unfit)
     rest = f"; and {count - _SHOWN} more, see `mdm rollout preflight`" if count > _SHOWN else ""
     return ConflictError(

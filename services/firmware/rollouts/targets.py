@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.firmware import rules
+from services.firmware.assignment.prospects import running_of
 from services.firmware.assignment.rollout_states import DeviceStatus
 from shared.database import device_refs
 from shared.database.tables import (
@@ -25,15 +26,16 @@ from shared.database.tables import (
 
 
 class KnownTarget(NamedTuple):
-    """A device that an image is intended for; `stage` is that of its delivery."""
+    """A device that an image is intended for, and its earlier delivery of it."""
 
     device_id: int
     client_id: str
+    name: str
     enabled: bool
     online: bool
     last_seen_at: datetime | None
     running: rules.Running
-    stage: str | None
+    delivery: FirmwareDelivery | None
 
 
 async def selected(
@@ -77,13 +79,8 @@ async def _known(
     *,
     order: ColumnElement[Any] | InstrumentedAttribute[int],
 ) -> list[KnownTarget]:
-    status = Presence.status
     rows = await session.execute(
-        select(
-            *(Device.id, DeviceModel.code, Device.key, Device.enabled, Presence.online, Presence.last_seen_at),
-            *(Presence.firmware_sha256, status["chip"].astext, status["project"].astext),
-            *(cast(status["slot_size_bytes"].astext, BigInteger), FirmwareDelivery.stage),
-        )
+        select(Device, DeviceModel.code, Presence, FirmwareDelivery)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .outerjoin(Presence, Presence.device_id == Device.id)
         .outerjoin(
@@ -94,13 +91,14 @@ async def _known(
     )
     return [
         KnownTarget(
-            row[0],
-            device_refs.client_id(row[1], row[2]),
-            row[3],
-            bool(row[4]),
-            row[5],
-            rules.Running(*row[6:10]),
-            row[10],
+            device.id,
+            device_refs.client_id(code, device.key),
+            device.name,
+            device.enabled,
+            bool(presence and presence.online),
+            presence.last_seen_at if presence else None,
+            running_of(presence),
+            delivery,
         )
-        for row in rows
+        for device, code, presence, delivery in rows
     ]

@@ -58,4 +58,8 @@ DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, role=Role.VI
 """Compare database, Keycloak and broker; a repetition of the request while it runs waits for the same result."""
 DOCTOR_REPAIR = Operation("registry", "doctor", "repair", Nothing, Diagnosis)
 """Compare them, and repair the differences that can be repaired."""
+FIRMWARE_DOCTOR = Operation("firmware", "doctor", "run", Nothing, Diagnosis, role=Role.VIEWER)
+"""Compare images with the store, and look for devices that do not get theirs."""
+FIRMWARE_DOCTOR_REPAIR = Operation("firmware", "doctor", "repair", Nothing, Diagnosis)
+"""Compare them, and delete bytes in the store that belong to no image."""
 AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False, role=Role.VIEWER)

@@ -10,13 +10,13 @@ from pydantic import AwareDatetime, Field
 from shared.esp32.ed25519 import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.models import MAX_IMAGE_BYTES
-from shared.protocol.admin.names import ModelCode, PageSize
+from shared.protocol.admin.names import DeviceName, ModelCode, PageSize
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
 from shared.protocol.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
 
 
 class UploadBegin(Request):
-    """Announce an image for a model; `version` must be the one embedded in the image, if it has one."""
+    """Announce an image for a model; `version` is its label, by default the version embedded in the image."""
 
     model: ModelCode
     sha256: Sha256
@@ -55,27 +55,35 @@ class UploadFinish(Request):
 
 
 class ImageRef(Request):
-    """Reference to an image: a model has one of each version."""
+    """Reference to an image: a model has one of each label."""
 
     model: ModelCode
     version: Version
 
 
 class ImageView(Result):
-    """A stored image, as its own descriptor describes it; `signature` is base64.
+    """A stored image: its label `version`, and the facts in it; chip revisions are major * 100 + minor.
 
-    `signed_by` is the fingerprint of the trusted key that made the signature; None if no trusted key did.
+    A device may say that it runs the image by any of `sha256`, `app_sha256` (the digest appended to it) and
+    `elf_sha256`. `secure_boot_keys` are the digests of the keys of its Secure Boot signatures. `signature` is the
+    detached one in base64, and `signed_by` the fingerprint of the trusted key that made it; None if none did.
     """
 
     sha256: str
     model: str
     version: str
+    embedded_version: str | None
     project: str
     chip: str
     size_bytes: int
     idf_version: str
     secure_version: int
-    elf_sha256: str
+    min_chip_revision: int
+    max_chip_revision: int | None
+    secure_boot_signatures: int
+    secure_boot_keys: list[str]
+    app_sha256: str | None
+    elf_sha256: str | None
     uploaded_at: AwareDatetime
     current: bool
     pinned: bool
@@ -116,7 +124,7 @@ class ImageList(Request):
     """List a page of the images of a model, or of all; `after` is the `next` of the page before."""
 
     model: ModelCode | None = None
-    after: Sha256 | None = None
+    after: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}/[0-9a-f]{64}$")] | None = None
     limit: PageSize = 500
 
 
@@ -125,6 +133,33 @@ class Images(Result):
 
     images: list[ImageView]
     next: str | None = None
+
+
+class FirmwareOf(Request):
+    """Show the firmware of these devices; those that are unknown or disabled are left out of the answer."""
+
+    devices: Annotated[list[DeviceName], Field(max_length=500)]
+
+
+class DeviceFirmware(Result):
+    """The label of the stored image that a device `runs`, and of the one that is `wanted` for it.
+
+    `stage` and `percent` are its progress with that; `withheld` is the reason why it does not get it.
+    """
+
+    client_id: str
+    runs: str | None
+    wanted: str | None
+    up_to_date: bool
+    stage: str | None
+    percent: int | None
+    withheld: str | None
+
+
+class DevicesFirmware(Result):
+    """The firmware of devices."""
+
+    devices: list[DeviceFirmware]
 
 
 class Withdraw(Request):
@@ -180,6 +215,7 @@ UPLOAD_CHUNK = Operation("firmware", "upload", "chunk", UploadChunk, Received, o
 UPLOAD_FINISH = Operation("firmware", "upload", "finish", UploadFinish, ImageView, role=Role.OPERATOR)
 IMAGE_LIST = Operation("firmware", "image", "list", ImageList, Images, once=False, role=Role.VIEWER)
 IMAGE_SHOW = Operation("firmware", "image", "show", ImageRef, ImageDetails, once=False, role=Role.VIEWER)
+FIRMWARE_OF = Operation("firmware", "device", "show", FirmwareOf, DevicesFirmware, once=False, role=Role.VIEWER)
 IMAGE_READ = Operation("firmware", "image", "read", ImageRead, ImageBytes, once=False, role=Role.OPERATOR)
 IMAGE_RELEASE = Operation("firmware", "image", "release", ImageRef, ImageView, role=Role.OPERATOR)
 IMAGE_WITHDRAW = Operation("firmware", "image", "withdraw", Withdraw, Removed, role=Role.OPERATOR)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from shared.esp32 import chips
 from shared.protocol.admin.names import CommandName, ModelCode
 from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
-from shared.protocol.messages import Document, Line
+from shared.protocol.messages import Document, Line, Sha256
 
 
 def _chip(name: str) -> str:
@@ -28,6 +28,8 @@ Chip = Annotated[
 ]
 MAX_IMAGE_BYTES = 16 * 1024 * 1024
 SlotSize = Annotated[int, Field(ge=64 * 1024, le=MAX_IMAGE_BYTES)]
+SecureBootKeys = Annotated[list[Sha256], Field(max_length=3)]
+"""Digests of keys, as burnt into chips; unless empty, images must be signed for Secure Boot by one of them."""
 CommandNames = Annotated[list[CommandName], Field(max_length=100)]
 """Commands that devices of a model accept, besides `reboot` and `identify`."""
 
@@ -39,6 +41,7 @@ class ModelAdd(Request):
     name: Line = ""
     chip: Chip
     slot_size_bytes: SlotSize = 1536 * 1024
+    secure_boot_keys: SecureBootKeys = []
     config_schema: Document | None = None
     config_defaults: Document = {}
     commands: CommandNames = []
@@ -51,6 +54,7 @@ class ModelView(Result):
     name: str
     chip: str
     slot_size_bytes: int
+    secure_boot_keys: list[str]
     config_schema: dict[str, Any] | None
     config_defaults: dict[str, Any]
     commands: list[str]
@@ -68,6 +72,7 @@ class ModelUpdate(Request):
     name: Line | None = None
     chip: Chip | None = None
     slot_size_bytes: SlotSize | None = None
+    secure_boot_keys: SecureBootKeys | None = None
     config_schema: Document | None = None
     config_defaults: Document | None = None
     commands: CommandNames | None = None

@@ -95,16 +95,19 @@ class RolloutStart(RolloutPreflight):
 
 
 class RolloutProblem(Result):
-    """A device that would not accept the image, and why."""
+    """A device that would fail, and why; `refuses` unless it only cannot be reached now."""
 
     client_id: str
+    name: str
     reason: str
+    refuses: bool
 
 
 class RolloutFindings(Result):
     """The result of a preflight: `fit` devices would accept the image, `already` run it.
 
-    `count` would fail; `problems` names the first of them, up to MAX_NAMED. `waves` are their sizes.
+    `count` would fail, of which `refusing` would not accept it; `problems` names the first of them, up to
+    MAX_NAMED, those that refuse first. `waves` are their sizes.
     """
 
     model: str
@@ -113,6 +116,7 @@ class RolloutFindings(Result):
     fit: int
     already: Named
     count: int
+    refusing: int
     problems: list[RolloutProblem]
     waves: list[int]
 

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import client, main
+from shared.protocol.admin import DevicesFirmware
 from tests.unit.cli.fakes import FakeAdmin
 
 Run = Callable[..., Result]
@@ -23,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAdmin:
-    admin = FakeAdmin({}, [])
+    admin = FakeAdmin({"firmware.device.show": DevicesFirmware(devices=[])}, [])
     monkeypatch.setattr(client, "Admin", admin)
     return admin
 
@@ -32,4 +33,4 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeAdmin:
 def mdm(fake: FakeAdmin) -> Run:  # noqa: ARG001 - no test of the tool may reach for a broker
     """Run the tool with these words."""
     runner = CliRunner()
-    return lambda *words: runner.invoke(main.app, list(words), prog_name="mdm")
+    return lambda *words, typed="": runner.invoke(main.app, list(words), input=typed, prog_name="mdm")

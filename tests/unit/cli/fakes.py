@@ -84,6 +84,7 @@ def model() -> admin.ModelView:
         name="Lamp",
         chip="esp32c3",
         slot_size_bytes=1536 * 1024,
+        secure_boot_keys=[],
         config_schema=None,
         config_defaults={"on": True},
         commands=["blink"],
@@ -97,11 +98,17 @@ def image(**facts: object) -> admin.ImageView:
         "sha256": SHA256,
         "model": "lamp",
         "version": "1.2.3",
+        "embedded_version": "1.2.3",
         "project": "lamp-app",
         "chip": "esp32c3",
         "size_bytes": 300_000,
         "idf_version": "v5.5.1",
         "secure_version": 0,
+        "min_chip_revision": 0,
+        "max_chip_revision": None,
+        "secure_boot_signatures": 0,
+        "secure_boot_keys": [],
+        "app_sha256": SHA256,
         "elf_sha256": SHA256,
         "uploaded_at": NOW,
         "current": True,
@@ -110,6 +117,22 @@ def image(**facts: object) -> admin.ImageView:
         "signed_by": None,
     }
     return admin.ImageView.model_validate({**usual, **facts})
+
+
+def findings(**facts: object) -> admin.RolloutFindings:
+    """Return the result of a preflight that all devices pass, with the facts given."""
+    usual: dict[str, object] = {
+        "model": "lamp",
+        "version": "1.2.3",
+        "sha256": SHA256,
+        "fit": 1,
+        "already": admin.Named.of([]),
+        "count": 0,
+        "refusing": 0,
+        "problems": [],
+        "waves": [1],
+    }
+    return admin.RolloutFindings.model_validate({**usual, **facts})
 
 
 def package() -> admin.Package:

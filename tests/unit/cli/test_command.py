@@ -214,7 +214,7 @@ def test_a_model_lists_its_commands(
 
     ((_, request),) = fake.requests
     assert request.model_dump()["commands"] == sent
-    assert "commands   blink" in result.stdout
+    assert "commands          blink" in result.stdout
 
 
 def test_a_model_s_commands_are_replaced_or_removed_but_not_both(fake: fakes.FakeAdmin, mdm: Run) -> None:

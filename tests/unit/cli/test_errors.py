@@ -114,7 +114,7 @@ def too_large(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (empty, "error: size_bytes: Input should be greater than or equal to 1"),
+        (empty, "error: size_bytes: expected at least 24, a header, found 0"),
         (too_large, "error: file: must be at most 16777216 bytes, has 16777217"),
     ],
 )

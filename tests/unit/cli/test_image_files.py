@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 from pathlib import Path
 from uuid import UUID
 
@@ -156,15 +157,53 @@ def test_upload_sends_the_signature(fake: fakes.FakeAdmin, mdm: Run, image: Path
         "firmware.upload.begin": admin.Upload(upload_id=UUID(int=1), chunk_size_bytes=1024, missing=[]),
         "firmware.upload.finish": fakes.image(signed_by="ab" * 32),
     }
-    shown = mdm("firmware", "upload", str(image), "--model", "lamp", "--signature", str(signature))
+    shown = mdm("firmware", "upload", str(image), "--model", "lamp", "--no-release", "--signature", str(signature))
     assert "abababababab" in shown.stdout
     finish = fake.requests[-1][1]
     assert isinstance(finish, admin.UploadFinish)
-    assert finish.signature == signature.read_bytes()
+    assert (finish.signature, finish.release) == (signature.read_bytes(), False)
     signature.write_bytes(b"short")
     refused = mdm("firmware", "upload", str(image), "--model", "lamp", "--signature", str(signature))
     assert refused.exit_code == 2
     assert refused.stderr.startswith("error: signature: expected 64 bytes, as `mdm firmware sign` writes them")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "released"),
+    [((), "y\n", True), (("--yes",), "", True), ((), "n\n", False), ((), "", False)],
+)
+def test_a_release_that_some_devices_would_not_take_is_asked_for(
+    fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...], answer: str, *, released: bool
+) -> None:
+    refusal = admin.RolloutProblem(client_id="b", name="garage", reason="project: other", refuses=True)
+    away = admin.RolloutProblem(client_id="c", name="", reason="has never been seen", refuses=False)
+    fake.answers = {
+        "firmware.rollout.preflight": fakes.findings(fit=5, count=2, refusing=1, problems=[refusal, away]),
+        "firmware.image.release": fakes.image(),
+    }
+    shown = mdm("firmware", "release", "lamp", "1.2.3", *words, typed=answer)
+    assert shown.stderr.startswith("6 of 7 devices would take lamp 1.2.3\ngarage would not: project: other\n")
+    assert [name for name, _ in fake.requests].count("firmware.image.release") == released
+    assert shown.exit_code == (0 if released else 2)
+    assert ("1.2.3 is stored and not released" in shown.stderr) is not released
+
+
+def test_the_app_in_a_merged_flash_image_is_uploaded_if_asked_for(
+    fake: fakes.FakeAdmin, mdm: Run, image: Path, tmp_path: Path
+) -> None:
+    app, merged = image.read_bytes(), tmp_path / "merged.bin"
+    table = struct.pack("<2sBBII16sI", b"\xaa\x50", 0, 0, 0x10000, 0x100000, b"factory", 0)
+    merged.write_bytes((b"\xff" * 0x8000 + table).ljust(0x10000, b"\xff") + app)
+    fake.answers["firmware.upload.begin"] = AnswerError("conflict", "enough", {})
+    refused = mdm("firmware", "upload", str(merged), "--model", "lamp")
+    assert (refused.exit_code, fake.requests) == (2, [])
+    assert f"whose app is {len(app)} bytes at offset 0x10000" in refused.stderr
+    mdm("firmware", "upload", str(merged), "--model", "lamp", "--extract-app")
+    begin = fake.requests[0][1]
+    assert isinstance(begin, admin.UploadBegin)
+    assert begin.sha256 == hashlib.sha256(app).hexdigest()
+    no_flash = mdm("firmware", "upload", str(image), "--model", "lamp", "--extract-app")
+    assert (no_flash.exit_code, no_flash.stderr[:34]) == (2, "error: extract_app: the file is no")
 
 
 def test_a_public_key_is_sent_and_a_private_one_never(
@@ -194,8 +233,9 @@ def test_keys_are_listed_and_removed(fake: fakes.FakeAdmin, mdm: Run) -> None:
 @pytest.mark.parametrize("deed", ["release", "pin", "unpin"])
 def test_an_image_is_named_by_model_and_version(fake: fakes.FakeAdmin, mdm: Run, deed: str) -> None:
     fake.answers[f"firmware.image.{deed}"] = fakes.image(pinned=True)
+    fake.answers["firmware.rollout.preflight"] = fakes.findings()
     shown = mdm("firmware", deed, "lamp", "1.2.3")
-    assert fake.requests[0][1].model_dump(exclude={"request_id"}) == {"model": "lamp", "version": "1.2.3"}
+    assert fake.requests[-1][1].model_dump(exclude={"request_id"}) == {"model": "lamp", "version": "1.2.3"}
     assert shown.stdout.splitlines()[1].split()[:5] == ["lamp", "1.2.3", "yes", "yes", "no"]
 
 
@@ -227,7 +267,7 @@ def test_show_has_all_facts_of_an_image(fake: fakes.FakeAdmin, mdm: Run) -> None
 def test_list_reads_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     def page(request: admin.ImageList) -> admin.Images:
         if request.after is None:
-            return admin.Images(images=[fakes.image(version="2")], next="ab" * 32)
+            return admin.Images(images=[fakes.image(version="2")], next="lamp/" + "ab" * 32)
         return admin.Images(images=[fakes.image(version="1", signature="A" * 88)])
 
     fake.answers["firmware.image.list"] = page

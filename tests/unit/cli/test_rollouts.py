@@ -106,16 +106,9 @@ def test_a_wrong_option_is_named_and_nothing_is_sent(
 
 @pytest.mark.parametrize(("count", "exit_code"), [(0, 0), (2, 1)])
 def test_a_preflight_fails_if_a_device_would(fake: fakes.FakeAdmin, mdm: Run, count: int, exit_code: int) -> None:
-    fake.answers["firmware.rollout.preflight"] = admin.RolloutFindings(
-        model="lamp",
-        version="1.2.3",
-        sha256=fakes.SHA256,
-        fit=5,
-        already=admin.Named.of(["a"]),
-        count=count,
-        problems=[admin.RolloutProblem(client_id="b", reason="is disabled")] * min(count, 1),
-        waves=[1, 4],
-    )
+    problem = admin.RolloutProblem(client_id="b", name="", reason="is disabled", refuses=True)
+    problems = [problem] * min(count, 1)
+    fake.answers["firmware.rollout.preflight"] = fakes.findings(count=count, refusing=count, problems=problems)
     result = mdm("rollout", "preflight", "lamp", "1.2.3", "--tag", "x")
     assert result.exit_code == exit_code
     assert ("is disabled" in result.stdout, result.stderr) == (bool(count), "and 1 more\n" if count else "")

@@ -9,88 +9,152 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.firmware import rules
-from services.firmware.rules import Candidate, Kept, Running, Uses
-from shared.errors import ConflictError, InvalidInputError
+from services.firmware.rules import Candidate, ImageAttempt, Kept, Running, Uses
+from shared.errors import InvalidInputError
 from shared.protocol.messages import FirmwareStage
 
 NEW, OLD = "a" * 64, "b" * 64
-CANDIDATE = Candidate(sha256=NEW, size_bytes=1000, chip="esp32", project="sensor", stage=None)
+APPENDED, ELF = "c" * 64, "d" * 64
+CANDIDATE = Candidate(hashes=frozenset({NEW, APPENDED, ELF}), size_bytes=1000, chip="esp32", project="sensor")
 RUNNING = Running(sha256=OLD, chip="esp32", project="sensor", slot_size_bytes=1000)
-STAGES = [None, rules.OFFERED, *FirmwareStage]
+STAGES = [None, rules.WITHHELD, rules.OFFERED, *FirmwareStage, rules.FELL_BACK]
 
 
-def refusal(candidate: Candidate, running: Running) -> str:
-    with pytest.raises(ConflictError) as caught:
-        rules.wants(candidate, running)
-    return caught.value.message
+@pytest.mark.parametrize(
+    "stage", [None, "withheld", "offered", "downloading", "verifying", "rebooting", "confirmed"]
+)
+def test_a_device_that_runs_another_image_may_have_the_one_of_its_model(stage: str | None) -> None:
+    assert rules.refusal(replace(CANDIDATE, stage=stage), RUNNING) is None
 
 
-@pytest.mark.parametrize("stage", [None, "offered", "downloading", "verifying", "rebooting", "confirmed"])
-def test_a_device_that_runs_another_image_wants_the_one_of_its_model(stage: str | None) -> None:
-    assert rules.wants(replace(CANDIDATE, stage=stage), RUNNING) is True
-
-
-def test_a_device_that_has_said_nothing_wants_the_image() -> None:
-    assert rules.wants(CANDIDATE, Running(None, None, None, None)) is True
+def test_a_device_that_has_said_nothing_may_have_the_image() -> None:
+    assert rules.refusal(CANDIDATE, Running()) is None
 
 
 @pytest.mark.parametrize("unknown", ["sha256", "chip", "project", "slot_size_bytes"])
 def test_what_a_device_has_not_said_is_no_reason_against_an_image(unknown: str) -> None:
     unsaid: dict[str, Any] = {unknown: None}
 
-    assert rules.wants(CANDIDATE, replace(RUNNING, **unsaid)) is True
+    assert rules.refusal(CANDIDATE, replace(RUNNING, **unsaid)) is None
 
 
-@pytest.mark.parametrize("name", ["ESP32-D0WD-V3", "ESP32", "esp32", "ESP32-PICO-D4", "a board of our own", ""])
-def test_a_chip_is_compared_however_a_device_writes_its_name(name: str) -> None:
-    assert rules.wants(CANDIDATE, replace(RUNNING, chip=name)) is True
-
-
-@pytest.mark.parametrize("name", ["ESP32-S3", "ESP32-C3 (revision v0.4)", "esp32c6"])
-def test_another_chip_is_recognized_however_a_device_writes_its_name(name: str) -> None:
-    assert (
-        refusal(CANDIDATE, replace(RUNNING, chip=name)) == f"chip: the image is for esp32, the device has {name}"
-    )
-
-
+@pytest.mark.parametrize("said", [NEW, APPENDED, ELF])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_device_that_runs_the_image_is_up_to_date_whatever_it_said_before(stage: str | None) -> None:
-    other = Running(sha256=NEW, chip="esp32c3", project="other", slot_size_bytes=1)
+def test_nothing_speaks_against_the_image_that_a_device_runs_by_whichever_hash(
+    said: str, stage: str | None
+) -> None:
+    other = Running(sha256=said, chip="esp32c3", project="other", slot_size_bytes=1)
 
-    assert rules.wants(replace(CANDIDATE, stage=stage), other) is False
+    assert rules.refusal(replace(CANDIDATE, stage=stage, fallbacks=9), other) is None
 
 
 @pytest.mark.parametrize("stage", ["failed", "rolled_back"])
 def test_an_image_that_a_device_could_not_run_is_not_offered_again(stage: str) -> None:
-    assert refusal(replace(CANDIDATE, stage=stage), RUNNING) == f"the device has had this image before: {stage}"
+    reason = rules.refusal(replace(CANDIDATE, stage=stage), RUNNING)
+
+    assert reason == f"the device has had this image before: {stage}"
+
+
+KEY, OTHER_KEY = "1" * 64, "2" * 64
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("image", "device", "reason"),
     [
-        ({"chip": "esp32c3"}, "chip: the image is for esp32, the device has esp32c3"),
-        ({"project": "lamp"}, "project: the image is sensor, the device runs lamp"),
-        ({"slot_size_bytes": 999}, "size_bytes: the image has 1000, the device's slot 999"),
+        ({}, {"chip": "esp32c3"}, "chip: the image is for esp32, the device has esp32c3"),
+        ({}, {"project": "lamp"}, "project: the image is sensor, the device runs lamp"),
+        ({}, {"slot_size_bytes": 999}, "size_bytes: the image has 1000, the device's slot 999"),
+        ({"secure_version": 1}, {"secure_version": 1}, None),
+        ({"secure_version": 1}, {"secure_version": 2}, "secure_version: the image has 1, the device requires 2"),
+        ({"min_chip_revision": 300}, {"chip_revision": 300}, None),
+        (
+            {"min_chip_revision": 300},
+            {"chip_revision": 199},
+            "chip_revision: the image is for v3.0 or later, the device has v1.99",
+        ),
+        ({"max_chip_revision": 199}, {"chip_revision": 199}, None),
+        (
+            {"max_chip_revision": 199},
+            {"chip_revision": 301},
+            "chip_revision: the image is for v0.0 to v1.99, the device has v3.1",
+        ),
+        ({"secure_boot_keys": (KEY,)}, {}, None),
+        ({"secure_boot_keys": (OTHER_KEY, KEY)}, {"secure_boot_keys": (KEY,)}, None),
+        (
+            {},
+            {"secure_boot_keys": (KEY,)},
+            f"secure_boot_keys: the device trusts {KEY}, the image has been signed by none",
+        ),
+        (
+            {"secure_boot_keys": (OTHER_KEY,)},
+            {"secure_boot_keys": (KEY,)},
+            f"secure_boot_keys: the device trusts {KEY}, the image has been signed by {OTHER_KEY}",
+        ),
     ],
 )
-def test_an_image_that_does_not_fit_is_refused_with_the_reason(changed: dict[str, Any], reason: str) -> None:
-    assert refusal(CANDIDATE, replace(RUNNING, **changed)) == reason
+def test_an_image_that_the_board_would_refuse_is_withheld_with_the_reason(
+    image: dict[str, Any], device: dict[str, Any], reason: str | None
+) -> None:
+    assert rules.refusal(replace(CANDIDATE, **image), replace(RUNNING, **device)) == reason
+
+
+def test_an_image_that_a_device_has_left_again_and_again_is_withheld() -> None:
+    once = rules.refusal(replace(CANDIDATE, fallbacks=rules.MAX_FALLBACKS - 1), RUNNING)
+    often = rules.refusal(replace(CANDIDATE, fallbacks=rules.MAX_FALLBACKS), RUNNING)
+
+    assert once is None
+    assert often == "the device has confirmed this image 3 times, and each time was back on another"
+
+
+def attempts(*stages: str) -> list[ImageAttempt]:
+    return [
+        ImageAttempt(f"image {number}", frozenset({str(number)}), stage) for number, stage in enumerate(stages)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "running", "expected"),
+    [
+        ([], "9", None),
+        (["rebooting"], "9", ("image 0", "rolled_back")),
+        (["rebooting"], "0", None),
+        (["confirmed"], "9", ("image 0", "fell_back")),
+        (["confirmed"], "0", None),
+        (["fell_back", "confirmed"], "9", ("image 1", "fell_back")),
+        (["failed", "rolled_back", "fell_back"], "9", None),
+        # It goes back to an older image when that is offered, also if its reports are lost.
+        (["offered", "confirmed"], "0", None),
+        (["offered", "confirmed"], "1", None),
+        (["downloading", "confirmed"], "0", None),
+        (["rebooting", "confirmed"], "1", ("image 0", "rolled_back")),
+        (["confirmed", "confirmed"], "1", ("image 0", "fell_back")),
+    ],
+)
+def test_a_device_that_does_not_run_what_it_was_to_start_or_had_confirmed_has_lost_it(
+    newest_first: list[str], running: str, expected: tuple[str, str] | None
+) -> None:
+    assert rules.lost(attempts(*newest_first), running) == expected
 
 
 def test_the_stages_are_those_of_the_protocol() -> None:
-    assert set(FirmwareStage) > rules.ENDS
+    assert set(FirmwareStage) > rules.ENDS - {rules.FELL_BACK}
     assert rules.REFUSED_BY_DEVICE < rules.ENDS
-    assert rules.OFFERED not in set(FirmwareStage)
+    assert not {rules.WITHHELD, rules.OFFERED, rules.FELL_BACK} & set(FirmwareStage)
 
 
 @pytest.mark.parametrize(("present", "reported"), list(product(STAGES, FirmwareStage)))
 def test_a_late_report_of_progress_does_not_take_a_delivery_back(present: str | None, reported: str) -> None:
-    ended = present in {"confirmed", "failed", "rolled_back"}
+    ended = present in {"confirmed", "failed", "rolled_back", "fell_back"}
     late = (ended and reported in {"downloading", "verifying", "rebooting"}) or (
         present == "rebooting" and reported in {"downloading", "verifying"}
     )
 
     assert rules.counts(present, reported) is not late
+
+
+@pytest.mark.parametrize("present", STAGES)
+def test_only_an_image_that_is_confirmed_can_be_fallen_back_from(present: str | None) -> None:
+    assert rules.counts(present, rules.FELL_BACK) is (present == "confirmed")
 
 
 @pytest.mark.parametrize(
@@ -143,31 +207,6 @@ def test_what_is_neither_new_nor_pinned_nor_used_goes(keep: int, used: str, goin
 )
 def test_who_uses_an_image_is_said_with_numbers(uses: Uses, reasons: list[str]) -> None:
     assert uses.reasons() == reasons
-
-
-@pytest.mark.parametrize(
-    ("stage", "running", "came_back"),
-    [
-        ("rebooting", OLD, True),
-        ("rebooting", NEW, False),
-        ("rebooting", None, False),
-        ("verifying", OLD, False),
-        ("confirmed", OLD, False),
-        (None, OLD, False),
-    ],
-)
-def test_a_device_that_was_to_start_an_image_and_runs_another_one_did_not_keep_it(
-    stage: str | None, running: str | None, *, came_back: bool
-) -> None:
-    assert rules.came_back(replace(CANDIDATE, stage=stage), replace(RUNNING, sha256=running)) is came_back
-
-
-def test_a_confirmed_image_is_not_offered_to_a_device_that_says_its_version_and_another_sha256() -> None:
-    confirmed = replace(CANDIDATE, stage="confirmed", version="1.1.0")
-
-    assert "another sha256" in refusal(confirmed, replace(RUNNING, version="1.1.0"))
-    assert rules.wants(confirmed, replace(RUNNING, version="1.0.0")) is True
-    assert rules.wants(replace(confirmed, stage="offered"), replace(RUNNING, version="1.1.0")) is True
 
 
 @pytest.mark.parametrize(

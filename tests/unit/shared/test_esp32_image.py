@@ -166,20 +166,20 @@ def test_what_the_builder_writes_the_parser_reads(
 
 def test_an_image_that_just_fits_its_model_passes() -> None:
     parsed = image.parse(GOOD)
-    for label in ("1.2.3", None):
-        suited = image.check_for(parsed, chip="esp32", slot_size_bytes=len(GOOD), version_label=label)
-        assert suited == "1.2.3"
+    image.check_for(parsed, chip="esp32", slot_size_bytes=len(GOOD))
+
+
+@pytest.mark.parametrize(("given", "label"), [(None, "1.2.3"), ("1.2.3", "1.2.3"), ("kitchen 7", "kitchen 7")])
+def test_the_label_is_the_given_one_else_the_embedded_version(given: str | None, label: str) -> None:
+    assert image.label(image.parse(GOOD), given) == label
 
 
 @pytest.mark.parametrize("version", [b"", "größer".encode(), b"\x1b[0m", b"\xff\xfe"])
 def test_an_image_without_a_version_that_could_be_sent_needs_a_label(version: bytes) -> None:
     parsed = image.parse(with_descriptor(version=version))
-    size_bytes = parsed.size_bytes
-    assert image.check_for(parsed, chip="esp32", slot_size_bytes=size_bytes, version_label="1.0") == "1.0"
-    with pytest.raises(
-        ImageError, match=r"^version: expected a version given at the upload, as the image has none"
-    ):
-        image.check_for(parsed, chip="esp32", slot_size_bytes=size_bytes, version_label=None)
+    assert image.label(parsed, "1.0") == "1.0"
+    with pytest.raises(ImageError, match=r"^version: expected a label given at the upload"):
+        image.label(parsed, None)
 
 
 @pytest.mark.parametrize(
@@ -227,32 +227,22 @@ def test_padding_as_of_erased_flash_may_follow_an_image(padding: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chip", "slot_size_bytes", "label", "message"),
+    ("chip", "slot_size_bytes", "message"),
     [
-        ("esp32c3", len(GOOD), None, "chip: expected the chip of model lamp, esp32c3, found esp32"),
+        ("esp32c3", len(GOOD), "chip: expected the chip of model lamp, esp32c3, found esp32"),
         (
             "esp32",
             len(GOOD) - 1,
-            None,
             f"size_bytes: expected at most the slot of model lamp, {len(GOOD) - 1} bytes, found {len(GOOD)}",
-        ),
-        (
-            "esp32",
-            len(GOOD),
-            "1.2.4",
-            "version: expected the version embedded in the image, 1.2.3, found 1.2.4",
         ),
     ],
 )
-def test_an_image_that_does_not_suit_its_model_is_refused(
-    chip: str, slot_size_bytes: int, label: str | None, message: str
-) -> None:
+def test_an_image_that_does_not_suit_its_model_is_refused(chip: str, slot_size_bytes: int, message: str) -> None:
     with pytest.raises(ImageError) as caught:
         image.check_for(
             image.parse(GOOD),
             chip=chip,
             slot_size_bytes=slot_size_bytes,
-            version_label=label,
             model_code="lamp",
         )
     assert caught.value.message == message

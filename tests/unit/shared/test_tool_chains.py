@@ -59,8 +59,8 @@ def test_an_application_without_descriptor_is_taken_under_a_label() -> None:
     data = images.build(chip_id=CHIP_IDS["esp32c3"], segments=[bytes(64)], address=0x3C000020, hash_flag=0)
     parsed = image.parse(data)
     assert (parsed.embedded_version, parsed.project, parsed.elf_sha256, parsed.app_sha256) == ("", "", None, None)
-    suited = image.check_for(parsed, chip="esp32c3", slot_size_bytes=1 << 20, version_label="blinky 3")
-    assert suited == "blinky 3"
+    image.check_for(parsed, chip="esp32c3", slot_size_bytes=1 << 20)
+    assert image.label(parsed, "blinky 3") == "blinky 3"
 
 
 def test_the_descriptor_of_esp_rs_has_no_digest_of_the_elf_file() -> None:

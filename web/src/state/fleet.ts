@@ -1,7 +1,14 @@
 import { signal } from "@preact/signals";
 
 import { Throttle } from "../lib/throttle.ts";
-import { DEVICE_LIST, DEVICE_SHOW, type DeviceView, type NamedEvent } from "../protocol.ts";
+import {
+  DEVICE_LIST,
+  DEVICE_SHOW,
+  FIRMWARE_OF,
+  type DeviceFirmware,
+  type DeviceView,
+  type NamedEvent,
+} from "../protocol.ts";
 import { RefusedError } from "../mqtt/asker.ts";
 import { asError } from "./query.ts";
 import { ask, connections, link, onEvent } from "./session.ts";
@@ -11,21 +18,24 @@ const PAGE = 500;
 const ONE_BY_ONE = 20;
 const PAUSE_MS = 1_000;
 /** Events with these nouns and without a device may concern any number of devices. */
-const ABOUT_MANY = new Set<NamedEvent["noun"]>(["layer", "model", "rotation"]);
+const ABOUT_MANY = new Set<NamedEvent["noun"]>(["firmware", "layer", "model", "rotation"]);
 
 export interface FleetState {
   readonly devices: readonly DeviceView[];
+  /** What is wanted for each device, by client id; empty while the firmware service does not answer. */
+  readonly firmware: ReadonlyMap<string, DeviceFirmware>;
   /** Whether all pages have been read once. */
   readonly complete: boolean;
   readonly error?: Error;
 }
 
-const EMPTY: FleetState = { devices: [], complete: false };
+const EMPTY: FleetState = { devices: [], firmware: new Map(), complete: false };
 
 /** All devices in order of creation; updated at most once per animation frame. */
 export const fleet = signal<FleetState>(EMPTY);
 
 let devices = new Map<string, DeviceView>();
+let firmware = new Map<string, DeviceFirmware>();
 let dirty = new Set<string>();
 let readAll = true;
 let frame = 0;
@@ -44,6 +54,7 @@ export function followFleet(): void {
       reading.stop();
       cancelAnimationFrame(frame);
       devices = new Map();
+      firmware = new Map();
       dirty = new Set();
       fleet.value = EMPTY;
     }
@@ -85,6 +96,8 @@ async function read(): Promise<void> {
   try {
     await (all ? readPages() : Promise.all([...changed].map(readOne)));
     draw(fleet.peek().complete || all);
+    await readFirmware(all ? [...devices.keys()] : [...changed]);
+    draw();
   } catch (error) {
     readAll = true;
     if (link.peek().state === "out") {
@@ -122,9 +135,26 @@ async function readOne(clientId: string): Promise<void> {
   }
 }
 
+/** The list is shown without it if the firmware service does not answer. */
+async function readFirmware(clientIds: string[]): Promise<void> {
+  const found = new Map(firmware);
+  for (let first = 0; first < clientIds.length; first += PAGE) {
+    try {
+      const page = await ask(FIRMWARE_OF, { devices: clientIds.slice(first, first + PAGE) });
+      for (const one of page.devices) {
+        found.set(one.client_id, one);
+      }
+    } catch {
+      found.clear();
+      break;
+    }
+  }
+  firmware = found;
+}
+
 function draw(complete = fleet.peek().complete): void {
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(() => {
-    fleet.value = { devices: [...devices.values()], complete };
+    fleet.value = { devices: [...devices.values()], firmware, complete };
   });
 }

@@ -1,10 +1,18 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
+import { Firmware } from "../components/Firmware.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
-import { DEVICE_SHOW, DEVICE_UPDATE, ROTATION_START, type DeviceDetails } from "../protocol.ts";
+import {
+  DEVICE_SHOW,
+  DEVICE_UPDATE,
+  FIRMWARE_OF,
+  ROTATION_START,
+  type DeviceDetails,
+  type DeviceFirmware,
+} from "../protocol.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
@@ -72,6 +80,11 @@ function Head({ device }: { device: DeviceDetails }) {
   const action = useAction();
   const [editing, setEditing] = useState(false);
   const id = device.client_id;
+  const firmware = useQuery(
+    `firmware ${id}`,
+    () => ask(FIRMWARE_OF, { devices: [id] }),
+    ({ client_id: about, noun }) => about === id || (!about && noun === "firmware"),
+  );
   const rotate = () =>
     action.run(async () => {
       const { queued, already, skipped } = await ask(ROTATION_START, { device: id });
@@ -108,7 +121,7 @@ function Head({ device }: { device: DeviceDetails }) {
       </div>
       {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />
-      <Facts facts={factsOf(device)} />
+      <Facts facts={factsOf(device, firmware.data?.devices[0])} />
       {device.clashed_at && (
         <Notice tone="bad">
           <span>
@@ -140,7 +153,7 @@ function Flaws({ device }: { device: DeviceDetails }) {
   );
 }
 
-function factsOf(device: DeviceDetails) {
+function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
   const drift = drifts(device);
   return [
     [
@@ -153,7 +166,7 @@ function factsOf(device: DeviceDetails) {
     ["Last seen", <Ago at={device.last_seen_at} />],
     ["Model", device.model],
     ["Tags", device.tags.join(", ") || "–"],
-    ["Firmware", device.firmware_version ?? "–"],
+    ["Firmware", <Firmware device={device} firmware={firmware} />],
     [
       "Configuration",
       <Badge tone={drift ? "warn" : "good"}>

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
 import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
+import { Firmware } from "../components/Firmware.tsx";
 import { VirtualList } from "../components/VirtualList.tsx";
 import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
@@ -79,7 +80,7 @@ function cells(device: DeviceView) {
         : device.config_version}
     </Badge>,
     <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>,
-    device.firmware_version ?? "–",
+    <Firmware device={device} firmware={fleet.value.firmware.get(device.client_id)} brief />,
     <Ago at={device.last_seen_at} />,
   ];
 }
