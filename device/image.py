@@ -25,7 +25,7 @@ class ImageInvalidError(FleetError):
 
 @dataclass(frozen=True, slots=True)
 class ImageDescription:
-    """The metadata of an image."""
+    """The metadata of an image; texts are empty where it has none, as `version` of MicroPython's."""
 
     version: str
     project: str
@@ -46,17 +46,11 @@ def read(data: bytes) -> ImageDescription:
         raise ImageInvalidError(f"image: chip id {chip_id} is unknown")
     magic, secure_version = struct.unpack_from("<II", data, DESCRIPTOR_OFFSET)
     if magic != DESCRIPTOR_MAGIC:
-        raise ImageInvalidError("image: has no application descriptor at offset 32")
-    version = _text(data[48:80], "version")
-    if not version:
-        raise ImageInvalidError("image: version must be 1 to 32 printable characters")
-    return ImageDescription(
-        version, _text(data[80:112], "project"), CHIPS[chip_id].name, secure_version, data[176:208].hex()
-    )
+        return ImageDescription("", "", CHIPS[chip_id].name, 0, "")
+    version, project = _text(data[48:80]), _text(data[80:112])
+    return ImageDescription(version, project, CHIPS[chip_id].name, secure_version, data[176:208].hex())
 
 
-def _text(field: bytes, name: str) -> str:
-    text = field.partition(b"\0")[0].decode("ascii", errors="replace")
-    if not (text.isascii() and text.isprintable()):
-        raise ImageInvalidError(f"image: {name} must be printable ASCII")
-    return text
+def _text(field: bytes) -> str:
+    text = field.partition(b"\0")[0].decode(errors="replace")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.client import AnswerError
+from dev import waiting
 from dev.fleet import Fleet
 from dev.system import System
 from dev.uploads import upload
@@ -70,10 +71,23 @@ async def test_a_service_killed_in_a_download_costs_only_time(fleet: Fleet, syst
 
 async def test_an_image_without_a_version_is_stored_under_its_label(fleet: Fleet) -> None:
     model = await fleet.model()
-    image = images.build(segments=[images.descriptor(version=b"", project="küche".encode())])
+    image = images.build(segments=[images.descriptor(version=b"", project="küche".encode()) + bytes(64)])
     with pytest.raises(AnswerError, match="version: expected a label given at the upload"):
         await upload(fleet, model, image)
     assert (await upload(fleet, model, image, version="1.0 kitchen")).version == "1.0 kitchen"
+
+
+async def test_a_device_runs_an_image_without_a_version(fleet: Fleet) -> None:
+    model = await fleet.model()
+    package = await fleet.device(model)
+    image = images.build(segments=[images.descriptor(version=b"", project=model.encode()) + bytes(64)])
+    async with fleet.powered(package):
+        await upload(fleet, model, image, version="1.0 kitchen")
+        await fleet.seen(package, "firmware/reported", stage="confirmed")
+        await waiting.until(
+            lambda: fleet.ask(admin.FIRMWARE_OF, devices=[package.client_id]),
+            lambda found: found.devices[0].runs == "1.0 kitchen",
+        )
 
 
 async def test_an_image_signed_for_secure_boot_is_delivered_with_its_signatures(fleet: Fleet) -> None:

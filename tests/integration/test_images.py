@@ -66,7 +66,7 @@ async def test_images_are_listed_in_pages_newest_first(fleet: Fleet) -> None:
 
 async def test_a_page_after_an_image_that_is_gone_is_an_error_and_not_the_end(fleet: Fleet) -> None:
     with pytest.raises(AnswerError, match="after: there is no image"):
-        await fleet.ask(admin.IMAGE_LIST, after="0" * 64)
+        await fleet.ask(admin.IMAGE_LIST, after="nosuch/" + "0" * 64)
 
 
 @pytest.mark.parametrize(

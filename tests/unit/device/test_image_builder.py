@@ -76,9 +76,6 @@ def test_a_bad_argument_is_named(change: dict[str, object], field: str) -> None:
     [
         (0, b"\x00", "0xE9"),
         (12, b"\xff\xff", "chip id"),
-        (32, b"\x00", "descriptor"),
-        (48, b"\x00", "version"),
-        (80, b"\n", "project"),
     ],
 )
 def test_what_is_no_image_is_refused(offset: int, value: bytes, rule: str) -> None:
@@ -87,6 +84,26 @@ def test_what_is_no_image_is_refused(offset: int, value: bytes, rule: str) -> No
 
     with pytest.raises(ImageInvalidError, match=rule):
         image.read(bytes(built))
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "texts"),
+    [
+        (48, b"\x00", ("", "p")),
+        (80, "ä".encode(), ("1", "ä")),
+        (80, b"\n", ("1", "\ufffd")),
+        (32, b"\x00", ("", "")),
+    ],
+)
+def test_an_image_may_have_no_version_any_project_or_no_descriptor(
+    offset: int, value: bytes, texts: tuple[str, str]
+) -> None:
+    built = bytearray(image_builder.build(version="1", project="p"))
+    built[offset : offset + len(value)] = value
+
+    found = image.read(bytes(built))
+
+    assert (found.version, found.project) == texts
 
 
 def test_a_stump_is_refused() -> None:
