@@ -26,7 +26,7 @@ def doctor(
     of_firmware = here.request(admin.FIRMWARE_DOCTOR_REPAIR if repair else admin.FIRMWARE_DOCTOR)
     found.findings.extend(of_firmware.findings)
     if found.findings:
-        here.show_table(found, found.findings, "device=client_id, problem, remedy, repaired")
+        here.show_table(found, found.findings, "about=subject, problem, remedy, repaired")
     else:
         here.show_facts(found, ("devices", ("problems", lambda _: 0)))
     if any(not one.repaired for one in found.findings):

@@ -51,7 +51,7 @@ class CertificateCheck:
         """Return what is wrong with it at `now` (UTC), and what to do."""
         if self.certificate is None:
             remedy = "check the server, or correct MDM_TLS_SERVERS"
-            return admin.Finding(client_id=self.place, problem=f"has no certificate: {self.error}", remedy=remedy)
+            return admin.Finding(subject=self.place, problem=f"has no certificate: {self.error}", remedy=remedy)
         begin, end = self.certificate.not_valid_before_utc, self.certificate.not_valid_after_utc
         if begin > now:
             problem = f"its certificate is not valid before {begin:%Y-%m-%d %H:%M} UTC"
@@ -64,9 +64,7 @@ class CertificateCheck:
         else:
             problem = f"its certificate ended on {end:%Y-%m-%d %H:%M} UTC"
         remedy = "provision all devices with another authority" if self.is_authority else "renew it"
-        return admin.Finding(
-            client_id=self.place, problem=problem, remedy=f"{remedy}: operations.md, Certificates"
-        )
+        return admin.Finding(subject=self.place, problem=problem, remedy=f"{remedy}: operations.md, Certificates")
 
 
 async def look(settings: RegistrySettings) -> list[CertificateCheck]:

@@ -83,7 +83,7 @@ async def test_a_registry_whose_database_knows_nobody_touches_nobody(
         await logged(process, "strays.too_many")
         await logged(process, "registry.reconciled")
         diagnosis = await fleet.ask(admin.DOCTOR_REPAIR)
-        (found,) = [it for it in diagnosis.findings if it.client_id == packages[0].client_id]
+        (found,) = [it for it in diagnosis.findings if it.subject == packages[0].client_id]
         assert "is it the right one?" in found.remedy
         assert not found.repaired
     assert await all_accepted(packages)
@@ -91,7 +91,7 @@ async def test_a_registry_whose_database_knows_nobody_touches_nobody(
 
 async def finding(fleet: Fleet, package: Package, *, repair: bool) -> Finding | None:
     diagnosis = await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
-    return next((it for it in diagnosis.findings if it.client_id == package.client_id), None)
+    return next((it for it in diagnosis.findings if it.subject == package.client_id), None)
 
 
 async def test_a_device_without_a_row_is_disabled_and_comes_back_with_its_row(fleet: Fleet, stack: Stack) -> None:

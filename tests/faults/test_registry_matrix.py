@@ -88,7 +88,7 @@ async def agree(fleet: Fleet, registry: Registry, model: str) -> str:
     """Return what there is of a model's one device: nothing or a whole one; anything else is a failure."""
     clients, accounts, rows = await traces(registry.system.stack, model)
     found = await fleet.ask(admin.DOCTOR)
-    ours = [finding for finding in found.findings if f"-{model}-" in finding.client_id]
+    ours = [finding for finding in found.findings if f"-{model}-" in finding.subject]
     assert not ours, ours
     assert clients == accounts, (clients, accounts)
     assert tuple(rows) in ((), WHOLE), rows

@@ -347,7 +347,7 @@ async def test_an_account_that_the_database_does_not_know_is_disabled_by_a_repai
 
 async def findings(fleet: Fleet, name: str, *, repair: bool) -> list[admin.Finding]:
     diagnosis = await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
-    return [finding for finding in diagnosis.findings if finding.client_id == name]
+    return [finding for finding in diagnosis.findings if finding.subject == name]
 
 
 async def test_an_account_from_its_making_to_its_end_with_the_tool(system: System, tmp_path: Path) -> None:

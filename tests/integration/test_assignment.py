@@ -199,7 +199,7 @@ async def test_a_device_that_goes_round_is_stopped_after_three_times_and_told(fl
     found = await firmware_of(fleet, package)
     assert (found.runs, found.wanted, found.withheld) == (None, "1.1.0", reason)
     findings = (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings
-    assert f"does not get 1.1.0: {reason}" in [it.problem for it in findings if it.client_id == package.client_id]
+    assert f"does not get 1.1.0: {reason}" in [it.problem for it in findings if it.subject == package.client_id]
     # Another build is another image.
     later = await upload(fleet, model, build(model, "1.2.0"))
     async with RawDevice(package) as device:
@@ -301,12 +301,12 @@ async def test_bytes_that_are_lost_are_named_repaired_by_the_same_file_and_hold_
     exported = shelf / f"firmware-{other}.bin"
     await waiting.until(lambda: asyncio.to_thread(lambda: exported.exists() and exported.read_bytes() == later))
     findings = (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings
-    [found] = [it for it in findings if it.client_id == f"{model} 1.1.0"]
+    [found] = [it for it in findings if it.subject == f"{model} 1.1.0"]
     assert found.problem == f"the bytes of the image are {damage}"
     assert f"--model {model} --version 1.1.0" in found.remedy
     await upload(fleet, model, image)
     assert file.read_bytes() == image
-    assert [it for it in (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings if model in it.client_id] == []
+    assert [it for it in (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings if model in it.subject] == []
 
 
 async def test_stored_bytes_of_no_image_are_named_and_deleted_by_a_repair(fleet: Fleet, system: System) -> None:
@@ -315,10 +315,10 @@ async def test_stored_bytes_of_no_image_are_named_and_deleted_by_a_repair(fleet:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     name = f"{file.stem[:12]}..."
-    assert name in [it.client_id for it in (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings]
+    assert name in [it.subject for it in (await fleet.ask(admin.FIRMWARE_DOCTOR)).findings]
     assert file.exists()
     repaired = (await fleet.ask(admin.FIRMWARE_DOCTOR_REPAIR)).findings
-    assert [it.repaired for it in repaired if it.client_id == name] == [True]
+    assert [it.repaired for it in repaired if it.subject == name] == [True]
     await waiting.until(lambda: asyncio.to_thread(file.exists), lambda exists: not exists)
 
 

@@ -151,7 +151,7 @@ async def logs_in(package: Package) -> bool:
 async def unsettled(fleet: Fleet) -> list[admin.Finding]:
     """Return what does not agree of devices; claims and admins of another test may have lost their accounts."""
     findings = (await fleet.ask(admin.DOCTOR)).findings
-    return [finding for finding in findings if finding.client_id.startswith("iotdevice-")]
+    return [finding for finding in findings if finding.subject.startswith("iotdevice-")]
 
 
 async def test_all_is_lost_and_comes_back(fleet: Fleet, place: Place) -> None:

@@ -501,7 +501,7 @@ async def test_what_admins_and_machines_did_is_in_the_audit_log(fleet: Fleet) ->
 
 async def findings(fleet: Fleet, claim: ClaimPackage, *, repair: bool) -> list[tuple[str, bool]]:
     found = (await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)).findings
-    return [(finding.problem, finding.repaired) for finding in found if finding.client_id == claim.account]
+    return [(finding.problem, finding.repaired) for finding in found if finding.subject == claim.account]
 
 
 async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fleet, stack: Stack) -> None:

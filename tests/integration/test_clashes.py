@@ -37,7 +37,7 @@ async def test_two_boards_with_one_package_are_told(fleet: Fleet, system: System
 
 
 async def found(fleet: Fleet, package: Package) -> list[admin.Finding]:
-    return [it for it in (await fleet.ask(admin.DOCTOR)).findings if it.client_id == package.client_id]
+    return [it for it in (await fleet.ask(admin.DOCTOR)).findings if it.subject == package.client_id]
 
 
 async def connections(package: Package, sources: Sequence[str], status: messages.Status) -> None:

@@ -41,7 +41,7 @@ async def test_a_device_with_an_odd_status_is_online_and_the_oddity_is_shown_unt
         ]
         assert "100" in view.flaws[1].rule
         (finding,) = [
-            it for it in await diagnosed(fleet) if it.client_id == package.client_id and "rssi" in it.problem
+            it for it in await diagnosed(fleet) if it.subject == package.client_id and "rssi" in it.problem
         ]
         assert finding.problem.startswith("up/status: rssi_dbm is left out: ")
 
@@ -50,7 +50,7 @@ async def test_a_device_with_an_odd_status_is_online_and_the_oddity_is_shown_unt
         assert (await until(look, lambda view: not view.online)).flaws == view.flaws
         await device.send(topics.STATUS, CLEAN)
         await until(look, lambda view: view.online and not view.flaws)
-    assert not [it for it in await diagnosed(fleet) if it.client_id == package.client_id]
+    assert not [it for it in await diagnosed(fleet) if it.subject == package.client_id]
     lines = [line for line in log.log_since(before).splitlines() if package.client_id.encode() in line]
     assert len([line for line in lines if b"device.flaws" in line]) == 1
 
@@ -67,7 +67,7 @@ async def test_a_flaw_of_many_devices_is_one_finding(fleet: Fleet) -> None:
             await send(device, topics.STATUS, online=True, slot_size_bytes=-1)
             await until(partial(fleet.show, package), lambda view: view.flaws)
     (found,) = [it for it in await diagnosed(fleet) if "slot_size_bytes" in it.problem]
-    assert found.client_id == min(package.client_id for package in packages)
+    assert found.subject == min(package.client_id for package in packages)
     assert found.problem.endswith("; of 3 devices")
     for package in packages:
         await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)

@@ -24,7 +24,7 @@ from tests.raw import RawDevice
 
 async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:
     diagnosis = await fleet.ask(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
-    return [finding for finding in diagnosis.findings if finding.client_id == package.client_id]
+    return [finding for finding in diagnosis.findings if finding.subject == package.client_id]
 
 
 async def test_a_lost_broker_account_is_made_anew_with_the_same_secret(fleet: Fleet, stack: Stack) -> None:
@@ -55,7 +55,7 @@ async def test_a_device_that_is_made_while_all_is_compared_is_no_finding(fleet: 
     for task in adding:
         task.cancel()
     await asyncio.wait(adding)
-    assert [finding for finding in found if finding.client_id in made] == []
+    assert [finding for finding in found if finding.subject in made] == []
 
 
 async def test_a_repair_that_is_asked_for_again_and_again_is_done_once(fleet: Fleet, stack: Stack) -> None:
@@ -191,7 +191,7 @@ async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: 
     for package in packages:
         assert await credentials.broker_accepts(package)
     ours = {package.client_id for package in packages}
-    assert not [found for found in (await fleet.ask(admin.DOCTOR)).findings if found.client_id in ours]
+    assert not [found for found in (await fleet.ask(admin.DOCTOR)).findings if found.subject in ours]
 
 
 async def test_a_certificate_of_the_broker_that_ends_soon_is_a_finding_until_it_is_renewed(
@@ -200,7 +200,7 @@ async def test_a_certificate_of_the_broker_that_ends_soon_is_a_finding_until_it_
     place = f"{stack.endpoints.mqtt_host}:{stack.endpoints.device_mqtt_port}"
 
     async def problems() -> list[str]:
-        return [it.problem for it in (await fleet.ask(admin.DOCTOR)).findings if it.client_id == place]
+        return [it.problem for it in (await fleet.ask(admin.DOCTOR)).findings if it.subject == place]
 
     assert await problems() == []
     folder = stack.endpoints.ca_file.parent

@@ -646,10 +646,10 @@ export interface Event {
 /**
  * One difference; `remedy` is the action of a repair, or what a person has to do.
  *
- * Of a certificate that ends soon `client_id` is the place.
+ * `subject` is what it is about: a client id, an image, the place of a certificate.
  */
 export interface Finding {
-  client_id: string;
+  subject: string;
   problem: string;
   remedy: string;
   repaired: boolean;

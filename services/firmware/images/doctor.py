@@ -46,7 +46,7 @@ class FirmwareDoctor:
                 again = f"mdm firmware upload FILE --model {code} --version {image.version} --no-release"
                 findings.append(
                     admin.Finding(
-                        client_id=f"{code} {image.version}",
+                        subject=f"{code} {image.version}",
                         problem=f"the bytes of the image are {fault}",
                         remedy=f"upload the same file again: {again}",
                     )
@@ -60,7 +60,7 @@ class FirmwareDoctor:
                 await image_queries.record_leftover(session, sha256)
         return [
             admin.Finding(
-                client_id=f"{sha256[:12]}...",
+                subject=f"{sha256[:12]}...",
                 problem="stored bytes that belong to no image",
                 remedy="they are deleted",
                 repaired=repair,
@@ -73,7 +73,7 @@ async def _devices(session: AsyncSession, client_ids: list[str]) -> list[admin.F
     """Return the devices that do not get the image that they should have."""
     return [
         admin.Finding(
-            client_id=one.client_id,
+            subject=one.client_id,
             problem=f"does not get {one.image.version}: {one.refusal}",
             remedy="release an image that the device takes, or change the device",
         )

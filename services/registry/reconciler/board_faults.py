@@ -20,7 +20,7 @@ async def findings(session: AsyncSession, now: datetime) -> list[admin.Finding]:
 
 def _clash(client_id: str) -> admin.Finding:
     return admin.Finding(
-        client_id=client_id,
+        subject=client_id,
         problem="two boards have this identity and end each other's connection",
         remedy="make one of them another device, with a package of its own",
     )
@@ -29,7 +29,7 @@ def _clash(client_id: str) -> admin.Finding:
 def _flaw(flaw: fault_queries.CommonFlaw) -> admin.Finding:
     others = f"; of {flaw.devices} devices" if flaw.devices > 1 else ""
     return admin.Finding(
-        client_id=flaw.client_id,
+        subject=flaw.client_id,
         problem=f"{flaw.topic}: {flaw.field} is left out: {flaw.rule}{others}",
         remedy="correct the firmware, see mdm device show",
     )

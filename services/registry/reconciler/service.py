@@ -252,7 +252,7 @@ class Reconciler:
                 log.warning("reconciler.repair_failed", client_id=problem.client_id, reason=error.message)
         log.warning("reconciler.found", client_id=problem.client_id, problem=problem.text, repaired=repaired)
         return admin.Finding(
-            client_id=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired
+            subject=problem.client_id, problem=problem.text, remedy=problem.remedy, repaired=repaired
         )
 
     async def _remove_claim_account(self, claim_id: str) -> bool:

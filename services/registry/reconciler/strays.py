@@ -55,7 +55,7 @@ class Strays:
                 f"left as it is: the database has {rows} rows and lacks {len(fresh)} names; is it the right one?"
             )
             return findings + [
-                admin.Finding(client_id=name, problem=_problem(what), remedy=text)
+                admin.Finding(subject=name, problem=_problem(what), remedy=text)
                 for name, what in sorted(found.items())
             ]
         for name in sorted(found.keys() | (noted.keys() - set(known))):
@@ -76,7 +76,7 @@ class Strays:
                     repaired = await self._remove(name)
             except FleetError as error:
                 log.warning("strays.not_settled", name=name, reason=error.message)
-        return admin.Finding(client_id=name, problem=_problem(what), remedy=remedy, repaired=repaired)
+        return admin.Finding(subject=name, problem=_problem(what), remedy=remedy, repaired=repaired)
 
     async def _disable(self, name: str) -> bool:
         """Disable a stray, unless it has a row by now."""
@@ -116,7 +116,7 @@ class Strays:
                 await session.execute(delete(Stray).where(Stray.name == name))
             repaired = True
         text = "was disabled as unknown, and is in the database"
-        return admin.Finding(client_id=name, problem=text, remedy="enable it", repaired=repaired)
+        return admin.Finding(subject=name, problem=text, remedy="enable it", repaired=repaired)
 
     async def _enable(self, name: str, *, enabled: bool) -> bool:
         """Enable or disable what exists; return whether anything exists."""

@@ -13,10 +13,10 @@ from shared.protocol.messages import Line
 class Finding(Result):
     """One difference; `remedy` is the action of a repair, or what a person has to do.
 
-    Of a certificate that ends soon `client_id` is the place.
+    `subject` is what it is about: a client id, an image, the place of a certificate.
     """
 
-    client_id: str
+    subject: str
     problem: str
     remedy: str
     repaired: bool = False

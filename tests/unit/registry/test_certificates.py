@@ -76,7 +76,7 @@ async def test_a_certificate_that_a_server_shows_is_found_logged_and_measured(
     if problem is None:
         assert (found, logs) == ([], [])
         return
-    assert [(it.client_id, it.remedy) for it in found] == [(place, "renew it: operations.md, Certificates")]
+    assert [(it.subject, it.remedy) for it in found] == [(place, "renew it: operations.md, Certificates")]
     assert found[0].problem == f"{problem}{end:%Y-%m-%d %H:%M} UTC"
     assert [(it["event"], it["log_level"], it["place"]) for it in logs] == [("certificate.found", level, place)]
 
@@ -98,7 +98,7 @@ async def test_a_server_without_tls_or_without_an_answer_is_found_and_not_measur
         closed = "127.0.0.1:1"
         await certificates.report(settings(tls_servers=" ".join([*places, closed])))
         found = await certificates.findings(settings(tls_servers=" ".join([*places, closed])))
-    assert [it.client_id for it in found] == [*places, closed]
+    assert [it.subject for it in found] == [*places, closed]
     assert "no answer over TLS within 0.2 s" in found[0].problem
     for it in found[1:]:
         assert it.problem.startswith("has no certificate: cannot connect over TLS: ")
@@ -123,14 +123,14 @@ async def test_an_authority_of_packages_is_found_a_year_before_its_end(
 
     assert [it.problem.partition(",")[0] for it in found] == problems
     for it in found:
-        assert it.client_id == "MDM_DEVICE_CA_FILE CN=device-mdm authority"
+        assert it.subject == "MDM_DEVICE_CA_FILE CN=device-mdm authority"
         assert it.remedy.startswith("provision all devices with another authority")
 
 
 async def test_a_file_without_a_certificate_is_found(tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("none")
     (found,) = await certificates.findings(settings(device_ca_file=tmp_path / "ca.crt"))
-    assert (found.client_id, found.problem[:20]) == ("MDM_DEVICE_CA_FILE", "has no certificate: ")
+    assert (found.subject, found.problem[:20]) == ("MDM_DEVICE_CA_FILE", "has no certificate: ")
 
 
 def test_a_certificate_of_the_future_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
