@@ -28,6 +28,7 @@ from tests.downloads import check
 from tests.integration.test_tool import mdm
 from tests.raw import RawDevice
 from tests.swarm import OLD, status
+from tests.unit.firmware import images
 
 AT_ONCE = {"soak_s": 3600, "offers_per_minute": 10_000, "max_under_way": 10_000}
 
@@ -228,6 +229,7 @@ KEY, OTHER = secure_boot.key_digest("rsa"), secure_boot.key_digest("rsa/2")
     [
         ({"secure_version": 2}, "secure_version: the image has 1, the device requires 2"),
         ({"chip": "ESP32-C3 (QFN32)"}, "chip: the image is for esp32, the device has esp32c3"),
+        ({"chip_revision": 100}, "chip_revision: the image is for v3.0 to v3.99, the device has v1.0"),
         (
             {"secure_boot_keys": [OTHER]},
             f"secure_boot_keys: the device trusts {OTHER}, the image has been signed by {KEY}",
@@ -238,7 +240,8 @@ async def test_what_the_board_would_refuse_is_withheld_told_and_named_by_preflig
     fleet: Fleet, facts: dict[str, Any], reason: str
 ) -> None:
     model = await fleet.model()
-    image = secure_boot.sign(image_builder.build(version="1.1.0", project=model, secure_version=1), "rsa")
+    descriptor = images.descriptor(version=b"1.1.0", project=model.encode(), secure_version=1)
+    image = secure_boot.sign(images.build(segments=[descriptor + bytes(64)], revisions=(300, 399)), "rsa")
     stored = await upload(fleet, model, image)
     assert stored.secure_boot_keys == [KEY]
     package, fits = await fleet.device(model), await fleet.device(model)

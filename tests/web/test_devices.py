@@ -14,9 +14,13 @@ from dev.credentials import account_client, device_client
 from dev.database import run
 from dev.fleet import Fleet, powered
 from dev.system import System
+from dev.uploads import build, upload
 from device.options import Done, Hooks
 from shared.protocol import admin, messages, topics
 from shared.protocol.events import DEVICE_ONLINE
+from tests.downloads import check
+from tests.raw import RawDevice
+from tests.swarm import status
 from tests.web.conftest import go, log_in
 from tests.web.crowd import crowd
 
@@ -73,8 +77,8 @@ async def test_a_device_is_added_and_found(page: Page, fleet: Fleet) -> None:
 async def test_what_is_wrong_with_a_board_is_shown(page: Page, fleet: Fleet) -> None:
     package = await fleet.device()
     async with device_client(package) as device:
-        status = json.dumps({"online": True, "rssi_dbm": 999})
-        await device.publish(topics.STATUS.of(client_id=package.client_id), status, qos=1, retain=True)
+        odd = json.dumps({"online": True, "rssi_dbm": 999})
+        await device.publish(topics.STATUS.of(client_id=package.client_id), odd, qos=1, retain=True)
         await fleet.until(package, lambda view: view.online)
     await go(page, f"device/{package.client_id}")
     flaw = page.get_by_role("listitem").filter(has_text="up/status")
@@ -84,6 +88,25 @@ async def test_what_is_wrong_with_a_board_is_shown(page: Page, fleet: Fleet) -> 
         await fleet.seen(package, "device/clashed")
         await expect(page.get_by_role("alert")).to_contain_text("Two boards have this identity")
     await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
+
+
+async def test_what_is_wanted_for_a_device_and_why_it_is_withheld_is_shown(page: Page, fleet: Fleet) -> None:
+    model = await fleet.model()
+    package = await fleet.device(model)
+    async with RawDevice(package) as device:
+        await device.send(topics.STATUS, status("another project"))
+        await fleet.until(package, lambda view: view.online)
+        await go(page, f"device/{package.client_id}")
+        await expect(page.get_by_text("1.0.0", exact=True)).to_be_visible()
+        await upload(fleet, model, build(model, "1.1.0"))
+        reason = f"withheld: project: the image is {model}, the device runs another project"
+        await expect(page.get_by_text(f"→ 1.1.0 ({reason})")).to_be_visible()
+        await go(page, "devices")
+        await page.get_by_label("Search devices").fill(f"model:{model}")
+        await expect(page.get_by_text("→ 1.1.0 (withheld)")).to_be_visible()
+        await device.send(topics.STATUS, status(model))
+        await device.send(topics.FIRMWARE_CHECK, check(model))
+        await expect(page.get_by_text("→ 1.1.0 (offered)")).to_be_visible()
 
 
 async def test_a_device_is_renamed_tagged_and_removed_after_a_question(page: Page, fleet: Fleet) -> None:
