@@ -218,10 +218,6 @@ def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None
         (
             "model, version, current, pinned",
             ("signed", _signed),
-            (
-                "Secure Boot",
-                lambda it: ", ".join(key[:12] for key in it.secure_boot_keys) or it.secure_boot_signatures,
-            ),
             "project, chip",
             ("size", lambda it: output.size(it.size_bytes)),
             "IDF=idf_version, uploaded=uploaded_at",
