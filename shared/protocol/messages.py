@@ -130,7 +130,7 @@ def server_time(now: datetime) -> datetime:
 class Message(BaseModel):
     """The base of all payloads: immutable, without NaN or infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, defer_build=True)
 
 
 class FromDevice(Message):

@@ -21,7 +21,7 @@ from shared.protocol.topics import PREFIX, Topic
 class Request(BaseModel):
     """The base of all requests; an unknown field is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     request_id: RequestId
 
@@ -29,7 +29,7 @@ class Request(BaseModel):
 class Result(BaseModel):
     """The base of all results."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     @classmethod
     def from_row(cls, row: object, **others: object) -> Self:
