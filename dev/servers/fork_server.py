@@ -28,6 +28,7 @@ from selectors import EVENT_READ, DefaultSelector
 from tempfile import TemporaryFile
 from typing import Any, Final
 
+from pydantic import BaseModel
 from sqlalchemy.orm import configure_mappers
 
 from dev.servers.base import Child, Process
@@ -174,6 +175,7 @@ def serve(channel: socket.socket) -> None:
     for module in [*MODULES, *_LIBRARIES]:
         importlib.import_module(module)
     configure_mappers()
+    _build(BaseModel)
     # The module that is run is imported by running it.
     for module in MODULES:
         del sys.modules[module]
@@ -195,6 +197,13 @@ def serve(channel: socket.socket) -> None:
         else:
             answer = _poll(ended, request["poll"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _build(model: type[BaseModel]) -> None:
+    """Build all models now, which else each child would build when it first uses them."""
+    for kind in model.__subclasses__():
+        kind.model_rebuild()
+        _build(kind)
 
 
 def _poll(ended: dict[int, int], pid: int) -> int | None:
