@@ -123,7 +123,7 @@ async def test_a_device_that_comes_back_with_another_image_is_not_offered_the_sa
             await device.send(topics.FIRMWARE_CHECK, check(model))
             assert (await device.receive(topics.FIRMWARE_OFFER)).up_to_date
         told = await fleet.seen(package, "firmware/reported", stage="rolled_back")
-        assert told.data["error"] == "the device did not keep it, and runs 1.0.0"
+        assert told.data["error"] == "came back with other firmware than it rebooted for"
         # It was too early to say so: the device is running it after all.
         confirmed = messages.FirmwareReport(sha256=image.sha256, stage=messages.FirmwareStage.CONFIRMED)
         await device.send(topics.FIRMWARE_REPORT, confirmed)
@@ -133,20 +133,6 @@ async def test_a_device_that_comes_back_with_another_image_is_not_offered_the_sa
             topics.FIRMWARE_CHECK, check(model, version="1.1.0", sha256=image.sha256), topics.FIRMWARE_OFFER
         )
         assert offer.sha256 == later.sha256
-
-
-async def test_a_device_that_says_a_wrong_sha256_of_a_confirmed_image_does_not_fetch_it_for_ever(
-    fleet: Fleet,
-) -> None:
-    model = await fleet.model()
-    image = await released(fleet, model, "1.1.0")
-    package = await fleet.device(model)
-    async with RawDevice(package) as device:
-        confirmed = messages.FirmwareReport(sha256=image.sha256, stage=messages.FirmwareStage.CONFIRMED)
-        await device.send(topics.FIRMWARE_REPORT, confirmed)
-        await fleet.seen(package, "firmware/reported", stage="confirmed")
-        wrong = check(model, version="1.1.0", sha256="2" * 64)
-        assert (await device.ask(topics.FIRMWARE_CHECK, wrong, topics.FIRMWARE_OFFER)).up_to_date
 
 
 @pytest.fixture(scope="module")
