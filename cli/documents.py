@@ -14,7 +14,8 @@ from shared.protocol import numbers
 def read(path: Path, *, field: str) -> dict[str, Any]:
     """Return the JSON object in a file, or raise InvalidInputError naming `field` and the place."""
     try:
-        document = _loads(path.read_text("utf-8"), field=field)
+        # Also with a byte order mark or in UTF-16, as Windows writes it: of bytes `json` finds that out.
+        document = _loads(path.read_bytes(), field=field)
     except OSError as error:
         raise InvalidInputError(f"{field}: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -57,7 +58,7 @@ def _value(text: str, *, field: str) -> object:
         return text
 
 
-def _loads(text: str, *, field: str) -> object:
+def _loads(text: str | bytes, *, field: str) -> object:
     """Return the parsed JSON; raise ValueError if it is none, InvalidInputError for a number that would change."""
     try:
         fault = numbers.inexact(text)

@@ -215,7 +215,9 @@ _SET_DELIVERIES: Final = _INSERT.on_conflict_do_update(
     },
 )
 _ATTEMPTS: Final = (
-    select(DeviceModel.code, Device.key, Device.id, FirmwareDelivery.stage, FirmwareImage)
+    select(
+        DeviceModel.code, Device.key, Device.id, FirmwareDelivery.stage, FirmwareDelivery.updated_at, FirmwareImage
+    )
     .select_from(FirmwareDelivery)
     .join(Device, Device.id == FirmwareDelivery.device_id)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
@@ -241,11 +243,11 @@ def hashes_of(image: FirmwareImage) -> frozenset[str]:
 async def attempts(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, tuple[int, list[ImageAttempt]]]:
     """Return the ids of devices and their attempts with images, newest first, by client id."""
     found: dict[str, tuple[int, list[ImageAttempt]]] = {}
-    for code, key, device_id, stage, image in await session.execute(
+    for code, key, device_id, stage, since, image in await session.execute(
         _ATTEMPTS, {"keys": device_refs.keys(client_ids)}
     ):
         of_device = found.setdefault(device_refs.client_id(code, key), (device_id, []))
-        of_device[1].append(ImageAttempt(image.sha256, hashes_of(image), stage))
+        of_device[1].append(ImageAttempt(image.sha256, hashes_of(image), stage, since))
     return found
 
 

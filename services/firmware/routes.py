@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from services.firmware.assignment.service import Assignment
@@ -14,7 +15,7 @@ from services.firmware.images.service import ImageService
 from services.firmware.images.signing_keys import TrustedKeys
 from services.firmware.images.uploads import Uploads
 from services.firmware.rollouts.service import RolloutService
-from shared.mqtt.connection import Connection, Route, device_route
+from shared.mqtt.connection import Connection, Route, dated_route, device_route
 from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RpcServer
 
@@ -27,10 +28,10 @@ def routes(
     images, trust, doctor = ImageService(firmware), TrustedKeys(firmware), FirmwareDoctor(firmware)
     note = firmware.flaws.note
     return [
-        device_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP, note=note),
+        dated_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP, note=note),
         device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),
         device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP, note=note),
-        device_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
+        dated_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
         Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         rpc.route(admin.UPLOAD_CHUNK, uploads.store_chunk, group=GROUP),
@@ -60,13 +61,19 @@ def routes(
 
 
 async def on_check(
-    firmware: Firmware, connection: Connection, client_id: str, check: messages.FirmwareCheck
+    firmware: Firmware,
+    connection: Connection,
+    client_id: str,
+    check: messages.FirmwareCheck,
+    received_at: datetime,
 ) -> None:
     """Answer a device's request for an image."""
-    offer = await Assignment(firmware).answer_check(client_id, check)
+    offer = await Assignment(firmware).answer_check(client_id, check, received_at)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
 
 
-async def on_status(rollback_detection: RollbackDetection, client_id: str, status: messages.Status) -> None:
+async def on_status(
+    rollback_detection: RollbackDetection, client_id: str, status: messages.Status, received_at: datetime
+) -> None:
     """Handle a device's status at connect."""
-    await rollback_detection.check(client_id, status)
+    await rollback_detection.check(client_id, status, received_at)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from datetime import datetime
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from shared.errors import InvalidInputError
 from shared.esp32.image import revision
@@ -64,26 +65,37 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ImageAttempt:
-    """A device's progress with an image, as input of `lost`."""
+    """A device's progress with an image, as input of `lost`; `since` is when its stage was recorded (UTC)."""
 
     sha256: str
     hashes: frozenset[str]
     stage: str
+    since: datetime
 
 
-def lost(newest_first: Iterable[ImageAttempt], running_sha256: str) -> tuple[str, Stage] | None:
+class Said(NamedTuple):
+    """What a device says to run, in a message that was received at `at` (UTC)."""
+
+    sha256: str
+    at: datetime
+
+
+def lost(newest_first: Iterable[ImageAttempt], said: Said) -> tuple[str, Stage] | None:
     """Return the image that a device no longer runs although it should, and the stage that this is.
 
     It should run the last one that it was about to start or has confirmed. One that it was offered later may have
     been started without a report.
+
+    What was said before it confirmed an image is no fallback from it: a message may have waited, also in another
+    replica. A rollback may be recorded by mistake: the device's own report, which is still to come, counts more.
     """
     for attempt in newest_first:
-        if running_sha256 in attempt.hashes:
+        if said.sha256 in attempt.hashes:
             return None
         if attempt.stage == REBOOTING:
             return attempt.sha256, FirmwareStage.ROLLED_BACK
         if attempt.stage == CONFIRMED:
-            return attempt.sha256, FELL_BACK
+            return (attempt.sha256, FELL_BACK) if said.at > attempt.since else None
     return None
 
 

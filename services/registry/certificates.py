@@ -83,8 +83,10 @@ async def findings(settings: RegistrySettings) -> list[admin.Finding]:
 async def report(settings: RegistrySettings) -> None:
     """Set the metric of each certificate, and log those that end soon."""
     now = datetime.now(UTC)
+    checks = await look(settings)
+    # Not before: while servers are asked, the metrics stay.
     metrics.CERTIFICATE_ENDS.clear()
-    for check in await look(settings):
+    for check in checks:
         certificate, found = check.certificate, check.finding(now)
         if certificate is not None:
             metrics.CERTIFICATE_ENDS.labels(check.place).set(certificate.not_valid_after_utc.timestamp())

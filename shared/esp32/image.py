@@ -70,9 +70,12 @@ def check_for(image: Image, *, chip: str, slot_size_bytes: int, model_code: str 
 
 
 def label(image: Image, given: str | None) -> str:
-    """Return the label of an image, the given one or the embedded version; raise ImageError if it has none."""
+    """Return the label of an image, the given one or the embedded version; raise ImageError if it has none.
+
+    Spaces around it do not count, as nobody sees them.
+    """
     # What is not ASCII cannot be sent as a version.
-    found = given or (image.embedded_version if image.embedded_version.isascii() else "")
+    found = (given or (image.embedded_version if image.embedded_version.isascii() else "")).strip()
     if not found:
         expected = "a label given at the upload (--version), as the image has none in ASCII"
         raise ImageError("version", found=repr(image.embedded_version), expected=expected)

@@ -18,11 +18,11 @@ from paho.mqtt.properties import Properties
 
 from shared.errors import FleetError, UnavailableError
 from shared.mqtt.client import Account, Client, entered
-from shared.mqtt.dispatcher import Delivery, Dispatcher, Route, device_route
+from shared.mqtt.dispatcher import Delivery, Dispatcher, Route, dated_route, device_route
 from shared.protocol.topics import Topic
 
 log = structlog.get_logger()
-__all__ = ["Account", "Connection", "Delivery", "Route", "device_route"]
+__all__ = ["Account", "Connection", "Delivery", "Route", "dated_route", "device_route"]
 
 WINDOW: Final = 500
 """Limit of publications in flight; the broker allows 1,000 (max_inflight_messages)."""

@@ -100,9 +100,25 @@ def device_route(
     `sender` is the name in the topic that identifies the device; `note` gets what was left out of the message.
     """
 
+    async def undated(client_id: str, message: M, _: datetime) -> None:
+        await handler(client_id, message)
+
+    return dated_route(topic, undated, group=group, sender=sender, note=note)
+
+
+def dated_route(
+    topic: Topic[M],
+    handler: Callable[[str, M, datetime], Awaitable[None]],
+    *,
+    group: str | None = None,
+    sender: str = "client_id",
+    note: NoteFlaws | None = None,
+) -> Route:
+    """Return a `device_route` whose handler also gets when the message was received: it may have waited since."""
+
     async def handle(delivery: Delivery) -> None:
         message, flaws = topic.read(delivery.payload)
-        await handler(delivery.names[sender], message)
+        await handler(delivery.names[sender], message, delivery.received_at)
         if note is not None:
             await note(delivery.names[sender], topic, flaws)
 

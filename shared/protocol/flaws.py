@@ -29,16 +29,21 @@ def rule(fault: ErrorDetails) -> str:
 
 
 def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
-    """Return the message in `payload` and its flaws; raise ValidationError if a mandatory field breaks a rule."""
+    """Return the message in `payload` and its flaws; raise ValidationError if a mandatory field breaks a rule.
+
+    Bytes that are no UTF-8, as in a text that a board has cut or got from elsewhere, become U+FFFD.
+    """
+    text = payload.decode(errors="replace")
     try:
-        return reader.validate_json(payload), []
+        return reader.validate_json(text), []
     except ValidationError as error:
         refusal = error
     paths = {_path(fault): fault for fault in faults(refusal)}
     if () in paths:
         raise refusal
-    document = from_json(payload)
-    for *above, name in paths:
+    document = from_json(text)
+    # The longest first: what is above them may be left out, too.
+    for *above, name in sorted(paths, key=len, reverse=True):
         holder = document
         for step in above:
             holder = holder[step]

@@ -123,13 +123,13 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Progr
     await queries.set_deliveries(session, delivered)
 
 
-async def record_lost(session: AsyncSession, outbox: Outbox, running: Mapping[str, str]) -> None:
-    """Record for devices, by client id with the hash that they run, which image they did not start or keep."""
-    attempts = await queries.attempts(session, running)
+async def record_lost(session: AsyncSession, outbox: Outbox, said: Mapping[str, rules.Said]) -> None:
+    """Record for devices, by client id with what they say to run, which image they did not start or keep."""
+    attempts = await queries.attempts(session, said)
     lost: list[Progress] = []
     for client_id, (device_id, newest_first) in attempts.items():
         # A client id with the key of another model's device names no device.
-        found = rules.lost(newest_first, running[client_id]) if client_id in running else None
+        found = rules.lost(newest_first, said[client_id]) if client_id in said else None
         if found is not None:
             sha256, stage = found
             lost.append(Progress(client_id, device_id, sha256, stage, error=_LOST[stage]))

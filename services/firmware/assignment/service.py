@@ -40,10 +40,13 @@ class Assignment:
 
     firmware: Firmware
 
-    async def answer_check(self, client_id: str, check: messages.FirmwareCheck) -> messages.FirmwareOffer:
+    async def answer_check(
+        self, client_id: str, check: messages.FirmwareCheck, received_at: datetime
+    ) -> messages.FirmwareOffer:
         """Return the offer of the image that a device should fetch, or that it is up to date."""
+        said = rules.Said(check.sha256, received_at)
         async with self.firmware.database.transaction() as session:
-            await progress.record_lost(session, self.firmware.outbox, {client_id: check.sha256})
+            await progress.record_lost(session, self.firmware.outbox, {client_id: said})
             prospect = await prospects.prospect(session, client_id, check=check)
             if prospect.image is not None:
                 if prospect.runs_it:

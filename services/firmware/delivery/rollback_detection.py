@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from services.firmware.assignment import progress
 from services.firmware.assignment.progress import Reports
+from services.firmware.rules import Said
 from shared.database.engine import Database
 from shared.protocol import messages
 from shared.runtime.microbatch import MicroBatcher
@@ -22,19 +24,19 @@ class RollbackDetection:
 
     database: Database
     reports: Reports
-    connected: MicroBatcher[tuple[str, str], None] = field(default_factory=MicroBatcher)
-    """Devices that have come online, by client id, and the hash of what they run."""
+    connected: MicroBatcher[tuple[str, Said], None] = field(default_factory=MicroBatcher)
+    """Devices that have come online, by client id, and what they say to run."""
 
-    async def check(self, client_id: str, status: messages.Status) -> None:
+    async def check(self, client_id: str, status: messages.Status, received_at: datetime) -> None:
         """Record a rollback that the device does not report itself, such as of an image that never ran."""
         if status.online and status.firmware_sha256 is not None:
-            await self.connected.submit((client_id, status.firmware_sha256))
+            await self.connected.submit((client_id, Said(status.firmware_sha256, received_at)))
 
     async def run(self) -> None:
         """Look up the images of devices that have come online, in batches, until cancelled."""
         await self.connected.run(self._record)
 
-    async def _record(self, batch: Sequence[tuple[str, str]]) -> Sequence[None]:
+    async def _record(self, batch: Sequence[tuple[str, Said]]) -> Sequence[None]:
         async with self.database.transaction() as session:
             await progress.record_lost(session, self.reports.outbox, dict(batch))
         return [None] * len(batch)

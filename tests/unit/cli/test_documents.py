@@ -77,9 +77,10 @@ def test_any_words_are_a_document_or_invalid_input(words: list[str]) -> None:
         assert error.message  # noqa: PT017 - either end is right
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_file_is_read_as_any_editor_saves_it(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "schema.json"
-    path.write_text('{"type": "object", "title": "Küche"}', "utf-8")
+    path.write_text('{"type": "object", "title": "Küche"}', encoding)
     assert documents.read(path, field="schema") == {"type": "object", "title": "Küche"}
 
 

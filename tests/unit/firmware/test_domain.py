@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.firmware import rules
-from services.firmware.rules import Candidate, ImageAttempt, Kept, Running, Uses
+from services.firmware.rules import Candidate, ImageAttempt, Kept, Running, Said, Uses
 from shared.errors import InvalidInputError
 from shared.protocol.messages import FirmwareStage
 
@@ -17,6 +18,7 @@ NEW, OLD = "a" * 64, "b" * 64
 APPENDED, ELF = "c" * 64, "d" * 64
 CANDIDATE = Candidate(hashes=frozenset({NEW, APPENDED, ELF}), size_bytes=1000, chip="esp32", project="sensor")
 RUNNING = Running(sha256=OLD, chip="esp32", project="sensor", slot_size_bytes=1000)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STAGES = [None, rules.WITHHELD, rules.OFFERED, *FirmwareStage, rules.FELL_BACK]
 
 
@@ -108,7 +110,8 @@ def test_an_image_that_a_device_has_left_again_and_again_is_withheld() -> None:
 
 def attempts(*stages: str) -> list[ImageAttempt]:
     return [
-        ImageAttempt(f"image {number}", frozenset({str(number)}), stage) for number, stage in enumerate(stages)
+        ImageAttempt(f"image {number}", frozenset({str(number)}), stage, NOON)
+        for number, stage in enumerate(stages)
     ]
 
 
@@ -133,7 +136,12 @@ def attempts(*stages: str) -> list[ImageAttempt]:
 def test_a_device_that_does_not_run_what_it_was_to_start_or_had_confirmed_has_lost_it(
     newest_first: list[str], running: str, expected: tuple[str, str] | None
 ) -> None:
-    assert rules.lost(attempts(*newest_first), running) == expected
+    assert rules.lost(attempts(*newest_first), Said(running, NOON + timedelta(seconds=1))) == expected
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=2)])
+def test_what_was_said_before_an_image_was_confirmed_is_no_fallback_from_it(late: timedelta) -> None:
+    assert rules.lost(attempts("confirmed", "confirmed"), Said("1", NOON - late)) is None
 
 
 def test_the_stages_are_those_of_the_protocol() -> None:

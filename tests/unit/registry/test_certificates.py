@@ -81,6 +81,23 @@ async def test_a_certificate_that_a_server_shows_is_found_logged_and_measured(
     assert [(it["event"], it["log_level"], it["place"]) for it in logs] == [("certificate.found", level, place)]
 
 
+async def test_the_metric_stays_while_a_server_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = certificates.look
+    seen = []
+
+    async def look(given: Any) -> list[certificates.CertificateCheck]:  # noqa: ANN401 - as `settings`
+        seen.append(REGISTRY.get_sample_value("mdm_certificate_end_timestamp_seconds", {"place": place}))
+        return await asked(given)
+
+    monkeypatch.setattr(certificates, "look", look)
+    async with serving(issued(tmp_path, monkeypatch, left=timedelta(days=22))) as place:
+        for _ in range(2):
+            await certificates.report(settings(tls_servers=place))
+    assert (seen[0], bool(seen[1])) == (None, True)
+
+
 async def test_a_server_without_tls_or_without_an_answer_is_found_and_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -169,12 +169,14 @@ def test_an_image_that_just_fits_its_model_passes() -> None:
     image.check_for(parsed, chip="esp32", slot_size_bytes=len(GOOD))
 
 
-@pytest.mark.parametrize(("given", "label"), [(None, "1.2.3"), ("1.2.3", "1.2.3"), ("kitchen 7", "kitchen 7")])
+@pytest.mark.parametrize(
+    ("given", "label"), [(None, "1.2.3"), ("1.2.3", "1.2.3"), ("kitchen 7", "kitchen 7"), (" 7 ", "7")]
+)
 def test_the_label_is_the_given_one_else_the_embedded_version(given: str | None, label: str) -> None:
     assert image.label(image.parse(GOOD), given) == label
 
 
-@pytest.mark.parametrize("version", [b"", "größer".encode(), b"\x1b[0m", b"\xff\xfe"])
+@pytest.mark.parametrize("version", [b"", b"  ", "größer".encode(), b"\x1b[0m", b"\xff\xfe"])
 def test_an_image_without_a_version_that_could_be_sent_needs_a_label(version: bytes) -> None:
     parsed = image.parse(with_descriptor(version=version))
     assert image.label(parsed, "1.0") == "1.0"

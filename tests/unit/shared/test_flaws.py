@@ -52,6 +52,19 @@ def test_what_is_no_object_is_refused(payload: bytes) -> None:
         topics.STATUS.read(payload)
 
 
+@pytest.mark.parametrize("lines", [[5, {"message": 7}], [{"message": 7}, 5], [{"message": "x", "level": 7}, 5]])
+def test_lines_of_which_one_is_no_object_are_refused(lines: list[object]) -> None:
+    with pytest.raises(MessageRefusedError, match=r"lines\.\d"):
+        read(topics.LOG, boot=1, first=0, lines=lines)
+
+
+def test_bytes_that_are_no_utf_8_cost_at_most_their_own_field() -> None:
+    payload = '{"online":true,"reset_reason":"Netzgerät","firmware_version":"1.ä","rssi_dbm":-61}'
+    status, flaws = topics.STATUS.read(payload.encode("latin-1"))
+    assert (status.online, status.reset_reason, status.rssi_dbm) == (True, "Netzger\ufffdt", -61)
+    assert (status.firmware_version, [flaw.field for flaw in flaws]) == (None, ["firmware_version"])
+
+
 def test_another_spelling_of_a_valid_value_is_no_flaw() -> None:
     status, flaws = read(
         topics.STATUS,
