@@ -2,6 +2,8 @@
 .PHONY: help setup web run test check format docs asyncapi map bench soak screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 3
+# Hundreds of processes are started: without the bytecode of earlier ones, each compiles all modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## Show what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,3 +69,4 @@ cluster: setup  ## The main jobs on two nodes of RMQTT (needs rmqttd, see docs/s
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage
 	@rm -rf tests/asyncapi/node_modules web/node_modules web/dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +
