@@ -204,6 +204,8 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
         "MDM_DEVICE_MQTT_PORT": str(endpoints.device_mqtt_port),
         "MDM_CLAIM_MQTT_PORT": str(endpoints.claim_mqtt_port),
         "MDM_DEVICE_CA_FILE": str(endpoints.ca_file),
+        # Services reach Keycloak without TLS, but each of their HTTP clients would read the usual authorities.
+        "SSL_CERT_FILE": str(endpoints.ca_file),
         **settings,
     }
     with ExitStack() as cleanup:

@@ -19,10 +19,12 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
 from tempfile import TemporaryFile
 from typing import Any, Final
 
@@ -35,10 +37,11 @@ MODULES: Final = [
     "dev.crash_injection",
     "cli.main",
 ]
-_LIBRARIES: Final = ["anyio._backends._asyncio"]
+_LIBRARIES: Final = ["anyio._backends._asyncio", "httpcore"]
 """What libraries import only when they are first used."""
 _ROOT: Final = Path(__file__).parents[2]
 _POLL_S: Final = 0.01
+"""After a child has closed its files, and before it has ended."""
 _LINE_BYTES: Final = 1 << 20
 
 
@@ -61,8 +64,17 @@ class ForkServer:
         self._socket.close()
         self._process.wait()
 
+    def start(self, *outputs: int, **request: object) -> Forked:
+        """Start a child; its output and its errors go to the first and the last of `outputs`."""
+        ended, held = os.pipe()
+        try:
+            pid = self.call(outputs=[held, *outputs], start=request)
+        finally:
+            os.close(held)
+        return Forked(self, pid, ended)
+
     def call(self, *, outputs: Sequence[int] = (), **request: object) -> Any:  # noqa: ANN401 - JSON
-        """Return the answer to a request; `outputs` are files for a child: its output and its errors, or both."""
+        """Return the answer to a request; `outputs` are files for a child."""
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             # An empty byte carries the files, before a line of any length.
@@ -86,11 +98,16 @@ def fork_server() -> ForkServer:
 
 
 class Forked:
-    """A child of the fork server, with the interface of subprocess.Popen."""
+    """A child of the fork server, with the interface of subprocess.Popen.
 
-    def __init__(self, server: ForkServer, pid: int) -> None:
+    It holds the other end of the pipe `ended`, so that nobody has to ask again and again whether it runs.
+    """
+
+    def __init__(self, server: ForkServer, pid: int, ended: int) -> None:
         self._server = server
         self.pid = pid
+        self._ended = ended
+        weakref.finalize(self, os.close, ended)
         self._status: int | None = None
 
     def poll(self) -> int | None:
@@ -99,10 +116,11 @@ class Forked:
         return self._status
 
     def wait(self, timeout: float | None = None) -> int:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while (status := self.poll()) is None:
-            if deadline is not None and time.monotonic() > deadline:
+        with DefaultSelector() as selector:
+            selector.register(self._ended, EVENT_READ)
+            if not selector.select(timeout):
                 raise subprocess.TimeoutExpired("forked", timeout or 0)
+        while (status := self.poll()) is None:
             time.sleep(_POLL_S)
         return status
 
@@ -124,9 +142,13 @@ def run_forked(module: str, *arguments: str, environment: Mapping[str, str], fol
     """Run a module of MODULES to its end, without input."""
     server = fork_server()
     with TemporaryFile() as output, TemporaryFile() as errors:
-        request = {"command": [module, *arguments], "environment": dict(environment), "folder": str(folder)}
-        pid = server.call(outputs=[output.fileno(), errors.fileno()], start=request)
-        status = Forked(server, pid).wait()
+        status = server.start(
+            output.fileno(),
+            errors.fileno(),
+            command=[module, *arguments],
+            environment=dict(environment),
+            folder=str(folder),
+        ).wait()
         output.seek(0)
         errors.seek(0)
         return Ran(status, output.read().decode(), errors.read().decode())
@@ -138,14 +160,13 @@ class ForkedProcess(Process):
     max_files: str | None = None
 
     def _spawn(self, log: int) -> Child:
-        server = fork_server()
-        request = {
-            "command": [str(it) for it in self._command],
-            "environment": dict(self._environment),
-            "folder": str(self.log_file.parent),
-            "max_files": self.max_files,
-        }
-        return Forked(server, server.call(outputs=[log], start=request))
+        return fork_server().start(
+            log,
+            command=[str(it) for it in self._command],
+            environment=dict(self._environment),
+            folder=str(self.log_file.parent),
+            max_files=self.max_files,
+        )
 
 
 def serve(channel: socket.socket) -> None:
@@ -161,16 +182,16 @@ def serve(channel: socket.socket) -> None:
     reader = channel.makefile("rb")
     ended: dict[int, int] = {}
     while True:
-        first, outputs, _, _ = socket.recv_fds(channel, 1, 2)
+        first, files, _, _ = socket.recv_fds(channel, 1, 3)
         if not first:
             return
         request = json.loads(reader.readline())
         if "start" in request:
-            child = _fork(channel, outputs, request["start"])
+            child = _fork(channel, files[1:], request["start"])
             ended.pop(child, None)  # ids of ended processes are reused
             answer: int | None = child
-            for output in outputs:
-                os.close(output)
+            for file in files:
+                os.close(file)
         else:
             answer = _poll(ended, request["poll"])
         channel.sendall(json.dumps(answer).encode() + b"\n")
