@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from uuid import uuid4
 from cli.client import Admin
 from dev.event_recorder import EventRecorder, Named
 from dev.waiting import PATIENCE_S
+from device import durable
 from device.agent import Agent
 from device.options import Hooks, Options
 from shared.protocol import admin
@@ -64,7 +66,9 @@ async def powered(
             raise PowerCutError
 
     agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault))
-    task = asyncio.create_task(agent.run(), name=package.client_id)
+    context = copy_context()
+    context.run(lambda: durable.WAITS.set(False))  # the device loses its power, the machine does not
+    task = asyncio.create_task(agent.run(), name=package.client_id, context=context)
     try:
         yield Power(task)
     finally:

@@ -89,7 +89,7 @@ def running(
 
     They run as processes of this machine, or as containers when TESTS_STACK is "containers", or when it is unset
     and a Docker engine has the images. All users must be able to enter `folder`, as one of `scratch`.
-    `durable=False` makes PostgreSQL faster, but its data may not survive a kill.
+    `durable=False` makes PostgreSQL faster, but its data may not survive a crash of the machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)

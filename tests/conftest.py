@@ -48,7 +48,7 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - xdist's
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    with stack_module.scratch() as folder, stack_module.running(folder) as running:
+    with stack_module.scratch() as folder, stack_module.running(folder, durable=False) as running:
         yield running
 
 
