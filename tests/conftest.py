@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import logged
-from tests import matrix
+from tests import keycloak_proxy, matrix
+from tests.keycloak_proxy import Proxy
 
 DEADLINE_S = 5
 
@@ -71,3 +73,13 @@ async def admin(system: System) -> AsyncIterator[Admin]:
 async def fleet(admin: Admin, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with watching(admin) as witness:
         yield Fleet(admin, witness, tmp_path)
+
+
+@pytest.fixture
+async def proxy(system: System) -> AsyncIterator[Proxy]:
+    """Put a proxy between Keycloak and the services that change clients."""
+    real = system.stack.endpoints.keycloak_url
+    async with keycloak_proxy.running(real) as running:
+        through = partial(system.altered, MDM_KEYCLOAK_URL=running.url, MDM_KEYCLOAK_PUBLIC_URL=real)
+        async with through("registry"), through("rotator"):
+            yield running

@@ -33,8 +33,8 @@ from dev.waiting import NotSeenError, until
 from shared.crypto import Held
 from shared.protocol import admin
 from shared.protocol.admin import Package
-from tests.faults.keycloak_proxy import Fault, Proxy
 from tests.faults.promise import expire
+from tests.keycloak_proxy import Fault, Proxy
 
 SIDE_BY_SIDE: Final = int(os.environ.get("HISTORIES_AT_ONCE", "6"))
 LONGEST: Final = 10

@@ -10,7 +10,7 @@ import pytest
 
 from dev.fleet import Fleet
 from dev.system import System
-from tests.faults import keycloak_proxy
+from tests import keycloak_proxy
 from tests.faults.histories import SETTINGS, Runner
 from tests.matrix import reports
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -17,23 +15,12 @@ from dev.stack import Stack
 from dev.system import System
 from dev.waiting import PATIENCE_S, logged
 from shared.protocol import admin
-from tests.faults import keycloak_proxy
-from tests.faults.keycloak_proxy import Fault, Proxy
 from tests.faults.promise import expire
+from tests.keycloak_proxy import Fault, Proxy
 
 TIMES = 25
 SLOW_S = 5.0
 """Longer than the tool waits until it repeats its request."""
-
-
-@pytest.fixture
-async def proxy(system: System) -> AsyncIterator[Proxy]:
-    """Put a proxy between Keycloak and the services that change clients."""
-    real = system.stack.endpoints.keycloak_url
-    async with keycloak_proxy.running(real) as running:
-        through = partial(system.altered, MDM_KEYCLOAK_URL=running.url, MDM_KEYCLOAK_PUBLIC_URL=real)
-        async with through("registry"), through("rotator"):
-            yield running
 
 
 @pytest.mark.parametrize(

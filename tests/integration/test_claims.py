@@ -29,6 +29,7 @@ from tests.claims import new_claim, new_uid, package_of, show, switched_on
 from tests.integration.test_registry import traces
 from tests.integration.test_schema import dsn
 from tests.integration.test_tool import mdm
+from tests.keycloak_proxy import Proxy
 from tests.raw import RawDevice, RawMachine
 
 POINTS = [
@@ -335,15 +336,12 @@ async def test_an_approval_that_was_cut_off_is_finished_by_who_asks_next(
     assert (await show(fleet, claim)).used == 1
 
 
-async def test_keycloak_away_delays_a_claim_and_costs_no_use(fleet: Fleet, stack: Stack) -> None:
+async def test_keycloak_away_delays_a_claim_and_costs_no_use(fleet: Fleet, proxy: Proxy) -> None:
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:
-        await asyncio.to_thread(stack.keycloak.stop)
-        try:
+        async with proxy.away():
             await machine.send(topics.CLAIM_REQUEST, machine.request)
             await until(lambda: show(fleet, claim), lambda view: view.used == 1)
-        finally:
-            await asyncio.to_thread(stack.keycloak.start)
         machine.opened(await machine.receive(topics.CLAIM_ANSWER))
     assert (await show(fleet, claim)).used == 1
 

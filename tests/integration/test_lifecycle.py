@@ -17,6 +17,7 @@ from shared.protocol import admin, messages, topics
 from shared.protocol.admin import DeviceView
 from tests.integration.test_registry import traces
 from tests.integration.test_tool import mdm
+from tests.keycloak_proxy import Proxy
 from tests.raw import RawDevice
 
 
@@ -63,18 +64,15 @@ async def test_a_removed_device_is_gone_everywhere(fleet: Fleet, stack: Stack, s
 
 
 async def test_a_removal_that_keycloak_interrupts_is_finished_later(
-    fleet: Fleet, stack: Stack, system: System
+    fleet: Fleet, stack: Stack, system: System, proxy: Proxy
 ) -> None:
     model = await fleet.model()
     package = await fleet.device(model)
-    await asyncio.to_thread(stack.keycloak.stop)
-    try:
+    async with proxy.away():
         with pytest.raises(AnswerError, match="Keycloak does not answer"):
             await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
         assert await listed(fleet, model=model) == []
         assert not await credentials.broker_accepts(package)
-    finally:
-        await asyncio.to_thread(stack.keycloak.start)
     await asyncio.to_thread(system.services["registry"].restart)
     await until(lambda: traces(stack, model), lambda found: found == ([], [], []), within_s=30)
 

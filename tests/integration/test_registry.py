@@ -17,6 +17,7 @@ from dev.stack import Stack
 from dev.system import System
 from dev.waiting import until
 from shared.protocol import admin, messages, topics
+from tests.keycloak_proxy import Proxy
 from tests.raw import RawDevice
 
 
@@ -85,29 +86,26 @@ async def test_a_request_id_of_another_operation_is_refused(fleet: Fleet) -> Non
 
 
 async def test_keycloak_away_while_a_device_is_added_is_a_clear_error_and_leaves_nothing(
-    fleet: Fleet, stack: Stack, system: System
+    fleet: Fleet, stack: Stack, system: System, proxy: Proxy
 ) -> None:
     model = await fleet.model()
-    await asyncio.to_thread(stack.keycloak.stop)
-    try:
+    async with proxy.away():
         with pytest.raises(AnswerError, match="Keycloak does not answer") as refused:
             await fleet.ask(admin.DEVICE_ADD, model=model)
         assert refused.value.answer_code == "unavailable"
         models = (await fleet.ask(admin.MODEL_LIST)).models
         assert [found.devices for found in models if found.code == model] == [0]
-    finally:
-        await asyncio.to_thread(stack.keycloak.start)
     # What could not be undone while Keycloak was away is undone at the next look, at the latest at a start.
     await asyncio.to_thread(system.services["registry"].restart)
     await until(lambda: traces(stack, model), lambda found: found == ([], [], []), within_s=30)
 
 
-async def test_the_first_request_after_a_restart_of_keycloak_is_answered(fleet: Fleet, stack: Stack) -> None:
+async def test_the_first_request_after_an_outage_of_keycloak_is_answered(fleet: Fleet, proxy: Proxy) -> None:
     model = await fleet.model()
     # As many connections are kept as were needed at a time; all of them are dead afterwards.
     await asyncio.gather(*(fleet.device(model) for _ in range(4)))
-    await asyncio.to_thread(stack.keycloak.kill)
-    await asyncio.to_thread(stack.keycloak.start)
+    async with proxy.away():
+        pass
     await asyncio.gather(*(fleet.device(model) for _ in range(4)))
 
 

@@ -399,17 +399,3 @@ async def test_only_the_registrys_client_reads_which_devices_were_refused_and_no
     noted = seen["mdm-registry"].raise_for_status().json()
     assert "mdm-rotator" in {event["clientId"] for event in noted}
     assert {event["type"] for event in noted} == {"CLIENT_LOGIN_ERROR"}
-
-
-async def test_clients_survive_a_killed_keycloak(stack: Stack) -> None:
-    endpoints = stack.endpoints
-    answer = await token(stack, "mdm-registry", endpoints.keycloak_clients["mdm-registry"])
-    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-    url = f"{endpoints.keycloak_url}/admin/realms/{endpoints.realm}/clients"
-    name, secret = f"stack-{uuid4().hex}", uuid4().hex
-    document = {"clientId": name, "secret": secret, "serviceAccountsEnabled": True, "publicClient": False}
-    async with httpx.AsyncClient(timeout=30, headers=headers) as http:
-        assert (await http.post(url, json=document)).status_code == httpx.codes.CREATED
-    await asyncio.to_thread(stack.keycloak.kill)
-    await asyncio.to_thread(stack.keycloak.start)
-    assert (await token(stack, name, secret)).status_code == httpx.codes.OK

@@ -1,4 +1,4 @@
-"""A proxy before the real Keycloak that answers something else, loses calls or answers, or carries calls late."""
+"""A proxy before the real Keycloak that is away, answers something else, loses calls or answers, or is late."""
 
 from __future__ import annotations
 
@@ -41,12 +41,39 @@ class Proxy:
     port: int = field(default_factory=free_port)
     judge: Callable[[str, str], Fault | None] = lambda _method, _path: None
     _late: set[asyncio.Task[Response]] = field(default_factory=set)
+    _server: uvicorn.Server | None = None
+    _serving: asyncio.Task[None] | None = None
     _http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
 
     @property
     def url(self) -> str:
         """What services take for Keycloak's URL."""
         return f"http://{HOST}:{self.port}"
+
+    async def open(self) -> None:
+        """Listen for calls."""
+        app = Starlette(routes=[Route("/{path:path}", self.serve, methods=["GET", "POST", "PUT", "DELETE"])])
+        config = uvicorn.Config(app, HOST, self.port, log_level="error", lifespan="off", access_log=False)
+        self._server = uvicorn.Server(config)
+        self._serving = asyncio.create_task(self._server._serve())
+        while not self._server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """End the calls that are under way, close all connections and listen no more."""
+        assert self._server
+        assert self._serving
+        self._server.should_exit = True
+        await self._serving
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Break all connections and refuse new ones, as a Keycloak that is restarted, until the block ends."""
+        await self.close()
+        try:
+            yield
+        finally:
+            await self.open()
 
     async def settled(self) -> None:
         """Wait until all late calls have reached Keycloak."""
@@ -82,18 +109,10 @@ class Proxy:
 async def running(keycloak_url: str) -> AsyncIterator[Proxy]:
     """Serve until the block ends."""
     proxy = Proxy(keycloak_url)
-    methods = ["GET", "POST", "PUT", "DELETE"]
-    app = Starlette(routes=[Route("/{path:path}", proxy.serve, methods=methods)])
-    server = uvicorn.Server(
-        uvicorn.Config(app, HOST, proxy.port, log_level="error", lifespan="off", access_log=False)
-    )
-    serving = asyncio.create_task(server._serve())
+    await proxy.open()
     try:
-        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-            await asyncio.sleep(0.01)
         yield proxy
         await proxy.settled()
     finally:
-        server.should_exit = True
-        await serving
+        await proxy.close()
         await proxy._http.aclose()
