@@ -9,6 +9,7 @@ from the passphrase by scrypt.
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from typing import BinaryIO, Final
 
 from cryptography.exceptions import InvalidTag
@@ -40,7 +41,7 @@ class SealedWriter:
     def __init__(self, file: BinaryIO, passphrase: SecretStr) -> None:
         self._file = file
         self._header = MAGIC + secrets.token_bytes(_SALT_BYTES + _PREFIX_BYTES)
-        self._cipher = _cipher(self._header, passphrase)
+        self._cipher = _cipher(_salt(self._header), passphrase)
         self._waiting = bytearray()
         self._number = 0
         file.write(self._header)
@@ -71,7 +72,7 @@ class SealedReader:
         self._header = file.read(_HEADER_BYTES)
         if len(self._header) < _HEADER_BYTES or not self._header.startswith(MAGIC):
             raise DamagedError("file: is not a backup that this version of mdm can read")
-        self._cipher = _cipher(self._header, passphrase)
+        self._cipher = _cipher(_salt(self._header), passphrase)
         self._next = self._take()
         self._opened = bytearray()
         self._number = 0
@@ -101,8 +102,12 @@ class SealedReader:
         return self._file.read(PIECE_BYTES + _TAG_BYTES)
 
 
-def _cipher(header: bytes, passphrase: SecretStr) -> AESGCM:
-    salt = header[len(MAGIC) : len(MAGIC) + _SALT_BYTES]
+def _salt(header: bytes) -> bytes:
+    return header[len(MAGIC) : len(MAGIC) + _SALT_BYTES]
+
+
+@lru_cache(maxsize=1)  # a restore reads its file several times
+def _cipher(salt: bytes, passphrase: SecretStr) -> AESGCM:
     key = Scrypt(salt=salt, length=32, n=_SCRYPT_COST, r=8, p=1)
     return AESGCM(key.derive(passphrase.get_secret_value().encode()))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import SecretStr
 
 from backup import archive, sealed
@@ -43,6 +44,20 @@ def opened(file: bytes, passphrase: SecretStr = PASSPHRASE) -> bytes:
 def test_what_is_sealed_opens(size: int) -> None:
     data = bytes(number % 251 for number in range(size))
     assert opened(sealed_file(data)) == data
+
+
+def test_a_file_that_is_read_several_times_costs_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    file, derive = sealed_file(b"data"), Scrypt.derive
+    keys: list[bytes] = []
+
+    def noted(scrypt: Scrypt, passphrase: bytes) -> bytes:
+        keys.append(passphrase)
+        return derive(scrypt, passphrase)
+
+    monkeypatch.setattr(Scrypt, "derive", noted)
+    sealed._cipher.cache_clear()
+    assert [opened(file) for _ in range(3)] == [b"data"] * 3
+    assert len(keys) == 1
 
 
 def test_nothing_of_it_can_be_read_in_the_file() -> None:
