@@ -17,7 +17,7 @@ from shared.protocol import admin
 from shared.protocol.admin import Package, RotationEntry
 from tests.matrix import reports
 
-DEVICES: Final = 60
+DEVICES: Final = 20
 AT_ONCE: Final = 8
 
 

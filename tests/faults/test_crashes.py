@@ -25,6 +25,8 @@ from shared.protocol.admin import Package
 PROCESSES: Final = ("registry", "rotator", "firmware", "broker", "postgres", "keycloak")
 ENOUGH: Final = 3
 """So many changes of each kind are acknowledged before a kill, and again after it."""
+PAUSE_S: Final = 0.1
+"""Between two changes of a kind, as each is looked for afterwards."""
 PATIENCE_S: Final = 120
 
 Look = Callable[[], Awaitable[bool]]
@@ -63,6 +65,7 @@ class Load:
 
     async def _keep_at(self, kind: str, change: Change) -> None:
         for number in count(1):
+            await asyncio.sleep(PAUSE_S)
             try:
                 look = await change(number)
             except NoAnswerError:

@@ -14,7 +14,7 @@ from tests import keycloak_proxy
 from tests.faults.histories import SETTINGS, Runner
 from tests.matrix import reports
 
-SECONDS = float(os.environ.get("HISTORIES_S", "60"))
+SECONDS = float(os.environ.get("HISTORIES_S", "30"))
 
 
 @pytest.fixture

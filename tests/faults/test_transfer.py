@@ -35,7 +35,7 @@ from tests.integration.test_firmware import CHUNK
 from tests.matrix import Matrix
 from tests.raw import RawDevice
 
-PIECES = 24
+PIECES = 16
 WINDOW = 4
 COST_OF_A_POWER_CUT = 2 * WINDOW
 """A window of pieces that were not on record yet, and one that was in progress to the device."""

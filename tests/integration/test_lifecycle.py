@@ -20,6 +20,9 @@ from tests.integration.test_tool import mdm
 from tests.keycloak_proxy import Proxy
 from tests.raw import RawDevice
 
+IMPORTED = 60
+"""Ten times as many as the tool sends at a time."""
+
 
 async def listed(fleet: Fleet, **wanted: object) -> list[DeviceView]:
     return (await fleet.ask(admin.DEVICE_LIST, **wanted)).devices
@@ -154,12 +157,12 @@ async def test_each_change_is_in_the_audit_log_with_before_and_after(fleet: Flee
     assert (entries[0].actor, entries[0].before, entries[0].after) == ("admin", {"name": ""}, {"name": "lamp"})
 
 
-async def test_500_devices_are_imported_and_a_bad_line_costs_only_itself(
+async def test_devices_are_imported_and_a_bad_line_costs_only_itself(
     fleet: Fleet, system: System, tmp_path: Path
 ) -> None:
     model = await fleet.model()
-    lines = [f"lamp-{number},attic" for number in range(500)]
-    lines[249] = 'lamp-249,"not a/tag"'
+    lines = [f"lamp-{number},attic" for number in range(IMPORTED)]
+    lines[24] = 'lamp-24,"not a/tag"'
     file = tmp_path / "devices.csv"
     file.write_text("name,tags\n" + "\n".join(lines) + "\n")
     profile = tmp_path / "profile.toml"
@@ -167,8 +170,8 @@ async def test_500_devices_are_imported_and_a_bad_line_costs_only_itself(
     ran = await mdm("--timeout", "60", "device", "import", file, "--model", model, MDM_PROFILE=str(profile))
     assert ran.status == 1
     assert [line for line in ran.errors.splitlines() if line.startswith("line ")] == [
-        line for line in ran.errors.splitlines() if line.startswith("line 251: tags")
+        line for line in ran.errors.splitlines() if line.startswith("line 26: tags")
     ]
-    assert "499" in ran.output
+    assert str(IMPORTED - 1) in ran.output
     counted = [found.devices for found in (await fleet.ask(admin.MODEL_LIST)).models if found.code == model]
-    assert counted == [499]
+    assert counted == [IMPORTED - 1]
