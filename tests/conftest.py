@@ -23,10 +23,16 @@ from tests import keycloak_proxy, matrix
 from tests.keycloak_proxy import Proxy
 
 DEADLINE_S = 5
+UNIT_TESTS = Path(__file__).parent / "unit"
 
 # How long an example takes says nothing on a machine that does other work too.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run unit tests last: their files take seconds only, so that no worker ends long before the others."""
+    items.sort(key=lambda item: UNIT_TESTS in item.path.parents)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -182,18 +182,25 @@ def models(module: object) -> list[type[BaseModel]]:
     ]
 
 
+MESSAGES = models(messages)
 RESULTS = [model for model in models(admin) if issubclass(model, admin.Result)]
-OTHERS = [model for model in models(messages) + models(admin) if model not in RESULTS]
+OTHERS = [model for model in MESSAGES + models(admin) if model not in RESULTS]
 
 
 @pytest.mark.parametrize("model", OTHERS)
 @settings(max_examples=25)
 @given(data=st.data())
-def test_a_message_comes_back_from_the_wire_as_it_went(model: type[BaseModel], data: st.DataObject) -> None:
+def test_a_message_comes_back_from_the_wire_as_it_went_and_unknown_fields_are_ignored(
+    model: type[BaseModel], data: st.DataObject
+) -> None:
     message = data.draw(instances(model))
     topic = Topic("any", model)
+    sent = topic.encode(message)
 
-    assert topic.decode(topic.encode(message)) == message
+    assert topic.decode(sent) == message
+    if model in MESSAGES:  # of a newer version, with a field that this one does not know
+        newer = json.loads(sent) | {"brand_new": [1, {"a": None}]}
+        assert topic.decode(json.dumps(newer).encode()) == message
 
 
 @pytest.mark.parametrize("model", RESULTS)
@@ -204,19 +211,6 @@ def test_a_result_comes_back_from_its_answer_as_it_went(model: type[BaseModel], 
     answer = admin.Answer(ok=True, result=result.model_dump(mode="json"))
 
     assert model.model_validate(admin.REPLY.decode(admin.REPLY.encode(answer)).result) == result
-
-
-@pytest.mark.parametrize("model", models(messages))
-@settings(max_examples=25)
-@given(data=st.data())
-def test_a_field_that_this_version_does_not_know_is_ignored_in_a_message(
-    model: type[BaseModel], data: st.DataObject
-) -> None:
-    message = data.draw(instances(model))
-    topic = Topic("any", model)
-    newer = json.loads(topic.encode(message)) | {"brand_new": [1, {"a": None}]}
-
-    assert topic.decode(json.dumps(newer).encode()) == message
 
 
 def test_every_message_of_the_protocol_is_tried() -> None:
