@@ -26,10 +26,10 @@ from shared.protocol import admin
 from shared.protocol.admin import DeviceView
 from tests.integration.test_rollouts import AT_ONCE, expire, fit, stands, stored, until
 
-DEVICES = 50
+DEVICES = 25
 EACH = 2
-"""So many devices of each failure: 4%."""
-PERCENTS = dict.fromkeys(FailureMode, 4.0)
+"""So many devices of each failure: 8%."""
+PERCENTS = dict.fromkeys(FailureMode, 8.0)
 PATIENCE_S = 120.0
 SOAK_S = 3600
 """So long that a rollout does not end before its silent devices are given up; nobody waits for it."""
@@ -49,7 +49,7 @@ async def simulated(
     settings = {"MDM_ROTATION_MAX_PARALLEL": "20", "MDM_ROTATION_DEADLINE_S": "20"}
     async with watching(admin) as witness:
         model = await Fleet(admin, witness, folder).model()
-    shares = [word for mode in FailureMode for word in (f"--{mode.field.replace('_', '-')}", "4%")]
+    shares = [word for mode in FailureMode for word in (f"--{mode.field.replace('_', '-')}", "8%")]
     async with (
         system.altered("rotator", fate=None, **settings),
         simulating(system, folder, "--devices", DEVICES, "--model", model, "--slow-s", 0.5, *shares) as simulator,
