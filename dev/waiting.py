@@ -12,7 +12,7 @@ from dev.servers.base import Server
 PATIENCE_S: Final = 90.0
 MAX_SHOWN: Final = 2000
 """Maximum number of characters of a value in a message."""
-_PAUSE_S: Final = 0.02
+_PAUSE_S: Final = 0.05
 """Between two polls, so that a waiting test leaves the processor to the services."""
 _LONGEST_PAUSE_S: Final = 0.25
 _SHARE: Final = 0.1

@@ -77,10 +77,10 @@ def rss_kb(system: System) -> dict[str, int]:
 async def is_flooded(system: System, *kinds: str) -> None:
     """Wait until services drop what a device says of each of these topics."""
     services = {"config-get": "registry", "status": "rotator", "log": "firmware", "stored": "rotator"}
-    for kind in kinds:
-        template, service = KINDS[kind][0].template, services[kind]
-        before = (await asyncio.to_thread(system.counted, service, template))["dropped"]
-        await system.takes(service, template, "dropped", beyond=before + FLOOD)
+    wanted = [(services[kind], KINDS[kind][0].template) for kind in kinds]
+    before = [(await asyncio.to_thread(system.counted, *counter))["dropped"] for counter in wanted]
+    for counter, count in zip(wanted, before, strict=True):
+        await system.takes(*counter, "dropped", beyond=count + FLOOD)
 
 
 async def test_a_flood_of_one_device_is_not_noticed_by_the_others(
@@ -103,13 +103,16 @@ async def test_a_flood_of_one_device_is_not_noticed_by_the_others(
         await answer_times([device])
 
 
-@pytest.mark.parametrize("kinds", [_ACK, [*KINDS]], ids=["of other topics", "of all topics"])
+@pytest.mark.parametrize(
+    ("kinds", "deadline_s"), [(_ACK, 60), ([*KINDS], 15)], ids=["of other topics", "of all topics"]
+)
 async def test_a_device_that_floods_through_its_rotation_is_not_locked_out(
-    fleet: Fleet, system: System, tmp_path: Path, kinds: list[str]
+    fleet: Fleet, system: System, tmp_path: Path, kinds: list[str], deadline_s: int
 ) -> None:
+    """A flood of the rotation's own topics may let it time out, which is why that is not waited for long."""
     package = await fleet.device()
     async with (
-        system.altered("rotator", MDM_ROTATION_DEADLINE_S="60"),
+        system.altered("rotator", MDM_ROTATION_DEADLINE_S=str(deadline_s)),
         flooder(package, tmp_path, *kinds) as process,
     ):
         await is_flooded(system, "config-get", "log")
