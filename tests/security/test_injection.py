@@ -68,6 +68,7 @@ KNOWN: Final[dict[str, object]] = {
     "rollout": 1,
     "offset": 0,
     "size_bytes": 1024,
+    "devices": [],
 }
 """A value for each field that an operation demands, but for the names of a device and a model."""
 HANDLED: Final = {"done", InvalidInputError.code, NotFoundError.code, ConflictError.code}

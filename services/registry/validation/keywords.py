@@ -26,8 +26,8 @@ def _keywords(dialect: type[Validator]) -> frozenset[str]:
     meta = dialect.META_SCHEMA
     resolver = REGISTRY.resolver(meta["$id"])
     vocabularies = [resolver.lookup(part["$ref"]).contents for part in meta.get("allOf", [])] or [meta]
-    # `definitions` is a place for schemas in all: what a $ref needs of it is checked.
-    return frozenset({"definitions"}.union(_ANNOTATIONS, *(it["properties"] for it in vocabularies)))
+    # These are places for schemas in all: what a $ref needs of them is checked.
+    return frozenset({"definitions", "$defs"}.union(_ANNOTATIONS, *(it["properties"] for it in vocabularies)))
 
 
 _OF_DIALECT: Final[Mapping[str, frozenset[str]]] = {

@@ -352,7 +352,6 @@ DRAFT_7, DRAFT_2019, DRAFT_2020 = DIALECTS
         (DRAFT_2019, {"additionalItems": False}, ".additionalItems: has no effect unless items is an array"),
         (DRAFT_7, {"dependentRequired": {"a": ["b"]}}, ".dependentRequired: is not a keyword of"),
         (DRAFT_7, {"prefixItems": [{}]}, ".prefixItems: is not a keyword of"),
-        (DRAFT_7, {"$defs": {}}, ".$defs: is not a keyword of"),
         (DRAFT_7, {"unevaluatedProperties": False}, ".unevaluatedProperties: is not a keyword of"),
         (DRAFT_7, {"minContains": 2, "contains": {}}, ".minContains: is not a keyword of"),
         (DRAFT_7, {"items": {}, "additionalItems": False}, ".additionalItems: has no effect unless items is"),
@@ -382,6 +381,7 @@ def test_annotations_and_names_that_look_like_keywords_are_allowed(dialect: str)
     own = {"x-unit": "s", "x-": {"requird": 1}, "readOnly": True, "writeOnly": False}
     named = {"properties": {"requird": {"enum": [{"requird": 1}], "default": {"requird": 1}}}}
     below = {"allOf": [{"$ref": "#/definitions/p", **about}], "definitions": {"p": {"contentEncoding": "base64"}}}
+    below["$defs"] = {"q": {}}
 
     schemas.check_schema({"$schema": dialect, "$id": "https://example.org/a", **about, **own, **named, **below})
 
