@@ -23,7 +23,7 @@ def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | 
         at = output.cell(device.clashed_at)
         output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
     if device.flaws:
-        tables.print_table(device.flaws, "left out of=topic, field, rule, since=at")
+        tables.print_table(device.flaws, "flaw in=topic, field, rule, since=at")
 
 
 def print_device(device: admin.DeviceView, firmware: admin.DeviceFirmware | None = None) -> None:

@@ -15,7 +15,7 @@ import typer
 from cli import client, config, imports, lifecycle, output, pages, session
 from cli.arguments import Device
 from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
-from shared.errors import ConflictError, InvalidInputError
+from shared.errors import ConflictError, FleetError, InvalidInputError
 from shared.protocol import admin, nvs
 
 configuration = typer.Typer(help="Configuration of a device.")
@@ -108,14 +108,14 @@ def show(ctx: typer.Context, device: Device) -> None:
 
 
 async def firmware_of(client_ids: Sequence[str], connection: client.Admin) -> dict[str, admin.DeviceFirmware]:
-    """Return the firmware of devices; none, and a note, while the firmware service does not answer."""
+    """Return the firmware of devices; none, and a note, if the firmware service does not tell."""
     found: dict[str, admin.DeviceFirmware] = {}
     for first in range(0, len(client_ids), pages.PAGE):
         request = client.build(admin.FIRMWARE_OF, devices=client_ids[first : first + pages.PAGE])
         try:
             answer = await connection.call(admin.FIRMWARE_OF, request, timeout_s=_FIRMWARE_TIMEOUT_S)
-        except client.NoAnswerError:
-            output.print_note("the firmware service does not answer: what is wanted for devices is not shown")
+        except FleetError as error:
+            output.print_note(f"what is wanted for devices is not shown: {error.message}")
             return {}
         found.update({one.client_id: one for one in answer.devices})
     return found

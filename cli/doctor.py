@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import session
+from shared.errors import FleetError
 from shared.protocol import admin
 
 
@@ -23,11 +24,17 @@ def doctor(
     """
     here = session.of(ctx)
     found = here.request(admin.DOCTOR_REPAIR if repair else admin.DOCTOR)
-    of_firmware = here.request(admin.FIRMWARE_DOCTOR_REPAIR if repair else admin.FIRMWARE_DOCTOR)
-    found.findings.extend(of_firmware.findings)
+    unknown = None
+    try:
+        of_firmware = here.request(admin.FIRMWARE_DOCTOR_REPAIR if repair else admin.FIRMWARE_DOCTOR)
+        found.findings.extend(of_firmware.findings)
+    except FleetError as error:
+        unknown = error  # What the registry has found is shown all the same.
     if found.findings:
         here.show_table(found, found.findings, "about=subject, problem, remedy, repaired")
     else:
         here.show_facts(found, ("devices", ("problems", lambda _: 0)))
+    if unknown is not None:
+        raise unknown
     if any(not one.repaired for one in found.findings):
         raise typer.Exit(1)

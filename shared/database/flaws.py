@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ from shared.protocol.topics import Topic
 
 log = structlog.get_logger()
 _NONE: Final = frozenset[str]()
+_TRUSTED_S: Final = 600
+"""How long the rows are known: replicas share the messages of a device, and change the rows as well."""
 
 
 @dataclass(slots=True)
@@ -25,8 +28,10 @@ class FlawRecorder:
     """Keeps the rows of `device_flaws` as the last message of each device and topic; a row lasts until then."""
 
     database: Database
+    clock: Callable[[], float] = time.monotonic
     _known: dict[tuple[str, str], frozenset[str]] | None = None
     """The fields in the rows, by client id and topic; None until they are read."""
+    _read_at: float = 0.0
 
     async def note(self, client_id: str, topic: Topic[Any], flaws: Sequence[Flaw]) -> None:
         """Store the flaws of a message if they are about other fields than those of the previous one."""
@@ -60,13 +65,15 @@ class FlawRecorder:
                 await session.execute(insert(DeviceFlaw).on_conflict_do_nothing(), rows)
 
     async def _all_known(self) -> dict[tuple[str, str], frozenset[str]]:
-        """Return the known fields; once, those of the rows: a message without flaws must clear them."""
-        if self._known is None:
+        """Return the fields in the rows, as last read: a message without flaws must clear them."""
+        if self._known is None or self.clock() > self._read_at + _TRUSTED_S:
+            began_at = self.clock()
             async with self.database.transaction() as session:
                 rows = await device_refs.with_client_ids(session, device_refs.owned(DeviceFlaw))
-            if self._known is None:
+            if self._known is None or began_at > self._read_at:
                 known: dict[tuple[str, str], set[str]] = {}
                 for row, client_id in rows:
                     known.setdefault((client_id, row.topic), set()).add(row.field)
                 self._known = {key: frozenset(fields) for key, fields in known.items()}
+                self._read_at = self.clock()
         return self._known

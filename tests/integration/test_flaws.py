@@ -6,11 +6,17 @@ import json
 from functools import partial
 from typing import Any
 
+from pydantic import SecretStr
+
 from dev.fleet import Fleet
+from dev.stack import Stack
 from dev.system import System
 from dev.uploads import build, upload
 from dev.waiting import until
+from shared.database import engine
+from shared.database.flaws import FlawRecorder
 from shared.protocol import admin, messages, topics
+from shared.protocol.flaws import Flaw
 from shared.protocol.messages import FirmwareStage
 from shared.protocol.topics import Topic
 from tests.raw import RawDevice
@@ -43,7 +49,7 @@ async def test_a_device_with_an_odd_status_is_online_and_the_oddity_is_shown_unt
         (finding,) = [
             it for it in await diagnosed(fleet) if it.subject == package.client_id and "rssi" in it.problem
         ]
-        assert finding.problem.startswith("up/status: rssi_dbm is left out: ")
+        assert finding.problem.startswith("up/status: rssi_dbm breaks a rule: ")
 
         # The will and a goodbye have few fields: they do not tell that the others are in order now.
         await send(device, topics.STATUS, online=False)
@@ -110,6 +116,24 @@ async def test_a_device_that_writes_chip_and_hash_in_its_own_way_is_updated(flee
             topics.FIRMWARE_REPORT, messages.FirmwareReport(sha256=image.sha256, stage=FirmwareStage.FAILED)
         )
         await until(partial(fleet.show, package), lambda view: not view.flaws)
+
+
+async def test_replicas_that_share_the_messages_of_a_device_agree_on_its_flaws(fleet: Fleet, stack: Stack) -> None:
+    package, flaw = await fleet.device(), Flaw("version", "must be an integer")
+    now = 0.0
+
+    async def note(recorder: FlawRecorder, *flaws: Flaw) -> int:
+        await recorder.note(package.client_id, topics.CONFIG_REPORT, flaws)
+        return len((await fleet.show(package)).flaws)
+
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
+        one, other = (FlawRecorder(database, clock=lambda: now) for _ in range(2))
+        assert (await note(one), await note(other)) == (0, 0)
+        assert await note(one, flaw) == 1
+        now += 3600
+        assert await note(other) == 0
+        assert await note(one, flaw) == 1
+    await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
 
 
 async def test_an_odd_line_of_a_log_takes_no_other_with_it(fleet: Fleet) -> None:

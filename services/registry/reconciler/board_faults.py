@@ -30,6 +30,6 @@ def _flaw(flaw: fault_queries.CommonFlaw) -> admin.Finding:
     others = f"; of {flaw.devices} devices" if flaw.devices > 1 else ""
     return admin.Finding(
         subject=flaw.client_id,
-        problem=f"{flaw.topic}: {flaw.field} is left out: {flaw.rule}{others}",
+        problem=f"{flaw.topic}: {flaw.field} breaks a rule: {flaw.rule}{others}",
         remedy="correct the firmware, see mdm device show",
     )

@@ -37,6 +37,8 @@ export const fleet = signal<FleetState>(EMPTY);
 let devices = new Map<string, DeviceView>();
 let firmware = new Map<string, DeviceFirmware>();
 let dirty = new Set<string>();
+/** Devices of which only the progress of a download has changed, as happens often. */
+let downloading = new Set<string>();
 let readAll = true;
 let frame = 0;
 const reading = new Throttle(read, PAUSE_MS);
@@ -73,13 +75,14 @@ function noteEvent(event: NamedEvent): void {
   }
 }
 
-function noteDevice(clientId: string, { noun, verb }: NamedEvent): void {
+function noteDevice(clientId: string, event: NamedEvent): void {
   const known = devices.get(clientId);
-  if (known !== undefined && noun === "device" && (verb === "online" || verb === "offline")) {
-    devices.set(clientId, { ...known, online: verb === "online" });
+  if (known !== undefined && event.noun === "device" && (event.verb === "online" || event.verb === "offline")) {
+    devices.set(clientId, { ...known, online: event.verb === "online" });
     draw();
   }
-  dirty.add(clientId);
+  const isProgress = event.noun === "firmware" && event.verb === "reported" && event.data.stage === "downloading";
+  (isProgress ? downloading : dirty).add(clientId);
   request(false);
 }
 
@@ -90,13 +93,15 @@ function request(all: boolean): void {
 
 async function read(): Promise<void> {
   const changed = dirty;
+  const moved = new Set([...dirty, ...downloading]);
   const all = readAll || changed.size > ONE_BY_ONE;
   dirty = new Set();
+  downloading = new Set();
   readAll = false;
   try {
     await (all ? readPages() : Promise.all([...changed].map(readOne)));
     draw(fleet.peek().complete || all);
-    await readFirmware(all ? [...devices.keys()] : [...changed]);
+    await readFirmware([...(all ? devices.keys() : moved)]);
     draw();
   } catch (error) {
     readAll = true;

@@ -140,7 +140,7 @@ function Flaws({ device }: { device: DeviceDetails }) {
   return (
     <Notice tone="warn">
       <div>
-        Left out of the device's messages, because a rule of the protocol is broken:
+        A rule of the protocol is broken in the device's messages; what breaks it is left out:
         <ul>
           {device.flaws.map(({ topic, field, rule, at }) => (
             <li key={`${topic} ${field}`}>
