@@ -88,6 +88,8 @@ class Assignment:
                 raise ImageNotForDeviceError("this image was not offered to this device")
         elif delivery.stage in rules.REFUSED_BY_DEVICE:
             raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+        elif delivery.stage == rules.WITHHELD:
+            raise ImageNotForDeviceError("the image is withheld from this device")
         if sha256 != model.image_sha256 and await rollout_devices.was_skipped(session, device_id, sha256):
             raise ImageNotForDeviceError("a rollout has left this device out")
         return image
