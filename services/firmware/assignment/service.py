@@ -44,9 +44,9 @@ class Assignment:
         self, client_id: str, check: messages.FirmwareCheck, received_at: datetime
     ) -> messages.FirmwareOffer:
         """Return the offer of the image that a device should fetch, or that it is up to date."""
-        said = rules.Said(check.sha256, received_at)
+        reported = rules.ReportedRun(check.sha256, received_at)
         async with self.firmware.database.transaction() as session:
-            await progress.record_lost(session, self.firmware.outbox, {client_id: said})
+            await progress.record_lost(session, self.firmware.outbox, {client_id: reported})
             prospect = await prospects.prospect(session, client_id, check=check)
             if prospect.image is not None:
                 if prospect.runs_it:
