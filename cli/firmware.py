@@ -212,16 +212,17 @@ def delete(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> 
 
 
 def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None:
+    """Print images as a table that fits into 80 columns; all facts are in `show`."""
     here.show_table(
         result,
         result.images if isinstance(result, admin.Images) else [result],
         (
-            "model, version, current, pinned",
+            "model, version",
+            ("state", lambda it: [state for state in ("current", "pinned") if getattr(it, state)]),
             ("signed", _signed),
-            "project, chip",
+            "project",
             ("size", lambda it: output.size(it.size_bytes)),
-            "IDF=idf_version, uploaded=uploaded_at",
-            ("SHA256", lambda it: it.sha256[:12]),
+            "uploaded=uploaded_at",
         ),
         none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",
     )

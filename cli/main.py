@@ -136,7 +136,8 @@ def _report(error: FleetError) -> int:
         output.print_note(f"error: {error.message}")
         return MISUSED
     code = error.answer_code if isinstance(error, client.AnswerError) else error.code
-    hint = f"; {_NEXT[code]}" if code in _NEXT else ""
+    says_what_to_do = "`mdm " in error.message
+    hint = f"; {_NEXT[code]}" if code in _NEXT and not says_what_to_do else ""
     output.print_note(f"error: {error.message}{hint}")
     return UNCONNECTED if isinstance(error, client.CannotConnectError) else FAILED
 

@@ -73,29 +73,29 @@ class ImageAttempt:
     since: datetime
 
 
-class Said(NamedTuple):
-    """What a device says to run, in a message that was received at `at` (UTC)."""
+class ReportedRun(NamedTuple):
+    """The hash of what a device runs, as in a message that was received at `at` (UTC)."""
 
     sha256: str
     at: datetime
 
 
-def lost(newest_first: Iterable[ImageAttempt], said: Said) -> tuple[str, Stage] | None:
+def lost(newest_first: Iterable[ImageAttempt], reported: ReportedRun) -> tuple[str, Stage] | None:
     """Return the image that a device no longer runs although it should, and the stage that this is.
 
     It should run the last one that it was about to start or has confirmed. One that it was offered later may have
     been started without a report.
 
-    What was said before it confirmed an image is no fallback from it: a message may have waited, also in another
-    replica. A rollback may be recorded by mistake: the device's own report, which is still to come, counts more.
+    What was received before it confirmed an image is no fallback from it: a message may have waited, also in
+    another replica. A rollback may be recorded by mistake: the device's own report, still to come, counts more.
     """
     for attempt in newest_first:
-        if said.sha256 in attempt.hashes:
+        if reported.sha256 in attempt.hashes:
             return None
         if attempt.stage == REBOOTING:
             return attempt.sha256, FirmwareStage.ROLLED_BACK
         if attempt.stage == CONFIRMED:
-            return (attempt.sha256, FELL_BACK) if said.at > attempt.since else None
+            return (attempt.sha256, FELL_BACK) if reported.at > attempt.since else None
     return None
 
 

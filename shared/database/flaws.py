@@ -38,7 +38,9 @@ class FlawRecorder:
         await self.set(client_id, topic.short, flaws)
 
     async def set(self, client_id: str, topic: str, flaws: Sequence[Flaw]) -> None:
-        """Store the flaws of a topic if they are about other fields than before."""
+        """Store the flaws of a topic if they are about other fields than before; a name may be no device's."""
+        if not device_refs.is_client_id(client_id):
+            return
         known = await self._all_known()
         fields = frozenset(flaw.field for flaw in flaws)
         if fields == known.get((client_id, topic), _NONE):

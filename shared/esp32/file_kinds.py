@@ -53,7 +53,8 @@ def describe(data: bytes) -> str | None:
         if app is None:
             return "a flash image without an app"
         place = f"{app.size_bytes} bytes at offset 0x{app.offset:x}"
-        return f"a merged flash image, whose app is {place}, in partition {app.partition}"
+        way = "`mdm firmware upload --extract-app` takes it out"
+        return f"a merged flash image, whose app is {place}, in partition {app.partition}; {way}"
     if data.startswith(b"\xe9"):
         return "an image for the ESP8266" if _is_esp8266(data) else None
     for offset, magic, kind in _MAGICS:

@@ -264,6 +264,24 @@ async def test_what_the_board_would_refuse_is_withheld_told_and_named_by_preflig
     assert [(it.client_id, it.reason, it.refuses) for it in found.problems] == [(package.client_id, reason, True)]
 
 
+async def test_a_device_cannot_fetch_an_image_that_is_withheld_from_it_nor_keep_it_from_being_deleted(
+    fleet: Fleet,
+) -> None:
+    model = await fleet.model()
+    stored = await upload(fleet, model, build(model, "1.1.0"))
+    package = await fleet.device(model)
+    async with RawDevice(package) as device:
+        assert await asked(device, model, project="other") is None
+        wanted = messages.FirmwareChunkRequest(sha256=stored.sha256, offset=0, length=1024)
+        await device.send(topics.FIRMWARE_CHUNK, wanted)
+        cancelled = await device.receive(topics.FIRMWARE_CANCELLED)
+        assert cancelled.reason == "the image is withheld from this device"
+        assert (await fleet.ask(admin.IMAGE_SHOW, model=model, version="1.1.0")).delivering == 0
+        # It has got other firmware by other means.
+        assert await asked(device, model) == stored.sha256
+    await fleet.ask(admin.IMAGE_WITHDRAW, model=model)
+
+
 async def test_a_model_that_demands_keys_takes_images_signed_by_one_of_them_only(fleet: Fleet) -> None:
     model = await fleet.model(secure_boot_keys=[KEY])
     plain = build(model, "1.1.0")

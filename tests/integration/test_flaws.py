@@ -133,6 +133,8 @@ async def test_replicas_that_share_the_messages_of_a_device_agree_on_its_flaws(f
         now += 3600
         assert await note(other) == 0
         assert await note(one, flaw) == 1
+        # As that of an account that somebody has made in the broker.
+        await one.set("iotdevice-test", "CONNECT", [flaw])
     await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)
 
 

@@ -15,6 +15,8 @@ from dev.bench import population
 from dev.bench.population import PopulationDevice
 from dev.stack import Stack
 from services.firmware import queries as firmware_queries
+from services.firmware.assignment.prospects import prospects
+from services.firmware.images import doctor
 from services.registry import batch_queries
 from services.registry import queries as registry_queries
 from services.rotator import campaign_queries
@@ -30,7 +32,14 @@ MOST_READ: Final = 2500
 SOME: Final = range(7, DEVICES, DEVICES // 50)
 FEW: Final = [PopulationDevice(number).client_id for number in SOME]
 ONE: Final = FEW[3]
-LARGE: Final = {"devices", "device_presence", "device_configs", "rotations", "firmware_deliveries"}
+LARGE: Final = {
+    "devices",
+    "device_presence",
+    "device_configs",
+    "rotations",
+    "firmware_deliveries",
+    "rollout_devices",
+}
 
 _STATE: Final = (
     "UPDATE mdm.device_presence SET online = true WHERE device_id % 100 = 0",
@@ -45,7 +54,21 @@ _STATE: Final = (
     """,
     """
     INSERT INTO mdm.firmware_deliveries (device_id, sha256, stage)
-    SELECT id, repeat('0', 64), 'confirmed' FROM mdm.devices
+    SELECT id, repeat('0', 64), CASE WHEN id % 2 = 0 THEN 'confirmed' ELSE 'rolled_back' END FROM mdm.devices
+    """,
+    """
+    INSERT INTO mdm.firmware_images
+        (model_id, sha256, version, project, chip, size_bytes, secure_version, idf_version, uploaded_by)
+    SELECT id, repeat('0', 64), '1.0', '', chip, 1024, 0, '', 'test' FROM mdm.device_models
+    """,
+    "UPDATE mdm.device_models SET image_sha256 = repeat('0', 64)",
+    """
+    INSERT INTO mdm.rollouts (model_id, version, sha256, tags, percent, state, wave, waves, plan, author)
+    SELECT id, '1.0', repeat('0', 64), '{}', 100, 'PAUSED', 1, 1, '{}', 'test' FROM mdm.device_models
+    """,
+    """
+    INSERT INTO mdm.rollout_devices (rollout_id, device_id, wave, state, live)
+    SELECT rollouts.id, devices.id, 1, 'WAITING', true FROM mdm.rollouts, mdm.devices
     """,
     "VACUUM ANALYZE",
 )
@@ -60,6 +83,7 @@ QUERIES: Final[dict[str, Query]] = {
     "how far were they with it?": lambda session: firmware_queries.stages(
         session, [(one, "0" * 64) for one in SOME]
     ),
+    "what should they run?": lambda session: prospects(session, FEW),
     "one device": lambda session: registry_queries.device(session, ONE, lock=True),
     "the presence of one": lambda session: registry_queries.presence(session, ONE),
     "a page": lambda session: registry_queries.devices(session, listed()),
@@ -146,3 +170,13 @@ async def test_the_measure_would_notice_a_whole_table_being_read(crowded: Databa
 
     [plan] = await plans(crowded, whole)
     assert sum(map(read, nodes(plan))) > MOST_READ
+
+
+async def test_a_reason_why_a_whole_fleet_gets_no_image_is_one_finding(crowded: Database) -> None:
+    async with crowded.transaction() as session:
+        lacking = await firmware_queries.devices_without_their_image(session)
+        [found] = await doctor.withheld(session, lacking)
+    assert len(lacking) == DEVICES // 2
+    assert found.problem.endswith(
+        f": the device has had this image before: rolled_back; of {DEVICES // 2} devices"
+    )

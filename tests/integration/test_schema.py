@@ -206,6 +206,71 @@ async def test_the_migration_can_be_undone_and_done_again(stack: Stack) -> None:
         assert await facts(url) == made
 
 
+BEFORE_IMAGES_OF_MODELS = """
+    INSERT INTO mdm.device_models (code, name, chip, slot_size_bytes, config_defaults)
+        SELECT code, '', 'esp32', 1, '{}' FROM unnest(ARRAY['one', 'other']) AS code;
+    INSERT INTO mdm.devices (key, model_id, name, tags, lifecycle, request_id, config_version)
+        SELECT 'abcdefg' || number, 1, '', '{}', 'ACTIVE', number, 1 FROM generate_series(1, 3) AS number;
+    INSERT INTO mdm.device_configs (device_id, version, overrides, document, author)
+        SELECT id, 1, '{}', '{}', 'test' FROM mdm.devices;
+    INSERT INTO mdm.firmware_images (sha256, model_id, version, project, chip, size_bytes, secure_version,
+            idf_version, elf_sha256, uploaded_by)
+        SELECT repeat(digit, 64), 1, digit, '', 'esp32', 1, 0, '', repeat(digit, 64), 'test'
+        FROM unnest(ARRAY['a', 'b']) AS digit;
+    UPDATE mdm.device_models SET image_sha256 = repeat('a', 64) WHERE code = 'one';
+    INSERT INTO mdm.rollouts (model_id, sha256, version, tags, percent, plan, waves, state, author, ended_at)
+        VALUES (1, repeat('b', 64), 'b', '{}', 100, '{}', 1, 'RUNNING', 'test', NULL),
+               (1, repeat('a', 64), 'a', '{}', 100, '{}', 1, 'COMPLETED', 'test', now()),
+               (1, NULL, 'c', '{}', 100, '{}', 1, 'ABORTED', 'test', now());
+    INSERT INTO mdm.firmware_deliveries (device_id, sha256, stage)
+        VALUES (1, repeat('a', 64), 'confirmed'), (2, repeat('b', 64), 'rebooting'),
+            (3, repeat('c', 64), 'failed');
+"""
+SINCE_IMAGES_OF_MODELS = """
+    INSERT INTO mdm.firmware_images (sha256, model_id, version, project, chip, size_bytes, secure_version,
+            idf_version, uploaded_by)
+        VALUES (repeat('a', 64), 2, 'its own', '', 'esp32', 1, 0, '', 'test'),
+               (repeat('d', 64), 2, 'no ELF', '', 'esp32', 1, 0, '', 'test');
+    UPDATE mdm.device_models SET image_sha256 = repeat('a', 64) WHERE code = 'other';
+    INSERT INTO mdm.rollouts (model_id, sha256, version, tags, percent, plan, waves, state, author, ended_at)
+        VALUES (2, repeat('a', 64), 'its own', '{}', 100, '{}', 1, 'COMPLETED', 'test', now());
+    UPDATE mdm.firmware_deliveries SET stage = 'fell_back', fallbacks = 2 WHERE device_id = 1;
+    INSERT INTO mdm.firmware_deliveries (device_id, sha256, stage) VALUES (3, repeat('b', 64), 'withheld');
+"""
+IMAGES = "SELECT model_id, left(sha256, 1), version FROM mdm.firmware_images ORDER BY 1, 2"
+RELEASED = "SELECT code, left(image_sha256, 1) FROM mdm.device_models ORDER BY id"
+OF_ROLLOUTS = "SELECT left(sha256, 1) FROM mdm.rollouts ORDER BY id"
+STAGES = "SELECT device_id, left(sha256, 1), stage FROM mdm.firmware_deliveries ORDER BY 1, 2"
+
+
+async def test_images_rollouts_and_deliveries_outlive_the_change_to_images_of_models_and_back(
+    stack: Stack,
+) -> None:
+    async def rows(url: str) -> list[list[tuple[object, ...]]]:
+        async with connected(url) as connection:
+            return [
+                [tuple(row.values()) for row in await connection.fetch(query)]
+                for query in (IMAGES, RELEASED, OF_ROLLOUTS, STAGES)
+            ]
+
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url, "0014")
+        async with connected(url) as connection:
+            await connection.execute(BEFORE_IMAGES_OF_MODELS)
+        before = await rows(url)
+        await asyncio.to_thread(migrate.upgrade, url)
+        assert await rows(url) == before
+        async with connected(url) as connection:
+            await connection.execute(SINCE_IMAGES_OF_MODELS)
+        await asyncio.to_thread(command.downgrade, migrate.config(url), "0014")
+        images, released, rollouts, stages = await rows(url)
+        assert images == [*before[0], (2, "d", "no ELF")]
+        assert released == before[1]
+        assert rollouts == [*before[2], (None,)]
+        assert stages == before[3]
+        await asyncio.to_thread(migrate.upgrade, url)
+
+
 async def test_services_that_start_at_once_migrate_once(stack: Stack) -> None:
     async with new_database(stack) as url, connected(url) as connection, asyncio.timeout(PATIENCE_S):
         await connection.execute("SELECT pg_advisory_lock(hashtext('mdm:migrations'))")

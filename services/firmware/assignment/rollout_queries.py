@@ -27,7 +27,7 @@ async def image(session: AsyncSession, model: DeviceModel, version: str) -> Firm
     query = select(FirmwareImage).where(FirmwareImage.model_id == model.id, FirmwareImage.version == version)
     found = await session.scalar(query.with_for_update(read=True))
     if found is None:
-        raise NotFoundError(f"version: {model.code} has no image {version}; upload it with --no-release")
+        raise NotFoundError(f"version: {model.code} has no image {version}; see `mdm firmware list`")
     return found
 
 

@@ -44,9 +44,9 @@ class Assignment:
         self, client_id: str, check: messages.FirmwareCheck, received_at: datetime
     ) -> messages.FirmwareOffer:
         """Return the offer of the image that a device should fetch, or that it is up to date."""
-        said = rules.Said(check.sha256, received_at)
+        reported = rules.ReportedRun(check.sha256, received_at)
         async with self.firmware.database.transaction() as session:
-            await progress.record_lost(session, self.firmware.outbox, {client_id: said})
+            await progress.record_lost(session, self.firmware.outbox, {client_id: reported})
             prospect = await prospects.prospect(session, client_id, check=check)
             if prospect.image is not None:
                 if prospect.runs_it:
@@ -88,6 +88,8 @@ class Assignment:
                 raise ImageNotForDeviceError("this image was not offered to this device")
         elif delivery.stage in rules.REFUSED_BY_DEVICE:
             raise ImageNotForDeviceError(f"the device has had this image before: {delivery.stage}")
+        elif delivery.stage == rules.WITHHELD:
+            raise ImageNotForDeviceError("the image is withheld from this device")
         if sha256 != model.image_sha256 and await rollout_devices.was_skipped(session, device_id, sha256):
             raise ImageNotForDeviceError("a rollout has left this device out")
         return image

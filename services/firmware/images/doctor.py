@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +15,9 @@ from services.firmware.context import Firmware
 from services.firmware.images import queries as image_queries
 from shared.protocol import admin
 from shared.server.rpc import RequestContext
+
+_AT_ONCE: Final = 500
+"""Devices in one query: PostgreSQL takes 32,767 parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class FirmwareDoctor:
         findings = [
             *await self._images(session),
             *await self._orphans(session, repair=repair),
-            *await _devices(session, devices),
+            *await withheld(session, devices),
         ]
         return admin.Diagnosis(devices=len(devices), findings=findings)
 
@@ -43,7 +49,8 @@ class FirmwareDoctor:
         for image, code in await image_queries.all_with_models(session):
             fault = await self.firmware.store.fault(image.sha256)
             if fault is not None:
-                again = f"mdm firmware upload FILE --model {code} --version {image.version} --no-release"
+                version = shlex.quote(image.version)
+                again = f"mdm firmware upload FILE --model {code} --version {version} --no-release"
                 findings.append(
                     admin.Finding(
                         subject=f"{code} {image.version}",
@@ -69,14 +76,19 @@ class FirmwareDoctor:
         ]
 
 
-async def _devices(session: AsyncSession, client_ids: list[str]) -> list[admin.Finding]:
-    """Return the devices that do not get the image that they should have."""
+async def withheld(session: AsyncSession, client_ids: Sequence[str]) -> list[admin.Finding]:
+    """Return which of these devices do not get their image, each reason once: it may be that of a whole fleet."""
+    found: dict[str, list[str]] = {}
+    for first in range(0, len(client_ids), _AT_ONCE):
+        for one in await prospects(session, client_ids[first : first + _AT_ONCE]):
+            if one.image is not None and one.refusal is not None:
+                problem = f"does not get {one.image.version}: {one.refusal}"
+                found.setdefault(problem, []).append(one.client_id)
     return [
         admin.Finding(
-            subject=one.client_id,
-            problem=f"does not get {one.image.version}: {one.refusal}",
+            subject=min(names),
+            problem=f"{problem}; of {len(names)} devices" if len(names) > 1 else problem,
             remedy="release an image that the device takes, or change the device",
         )
-        for one in await prospects(session, client_ids)
-        if one.image is not None and one.refusal is not None
+        for problem, names in found.items()
     ]

@@ -121,7 +121,11 @@ async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str,
     newer = aliased(FirmwareDelivery)
     superseded = (
         select(newer.device_id)
-        .where(newer.device_id == FirmwareDelivery.device_id, newer.updated_at > FirmwareDelivery.updated_at)
+        .where(
+            newer.device_id == FirmwareDelivery.device_id,
+            newer.updated_at > FirmwareDelivery.updated_at,
+            newer.stage != rules.WITHHELD,
+        )
         .exists()
     )
     delivering = await session.execute(
@@ -129,7 +133,7 @@ async def uses(session: AsyncSession, model: DeviceModel, rollouts: Mapping[str,
         .join(Device, Device.id == FirmwareDelivery.device_id)
         .where(
             Device.model_id == model.id,
-            FirmwareDelivery.stage.not_in(rules.ENDS),
+            FirmwareDelivery.stage.not_in({*rules.ENDS, rules.WITHHELD}),
             FirmwareDelivery.updated_at > func.now() - DELIVERY_LIVES,
             ~superseded,
         )

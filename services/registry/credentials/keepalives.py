@@ -64,8 +64,9 @@ async def run(registry: Registry) -> None:
 
 async def renew(registry: Registry) -> None:
     """End connections whose loss the broker does not notice, and that are older than RENEWAL."""
+    before = datetime.now(UTC) - RENEWAL
     async with registry.database.transaction() as session:
-        due = await _due(session, datetime.now(UTC) - RENEWAL)
+        due = await _due(session, before)
     credentials = CredentialService(registry)
     for client_id in due:
         async with registry.database.transaction() as session:
@@ -74,7 +75,9 @@ async def renew(registry: Registry) -> None:
                 device, _, presence = await queries.device(session, client_id, lock=True)
             except NotFoundError:
                 continue
-            if device.enabled and presence.online and device.rotation_state != "PENDING":
+            # Another replica may have done so since, and the device may be back.
+            is_old = presence.last_seen_at is not None and presence.last_seen_at < before
+            if device.enabled and presence.online and is_old and device.rotation_state != "PENDING":
                 log.info("device.connection_renewed", client_id=client_id)
                 await credentials.force_reconnect(session, device, presence, client_id)
 

@@ -109,7 +109,7 @@ def test_device_show_names_a_clash_and_flaws(fake: fakes.FakeAdmin, mdm: Run) ->
     flaw = admin.FlawView(topic="up/status", field="rssi_dbm", rule="at most 100", at=fakes.NOW)
     fake.answers["registry.device.show"] = fakes.details(flaws=[flaw])
     heading, row = mdm("device", "show", "x").stdout.splitlines()[-2:]
-    assert heading.split() == ["LEFT", "OUT", "OF", "FIELD", "RULE", "SINCE"]
+    assert heading.split() == ["FLAW", "IN", "FIELD", "RULE", "SINCE"]
     assert row.split()[:5] == ["up/status", "rssi_dbm", "at", "most", "100"]
 
 
@@ -205,7 +205,7 @@ def test_upload_sends_what_is_missing_and_finishes(
         "release": False,
         "signature": None,
     }
-    assert "lamp   1.2.3    yes" in result.stdout
+    assert "lamp   1.2.3    current" in result.stdout
     assert len({request.request_id for _, request in fake.requests}) == len(fake.requests)
 
 

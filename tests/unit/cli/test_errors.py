@@ -23,6 +23,7 @@ UNCONNECTED = (
             1,
             "error: device: no x; see `mdm device list` and `mdm model list`",
         ),
+        (AnswerError("not_found", "see `mdm a`", {}), 1, "error: see `mdm a`"),
         (
             AnswerError("unavailable", "Keycloak does not answer", {}),
             1,

@@ -236,7 +236,7 @@ def test_an_image_is_named_by_model_and_version(fake: fakes.FakeAdmin, mdm: Run,
     fake.answers["firmware.rollout.preflight"] = fakes.findings()
     shown = mdm("firmware", deed, "lamp", "1.2.3")
     assert fake.requests[-1][1].model_dump(exclude={"request_id"}) == {"model": "lamp", "version": "1.2.3"}
-    assert shown.stdout.splitlines()[1].split()[:5] == ["lamp", "1.2.3", "yes", "yes", "no"]
+    assert shown.stdout.splitlines()[1].split()[:5] == ["lamp", "1.2.3", "current,", "pinned", "no"]
 
 
 def test_what_is_deleted_or_withdrawn_is_named(fake: fakes.FakeAdmin, mdm: Run) -> None:
@@ -274,4 +274,5 @@ def test_list_reads_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     shown = mdm("firmware", "list", "--model", "lamp").stdout.splitlines()
     assert [line.split()[1] for line in shown] == ["VERSION", "2", "1"]
     assert "untrusted" in shown[2]
+    assert max(map(len, shown)) <= 80
     assert [request.model_dump()["model"] for _, request in fake.requests] == ["lamp", "lamp"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.firmware import rules
-from services.firmware.rules import Candidate, ImageAttempt, Kept, Running, Said, Uses
+from services.firmware.rules import Candidate, ImageAttempt, Kept, ReportedRun, Running, Uses
 from shared.errors import InvalidInputError
 from shared.protocol.messages import FirmwareStage
 
@@ -136,12 +136,12 @@ def attempts(*stages: str) -> list[ImageAttempt]:
 def test_a_device_that_does_not_run_what_it_was_to_start_or_had_confirmed_has_lost_it(
     newest_first: list[str], running: str, expected: tuple[str, str] | None
 ) -> None:
-    assert rules.lost(attempts(*newest_first), Said(running, NOON + timedelta(seconds=1))) == expected
+    assert rules.lost(attempts(*newest_first), ReportedRun(running, NOON + timedelta(seconds=1))) == expected
 
 
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=2)])
 def test_what_was_said_before_an_image_was_confirmed_is_no_fallback_from_it(late: timedelta) -> None:
-    assert rules.lost(attempts("confirmed", "confirmed"), Said("1", NOON - late)) is None
+    assert rules.lost(attempts("confirmed", "confirmed"), ReportedRun("1", NOON - late)) is None
 
 
 def test_the_stages_are_those_of_the_protocol() -> None:

@@ -120,7 +120,8 @@ def test_the_error_says_where_the_app_begins_and_how_large_it_is() -> None:
         image.parse(data)
     assert caught.value.message == (
         "file: expected an application image, found a merged flash image, "
-        "whose app is 8208 bytes at offset 0xf000, in partition factory"
+        "whose app is 8208 bytes at offset 0xf000, in partition factory; "
+        "`mdm firmware upload --extract-app` takes it out"
     )
 
 
