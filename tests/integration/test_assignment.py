@@ -377,7 +377,7 @@ async def test_a_release_says_what_it_will_do_and_asks_if_some_devices_would_not
     file.write_bytes(build(model, "1.1.0"))
     words = ("firmware", "upload", file, "--model", model)
     refused = await mdm(*words, **environment)
-    assert refused.status == 2
+    assert refused.status == 1
     assert f"1 of 2 devices would take {model} 1.1.0" in refused.errors
     assert f"garage would not: project: the image is {model}, the device runs other" in refused.errors
     assert "1.1.0 is stored and not released; --yes does it without a question" in refused.errors

@@ -184,7 +184,7 @@ def test_a_release_that_some_devices_would_not_take_is_asked_for(
     shown = mdm("firmware", "release", "lamp", "1.2.3", *words, typed=answer)
     assert shown.stderr.startswith("6 of 7 devices would take lamp 1.2.3\ngarage would not: project: other\n")
     assert [name for name, _ in fake.requests].count("firmware.image.release") == released
-    assert shown.exit_code == (0 if released else 2)
+    assert shown.exit_code == (0 if released else 1)
     assert ("1.2.3 is stored and not released" in shown.stderr) is not released
 
 
