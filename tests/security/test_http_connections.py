@@ -59,7 +59,8 @@ async def test_connections_that_say_nothing_stop_neither_mqtt_nor_http_and_fill_
         before = process.log_size
         async with held(system.http_ports["firmware"], sources):
             async with RawDevice(package) as device:
-                await device.ask(topics.FIRMWARE_CHECK, check(view.model), topics.FIRMWARE_OFFER)
+                fits = check(view.model).model_copy(update={"slot_size_bytes": 2 * LARGE})
+                await device.ask(topics.FIRMWARE_CHECK, fits, topics.FIRMWARE_OFFER)
 
             async def served() -> int | None:
                 with suppress(httpx.TransportError):
