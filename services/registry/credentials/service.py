@@ -171,10 +171,12 @@ class CredentialService:
         self, session: AsyncSession, device: Device, presence: Presence, client_id: str
     ) -> None:
         """Drop a device's connections at the broker: a device that can log in reconnects and reports online."""
+        presence.online = False
+        # This locks the row before the connection ends: a device that is back at once comes after us.
+        await session.flush()
         broker = self.registry.identities.broker
         await broker.enable(client_id, enabled=False)
         await broker.enable(client_id, enabled=device.enabled)
-        presence.online = False
         emit_offline(self.registry.outbox, session, client_id)
         device.verify_at = datetime.now(UTC) + CAME
 
