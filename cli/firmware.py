@@ -12,7 +12,6 @@ from typing import Annotated, Final
 import typer
 
 from cli import bars, client, firmware_keys, image_files, lifecycle, output, session
-from shared.errors import ConflictError, InvalidInputError
 from shared.esp32 import image as esp32_image
 from shared.protocol import admin
 
@@ -96,11 +95,7 @@ def _release(here: session.Session, model: str, version: str, *, yes: bool) -> a
     if found.refusing:
         if found.refusing > _NAMED:
             output.print_note(f"and {found.refusing - _NAMED} more; see `mdm rollout preflight {model} {version}`")
-        stored = f"{version} is stored and not released"
-        try:
-            lifecycle.confirm(f"release {model} {version}?", yes=yes, otherwise=stored)
-        except InvalidInputError as error:
-            raise ConflictError(error.message) from None  # requests have been sent
+        lifecycle.confirm(f"release {model} {version}?", yes=yes, done=f"{version} is stored and not released")
     return here.request(admin.IMAGE_RELEASE, model=model, version=version)
 
 

@@ -94,16 +94,18 @@ def _update(ctx: typer.Context, device: str, **wanted: object) -> None:
     here.show(here.request(admin.DEVICE_UPDATE, device=device, **wanted), print_device)
 
 
-def confirm(question: str, *, yes: bool, otherwise: str = "nothing was changed") -> None:
+def confirm(question: str, *, yes: bool, done: str | None = None) -> None:
     """Ask for confirmation on the terminal; raise InvalidInputError unless the answer is yes.
 
-    `otherwise` is the state of things then.
+    If something was done before, which `done` names, raise ConflictError.
     """
     if yes:
         return
+    kind = InvalidInputError if done is None else ConflictError
+    state = done or "nothing was changed"
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
-        raise InvalidInputError(f"not answered; {otherwise}; --yes does it without a question") from None
+        raise kind(f"not answered; {state}; --yes does it without a question") from None
     if not agreed:
-        raise InvalidInputError(f"cancelled; {otherwise}")
+        raise kind(f"cancelled; {state}")
