@@ -15,6 +15,12 @@ from shared.errors import InvalidInputError
 
 OWN_PREFIX: Final = "x-"
 """Of annotations that are no keywords of any dialect."""
+DIALECTS: Final[Mapping[type[Validator], str]] = {
+    Draft202012Validator: "draft2020-12",
+    Draft201909Validator: "draft2019-09",
+    Draft7Validator: "draft7",
+}
+"""The dialects that a schema may have, the default first, with the names that jsonschema has for them."""
 _ANNOTATIONS: Final = {"$comment", "contentSchema", "deprecated", "examples", "readOnly", "writeOnly"}
 """Of some dialects only, but harmless in all: they never refuse a value."""
 _PARTNERS: Final = {"then": "if", "else": "if", "minContains": "contains", "maxContains": "contains"}
@@ -31,8 +37,7 @@ def _keywords(dialect: type[Validator]) -> frozenset[str]:
 
 
 _OF_DIALECT: Final[Mapping[str, frozenset[str]]] = {
-    dialect.META_SCHEMA["$id"].rstrip("#"): _keywords(dialect)
-    for dialect in (Draft202012Validator, Draft201909Validator, Draft7Validator)
+    dialect.META_SCHEMA["$id"].rstrip("#"): _keywords(dialect) for dialect in DIALECTS
 }
 
 

@@ -14,9 +14,6 @@ from typing import Any, Final, Protocol
 
 import re2
 from jsonschema import (
-    Draft7Validator,
-    Draft201909Validator,
-    Draft202012Validator,
     FormatChecker,
     _keywords,
     _legacy_keywords,
@@ -101,11 +98,7 @@ def _exact(number: Json) -> Fraction:
 _DIALECTS: Final[Mapping[str, type[Validator]]] = {
     # Under their versions' names: jsonschema then finds these, also at a $schema inside of a schema.
     cls.META_SCHEMA["$id"].rstrip("#"): extend(cls, {"multipleOf": _multiple_of}, version=version)  # type: ignore[no-untyped-call]
-    for cls, version in (
-        (Draft202012Validator, "draft2020-12"),
-        (Draft201909Validator, "draft2019-09"),
-        (Draft7Validator, "draft7"),
-    )
+    for cls, version in keywords.DIALECTS.items()
 }
 _DEFAULT: Final = next(iter(_DIALECTS))
 _PATTERNS_CHECKED: Final = FormatChecker(formats=())
