@@ -40,7 +40,7 @@ def routes(
         rpc.route(admin.IMAGE_SHOW, images.show, group=GROUP),
         rpc.route(admin.FIRMWARE_DOCTOR, doctor.run, group=GROUP),
         rpc.route(admin.FIRMWARE_DOCTOR_REPAIR, doctor.repair, group=GROUP),
-        rpc.route(admin.FIRMWARE_OF, images.firmware_of, group=GROUP),
+        rpc.route(admin.FIRMWARE_OF, Assignment(firmware).firmware_of, group=GROUP),
         rpc.route(admin.IMAGE_READ, images.read, group=GROUP),
         rpc.route(admin.IMAGE_RELEASE, images.release, group=GROUP),
         rpc.route(admin.IMAGE_WITHDRAW, images.withdraw, group=GROUP),

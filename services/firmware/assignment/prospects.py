@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -98,6 +99,23 @@ def running_of(presence: Presence | None, check: messages.FirmwareCheck | None =
     return replace(running, chip=running.chip and chips.normalise(running.chip))
 
 
+_LABEL: Final = (
+    select(FirmwareImage.version)
+    .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
+    .order_by(FirmwareImage.uploaded_at.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+# Built once: building a statement takes as long as executing it.
+_DEVICES: Final = (
+    select(Device.id, Device.key, DeviceModel.id, DeviceModel.code, DeviceModel.image_sha256, Presence, _LABEL)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .outerjoin(Presence, Presence.device_id == Device.id)
+    .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
+    .order_by(Device.id)
+)
+
+
 async def prospect(
     session: AsyncSession, client_id: str, *, check: messages.FirmwareCheck | None = None
 ) -> Prospect:
@@ -116,22 +134,8 @@ async def prospects(
     lock: bool = False,
 ) -> list[Prospect]:
     """Return the prospects of the enabled devices among these; `check` is of the only one."""
-    runs = (
-        select(FirmwareImage.version)
-        .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
-        .order_by(FirmwareImage.uploaded_at.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    query = (
-        select(Device.id, Device.key, DeviceModel.id, DeviceModel.code, DeviceModel.image_sha256, Presence, runs)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .outerjoin(Presence, Presence.device_id == Device.id)
-        .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
-        .order_by(Device.id)
-    )
     asked = set(client_ids)
-    rows = (await session.execute(query, {"keys": device_refs.keys(asked)})).all()
+    rows = (await session.execute(_DEVICES, {"keys": device_refs.keys(asked)})).all()
     bound = await _bound(session, [row[0] for row in rows])
     wanted = {
         (row[2], sha256) for row in rows for sha256 in (row[4], *(one.sha256 for one in bound.get(row[0], ())))

@@ -17,7 +17,8 @@ from services.firmware.context import Firmware
 from services.firmware.queries import Delivered
 from shared.database.tables import DeviceModel, FirmwareImage
 from shared.errors import FleetError, NotFoundError
-from shared.protocol import events, messages
+from shared.protocol import admin, events, messages
+from shared.server.rpc import RequestContext
 
 log = structlog.get_logger()
 
@@ -115,17 +116,20 @@ class Assignment:
 
     async def _offers(self, session: AsyncSession, prospect: Prospect, image: FirmwareImage) -> bool:
         """Return whether a device is to fetch its image, and record the offer, or why it is withheld."""
-        client_id, device_id, stage = prospect.client_id, prospect.device_id, prospect.stage
-        if prospect.refusal is not None:
-            unfit = ImageStep(device_id, image.sha256, DeviceStep.UNFIT, prospect.refusal)
-            await rollout_devices.record(session, [unfit])
-            await self._withhold(session, prospect, image, prospect.refusal)
+        if prospect.runs_it:
             return False
-        if not prospect.runs_it and (stage is None or stage == rules.WITHHELD or stage in rules.ENDS):
+        client_id, device_id, stage = prospect.client_id, prospect.device_id, prospect.stage
+        refusal = prospect.refusal
+        if refusal is not None:
+            unfit = ImageStep(device_id, image.sha256, DeviceStep.UNFIT, refusal)
+            await rollout_devices.record(session, [unfit])
+            await self._withhold(session, prospect, image, refusal)
+            return False
+        if stage is None or stage == rules.WITHHELD or stage in rules.ENDS:
             await queries.set_deliveries(session, [Delivered(device_id, image.sha256, rules.OFFERED)])
             facts = events.FirmwareOfferFacts(version=image.version)
             self.firmware.outbox.emit(session, events.FIRMWARE_OFFERED, client_id, facts)
-        return not prospect.runs_it
+        return True
 
     async def _withhold(
         self, session: AsyncSession, prospect: Prospect, image: FirmwareImage, reason: str
@@ -139,6 +143,23 @@ class Assignment:
         await queries.set_deliveries(session, [withheld])
         facts = events.FirmwareWithheldFacts(version=image.version, sha256=image.sha256, reason=reason)
         self.firmware.outbox.emit(session, events.FIRMWARE_WITHHELD, prospect.client_id, facts)
+
+    async def firmware_of(self, context: RequestContext, request: admin.FirmwareOf) -> admin.DevicesFirmware:
+        """Return what devices run, and what is wanted for them."""
+        return admin.DevicesFirmware(
+            devices=[
+                admin.DeviceFirmware(
+                    client_id=one.client_id,
+                    runs=one.runs,
+                    wanted=one.image.version if one.image else None,
+                    up_to_date=one.image is None or one.runs_it,
+                    stage=one.stage,
+                    percent=one.delivery.percent if one.delivery else None,
+                    withheld=one.refusal,
+                )
+                for one in await prospects.prospects(context.session, request.devices)
+            ]
+        )
 
     async def count_statuses(self) -> dict[str, int]:
         """Return the number of devices in open rollouts, by status."""

@@ -81,8 +81,9 @@ async def withheld(session: AsyncSession, client_ids: Sequence[str]) -> list[adm
     found: dict[str, list[str]] = {}
     for first in range(0, len(client_ids), _AT_ONCE):
         for one in await prospects(session, client_ids[first : first + _AT_ONCE]):
-            if one.image is not None and one.refusal is not None:
-                problem = f"does not get {one.image.version}: {one.refusal}"
+            refusal = one.refusal
+            if one.image is not None and refusal is not None:
+                problem = f"does not get {one.image.version}: {refusal}"
                 found.setdefault(problem, []).append(one.client_id)
     return [
         admin.Finding(

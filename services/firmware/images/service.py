@@ -6,7 +6,6 @@ import base64
 from dataclasses import dataclass
 
 from services.firmware import queries
-from services.firmware.assignment.prospects import prospects
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
 from services.firmware.images import queries as image_queries
@@ -42,24 +41,6 @@ class ImageService:
             running=uses.running,
             delivering=uses.delivering,
             rollout=uses.rollout,
-        )
-
-    async def firmware_of(self, context: RequestContext, request: admin.FirmwareOf) -> admin.DevicesFirmware:
-        """Return what devices run, and what is wanted for them."""
-        found = await prospects(context.session, request.devices)
-        return admin.DevicesFirmware(
-            devices=[
-                admin.DeviceFirmware(
-                    client_id=one.client_id,
-                    runs=one.runs,
-                    wanted=one.image.version if one.image else None,
-                    up_to_date=one.image is None or one.runs_it,
-                    stage=one.stage,
-                    percent=one.delivery.percent if one.delivery else None,
-                    withheld=one.refusal,
-                )
-                for one in found
-            ]
         )
 
     async def read(self, context: RequestContext, request: admin.ImageRead) -> admin.ImageBytes:
