@@ -44,6 +44,10 @@ class EventRecorder:
         except TimeoutError:
             raise NotSeenError(f"no {name} {data or ''} of {client_id} in {PATIENCE_S:g} s") from None
 
+    def forget(self, client_id: str | None) -> None:
+        """Consume all events of a device that have come so far."""
+        self._events = [(name, event) for name, event in self._events if event.client_id != client_id]
+
     def remembers(self, client_id: str | None, event: Named, **data: object) -> bool:
         """Return whether there is such an event that was not consumed."""
         return self._place(client_id, _name(event, data), data) is not None

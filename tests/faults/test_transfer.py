@@ -9,6 +9,7 @@ import asyncio
 import json
 import random
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from dev.uploads import upload
 from dev.waiting import PATIENCE_S, logged
 from device import image_builder
 from device.link import Link
-from device.options import Hooks
+from device.options import Hooks, Options
 from shared.protocol import admin, topics
 from shared.protocol.admin import Package
 from tests.downloads import check
@@ -303,9 +304,10 @@ async def forger(system: System, ledger: Ledger, package: Package) -> AsyncItera
 
 
 class Notes:
-    """What a device notes, to be waited for."""
+    """What a device notes, to be waited for, and how often it had wrong bytes and began again."""
 
     def __init__(self) -> None:
+        self.restarts = 0
         self.corrupt = asyncio.Event()
         self.failed = asyncio.Event()
         self.hooks = Hooks(on_event=self._note)
@@ -313,6 +315,7 @@ class Notes:
     def _note(self, event: str, facts: Mapping[str, object]) -> None:
         if event == "firmware.corrupt":
             self.corrupt.set()
+            self.restarts += 1
         if facts.get("stage") == "failed":
             self.failed.set()
 
@@ -339,6 +342,8 @@ async def test_a_device_gives_up_an_image_of_which_it_gets_wrong_bytes_only(
             await notes.failed.wait()
         failed = await fleet.seen(trip.package, "firmware/reported", stage="failed")
     assert failed.data["error"] == "the bytes do not have the sha256 that was offered"
-    assert PIECES * 3 <= len(ledger.asked) <= PIECES * 3 + 2 * WINDOW
+    assert notes.restarts == Options().download_restarts
+    asked = Counter(ledger.asked)
+    assert min(asked[piece] for piece in range(PIECES)) > notes.restarts
     async with RawDevice(trip.package) as device:
         assert (await device.ask(topics.FIRMWARE_CHECK, check(trip.model), topics.FIRMWARE_OFFER)).up_to_date

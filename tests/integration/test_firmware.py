@@ -201,6 +201,8 @@ async def test_a_device_that_has_updated_is_not_offered_the_image_again(fleet: F
         await fleet.seen(package, "firmware/offered", version="1.1.0")
         await fleet.until(package, lambda view: view.firmware_version == "1.1.0")
         await fleet.seen(package, "firmware/reported", stage="confirmed")
+    # A slow device may have asked twice before it had updated.
+    fleet.witness.forget(package.client_id)
     async with fleet.powered(package):
         await fleet.until(package, lambda view: view.online)
     # The release of another image comes after all that the second start could have led to.
