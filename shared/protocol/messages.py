@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -40,6 +40,11 @@ _BIGINT_MAX = 2**63 - 1
 _LINES_MAX = 2**53
 _LINE_MAX: Final = 200
 _LOG_TEXT_MAX: Final = 1000
+_SSID_MAX: Final = 32
+_PASSPHRASE: Final = range(8, 64)
+_PSK: Final = re.compile("[0-9A-Fa-f]{64}")
+_CA_MAX: Final = 16_000
+"""Far below what fits into one message, with everything else in a profile."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -116,10 +121,33 @@ ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
+ConnectionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[\x21-\x7e]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
 PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
 """X25519, in base64url."""
 Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
 """A machine's MAC address or the id of its chip."""
+
+
+def _ssid(ssid: str) -> str:
+    if "\0" in ssid or not 1 <= len(ssid.encode()) <= _SSID_MAX:
+        raise ValueError(f"must be 1 to {_SSID_MAX} bytes of UTF-8, without NUL")
+    return ssid
+
+
+def _wifi_password(password: str) -> str:
+    is_passphrase = len(password) in _PASSPHRASE and password.isascii() and password.isprintable()
+    if password and not is_passphrase and not _PSK.fullmatch(password):
+        raise ValueError(
+            "must be empty, 8 to 63 printable ASCII characters, or a key of 64 hexadecimal digits; "
+            f"has {len(password)} characters"
+        )
+    return password
+
+
+Ssid = Annotated[str, AfterValidator(_ssid)]
+WifiPassword = Annotated[str, AfterValidator(_wifi_password)]
 
 
 def server_time(now: datetime) -> datetime:
@@ -182,11 +210,75 @@ class Status(FromDevice):
     ip: DeviceLine | None = None
 
 
+class WifiNetwork(Message):
+    """A network and its passphrase or key (PSK), empty for an open network (IEEE 802.11, annex J.4)."""
+
+    ssid: Ssid
+    password: WifiPassword = Field("", repr=False)
+
+
+class ConnectionProfile(Message):
+    """How a device connects: what of its package can change, with the same names as there.
+
+    `ca_certificate` is the PEM of all authorities to trust. With `wifi` the device uses these networks, in this
+    order, else those that it has. `recovery_port` is that of `Recovery`.
+    """
+
+    mqtt_host: Host
+    mqtt_port: Port
+    mqtt_tls: bool
+    mqtt_auth: Literal["password", "token"] = "password"
+    token_url: Url
+    ca_certificate: Annotated[str, Field(max_length=_CA_MAX)] | None = None
+    recovery_port: Port | None = None
+    wifi: Annotated[list[WifiNetwork], Field(min_length=1, max_length=5)] | None = None
+
+
+class RefusedConnection(FromDevice):
+    """A profile that a device did not keep: it could not use it (`rejected`), or its trial failed (`reverted`)."""
+
+    connection_id: ConnectionId
+    outcome: Literal["rejected", "reverted"]
+    reason: DeviceLine | None = None
+
+
+class ConnectionState(FromDevice):
+    """The profiles that a device has; the one that came with an old package has no id.
+
+    `in_use` is that of the present connection, perhaps on trial. `refused` is the last that was sent and not kept.
+    """
+
+    first: ConnectionId | None = None
+    fallback: ConnectionId | None = None
+    in_use: ConnectionId | None = None
+    refused: RefusedConnection | None = None
+
+
 class ConfigGet(FromDevice):
-    """`up/config/get`: request the configuration."""
+    """`up/config/get`: request the configuration, and with `connection` also a connection profile to change to."""
 
     request_id: RequestId
     have_version: Count | None = None
+    connection: ConnectionState | None = None
+
+
+class ConnectionOffer(Message):
+    """`down/connection`: a profile to try, plain or as a compact JWE (ECDH-ES, A256GCM) of its JSON, never both.
+
+    The device stores it, connects with it, and keeps it when a request of its configuration is answered over this
+    connection. If that does not happen within `trial_seconds`, it goes back to the one that it used before.
+    """
+
+    connection_id: ConnectionId
+    trial_seconds: TrialSeconds
+    profile: ConnectionProfile | None = None
+    jwe: Annotated[str, Field(max_length=MAX_DOCUMENT_BYTES)] | None = Field(None, repr=False)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.profile is None) == (self.jwe is None):
+            raise ValueError("exactly one of profile and jwe must be given")
+        return self
 
 
 class Config(Message):
@@ -494,7 +586,7 @@ class Recovery(Message):
     itself.
     """
 
-    port: Annotated[int, Field(ge=1, le=65535)]
+    port: Port
     account: Line
     password: Line
     server_key: PublicKey

@@ -131,6 +131,7 @@ STATUS = Topic(f"{_UP}/status", messages.Status, retain=True, lenient=True)
 CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet, lenient=True)
 CONFIG_REPORT = Topic(f"{_UP}/config/report", messages.ConfigReport, lenient=True)
 CONFIG = Topic(f"{_DOWN}/config", messages.Config)
+CONNECTION = Topic(f"{_DOWN}/connection", messages.ConnectionOffer)
 
 ROTATION_OFFER = Topic(f"{_DOWN}/rotation/offer", messages.RotationOffer)
 ROTATION_REQUEST = Topic(f"{_UP}/rotation/request", messages.RotationRequest)

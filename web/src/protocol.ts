@@ -1033,7 +1033,11 @@ export interface NvsImage {
   data: string;
 }
 
-/** All that a new device needs to connect; whoever has it can act as the device. */
+/**
+ * All that a new device needs to connect; whoever has it can act as the device.
+ *
+ * `connection_id` is that of the connection profile that is a part of it.
+ */
 export interface Package {
   format: "mdm-package/1";
   client_id: string;
@@ -1047,6 +1051,8 @@ export interface Package {
   mqtt_auth: "password" | "token";
   ca_certificate: string | null;
   recovery: Recovery | null;
+  connection_id: string | null;
+  wifi: WifiNetwork[] | null;
 }
 
 /** The reason of a refusal; `code` is for scripts, `message` for people, `details` are the facts. */
@@ -1520,6 +1526,12 @@ export interface UploadFinish {
 export interface WhoAmI {
   account: string;
   role: Role;
+}
+
+/** A network and its passphrase or key (PSK), empty for an open network (IEEE 802.11, annex J.4). */
+export interface WifiNetwork {
+  ssid: string;
+  password: string;
 }
 
 /** Leave a model without an image: its devices keep what they run. */

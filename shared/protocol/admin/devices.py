@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
-from shared.protocol.messages import Count, Line, Recovery
+from shared.protocol.messages import ConnectionId, Count, Line, Recovery, WifiNetwork
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
 RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
@@ -113,7 +113,10 @@ class DeviceUpdate(Request):
 
 
 class Package(Result):
-    """All that a new device needs to connect; whoever has it can act as the device."""
+    """All that a new device needs to connect; whoever has it can act as the device.
+
+    `connection_id` is that of the connection profile that is a part of it.
+    """
 
     format: Literal["mdm-package/1"] = "mdm-package/1"
     client_id: str
@@ -127,6 +130,8 @@ class Package(Result):
     mqtt_auth: Literal["password", "token"] = "password"
     ca_certificate: str | None
     recovery: Recovery | None = None
+    connection_id: ConnectionId | None = None
+    wifi: list[WifiNetwork] | None = None
 
 
 class DeviceNvs(DeviceRef):

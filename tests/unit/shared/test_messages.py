@@ -52,6 +52,10 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     type(None): st.none(),
     admin.Chip: st.sampled_from(list(CHIP_IDS)),
     messages.Sha256: st.binary(min_size=32, max_size=32).map(bytes.hex),
+    messages.Ssid: st.text(CHARACTERS.filter(lambda one: one != "\0"), min_size=1, max_size=8),
+    messages.WifiPassword: st.just("")
+    | st.from_regex(r"[\x20-\x7e]{8,63}", fullmatch=True)
+    | st.from_regex(r"[0-9A-Fa-f]{64}", fullmatch=True),
     messages.Line: st.text(
         st.characters(codec="utf-8", exclude_characters="".join(map(chr, [*range(32), 127]))), max_size=200
     ),
@@ -63,6 +67,10 @@ LIMITS = {
     "max_length": "max_size",
     "pattern": "pattern",
     "multiple_of": "multiple_of",
+}
+ONE_OF: dict[type[BaseModel], list[str]] = {
+    messages.RotationSecret: ["secret", "jwe"],
+    messages.ConnectionOffer: ["profile", "jwe"],
 }
 OFFER: dict[str, Any] = {
     "sha256": SHA256,
@@ -133,8 +141,8 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     fields = {name: values(hints[name]) for name in model.model_fields}
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
     required = {name: strategy for name, strategy in fields.items() if name not in optional}
-    if model is messages.RotationSecret:
-        given_one = st.sampled_from(["secret", "jwe"]).flatmap(
+    if model in ONE_OF:
+        given_one = st.sampled_from(ONE_OF[model]).flatmap(
             lambda name: st.fixed_dictionaries({**required, name: given_value(fields[name])})
         )
         return given_one.map(lambda facts: model(**facts))
