@@ -37,7 +37,9 @@ def ensure_authority(folder: Path) -> CertificateFiles:
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "device-mdm authority")])
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, f"device-mdm authority {dt.datetime.now(dt.UTC):%Y-%m}")]
+    )
     certificate = (
         _builder(name, key.public_key(), valid=AUTHORITY_VALID)
         .issuer_name(name)

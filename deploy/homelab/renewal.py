@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from deploy import certificates
+from deploy.homelab import authority
 from deploy.homelab.files import KEYCLOAK, MDM, MOSQUITTO, give
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ def renew(volumes: Path, hosts: Sequence[str], *, own: Path = OWN, now: bool = F
     folder = volumes / "authority"
     if (own / "server.crt").exists():
         server = certificates.CertificateFiles(own / "server.crt", own / "server.key")
-        authority = own / "ca.crt"
+        trusted = (own / "ca.crt").read_bytes()
     else:
+        authority.stage(folder)
         if now:
             (folder / "server.crt").unlink(missing_ok=True)
         server = certificates.ensure_server_certificate(folder, [*hosts, *_INNER_NAMES])
-        authority = folder / "ca.crt"
-    certificate, key, trusted = server.certificate.read_bytes(), server.key.read_bytes(), authority.read_bytes()
+        trusted = authority.trusted(folder)
+    certificate, key = server.certificate.read_bytes(), server.key.read_bytes()
     changed = False
     for name, owner in _SERVERS:
         # The key first: users watch the certificate.

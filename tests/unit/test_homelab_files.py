@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import serialization
 
 from deploy import certificates
-from deploy.homelab import prepare, renewal, run
+from deploy.homelab import authority, prepare, renewal, run
 
 WANTED = {
     "PUBLIC_HOST": "mdm.example.org",
@@ -143,6 +145,87 @@ def test_devices_that_know_the_machine_by_an_earlier_name_still_find_it(volumes:
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["mdm.example.org", "localhost"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["192.0.2.7", "127.0.0.1"]
+
+
+def names_of(pem: bytes) -> list[bytes]:
+    return [one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(pem)]
+
+
+def signed_by(volumes: Path) -> list[bool]:
+    """Tell of each authority that devices trust whether it has signed the server's certificate."""
+    server = x509.load_pem_x509_certificate((volumes / "broker/server.crt").read_bytes())
+
+    def signs(one: x509.Certificate) -> bool:
+        try:
+            server.verify_directly_issued_by(one)
+        except InvalidSignature:
+            return False
+        return True
+
+    return [signs(one) for one in x509.load_pem_x509_certificates((volumes / "registry/ca.crt").read_bytes())]
+
+
+def test_the_authority_changes_in_steps_each_of_which_can_be_taken_back(volumes: Path, tmp_path: Path) -> None:
+    folder = volumes / "authority"
+
+    def renewed() -> list[bytes]:
+        renewal.renew(volumes, ["mdm.example.org"], own=tmp_path / "none")
+        return names_of((volumes / "registry/ca.crt").read_bytes())
+
+    (old,) = renewed()
+    authority.begin(folder)
+    assert authority.stage(folder) == "begun"
+    first, new = renewed()
+    assert (first, signed_by(volumes)) == (old, [True, False])
+    authority.switch(folder)
+    assert authority.stage(folder) == "switched"
+    assert (renewed(), signed_by(volumes)) == ([new, old], [True, False])
+    authority.back(folder)
+    assert authority.stage(folder) == "begun"
+    assert (renewed(), signed_by(volumes)) == ([old, new], [True, False])
+    authority.back(folder)
+    assert authority.stage(folder) == "settled"
+    assert renewed() == [old]
+    authority.begin(folder)
+    authority.switch(folder)
+    authority.finish(folder)
+    assert authority.stage(folder) == "settled"
+    assert len(renewed()) == 1
+    assert (old not in renewed(), signed_by(volumes)) == (True, [True])
+
+
+@pytest.mark.parametrize("writes", range(4))
+@pytest.mark.parametrize("change", [authority.switch, authority.back])
+def test_an_interrupted_change_of_the_authority_continues(
+    volumes: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], writes: int
+) -> None:
+    folder = volumes / "authority"
+    authority.begin(folder)
+    if change is authority.back:
+        authority.switch(folder)
+    before = authority.stage(folder)
+    old, new = names_of(authority.trusted(folder))
+    replace, left = Path.replace, writes
+
+    def dies(source: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        change(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    assert set(names_of(authority.trusted(folder))) == {old, new}
+    if authority.stage(folder) == before:
+        change(folder)
+    renewal.renew(volumes, ["mdm.example.org"])
+    assert names_of(authority.trusted(folder)) == [new, old]
+    assert signed_by(volumes) == [True, False]
 
 
 def test_ones_own_certificate_is_taken_as_it_is(volumes: Path, tmp_path: Path) -> None:
