@@ -19,9 +19,9 @@ from shared.database import tables
 from shared.database.engine import Database
 from shared.database.tables import AdminRequest
 from shared.errors import ConflictError, FleetError
-from shared.protocol import admin, messages
+from shared.protocol import messages
 from shared.runtime.settings import RegistrySettings
-from shared.server.rpc import SEALED, RequestContext
+from shared.server.rpc import SEALED
 
 log = structlog.get_logger()
 ACCOUNTS: Final = tuple(f"recover-{number:02}" for number in range(64))
@@ -83,10 +83,12 @@ class Installation:
             raise ConflictError("there is no key pair for recovery yet")
         return crypto.key_pair(ours.public_key, self.vault.decrypt(ours.private_key))
 
-    async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt the private key and the secrets in recorded answers with the first master key."""
-        session = context.session
-        done, unreadable = 0, []
+    async def rekey(self, session: AsyncSession) -> tuple[int, list[str]]:
+        """Encrypt the private key and the secrets in recorded answers with the first master key.
+
+        Return their number, and the names of those that no key decrypts.
+        """
+        done, unreadable = 0, list[str]()
         ours = await row(session, lock=True)
         if ours.private_key is not None:
             try:
@@ -111,9 +113,7 @@ class Installation:
                 done += 1
             except crypto.SecretUnreadableError:
                 await session.delete(kept)  # no key decrypts it
-        facts = {"reencrypted": done, "unreadable": len(unreadable)}
-        context.audit("secrets.rekey", "secrets", after=facts)
-        return admin.SecretsRekeyed(reencrypted=done, unreadable=admin.Named.of(unreadable))
+        return done, unreadable
 
 
 async def row(session: AsyncSession, *, lock: bool = False) -> tables.InstanceRow:

@@ -18,6 +18,7 @@ from services.registry.credentials.service import CredentialService
 from services.registry.devices.presence import Presences
 from services.registry.identity import Identities
 from services.registry.instance import Installation, OtherInstallationError
+from services.registry.models import ModelService
 from services.registry.reconciler.service import Reconciler
 from services.registry.validation import checker as checker_module
 from shared import crypto
@@ -58,8 +59,8 @@ async def main(settings: RegistrySettings) -> None:
         checker_module.checker() as checker,
     ):
         identities = Identities(database, identity_provider, gate, connection)
-        outbox = Outbox("registry")
         vault = crypto.Vault(settings.master_keys)
+        outbox = Outbox("registry", vault)
         instance = Installation(database, identity_provider, gate, vault, settings)
         registry = Registry(settings, database, identities, outbox, instance, checker, FlawRecorder(database))
         watch = BrokerWatch(registry)
@@ -108,6 +109,7 @@ async def housekeeping(registry: Registry) -> None:
             await registry.identities.end_unfinished()
             return
         registry.compare_at_s = now_s + registry.settings.reconcile_s
+        await ModelService(registry).seal_old()
         diagnosis = await Reconciler(registry).run(repair=True)
         log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
     except OtherInstallationError:

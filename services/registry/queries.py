@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
@@ -51,6 +52,17 @@ async def model(session: AsyncSession, code: str) -> DeviceModel:
     if found is None:
         raise NotFoundError(f"model: there is no model {code}; add it first", model=code)
     return found
+
+
+async def unsealed_models(session: AsyncSession) -> list[DeviceModel]:
+    """Return the models whose places that are `writeOnly` have not been looked for."""
+    query = select(DeviceModel).where(DeviceModel.sealed.is_(None)).execution_options(populate_existing=True)
+    return list(await session.scalars(query))
+
+
+async def sealed_places(session: AsyncSession) -> list[Any]:
+    """Return the places that are `writeOnly` in the schema of any model."""
+    return [place for places in await session.scalars(select(DeviceModel.sealed)) for place in places or []]
 
 
 async def count_devices(session: AsyncSession) -> dict[str, int]:
@@ -199,6 +211,17 @@ async def lock_tagged(session: AsyncSession, tag: str) -> list[tuple[Device, Dev
 async def lock_of_model(session: AsyncSession, model: DeviceModel) -> list[tuple[Device, DeviceModel, Presence]]:
     """Return and lock all devices of a model."""
     return await _lock(session, Device.model_id == model.id)
+
+
+async def lock_all(session: AsyncSession) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return and lock all devices."""
+    return await _lock(session, true())
+
+
+async def all_versions(session: AsyncSession, device_ids: Iterable[int]) -> list[DeviceConfig]:
+    """Return all versions of the configurations of devices, oldest first."""
+    query = select(DeviceConfig).where(DeviceConfig.device_id.in_(device_ids))
+    return list(await session.scalars(query.order_by(DeviceConfig.device_id, DeviceConfig.version)))
 
 
 async def _lock(

@@ -17,6 +17,7 @@ from services.registry.devices.recovery import Recoveries
 from services.registry.devices.service import DeviceService
 from services.registry.models import ModelService
 from services.registry.reconciler.service import Reconciler
+from services.registry.rekey import RekeyOfRegistry
 from shared.mqtt.connection import Connection, Delivery, Route, device_route
 from shared.protocol import admin, messages, topics
 from shared.server.rpc import RpcServer
@@ -55,7 +56,7 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
         rpc.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         rpc.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         rpc.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),
-        rpc.route(admin.RECOVERY_REKEY, registry.instance.rekey, group=GROUP),
+        rpc.route(admin.RECOVERY_REKEY, RekeyOfRegistry(registry).rekey, group=GROUP),
         rpc.route(admin.DOCTOR, reconciler.on_doctor, group=GROUP),
         rpc.route(admin.DOCTOR_REPAIR, reconciler.on_repair, group=GROUP),
         rpc.route(admin.ACCOUNT_ADD, accounts.add, group=GROUP),
@@ -120,8 +121,8 @@ async def on_config_get(
     configs: Configs, connection: Connection, client_id: str, request: messages.ConfigGet
 ) -> None:
     """Answer a device's request for its configuration."""
-    answer = await configs.answer(client_id, request)
-    await connection.post(topics.CONFIG, answer, client_id=client_id)
+    topic, answer = await configs.answer(client_id, request)
+    await connection.post(topic, answer, client_id=client_id)
 
 
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:

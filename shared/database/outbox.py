@@ -12,9 +12,11 @@ from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.crypto import SecretUnreadableError, Vault
 from shared.database.engine import FILLS_OUTBOX, Database
 from shared.database.tables import OutboxMessage
 from shared.mqtt.connection import Connection
@@ -31,10 +33,11 @@ M = TypeVar("M")
 
 
 class Outbox:
-    """The outbox of a service."""
+    """The outbox of a service; the vault is only needed for sealed messages."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, vault: Vault | None = None) -> None:
         self.service = service
+        self._vault = vault
 
     def put(
         self,
@@ -43,10 +46,19 @@ class Outbox:
         message: M,
         *,
         expires_at: datetime | None = None,
+        sealed: bool = False,
         **names: str,
     ) -> None:
-        """Publish `message` once the session's transaction has committed, unless `expires_at` has passed."""
-        self._add(session, topic, topic.encode(message), expires_at, names)
+        """Publish `message` once the session's transaction has committed, unless `expires_at` has passed.
+
+        A `sealed` one waits encrypted.
+        """
+        payload = topic.encode(message)
+        if sealed:
+            if self._vault is None:
+                raise ValueError(f"{topic.template}: an outbox without a vault cannot seal a message")
+            payload = self._vault.encrypt(SecretStr(payload.decode()))
+        self._add(session, topic, payload, expires_at, names, sealed=sealed)
 
     def clear(self, session: AsyncSession, topic: Topic[Any], **names: str) -> None:
         """Clear the retained message of a topic once the session's transaction has committed."""
@@ -59,6 +71,8 @@ class Outbox:
         payload: bytes,
         expires_at: datetime | None,
         names: Mapping[str, str],
+        *,
+        sealed: bool = False,
     ) -> None:
         session.info[FILLS_OUTBOX] = True
         session.add(
@@ -68,6 +82,7 @@ class Outbox:
                 payload=payload,
                 qos=topic.qos,
                 retain=topic.retain,
+                sealed=sealed,
                 expires_at=expires_at,
             )
         )
@@ -109,14 +124,25 @@ class Outbox:
             sending = []
             for row in waiting:
                 left_s = (row.expires_at - now).total_seconds() if row.expires_at else None
-                if left_s is None or left_s > 0:
+                payload = self._opened(row)
+                if payload is not None and (left_s is None or left_s > 0):
                     sending.append(
-                        connection.publish(
-                            row.topic, row.payload, qos=row.qos, retain=row.retain, expires_in_s=left_s
-                        )
+                        connection.publish(row.topic, payload, qos=row.qos, retain=row.retain, expires_in_s=left_s)
                     )
             for failure in await asyncio.gather(*sending, return_exceptions=True):
                 if failure is not None:
                     raise failure
             await session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([row.id for row in waiting])))
             return len(waiting) == BATCH
+
+    def _opened(self, row: OutboxMessage) -> bytes | None:
+        """Return the payload of a message; None if it is sealed and no key opens it."""
+        if not row.sealed:
+            return row.payload
+        try:
+            if self._vault is not None:
+                return self._vault.decrypt(row.payload).get_secret_value().encode()
+        except SecretUnreadableError:
+            pass
+        log.warning("outbox.unreadable", topic=row.topic)
+        return None

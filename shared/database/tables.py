@@ -55,6 +55,7 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         UUID: PG_UUID(as_uuid=True),
         dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
         list[str]: ARRAY(Text()),
     }
 
@@ -109,6 +110,8 @@ class DeviceModel(Base):
     slot_size_bytes: Mapped[int] = mapped_column(BigInteger)
     config_schema: Mapped[dict[str, Any] | None]
     config_defaults: Mapped[dict[str, Any]]
+    sealed: Mapped[list[Any] | None] = mapped_column(server_default=text("'[]'"))
+    """The places of the schema that are `writeOnly`; None: a schema from before they were looked for."""
     commands: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     image_sha256: Mapped[str | None]
     secure_boot_keys: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
@@ -643,7 +646,7 @@ class DeviceLogLine(Base):
 
 
 class OutboxMessage(Base):
-    """A message to publish once its transaction has committed, in the order of `id`."""
+    """A message to publish once its transaction has committed, in the order of `id`; if `sealed`, ciphertext."""
 
     __tablename__ = "outbox"
     __table_args__ = (Index("outbox_service_id_idx", "service", "id"),)
@@ -654,6 +657,7 @@ class OutboxMessage(Base):
     payload: Mapped[bytes]
     qos: Mapped[int] = mapped_column(Integer)
     retain: Mapped[bool]
+    sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     expires_at: Mapped[datetime | None]
 
 

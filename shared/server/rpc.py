@@ -23,7 +23,7 @@ from shared.database.engine import POOL_SIZE, Database, Transactions
 from shared.database.tables import AdminRequest, AuditEntry
 from shared.errors import ConflictError, FleetError, MessageRefusedError
 from shared.mqtt.connection import Connection, Delivery, Route
-from shared.protocol import admin
+from shared.protocol import admin, sealed
 from shared.protocol.admin import Answer, Operation, Problem, Request, Result
 
 log = structlog.get_logger()
@@ -73,7 +73,13 @@ class RequestContext:
     def audit(self, action: str, subject: str, *, before: object = None, after: object = None) -> None:
         """Record an action of the account in the audit log, in the same transaction."""
         self.session.add(
-            AuditEntry(actor=self.account, action=action, subject=subject, before=before, after=after)
+            AuditEntry(
+                actor=self.account,
+                action=action,
+                subject=subject,
+                before=sealed.shown(before),
+                after=sealed.shown(after),
+            )
         )
 
 

@@ -154,7 +154,7 @@ class Claims:
             model = await queries.model(session, request.model)
             # Checked here, where the admin gets the error, and not only when a machine's device is created.
             layers = await queries.layers(session)
-            await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
+            await versions.document_of(self.registry, model, request.tags, {}, layers=layers)
             now = datetime.now(UTC)
             claim = Claim(
                 id=f"claim-{rules.new_key(secrets.choice)}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.registry import queries, rules
-from services.registry.config import versions
+from services.registry.config import sealing, versions
 from services.registry.context import Registry
 from services.registry.validation import checker
 from shared.database.tables import ConfigLayer
@@ -34,10 +34,15 @@ class LayerService:
             session.add(layer)
         else:
             before = _facts(layer)
+        vault = self.registry.instance.vault
+        seals = sealing.Seals(vault, sealing.of_layer(request.tag))
+        seals.know(layer.document)
+        document = seals.accept(request.document, layer.document, where="document")
         # A new layer is not merged: a null in it must remove values below it.
-        whole = request.replace or before is None
-        layer.document = request.document if whole else rules.merge(layer.document, request.document)
-        checker.refuse_unstorable(layer.document, field="document")
+        if not request.replace and before is not None:
+            document = rules.merge(layer.document, document)
+        layer.document = seals.seal(document, await queries.sealed_places(session))
+        checker.refuse_unstorable(sealing.opened(vault, layer.document, "").document, field="document")
         if request.priority is not None:
             layer.priority = request.priority
         if not rules.same(before, _facts(layer)):

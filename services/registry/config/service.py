@@ -9,13 +9,15 @@ from typing import Any
 
 from services.registry import batch_queries, queries, rules
 from services.registry.batch_queries import Desired
-from services.registry.config import versions
+from services.registry.config import sealing, versions
 from services.registry.context import Registry
+from shared.crypto import SecretUnreadableError
 from shared.database import device_refs
 from shared.database.tables import AuditEntry, Device, DeviceConfig, DeviceModel, Presence
 from shared.errors import ConflictError
-from shared.protocol import admin, events, messages
+from shared.protocol import admin, events, messages, sealed
 from shared.protocol.messages import ConfigOutcome
+from shared.protocol.topics import Topic
 from shared.runtime.microbatch import MicroBatcher
 from shared.server.rpc import RequestContext
 
@@ -39,9 +41,11 @@ class Configs:
                 version=old.version,
                 author=old.author,
             )
-        overrides, trial_seconds = request.overrides, request.trial_seconds
+        seals = sealing.Seals(self.registry.instance.vault, device_refs.client_id(row[1].code, row[0].key))
+        overrides = seals.accept(request.overrides, old.overrides, where="overrides")
+        trial_seconds = request.trial_seconds
         if not request.replace:
-            overrides = rules.merge(old.overrides, request.overrides)
+            overrides = rules.merge(old.overrides, overrides)
             trial_seconds = trial_seconds or versions.open_trial(old)
         return await self._write(context, row, overrides, action="config.set", trial_seconds=trial_seconds)
 
@@ -80,8 +84,10 @@ class Configs:
         """Return the differences between two versions of a device's configuration."""
         device, model, _ = await queries.device(context.session, request.device)
 
-        async def document(version: int) -> dict[str, object]:
-            return (await queries.config_version(context.session, device, version)).document if version else {}
+        async def document(version: int) -> dict[str, Any]:
+            if not version:
+                return {}
+            return sealed.shown((await queries.config_version(context.session, device, version)).document)
 
         target = device.config_version if request.to_version is None else request.to_version
         start = max(target - 1, 0) if request.from_version is None else request.from_version
@@ -93,12 +99,20 @@ class Configs:
             changes=[admin.ConfigChange.from_row(change) for change in changes],
         )
 
-    async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
-        """Return the device's configuration, without the document if it has this version already."""
+    async def answer(
+        self, client_id: str, request: messages.ConfigGet
+    ) -> tuple[Topic[messages.Config], messages.Config]:
+        """Return the device's configuration and its topic; without the document if it has this version already."""
         desired = await self.lookups.submit(client_id)
         if desired is None:
             raise device_refs.unknown(client_id)
-        return versions.message(desired, request_id=request.request_id, have=request.have_version)
+        return versions.message(
+            self.registry.instance.vault,
+            desired,
+            client_id,
+            request_id=request.request_id,
+            have=request.have_version,
+        )
 
     async def run_lookups(self) -> None:
         """Read the configurations that devices request, in batches, until cancelled."""
@@ -121,8 +135,10 @@ class Configs:
             presence = await queries.presence(session, client_id)
             presence.config_version = report.version
             presence.config_outcome = report.outcome
-            presence.config_error = report.error
-            said = events.ConfigReportFacts(version=report.version, outcome=report.outcome, error=report.error)
+            presence.config_error = self._unquoted(report.error, config, client_id)
+            said = events.ConfigReportFacts(
+                version=report.version, outcome=report.outcome, error=presence.config_error
+            )
             self.registry.outbox.emit(session, events.CONFIG_REPORTED, client_id, said)
             if config is None or config.trial_seconds is None or config.version != row[0].config_version:
                 return
@@ -136,11 +152,22 @@ class Configs:
                         actor=client_id,
                         action="config.restore",
                         subject=client_id,
-                        before=config.overrides,
+                        before=sealed.shown(config.overrides),
                         after=facts.to_data(),
                     )
                 )
                 self.registry.outbox.emit(session, events.CONFIG_RESTORED, client_id, facts)
+
+    def _unquoted(self, error: str | None, config: DeviceConfig | None, client_id: str) -> str | None:
+        """Return a device's reason without sealed values of its configuration that it quotes."""
+        if error is None or config is None:
+            return error
+        try:
+            return sealing.unquoted(
+                error, sealing.opened(self.registry.instance.vault, config.document, client_id)
+            )
+        except SecretUnreadableError:
+            return "the reason is not shown: it may quote a sealed value, which no master key opens"
 
     async def _write(
         self,
@@ -154,11 +181,16 @@ class Configs:
         device, model, _ = row
         client_id = device_refs.client_id(model.code, device.key)
         before = (await queries.config(context.session, device)).overrides
+        seals = sealing.Seals(self.registry.instance.vault, client_id)
+        seals.know(before)
+        overrides = seals.seal(overrides, model.sealed or [])
         layers = await queries.layers(context.session)
-        document = await versions.document_of(self.registry.checker, model, device.tags, overrides, layers=layers)
+        document = await versions.document_of(
+            self.registry, model, device.tags, overrides, layers=layers, key=device.key
+        )
         changed = await versions.write(
             context.session,
-            self.registry.outbox,
+            self.registry,
             device,
             client_id,
             overrides=overrides,

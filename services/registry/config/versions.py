@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries, rules
 from services.registry.batch_queries import Desired
+from services.registry.config import sealing
 from services.registry.context import Registry
-from services.registry.validation.checker import Checker, ConfigCandidate
+from services.registry.validation.checker import ConfigCandidate
+from shared.crypto import Vault
 from shared.database import device_refs
-from shared.database.outbox import Outbox
 from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel, Presence
 from shared.errors import InvalidInputError
 from shared.protocol import events, messages, topics
+from shared.protocol.topics import Topic
 
 Row = tuple[Device, DeviceModel, Presence]
+_UNKEPT: Final = replace(topics.CONFIG, qos=0)
+"""For a message with sealed values: with QoS 0 the broker does not keep it for a device that is offline."""
 
 
 async def document_of(
-    checker: Checker,
+    registry: Registry,
     model: DeviceModel,
     tags: Iterable[str],
     overrides: dict[str, Any],
     *,
     layers: Iterable[ConfigLayer],
-    field: str = "configuration",
+    key: str = "",
 ) -> dict[str, Any]:
-    """Return the merged document; raise InvalidInputError naming `field` and the path if it breaks the schema."""
+    """Return the merged document of a device with this key, or of a new one, with its sealed values.
+
+    Raise InvalidInputError naming the path if it breaks the schema.
+    """
     document = _merged(model, tags, overrides, layers)
-    await checker.check([ConfigCandidate(document, model.config_schema, field)])
+    client_id = device_refs.client_id(model.code, key)
+    await registry.checker.check([candidate(registry, document, model, client_id, field="configuration")])
     return document
+
+
+def candidate(
+    registry: Registry, document: dict[str, Any], model: DeviceModel, client_id: str, *, field: str
+) -> ConfigCandidate:
+    """Return a document, opened, for the check against its model's schema; `field` names it in errors."""
+    found = sealing.opened(registry.instance.vault, document, client_id)
+    return ConfigCandidate(found.document, model.config_schema, field, found.sealed)
 
 
 def _merged(
@@ -46,7 +63,7 @@ def _merged(
 
 async def write(
     session: AsyncSession,
-    outbox: Outbox,
+    registry: Registry,
     device: Device,
     client_id: str,
     *,
@@ -54,14 +71,16 @@ async def write(
     document: dict[str, Any],
     author: str,
     trial_seconds: int | None = None,
-    anew: bool = False,
 ) -> bool:
     """Make and push a new version of a locked device's configuration; return whether it was made.
 
-    Unless `anew`, it is not made if the desired version is the same.
+    It is not made if the desired version is the same; that one then gets the seals of the new one.
     """
+    vault = registry.instance.vault
     old = await queries.config(session, device)
-    if not anew and rules.same(document, old.document) and rules.same(overrides, old.overrides):
+    pairs = ((document, old.document), (overrides, old.overrides))
+    if all(sealing.same(vault, new, before, client_id) for new, before in pairs):
+        old.document, old.overrides = document, overrides
         return False
     device.config_version += 1
     new = DeviceConfig(
@@ -74,9 +93,10 @@ async def write(
     )
     session.add(new)
     desired = Desired(new.version, document, trial_seconds, new.outcome, device.secret_generation)
-    outbox.put(session, topics.CONFIG, message(desired, request_id=None), client_id=client_id)
+    topic, push = message(vault, desired, client_id, request_id=None)
+    registry.outbox.put(session, topic, push, sealed=topic is _UNKEPT, client_id=client_id)
     facts = events.ConfigFacts(version=device.config_version)
-    outbox.emit(session, events.CONFIG_CHANGED, client_id, facts)
+    registry.outbox.emit(session, events.CONFIG_CHANGED, client_id, facts)
     return True
 
 
@@ -86,23 +106,25 @@ async def refresh(session: AsyncSession, registry: Registry, rows: Iterable[Row]
     Raise InvalidInputError naming the first device whose document would violate its schema: then none gets one.
     """
     layers = await queries.layers(session)
-    merged: list[tuple[Device, str, DeviceConfig, ConfigCandidate]] = []
+    merged: list[tuple[Device, str, DeviceConfig, dict[str, Any]]] = []
+    candidates: list[ConfigCandidate] = []
     for device, model, _ in rows:
         client_id = device_refs.client_id(model.code, device.key)
         old = await queries.config(session, device)
         document = _merged(model, device.tags, old.overrides, layers)
-        candidate = ConfigCandidate(document, model.config_schema, f"{client_id}: configuration")
-        merged.append((device, client_id, old, candidate))
-    await registry.checker.check(candidate for *_, candidate in merged)
+        field = f"{client_id}: configuration"
+        candidates.append(candidate(registry, document, model, client_id, field=field))
+        merged.append((device, client_id, old, document))
+    await registry.checker.check(candidates)
     changed = []
-    for device, client_id, old, candidate in merged:
+    for device, client_id, old, document in merged:
         made = await write(
             session,
-            registry.outbox,
+            registry,
             device,
             client_id,
             overrides=old.overrides,
-            document=candidate.document,
+            document=document,
             author=author,
             trial_seconds=open_trial(old),
         )
@@ -122,13 +144,11 @@ async def restore(session: AsyncSession, registry: Registry, row: Row, bad: Devi
     overrides = good.overrides if good is not None else {}
     try:
         document = await document_of(
-            registry.checker, model, device.tags, overrides, layers=await queries.layers(session)
+            registry, model, device.tags, overrides, layers=await queries.layers(session), key=device.key
         )
     except InvalidInputError:
         document = good.document if good is not None else model.config_defaults
-    await write(
-        session, registry.outbox, device, client_id, overrides=overrides, document=document, author=client_id
-    )
+    await write(session, registry, device, client_id, overrides=overrides, document=document, author=client_id)
     return good.version if good is not None else None
 
 
@@ -137,16 +157,23 @@ def open_trial(config: DeviceConfig) -> int | None:
     return config.trial_seconds if config.outcome is None else None
 
 
-def message(desired: Desired, *, request_id: str | None, have: int | None = None) -> messages.Config:
-    """Return the message with the configuration; without the document if the device has this version."""
+def message(
+    vault: Vault, desired: Desired, client_id: str, *, request_id: str | None, have: int | None = None
+) -> tuple[Topic[messages.Config], messages.Config]:
+    """Return the message with the configuration, without the document if the device has it, and its topic.
+
+    Raise SecretUnreadableError if no key opens a sealed value.
+    """
     unchanged = have == desired.version
+    found = sealing.opened(vault, {} if unchanged else desired.document, client_id)
     # Not validated again: that would take as long as the rest of the answer.
-    return messages.Config.model_construct(
+    made = messages.Config.model_construct(
         request_id=request_id,
         version=desired.version,
         unchanged=unchanged,
-        document=None if unchanged else desired.document,
+        document=None if unchanged else found.document,
         trial_seconds=None if unchanged or desired.outcome == "applied" else desired.trial_seconds,
         secret_generation=desired.secret_generation,
         time=messages.server_time(datetime.now(UTC)),
     )
+    return _UNKEPT if found.sealed else topics.CONFIG, made

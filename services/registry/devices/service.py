@@ -40,7 +40,7 @@ class DeviceService:
                 client_id = device_refs.client_id(model.code, known)
                 raise ConflictError(f"name: {client_id} has this name", client_id=client_id)
         layers = await queries.layers(context.session)
-        await versions.document_of(self.registry.checker, model, request.tags, {}, layers=layers)
+        await versions.document_of(self.registry, model, request.tags, {}, layers=layers)
         client_id = await self.registry.identities.create(context, request)
         await queries.lock_layers(context.session)
         row = await queries.device(context.session, client_id, lock=True)

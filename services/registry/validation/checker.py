@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 import structlog
 
+from services.registry.validation.places import MAX_BYTES, Place
 from shared.errors import InvalidInputError, UnavailableError
 from shared.protocol.messages import storable
 
@@ -29,17 +30,21 @@ _ALL_S: Final = 60.0
 """Timeout for all documents of a change, with the wait for others: half the idle timeout of a transaction."""
 _JOB: Final = 100
 """Documents that are sent at once; checks of others may run in between."""
-_ANSWER_MAX_BYTES: Final = 64 * 1024
+_ANSWER_MAX_BYTES: Final = 2 * MAX_BYTES
 _REMEMBERED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigCandidate:
-    """A document that is to become a configuration; `field` names it in errors."""
+    """A document that is to become a configuration; `field` names it in errors.
+
+    Its values at the `sealed` paths are never quoted in an error.
+    """
 
     document: dict[str, Any]
     schema: Mapping[str, Any] | None
     field: str
+    sealed: Sequence[Sequence[str | int]] = ()
 
 
 def refuse_unstorable(document: dict[str, Any], *, field: str) -> None:
@@ -57,6 +62,7 @@ class _Task:
     schema: str
     document: str | None
     field: str
+    sealed: Sequence[Sequence[str | int]] = ()
 
     @cached_property
     def key(self) -> bytes:
@@ -73,9 +79,13 @@ class Checker:
         # Admins' requests are repeated until answered: a check that was too slow must not run again each time.
         self._too_slow: set[bytes] = set()
 
-    async def check_schema(self, schema: Mapping[str, Any]) -> None:
-        """Raise InvalidInputError naming place and rule unless a model may have this `schema`."""
-        await self._check([_Task(json.dumps(schema), None, "the schema itself")])
+    async def check_schema(self, schema: Mapping[str, Any]) -> list[Place]:
+        """Return the places that are `writeOnly`; raise InvalidInputError unless a model may have this `schema`.
+
+        The message names place and rule.
+        """
+        (found,) = await self._check([_Task(json.dumps(schema), None, "the schema itself")])
+        return cast("list[Place]", found)
 
     async def check(self, candidates: Iterable[ConfigCandidate]) -> None:
         """Raise InvalidInputError for the first document that does not fit a device or its schema.
@@ -84,9 +94,11 @@ class Checker:
         """
         await self._check(_tasks(candidates))
 
-    async def _check(self, tasks: Iterable[_Task]) -> None:
+    async def _check(self, tasks: Iterable[_Task]) -> list[object]:
+        """Return the answer to each task, without repeated ones."""
         known: set[bytes] = set()
         job: list[_Task] = []
+        answers: list[object] = []
         try:
             async with asyncio.timeout(_ALL_S):
                 for task in tasks:
@@ -95,14 +107,15 @@ class Checker:
                         known.add(task.key)
                         job.append(task)
                     if len(job) == _JOB:
-                        await self._run(job)
+                        answers += await self._run(job)
                         job = []
                 if job:
-                    await self._run(job)
+                    answers += await self._run(job)
         except TimeoutError:
             raise UnavailableError(f"configurations were not checked within {_ALL_S:g} s; retry") from None
+        return answers
 
-    async def _run(self, job: Sequence[_Task]) -> None:
+    async def _run(self, job: Sequence[_Task]) -> list[object]:
         async with self._turn:
             for task in job:
                 if task.key in self._too_slow:
@@ -110,23 +123,30 @@ class Checker:
             if self._worker is None or self._worker.returncode is not None:
                 self._worker = await _start(self._cpu_s)
             try:
-                fault = await self._fault(self._worker, job)
+                answers = await self._answers(self._worker, job)
             except BaseException:
                 # It may still be running, or have answers that nobody reads.
                 await self.stop()
                 raise
-            if fault is not None:
-                raise InvalidInputError(fault)
+            if isinstance(answers[-1], str):
+                raise InvalidInputError(answers[-1])
+            return answers
 
-    async def _fault(self, worker: Process, job: Sequence[_Task]) -> str | None:
-        """Return the first fault, or raise InvalidInputError for a task whose limit killed the worker."""
-        questions, answers = cast("StreamWriter", worker.stdin), cast("StreamReader", worker.stdout)
+    async def _answers(self, worker: Process, job: Sequence[_Task]) -> list[object]:
+        """Return the answers, of which only the last can be a fault.
+
+        Raise InvalidInputError for a task whose limit killed the worker.
+        """
+        questions, lines = cast("StreamWriter", worker.stdin), cast("StreamReader", worker.stdout)
+        answers: list[object] = []
         with suppress(ConnectionError):  # It has died: there will be no answer.
-            questions.write(json.dumps([[it.schema, it.document, it.field] for it in job]).encode() + b"\n")
+            questions.write(
+                json.dumps([[it.schema, it.document, it.field, it.sealed] for it in job]).encode() + b"\n"
+            )
             await questions.drain()
         for task in job:
-            answer = await answers.readline()
-            if not answer:
+            line = await lines.readline()
+            if not line:
                 status = await worker.wait()
                 log.warning("configuration.worker_died", status=status, checked=task.field)
                 if status == -signal.SIGPROF:
@@ -135,10 +155,10 @@ class Checker:
                     self._too_slow.add(task.key)
                     raise self._overrun(task)
                 raise UnavailableError(f"the process that checks {task.field} has died; retry")
-            fault: str | None = json.loads(answer)
-            if fault is not None:
-                return fault
-        return None
+            answers.append(json.loads(line))
+            if isinstance(answers[-1], str):
+                break
+        return answers
 
     def _overrun(self, task: _Task) -> InvalidInputError:
         return InvalidInputError(
@@ -173,7 +193,7 @@ def _tasks(candidates: Iterable[ConfigCandidate]) -> Iterator[_Task]:
             # The devices of a model share its schema.
             if id(it.schema) not in schemas:
                 schemas[id(it.schema)] = json.dumps(it.schema)
-            yield _Task(schemas[id(it.schema)], json.dumps(it.document), it.field)
+            yield _Task(schemas[id(it.schema)], json.dumps(it.document), it.field, it.sealed)
 
 
 async def _start(cpu_s: float) -> Process:

@@ -75,6 +75,9 @@ def _without_effect(name: str, schema: Mapping[str, Any], dialect: type[Validato
     is_alone = "$ref" in schema and dialect.META_SCHEMA["$id"] == Draft7Validator.META_SCHEMA["$id"]
     if is_alone and name != "$ref" and name in dialect.VALIDATORS:
         return "has no effect next to $ref in draft-07; put both into allOf"
+    # Draft-07 has the keyword, but its meta-schema does not.
+    if name == "writeOnly" and not isinstance(schema[name], bool):
+        return "must be true or false"
     if name == "format" and schema[name] not in formats.CHECKED.checkers:
         return (
             f"{schema[name]!r} is not one of the formats that are checked: {', '.join(formats.CHECKED.checkers)}"

@@ -6,13 +6,12 @@ unlikely but cannot rule out.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import re2
 from jsonschema import (
     FormatChecker,
     _keywords,
@@ -26,9 +25,10 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import Schema, SchemaRegistry, UnknownDialect, specification_with
 
-from services.registry.validation import formats, keywords
+from services.registry.validation import formats, keywords, patterns, places
 from shared.errors import InvalidInputError
 
+Path = Sequence[str | int]
 Json = Mapping[str, Any] | Sequence[Any] | str | float | None
 
 MAX_EXPANDED: Final = 20_000
@@ -36,39 +36,14 @@ MAX_EXPANDED: Final = 20_000
 NOTHING_REMOTE: Final[SchemaRegistry] = Registry()
 """A reference to another host must not be fetched from here."""
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
-_UNICODE_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]+)\}|(.))", re.DOTALL)
-
-
-class Pattern(Protocol):
-    """A compiled pattern, of either engine."""
-
-    def search(self, text: str) -> object:
-        """Return a true value if the pattern is found anywhere in the text."""
-        ...
-
-
-def _linear(pattern: str) -> Pattern:
-    """Compile a pattern of ECMA 262 for RE2, or raise ValueError naming what RE2 does not support."""
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    # ECMA's \u00e9 is RE2's \x{00e9}; any other escaped character stays as it is.
-    text = _UNICODE_ESCAPE.sub(lambda it: rf"\x{{{it[1] or it[2]}}}" if it[1] or it[2] else it[0], pattern)
-    try:
-        compiled: Pattern = re2.compile(text, options)
-    except re2.error as error:
-        reason = error.args[0]
-        raise ValueError(reason.decode() if isinstance(reason, bytes) else reason) from None
-    return compiled
-
-
-@lru_cache(maxsize=64)
-def _compiled(pattern: str) -> Pattern:
-    """Return a pattern; one that RE2 does not support is in a schema that predates this rule."""
-    try:
-        return _linear(pattern)
-    except ValueError:
-        return re.compile(pattern)
+_NAMING: Final = {
+    "required",
+    "dependentRequired",
+    "dependencies",
+    "additionalProperties",
+    "unevaluatedProperties",
+}
+"""Keywords whose messages quote only names of members."""
 
 
 class _Patterns:
@@ -76,7 +51,7 @@ class _Patterns:
 
     @staticmethod
     def search(pattern: str, text: str) -> object:
-        return _compiled(pattern).search(text)
+        return patterns.compiled(pattern).search(text)
 
 
 for module in (_keywords, _legacy_keywords, _utils):
@@ -107,29 +82,36 @@ _PATTERNS_CHECKED: Final = FormatChecker(formats=())
 @formats.CHECKED.checks("regex", raises=ValueError)
 @_PATTERNS_CHECKED.checks("regex", raises=ValueError)
 def _is_pattern(pattern: object) -> bool:
-    return not isinstance(pattern, str) or bool(_linear(pattern))
+    return not isinstance(pattern, str) or bool(patterns.linear(pattern))
 
 
-def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError naming place and rule unless a model may have this `schema`."""
+def check_schema(schema: Mapping[str, Any]) -> list[places.Place]:
+    """Return the places that are `writeOnly`; raise InvalidInputError unless a model may have this `schema`.
+
+    The message names place and rule.
+    """
     try:
         dialect = _dialect(schema)
         _refuse_invalid(schema, dialect, where="config_schema")
         expanded = _Expansion(dialect).size_of(schema, where="config_schema")
+        if expanded <= MAX_EXPANDED:
+            return places.of(schema, specification_with(dialect.META_SCHEMA["$id"]), NOTHING_REMOTE)
     except UnknownDialect as unknown:
         raise InvalidInputError(
             f"config_schema: $schema must be one of {', '.join(_DIALECTS)}, is {unknown.uri}"
         ) from None
     except RecursionError:
         raise InvalidInputError("config_schema: is nested too deeply") from None
-    if expanded > MAX_EXPANDED:
-        raise InvalidInputError(
-            f"config_schema: its $refs make it {expanded} subschemas; at most {MAX_EXPANDED} are allowed"
-        )
+    raise InvalidInputError(
+        f"config_schema: its $refs make it {expanded} subschemas; at most {MAX_EXPANDED} are allowed"
+    )
 
 
-def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) -> None:
-    """Raise InvalidInputError naming the path and the rule unless `document` fits the schema."""
+def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str, sealed: Iterable[Path] = ()) -> None:
+    """Raise InvalidInputError naming the path and the rule unless `document` fits the schema.
+
+    The message quotes no value at the `sealed` paths.
+    """
     try:
         dialect = _dialect(schema)
     except UnknownDialect:
@@ -146,7 +128,19 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) ->
         # A $ref may point at any place in a schema that predates the check of such places.
         raise InvalidInputError("config_schema: a $ref points at something that is not a schema") from None
     if fault is not None:
-        raise InvalidInputError(f"{field}{_path(fault)}: {fault.message}")
+        raise InvalidInputError(f"{field}{_path(fault)}: {_reason(fault, sealed)}")
+
+
+def _reason(fault: ValidationError, sealed: Iterable[Path]) -> str:
+    """Return the library's message, or one without values if the faulty one is, is in, or has a sealed value."""
+    faulty = list(fault.absolute_path)
+    # One path is the beginning of the other.
+    is_open = all(any(a != b for a, b in zip(faulty, path, strict=False)) for path in sealed)
+    if is_open or fault.validator in _NAMING:
+        return fault.message
+    rule = fault.validator_value
+    limit = "" if fault.validator is None or isinstance(rule, Mapping | list) else f" {json.dumps(rule)}"
+    return f"must fit {fault.validator or 'the schema'}{limit}; the value is sealed and not shown"
 
 
 def _dialect(schema: Mapping[str, Any]) -> type[Validator]:
@@ -197,9 +191,9 @@ class _Expansion:
         keywords.refuse_ignored(contents, dialect, where=where)
         self._sizes[id(contents)] = size = 1
         resolver = resolver.in_subresource(resource)
-        places = _places(contents)
+        paths = places.paths_below(contents)
         for each in resource.subresources():
-            size += self._size(each, resolver, dialect, where + places.get(id(each.contents), ""))
+            size += self._size(each, resolver, dialect, where + paths.get(id(each.contents), ""))
         for name in self._references:
             if name in contents:
                 size += self._size_of_target(contents[name], resolver, dialect)
@@ -218,18 +212,6 @@ class _Expansion:
             _refuse_invalid(found.contents, self._dialect, where=where)
         target = Resource.from_contents(found.contents, default_specification=self._specification)
         return self._size(target, found.resolver, dialect, where)
-
-
-def _places(schema: Mapping[str, Any]) -> dict[int, str]:
-    """Return the paths from a schema to the objects one and two levels below it, by id."""
-    places = {}
-    for name, value in schema.items():
-        places[id(value)] = f".{name}"
-        if isinstance(value, Mapping):
-            places |= {id(part): f".{name}.{key}" for key, part in value.items()}
-        elif isinstance(value, list):
-            places |= {id(part): f".{name}[{number}]" for number, part in enumerate(value)}
-    return places
 
 
 def _path(error: ValidationError) -> str:

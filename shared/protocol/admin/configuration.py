@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
+from shared.protocol import sealed
 from shared.protocol.admin.names import DeviceName, Tag
 from shared.protocol.admin.operation import Nothing, Operation, Request, Result, Role
 from shared.protocol.messages import Count, Document, TrialSeconds
 
+Shown = Annotated[dict[str, Any], BeforeValidator(sealed.shown)]
+"""A document with a placeholder, such as `(sealed 3f9c2a71b04e)`, for each value whose schema is `writeOnly`."""
+ShownValue = Annotated[Any, BeforeValidator(sealed.shown)]
 ConfigVersion = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
@@ -18,7 +22,8 @@ class ConfigSet(Request):
 
     `overrides` is merged into the present ones (RFC 7396: null removes), or replaces them. `trial_seconds`: the
     device must reconnect and report within that time, or it reverts to the last good version. `expected_version`:
-    the request is refused unless this is still the desired version, so that no change is overwritten.
+    the request is refused unless this is still the desired version, so that no change is overwritten. The
+    placeholder of a sealed value keeps that value.
     """
 
     device: DeviceName
@@ -34,7 +39,7 @@ class ConfigSetResult(Result):
     client_id: str
     version: int
     changed: bool
-    document: dict[str, Any]
+    document: Shown
 
 
 class ConfigVersionGet(Request):
@@ -67,8 +72,8 @@ class ConfigView(ConfigEntry):
     """A version with its documents; `desired` and `reported` are the device's current versions."""
 
     client_id: str
-    overrides: dict[str, Any]
-    document: dict[str, Any]
+    overrides: Shown
+    document: Shown
     desired: int
     reported: int | None
     reported_outcome: str | None
@@ -96,8 +101,8 @@ class ConfigChange(Result):
 
     path: list[str]
     kind: Literal["added", "removed", "changed"]
-    before: Any = None
-    after: Any = None
+    before: ShownValue = None
+    after: ShownValue = None
 
 
 class ConfigChanges(Result):
@@ -123,7 +128,8 @@ class LayerSet(Request):
     """Change the layer of a tag; a device's own overrides take precedence over it.
 
     `document` is merged into the present layer (RFC 7396: null removes), or replaces it: then a null removes
-    values of the model's defaults or of layers below. Layers apply in the order of priority, then tag.
+    values of the model's defaults or of layers below. Layers apply in the order of priority, then tag. Sealed is
+    what the schema of any model seals at its place.
     """
 
     tag: Tag
@@ -143,7 +149,7 @@ class LayerView(Result):
 
     tag: str
     priority: int
-    document: dict[str, Any]
+    document: Shown
     author: str
     updated_at: AwareDatetime
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from shared.esp32 import chips
+from shared.protocol.admin.configuration import Shown
 from shared.protocol.admin.names import CommandName, ModelCode
 from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.protocol.messages import Document, Line, Sha256
@@ -48,7 +49,7 @@ class ModelAdd(Request):
 
 
 class ModelView(Result):
-    """A device model."""
+    """A device model; `sealed` are the places that are `writeOnly` in its schema, such as `nets[].psk`."""
 
     code: str
     name: str
@@ -56,7 +57,8 @@ class ModelView(Result):
     slot_size_bytes: int
     secure_boot_keys: list[str]
     config_schema: dict[str, Any] | None
-    config_defaults: dict[str, Any]
+    config_defaults: Shown
+    sealed: list[str]
     commands: list[str]
     devices: int
 

@@ -87,6 +87,7 @@ def model() -> admin.ModelView:
         secure_boot_keys=[],
         config_schema=None,
         config_defaults={"on": True},
+        sealed=[],
         commands=["blink"],
         devices=2,
     )

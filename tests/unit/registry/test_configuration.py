@@ -59,9 +59,9 @@ async def test_many_documents_go_in_few_jobs_and_equal_ones_once(monkeypatch: py
     jobs: list[int] = []
     run = Checker._run
 
-    async def counting(self: Checker, job: Sequence[checker_module._Task]) -> None:
+    async def counting(self: Checker, job: Sequence[checker_module._Task]) -> list[object]:
         jobs.append(len(job))
-        await run(self, job)
+        return await run(self, job)
 
     monkeypatch.setattr(Checker, "_run", counting)
     async with checker_module.checker() as checker:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from services.registry import rules
 from services.registry.config import versions
 from services.registry.validation import checker as checker_module
+from shared import crypto
 from shared.database.tables import ConfigLayer, DeviceModel
 from shared.errors import InvalidInputError
 
@@ -89,10 +91,13 @@ def test_without_layers_the_overrides_are_merged_into_the_defaults(
 
 
 async def test_only_layers_of_the_devices_own_tags_count_and_a_broken_rule_is_named_with_its_path() -> None:
-    model = DeviceModel(config_defaults={"level": 1}, config_schema={"properties": {"level": {"maximum": 5}}})
+    schema = {"properties": {"level": {"maximum": 5}}}
+    model = DeviceModel(code="lamp", config_defaults={"level": 1}, config_schema=schema)
     layers = [ConfigLayer(tag="attic", document={"level": 9}), ConfigLayer(tag="cellar", document={"level": 4})]
 
     async with checker_module.checker() as checker:
-        assert await versions.document_of(checker, model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
-        with pytest.raises(InvalidInputError, match=r"^lamp: configuration\.level: 9 is greater"):
-            await versions.document_of(checker, model, ["attic"], {}, layers=layers, field="lamp: configuration")
+        vault = crypto.Vault([crypto.new_data_key()])
+        registry: Any = SimpleNamespace(checker=checker, instance=SimpleNamespace(vault=vault))
+        assert await versions.document_of(registry, model, ["cellar", "other"], {}, layers=layers) == {"level": 4}
+        with pytest.raises(InvalidInputError, match=r"^configuration\.level: 9 is greater"):
+            await versions.document_of(registry, model, ["attic"], {}, layers=layers)

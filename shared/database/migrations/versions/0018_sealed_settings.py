@@ -1,0 +1,32 @@
+"""Places of a model's schema that are writeOnly, and messages that wait encrypted."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0018"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(
+        "device_models",
+        sa.Column("sealed", postgresql.JSONB(none_as_null=True), server_default=sa.text("'[]'"), nullable=True),
+        schema="mdm",
+    )
+    # Until now the keyword was allowed and had no effect: the registry seals these at its start, as it has the keys.
+    op.execute("UPDATE mdm.device_models SET sealed = NULL WHERE config_schema::text LIKE '%\"writeOnly\": true%'")
+    op.add_column(
+        "outbox",
+        sa.Column("sealed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        schema="mdm",
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("outbox", "sealed", schema="mdm")
+    op.drop_column("device_models", "sealed", schema="mdm")
