@@ -17,6 +17,7 @@ from cli.arguments import Device
 from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
 from shared.errors import ConflictError, FleetError, InvalidInputError
 from shared.protocol import admin, nvs
+from shared.protocol.messages import WifiNetwork
 
 configuration = typer.Typer(help="Configuration of a device.")
 configuration.command("set")(config.set_config)
@@ -177,7 +178,7 @@ def provision(
     print_written(here, package, target)
 
 
-def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:
+def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> WifiNetwork | None:
     """Return the Wi-Fi network given by the options, or raise InvalidInputError."""
     if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
         raise InvalidInputError("wifi_ssid, wifi_password_file: require --format nvs or csv")
@@ -185,13 +186,13 @@ def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> 
         if password_file is not None:
             raise InvalidInputError("wifi_password_file: requires --wifi-ssid")
         return None
-    nvs.Wifi(ssid)  # check the name before prompting for the password
+    open_network = nvs.network(ssid)  # check the name before prompting for the password
     if password_file is None:
-        return nvs.Wifi(ssid)
+        return open_network
     password = _password(password_file)
     if not password:
         raise InvalidInputError("wifi_password: is empty; for an open network leave out --wifi-password-file")
-    return nvs.Wifi(ssid, password)
+    return nvs.network(ssid, password)
 
 
 def _password(path: Path) -> str:

@@ -10,6 +10,7 @@ from services.registry.claims.service import Claims
 from services.registry.commands.service import CommandService
 from services.registry.config.layers import LayerService
 from services.registry.config.service import Configs
+from services.registry.connections.service import Connections
 from services.registry.context import Registry
 from services.registry.devices.fleet import FleetService
 from services.registry.devices.presence import Presences, ReceivedStatus
@@ -24,7 +25,9 @@ from shared.server.rpc import RpcServer
 GROUP = "registry"
 
 
-def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Presences) -> list[Route]:
+def routes(
+    registry: Registry, rpc: RpcServer, configs: Configs, connections: Connections, presences: Presences
+) -> list[Route]:
     """Return the routes of all messages to the registry.
 
     `up/status` is not shared among replicas: retained messages must reach a registry that was down.
@@ -37,7 +40,7 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
     note = registry.flaws.note
     return [
         Route(topics.STATUS, partial(on_status, registry, presences)),
-        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP, note=note),
+        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connections), group=GROUP, note=note),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP, note=note),
         device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP, note=note),
         device_route(
@@ -117,11 +120,14 @@ async def on_recover(recoveries: Recoveries, connection: Connection, delivery: D
 
 
 async def on_config_get(
-    configs: Configs, connection: Connection, client_id: str, request: messages.ConfigGet
+    configs: Configs, connections: Connections, client_id: str, request: messages.ConfigGet
 ) -> None:
-    """Answer a device's request for its configuration."""
-    answer = await configs.answer(client_id, request)
-    await connection.post(topics.CONFIG, answer, client_id=client_id)
+    """Answer a device's request for its configuration, and send it another connection profile if one is wanted."""
+    answer, device = await configs.answer(client_id, request)
+    # First: the answer proves to a device that its new connection works.
+    await connections.connection.post(topics.CONFIG, answer, client_id=client_id)
+    if request.connection is not None:
+        await connections.on_report(client_id, request.connection, device)
 
 
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:

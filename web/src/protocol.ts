@@ -422,6 +422,26 @@ export interface ConfigView {
   reported_outcome: string | null;
 }
 
+/** A layer of connection profiles: its number in the history, and the devices that it is for. */
+export interface ConnectionChangeFacts {
+  number: number;
+  scope: string;
+  tag?: string | null;
+  removed?: boolean;
+}
+
+/** A connection profile; the one of an old package has no id. */
+export interface ConnectionFacts {
+  connection_id?: string | null;
+}
+
+/** A connection profile that a device did not keep, and why. */
+export interface ConnectionRefusalFacts {
+  connection_id?: string | null;
+  outcome: string | null;
+  reason?: string | null;
+}
+
 /** Bytes of a core dump, at most 128 KiB. */
 export interface CoreDumpBytes {
   data: string;
@@ -1663,6 +1683,14 @@ export type NamedEvent =
   | Told<"layer", "changed", undefined, LayerFacts>
   /** A layer was removed. */
   | Told<"layer", "removed", undefined, LayerFacts>
+  /** A layer of connection profiles was set or removed. */
+  | Told<"connection", "changed", string | undefined, ConnectionChangeFacts>
+  /** A device has kept another connection profile, or uses its own again after its fall-back. */
+  | Told<"connection", "applied", string, ConnectionFacts>
+  /** A device did not keep a connection profile that it was sent. */
+  | Told<"connection", "reverted", string, ConnectionRefusalFacts>
+  /** A device cannot connect with its profile, and uses the former one. */
+  | Told<"connection", "fell_back", string, ConnectionFacts>
   /** A command was sent. */
   | Told<"command", "sent", undefined, CommandBatchFacts>
   /** A device has answered a command. */

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.registry import batch_queries, queries, rules
-from services.registry.batch_queries import Desired
+from services.registry.batch_queries import Asking, ConnectedDevice
 from services.registry.config import versions
 from services.registry.context import Registry
 from shared.database import device_refs
@@ -25,7 +25,7 @@ class Configs:
     """The operations of admins on configurations, and the requests and reports of devices."""
 
     registry: Registry
-    lookups: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
+    lookups: MicroBatcher[str, Asking | None] = field(default_factory=MicroBatcher)
     """By client id."""
 
     async def set(self, context: RequestContext, request: admin.ConfigSet) -> admin.ConfigSetResult:
@@ -93,20 +93,21 @@ class Configs:
             changes=[admin.ConfigChange.from_row(change) for change in changes],
         )
 
-    async def answer(self, client_id: str, request: messages.ConfigGet) -> messages.Config:
-        """Return the device's configuration, without the document if it has this version already."""
-        desired = await self.lookups.submit(client_id)
-        if desired is None:
+    async def answer(self, client_id: str, request: messages.ConfigGet) -> tuple[messages.Config, ConnectedDevice]:
+        """Return a device's configuration, without the document if it has this version, and its connection."""
+        asking = await self.lookups.submit(client_id)
+        if asking is None:
             raise device_refs.unknown(client_id)
-        return versions.message(desired, request_id=request.request_id, have=request.have_version)
+        answer = versions.message(asking.desired, request_id=request.request_id, have=request.have_version)
+        return answer, asking.connected
 
     async def run_lookups(self) -> None:
         """Read the configurations that devices request, in batches, until cancelled."""
-        await self.lookups.run(self._desired)
+        await self.lookups.run(self._asking)
 
-    async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
+    async def _asking(self, client_ids: Sequence[str]) -> Sequence[Asking | None]:
         async with self.registry.database.transaction() as session:
-            return await batch_queries.desired(session, client_ids)
+            return await batch_queries.asking(session, client_ids)
 
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
         """Store the outcome of a version on a device; one that failed its trial is replaced."""
