@@ -1,4 +1,4 @@
-"""ConnectionLayers of connection profiles: added, each as a row that never changes, and Wi-Fi networks encrypted."""
+"""Layers of connection profiles: added, each as a row that never changes, and Wi-Fi networks encrypted."""
 
 from __future__ import annotations
 
