@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from shared.database.tables import ConnectionLayer
+from shared.protocol.admin import ConnectionProgress
 from shared.protocol.messages import ConnectionState, RefusedConnection
 
 TRIAL_SECONDS: Final = 300
@@ -17,6 +18,17 @@ TRIAL_SECONDS: Final = 300
 RESENT_AFTER: Final = timedelta(minutes=55)
 """A device asks every hour, give or take: an hour here would become two."""
 _ID: Final = 16
+
+
+class Scope(NamedTuple):
+    """The devices of a layer: `settings`, `all`, `tag` or `device`, with the tag or the device's id."""
+
+    kind: str
+    tag: str | None = None
+    device_id: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.tag is None else f"tag {self.tag}"
 
 
 def connection_id(document: Mapping[str, Any]) -> str:
@@ -54,7 +66,7 @@ class ConnectionLayers:
     Until that of the settings is recorded, `base` is in its place. `revision` identifies this set of layers.
     """
 
-    rows: Iterable[ConnectionLayer]
+    rows: Sequence[ConnectionLayer]
     base: Mapping[str, Any]
     revision: int | None = None
     _common: list[ConnectionLayer] = field(default_factory=list)
@@ -63,7 +75,7 @@ class ConnectionLayers:
     _merged: dict[tuple[int, ...], WantedProfile] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rows = list(self.rows)
+        rows = self.rows
         # Compared byte by byte, as the configurations' layers are by the database.
         self._by_tag = sorted(
             (it for it in rows if it.tag is not None), key=lambda it: (it.priority, (it.tag or "").encode())
@@ -72,6 +84,16 @@ class ConnectionLayers:
         if not self._common or self._common[0].scope != "settings":
             self._common.insert(0, ConnectionLayer(number=0, scope="settings", document=dict(self.base)))
         self._by_device = {it.device_id: it for it in rows if it.device_id is not None}
+
+    def changed(self, layer: ConnectionLayer) -> ConnectionLayers:
+        """Return these layers with one in the place of the former one of its scope, or without that."""
+        scope = scope_of(layer)
+        others = [it for it in self.rows if scope_of(it) != scope]
+        return ConnectionLayers(others if layer.removed else [*others, layer], self.base, self.revision)
+
+    def at(self, scope: Scope) -> ConnectionLayer | None:
+        """Return the layer of a scope."""
+        return next((it for it in self.rows if scope_of(it) == scope), None)
 
     @property
     def of_devices(self) -> list[int]:
@@ -95,6 +117,11 @@ class ConnectionLayers:
 
 
 _COMMON: Final = ("settings", "all")
+
+
+def scope_of(layer: ConnectionLayer) -> Scope:
+    """Return the devices of a layer."""
+    return Scope(layer.scope, layer.tag, layer.device_id)
 
 
 def _merged(layers: Iterable[ConnectionLayer]) -> WantedProfile:
@@ -146,6 +173,17 @@ class StoredConnection(NamedTuple):
     def refuses(self, wanted: str) -> bool:
         """Return whether the device has last reported that it did not keep this profile."""
         return self.refused_id == wanted != self.in_use
+
+
+def progress(stored: StoredConnection, wanted: str) -> ConnectionProgress:
+    """Return how far a device is with the wanted profile."""
+    if stored.reported_at is None:
+        return "as provisioned"
+    if stored.in_use == wanted:
+        return "in use"
+    if stored.is_on_fallback:
+        return "fallback"
+    return "refused" if stored.refuses(wanted) else "waiting"
 
 
 def reported(stored: StoredConnection, state: ConnectionState, now: datetime) -> StoredConnection:

@@ -10,7 +10,9 @@ from services.registry.claims.service import Claims
 from services.registry.commands.service import CommandService
 from services.registry.config.layers import LayerService
 from services.registry.config.service import Configs
+from services.registry.connections.changes import ConnectionChanges
 from services.registry.connections.service import Connections
+from services.registry.connections.views import ConnectionViews
 from services.registry.context import Registry
 from services.registry.devices.fleet import FleetService
 from services.registry.devices.presence import Presences, ReceivedStatus
@@ -37,6 +39,7 @@ def routes(
     layers, commands = LayerService(registry), CommandService(registry)
     recoveries = Recoveries(registry, rpc.gate)
     claims, accounts, reconciler = Claims(registry, rpc.gate), AccountService(registry), Reconciler(registry)
+    changes, views = ConnectionChanges(registry), ConnectionViews(registry)
     note = registry.flaws.note
     return [
         Route(topics.STATUS, partial(on_status, registry, presences)),
@@ -80,6 +83,13 @@ def routes(
         rpc.route(admin.LAYER_SHOW, layers.show, group=GROUP),
         rpc.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
         rpc.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
+        rpc.route(admin.CONNECTION_SET, changes.set, group=GROUP),
+        rpc.route(admin.CONNECTION_REMOVE, changes.remove, group=GROUP),
+        rpc.route(admin.CONNECTION_ROLLBACK, changes.rollback, group=GROUP),
+        rpc.route(admin.CONNECTION_RETRY, changes.retry, group=GROUP),
+        rpc.route(admin.CONNECTION_SHOW, views.show, group=GROUP),
+        rpc.route(admin.CONNECTION_STATUS, views.status, group=GROUP),
+        rpc.route(admin.CONNECTION_HISTORY, views.history, group=GROUP),
         rpc.route(admin.COMMAND_SEND, commands.send, group=GROUP),
         rpc.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
         rpc.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),

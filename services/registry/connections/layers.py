@@ -13,11 +13,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.connection_rules import WantedProfile
-from services.registry.connections import queries as connection_queries
 from services.registry.context import Registry
 from shared.crypto import Vault
-from shared.database import device_refs
-from shared.database.tables import ConnectionLayer, Device, DeviceModel
+from shared.database.tables import ConnectionLayer
 from shared.protocol import events
 from shared.protocol.messages import ConnectionProfile, WifiNetwork
 
@@ -25,12 +23,15 @@ log = structlog.get_logger()
 _NETWORK_ID_BYTES: Final = 8
 
 
-async def add(session: AsyncSession, registry: Registry, layer: ConnectionLayer) -> ConnectionLayer:
-    """Store a layer, which is in force from the commit on; devices are sent what they want then."""
-    await connection_queries.lock(session)
+async def add(
+    session: AsyncSession, registry: Registry, layer: ConnectionLayer, client_id: str | None = None
+) -> ConnectionLayer:
+    """Store a layer, for the device `client_id` or for many; the caller has locked the layers.
+
+    It is in force from the commit on, and devices are sent what they want then.
+    """
     session.add(layer)
     await session.flush()
-    client_id = await _client_id(session, layer.device_id)
     facts = events.ConnectionChangeFacts(
         number=layer.number, scope=layer.scope, tag=layer.tag, removed=layer.removed or False
     )
@@ -47,14 +48,6 @@ def push_after_commit(session: AsyncSession, registry: Registry) -> None:
         registry.push_connections.set()
 
     event.listen(session.sync_session, "after_commit", wake, once=True)
-
-
-async def _client_id(session: AsyncSession, device_id: int | None) -> str | None:
-    if device_id is None:
-        return None
-    device = await session.get_one(Device, device_id)
-    model = await session.get_one(DeviceModel, device.model_id)
-    return device_refs.client_id(model.code, device.key)
 
 
 def networks(vault: Vault, ciphertext: bytes | None) -> list[WifiNetwork]:

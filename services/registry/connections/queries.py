@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Select, func, null, select, update
+from sqlalchemy import ColumnElement, Select, case, func, null, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.registry import queries
 from services.registry.batch_queries import STORED
-from services.registry.connection_rules import ConnectionLayers, StoredConnection, WantedProfile
+from services.registry.connection_rules import ConnectionLayers, Scope, StoredConnection, WantedProfile
 from shared.database import device_refs
 from shared.database.tables import (
+    Claim,
     ConnectionLayer,
     ConnectionProfileRow,
     Device,
@@ -21,7 +23,10 @@ from shared.database.tables import (
     DeviceModel,
     Presence,
 )
+from shared.errors import NotFoundError
+from shared.protocol import admin
 
+_SOMETIME: Final = datetime.min.replace(tzinfo=UTC)
 _SCOPE: Final = (ConnectionLayer.scope, ConnectionLayer.tag, ConnectionLayer.device_id)
 
 
@@ -38,6 +43,31 @@ class Reachable(NamedTuple):
 async def lock(session: AsyncSession) -> None:
     """Lock the layers against other changes until the transaction ends: their numbers follow the commits."""
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtext("mdm:connection_layers"))))
+
+
+async def scope_of(session: AsyncSession, target: admin.ConnectionTarget) -> tuple[Scope, str | None]:
+    """Return the scope that a request names, and the client id of its device; raise NotFoundError for none."""
+    if target.device is not None:
+        device, model, _ = await queries.device(session, target.device)
+        return Scope("device", device_id=device.id), device_refs.client_id(model.code, device.key)
+    return (Scope("all") if target.tag is None else Scope("tag", tag=target.tag)), None
+
+
+async def client_id(session: AsyncSession, device_id: int | None) -> str | None:
+    """Return the client id of a layer's device."""
+    if device_id is None:
+        return None
+    device = await session.get_one(Device, device_id)
+    model = await session.get_one(DeviceModel, device.model_id)
+    return device_refs.client_id(model.code, device.key)
+
+
+async def layer(session: AsyncSession, number: int) -> ConnectionLayer:
+    """Return a layer by its number, or raise NotFoundError."""
+    found = await session.get(ConnectionLayer, number)
+    if found is None:
+        raise NotFoundError(f"number: there is no layer {number} in the history", number=number)
+    return found
 
 
 async def in_force(session: AsyncSession, base: Mapping[str, Any]) -> ConnectionLayers:
@@ -84,11 +114,105 @@ async def online(session: AsyncSession, *, after: int, limit: int) -> list[Reach
     query = (
         _reachable()
         .join(Presence, Presence.device_id == Device.id)
-        .where(Device.id > after, Presence.online, DeviceConnection.reported_at.is_not(None))
+        .where(Device.id > after, Device.enabled, Presence.online, DeviceConnection.reported_at.is_not(None))
         .order_by(Device.id)
         .limit(limit)
     )
     return [_read(row) for row in await session.execute(query)]
+
+
+class AlikeDevices(NamedTuple):
+    """A number of devices that agree in all of these; `device_id` is that of a device with a layer of its own."""
+
+    device_id: int | None
+    tags: list[str]
+    first: str | None
+    fallback: str | None
+    in_use: str | None
+    refused_id: str | None
+    sent_id: str | None
+    has_package: bool
+    is_reported: bool
+    devices: int
+
+    @property
+    def stored(self) -> StoredConnection:
+        """What they report; of the time it is only known whether there is one."""
+        return StoredConnection(
+            first=self.first,
+            fallback=self.fallback,
+            in_use=self.in_use,
+            refused_id=self.refused_id,
+            reported_at=_SOMETIME if self.is_reported else None,
+            sent_id=self.sent_id,
+        )
+
+
+async def alike(session: AsyncSession, own: Collection[int]) -> list[AlikeDevices]:
+    """Return all active devices in groups; `own` are the ids of those that have a layer of their own."""
+    columns = (
+        case((Device.id.in_(own), Device.id)),
+        Device.tags,
+        DeviceConnection.first,
+        DeviceConnection.fallback,
+        DeviceConnection.in_use,
+        DeviceConnection.refused_id,
+        DeviceConnection.sent_id,
+        DeviceConnection.device_id.is_not(None),
+        DeviceConnection.reported_at.is_not(None),
+    )
+    inner = (
+        select(*(column.label(f"c{number}") for number, column in enumerate(columns)))
+        .select_from(Device)
+        .outerjoin(DeviceConnection, DeviceConnection.device_id == Device.id)
+        .where(Device.lifecycle == "ACTIVE")
+        .subquery()
+    )
+    rows = await session.execute(select(*inner.c, func.count()).group_by(*inner.c))
+    return [AlikeDevices._make(row) for row in rows]
+
+
+async def device(session: AsyncSession, device_id: int) -> Reachable:
+    """Return what is stored of an active device, without a lock."""
+    query = _reachable(outer=True).where(Device.id == device_id)
+    return _read((await session.execute(query)).one())
+
+
+async def suspects(session: AsyncSession) -> list[Reachable]:
+    """Return the enabled devices that do not use their own profile, or have refused one."""
+    other = DeviceConnection.in_use.is_distinct_from(DeviceConnection.first)
+    query = _reachable().where(Device.enabled, other | DeviceConnection.refused_id.is_not(None))
+    return [_read(row) for row in await session.execute(query.order_by(Device.id))]
+
+
+async def profiles(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the documents of profiles that were given to devices, by id; missing ones are left out."""
+    query = select(ConnectionProfileRow.id, ConnectionProfileRow.document)
+    rows = await session.execute(query.where(ConnectionProfileRow.id.in_(ids)))
+    return {row[0]: row[1] for row in rows}
+
+
+async def live_claims(session: AsyncSession, *, now: datetime) -> dict[str, str]:
+    """Return the connection profile of each claim that is neither revoked nor expired, by the claim's id."""
+    query = select(Claim.id, Claim.connection_id).where(Claim.revoked_at.is_(None), Claim.expires_at > now)
+    return {row[0]: row[1] for row in await session.execute(query) if row[1] is not None}
+
+
+async def history(
+    session: AsyncSession, *, before: int | None, limit: int
+) -> list[tuple[ConnectionLayer, str | None]]:
+    """Return up to `limit` layers below `before`, newest first, each with the client id of its device."""
+    query = (
+        select(ConnectionLayer, DeviceModel.code, Device.key)
+        .outerjoin(Device, Device.id == ConnectionLayer.device_id)
+        .outerjoin(DeviceModel, DeviceModel.id == Device.model_id)
+        .order_by(ConnectionLayer.number.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(ConnectionLayer.number < before)
+    rows = await session.execute(query)
+    return [(layer, device_refs.client_id(code, key) if key else None) for layer, code, key in rows]
 
 
 async def store(session: AsyncSession, device_id: int, stored: StoredConnection) -> None:
@@ -106,20 +230,30 @@ async def mark_sent(session: AsyncSession, device_id: int, connection_id: str, a
     )
 
 
-async def allow_resend(session: AsyncSession, devices: Iterable[int]) -> None:
-    """Let devices be sent the same profile again at once."""
-    await session.execute(
-        update(DeviceConnection).where(DeviceConnection.device_id.in_(devices)).values(sent_at=null())
+async def allow_resend(session: AsyncSession, scope: Scope) -> int:
+    """Let the devices of a layer be sent the same profile again at once; return how many report profiles."""
+    condition: ColumnElement[bool] = true()
+    if scope.tag is not None:
+        condition = Device.tags.contains([scope.tag])
+    if scope.device_id is not None:
+        condition = Device.id == scope.device_id
+    found = await session.scalars(
+        update(DeviceConnection)
+        .where(DeviceConnection.device_id == Device.id, Device.lifecycle == "ACTIVE", condition)
+        .where(DeviceConnection.reported_at.is_not(None))
+        .values(sent_at=null())
+        .returning(DeviceConnection.device_id)
     )
+    return len(found.all())
 
 
-def _reachable() -> Select[Any]:
+def _reachable(*, outer: bool = False) -> Select[Any]:
     return (
         select(Device.id, DeviceModel.code, Device.key, Device.tags, Device.public_key, *STORED)
         .select_from(Device)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .join(DeviceConnection, DeviceConnection.device_id == Device.id)
-        .where(Device.lifecycle == "ACTIVE", Device.enabled)
+        .join(DeviceConnection, DeviceConnection.device_id == Device.id, isouter=outer)
+        .where(Device.lifecycle == "ACTIVE")
     )
 
 

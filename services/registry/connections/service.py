@@ -19,6 +19,7 @@ from services.registry.connections import queries as connection_queries
 from services.registry.connections.queries import Reachable
 from services.registry.context import Registry
 from shared import crypto
+from shared.crypto import SecretUnreadableError
 from shared.mqtt.connection import Connection
 from shared.protocol import events, messages, topics
 
@@ -87,8 +88,12 @@ class Connections:
         """Return the message with the wanted profile, sealed if the device has a key; None if none is due."""
         if not _is_due(device.stored, device.stored.in_use, wanted, now):
             return None
+        try:
+            profile = connection_layers.opened(self.registry.instance.vault, wanted)
+        except SecretUnreadableError as error:
+            log.error("connection.unreadable", client_id=device.client_id, reason=error.message)  # noqa: TRY400
+            return None
         await connection_queries.intern(session, wanted)
-        profile = connection_layers.opened(self.registry.instance.vault, wanted)
         content: dict[str, object] = {"profile": profile}
         if device.public_key is not None:
             text = SecretStr(profile.model_dump_json(exclude_none=True))

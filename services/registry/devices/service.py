@@ -13,6 +13,7 @@ from services.registry import clashes, queries, rules
 from services.registry.config import versions
 from services.registry.connections import layers as connection_layers
 from services.registry.connections import queries as connection_queries
+from services.registry.connections import views as connection_views
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
 from services.registry.devices import fault_queries, provisioning
@@ -67,6 +68,7 @@ class DeviceService:
             **dict(self._view(row)),
             flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
             clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
+            connection=await connection_views.of_device(context.session, self.registry, row[0].id),
         )
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
