@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli import devices, main
+from cli import devices, main, passwords
 from shared.errors import InvalidInputError
 from shared.protocol import admin, nvs
 from shared.protocol.messages import Recovery
@@ -39,7 +39,7 @@ characters = st.characters(codec="utf-8", exclude_characters="\0\r")
 ssids = st.text(characters, min_size=1, max_size=32).filter(
     lambda text: len(text.encode()) <= 32 and "\n#" not in text
 )
-passwords = (
+texts = (
     st.just("")
     | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=63)
     | st.text("0123456789abcdefABCDEF", min_size=64, max_size=64)
@@ -102,7 +102,7 @@ def test_keys_are_short_enough_for_nvs() -> None:
 
 
 @patient
-@given(ssid=ssids, password=passwords)
+@given(ssid=ssids, password=texts)
 def test_each_name_and_password_comes_back_by_image_and_by_csv(ssid: str, password: str) -> None:
     entries = nvs.rows(package(), nvs.network(ssid, password))
     image = nvs.image(entries, size_bytes=SIZE)
@@ -309,6 +309,7 @@ def test_a_terminal_is_prompted_for_the_password_without_echo(
 ) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
     monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
+    monkeypatch.setattr(passwords, "is_terminal", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda _: PASSWORD)
     path = tmp_path / "nvs.bin"
     words = ("--output", str(path), "--wifi-ssid", "a", "--wifi-password-file", "-")
