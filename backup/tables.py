@@ -24,6 +24,7 @@ GAP = 1000
 # Tables that are not empty in a new system.
 _INCIDENTAL = (
     "instance",
+    "connection_layers",
     "strays",
     "rotation_slots",
     "rotation_schedule",

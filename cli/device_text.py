@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from cli import output, session, tables
+from cli import connection_text, output, session, tables
 from shared.protocol import admin
+
+D = TypeVar("D", bound="admin.DeviceView")
 
 
 def print_written(here: session.Session, package: admin.Package, target: Path) -> None:
@@ -18,7 +22,7 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
 
 def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | None) -> None:
     """Print the facts of a device, and what it reports against the rules."""
-    print_device(device, firmware)
+    print_device(device, firmware, (("connection", _connection),))
     if device.clashed_at is not None:
         at = output.cell(device.clashed_at)
         output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
@@ -26,8 +30,14 @@ def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | 
         tables.print_table(device.flaws, "flaw in=topic, field, rule, since=at")
 
 
-def print_device(device: admin.DeviceView, firmware: admin.DeviceFirmware | None = None) -> None:
-    """Print the facts of a device."""
+def _connection(device: admin.DeviceDetails) -> str | None:
+    return None if device.connection is None else connection_text.progress(device.connection)
+
+
+def print_device(
+    device: D, firmware: admin.DeviceFirmware | None = None, more: Sequence[tables.Column[D]] = ()
+) -> None:
+    """Print the facts of a device, and `more`."""
     tables.print_facts(
         device,
         (
@@ -41,6 +51,7 @@ def print_device(device: admin.DeviceView, firmware: admin.DeviceFirmware | None
                 lambda it: "with its device key" if it.has_key else "device has no key: mdm device reissue",
             ),
             "rotation=rotation_state",
+            *more,
         ),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,11 +11,11 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import client, config, imports, lifecycle, output, pages, session
+from cli import client, config, imports, lifecycle, output, pages, passwords, session
 from cli.arguments import Device
 from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
 from shared.errors import ConflictError, FleetError, InvalidInputError
-from shared.protocol import admin, nvs
+from shared.protocol import admin, messages, nvs
 
 configuration = typer.Typer(help="Configuration of a device.")
 configuration.command("set")(config.set_config)
@@ -27,9 +26,7 @@ app.add_typer(configuration, name="config")
 
 _NVS_SIZE: Final = "0x6000"
 _STDOUT = Path("-")
-_STDIN = Path("-")
 _FIRMWARE_TIMEOUT_S: Final = 5.0
-_MAX_PASSWORD_FILE_BYTES: Final = 1024
 
 
 class PackageFormat(StrEnum):
@@ -177,7 +174,7 @@ def provision(
     print_written(here, package, target)
 
 
-def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> nvs.Wifi | None:
+def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> messages.WifiNetwork | None:
     """Return the Wi-Fi network given by the options, or raise InvalidInputError."""
     if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
         raise InvalidInputError("wifi_ssid, wifi_password_file: require --format nvs or csv")
@@ -185,31 +182,13 @@ def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> 
         if password_file is not None:
             raise InvalidInputError("wifi_password_file: requires --wifi-ssid")
         return None
-    nvs.Wifi(ssid)  # check the name before prompting for the password
+    open_network = nvs.network(ssid)  # check the name before prompting for the password
     if password_file is None:
-        return nvs.Wifi(ssid)
-    password = _password(password_file)
+        return open_network
+    password = passwords.from_file(password_file, what="wifi_password")
     if not password:
         raise InvalidInputError("wifi_password: is empty; for an open network leave out --wifi-password-file")
-    return nvs.Wifi(ssid, password)
-
-
-def _password(path: Path) -> str:
-    """Return the password in a file without the newline at its end; prompt for it on a terminal, without echo."""
-    if path == _STDIN and sys.stdin.isatty():
-        return getpass.getpass("Wi-Fi password: ")
-    try:
-        if path == _STDIN:
-            data = sys.stdin.buffer.read(_MAX_PASSWORD_FILE_BYTES)
-        else:
-            with path.open("rb") as file:
-                data = file.read(_MAX_PASSWORD_FILE_BYTES)
-        text = data.decode()
-    except OSError as error:
-        raise InvalidInputError(f"wifi_password_file: {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise InvalidInputError("wifi_password: must be printable ASCII characters only") from None
-    return text.removesuffix("\n").removesuffix("\r")
+    return nvs.network(ssid, password)
 
 
 def _print_package(content: str | bytes) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import getpass
 import sys
+from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
 from shared.errors import InvalidInputError
 from shared.runtime import secret_files
+
+STDIN: Final = Path("-")
+_MAX_FILE_BYTES: Final = 1024
 
 
 def is_terminal() -> bool:
@@ -30,3 +35,29 @@ def read(what: str, *, variable: str, twice: bool = False) -> SecretStr:
     if twice and getpass.getpass(f"{what.capitalize()} again: ") != typed:
         raise InvalidInputError(f"{what}: the two entries differ")
     return SecretStr(typed)
+
+
+def prompt(text: str) -> str:
+    """Ask for a password on the terminal, without echo."""
+    return getpass.getpass(f"{text}: ")
+
+
+def from_file(path: Path, *, what: str) -> str:
+    """Return the password in a file without the newline at its end; a terminal is prompted, without echo.
+
+    Raise InvalidInputError naming `what`.
+    """
+    if path == STDIN and is_terminal():
+        return prompt("Wi-Fi password")
+    try:
+        if path == STDIN:
+            data = sys.stdin.buffer.read(_MAX_FILE_BYTES)
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MAX_FILE_BYTES)
+        text = data.decode()
+    except OSError as error:
+        raise InvalidInputError(f"{what}_file: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{what}: must be printable ASCII characters only") from None
+    return text.removesuffix("\n").removesuffix("\r")

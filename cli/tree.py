@@ -99,6 +99,11 @@ COMMANDS: Final = (
         "cli.config:app",
         "Configuration of devices: versions, and layers by tag.",
     ),
+    Later(
+        "connection",
+        "cli.connections:app",
+        "Connection profiles: broker, authorities and Wi-Fi of devices.",
+    ),
     Later("claim", "cli.claims:app", "Claims, with which machines request an identity."),
     Later("firmware", "cli.firmware:app", "Firmware images."),
     Later("rollout", "cli.rollouts:app", "Rollouts of firmware to many devices, in waves."),

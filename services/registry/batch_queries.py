@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.registry.connection_rules import StoredConnection
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceConfig, DeviceModel, Presence
+from shared.database.tables import (
+    ConnectionLayer,
+    Device,
+    DeviceConfig,
+    DeviceConnection,
+    DeviceModel,
+    Presence,
+)
 
 
 class Desired(NamedTuple):
@@ -22,9 +30,27 @@ class Desired(NamedTuple):
     secret_generation: int
 
 
+class ConnectedDevice(NamedTuple):
+    """A device as input of its wanted connection profile; `revision` is that of the layers in force."""
+
+    device_id: int
+    tags: list[str]
+    revision: int | None
+    stored: StoredConnection
+
+
+class Asking(NamedTuple):
+    """A device that requests its configuration."""
+
+    desired: Desired
+    connected: ConnectedDevice
+
+
+STORED: Final = tuple(getattr(DeviceConnection, name) for name in StoredConnection._fields)
+"""The columns of a `StoredConnection`."""
 # Built once: building a statement takes as long as executing it.
 _AMONG: Final = and_(device_refs.AMONG, Device.lifecycle == "ACTIVE")
-_DESIRED: Final = (
+_ASKING: Final = (
     select(
         DeviceModel.code,
         Device.key,
@@ -33,10 +59,16 @@ _DESIRED: Final = (
         DeviceConfig.trial_seconds,
         DeviceConfig.outcome,
         Device.secret_generation,
+        Device.id,
+        Device.tags,
+        # Executed once for the whole batch.
+        select(func.max(ConnectionLayer.number)).scalar_subquery(),
+        *STORED,
     )
     .select_from(Device)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .join(DeviceConfig, and_(DeviceConfig.device_id == Device.id, DeviceConfig.version == Device.config_version))
+    .outerjoin(DeviceConnection, DeviceConnection.device_id == Device.id)
     .where(_AMONG)
 )
 _PRESENCES: Final = (
@@ -51,10 +83,15 @@ _PRESENCES: Final = (
 )
 
 
-async def desired(session: AsyncSession, client_ids: Sequence[str]) -> list[Desired | None]:
-    """Return the desired configurations of devices; None: there is no such device."""
-    rows = await session.execute(_DESIRED, {"keys": device_refs.keys(client_ids)})
-    found = {device_refs.client_id(code, key): Desired(*facts) for code, key, *facts in rows}
+async def asking(session: AsyncSession, client_ids: Sequence[str]) -> list[Asking | None]:
+    """Return the devices that request their configurations; None: there is no such device."""
+    rows = await session.execute(_ASKING, {"keys": device_refs.keys(client_ids)})
+    found = {
+        device_refs.client_id(row[0], row[1]): Asking(
+            Desired(*row[2:7]), ConnectedDevice(row[7], row[8], row[9], StoredConnection(*row[10:]))
+        )
+        for row in rows
+    }
     return [found.get(client_id) for client_id in client_ids]
 
 

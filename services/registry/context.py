@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from services.registry import queries, rules
 from services.registry.clashes import Clashes
@@ -22,8 +23,9 @@ class Registry:
     """Settings, stores and the observed state of the broker.
 
     `broker_started_at` is None until the broker publishes it; `wake` wakes the housekeeping, which compares
-    everything from `compare_at_s` on, by the loop's clock. By client id: logins that the broker has refused, until
-    they are stored, and logins that the registry itself has tried.
+    everything from `compare_at_s` on, by the loop's clock. `connection_base` is the connection profile of the
+    settings; `push_connections` wakes the search for devices that want another one. By client id: logins that the
+    broker has refused, until they are stored, and logins that the registry itself has tried.
     """
 
     settings: RegistrySettings
@@ -34,6 +36,8 @@ class Registry:
     checker: Checker
     flaws: FlawRecorder
     broker_started_at: datetime | None = None
+    connection_base: dict[str, Any] = field(default_factory=dict)
+    push_connections: asyncio.Event = field(default_factory=asyncio.Event)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     compare_at_s: float = 0
     refused_at: dict[str, datetime] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from shared.auth.keycloak import Keycloak
 from shared.broker.api import Broker
 from shared.database import tables
 from shared.database.engine import Database
-from shared.database.tables import AdminRequest
+from shared.database.tables import AdminRequest, ConnectionLayer
 from shared.errors import ConflictError, FleetError
 from shared.protocol import messages
 from shared.runtime.settings import RegistrySettings
@@ -84,7 +84,7 @@ class Installation:
         return crypto.key_pair(ours.public_key, self.vault.decrypt(ours.private_key))
 
     async def rekey(self, session: AsyncSession) -> tuple[int, list[str]]:
-        """Encrypt the private key and the secrets in recorded answers with the first master key.
+        """Encrypt the private key, secrets in recorded answers and Wi-Fi networks with the first master key.
 
         Return their number, and the names of those that no key decrypts.
         """
@@ -113,6 +113,12 @@ class Installation:
                 done += 1
             except crypto.SecretUnreadableError:
                 await session.delete(kept)  # no key decrypts it
+        for layer in await session.scalars(select(ConnectionLayer).where(ConnectionLayer.wifi.is_not(None))):
+            try:
+                layer.wifi = layer.wifi and self.vault.reencrypt(layer.wifi)
+                done += 1
+            except crypto.SecretUnreadableError:
+                unreadable.append(f"connection layer {layer.number}")
         return done, unreadable
 
 

@@ -11,6 +11,9 @@ import structlog
 from services.registry import certificates, routes
 from services.registry.commands import service as commands
 from services.registry.config.service import Configs
+from services.registry.connections import base
+from services.registry.connections import service as connection_service
+from services.registry.connections.service import Connections
 from services.registry.context import Registry
 from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
@@ -63,12 +66,14 @@ async def main(settings: RegistrySettings) -> None:
         outbox = Outbox("registry", vault)
         instance = Installation(database, identity_provider, gate, vault, settings)
         registry = Registry(settings, database, identities, outbox, instance, checker, FlawRecorder(database))
+        registry.connection_base = base.document(registry)
         watch = BrokerWatch(registry)
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
+        connections = Connections(registry, connection)
         configs, presences = Configs(registry), Presences(registry, commands.CommandService(registry).send_again)
         rpc = RpcServer(database, connection, vault)
-        await connection.listen(*routes.routes(registry, rpc, configs, presences))
+        await connection.listen(*routes.routes(registry, rpc, configs, connections, presences))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(configs.run_lookups(), name="configurations")
@@ -82,6 +87,23 @@ async def main(settings: RegistrySettings) -> None:
                     on_outage="registry.housekeeping_failed",
                 ),
                 name="housekeeping",
+            )
+            tasks.create_task(
+                periodic(
+                    base.SettingsRecorder(registry).record,
+                    every_s=base.EVERY_S,
+                    on_outage="connection.settings_deferred",
+                ),
+                name="settings",
+            )
+            tasks.create_task(
+                periodic(
+                    connections.push,
+                    every_s=connection_service.PUSH_EVERY_S,
+                    wake=registry.push_connections,
+                    on_outage="connection.push_deferred",
+                ),
+                name="connections",
             )
             tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(keepalives.run(registry), name="keepalives")

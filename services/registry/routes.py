@@ -10,6 +10,9 @@ from services.registry.claims.service import Claims
 from services.registry.commands.service import CommandService
 from services.registry.config.layers import LayerService
 from services.registry.config.service import Configs
+from services.registry.connections.changes import ConnectionChanges
+from services.registry.connections.service import Connections
+from services.registry.connections.views import ConnectionViews
 from services.registry.context import Registry
 from services.registry.devices.fleet import FleetService
 from services.registry.devices.presence import Presences, ReceivedStatus
@@ -25,7 +28,9 @@ from shared.server.rpc import RpcServer
 GROUP = "registry"
 
 
-def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Presences) -> list[Route]:
+def routes(
+    registry: Registry, rpc: RpcServer, configs: Configs, connections: Connections, presences: Presences
+) -> list[Route]:
     """Return the routes of all messages to the registry.
 
     `up/status` is not shared among replicas: retained messages must reach a registry that was down.
@@ -35,10 +40,11 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
     layers, commands = LayerService(registry), CommandService(registry)
     recoveries = Recoveries(registry, rpc.gate)
     claims, accounts, reconciler = Claims(registry, rpc.gate), AccountService(registry), Reconciler(registry)
+    changes, views = ConnectionChanges(registry), ConnectionViews(registry)
     note = registry.flaws.note
     return [
         Route(topics.STATUS, partial(on_status, registry, presences)),
-        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connection), group=GROUP, note=note),
+        device_route(topics.CONFIG_GET, partial(on_config_get, configs, connections), group=GROUP, note=note),
         device_route(topics.CONFIG_REPORT, partial(on_config_report, configs), group=GROUP, note=note),
         device_route(topics.COMMAND_RESULT, partial(on_command_result, commands), group=GROUP, note=note),
         device_route(
@@ -78,6 +84,13 @@ def routes(registry: Registry, rpc: RpcServer, configs: Configs, presences: Pres
         rpc.route(admin.LAYER_SHOW, layers.show, group=GROUP),
         rpc.route(admin.LAYER_LIST, layers.list_all, group=GROUP),
         rpc.route(admin.LAYER_REMOVE, layers.remove, group=GROUP),
+        rpc.route(admin.CONNECTION_SET, changes.set, group=GROUP),
+        rpc.route(admin.CONNECTION_REMOVE, changes.remove, group=GROUP),
+        rpc.route(admin.CONNECTION_ROLLBACK, changes.rollback, group=GROUP),
+        rpc.route(admin.CONNECTION_RETRY, changes.retry, group=GROUP),
+        rpc.route(admin.CONNECTION_SHOW, views.show, group=GROUP),
+        rpc.route(admin.CONNECTION_STATUS, views.status, group=GROUP),
+        rpc.route(admin.CONNECTION_HISTORY, views.history, group=GROUP),
         rpc.route(admin.COMMAND_SEND, commands.send, group=GROUP),
         rpc.route(admin.COMMAND_SHOW, commands.show, group=GROUP),
         rpc.route(admin.COMMAND_LIST, commands.list_newest, group=GROUP),
@@ -118,11 +131,14 @@ async def on_recover(recoveries: Recoveries, connection: Connection, delivery: D
 
 
 async def on_config_get(
-    configs: Configs, connection: Connection, client_id: str, request: messages.ConfigGet
+    configs: Configs, connections: Connections, client_id: str, request: messages.ConfigGet
 ) -> None:
-    """Answer a device's request for its configuration."""
-    topic, answer = await configs.answer(client_id, request)
-    await connection.post(topic, answer, client_id=client_id)
+    """Answer a device's request for its configuration, and send it another connection profile if one is wanted."""
+    topic, answer, device = await configs.answer(client_id, request)
+    # First: the answer proves to a device that its new connection works.
+    await connections.connection.post(topic, answer, client_id=client_id)
+    if request.connection is not None:
+        await connections.on_report(client_id, request.connection, device)
 
 
 async def on_config_report(configs: Configs, client_id: str, report: messages.ConfigReport) -> None:

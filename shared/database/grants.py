@@ -32,7 +32,7 @@ _ONCE: Final = "SELECT, INSERT, DELETE"
 _APPEND: Final = "INSERT, SELECT (id, at)"
 # A lock on a row requires the right to update some column; this one nobody can change: GENERATED ALWAYS.
 _LOCK: Final = "SELECT, UPDATE (id)"
-# Recorded answers, for repeated requests; the registry deletes old ones.
+# Rows that never change, as recorded answers, for repeated requests; the registry deletes old ones.
 _ANSWERS: Final = "SELECT, INSERT"
 
 GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
@@ -49,6 +49,9 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.DeviceFlaw: {"registry": _ALL, "firmware": _ALL},
     tables.DeviceConfig: {"registry": _KEEP},
     tables.ConfigLayer: {"registry": _ALL},
+    tables.ConnectionLayer: {"registry": f"{_ANSWERS}, UPDATE (wifi)"},
+    tables.ConnectionProfileRow: {"registry": _ANSWERS},
+    tables.DeviceConnection: {"registry": _KEEP},
     tables.Claim: {"registry": _ALL},
     tables.ClaimRequestRow: {"registry": _ALL},
     tables.CommandRow: {"registry": _ALL},

@@ -265,8 +265,84 @@ class ConfigLayer(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
+class ConnectionLayer(Base):
+    """A partial connection profile: only the fields that are set for all devices, for a tag, or for one device.
+
+    Rows are never changed: the newest of each scope is in force, unless it is `removed`. That of scope `settings`,
+    below all others, has what the registry's settings say. `document` has the fields of
+    `messages.ConnectionProfile`, but of each Wi-Fi network only its name and a random id; `wifi` is the ciphertext
+    of the networks with their passwords. `trial_seconds` is None where it is left to the scopes below.
+    """
+
+    __tablename__ = "connection_layers"
+    __table_args__ = (
+        CheckConstraint("scope IN ('settings', 'all', 'tag', 'device')", name="scope"),
+        CheckConstraint("(scope = 'tag') = (tag IS NOT NULL)", name="tag"),
+        CheckConstraint("(scope = 'device') = (device_id IS NOT NULL)", name="device"),
+        CheckConstraint("(document ? 'wifi') = (wifi IS NOT NULL)", name="wifi"),
+        CheckConstraint("trial_seconds > 0", name="trial_seconds"),
+    )
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    scope: Mapped[str]
+    tag: Mapped[str | None]
+    device_id: Mapped[int | None] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"), index=True)
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    document: Mapped[dict[str, Any]]
+    wifi: Mapped[bytes | None]
+    trial_seconds: Mapped[int | None] = mapped_column(Integer)
+    removed: Mapped[bool] = mapped_column(server_default=text("false"))
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class ConnectionProfileRow(Base):
+    """A connection profile that was once sent or packed for a device, without Wi-Fi passwords; never changed."""
+
+    __tablename__ = "connection_profiles"
+    __table_args__ = (CheckConstraint("id ~ '^[0-9a-f]{16}$'", name="id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class DeviceConnection(Base):
+    """A device's connection profiles by its last report, or, before its first one, by its package.
+
+    A device from before there were profiles has no row. `sent_id` was sent last, at `sent_at`, which is None if it
+    may be sent at once; `refused_at` is when the last refusal was first reported.
+    """
+
+    __tablename__ = "device_connections"
+    __table_args__ = (
+        CheckConstraint("refused_outcome IN ('rejected', 'reverted')", name="refused_outcome"),
+        CheckConstraint(
+            "(refused_id IS NULL) = (refused_outcome IS NULL) AND (refused_id IS NULL) = (refused_at IS NULL)",
+            name="refused",
+        ),
+    )
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    first: Mapped[str | None]
+    fallback: Mapped[str | None]
+    in_use: Mapped[str | None]
+    refused_id: Mapped[str | None]
+    refused_outcome: Mapped[str | None]
+    refused_reason: Mapped[str | None]
+    refused_at: Mapped[datetime | None]
+    reported_at: Mapped[datetime | None]
+    sent_id: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+
+
 class Claim(Base):
-    """A permission for machines without an identity to request one; its id also names its broker account."""
+    """A permission for machines without an identity to request one; its id also names its broker account.
+
+    `connection_id` is the connection profile of its package, None if it is from before there were profiles.
+    """
 
     __tablename__ = "claims"
     __table_args__ = (
@@ -283,6 +359,7 @@ class Claim(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     request_id: Mapped[str] = mapped_column(unique=True)
+    connection_id: Mapped[str | None] = mapped_column(ForeignKey("connection_profiles.id"))
     author: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 

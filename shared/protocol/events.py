@@ -215,6 +215,46 @@ LAYER_CHANGED: Final = FleetEvent("layer/changed", LayerFacts, "A layer was crea
 LAYER_REMOVED: Final = FleetEvent("layer/removed", LayerFacts, "A layer was removed.")
 
 
+class ConnectionChangeFacts(Facts):
+    """A layer of connection profiles: its number in the history, and the devices that it is for."""
+
+    number: int
+    scope: Annotated[str, Field(description="`settings`, `all`, `tag` or `device`")]
+    tag: str | None = None
+    removed: bool = False
+
+
+class ConnectionFacts(Facts):
+    """A connection profile; the one of an old package has no id."""
+
+    connection_id: str | None = None
+
+
+class ConnectionRefusalFacts(ConnectionFacts):
+    """A connection profile that a device did not keep, and why."""
+
+    outcome: Annotated[str | None, Field(description="`rejected`: it cannot use it; `reverted`: its trial failed")]
+    reason: str | None = None
+
+
+CONNECTION_CHANGED: Final = SelectionEvent(
+    "connection/changed", ConnectionChangeFacts, "A layer of connection profiles was set or removed."
+)
+CONNECTION_APPLIED: Final = DeviceEvent(
+    "connection/applied",
+    ConnectionFacts,
+    "A device has kept another connection profile, or uses its own again after its fall-back.",
+)
+CONNECTION_REVERTED: Final = DeviceEvent(
+    "connection/reverted",
+    ConnectionRefusalFacts,
+    "A device did not keep a connection profile that it was sent.",
+)
+CONNECTION_FELL_BACK: Final = DeviceEvent(
+    "connection/fell_back", ConnectionFacts, "A device cannot connect with its profile, and uses the former one."
+)
+
+
 class CommandBatchFacts(Facts):
     """A command to one device or many."""
 

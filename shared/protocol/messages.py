@@ -217,6 +217,10 @@ class WifiNetwork(Message):
     password: WifiPassword = Field("", repr=False)
 
 
+CaCertificate = Annotated[str, Field(max_length=_CA_MAX)]
+WifiNetworks = Annotated[list[WifiNetwork], Field(min_length=1, max_length=5)]
+
+
 class ConnectionProfile(Message):
     """How a device connects: what of its package can change, with the same names as there.
 
@@ -229,9 +233,9 @@ class ConnectionProfile(Message):
     mqtt_tls: bool
     mqtt_auth: Literal["password", "token"] = "password"
     token_url: Url
-    ca_certificate: Annotated[str, Field(max_length=_CA_MAX)] | None = None
+    ca_certificate: CaCertificate | None = None
     recovery_port: Port | None = None
-    wifi: Annotated[list[WifiNetwork], Field(min_length=1, max_length=5)] | None = None
+    wifi: WifiNetworks | None = None
 
 
 class RefusedConnection(FromDevice):

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from pydantic import ValidationError
+
 from shared.errors import InvalidInputError
-from shared.protocol import admin
+from shared.protocol import admin, topics
+from shared.protocol.messages import WifiNetwork
 
 NAMESPACE: Final = "mdm"
 MAX_SIZE_BYTES: Final = 0x100_0000
 # The documented limit is 4000 bytes, but the generator's own check of the free room in a page refuses a string of
 # more than 124 entries of 32 bytes, of which the last byte is a NUL.
 MAX_STRING_BYTES: Final = 124 * 32 - 1
-_MAX_SSID_BYTES: Final = 32
-_PASSWORD_CHARACTERS: Final = range(8, 64)
-_PSK: Final = re.compile("[0-9A-Fa-f]{64}")
 _COLUMNS: Final = ("key", "type", "encoding", "value")
 _LARGEST: Final = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFF_FFFF}
 
@@ -35,31 +33,13 @@ class NvsRow(NamedTuple):
     value: str | int
 
 
-@dataclass(frozen=True, slots=True)
-class Wifi:
-    """A network and its passphrase or key (PSK), empty for an open network.
-
-    Raise InvalidInputError for an SSID that is not 1 to 32 bytes, and for a password that is neither empty nor 8
-    to 63 printable ASCII characters nor 64 hexadecimal digits (IEEE 802.11, annex J.4).
-    """
-
-    ssid: str
-    password: str = field(default="", repr=False)
-
-    def __post_init__(self) -> None:
-        _check_text("wifi_ssid", self.ssid)
-        found = len(self.ssid.encode())
-        if not 1 <= found <= _MAX_SSID_BYTES:
-            raise InvalidInputError(f"wifi_ssid: must be 1 to {_MAX_SSID_BYTES} bytes of UTF-8, is {found}")
-        if not self.password or _PSK.fullmatch(self.password):
-            return
-        if len(self.password) not in _PASSWORD_CHARACTERS:
-            raise InvalidInputError(
-                "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits; "
-                f"has {len(self.password)} characters"
-            )
-        if not (self.password.isascii() and self.password.isprintable()):
-            raise InvalidInputError("wifi_password: must be printable ASCII characters only")
+def network(ssid: str, password: str = "") -> WifiNetwork:
+    """Return a Wi-Fi network, or raise InvalidInputError naming `wifi_ssid` or `wifi_password` and the rule."""
+    _check_text("wifi_ssid", ssid)
+    try:
+        return WifiNetwork(ssid=ssid, password=password)
+    except ValidationError as error:
+        raise InvalidInputError(f"wifi_{topics.explain(error)}") from None
 
 
 def size_bytes(text: str) -> int:
@@ -74,8 +54,12 @@ def size_bytes(text: str) -> int:
     return size
 
 
-def rows(package: admin.Package, wifi: Wifi | None) -> list[NvsRow]:
-    """Return the rows for the device's NVS; raise InvalidInputError for a value that NVS cannot store."""
+def rows(package: admin.Package, wifi: WifiNetwork | None) -> list[NvsRow]:
+    """Return the rows for the device's NVS, with a Wi-Fi network unless the package has its own.
+
+    Raise InvalidInputError for a value that NVS cannot store, and for a network that would be in the place of the
+    package's: it would make another connection profile of it.
+    """
     texts = {
         "device_key": package.device_key,
         "client_id": package.client_id,
@@ -90,8 +74,9 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[NvsRow]:
     if package.recovery is not None:
         recovery = package.recovery
         texts |= {"rec_account": recovery.account, "rec_pass": recovery.password, "rec_key": recovery.server_key}
-    if wifi is not None:
-        texts |= {"wifi_ssid": wifi.ssid, "wifi_pass": wifi.password}
+    if package.connection_id is not None:
+        texts["conn_id"] = package.connection_id
+    texts |= _networks(package, wifi)
     numbers = [
         NvsRow("secret_gen", "u32", package.secret_generation),
         NvsRow("mqtt_port", "u16", package.mqtt_port),
@@ -105,6 +90,17 @@ def rows(package: admin.Package, wifi: Wifi | None) -> list[NvsRow]:
         if not 0 <= int(value) <= _LARGEST[encoding]:
             raise InvalidInputError(f"{key}: must be 0 to {_LARGEST[encoding]} ({encoding}), is {value}")
     return [*(NvsRow(key, "string", text) for key, text in texts.items()), *numbers]
+
+
+def _networks(package: admin.Package, wifi: WifiNetwork | None) -> dict[str, str]:
+    if wifi is not None and package.wifi:
+        names = ", ".join(it.ssid for it in package.wifi)
+        raise InvalidInputError(f"wifi_ssid: must be left out, as the device's connection profile has: {names}")
+    texts: dict[str, str] = {}
+    for number, one in enumerate(package.wifi or ([wifi] if wifi else []), start=1):
+        place = str(number) if number > 1 else ""
+        texts |= {f"wifi_ssid{place}": one.ssid, f"wifi_pass{place}": one.password}
+    return texts
 
 
 def csv_text(entries: Sequence[NvsRow]) -> str:
@@ -145,7 +141,8 @@ def _check_text(name: str, text: str) -> None:
     except UnicodeEncodeError:
         raise InvalidInputError(f"{name}: must be UTF-8") from None
     if found > MAX_STRING_BYTES:
-        raise InvalidInputError(f"{name}: must be at most {MAX_STRING_BYTES} bytes for NVS, is {found}")
+        hint = "; leave out an authority, or take the package as a file" if name == "ca_cert" else ""
+        raise InvalidInputError(f"{name}: must be at most {MAX_STRING_BYTES} bytes for NVS, is {found}{hint}")
     if "\0" in text:
         raise InvalidInputError(f"{name}: must not hold a NUL, which ends a string in NVS")
     # The generator reads its CSV with universal newlines and takes each line with a leading # as a comment.

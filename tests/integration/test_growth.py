@@ -75,7 +75,7 @@ _STATE: Final = (
 
 Query = Callable[[AsyncSession], Awaitable[object]]
 QUERIES: Final[dict[str, Query]] = {
-    "devices ask for their configuration": lambda session: batch_queries.desired(session, FEW),
+    "devices ask for their configuration": lambda session: batch_queries.asking(session, FEW),
     "devices say their status": lambda session: batch_queries.presences(session, FEW),
     "have they a rotation that waits?": lambda session: rotator_queries.waiting(session, FEW),
     "do they run what they should?": lambda session: firmware_queries.attempts(session, FEW),

@@ -85,6 +85,14 @@ async def test_no_secret_of_the_whole_run_is_found_anywhere(
     secrets["a secret that was issued again"] = reissued.secret
     secrets["a claim's password"] = crypto.new_secret().get_secret_value()
     await fleet.ask(admin.CLAIM_ADD, model=await fleet.model(), password=secrets["a claim's password"])
+    secrets["a Wi-Fi password"] = crypto.new_secret().get_secret_value()
+    network = {"ssid": "home", "password": secrets["a Wi-Fi password"]}
+    await fleet.ask(admin.CONNECTION_SET, device=first.client_id, wifi=[network])
+    wanted = await fleet.ask(admin.DEVICE_PROVISION, device=first.client_id)
+    assert wanted.wifi == [messages.WifiNetwork.model_validate(network)]
+    answers.append((await fleet.ask(admin.CONNECTION_STATUS)).model_dump_json())
+    answers.append((await fleet.ask(admin.CONNECTION_HISTORY)).model_dump_json())
+    answers.append((await fleet.ask(admin.CONNECTION_SHOW, device=first.client_id)).model_dump_json())
     with pytest.raises(AnswerError) as refused:
         await fleet.ask(admin.DEVICE_SHOW, device="iotdevice-nobody-00000000")
     answers.append(refused.value.message)

@@ -218,7 +218,7 @@ async def test_without_web_serial_there_are_the_files_and_the_command(page: Page
     await page.get_by_label("Wi-Fi name").fill("home")
     await page.get_by_label("Wi-Fi password").fill("short")
     await page.get_by_role("button", name="Download NVS image").click()
-    await expect(page.get_by_role("alert")).to_contain_text("wifi_password: must be empty or 8 to 63 characters")
+    await expect(page.get_by_role("alert")).to_contain_text("wifi_password: must be empty, 8 to 63")
     await page.get_by_label("Wi-Fi password").fill("correct horse")
     name, nvs = await download(page, "Download NVS image")
     assert (name, len(nvs)) == (f"{package.client_id}-nvs.bin", 0x6000)

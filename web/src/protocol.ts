@@ -97,6 +97,27 @@ export interface AuditView {
 }
 
 /**
+ * An authority, and how many devices trust it, or it alone, in a profile that they use or keep.
+ *
+ * `claims` are those in force whose package trusts it alone.
+ */
+export interface AuthorityUse {
+  subject: string;
+  fingerprint: string;
+  ends_at: string;
+  devices: number;
+  alone: number;
+  claims: string[];
+}
+
+/** A certificate that devices trust. */
+export interface AuthorityView {
+  subject: string;
+  fingerprint: string;
+  ends_at: string;
+}
+
+/**
  * Create a claim and its broker account with this password, which no service stores.
  *
  * The client generates the password, so that a repeated request has one effect and one answer.
@@ -422,6 +443,164 @@ export interface ConfigView {
   reported_outcome: string | null;
 }
 
+/** A layer of connection profiles: its number in the history, and the devices that it is for. */
+export interface ConnectionChangeFacts {
+  number: number;
+  scope: string;
+  tag?: string | null;
+  removed?: boolean;
+}
+
+/**
+ * The effect of a change: `number` is the new layer's, None if nothing was changed.
+ *
+ * `devices` want another profile by it. Of these, `moving` receive it, when they are online, and `unable` have
+ * firmware that reports no profiles; the others use it already. `warnings` are for a person to judge.
+ */
+export interface ConnectionEffect {
+  number: number | null;
+  changed: boolean;
+  devices: number;
+  moving: number;
+  unable: number;
+  warnings: string[];
+}
+
+/** A connection profile; the one of an old package has no id. */
+export interface ConnectionFacts {
+  connection_id?: string | null;
+}
+
+/** List a page of all layers that there ever were; `before` is the `next` of the page before. */
+export interface ConnectionHistory {
+  before?: number | null;
+  limit?: number;
+}
+
+/** A layer, see `ConnectionSet`; of Wi-Fi networks `document` has only the names, each with an id. */
+export interface ConnectionLayerView {
+  number: number;
+  scope: "settings" | "all" | "tag" | "device";
+  tag: string | null;
+  client_id: string | null;
+  priority: number;
+  document: Record<string, Json>;
+  trial_seconds: number | null;
+  removed: boolean;
+  in_force: boolean;
+  author: string;
+  created_at: string;
+}
+
+/** A page of layers, newest first; `next` is None on the last. */
+export interface ConnectionLayerViews {
+  layers: ConnectionLayerView[];
+  next: number | null;
+}
+
+/** A connection profile that a device did not keep, and why. */
+export interface ConnectionRefusalFacts {
+  connection_id?: string | null;
+  outcome: string | null;
+  reason?: string | null;
+}
+
+/** Remove a layer: its devices use what the layers below it say. */
+export interface ConnectionRemove {
+  all?: boolean;
+  tag?: string | null;
+  device?: string | null;
+  dry_run?: boolean;
+}
+
+/** How many devices are sent the profile that they want again at once, when they are online. */
+export interface ConnectionRetried {
+  devices: number;
+}
+
+/** Make the content of an old layer the newest one of the same devices. */
+export interface ConnectionRollback {
+  number: number;
+  dry_run?: boolean;
+}
+
+/**
+ * Change a layer; its other fields stay, and those in `unset` are left to the layers below it again.
+ *
+ * The settings of the registry are below all's layer, this below those of tags, these below a device's own. Those
+ * of tags apply in the order of priority, then tag. `ca_certificate` is the PEM of all authorities to trust,
+ * `wifi` all networks, in the order in which a device tries them. Without a change, devices that refused the
+ * profile are sent it again at once.
+ */
+export interface ConnectionSet {
+  all?: boolean;
+  tag?: string | null;
+  device?: string | null;
+  dry_run?: boolean;
+  mqtt_host?: string | null;
+  mqtt_port?: number | null;
+  mqtt_tls?: boolean | null;
+  mqtt_auth?: "password" | "token" | null;
+  token_url?: string | null;
+  ca_certificate?: string | null;
+  recovery_port?: number | null;
+  wifi?: WifiNetwork[] | null;
+  trial_seconds?: number | null;
+  priority?: number | null;
+  unset?: ("mqtt_host" | "mqtt_port" | "mqtt_tls" | "mqtt_auth" | "token_url" | "ca_certificate" | "recovery_port" | "wifi" | "trial_seconds")[];
+}
+
+/** Show the profile that is wanted for a device, or for one without any layers but those of `tag` or `all`. */
+export interface ConnectionShow {
+  all?: boolean;
+  tag?: string | null;
+  device?: string | null;
+}
+
+/**
+ * All profiles and authorities that devices have or want, those of most devices first, up to MAX_PROFILES.
+ *
+ * `as_provisioned` devices have never reported a profile: what is counted of them is their last package, and of
+ * `without_package`, whose package is from before there were profiles, nothing.
+ */
+export interface ConnectionStatus {
+  profiles: ProfileUse[];
+  more: number;
+  authorities: AuthorityUse[];
+  as_provisioned: number;
+  without_package: number;
+  on_fallback: number;
+}
+
+/** The devices of a layer: all, those with a tag, or one. */
+export interface ConnectionTarget {
+  all?: boolean;
+  tag?: string | null;
+  device?: string | null;
+}
+
+/**
+ * A field of a profile and the layer that it is from: `settings`, `all`, `tag NAME` or `device`.
+ *
+ * Of Wi-Fi networks there are only the names.
+ */
+export interface ConnectionValue {
+  field: "mqtt_host" | "mqtt_port" | "mqtt_tls" | "mqtt_auth" | "token_url" | "ca_certificate" | "recovery_port" | "wifi";
+  value: string | number | boolean | string[];
+  source: string;
+  number: number;
+}
+
+/** A wanted profile, where each of its values is from, and what a device has. */
+export interface ConnectionView {
+  connection_id: string;
+  trial_seconds: number;
+  values: ConnectionValue[];
+  authorities: AuthorityView[];
+  client_id: string | null;
+  device: DeviceConnectionView | null;
+}
+
 /** Bytes of a core dump, at most 128 KiB. */
 export interface CoreDumpBytes {
   data: string;
@@ -504,6 +683,22 @@ export interface DeviceAdd {
   unique_name?: boolean;
 }
 
+/** A device's profiles by its last report, or by its package before the first one; None has no id. */
+export interface DeviceConnectionView {
+  progress: "in use" | "waiting" | "refused" | "fallback" | "as provisioned";
+  wanted: string;
+  first: string | null;
+  fallback: string | null;
+  in_use: string | null;
+  refused_id: string | null;
+  refused_outcome: string | null;
+  refused_reason: string | null;
+  refused_at: string | null;
+  reported_at: string | null;
+  sent_id: string | null;
+  sent_at: string | null;
+}
+
 /**
  * A device, with what it reports against the rules of the protocol.
  *
@@ -530,6 +725,7 @@ export interface DeviceDetails {
   rotation_state: string;
   flaws: FlawView[];
   clashed_at: string | null;
+  connection: DeviceConnectionView | null;
 }
 
 /**
@@ -1062,6 +1258,24 @@ export interface Problem {
   details?: Record<string, Json>;
 }
 
+/**
+ * A profile, and how many devices use it, have it as fall-back, wait for it, or refused it.
+ *
+ * `known` is false for one that only devices know, as after the restore of a backup.
+ */
+export interface ProfileUse {
+  connection_id: string;
+  known: boolean;
+  mqtt_host: string | null;
+  mqtt_port: number | null;
+  authorities: string[];
+  wifi: string[];
+  in_use: number;
+  fallback: number;
+  waiting: number;
+  refused: number;
+}
+
 /** A chunk is stored. */
 export interface Received {
   received: boolean;
@@ -1531,7 +1745,7 @@ export interface WhoAmI {
 /** A network and its passphrase or key (PSK), empty for an open network (IEEE 802.11, annex J.4). */
 export interface WifiNetwork {
   ssid: string;
-  password: string;
+  password?: string;
 }
 
 /** Leave a model without an image: its devices keep what they run. */
@@ -1561,6 +1775,13 @@ export const CONFIG_GET: Operation<ConfigVersionGet, ConfigView> = { service: "r
 export const CONFIG_HISTORY: Operation<ConfigHistory, ConfigVersions> = { service: "registry", noun: "config", verb: "history" };
 export const CONFIG_ROLLBACK: Operation<ConfigRollback, ConfigSetResult> = { service: "registry", noun: "config", verb: "rollback" };
 export const CONFIG_SET: Operation<ConfigSet, ConfigSetResult> = { service: "registry", noun: "config", verb: "set" };
+export const CONNECTION_HISTORY: Operation<ConnectionHistory, ConnectionLayerViews> = { service: "registry", noun: "connection", verb: "history" };
+export const CONNECTION_REMOVE: Operation<ConnectionRemove, ConnectionEffect> = { service: "registry", noun: "connection", verb: "remove" };
+export const CONNECTION_RETRY: Operation<ConnectionTarget, ConnectionRetried> = { service: "registry", noun: "connection", verb: "retry" };
+export const CONNECTION_ROLLBACK: Operation<ConnectionRollback, ConnectionEffect> = { service: "registry", noun: "connection", verb: "rollback" };
+export const CONNECTION_SET: Operation<ConnectionSet, ConnectionEffect> = { service: "registry", noun: "connection", verb: "set" };
+export const CONNECTION_SHOW: Operation<ConnectionShow, ConnectionView> = { service: "registry", noun: "connection", verb: "show" };
+export const CONNECTION_STATUS: Operation<Nothing, ConnectionStatus> = { service: "registry", noun: "connection", verb: "status" };
 export const COREDUMP_DELETE: Operation<CoreDumpRef, Removed> = { service: "firmware", noun: "coredump", verb: "delete" };
 export const COREDUMP_LIST: Operation<CoreDumpList, CoreDumps> = { service: "firmware", noun: "coredump", verb: "list" };
 export const COREDUMP_READ: Operation<CoreDumpRead, CoreDumpBytes> = { service: "firmware", noun: "coredump", verb: "read" };
@@ -1663,6 +1884,14 @@ export type NamedEvent =
   | Told<"layer", "changed", undefined, LayerFacts>
   /** A layer was removed. */
   | Told<"layer", "removed", undefined, LayerFacts>
+  /** A layer of connection profiles was set or removed. */
+  | Told<"connection", "changed", string | undefined, ConnectionChangeFacts>
+  /** A device has kept another connection profile, or uses its own again after its fall-back. */
+  | Told<"connection", "applied", string, ConnectionFacts>
+  /** A device did not keep a connection profile that it was sent. */
+  | Told<"connection", "reverted", string, ConnectionRefusalFacts>
+  /** A device cannot connect with its profile, and uses the former one. */
+  | Told<"connection", "fell_back", string, ConnectionFacts>
   /** A command was sent. */
   | Told<"command", "sent", undefined, CommandBatchFacts>
   /** A device has answered a command. */

@@ -21,8 +21,9 @@ from services.registry.claims import queries as claim_queries
 from services.registry.claims import rules as claim_rules
 from services.registry.claims.rules import ClaimVerdict
 from services.registry.config import versions
+from services.registry.connection_rules import WantedProfile
+from services.registry.connections import queries as connection_queries
 from services.registry.context import Registry
-from services.registry.devices import provisioning
 from services.registry.devices.service import DeviceService
 from shared import crypto
 from shared.database.tables import Claim, ClaimRequestRow, DeviceModel
@@ -54,14 +55,20 @@ class Claims:
         context.audit("claim.add", claim.id, after=view.model_dump(mode="json"))
         facts = events.ClaimAddedFacts(claim=claim.id, model=view.model)
         self.registry.outbox.emit(context.session, events.CLAIM_ADDED, None, facts)
-        settings = self.registry.settings
+        profile = (await self._wanted(context.session, request.tags)).document
         return admin.ClaimAdded(
             **view.model_dump(),
-            mqtt_host=settings.device_mqtt_host,
-            mqtt_port=settings.claim_mqtt_port,
-            mqtt_tls=settings.device_mqtt_tls,
-            ca_certificate=provisioning.ca_certificate(settings),
+            mqtt_host=profile["mqtt_host"],
+            mqtt_port=profile.get("recovery_port", self.registry.settings.claim_mqtt_port),
+            mqtt_tls=profile["mqtt_tls"],
+            ca_certificate=profile.get("ca_certificate"),
         )
+
+    async def _wanted(self, session: AsyncSession, tags: list[str]) -> WantedProfile:
+        """Return the connection profile of a new device with these tags, which is stored as given out."""
+        wanted = (await connection_queries.in_force(session, self.registry.connection_base)).wanted(None, tags)
+        await connection_queries.intern(session, wanted)
+        return wanted
 
     async def list_newest(self, context: RequestContext, request: admin.ClaimList) -> admin.ClaimViews:
         """Return the newest claims."""
@@ -164,6 +171,7 @@ class Claims:
                 needs_approval=request.needs_approval,
                 expires_at=now + timedelta(seconds=request.expires_in_s),
                 request_id=context.origin,
+                connection_id=(await self._wanted(session, request.tags)).connection_id,
                 author=context.account,
                 created_at=now,
             )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.registry import batch_queries, queries, rules
-from services.registry.batch_queries import Desired
+from services.registry.batch_queries import Asking, ConnectedDevice
 from services.registry.config import sealing, versions
 from services.registry.context import Registry
 from shared.crypto import SecretUnreadableError
@@ -27,7 +27,7 @@ class Configs:
     """The operations of admins on configurations, and the requests and reports of devices."""
 
     registry: Registry
-    lookups: MicroBatcher[str, Desired | None] = field(default_factory=MicroBatcher)
+    lookups: MicroBatcher[str, Asking | None] = field(default_factory=MicroBatcher)
     """By client id."""
 
     async def set(self, context: RequestContext, request: admin.ConfigSet) -> admin.ConfigSetResult:
@@ -101,26 +101,27 @@ class Configs:
 
     async def answer(
         self, client_id: str, request: messages.ConfigGet
-    ) -> tuple[Topic[messages.Config], messages.Config]:
-        """Return the device's configuration and its topic; without the document if it has this version already."""
-        desired = await self.lookups.submit(client_id)
-        if desired is None:
+    ) -> tuple[Topic[messages.Config], messages.Config, ConnectedDevice]:
+        """Return a device's configuration, its topic, and the connection; no document if it has this version."""
+        asking = await self.lookups.submit(client_id)
+        if asking is None:
             raise device_refs.unknown(client_id)
-        return versions.message(
+        topic, answer = versions.message(
             self.registry.instance.vault,
-            desired,
+            asking.desired,
             client_id,
             request_id=request.request_id,
             have=request.have_version,
         )
+        return topic, answer, asking.connected
 
     async def run_lookups(self) -> None:
         """Read the configurations that devices request, in batches, until cancelled."""
-        await self.lookups.run(self._desired)
+        await self.lookups.run(self._asking)
 
-    async def _desired(self, client_ids: Sequence[str]) -> Sequence[Desired | None]:
+    async def _asking(self, client_ids: Sequence[str]) -> Sequence[Asking | None]:
         async with self.registry.database.transaction() as session:
-            return await batch_queries.desired(session, client_ids)
+            return await batch_queries.asking(session, client_ids)
 
     async def record_report(self, client_id: str, report: messages.ConfigReport) -> None:
         """Store the outcome of a version on a device; one that failed its trial is replaced."""

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import clashes, queries, rules
 from services.registry.config import versions
+from services.registry.connections import layers as connection_layers
+from services.registry.connections import queries as connection_queries
+from services.registry.connections import views as connection_views
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
 from services.registry.devices import fault_queries, provisioning
@@ -65,6 +68,7 @@ class DeviceService:
             **dict(self._view(row)),
             flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
             clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
+            connection=await connection_views.of_device(context.session, self.registry, row[0].id),
         )
 
     async def update(self, context: RequestContext, request: admin.DeviceUpdate) -> admin.DeviceView:
@@ -153,12 +157,15 @@ class DeviceService:
         return await self.package(context.session, device, identity)
 
     async def package(self, session: AsyncSession, device: Device, identity: Identity) -> admin.Package:
-        """Return a device's package, which has its secret."""
+        """Return a device's package, which has its secret and its connection profile."""
+        layers = await connection_queries.in_force(session, self.registry.connection_base)
+        wanted = layers.wanted(device.id, device.tags)
+        await connection_queries.note_package(session, device.id, wanted)
         return provisioning.package(
             identity,
             device_key=device.key,
-            token_url=self.registry.identities.keycloak.token_url,
-            settings=self.registry.settings,
+            connection_id=wanted.connection_id,
+            profile=connection_layers.opened(self.registry.instance.vault, wanted),
             recovery=await self.registry.instance.recovery(session, identity.client_id),
         )
 

@@ -20,6 +20,7 @@ import structlog
 from services.registry import certificates, queries
 from services.registry.accounts import queries as account_queries
 from services.registry.claims import queries as claim_queries
+from services.registry.connections import faults as connection_faults
 from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
@@ -144,7 +145,9 @@ class Reconciler:
             settling = [tasks.create_task(self._settle(problem, turn, repair=repair)) for problem in problems]
         findings += [task.result() for task in settling]
         async with self.registry.database.transaction() as session:
-            findings += await board_faults.findings(session, datetime.now(UTC))
+            now_utc = datetime.now(UTC)
+            findings += await board_faults.findings(session, now_utc)
+            findings += await connection_faults.findings(session, self.registry.connection_base, now_utc)
         return admin.Diagnosis(devices=len(now.devices), findings=findings)
 
     async def _recorded(self) -> _Recorded:

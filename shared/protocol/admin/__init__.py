@@ -8,6 +8,7 @@ from shared.protocol.admin.care import *
 from shared.protocol.admin.claims import *
 from shared.protocol.admin.commands import *
 from shared.protocol.admin.configuration import *
+from shared.protocol.admin.connections import *
 from shared.protocol.admin.devices import *
 from shared.protocol.admin.diagnostics import *
 from shared.protocol.admin.encoding import *

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field
 
+from shared.protocol.admin.connections import DeviceConnectionView
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
@@ -78,6 +79,7 @@ class DeviceDetails(DeviceView):
 
     flaws: list[FlawView] = []
     clashed_at: AwareDatetime | None = None
+    connection: DeviceConnectionView | None = None
 
 
 class DeviceList(Request):

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli import devices, main
+from cli import devices, main, passwords
 from shared.errors import InvalidInputError
 from shared.protocol import admin, nvs
 from shared.protocol.messages import Recovery
@@ -39,7 +39,7 @@ characters = st.characters(codec="utf-8", exclude_characters="\0\r")
 ssids = st.text(characters, min_size=1, max_size=32).filter(
     lambda text: len(text.encode()) <= 32 and "\n#" not in text
 )
-passwords = (
+texts = (
     st.just("")
     | st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=8, max_size=63)
     | st.text("0123456789abcdefABCDEF", min_size=64, max_size=64)
@@ -90,21 +90,21 @@ def test_a_device_that_logs_in_with_tokens_finds_that_too() -> None:
 
 
 def test_an_image_of_the_least_size_holds_wifi_and_a_certificate() -> None:
-    entries = nvs.rows(package(ca_certificate=certificate(2000)), nvs.Wifi("home", PASSWORD))
+    entries = nvs.rows(package(ca_certificate=certificate(2000)), nvs.network("home", PASSWORD))
     image = nvs.image(entries, size_bytes=admin.MIN_NVS_BYTES)
     wifi = {"wifi_ssid": "home", "wifi_pass": PASSWORD}
     assert nvs_reader.read(image)["mdm"] == {**BASE, **wifi, "ca_cert": certificate(2000)}
 
 
 def test_keys_are_short_enough_for_nvs() -> None:
-    entries = nvs.rows(package(ca_certificate="x"), nvs.Wifi("home"))
+    entries = nvs.rows(package(ca_certificate="x"), nvs.network("home"))
     assert max(len(row.key) for row in entries) <= 15
 
 
 @patient
-@given(ssid=ssids, password=passwords)
+@given(ssid=ssids, password=texts)
 def test_each_name_and_password_comes_back_by_image_and_by_csv(ssid: str, password: str) -> None:
-    entries = nvs.rows(package(), nvs.Wifi(ssid, password))
+    entries = nvs.rows(package(), nvs.network(ssid, password))
     image = nvs.image(entries, size_bytes=SIZE)
     assert nvs_reader.read(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": password}}
     assert by_generator(nvs.csv_text(entries)) == image
@@ -112,7 +112,7 @@ def test_each_name_and_password_comes_back_by_image_and_by_csv(ssid: str, passwo
 
 @pytest.mark.parametrize("ssid", AWKWARD)
 def test_an_awkward_name_is_a_value_and_nothing_else(ssid: str) -> None:
-    image = by_generator(nvs.csv_text(nvs.rows(package(), nvs.Wifi(ssid, '=,"12345'))))
+    image = by_generator(nvs.csv_text(nvs.rows(package(), nvs.network(ssid, '=,"12345'))))
     assert nvs_reader.read(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": '=,"12345'}}
 
 
@@ -136,31 +136,23 @@ def test_each_package_comes_back_by_image_and_by_csv(generation: int, port: int,
 @pytest.mark.parametrize(
     ("ssid", "password", "rule"),
     [
-        ("", "", "wifi_ssid: must be 1 to 32 bytes of UTF-8, is 0"),
-        ("ü" * 17, "", "wifi_ssid: must be 1 to 32 bytes of UTF-8, is 34"),
+        ("", "", "wifi_ssid: must be 1 to 32 bytes of UTF-8"),
+        ("ü" * 17, "", "wifi_ssid: must be 1 to 32 bytes of UTF-8"),
         ("a\0b", "", "wifi_ssid: must not hold a NUL, which ends a string in NVS"),
         ("a\rb", "", "wifi_ssid: must hold neither a carriage return nor"),
         ("a\n#b", "", "wifi_ssid: must hold neither a carriage return nor"),
         ("\udcff", "", "wifi_ssid: must be UTF-8"),
-        (
-            "home",
-            "1234567",
-            "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits",
-        ),
-        (
-            "home",
-            "x" * 64,
-            "wifi_password: must be empty or 8 to 63 characters, or a key of 64 hexadecimal digits",
-        ),
+        ("home", "1234567", "wifi_password: must be empty, 8 to 63 printable ASCII characters, or a key of 64"),
+        ("home", "x" * 64, "wifi_password: must be empty, 8 to 63 printable ASCII characters, or a key of 64"),
         ("home", "a" * 65, "wifi_password: .* hexadecimal digits; has 65 characters"),
         ("home", "٣" * 64, "wifi_password: .* hexadecimal digits; has 64 characters"),
-        ("home", "passwörter", "wifi_password: must be printable ASCII characters only"),
-        ("home", "pass\nword", "wifi_password: must be printable ASCII characters only"),
+        ("home", "passwörter", "wifi_password: .* printable ASCII characters"),
+        ("home", "pass\nword", "wifi_password: .* printable ASCII characters"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused_by_field_and_rule(ssid: str, password: str, rule: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{rule}"):
-        nvs.Wifi(ssid, password)
+        nvs.network(ssid, password)
 
 
 @pytest.mark.parametrize(
@@ -207,10 +199,10 @@ def test_a_size_that_no_partition_has_is_refused(text: str) -> None:
 
 
 def test_a_network_does_not_show_its_password() -> None:
-    assert PASSWORD not in repr(nvs.Wifi("home", PASSWORD))
+    assert PASSWORD not in repr(nvs.network("home", PASSWORD))
 
 
-IMAGE = nvs.image(nvs.rows(package(ca_certificate=certificate(3900)), nvs.Wifi("home")), size_bytes=0x4000)
+IMAGE = nvs.image(nvs.rows(package(ca_certificate=certificate(3900)), nvs.network("home")), size_bytes=0x4000)
 
 
 @patient
@@ -272,7 +264,7 @@ def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run)
         (("--size", "0x6000"), "size: requires --format nvs"),
         (("--format", "csv", "--size", "0x6000"), "size: requires --format nvs"),
         (("--format", "nvs", "--size", "5"), "size: must be a multiple of 0x1000 from 0x3000 to 0x1000000"),
-        (("--format", "nvs", "--wifi-ssid", ""), "wifi_ssid: must be 1 to 32 bytes of UTF-8, is 0"),
+        (("--format", "nvs", "--wifi-ssid", ""), "wifi_ssid: must be 1 to 32 bytes of UTF-8, without NUL"),
         (("--format", "nvs", "--wifi-password-file", "p"), "wifi_password_file: requires --wifi-ssid"),
         (
             ("--format", "nvs", "--wifi-ssid", "a", "--wifi-password-file", "missing"),
@@ -317,6 +309,7 @@ def test_a_terminal_is_prompted_for_the_password_without_echo(
 ) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
     monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
+    monkeypatch.setattr(passwords, "is_terminal", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda _: PASSWORD)
     path = tmp_path / "nvs.bin"
     words = ("--output", str(path), "--wifi-ssid", "a", "--wifi-password-file", "-")
