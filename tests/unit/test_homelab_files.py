@@ -15,7 +15,9 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import serialization
 
 from deploy import certificates
-from deploy.homelab import authority, prepare, renewal, run
+from deploy.homelab import authority, prepare, renew_authority, renewal, run
+from shared import authorities
+from shared.protocol import admin
 
 WANTED = {
     "PUBLIC_HOST": "mdm.example.org",
@@ -264,3 +266,51 @@ def test_the_realm_has_secrets_that_were_made_here(volumes: Path) -> None:
         assert client["secret"] == kept.read_text()
         assert len(client["secret"]) >= 32
     assert realm["sslRequired"] == "external"
+
+
+def connections(*authorities_: admin.AuthorityUse, without_package: int = 0) -> admin.ConnectionStatus:
+    return admin.ConnectionStatus(
+        profiles=[],
+        more=0,
+        authorities=list(authorities_),
+        as_provisioned=0,
+        without_package=without_package,
+        on_fallback=0,
+    )
+
+
+def test_the_next_authority_signs_only_when_nobody_trusts_the_present_one_alone(volumes: Path) -> None:
+    folder = volumes / "authority"
+    (old,) = authorities.read(authority.trusted(folder).decode(), field="ca")
+
+    def used(alone: int = 0, claims: tuple[str, ...] = ()) -> admin.AuthorityUse:
+        return admin.AuthorityUse(
+            subject=authorities.subject(old),
+            fingerprint=authorities.fingerprint(old),
+            ends_at=old.not_valid_after_utc,
+            devices=7,
+            alone=alone,
+            claims=list(claims),
+        )
+
+    assert "There is a next authority" in renew_authority.advance(folder, connections(used(7)), force=False)
+    for status, reason in [
+        (connections(used(1)), "trust only the present authority: 1"),
+        (connections(used(), without_package=2), "nothing is known: 2"),
+        (connections(used(claims=("claim-a1b2c3d4",))), "claim-a1b2c3d4"),
+    ]:
+        assert reason in renew_authority.advance(folder, status, force=False)
+        assert authority.stage(folder) == "begun"
+    assert "signs from now on" in renew_authority.advance(folder, connections(used()), force=False)
+    assert authority.stage(folder) == "switched"
+    renew_authority.advance(folder, connections(), force=False)
+    assert authority.stage(folder) == "settled"
+    (new,) = authorities.read(authority.trusted(folder).decode(), field="ca")
+    assert new != old
+
+
+def test_a_forced_step_locks_out_whom_it_names(volumes: Path) -> None:
+    folder = volumes / "authority"
+    renew_authority.advance(folder, connections(), force=False)
+    renew_authority.advance(folder, connections(without_package=1), force=True)
+    assert authority.stage(folder) == "switched"
