@@ -27,7 +27,7 @@ LOOK_EVERY_S: Final = 3600.0
 SERVER_SOON: Final = timedelta(days=21)
 """ACME clients and deploy.homelab.renewal renew 30 days before the end."""
 AUTHORITY_SOON: Final = timedelta(days=365)
-"""All devices need another package by then."""
+"""All devices need another connection profile by then."""
 URGENT: Final = timedelta(days=7)
 _TIMEOUT_S: Final = 5.0
 _HTTPS_PORT: Final = 443
@@ -63,7 +63,7 @@ class CertificateCheck:
             problem = f"its certificate ends in {rest}, on {end:%Y-%m-%d %H:%M} UTC"
         else:
             problem = f"its certificate ended on {end:%Y-%m-%d %H:%M} UTC"
-        remedy = "provision all devices with another authority" if self.is_authority else "renew it"
+        remedy = "add its successor to the file" if self.is_authority else "renew it"
         return admin.Finding(subject=self.place, problem=problem, remedy=f"{remedy}: operations.md, Certificates")
 
 

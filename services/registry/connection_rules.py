@@ -175,6 +175,17 @@ class StoredConnection(NamedTuple):
         return self.refused_id == wanted != self.in_use
 
 
+REPORTED: Final = ("first", "fallback", "in_use", "refused_id", "refused_outcome", "refused_reason")
+"""The fields of a `StoredConnection` that a device reports."""
+SEPARATOR: Final = "|"
+
+
+def report_text(state: ConnectionState) -> str:
+    """Return a report as one text, to be compared with the stored one; the database makes the same of that."""
+    facts = (state.first, state.fallback, state.in_use, *_refused(state.refused))
+    return "".join(f"{it or ''}{SEPARATOR}" for it in facts)
+
+
 def progress(stored: StoredConnection, wanted: str) -> ConnectionProgress:
     """Return how far a device is with the wanted profile."""
     if stored.reported_at is None:

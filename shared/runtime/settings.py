@@ -181,13 +181,18 @@ class KeySettings(ServiceSettings):
 
 
 class RegistrySettings(IdentitySettings, KeySettings):
-    """Settings of the registry; the device_* ones go into provisioning packages."""
+    """Settings of the registry; the device_* ones go into packages and are the lowest layer of connections."""
 
-    device_mqtt_host: Host = Field("127.0.0.1", description="the broker as devices see it; goes into packages")
-    device_mqtt_port: Port = Field(8883, description="its port for devices; goes into packages")
-    device_mqtt_tls: bool = Field(default=True, description="whether devices use TLS; goes into packages")
+    device_mqtt_host: Host = Field(
+        "127.0.0.1",
+        description="the broker as devices see it; goes into packages; a change [moves devices](connections.md)",
+    )
+    device_mqtt_port: Port = Field(8883, description="its port for devices; as above")
+    device_mqtt_tls: bool = Field(default=True, description="whether devices use TLS; as above")
     device_ca_file: ReadableFile | None = Field(
-        None, description="PEM file of the authority that devices must trust; goes into packages"
+        None,
+        description="PEM file of the authorities that devices must trust, at most 16000 characters; as above, and "
+        "read again while the registry runs",
     )
     broker_api_urls: str = Field(
         "",

@@ -110,14 +110,23 @@ async def test_a_device_with_another_profile_is_sent_the_wanted_one_once_an_hour
         await fleet.seen(package, "connection/applied", connection_id=wanted)
 
 
-async def test_a_device_that_reports_no_profile_or_the_wanted_one_is_sent_nothing(fleet: Fleet) -> None:
+async def test_a_device_that_reports_no_profile_or_the_wanted_one_is_sent_nothing_and_its_row_not_touched(
+    fleet: Fleet, stack: Stack
+) -> None:
     package = await fleet.device()
+    row = (
+        "SELECT c.xmin, c.xmax FROM mdm.device_connections c JOIN mdm.devices d ON d.id = device_id WHERE key = $1"
+    )
     async with RawDevice(package) as device:
         await device.send(topics.CONFIG_GET, ConfigGet(request_id="1"))
         assert (await device.receive(topics.CONFIG)).request_id == "1"
         assert (await view(fleet, package.client_id)).progress == "as provisioned"
+        refused = {"connection_id": OLD, "outcome": "rejected", "reason": "a|b"}
+        await uses(fleet, device, package.connection_id, refused=refused)
+        before = await run(stack, row, package.device_key)
         for _ in range(2):
-            await uses(fleet, device, package.connection_id)
+            await uses(fleet, device, package.connection_id, refused=refused)
+        assert await run(stack, row, package.device_key) == before
         assert not device.received(topics.CONNECTION)
         assert (await view(fleet, package.client_id)).progress == "in use"
 

@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries
-from services.registry.batch_queries import STORED
 from services.registry.connection_rules import ConnectionLayers, Scope, StoredConnection, WantedProfile
 from shared.database import device_refs
 from shared.database.tables import (
@@ -26,6 +25,7 @@ from shared.database.tables import (
 from shared.errors import NotFoundError
 from shared.protocol import admin
 
+_STORED: Final = tuple(getattr(DeviceConnection, name) for name in StoredConnection._fields)
 _SOMETIME: Final = datetime.min.replace(tzinfo=UTC)
 _SCOPE: Final = (ConnectionLayer.scope, ConnectionLayer.tag, ConnectionLayer.device_id)
 
@@ -79,14 +79,16 @@ async def in_force(session: AsyncSession, base: Mapping[str, Any]) -> Connection
 
 
 async def intern(session: AsyncSession, wanted: WantedProfile) -> None:
-    """Store a profile that is about to be given to a device, unless it is stored."""
+    """Store a profile that is about to be given to a device, unless it is stored.
+
+    Must be called after the device's connection is locked: others that store the same profile wait.
+    """
     values = {"id": wanted.connection_id, "document": wanted.document}
     await session.execute(insert(ConnectionProfileRow).values(values).on_conflict_do_nothing())
 
 
 async def note_package(session: AsyncSession, device_id: int, wanted: WantedProfile) -> None:
     """Store that a device's package has a profile; a device that reports its own profiles knows better."""
-    await intern(session, wanted)
     has = {"first": wanted.connection_id, "in_use": wanted.connection_id}
     await session.execute(
         insert(DeviceConnection)
@@ -95,15 +97,14 @@ async def note_package(session: AsyncSession, device_id: int, wanted: WantedProf
             index_elements=[DeviceConnection.device_id], set_=has, where=DeviceConnection.reported_at.is_(None)
         )
     )
+    await intern(session, wanted)
 
 
 async def lock_reachable(session: AsyncSession, device_id: int) -> Reachable | None:
     """Return a device with the lock of its connection; None if it is gone."""
-    await session.execute(
-        insert(DeviceConnection)
-        .from_select(["device_id"], select(Device.id).where(Device.id == device_id))
-        .on_conflict_do_nothing()
-    )
+    # The device first, as others do: the new row's foreign key would lock it last.
+    device = select(Device.id).where(Device.id == device_id).with_for_update(read=True, key_share=True)
+    await session.execute(insert(DeviceConnection).from_select(["device_id"], device).on_conflict_do_nothing())
     query = _reachable().where(Device.id == device_id).with_for_update(of=DeviceConnection)
     row = (await session.execute(query)).one_or_none()
     return None if row is None else _read(row)
@@ -249,7 +250,7 @@ async def allow_resend(session: AsyncSession, scope: Scope) -> int:
 
 def _reachable(*, outer: bool = False) -> Select[Any]:
     return (
-        select(Device.id, DeviceModel.code, Device.key, Device.tags, Device.public_key, *STORED)
+        select(Device.id, DeviceModel.code, Device.key, Device.tags, Device.public_key, *_STORED)
         .select_from(Device)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .join(DeviceConnection, DeviceConnection.device_id == Device.id, isouter=outer)

@@ -43,7 +43,7 @@ class Connections:
         """Store a report that changes something; send the wanted profile if it is another one and due."""
         layers = await self._in_force(device.revision)
         wanted, now = layers.wanted(device.device_id, device.tags), datetime.now(UTC)
-        if device.stored.is_reported(state) and not _is_due(device.stored, state.in_use, wanted, now):
+        if state.in_use == wanted.connection_id and device.report == connection_rules.report_text(state):
             return
         async with self.registry.database.transaction() as session:
             found = await connection_queries.lock_reachable(session, device.device_id)

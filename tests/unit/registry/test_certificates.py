@@ -141,7 +141,7 @@ async def test_an_authority_of_packages_is_found_a_year_before_its_end(
     assert [it.problem.partition(",")[0] for it in found] == problems
     for it in found:
         assert it.subject.startswith("MDM_DEVICE_CA_FILE CN=device-mdm authority")
-        assert it.remedy.startswith("provision all devices with another authority")
+        assert it.remedy.startswith("add its successor to the file")
 
 
 async def test_a_file_without_a_certificate_is_found(tmp_path: Path) -> None:
