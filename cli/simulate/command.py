@@ -17,7 +17,6 @@ from cli import client, lifecycle, output, profile, session, tables
 from cli.simulate import failure_modes, inventory, runner, screen
 from cli.simulate.tally import FailureMode, Tally
 from shared.errors import InvalidInputError
-from shared.protocol.messages import MAX_WAKE_INTERVAL_S
 
 MODEL: Final = "simulated"
 
@@ -61,7 +60,7 @@ def simulate(
     ] = "0%",
     wake_interval_s: Annotated[
         int,
-        typer.Option(min=1, max=MAX_WAKE_INTERVAL_S, metavar="SECONDS", help="Wake interval of these devices."),
+        typer.Option(min=1, max=30 * 24 * 3600, metavar="SECONDS", help="Wake interval of these devices."),
     ] = 60,
     slow_s: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Delay of slow devices.")] = 30.0,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this time.")] = None,

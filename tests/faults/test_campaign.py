@@ -109,7 +109,9 @@ async def test_a_campaign_over_devices_of_which_half_sleep_gives_each_a_new_secr
     outcomes = {row["outcome"]: row["count"] for row in rows}
     assert outcomes.keys() <= {"DONE", "WITHDRAWN"}
     assert outcomes["DONE"] == count
+    kind = f"of which half sleep {WAKE_INTERVAL_S} s at a time, one rotation at a time"
+    withdrawn = outcomes.get("WITHDRAWN", 0)
     reports.append(
-        f"a campaign over {count} devices, of which half sleep {WAKE_INTERVAL_S} s at a time, one rotation at a time: "
-        f"{took_s:.1f} s, {1000 * took_s / count:.0f} ms a device; {outcomes.get('WITHDRAWN', 0)} withdrawn"
+        f"a campaign over {count} devices, {kind}: {took_s:.1f} s, {1000 * took_s / count:.0f} ms a device; "
+        f"{withdrawn} withdrawn"
     )
