@@ -55,12 +55,14 @@ _OTHERS = """
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL
 """
 # An open rotation cannot continue: the device may have ended it since. The rotator's pending messages about it are
-# dropped. The next offer names the generation that Keycloak holds, which settles the device's slots.
+# dropped. The next offer names the generation that Keycloak holds, which settles the device's slots. The registry
+# gives devices that sleep their whole time to come back, from its start on.
 _SETTLE = """
     UPDATE mdm.devices SET rotation_state = 'QUEUED', rotation_slot = NULL WHERE rotation_state = 'PENDING';
     DELETE FROM mdm.rotations WHERE outcome IS NULL;
     DELETE FROM mdm.outbox WHERE service = 'rotator';
-    UPDATE mdm.device_presence SET online = false;
+    UPDATE mdm.device_presence SET online = false,
+        asleep_until = CASE WHEN wake_interval_s IS NOT NULL THEN now() END;
 """
 _GENERATION = """
     UPDATE mdm.devices SET secret_generation = coalesce($2, secret_generation),

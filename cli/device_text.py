@@ -41,7 +41,9 @@ def print_device(
     tables.print_facts(
         device,
         (
-            "device=client_id, key, model, name, tags, enabled, online, last seen=last_seen_at",
+            "device=client_id, key, model, name, tags, enabled",
+            ("state", presence),
+            "last seen=last_seen_at",
             ("firmware", lambda it: firmware_state(it, firmware)),
             ("config", config_state),
             "config_error",
@@ -54,6 +56,16 @@ def print_device(
             *more,
         ),
     )
+
+
+def presence(device: admin.DeviceView) -> str:
+    """Return whether a device is online, asleep or offline, and when one that sleeps is expected back."""
+    sleeps = "" if device.wake_interval_s is None else f", wakes up every {device.wake_interval_s} s"
+    if device.asleep_until is not None:
+        return f"asleep until {output.cell(device.asleep_until)} at the latest{sleeps}"
+    if device.presence == "offline" and device.last_seen_at is not None:
+        return f"offline since {output.cell(device.last_seen_at)}{sleeps}"
+    return f"{device.presence}{sleeps}"
 
 
 def firmware_state(

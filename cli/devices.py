@@ -61,6 +61,9 @@ def show_all(
     online: Annotated[
         bool | None, typer.Option("--online/--offline", help="Only devices that are online, or offline.")
     ] = None,
+    asleep: Annotated[
+        bool, typer.Option("--asleep", help="Only devices that are asleep and not overdue.")
+    ] = False,
     drift: Annotated[
         bool | None,
         typer.Option(
@@ -74,8 +77,11 @@ def show_all(
 ) -> None:
     """List all devices, or those that match all options."""
     here = session.of(ctx)
+    if asleep and online is not None:
+        raise InvalidInputError("asleep: excludes --online and --offline")
+    presence = "asleep" if asleep else None if online is None else "online" if online else "offline"
     found = here.request_pages(
-        admin.DEVICE_LIST, "devices", model=model, tag=tag, online=online, drift=drift, rotation_state=rotation
+        admin.DEVICE_LIST, "devices", model=model, tag=tag, presence=presence, drift=drift, rotation_state=rotation
     )
     firmware = {} if here.as_json else here.run(partial(firmware_of, [it.client_id for it in found.devices]))
     here.show_table(
@@ -83,7 +89,7 @@ def show_all(
         found.devices,
         (
             "device=client_id, name",
-            ("online", lambda it: it.online if it.enabled else "disabled"),
+            ("state", lambda it: it.presence if it.enabled else "disabled"),
             "health",
             ("firmware", lambda it: firmware_state(it, firmware.get(it.client_id), brief=True)),
             ("config", config_state),

@@ -89,6 +89,7 @@ def _print(view: admin.FleetView) -> None:
             "devices": view.devices,
             "disabled": view.disabled,
             "online": view.online,
+            "asleep": view.asleep,
             "drifting": view.drifting,
             "without a key": view.without_key,
             **{f"health {name}": count for name, count in sorted(view.health.items())},

@@ -61,7 +61,8 @@ def open_display(*, as_json: bool) -> Iterator[Display]:
 
 def line(view: admin.FleetView) -> str:
     """Return a view as one line."""
-    parts = [f"devices {view.devices}", f"online {view.online}", f"drifting {view.drifting}"]
+    parts = [f"devices {view.devices}", f"online {view.online}", f"asleep {view.asleep}"]
+    parts.append(f"drifting {view.drifting}")
     parts += [f"{health} {count}" for health, count in sorted(view.health.items())]
     parts += [f"{state} {count}" for state, count in sorted(view.rotation.items())]
     return "  ".join(parts)
@@ -83,6 +84,7 @@ def _charts(view: admin.FleetView) -> Iterator[RenderableType]:
     table = Table.grid(padding=(0, 2, 0, 0))
     bars = [
         ("online", view.online, "green"),
+        ("asleep", view.asleep, "cyan"),
         ("drifting", view.drifting, "yellow"),
         *((f"health {name}", count, _COLOURS.get(name, "white")) for name, count in sorted(view.health.items())),
         *((f"rotation {name}", count, _COLOURS[name]) for name, count in sorted(view.rotation.items())),

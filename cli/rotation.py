@@ -41,7 +41,11 @@ def status(
     ctx: typer.Context,
     *,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show progress until no device is queued or in progress.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show progress until no device is queued or in progress; offline ones are not waited for.",
+        ),
     ] = False,
 ) -> None:
     """Show the devices by state, and the rotations in progress.
@@ -104,14 +108,14 @@ def history(
 
 
 async def _wait(connection: client.Admin, *, timeout_s: float) -> None:
-    """Poll until no device is queued or in progress."""
+    """Poll until no device is queued or in progress, apart from those that are offline."""
     total = 0
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("rotations", total=None)
         while True:
             look = client.build(admin.ROTATION_STATUS, limit=1)
-            counts = (await connection.call(admin.ROTATION_STATUS, look, timeout_s=timeout_s)).counts
-            left = counts.queued + counts.pending
+            found = await connection.call(admin.ROTATION_STATUS, look, timeout_s=timeout_s)
+            left = found.counts.queued - found.offline + found.counts.pending
             total = max(total, left)
             progress.update(bar, total=total, completed=total - left)
             if not left:
@@ -126,6 +130,10 @@ def _print_queued(result: admin.RotationQueued) -> None:
         (result.ending, "not queued: its cancelled rotation has not ended yet, retry soon"),
         (result.skipped, "skipped: device is disabled"),
     )
+    if result.waiting.count:
+        output.print_note(
+            f"{result.waiting.count} of the queued are not online, and get a new secret when they are"
+        )
 
 
 def _print_cancelled(result: admin.RotationsCancelled) -> None:
@@ -149,6 +157,8 @@ def _print_named(*groups: tuple[admin.Named, str]) -> None:
 
 def _print_overview(found: admin.RotationOverview) -> None:
     tables.print_facts(found.counts, "OK=ok, QUEUED=queued, PENDING=pending, TIMEOUT=timeout")
+    if found.asleep or found.offline:
+        output.print_line(f"Of the queued, {found.asleep} are asleep and {found.offline} offline.")
     if found.under_way:
         tables.print_table(
             found.under_way,

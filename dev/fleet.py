@@ -13,14 +13,15 @@ from typing import TypeVar
 from uuid import uuid4
 
 from cli.client import Admin
+from dev.credentials import device_client
 from dev.event_recorder import EventRecorder, Named
 from dev.waiting import PATIENCE_S
 from device import durable
 from device.agent import Agent
 from device.options import Hooks, Options
-from shared.protocol import admin
+from shared.protocol import admin, events, topics
 from shared.protocol.admin import DeviceDetails, Operation, Package, Request, Result
-from shared.protocol.messages import Event
+from shared.protocol.messages import Event, Status
 
 R = TypeVar("R", bound=Request)
 A = TypeVar("A", bound=Result)
@@ -100,6 +101,19 @@ class Fleet:
         """Add a device and return its package."""
         added = await self.ask(admin.DEVICE_ADD, model=model or await self.model(), tags=list(tags))
         return await self.ask(admin.DEVICE_PROVISION, device=added.client_id)
+
+    async def present(self, package: Package) -> None:
+        """Let a device report that it is online, and leave without a will: as far as anyone knows it is there."""
+        async with device_client(package) as client:
+            status = topics.STATUS.encode(Status(online=True))
+            await client.publish(topics.STATUS.of(client_id=package.client_id), status, qos=1, retain=True)
+        await self.until(package, lambda view: view.online)
+
+    async def offered(self, package: Package) -> None:
+        """Let a device that does nothing be offered a new secret."""
+        await self.present(package)
+        await self.ask(admin.ROTATION_START, device=package.client_id)
+        await self.seen(package, events.ROTATION_OFFERED)
 
     async def show(self, package: Package) -> DeviceDetails:
         """Return the registry's view of a device."""

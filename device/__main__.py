@@ -18,6 +18,7 @@ from device.claim import Machine
 from device.options import Options
 from shared.errors import FleetError, InvalidInputError
 from shared.esp32.chips import CHIP_IDS
+from shared.protocol.messages import MAX_WAKE_INTERVAL_S
 
 _DEFAULTS = Options()
 
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
+    parser.add_argument(
+        "--wake-interval-s", type=int, help="sleep, and connect again after this time [stay connected]"
+    )
     parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
@@ -58,6 +62,8 @@ async def _agent(given: argparse.Namespace) -> Agent:
     for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s"):
         if getattr(given, name) <= 0:
             raise InvalidInputError(f"--{name.replace('_', '-')}: must be greater than 0")
+    if given.wake_interval_s is not None and not 1 <= given.wake_interval_s <= MAX_WAKE_INTERVAL_S:
+        raise InvalidInputError(f"--wake-interval-s: must be 1 to {MAX_WAKE_INTERVAL_S}")
     if (given.claim is None) != (given.uid is None):
         raise InvalidInputError("--uid: must be given together with --claim")
     package = packages.load(given.package) if given.claim is None else None
@@ -79,6 +85,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
         panic_bytes=given.panic_bytes,
+        wake_interval_s=given.wake_interval_s,
     )
     state = given.state or Path("state") / (package.client_id if package else given.uid)
     if package is None:

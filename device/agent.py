@@ -19,7 +19,7 @@ from device.options import Hooks, Options
 from device.rotation import Slot
 from device.uplink import Ending, Uplink
 from shared.errors import InvalidInputError
-from shared.protocol import messages, topics
+from shared.protocol import topics
 from shared.protocol.admin import Package
 
 _EXPONENT_MAX: Final = 16
@@ -114,6 +114,7 @@ class Agent:
             reset_reason=reset_reason,
         )
         failures = 0
+        awake_at = self._hooks.clock()
         while True:
             self._uplink.reset()
             began = self._hooks.clock()
@@ -134,7 +135,14 @@ class Agent:
                     # secret.
                     if failures > 1:
                         pause_s = backoff_s(failures - 1, self._options, _fraction())
-            if pause_s:
+            interval_s = self._options.wake_interval_s
+            overtired = self._hooks.clock() - awake_at >= self._options.awake_max_s and pause_s > 0
+            if interval_s is not None and (self._uplink.ending is Ending.SLEEP or overtired):
+                self._uplink.reset()
+                self._uplink.record("device.asleep", wake_interval_s=interval_s)
+                await self._wait(until=self._hooks.clock() + interval_s)
+                failures, awake_at = 0, self._hooks.clock()
+            elif pause_s:
                 await self._wait(until=self._hooks.clock() + pause_s)
             ending = self._uplink.ending
             if ending in {Ending.STOP, Ending.REBOOT}:
@@ -197,21 +205,28 @@ class Agent:
         try:
             await link.subscribe(f"{topics.PREFIX}/d/{self._package.client_id}/down/#")
             board.on_connected(slot)
+            active_at = self._hooks.clock()
             while True:
                 receiving = receiving or asyncio.ensure_future(self._receive(link))
                 fetching = fetching or asyncio.ensure_future(board.fetcher.receive())
                 await self._uplink.flush(link)
+                sleeps_at = board.sleeps_at(active_at)
+                if sleeps_at is not None and self._hooks.clock() >= sleeps_at:
+                    self._uplink.end(Ending.SLEEP)
                 if self._uplink.ending is not None:
                     break
-                await self._wait(receiving, fetching, until=self._uplink.next_due())
+                times = [time for time in (self._uplink.next_due(), sleeps_at) if time is not None]
+                await self._wait(receiving, fetching, until=min(times, default=None))
                 if receiving.done() and self._uplink.ending is None:
                     message, receiving = receiving.result(), None
                     board.on_message(*message)
                     link.acknowledge()
+                    active_at = self._hooks.clock()
                 if fetching.done() and self._uplink.ending is None:
                     board.on_fetched(fetching.result())
                     fetching = None
-            await self._leave(link)
+                    active_at = self._hooks.clock()
+            await self._leave(board, link)
         except LinkLostError as error:
             self._uplink.record("link.lost", error=error.message)
         finally:
@@ -228,13 +243,13 @@ class Agent:
             self._uplink.record("message.late", topic=message[0])
         return message
 
-    async def _leave(self, link: Link) -> None:
+    async def _leave(self, board: Board, link: Link) -> None:
         """Disconnect cleanly; publish `offline` only if the device stays disconnected."""
         try:
             async with asyncio.timeout(self._options.disconnect_timeout_s):
-                if self._uplink.ending is Ending.STOP:
+                if self._uplink.ending in {Ending.STOP, Ending.SLEEP}:
                     address = topics.STATUS.of(client_id=self._package.client_id)
-                    offline = topics.STATUS.encode(messages.Status(online=False))
+                    offline = topics.STATUS.encode(board.goodbye(asleep=self._uplink.ending is Ending.SLEEP))
                     await link.publish(address, offline, qos=topics.STATUS.qos, retain=topics.STATUS.retain)
                 await link.close()
         except TimeoutError:

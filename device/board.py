@@ -111,7 +111,21 @@ class Board:
             secret_generation=self.credentials.login,
             boot=self._uplink.journal.boot,
             reset_reason=self._reset_reason,
+            wake_interval_s=self._options.wake_interval_s,
         )
+
+    def goodbye(self, *, asleep: bool) -> messages.Status:
+        """Return the status with which the device ends its connection."""
+        generation = self.credentials.login
+        return messages.Status(online=False, secret_generation=generation, asleep=True if asleep else None)
+
+    def sleeps_at(self, active_at: float) -> float | None:
+        """Return when the device is to sleep if no message comes after `active_at`, by the hooks' clock."""
+        if self._options.wake_interval_s is None:
+            return None
+        parts = (self.credentials, self.configuration, self.firmware, self.core_dump, self.key)
+        is_busy = not self._uplink.is_empty or any(part is not None and part.is_busy for part in parts)
+        return active_at + (self._options.awake_max_s if is_busy else self._options.quiet_s)
 
     def on_connected(self, slot: Slot) -> None:
         """Send all that is due on a new connection, which was logged in with `slot`."""

@@ -117,6 +117,11 @@ class Configuration:
         """The applied version, or None before the first one."""
         return self._store.version
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is not answered yet, or a version is on trial."""
+        return self._asked is not None or self.trial_by is not None
+
     def on_connected(self) -> None:
         """Prove or revert a version on trial, repeat the report of a reverted one, request the configuration."""
         if self.trial_by is not None:

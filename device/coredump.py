@@ -42,6 +42,11 @@ class CoreDump:
         self._data = self._path.read_bytes() if self._path.exists() else b""
         self._sha256 = hashlib.sha256(self._data).hexdigest()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a dump to send."""
+        return bool(self._data)
+
     def on_connected(self) -> None:
         """Offer the dump until it is stored or refused."""
         self._answered = [], 0.0

@@ -45,6 +45,11 @@ class Credentials:
         self.login: int | None = None
         """The generation of the secret that the device is logged in with."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a rotation is in progress."""
+        return self._wanted is not None or self._store.slots.second is not None
+
     def login_order(self) -> tuple[Slot, ...]:
         """Return the secrets to try, best first; a newer one in the package only after the slots."""
         slots = self._store.slots

@@ -56,6 +56,11 @@ class FirmwareUpdater:
             else:
                 self._roll_back(f"the self-test failed: {fault}")
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is not answered yet, an image is being fetched, or the running one is on trial."""
+        return self._asked is not None or self._download is not None or self._flash.pending_verify
+
     def on_connected(self) -> None:
         """Report the outcome of the last image, request a new one, and continue a download that is in progress."""
         self._under_way.clear()

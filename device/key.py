@@ -75,6 +75,11 @@ class DeviceKeyPair:
         """The public half."""
         return crypto.public_half(self.pair)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the registration is not answered yet."""
+        return self._answered_at is None
+
     def on_connected(self) -> None:
         """Register the key until the server has answered: once for each start, and each day.
 

@@ -44,6 +44,12 @@ class Options:
     """How many requests without a new byte before that."""
     sweep_s: float = 3600.0
     """Interval of requests for configuration and firmware on one connection, in case a push was lost."""
+    wake_interval_s: int | None = None
+    """With it the device sleeps, and this is the time from the end of a connection to the next one."""
+    quiet_s: float = 2.0
+    """How long it stays awake after the last message, when all is answered and nothing is in progress."""
+    awake_max_s: float = 180.0
+    """How long it stays awake without a message if something is in progress, or without a connection."""
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
     stable_s: float = 10.0

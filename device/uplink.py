@@ -29,6 +29,7 @@ class Ending(StrEnum):
     STOP = "stop"
     SWITCH = "switch"
     REBOOT = "reboot"
+    SLEEP = "sleep"
 
 
 class Publishes(Protocol):
@@ -100,6 +101,11 @@ class Uplink:
         """
         longest_s = every_s * (SLOWEST if slowing else 1)
         self._repeats[key] = _Repeat(source, every_s, longest_s, self.hooks.clock() + first_in_s)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be sent once."""
+        return not self._once and self.journal.waiting() is None
 
     def stop(self, key: str) -> None:
         """Stop the repetition of `key`."""

@@ -24,6 +24,7 @@ from shared.protocol.messages import (
     Packed,
     RotationRequest,
     RotationStored,
+    Status,
 )
 from shared.protocol.topics import Topic
 
@@ -104,12 +105,22 @@ class RawClient:
 
 
 class RawDevice(RawClient):
-    """A bare connection with a device's credentials, subscribed to all that it may read."""
+    """A bare connection with a device's credentials, subscribed to all that it may read.
 
-    def __init__(self, package: Package, *, session_s: int = 0) -> None:
+    With `online` it says so at its begin, and nothing when it ends.
+    """
+
+    def __init__(self, package: Package, *, session_s: int = 0, online: bool = False) -> None:
         self.client_id = package.client_id
+        self._says_online = online
         wanted = f"{topics.PREFIX}/d/{package.client_id}/down/#"
         super().__init__(device_client(package, session_s=session_s), wanted, client_id=package.client_id)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._says_online:
+            await self.send(topics.STATUS, Status(online=True))
+        return self
 
     async def fetch_secret(self) -> tuple[UUID, SecretStr]:
         """Wait for an offer, ask for its secret, and return both."""

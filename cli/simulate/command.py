@@ -28,6 +28,8 @@ class _Plan:
     devices: int
     model: str
     percents: Mapping[FailureMode, float]
+    sleeping: float
+    wake_interval_s: int
     slow_s: float
     per_second: float
     minutes: float | None
@@ -53,6 +55,13 @@ def simulate(
     wrong_proof: Annotated[
         str, typer.Option(metavar="PERCENT", help="Share of devices that send wrong proofs of a new secret.")
     ] = "0%",
+    sleeping: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Share of devices, of those that do not fail, that sleep.")
+    ] = "0%",
+    wake_interval_s: Annotated[
+        int,
+        typer.Option(min=1, max=30 * 24 * 3600, metavar="SECONDS", help="Wake interval of these devices."),
+    ] = 60,
     slow_s: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Delay of slow devices.")] = 30.0,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this time.")] = None,
     per_second: Annotated[float, typer.Option(min=0.1, help="Number of devices to start per second.")] = 50.0,
@@ -90,7 +99,8 @@ def simulate(
         return
     runner.allow_files(devices)
     runner.disable_logs()
-    plan = _Plan(devices, model, percents, slow_s, per_second, minutes, folder)
+    asleep = failure_modes.percent(sleeping, field="sleeping")
+    plan = _Plan(devices, model, percents, asleep, wake_interval_s, slow_s, per_second, minutes, folder)
     tally = here.run(lambda it: _simulate(it, plan, as_json=here.as_json, timeout_s=here.timeout_s))
     for client_id, reason in tally.broken.items():
         output.print_note(f"{client_id}: {reason}")
@@ -103,8 +113,12 @@ async def _simulate(connection: client.Admin, plan: _Plan, *, as_json: bool, tim
     model = await inventory.model(connection, plan.model, timeout_s=timeout_s)
     packages = await inventory.devices(connection, plan.model, plan.devices, plan.state, timeout_s=timeout_s)
     failing = failure_modes.assign([package.client_id for package in packages], plan.percents)
+    sleepers = failure_modes.sleepers(
+        [it.client_id for it in packages if it.client_id not in failing], plan.sleeping
+    )
     tally = Tally(failing, len(packages))
-    fleet = runner.SimulatedFleet(model, packages, plan.state, tally, plan.per_second, plan.slow_s)
+    intervals_s = dict.fromkeys(sleepers, plan.wake_interval_s)
+    fleet = runner.SimulatedFleet(model, packages, plan.state, tally, plan.per_second, plan.slow_s, intervals_s)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,10 +1,10 @@
-"""Selects the simulated devices that fail, and how: the same ones at each start."""
+"""Selects the simulated devices that fail, and how, and those that sleep: the same ones at each start."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -40,12 +40,24 @@ def check(percents: Mapping[FailureMode, float]) -> None:
 
 def assign(client_ids: Collection[str], percents: Mapping[FailureMode, float]) -> dict[str, FailureMode]:
     """Return the devices that fail: the share of each mode, rounded, but at least one device unless it is 0."""
-    order = iter(sorted(client_ids, key=lambda it: hashlib.sha256(it.encode()).digest()))
+    order = _order(client_ids)
     failing: dict[str, FailureMode] = {}
     for mode, share in percents.items():
-        count = max(1, round(len(client_ids) * share / _ALL)) if share else 0
-        failing |= dict.fromkeys(islice(order, count), mode)
+        failing |= dict.fromkeys(islice(order, _count(client_ids, share)), mode)
     return failing
+
+
+def sleepers(client_ids: Collection[str], share: float) -> list[str]:
+    """Return the devices that sleep: this share of them, rounded, but at least one device unless it is 0."""
+    return list(islice(_order(client_ids), _count(client_ids, share)))
+
+
+def _order(client_ids: Collection[str]) -> Iterator[str]:
+    return iter(sorted(client_ids, key=lambda it: hashlib.sha256(it.encode()).digest()))
+
+
+def _count(client_ids: Collection[str], share: float) -> int:
+    return max(1, round(len(client_ids) * share / _ALL)) if share else 0
 
 
 def hooks(mode: FailureMode | None, client_id: str, tally: Tally) -> Hooks:

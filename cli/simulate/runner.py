@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -60,7 +60,10 @@ def disable_logs() -> None:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedFleet:
-    """Devices of one model with their files in `folder`; at most `per_second` are started per second."""
+    """Devices of one model with their files in `folder`; at most `per_second` are started per second.
+
+    Devices in `wake_intervals_s` sleep for so long.
+    """
 
     model: ModelView
     packages: Sequence[Package]
@@ -68,6 +71,7 @@ class SimulatedFleet:
     tally: Tally
     per_second: float
     slow_s: float
+    wake_intervals_s: Mapping[str, int] = field(default_factory=dict)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start the devices one after the other and run them until `stop`; then disconnect each one cleanly."""
@@ -90,6 +94,7 @@ class SimulatedFleet:
         options = Options(
             chip=self.model.chip,
             slot_size_bytes=self.model.slot_size_bytes,
+            wake_interval_s=self.wake_intervals_s.get(package.client_id),
             slow_s=self.slow_s if mode is FailureMode.SLOW else 0.0,
             # Long timeouts, as many devices share one processor.
             answer_timeout_s=_PATIENCE_S,

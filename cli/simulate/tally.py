@@ -38,6 +38,7 @@ class Tally:
     failing: Mapping[str, FailureMode]
     devices: int
     connected: set[str] = field(default_factory=set)
+    asleep: set[str] = field(default_factory=set)
     configured: set[str] = field(default_factory=set)
     versions: dict[str, str] = field(default_factory=dict)
     event_counts: Counter[str] = field(default_factory=Counter)
@@ -50,8 +51,11 @@ class Tally:
         match event:
             case "login.accepted":
                 self.connected.add(client_id)
+                self.asleep.discard(client_id)
             case "link.lost" | "link.closed":
                 self.connected.discard(client_id)
+            case "device.asleep":
+                self.asleep.add(client_id)
             case "config.applied":
                 self.configured.add(client_id)
             case "device.booted":
@@ -71,6 +75,7 @@ class Tally:
         return {
             "devices": self.devices,
             "connected": len(self.connected),
+            "asleep": len(self.asleep),
             "configured": len(self.configured),
             "rotations": self.event_counts["rotation.promoted"],
             "commands": self.event_counts["command.done"],

@@ -54,6 +54,11 @@ class Registry:
         async with self.database.transaction() as session:
             return await queries.count_devices(session)
 
+    async def count_presences(self) -> dict[str, int]:
+        """Return the number of devices that are online, asleep and offline."""
+        async with self.database.transaction() as session:
+            return await queries.count_presences(session)
+
     @property
     def claim_window(self) -> timedelta:
         """How long a repeated request of a machine gets the same identity."""

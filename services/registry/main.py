@@ -19,6 +19,7 @@ from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
 from services.registry.devices.presence import Presences
+from services.registry.devices.sleepers import Sleepers
 from services.registry.identity import Identities
 from services.registry.instance import Installation, OtherInstallationError
 from services.registry.models import ModelService
@@ -107,6 +108,7 @@ async def main(settings: RegistrySettings) -> None:
             )
             tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(keepalives.run(registry), name="keepalives")
+            tasks.create_task(Sleepers(registry).run(), name="sleepers")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(
@@ -118,6 +120,7 @@ async def main(settings: RegistrySettings) -> None:
                 name="certificates",
             )
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
+            tasks.create_task(metrics.PRESENCES.refresh(registry.count_presences), name="presence metrics")
 
 
 async def housekeeping(registry: Registry) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, false, func, literal_column, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
-from shared.database import device_refs
+from shared.database import device_refs, presences
 from shared.database.tables import (
     AuditEntry,
     ConfigLayer,
@@ -23,6 +24,11 @@ from shared.database.tables import (
 from shared.errors import NotFoundError
 from shared.protocol import admin
 
+_PRESENT: Final[dict[admin.PresenceState, ColumnElement[bool] | InstrumentedAttribute[bool]]] = {
+    "online": Presence.online,
+    "asleep": presences.ASLEEP,
+    "offline": presences.OFFLINE,
+}
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
 
@@ -75,6 +81,12 @@ async def count_devices(session: AsyncSession) -> dict[str, int]:
     return dict(rows.all())
 
 
+async def count_presences(session: AsyncSession) -> dict[str, int]:
+    """Return the number of devices in each state of presence, including states without devices."""
+    rows = await session.execute(active(select(presences.STATE, func.count())).group_by(literal_column("1")))
+    return {**dict.fromkeys(_PRESENT, 0), **dict(rows.all())}
+
+
 async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:
     """Return all models by code, each with the number of its devices."""
     count = (
@@ -110,6 +122,8 @@ async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple
         query = query.where(Device.tags.contains([wanted.tag]))
     if wanted.online is not None:
         query = query.where(Presence.online if wanted.online else not_(Presence.online))
+    if wanted.presence is not None:
+        query = query.where(_PRESENT[wanted.presence])
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from shared.errors import ConflictError
-from shared.protocol.admin import CommandOutcome
+from shared.protocol.admin import CommandOutcome, PresenceState
 
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
@@ -93,11 +93,20 @@ class Thresholds:
 Health = Literal["healthy", "warning", "critical", "inactive"]
 
 
-def health(*, online: bool, last_seen_at: datetime | None, now: datetime, thresholds: Thresholds) -> Health:
-    """Return healthy, warning, critical or inactive."""
-    if online:
+def health(
+    presence: PresenceState,
+    *,
+    last_seen_at: datetime | None,
+    wake_interval_s: int | None,
+    now: datetime,
+    thresholds: Thresholds,
+) -> Health:
+    """Return healthy, warning, critical or inactive; the silence of a device that sleeps begins when it is due."""
+    if presence != "offline":
         return "healthy"
-    silent_for = now - last_seen_at if last_seen_at else timedelta.max
+    silent_for = timedelta.max
+    if last_seen_at is not None:
+        silent_for = now - last_seen_at - timedelta(seconds=wake_interval_s or 0)
     if silent_for > thresholds.inactive:
         return "inactive"
     if silent_for > thresholds.critical:

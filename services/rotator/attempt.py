@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, TypedDict
+from typing import Final, Literal, TypedDict
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -20,7 +20,10 @@ from shared.protocol import events, messages, topics
 from shared.protocol.events import DeviceEvent, F
 from shared.runtime import metrics
 
-REASON = "timed out; the old secret is in force"
+_REASONS: Final = {
+    Step.TIMEOUT: "timed out; the old secret is in force",
+    Step.WITHDRAWN: "withdrawn as the device had left; the old secret is in force",
+}
 
 
 def offer_of(rotation: Rotation) -> messages.RotationOffer:
@@ -104,8 +107,8 @@ class Attempt:
         """Return the closing message of an attempt, or None while it is open."""
         if self.step == Step.DONE:
             return messages.RotationDone(rotation_id=self.rotation.id, generation=self.rotation.generation)
-        if self.step == Step.TIMEOUT:
-            return messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
+        if self.step in _REASONS:
+            return messages.RotationCancelled(rotation_id=self.rotation.id, reason=_REASONS[self.step])
         return None
 
     def switch(self) -> messages.RotationSwitch:
@@ -126,17 +129,25 @@ class Attempt:
         self.emit(events.ROTATION_COMPLETED, events.RotationDoneFacts(**self.ids, acknowledged=acknowledged))
 
     def give_up(self, event: AttemptEvent, now: datetime, *, retry_in: timedelta) -> None:
-        """End the attempt with the old secret in force, to be retried unless it is cancelled."""
+        """End the attempt with the old secret in force, to be retried unless it is cancelled.
+
+        A device that has left is queued again, and offered another secret when it is back.
+        """
         at_step = self.rotation.step
         cancelled_by_admin = is_cancelled(self.rotation)
         self.advance(event)
-        self.device.rotation_state = "OK" if cancelled_by_admin else "TIMEOUT"
-        self.device.rotation_retry_at = None if cancelled_by_admin else now + retry_in
+        self.device.rotation_retry_at = None
+        if cancelled_by_admin:
+            self.device.rotation_state = "OK"
+        elif self.step is Step.WITHDRAWN:
+            self.device.rotation_state = "QUEUED"
+        else:
+            self.device.rotation_state, self.device.rotation_retry_at = "TIMEOUT", now + retry_in
         self._close(now)
-        cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=REASON)
+        cancelled = messages.RotationCancelled(rotation_id=self.rotation.id, reason=_REASONS[self.step])
         self.outbox.put(self.session, topics.ROTATION_CANCELLED, cancelled, client_id=self.client_id)
-        facts = events.RotationTimeoutFacts(**self.ids, at_step=at_step, cancelled=cancelled_by_admin)
-        self.emit(events.ROTATION_TIMED_OUT, facts)
+        ended = events.ROTATION_WITHDRAWN if self.step is Step.WITHDRAWN else events.ROTATION_TIMED_OUT
+        self.emit(ended, events.RotationTimeoutFacts(**self.ids, at_step=at_step, cancelled=cancelled_by_admin))
 
     def emit(self, event: DeviceEvent[F], facts: F) -> None:
         """Emit an event of this attempt once the transaction has committed."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceModel, Rotation
+from shared.database.tables import Device, DeviceModel, Presence, Rotation
 from shared.protocol import admin
 
 _BATCH: Final = 5000
@@ -22,6 +22,7 @@ class RotationTarget(NamedTuple):
     client_id: str
     enabled: bool
     state: str
+    online: bool
     cancelled: bool
 
 
@@ -30,8 +31,9 @@ async def targets(session: AsyncSession, condition: ColumnElement[bool]) -> list
     cancelled = exists().where(
         Rotation.device_id == Device.id, Rotation.outcome.is_(None), Rotation.deadline_at <= Rotation.started_at
     )
+    online = exists().where(Presence.device_id == Device.id, Presence.online)
     rows = await session.execute(
-        select(Device.id, DeviceModel.code, Device.key, Device.enabled, Device.rotation_state, cancelled)
+        select(Device.id, DeviceModel.code, Device.key, Device.enabled, Device.rotation_state, online, cancelled)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(Device.id)

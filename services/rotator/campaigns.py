@@ -39,6 +39,7 @@ class Campaigns:
         self.rotator.wake.set()
         return admin.RotationQueued(
             queued=_named(queued),
+            waiting=_named(target for target in queued if not target.online),
             already=_named(
                 target for target in enabled if target.state in ("QUEUED", "PENDING") and not target.cancelled
             ),
@@ -68,10 +69,13 @@ class Campaigns:
     async def status(self, context: RequestContext, request: admin.RotationStatus) -> admin.RotationOverview:
         """Return the states of the devices, and a page of the rotations in progress."""
         counts = await queries.count_states(context.session)
+        waiting = await queries.count_waiting(context.session)
         rows = await campaign_queries.under_way(context.session, request)
         now = datetime.now(UTC)
         return admin.RotationOverview(
             counts=admin.RotationCounts(**{state.lower(): count for state, count in counts.items()}),
+            asleep=waiting.get("asleep", 0),
+            offline=waiting.get("offline", 0),
             under_way=[_under_way(rotation, slot, client_id, now) for rotation, slot, client_id in rows],
             next=rows[-1][1] if len(rows) == request.limit else None,
         )

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from services.rotator import queries
 from services.rotator.attempt import offer_of
 from services.rotator.context import Rotator
+from services.rotator.queries import Arrival
 from services.rotator.states import AttemptEvent, Step
 from shared import crypto
 from shared.protocol import events, messages
@@ -24,22 +25,29 @@ class Exchange:
     """Answers devices' messages in a rotation."""
 
     rotator: Rotator
-    connected: MicroBatcher[str, messages.RotationOffer | None] = field(default_factory=MicroBatcher)
+    arrivals: MicroBatcher[str, Arrival] = field(default_factory=MicroBatcher)
     """Devices that have come online, by client id."""
 
     async def offer_again(self, client_id: str, status: messages.Status) -> messages.RotationOffer | None:
         """Return the open offer of a device that has come online: it may have lost it in a power cut."""
-        return await self.connected.submit(client_id) if status.online else None
+        if not status.online:
+            return None
+        rotation = (await self.arrivals.submit(client_id)).rotation
+        is_open = rotation is not None and rotation.deadline_at > datetime.now(UTC)
+        return offer_of(rotation) if rotation is not None and is_open else None
+
+    async def on_online(self, client_id: str) -> None:
+        """Let the worker look at once if a device that has come online is due: it may stay for seconds only."""
+        if (await self.arrivals.submit(client_id)).state in ("QUEUED", "TIMEOUT"):
+            self.rotator.wake.set()
 
     async def run_lookups(self) -> None:
-        """Look up the offers of devices that have come online, in batches, until cancelled."""
-        await self.connected.run(self._offers)
+        """Look up the rotations of devices that have come online, in batches, until cancelled."""
+        await self.arrivals.run(self._look_up)
 
-    async def _offers(self, client_ids: Sequence[str]) -> Sequence[messages.RotationOffer | None]:
+    async def _look_up(self, client_ids: Sequence[str]) -> Sequence[Arrival]:
         async with self.rotator.database.transaction() as session:
-            rotations = await queries.waiting(session, client_ids)
-        now = datetime.now(UTC)
-        return [offer_of(it) if it is not None and it.deadline_at > now else None for it in rotations]
+            return await queries.arrivals(session, client_ids)
 
     async def deliver(
         self, client_id: str, request: messages.RotationRequest

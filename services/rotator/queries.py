@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count, islice
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, not_, or_, select, true, update
+from sqlalchemy import and_, delete, exists, func, literal_column, not_, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import device_refs
+from services.rotator.states import BEFORE_SWITCH, Step
+from shared.database import device_refs, presences
 from shared.database.tables import Device, DeviceModel, Presence, Rotation, RotationSlot
 from shared.errors import NotFoundError
 from shared.protocol import admin
+from shared.protocol.admin import PresenceState
+
+RECONNECTS: Final = timedelta(seconds=10)
+"""Time for a device that has lost its connection, or restarts, to be back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
 async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None:
     """Lock the next device due at `now` (UTC), if there is one and a slot is free.
 
-    Online before offline, QUEUED before TIMEOUT, oldest secret first.
+    Only online devices; those that sleep first, as they are here for seconds only; QUEUED before TIMEOUT, oldest
+    secret first.
     """
     slot = await session.scalar(
         select(RotationSlot.slot)
@@ -64,6 +70,7 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None
         .where(
             Device.enabled,
             Device.lifecycle == "ACTIVE",
+            Presence.online,
             or_(
                 Device.rotation_state == "QUEUED",
                 and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
@@ -75,8 +82,9 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None
         .with_for_update(of=Device, skip_locked=True)
     )
     # Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
-    for is_there in (Presence.online, not_(Presence.online)):
-        row = (await session.execute(due.where(is_there))).one_or_none()
+    sleeps = Presence.wake_interval_s.is_not(None)
+    for kind in (sleeps, not_(sleeps)):
+        row = (await session.execute(due.where(kind))).one_or_none()
         if row is not None:
             return DueDevice(row.id, device_refs.client_id(row.code, row.key), slot)
     return None
@@ -137,18 +145,59 @@ async def verify_soon(session: AsyncSession, client_id: str) -> None:
     )
 
 
+class Arrival(NamedTuple):
+    """The rotation state of a device that has come online, and its open rotation up to DELIVERED."""
+
+    state: str = "OK"
+    rotation: Rotation | None = None
+
+
 # Built once: building a statement takes as long as executing it.
-_WAITING: Final = (
-    select(DeviceModel.code, Device.key, Rotation)
-    .select_from(Rotation)
-    .join(Device, Device.id == Rotation.device_id)
+_ARRIVALS: Final = (
+    select(DeviceModel.code, Device.key, Device.rotation_state, Rotation)
+    .select_from(Device)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
-    .where(device_refs.AMONG, Rotation.outcome.is_(None), Rotation.step.in_(["OFFERED", "DELIVERED"]))
+    .outerjoin(
+        Rotation,
+        and_(
+            Rotation.device_id == Device.id,
+            Rotation.outcome.is_(None),
+            Rotation.step.in_([Step.OFFERED, Step.DELIVERED]),
+        ),
+    )
+    .where(device_refs.AMONG, Device.rotation_state != "OK")
 )
 
 
-async def waiting(session: AsyncSession, client_ids: Sequence[str]) -> list[Rotation | None]:
-    """Return for each device the open rotation whose secret it has not fetched or stored yet."""
-    rows = await session.execute(_WAITING, {"keys": device_refs.keys(client_ids)})
-    found = {device_refs.client_id(code, key): rotation for code, key, rotation in rows}
-    return [found.get(client_id) for client_id in client_ids]
+async def arrivals(session: AsyncSession, client_ids: Sequence[str]) -> list[Arrival]:
+    """Return for each device its state, and its open rotation if it has not fetched or stored the secret yet."""
+    rows = await session.execute(_ARRIVALS, {"keys": device_refs.keys(client_ids)})
+    found = {device_refs.client_id(code, key): Arrival(state, rotation) for code, key, state, rotation in rows}
+    return [found.get(client_id, Arrival()) for client_id in client_ids]
+
+
+async def left(session: AsyncSession, *, now: datetime) -> set[UUID]:
+    """Return the rotations before the switch whose device has left: it is asleep, or offline for a while."""
+    return set(
+        await session.scalars(
+            select(Rotation.id)
+            .join(Presence, Presence.device_id == Rotation.device_id)
+            .where(
+                Rotation.outcome.is_(None),
+                Rotation.step.in_(BEFORE_SWITCH),
+                or_(presences.ASLEEP, and_(presences.OFFLINE, Presence.last_seen_at < now - RECONNECTS)),
+            )
+        )
+    )
+
+
+async def count_waiting(session: AsyncSession) -> dict[PresenceState, int]:
+    """Return the number of queued devices by presence."""
+    rows = await session.execute(
+        select(presences.STATE, func.count())
+        .select_from(Device)
+        .join(Presence, Presence.device_id == Device.id)
+        .where(Device.lifecycle == "ACTIVE", Device.rotation_state == "QUEUED")
+        .group_by(literal_column("1"))
+    )
+    return dict(rows.all())

@@ -11,8 +11,8 @@ from services.rotator.context import Rotator
 from services.rotator.exchange import Exchange
 from services.rotator.rekey import RekeyService
 from services.rotator.scheduler import Scheduler
-from shared.mqtt.connection import Connection, Route, device_route
-from shared.protocol import admin, messages, topics
+from shared.mqtt.connection import Connection, Delivery, Route, device_route
+from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RpcServer
 
 SECRET_KEPT_S: Final = 60.0
@@ -27,6 +27,7 @@ def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcS
     campaigns = Campaigns(rotator)
     return [
         device_route(topics.STATUS, partial(on_status, exchange, connection)),
+        Route(events.DEVICE_ONLINE.topic, partial(on_online, exchange)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, exchange, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, exchange, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),
@@ -45,6 +46,13 @@ async def on_status(exchange: Exchange, connection: Connection, client_id: str, 
     if offer is not None:
         left_s = (offer.deadline - datetime.now(UTC)).total_seconds()
         await connection.send(topics.ROTATION_OFFER, offer, expires_in_s=left_s, client_id=client_id)
+
+
+async def on_online(exchange: Exchange, delivery: Delivery) -> None:
+    """Handle that a device is online for all who read the row."""
+    event = events.DEVICE_ONLINE.topic.decode(delivery.payload)
+    if event.client_id is not None:
+        await exchange.on_online(event.client_id)
 
 
 async def on_request(

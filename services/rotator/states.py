@@ -17,7 +17,7 @@ from shared.errors import IllegalTransitionError
 
 
 class Step(StrEnum):
-    """The progress of an attempt; the last two are its outcomes."""
+    """The progress of an attempt; the last three are its outcomes."""
 
     OFFERED = "OFFERED"
     DELIVERED = "DELIVERED"
@@ -27,6 +27,7 @@ class Step(StrEnum):
     RESTORING = "RESTORING"
     DONE = "DONE"
     TIMEOUT = "TIMEOUT"
+    WITHDRAWN = "WITHDRAWN"
 
 
 class AttemptEvent(StrEnum):
@@ -39,11 +40,14 @@ class AttemptEvent(StrEnum):
     SWITCH_COMPLETED = "switch_completed"
     RESTORED = "restored"
     EXPIRED = "expired"
+    LEFT = "left"
     FOUND_IN_FORCE = "found_in_force"
     OVERTAKEN = "overtaken"
 
 
-ENDS: Final = frozenset({Step.DONE, Step.TIMEOUT})
+ENDS: Final = frozenset({Step.DONE, Step.TIMEOUT, Step.WITHDRAWN})
+BEFORE_SWITCH: Final = (Step.OFFERED, Step.DELIVERED, Step.STORED)
+"""Nothing outside the database has changed: an attempt simply ends, at once if its device has left."""
 _OPEN: Final = frozenset(Step) - ENDS
 TRANSITIONS: Final[dict[tuple[Step, AttemptEvent], Step]] = {
     (Step.OFFERED, AttemptEvent.REQUESTED): Step.DELIVERED,
@@ -65,6 +69,7 @@ TRANSITIONS: Final[dict[tuple[Step, AttemptEvent], Step]] = {
     (Step.SWITCHED, AttemptEvent.ACK_PROVEN): Step.DONE,
     (Step.SWITCHED, AttemptEvent.EXPIRED): Step.RESTORING,
     (Step.RESTORING, AttemptEvent.RESTORED): Step.TIMEOUT,
+    **{(step, AttemptEvent.LEFT): Step.WITHDRAWN for step in BEFORE_SWITCH},
     **{(step, AttemptEvent.FOUND_IN_FORCE): Step.DONE for step in sorted(_OPEN)},
     **{(step, AttemptEvent.OVERTAKEN): Step.TIMEOUT for step in sorted(_OPEN)},
 }
@@ -102,7 +107,7 @@ def basis(*, row: Held, keycloak: Held, broker: Held | None, reported: int | Non
 
 
 class AttemptEnding(StrEnum):
-    """The end of an attempt that has timed out."""
+    """The end of an attempt that has timed out, or whose device has left."""
 
     GIVE_UP = "give_up"
     """Nothing outside has changed."""
@@ -117,7 +122,7 @@ class AttemptEnding(StrEnum):
 def ending(
     step: Step, *, new: Held, keycloak: Held | None, broker: Held | None, reported: int | None, restorable: bool
 ) -> AttemptEnding:
-    """Return the end of an attempt that has timed out, by the secret in each place; None if not recorded there.
+    """Return the end of an attempt by the secret in each place; None if not recorded there.
 
     A device that has stored a secret keeps it until it is informed that the other one is in force. It is informed
     only when both Keycloak and the broker have the old one: until then the new secret is safe to be in force,

@@ -50,6 +50,7 @@ class OpenRotation:
     client_id: str
     step: Step
     expired: bool
+    left: bool
     generation: int
     old_generation: int
     new_secret: bytes
@@ -86,7 +87,7 @@ class RotationWorker:
             for ciphertext in (work.new_secret, work.old_secret):
                 if ciphertext is not None:
                     self.rotator.vault.decrypt(ciphertext)
-            if work.step == Step.RESTORING or work.expired:
+            if work.step == Step.RESTORING or work.expired or work.left:
                 await self._end(work)
             elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
                 await self._switch(work)
@@ -209,7 +210,10 @@ class RotationWorker:
         return keycloak, None if account is None else account.held
 
     async def _end(self, work: OpenRotation) -> None:
-        """End an attempt that has timed out, according to Keycloak, the broker and the device's own status."""
+        """End an attempt that has timed out, or whose device has left.
+
+        Keycloak, the broker and the device's own status decide how.
+        """
         new_secret = self.rotator.vault.decrypt(work.new_secret)
         keycloak, broker = await self._held(work.client_id)
         ending = states.ending(
@@ -222,7 +226,7 @@ class RotationWorker:
         )
         match ending:
             case AttemptEnding.GIVE_UP:
-                await self._give_up(work, AttemptEvent.EXPIRED)
+                await self._give_up(work, AttemptEvent.EXPIRED if work.expired else AttemptEvent.LEFT)
             case AttemptEnding.ABANDON:
                 await self._give_up(work, AttemptEvent.OVERTAKEN)
             case AttemptEnding.RESTORE:
@@ -262,8 +266,11 @@ class RotationWorker:
         await self._give_up(work, AttemptEvent.RESTORED)
 
     async def _give_up(self, work: OpenRotation, event: AttemptEvent) -> None:
+        now = datetime.now(UTC)
         async with self.rotator.attempt(work.rotation_id) as attempt:
-            attempt.give_up(event, datetime.now(UTC), retry_in=self._retry_in)
+            if event is AttemptEvent.LEFT and work.rotation_id not in await queries.left(attempt.session, now=now):
+                return  # it has just come back
+            attempt.give_up(event, now, retry_in=self._retry_in)
 
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put this secret in force in Keycloak, then in the broker; idempotent."""
@@ -308,12 +315,14 @@ class RotationWorker:
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
             found = [await queries.rotation(session, one) for one in await queries.open_rotations(session)]
+            left = await queries.left(session, now=now)
         return [
             OpenRotation(
                 rotation_id=rotation.id,
                 client_id=client_id,
                 step=Step(rotation.step),
                 expired=rotation.deadline_at <= now,
+                left=rotation.id in left,
                 generation=rotation.generation,
                 old_generation=rotation.old_generation,
                 new_secret=rotation.new_secret or b"",

@@ -191,17 +191,30 @@ class Presence(Base):
     """A device's last reported status; apart from `devices`, so that its many writes do not lock device rows.
 
     `refused_at` is when the broker last refused a login with its client id, `clashed_at` when two boards last
-    used it.
+    used it. A device that sleeps has a `wake_interval_s`, and `asleep_until` from the end of its connection on
+    until it is back or overdue: see shared/database/presences.py.
     """
 
     __tablename__ = "device_presence"
-    __table_args__ = (Index("device_presence_online_idx", "device_id", postgresql_where=text("online")),)
+    __table_args__ = (
+        CheckConstraint("wake_interval_s > 0", name="wake_interval"),
+        CheckConstraint("asleep_until IS NULL OR NOT online", name="asleep"),
+        Index("device_presence_online_idx", "device_id", postgresql_where=text("online")),
+        Index(
+            "device_presence_awake_idx",
+            "device_id",
+            postgresql_where=text("online AND wake_interval_s IS NOT NULL"),
+        ),
+        Index("device_presence_asleep_idx", "asleep_until", postgresql_where=text("asleep_until IS NOT NULL")),
+    )
 
     device_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     online: Mapped[bool] = mapped_column(server_default=text("false"))
     last_seen_at: Mapped[datetime | None]
+    wake_interval_s: Mapped[int | None] = mapped_column(Integer)
+    asleep_until: Mapped[datetime | None]
     refused_at: Mapped[datetime | None]
     clashed_at: Mapped[datetime | None]
     status: Mapped[dict[str, Any] | None]
@@ -398,7 +411,7 @@ class Rotation(Base):
         CheckConstraint(
             "step IN ('OFFERED', 'DELIVERED', 'STORED', 'SWITCHING', 'SWITCHED', 'RESTORING')", name="step"
         ),
-        CheckConstraint("outcome IN ('DONE', 'TIMEOUT')", name="outcome"),
+        CheckConstraint("outcome IN ('DONE', 'TIMEOUT', 'WITHDRAWN')", name="outcome"),
         CheckConstraint(
             "(outcome IS NULL) = (new_secret IS NOT NULL) AND (outcome IS NULL OR old_secret IS NULL)",
             name="secrets_only_while_open",

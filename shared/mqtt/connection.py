@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -59,6 +60,8 @@ class Connection:
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     _client: Client | None = None
     _up: asyncio.Event = field(default_factory=asyncio.Event)
+    up_since: datetime | None = None
+    """Since when the connection is established without a break; None while it is not."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Connection]:
@@ -166,11 +169,13 @@ class Connection:
                         topic, payload = self.birth()
                         await client.deliver(topic, payload, retain=True)
                 self._up.set()
+                self.up_since = datetime.now(UTC)
                 log.info("mqtt.connected", account=self.account.username, routes=len(self.dispatcher.routes))
                 yield client
             finally:
                 self._client = None
                 self._up.clear()
+                self.up_since = None
                 await self._publish_will(client)
 
     async def _subscribe(self, client: aiomqtt.Client, routes: Sequence[Route]) -> None:

@@ -113,6 +113,12 @@ class DeviceUpdateFacts(Facts):
     enabled: bool | None = None
 
 
+class AsleepFacts(Facts):
+    """When the device is overdue: its wake interval and a grace after the end of its connection."""
+
+    until: Time
+
+
 class RecoveryFacts(Facts):
     """The secret that a device got."""
 
@@ -142,8 +148,13 @@ DEVICE_REISSUED: Final = DeviceEvent(
 )
 DEVICE_REMOVED: Final = DeviceEvent("device/removed", NoFacts, "A device was removed, with its identity.")
 DEVICE_ONLINE: Final = DeviceEvent("device/online", NoFacts, "A device has connected.")
+DEVICE_ASLEEP: Final = DeviceEvent(
+    "device/asleep", AsleepFacts, "A device that sleeps has disconnected; it is to be back by then."
+)
 DEVICE_OFFLINE: Final = DeviceEvent(
-    "device/offline", NoFacts, "A device has disconnected, or its connection is lost."
+    "device/offline",
+    NoFacts,
+    "A device has disconnected, or its connection is lost, or it was asleep and is not back in time.",
 )
 DEVICE_REFUSED: Final = DeviceEvent(
     "device/refused", NoFacts, "The broker has refused a device, for the first time since it was last seen."
@@ -357,7 +368,7 @@ class RotationDoneFacts(RotationFacts):
 
 
 class RotationTimeoutFacts(RotationFacts):
-    """A rotation that timed out."""
+    """A rotation that has ended with the old secret in force."""
 
     at_step: str
     cancelled: Annotated[bool, Field(description="by an admin: it is not retried")]
@@ -381,6 +392,11 @@ ROTATION_SWITCHED: Final = DeviceEvent(
 ROTATION_COMPLETED: Final = DeviceEvent("rotation/completed", RotationDoneFacts, "A device has its new secret.")
 ROTATION_TIMED_OUT: Final = DeviceEvent(
     "rotation/timed_out", RotationTimeoutFacts, "A rotation has ended with the old secret in force."
+)
+ROTATION_WITHDRAWN: Final = DeviceEvent(
+    "rotation/withdrawn",
+    RotationTimeoutFacts,
+    "A device has left before the switch: its rotation has ended, and it is queued again.",
 )
 ROTATION_PROOF_REFUSED: Final = DeviceEvent(
     "rotation/proof_refused", RotationProofFacts, "A device's proof of its new secret was wrong."

@@ -49,10 +49,11 @@ class Update(Message):
 class Diagnostics(Message):
     """The state of a device; an unknown value is null.
 
-    `config_problem`: the desired configuration is not the one that the device has reported as applied.
+    `present`: it is connected, or asleep and not overdue. `config_problem`: the desired configuration is not the
+    one that the device has reported as applied.
     """
 
-    online: bool
+    present: bool
     config_version: Count
     config_problem: bool
     secret_generation: Count

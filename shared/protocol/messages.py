@@ -33,6 +33,7 @@ MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DOCUMENT_DEPTH = 64
 """Far below the parser's limit of 200: an accepted document can also be sent inside an answer."""
 MAX_CHUNK_BYTES = 64 * 1024
+MAX_WAKE_INTERVAL_S: Final = 30 * 24 * 3600
 _SHA256_BYTES: Final = 32
 _OFFSET_BYTES: Final = 4
 _HEADER_BYTES: Final = _SHA256_BYTES + _OFFSET_BYTES
@@ -117,6 +118,7 @@ Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 Amount = Annotated[Count, BeforeValidator(_rounded)]
 """What a device has measured or computed, perhaps as a float; unlike a number that identifies something."""
 SlotSize = Annotated[int, Field(ge=1, le=_BIGINT_MAX), BeforeValidator(_rounded)]
+WakeInterval = Annotated[int, Field(ge=1, le=MAX_WAKE_INTERVAL_S), BeforeValidator(_rounded)]
 ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
 Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
@@ -190,7 +192,8 @@ class Status(FromDevice):
 
     `chip_revision` is major * 100 + minor, as `esp_chip_info`; `secure_version` is the lowest that the bootloader
     still starts (anti-rollback), `secure_boot_keys` are the digests of the keys that it trusts, and `boot` is that
-    of `Log`.
+    of `Log`. A device that sleeps reports `wake_interval_s`, the time between two wake-ups, and `asleep` true when
+    it ends its connection in order to sleep.
     """
 
     online: bool
@@ -208,6 +211,8 @@ class Status(FromDevice):
     reset_reason: DeviceLine | None = None
     rssi_dbm: Annotated[int, Field(ge=-200, le=100), BeforeValidator(_rounded)] | None = None
     ip: DeviceLine | None = None
+    wake_interval_s: WakeInterval | None = None
+    asleep: bool | None = None
 
 
 class WifiNetwork(Message):

@@ -77,6 +77,7 @@ ROTATION_DURATION = Histogram(
 ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
 ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by status.", "state")
 DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
+PRESENCES = Counts("mdm_device_presence_count", "Devices: online, asleep and not overdue, or offline.", "state")
 
 CERTIFICATE_ENDS = Gauge(
     "mdm_certificate_end_timestamp_seconds",

@@ -1,16 +1,25 @@
-"""A campaign over many devices: each gets a new secret, one at a time, and the report says where the time goes."""
+"""A campaign over many devices: each gets a new secret, one at a time, and the report says where the time goes.
+
+A second one is over devices of which half sleep: `CAMPAIGN_DEVICES=1000` makes it as large as in
+docs/performance.md.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from contextlib import AsyncExitStack
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 from dev import credentials
 from dev.campaign import parts
+from dev.database import run
 from dev.fleet import Fleet
+from dev.simulator import simulating
 from dev.system import System
 from device.options import Options
 from shared.protocol import admin
@@ -19,6 +28,8 @@ from tests.matrix import reports
 
 DEVICES: Final = 20
 AT_ONCE: Final = 8
+SLEEPY_DEVICES: Final = int(os.environ.get("CAMPAIGN_DEVICES", "40"))
+WAKE_INTERVAL_S: Final = int(os.environ.get("CAMPAIGN_WAKE_INTERVAL_S", "3"))
 
 
 async def made(fleet: Fleet, model: str) -> list[Package]:
@@ -70,3 +81,37 @@ async def test_a_campaign_gives_each_device_a_new_secret_one_at_a_time(fleet: Fl
         assert now.secret != package.secret
         assert await credentials.broker_accepts(now)
     reports.append(report(entries))
+
+
+async def test_a_campaign_over_devices_of_which_half_sleep_gives_each_a_new_secret(
+    fleet: Fleet, system: System, tmp_path: Path
+) -> None:
+    """No attempt waits for a device that sleeps: none times out, though the deadline is longer than the test."""
+    model, count = await fleet.model(), SLEEPY_DEVICES
+    patience_s = 60.0 + 2 * count
+    sleeping = ("--sleeping", "50%", "--wake-interval-s", WAKE_INTERVAL_S, "--per-second", 100)
+    async with (
+        system.altered("rotator", MDM_ROTATION_DEADLINE_S="600"),
+        simulating(system, tmp_path, "--devices", count, "--model", model, *sleeping) as simulator,
+    ):
+        await simulator.until(lambda it: it["configured"] == count and it["asleep"], patience_s=patience_s)
+        began = time.monotonic()
+        started = await fleet.ask(admin.ROTATION_START, model=model)
+        assert (started.queued.count, started.waiting.count > 0) == (count, True)
+        await simulator.until(lambda it: it["rotations"] == count, patience_s=patience_s)
+        took_s = time.monotonic() - began
+        rows = await run(
+            system.stack,
+            "SELECT outcome, count(*) FROM mdm.rotations JOIN mdm.devices d ON d.id = device_id "
+            "JOIN mdm.device_models m ON m.id = d.model_id WHERE m.code = $1 GROUP BY outcome",
+            model,
+        )
+    outcomes = {row["outcome"]: row["count"] for row in rows}
+    assert outcomes.keys() <= {"DONE", "WITHDRAWN"}
+    assert outcomes["DONE"] == count
+    kind = f"of which half sleep {WAKE_INTERVAL_S} s at a time, one rotation at a time"
+    withdrawn = outcomes.get("WITHDRAWN", 0)
+    reports.append(
+        f"a campaign over {count} devices, {kind}: {took_s:.1f} s, {1000 * took_s / count:.0f} ms a device; "
+        f"{withdrawn} withdrawn"
+    )

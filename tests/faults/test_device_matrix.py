@@ -14,8 +14,7 @@ import pytest
 from dev.crash_injection import deaths
 from dev.fleet import Fleet
 from dev.system import System
-from shared.protocol import admin, topics
-from shared.protocol.admin import Package
+from shared.protocol import topics
 from shared.protocol.topics import Topic
 from tests.faults.promise import ended, expire, kept
 from tests.faults.weather import Fault, Weather
@@ -31,17 +30,12 @@ async def patient(system: System) -> AsyncIterator[System]:
         yield system
 
 
-async def offered(fleet: Fleet, package: Package) -> None:
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
-
-
 @pytest.mark.parametrize("late", [False, True], ids=["and is back at once", "and is back after the deadline"])
 async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
     fleet: Fleet, patient: System, request: pytest.FixtureRequest, late: bool
 ) -> None:
     package = await fleet.device()
-    await offered(fleet, package)
+    await fleet.offered(package)
     steps: list[str] = []
     async with fleet.powered(package, steps=steps):
         await fleet.seen(package, "rotation/completed")
@@ -50,7 +44,7 @@ async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
     for step in (death.step for death in deaths(steps, noise=steps)):
         async with matrix.case(step) as case:
             package = await fleet.device()
-            await offered(fleet, package)
+            await fleet.offered(package)
             async with fleet.powered(package, cut_at=step) as power:
                 await power.failed()
             if late:
@@ -85,7 +79,7 @@ async def rotated_in(
     with monkeypatch.context() as patched:
         weather.begin(patched)
         async with fleet.powered(package):
-            await offered(fleet, package)
+            await fleet.offered(package)
             await weather.holds()
             if stands_still:
                 await expire(patient.stack, package)

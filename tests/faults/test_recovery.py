@@ -139,7 +139,7 @@ async def test_a_thief_of_the_secret_cannot_open_the_next_one(fleet: Fleet) -> N
     async with fleet.powered(package):
         await registered(fleet, package)
     thief = crypto.new_key_pair()
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         request = messages.RotationRequest(rotation_id=offer.rotation_id, public_key=crypto.public_half(thief))
@@ -166,6 +166,7 @@ async def test_the_servers_key_is_in_the_database_only_encrypted(
 async def test_a_secret_on_its_way_is_soon_forgotten_by_the_broker(fleet: Fleet) -> None:
     """What waits for a device lies in the broker's saved memory, too."""
     package = await fleet.device()
+    await fleet.present(package)
     async with credentials.device_client(package, session_s=600) as client, asyncio.timeout(PATIENCE_S):
         await client.subscribe(f"mdm/v1/d/{package.client_id}/down/rotation/#", qos=1)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)

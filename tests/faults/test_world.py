@@ -13,7 +13,7 @@ from tests.faults.world import World
 
 HISTORIES: Final = 5_000
 LONGEST: Final = 100
-ACTS: Final = 32
+ACTS: Final = 33
 CHOICES = st.lists(st.integers(0, ACTS - 1), max_size=LONGEST)
 
 

@@ -157,6 +157,7 @@ class World:
             self.lead_late,
             self.die,
             self.expire,
+            self.withdraw,
             self.cut_power,
             self.copy_all,
             self.put_back_row,
@@ -235,7 +236,7 @@ class World:
                 messages.RotationSwitch(rotation_id=UUID(int=attempt.number), generation=attempt.new.generation)
             )
 
-    def _end(self, attempt: Attempt) -> None:
+    def _end(self, attempt: Attempt, why: AttemptEvent = AttemptEvent.EXPIRED) -> None:
         said = self.broker.said if self.broker.said is not None else self.row.said
         ending = states.ending(
             attempt.step,
@@ -246,7 +247,7 @@ class World:
             restorable=attempt.old is not None,
         )
         if ending is AttemptEnding.GIVE_UP:
-            self._close(attempt, AttemptEvent.EXPIRED)
+            self._close(attempt, why)
         elif ending is AttemptEnding.ABANDON:
             self._close(attempt, AttemptEvent.OVERTAKEN)
         elif ending is AttemptEnding.COMPLETE and self._put_in_force(attempt.new):
@@ -295,6 +296,12 @@ class World:
     def expire(self) -> None:
         """Let the time of the open rotation be up."""
         self.expired = self.row.attempt is not None
+
+    def withdraw(self) -> None:
+        """Let the leader see that the device has left, as it does for an attempt before the switch."""
+        attempt = self.row.attempt
+        if attempt is not None and attempt.step in states.BEFORE_SWITCH:
+            self._end(attempt, AttemptEvent.LEFT)
 
     def _move(self, attempt: Attempt, event: AttemptEvent) -> None:
         self.done = 0

@@ -65,8 +65,7 @@ async def no_slot(idle: None, fleet: Fleet) -> None:  # noqa: ARG001 - its order
     """Let devices that do not answer hold all slots, so that what is queued stays queued."""
     for _ in range(SLOTS):
         holder = await fleet.device()
-        await fleet.ask(admin.ROTATION_START, device=holder.client_id)
-        await fleet.seen(holder, "rotation/offered")
+        await fleet.offered(holder)
 
 
 async def expire(stack: Stack, package: Package) -> None:
@@ -79,8 +78,7 @@ async def expire(stack: Stack, package: Package) -> None:
 
 
 async def timed_out(fleet: Fleet, stack: Stack, package: Package) -> None:
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
+    await fleet.offered(package)
     await expire(stack, package)
     await fleet.seen(package, "rotation/timed_out", cancelled=False)
 
@@ -183,7 +181,7 @@ async def test_a_rotation_under_way_ends_with_the_old_secret_and_is_not_tried_ag
     fleet: Fleet, step: str
 ) -> None:
     package = await fleet.device()
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         if step == "DELIVERED":
             await device.fetch_secret()
@@ -226,8 +224,7 @@ async def test_a_rotation_that_is_cancelled_while_no_rotator_runs_is_not_tried_a
     fleet: Fleet, system: System
 ) -> None:
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
+    await fleet.offered(package)
     await fleet.ask(admin.ROTATION_CANCEL, device=package.client_id)
     await asyncio.to_thread(system.services["rotator"].kill)
     await asyncio.to_thread(system.services["rotator"].start)
@@ -237,11 +234,10 @@ async def test_a_rotation_that_is_cancelled_while_no_rotator_runs_is_not_tried_a
 
 async def test_the_status_shows_what_is_under_way_by_pages(fleet: Fleet) -> None:
     first, second = await fleet.device(), await fleet.device()
-    async with RawDevice(first) as device, RawDevice(second):
+    async with RawDevice(first, online=True) as device, RawDevice(second, online=True):
         await fleet.ask(admin.ROTATION_START, device=first.client_id)
         await device.fetch_secret()
-        await fleet.ask(admin.ROTATION_START, device=second.client_id)
-        await fleet.seen(second, "rotation/offered")
+        await fleet.offered(second)
         page = await fleet.ask(admin.ROTATION_STATUS, limit=1)
         rest = await fleet.ask(admin.ROTATION_STATUS, limit=2, after=page.next)
         assert page.counts.pending == 2
@@ -265,7 +261,7 @@ async def test_the_history_is_newest_first_in_pages_and_of_one_device(fleet: Fle
             await fleet.ask(admin.ROTATION_START, device=package.client_id)
             await fleet.seen(package, "rotation/completed")
         current = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
-    async with RawDevice(current) as device:
+    async with RawDevice(current, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         rotation_id, _ = await device.fetch_secret()
         wrong = messages.RotationStored(rotation_id=rotation_id, proof="0" * 64)
@@ -327,8 +323,7 @@ async def test_a_device_whose_cancelled_rotation_has_not_ended_is_not_said_to_be
     fleet: Fleet, system: System
 ) -> None:
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
+    await fleet.offered(package)
     # Without the key the rotator cannot end it.
     await restart(system, Fernet.generate_key().decode())
     try:

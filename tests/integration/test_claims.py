@@ -350,8 +350,7 @@ async def test_in_a_rotation_nothing_final_is_said(fleet: Fleet) -> None:
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:
         package = await machine.granted()
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/offered")
+        await fleet.offered(package)
         assert (await machine.claim()).outcome is ClaimOutcome.PENDING
         await fleet.seen(package, "rotation/timed_out")
         assert await machine.granted() == package

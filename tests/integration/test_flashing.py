@@ -146,9 +146,7 @@ async def test_a_size_that_is_no_partitions_is_refused(fleet: Fleet, size_bytes:
 
 async def test_no_nvs_image_is_handed_out_in_the_middle_of_a_rotation(fleet: Fleet) -> None:
     package = await fleet.device()
-    # Offered although nobody is there to take it.
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.until(package, lambda view: view.rotation_state == "PENDING")
+    await fleet.offered(package)
     with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is in progress"):
         await fleet.ask(admin.DEVICE_NVS, device=package.client_id)
     with pytest.raises(AnswerError, match=f"a rotation of {package.client_id} is in progress"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from dev.database import run
-from dev.fleet import Fleet
+from dev.fleet import OPTIONS, Fleet
 from dev.stack import Stack
 from shared.protocol import admin
 from shared.protocol.admin import DeviceView
@@ -31,7 +32,9 @@ async def all_devices(fleet: Fleet) -> list[DeviceView]:
 @pytest.mark.parametrize("silent_s", [60, 2 * DAY_S, 8 * DAY_S, 31 * DAY_S, None])
 async def test_the_numbers_are_those_of_the_list(fleet: Fleet, stack: Stack, silent_s: int | None) -> None:
     model = await fleet.model(config_schema={"properties": {"level": {"type": "integer"}}})
-    on, off, new = [await fleet.device(model) for _ in range(3)]
+    on, off, new, sleeper = [await fleet.device(model) for _ in range(4)]
+    async with fleet.powered(sleeper, options=replace(OPTIONS, wake_interval_s=3600)):
+        await fleet.seen(sleeper, "device/asleep")
     async with fleet.powered(off):
         await fleet.until(off, lambda view: view.config_outcome == "applied")
     await fleet.until(off, lambda view: not view.online)
@@ -44,11 +47,12 @@ async def test_the_numbers_are_those_of_the_list(fleet: Fleet, stack: Stack, sil
     assert view.devices == len(devices)
     assert view.disabled == sum(not device.enabled for device in devices)
     assert view.online == sum(device.online for device in devices)
+    assert view.asleep == sum(device.presence == "asleep" for device in devices) >= 1
     assert view.health == Counter(device.health for device in devices)
     assert view.rotation == Counter(device.rotation_state for device in devices)
     drifting = [device for device in devices if (device.config_version, "applied") != reported(device)]
     assert view.drifting == len(drifting)
-    assert {it.version: it.devices for it in view.versions if it.model == model} == {"1.0.0": 2, None: 1}
+    assert {it.version: it.devices for it in view.versions if it.model == model} == {"1.0.0": 3, None: 1}
 
 
 def reported(device: DeviceView) -> tuple[int | None, str | None]:

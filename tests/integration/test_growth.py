@@ -77,7 +77,7 @@ Query = Callable[[AsyncSession], Awaitable[object]]
 QUERIES: Final[dict[str, Query]] = {
     "devices ask for their configuration": lambda session: batch_queries.asking(session, FEW),
     "devices say their status": lambda session: batch_queries.presences(session, FEW),
-    "have they a rotation that waits?": lambda session: rotator_queries.waiting(session, FEW),
+    "have they a rotation that waits?": lambda session: rotator_queries.arrivals(session, FEW),
     "do they run what they should?": lambda session: firmware_queries.attempts(session, FEW),
     "who reports of an image": lambda session: firmware_queries.reporters(session, FEW),
     "how far were they with it?": lambda session: firmware_queries.stages(
@@ -101,6 +101,7 @@ QUERIES: Final[dict[str, Query]] = {
         session, device_refs.selected(None, tag="room-7")
     ),
     "the next to rotate": lambda session: rotator_queries.claim_due(session, now=datetime.now(UTC)),
+    "rotations whose device has left": lambda session: rotator_queries.left(session, now=datetime.now(UTC)),
     "rotations in progress": lambda session: campaign_queries.under_way(
         session, admin.RotationStatus(request_id="x")
     ),

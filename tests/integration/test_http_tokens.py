@@ -267,7 +267,7 @@ async def test_a_device_is_let_in_all_through_a_rotation_and_afterwards_with_the
     fleet: Fleet, door: Door, ends: str
 ) -> None:
     package, old = door.package, door.token
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await fleet.seen(package, "rotation/offered")
         assert (await door.knock(old)).status_code == 200

@@ -60,7 +60,7 @@ async def offered(fleet: Fleet, package: Package) -> None:
 
 async def switched(fleet: Fleet, package: Package) -> None:
     """Begin a rotation that goes on until its new secret is in force, and leave it there."""
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await device.store_secret()
         await fleet.seen(package, "rotation/switched")

@@ -107,8 +107,7 @@ async def test_a_reissued_package_works_and_the_lost_one_does_not(fleet: Fleet) 
 
 async def test_a_device_in_a_rotation_is_neither_removed_nor_reissued_nor_handed_out(fleet: Fleet) -> None:
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
+    await fleet.offered(package)
     under_way = r"a rotation of .* is in progress"
     with pytest.raises(AnswerError, match=under_way):
         await fleet.ask(admin.DEVICE_REMOVE, device=package.client_id)

@@ -44,12 +44,25 @@ async def test_the_registry_counts_devices_by_model(fleet: Fleet, system: System
     assert not by(system, "rotator", "iot_device_count", "model_code")
 
 
+async def test_devices_are_counted_by_presence(fleet: Fleet, system: System) -> None:
+    def served() -> Counter[str]:
+        return by(system, "registry", "mdm_device_presence_count", "state")
+
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        shown = await fleet.ask(admin.FLEET_SHOW)
+        offline = shown.devices - shown.online - shown.asleep
+        expected = Counter({"online": shown.online, "asleep": shown.asleep, "offline": offline})
+        await until(served, lambda counts: counts == expected)
+
+
 async def test_the_leader_alone_counts_devices_by_state(fleet: Fleet, system: System, stack: Stack) -> None:
     def served(name: str) -> Counter[str]:
         return by(system, name, "iot_rotation_state_count", "state")
 
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.offered(package)
     await fleet.seen(package, "rotation/timed_out")
     statement = "SELECT rotation_state, count(*) FROM mdm.devices WHERE lifecycle = 'ACTIVE' GROUP BY 1"
     expected = Counter({row["rotation_state"]: row["count"] for row in await run(stack, statement)})
@@ -79,7 +92,7 @@ async def test_requests_to_keycloak_and_rotations_are_counted(fleet: Fleet, syst
 
     before, ended_before = created(), ended()
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.offered(package)
     await fleet.seen(package, "rotation/timed_out")
     assert created() == before + 1
     assert ended() == ended_before + 1

@@ -46,6 +46,7 @@ async def test_two_slots_let_two_of_four_devices_rotate_at_once_and_never_more(
     model = await fleet.model()
     packages = [await fleet.device(model) for _ in range(4)]
     for package in packages:
+        await fleet.present(package)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
     most = 0
     async with asyncio.timeout(PATIENCE_S):
@@ -72,11 +73,11 @@ async def test_slots_that_are_too_many_stay_until_they_are_free(
     model = await fleet.model()
     first, second, third = [await fleet.device(model) for _ in range(3)]
     for package in (first, second):
-        await fleet.ask(admin.ROTATION_START, device=package.client_id)
-        await fleet.seen(package, "rotation/offered")
+        await fleet.offered(package)
     await run(stack, "UPDATE mdm.rotations SET deadline_at = now() + interval '1 hour' WHERE outcome IS NULL")
 
     await restart(system, 1)
+    await fleet.present(third)
     await fleet.ask(admin.ROTATION_START, device=third.client_id)
     assert await in_state(fleet, "PENDING") == {first.client_id, second.client_id}
     of_first = " AND device_id = (SELECT id FROM mdm.devices WHERE key = $1)"

@@ -128,8 +128,7 @@ async def test_a_client_without_a_row_is_disabled_and_one_of_another_instance_is
 
 async def test_a_device_in_a_rotation_is_left_to_the_rotator(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
-    await fleet.seen(package, "rotation/offered")
+    await fleet.offered(package)
     await behind_our_back(stack, "disableClient", package.client_id)
     assert await examined(fleet, package, repair=True) == []
     await fleet.seen(package, "rotation/timed_out")

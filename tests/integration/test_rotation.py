@@ -44,7 +44,7 @@ async def test_a_device_gets_a_new_secret_and_the_old_one_dies(
 
 async def test_an_offer_that_nobody_takes_times_out_and_changes_nothing(fleet: Fleet) -> None:
     package = await fleet.device()
-    await fleet.ask(admin.ROTATION_START, device=package.client_id)
+    await fleet.offered(package)
     view = await settled(fleet, package, "TIMEOUT")
 
     assert view.secret_generation == 1
@@ -106,7 +106,7 @@ async def test_an_offer_that_was_lost_with_the_power_is_repeated_when_the_device
 
 async def test_a_device_disabled_in_the_middle_does_not_stop_the_others(fleet: Fleet) -> None:
     disabled, other = await fleet.device(), await fleet.device()
-    async with RawDevice(disabled) as device:
+    async with RawDevice(disabled, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=disabled.client_id)
         await device.receive(topics.ROTATION_OFFER)
         await fleet.ask(admin.DEVICE_UPDATE, device=disabled.client_id, enabled=False)
@@ -129,7 +129,7 @@ async def test_a_device_that_is_back_before_the_deadline_completes_its_rotation(
 
 async def test_a_wrong_proof_is_refused_counted_and_changes_nothing(fleet: Fleet) -> None:
     package = await fleet.device()
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
@@ -147,7 +147,7 @@ async def test_a_wrong_proof_is_refused_counted_and_changes_nothing(fleet: Fleet
 
 async def test_the_same_secret_is_answered_however_often_it_is_asked_for(fleet: Fleet) -> None:
     package = await fleet.device()
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         request = messages.RotationRequest(rotation_id=offer.rotation_id)
@@ -160,7 +160,7 @@ async def test_the_same_secret_is_answered_however_often_it_is_asked_for(fleet: 
 
 async def test_another_devices_rotation_cannot_be_touched(fleet: Fleet, system: System) -> None:
     victim, thief = await fleet.device(), await fleet.device()
-    async with RawDevice(victim) as device, RawDevice(thief) as other:
+    async with RawDevice(victim, online=True) as device, RawDevice(thief, online=True) as other:
         await fleet.ask(admin.ROTATION_START, device=victim.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         request = messages.RotationRequest(rotation_id=offer.rotation_id)
@@ -176,7 +176,7 @@ async def test_another_devices_rotation_cannot_be_touched(fleet: Fleet, system: 
 
 async def test_a_late_ack_after_a_timeout_is_refused_and_said_so(fleet: Fleet) -> None:
     package = await fleet.device()
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
@@ -195,7 +195,7 @@ async def test_a_late_ack_after_a_timeout_is_refused_and_said_so(fleet: Fleet) -
 async def test_what_is_from_before_the_switch_completes_nothing(fleet: Fleet, system: System) -> None:
     package = await fleet.device()
     token = await credentials.keycloak_token(package)
-    async with RawDevice(package) as device:
+    async with RawDevice(package, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))
@@ -224,7 +224,7 @@ async def test_a_standby_takes_over_and_ends_what_a_killed_leader_began(fleet: F
     system.start("rotator", name="standby")
     package = await fleet.device()
     try:
-        async with RawDevice(package) as device:
+        async with RawDevice(package, online=True) as device:
             await fleet.ask(admin.ROTATION_START, device=package.client_id)
             offer = await device.receive(topics.ROTATION_OFFER)
             system.services["rotator"].kill()
@@ -253,6 +253,7 @@ async def test_one_device_rotates_at_a_time(fleet: Fleet) -> None:
     model = await fleet.model()
     packages = [await fleet.device(model) for _ in range(3)]
     for package in packages:
+        await fleet.present(package)
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
     states = [(await fleet.show(package)).rotation_state for package in packages]
     assert states.count("PENDING") <= 1

@@ -90,7 +90,7 @@ async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system:
     await fleet.ask(admin.DEVICE_UPDATE, device=disabled.client_id, enabled=False)
     await restart(system)
     try:
-        async with RawDevice(holder) as raw:
+        async with RawDevice(holder, online=True) as raw:
             # It holds the only slot, so that no other device is offered anything meanwhile.
             await fleet.ask(admin.ROTATION_START, device=holder.client_id)
             await raw.receive(topics.ROTATION_OFFER)

@@ -71,7 +71,7 @@ async def test_no_secret_of_the_whole_run_is_found_anywhere(
         answers.append((await fleet.ask(admin.ROTATION_HISTORY, device=first.client_id)).model_dump_json())
 
     second = await fleet.device()
-    async with RawDevice(second) as device:
+    async with RawDevice(second, online=True) as device:
         await fleet.ask(admin.ROTATION_START, device=second.client_id)
         offer = await device.receive(topics.ROTATION_OFFER)
         await device.send(topics.ROTATION_REQUEST, messages.RotationRequest(rotation_id=offer.rotation_id))

@@ -20,7 +20,12 @@ def served() -> set[str]:
     """Return the names of all series that services serve, also of those that have no sample yet."""
     names = set(REGISTRY._names_to_collectors)
     assert metrics.DEVICES in REGISTRY._collector_to_names
-    return names | {"iot_device_count", "iot_rotation_state_count", "iot_rollout_device_count"}
+    return names | {
+        "iot_device_count",
+        "iot_rotation_state_count",
+        "iot_rollout_device_count",
+        "mdm_device_presence_count",
+    }
 
 
 def test_what_is_asked_for_is_served() -> None:

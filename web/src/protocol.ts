@@ -74,6 +74,11 @@ export interface Answer {
   error?: Problem | null;
 }
 
+/** When the device is overdue: its wake interval and a grace after the end of its connection. */
+export interface AsleepFacts {
+  until: string;
+}
+
 /** Entries of the audit log, newest first. */
 export interface Audit {
   entries: AuditView[];
@@ -713,8 +718,11 @@ export interface DeviceDetails {
   tags: string[];
   enabled: boolean;
   online: boolean;
+  presence: "online" | "asleep" | "offline";
   health: "healthy" | "warning" | "critical" | "inactive";
   last_seen_at: string | null;
+  wake_interval_s: number | null;
+  asleep_until: string | null;
   firmware_version: string | null;
   config_version: number;
   config_version_reported: number | null;
@@ -747,13 +755,15 @@ export interface DeviceFirmware {
 /**
  * List a page of the devices that match all filters, in the order in which they were added.
  *
- * `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
- * the page before.
+ * `online`: it is connected, or is not; `presence` distinguishes those that are asleep from those that are
+ * offline. `drift`: the desired configuration is not the one that the device reported applied. `after` is the
+ * `next` of the page before.
  */
 export interface DeviceList {
   model?: string | null;
   tag?: string | null;
   online?: boolean | null;
+  presence?: "online" | "asleep" | "offline" | null;
   drift?: boolean | null;
   rotation_state?: "OK" | "QUEUED" | "PENDING" | "TIMEOUT" | null;
   after?: number;
@@ -793,7 +803,12 @@ export interface DeviceUpdateFacts {
   enabled?: boolean | null;
 }
 
-/** A device: its desired state and its last report; with `has_key` it can recover by itself. */
+/**
+ * A device: its desired state and its last report; with `has_key` it can recover by itself.
+ *
+ * A device that is `asleep` is not connected, and has until `asleep_until` to come back. `wake_interval_s` is the
+ * one of its last status.
+ */
 export interface DeviceView {
   client_id: string;
   key: string;
@@ -802,8 +817,11 @@ export interface DeviceView {
   tags: string[];
   enabled: boolean;
   online: boolean;
+  presence: "online" | "asleep" | "offline";
   health: "healthy" | "warning" | "critical" | "inactive";
   last_seen_at: string | null;
+  wake_interval_s: number | null;
+  asleep_until: string | null;
   firmware_version: string | null;
   config_version: number;
   config_version_reported: number | null;
@@ -893,6 +911,7 @@ export interface FleetView {
   devices: number;
   disabled: number;
   online: number;
+  asleep: number;
   drifting: number;
   without_key: number;
   health: Record<string, number>;
@@ -1538,7 +1557,11 @@ export interface RotationDoneFacts {
   acknowledged: boolean;
 }
 
-/** One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is in progress. */
+/**
+ * One attempt to change a secret; `outcome` is DONE, TIMEOUT, WITHDRAWN, or None while it is in progress.
+ *
+ * WITHDRAWN: the device had left before the switch, and was queued again.
+ */
 export interface RotationEntry {
   rotation_id: string;
   generation: number;
@@ -1573,9 +1596,16 @@ export interface RotationOfferFacts {
   restorable: boolean;
 }
 
-/** The states of the devices, and a page of the rotations in progress; `next` is None on the last. */
+/**
+ * The states of the devices, and a page of the rotations in progress; `next` is None on the last.
+ *
+ * Of the queued devices, some wait for no slot: they are `asleep` or `offline`, and get their offer when they are
+ * online.
+ */
 export interface RotationOverview {
   counts: RotationCounts;
+  asleep: number;
+  offline: number;
   under_way: RotationUnderWay[];
   next: number | null;
 }
@@ -1590,11 +1620,13 @@ export interface RotationProofFacts {
 /**
  * The result for each matching device.
  *
- * `queued` are queued now, `already` were queued or in progress before, `skipped` are disabled. `ending` have a
+ * `queued` are queued now; those of them that are `waiting` are not online, and get their offer when they are.
+ * `already` were queued or in progress before, `skipped` are disabled. `ending` have a
  * rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
  */
 export interface RotationQueued {
   queued: Named;
+  waiting: Named;
   already: Named;
   ending: Named;
   skipped: Named;
@@ -1622,7 +1654,7 @@ export interface RotationStatus {
   limit?: number;
 }
 
-/** A rotation that timed out. */
+/** A rotation that has ended with the old secret in force. */
 export interface RotationTimeoutFacts {
   rotation_id: string;
   generation: number;
@@ -1862,7 +1894,9 @@ export type NamedEvent =
   | Told<"device", "removed", string, NoFacts>
   /** A device has connected. */
   | Told<"device", "online", string, NoFacts>
-  /** A device has disconnected, or its connection is lost. */
+  /** A device that sleeps has disconnected; it is to be back by then. */
+  | Told<"device", "asleep", string, AsleepFacts>
+  /** A device has disconnected, or its connection is lost, or it was asleep and is not back in time. */
   | Told<"device", "offline", string, NoFacts>
   /** The broker has refused a device, for the first time since it was last seen. */
   | Told<"device", "refused", string, NoFacts>
@@ -1934,6 +1968,8 @@ export type NamedEvent =
   | Told<"rotation", "completed", string, RotationDoneFacts>
   /** A rotation has ended with the old secret in force. */
   | Told<"rotation", "timed_out", string, RotationTimeoutFacts>
+  /** A device has left before the switch: its rotation has ended, and it is queued again. */
+  | Told<"rotation", "withdrawn", string, RotationTimeoutFacts>
   /** A device's proof of its new secret was wrong. */
   | Told<"rotation", "proof_refused", string, RotationProofFacts>
   /** A device's present secret is not the known one, which is then never restored. */

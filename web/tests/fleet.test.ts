@@ -14,6 +14,9 @@ function device(facts: Partial<DeviceView>): DeviceView {
     tags: [],
     enabled: true,
     online: true,
+    presence: "online",
+    wake_interval_s: null,
+    asleep_until: null,
     health: "healthy",
     last_seen_at: null,
     firmware_version: "1.0.0",
@@ -31,7 +34,7 @@ function device(facts: Partial<DeviceView>): DeviceView {
 
 const FLEET = [
   device({ client_id: "a", name: "Kitchen light", tags: ["Up"] }),
-  device({ client_id: "b", online: false, firmware_version: null }),
+  device({ client_id: "b", online: false, presence: "asleep", firmware_version: null }),
   device({ client_id: "c", config_version: 2, health: "critical", rotation_state: "TIMEOUT" }),
 ];
 
@@ -39,6 +42,8 @@ test.each([
   ["", ["a", "b", "c"]],
   ["kitchen LIGHT", ["a"]],
   ["online:no", ["b"]],
+  ["presence:asleep", ["b"]],
+  ["presence:offline", []],
   ["drift:yes health:critical", ["c"]],
   ["rotation:timeout", ["c"]],
   ["tag:up", ["a"]],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.database import presences
 from shared.database.tables import Device, DeviceModel, Presence
 from shared.protocol import topics
 from shared.protocol.homeassistant import Component, DeviceInfo, Diagnostics, Discovery, Update
 
 UNDER_WAY: Final = frozenset({"downloading", "verifying", "rebooting"})
-_ONLINE: Final = "{{ 'online' if value_json.online else 'offline' }}"
+_PRESENT: Final = "{{ 'online' if value_json.present else 'offline' }}"
 
 
 def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
@@ -25,7 +26,7 @@ def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
             **{"state_topic": state, **more},
         )
 
-    present = {"availability_topic": state, "availability_template": _ONLINE}
+    present = {"availability_topic": state, "availability_template": _PRESENT}
     return Discovery(
         device=DeviceInfo(
             identifiers=[client_id],
@@ -44,7 +45,7 @@ def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
                 state_topic=topics.HOMEASSISTANT_UPDATE.of(client_id=client_id),
             ),
             "connection": component(
-                "connection", "binary_sensor", "Connection", _yes("online"), device_class="connectivity"
+                "connection", "binary_sensor", "Connection", _yes("present"), device_class="connectivity"
             ),
             "configuration": component(
                 "configuration", "binary_sensor", "Configuration", _yes("config_problem"), device_class="problem"
@@ -91,7 +92,7 @@ def diagnostics(device: Device, presence: Presence) -> Diagnostics:
     said = presence.status or {}
     in_step = (presence.config_version, presence.config_outcome) == (device.config_version, "applied")
     return Diagnostics(
-        online=presence.online,
+        present=presences.state(presence) != "offline",
         config_version=device.config_version,
         config_problem=not in_step,
         secret_generation=device.secret_generation,

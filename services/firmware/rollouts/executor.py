@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import ColumnElement, and_, exists, false, or_, true
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
@@ -20,6 +20,7 @@ from services.firmware.images import catalog
 from services.firmware.queries import hashes_of
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, RolloutChange
+from shared.database import presences
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 from shared.errors import FleetError, InvalidInputError, UnavailableError
 from shared.protocol import events, topics
@@ -33,6 +34,10 @@ BATCH: Final = 500
 """Limit of devices that are offered an image in one transaction."""
 _GOING_ON: Final = frozenset({State.RUNNING, State.PAUSED})
 _ONLINE: Final = exists().where(Presence.device_id == RolloutDevice.device_id, Presence.online)
+_ASLEEP: Final = exists().where(Presence.device_id == RolloutDevice.device_id, presences.ASLEEP)
+_INTERVAL: Final = (
+    select(presences.INTERVAL).where(Presence.device_id == RolloutDevice.device_id).scalar_subquery()
+)
 _GONE: Final = ~exists().where(Device.id == RolloutDevice.device_id, Device.enabled, Device.lifecycle == "ACTIVE")
 
 
@@ -80,18 +85,21 @@ class RolloutExecutor:
     ) -> None:
         """Drop devices that are gone, withdraw expired offers, and time out silent devices.
 
-        A device that is online with the image when its time is over is not silent.
+        A device that is online with the image when its time is over is not silent. One that sleeps has its time
+        beyond its next wake-up, and as long as it is asleep.
         """
         await rollout_devices.apply(
             session, rollout, DeviceStep.DROPPED, and_(RolloutDevice.live, _GONE), reason="is disabled"
         )
-        late = RolloutDevice.changed_at < now - timedelta(seconds=plan.silence_s)
+        silent_since = now - timedelta(seconds=plan.silence_s)
+        late: ColumnElement[bool] = RolloutDevice.changed_at < silent_since
         withdrawn: ColumnElement[bool] = and_(late, ~_ONLINE) if may_offer else true()
         await rollout_devices.apply(session, rollout, DeviceStep.WITHDRAWN, withdrawn)
         image = None
         if rollout.sha256 is not None:
             image = await session.get_one(FirmwareImage, (rollout.model_id, rollout.sha256))
         runs = _runs(image) if image else false()
+        late = and_(late, RolloutDevice.changed_at + _INTERVAL < silent_since, ~_ASLEEP)
         # Its report may have been lost with a service; a trial would be over by now.
         kept = await rollout_devices.apply(session, rollout, DeviceStep.KEPT, and_(late, runs))
         if kept and image:

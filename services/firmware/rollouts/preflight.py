@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +20,7 @@ from shared.database.tables import DeviceModel, FirmwareImage
 from shared.protocol import admin
 
 OFFLINE_AFTER: Final = timedelta(days=1)
+_ORDER: Final = get_args(admin.PresenceState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
     return Survey(
         model,
         image,
-        # Reachable devices come first; `sorted` keeps their order otherwise.
-        sorted(fit, key=lambda known: not known.online),
+        # Reachable devices come first, then those that wake up; `sorted` keeps their order otherwise.
+        sorted(fit, key=lambda known: _ORDER.index(known.presence)),
         already,
         sorted(unfit, key=lambda one: not one[1].refuses),
     )
@@ -94,7 +95,7 @@ def _problem(known: KnownTarget, image: FirmwareImage, now: datetime) -> admin.R
 def _unreachable(known: KnownTarget, now: datetime) -> str | None:
     if known.last_seen_at is None:
         return "has never been seen"
-    if not known.online and known.last_seen_at < now - OFFLINE_AFTER:
+    if known.presence == "offline" and known.last_seen_at < now - OFFLINE_AFTER:
         return f"is offline since {known.last_seen_at:%Y-%m-%d %H:%M:%SZ}"
     if known.running.slot_size_bytes is None:
         return "slot_size_bytes: the device has not reported the size of its slot"

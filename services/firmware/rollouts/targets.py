@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from services.firmware import rules
 from services.firmware.assignment.prospects import running_of
 from services.firmware.assignment.rollout_states import DeviceStatus
-from shared.database import device_refs
+from shared.database import device_refs, presences
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -23,6 +23,7 @@ from shared.database.tables import (
     Rollout,
     RolloutDevice,
 )
+from shared.protocol.admin import PresenceState
 
 
 class KnownTarget(NamedTuple):
@@ -32,7 +33,7 @@ class KnownTarget(NamedTuple):
     client_id: str
     name: str
     enabled: bool
-    online: bool
+    presence: PresenceState
     last_seen_at: datetime | None
     running: rules.Running
     delivery: FirmwareDelivery | None
@@ -95,7 +96,7 @@ async def _known(
             device_refs.client_id(code, device.key),
             device.name,
             device.enabled,
-            bool(presence and presence.online),
+            presences.state(presence) if presence else "offline",
             presence.last_seen_at if presence else None,
             running_of(presence),
             delivery,

@@ -141,8 +141,8 @@ class BrokerWatch:
         if not dropped:
             return
         async with self.registry.database.transaction() as session:
-            for client_id in await credential_queries.record_dropped(session, dropped):
-                emit_offline(self.registry.outbox, session, client_id)
+            for client_id, asleep_until in await credential_queries.record_dropped(session, dropped):
+                emit_offline(self.registry.outbox, session, client_id, asleep_until)
         for client_id, at in dropped.items():
             if self._dropped_at.get(client_id) == at:
                 del self._dropped_at[client_id]
@@ -185,8 +185,8 @@ class BrokerWatch:
         if since is None or since == self._swept or datetime.now(UTC) < since + GRACE:
             return
         async with self.registry.database.transaction() as session:
-            for client_id in await credential_queries.mark_silent_offline(session, since=since):
-                emit_offline(self.registry.outbox, session, client_id)
+            for client_id, asleep_until in await credential_queries.mark_silent(session, since=since):
+                emit_offline(self.registry.outbox, session, client_id, asleep_until)
         self._swept = since
 
     def _forget_attempts(self) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import func, not_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import device_refs
+from shared.database import device_refs, presences
 from shared.database.tables import Device, DeviceModel, Presence, Rotation
+
+
+class Left(NamedTuple):
+    """A device that has no connection any more, and until when it is asleep; None: it is offline."""
+
+    client_id: str
+    asleep_until: datetime | None
+
 
 _PRESENCES: Final = (
     device_refs.owned(Presence)
@@ -93,21 +101,21 @@ async def verify_at(session: AsyncSession, client_ids: Collection[str], at: date
     )
 
 
-async def record_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[str]:
-    """Mark devices offline that the broker has dropped and that have been silent since; return these."""
+async def record_dropped(session: AsyncSession, dropped_at: Mapping[str, datetime]) -> list[Left]:
+    """Mark devices that the broker has dropped and that have been silent since; return these."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(dropped_at)})
     gone = []
     for presence, code, key in rows:
         client_id = device_refs.client_id(code, key)
         at = dropped_at.get(client_id)
         if at is not None and presence.online and (presence.last_seen_at is None or presence.last_seen_at < at):
-            presence.online = False
-            gone.append(client_id)
+            presences.leave(presence, at)
+            gone.append(Left(client_id, presence.asleep_until))
     return gone
 
 
-async def mark_silent_offline(session: AsyncSession, *, since: datetime) -> list[str]:
-    """Mark all devices offline that have been silent since the broker's start, which ended all connections."""
+async def mark_silent(session: AsyncSession, *, since: datetime) -> list[Left]:
+    """Mark all devices that have been silent since the broker's start, which ended all connections."""
     rows = await session.execute(
         update(Presence)
         .where(
@@ -116,8 +124,8 @@ async def mark_silent_offline(session: AsyncSession, *, since: datetime) -> list
             Device.id == Presence.device_id,
             DeviceModel.id == Device.model_id,
         )
-        .values(online=False)
-        .returning(DeviceModel.code, Device.key)
+        .values(online=False, asleep_until=presences.asleep_until(since))
+        .returning(DeviceModel.code, Device.key, Presence.asleep_until)
         .execution_options(synchronize_session=False)
     )
-    return [device_refs.client_id(code, key) for code, key in rows]
+    return [Left(device_refs.client_id(code, key), asleep_until) for code, key, asleep_until in rows]

@@ -22,7 +22,7 @@ from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.broker.mosquitto import DeviceAccount
 from shared.crypto import Held
-from shared.database import engine
+from shared.database import engine, presences
 from shared.database.outbox import Outbox
 from shared.database.tables import VERIFY_AFTER, Device, Presence
 from shared.errors import FleetError, NotFoundError
@@ -96,7 +96,8 @@ class CredentialService:
     async def heal(self, client_id: str, *, offline: bool = False) -> Remedy:
         """Compare one device that is not in a rotation, and apply the remedy; NONE for one that is.
 
-        A device that is `offline` is rotated only on request: it would hold a rotation slot until its deadline.
+        A device that is not connected is rotated only if it may be `offline`: the places may agree again before it
+        is back.
         """
         identities = self.registry.identities
         async with self.registry.database.transaction() as session:
@@ -171,13 +172,13 @@ class CredentialService:
         self, session: AsyncSession, device: Device, presence: Presence, client_id: str
     ) -> None:
         """Drop a device's connections at the broker: a device that can log in reconnects and reports online."""
-        presence.online = False
+        presences.leave(presence, datetime.now(UTC))
         # This locks the row before the connection ends: a device that is back at once comes after us.
         await session.flush()
         broker = self.registry.identities.broker
         await broker.enable(client_id, enabled=False)
         await broker.enable(client_id, enabled=device.enabled)
-        emit_offline(self.registry.outbox, session, client_id)
+        emit_offline(self.registry.outbox, session, client_id, presence.asleep_until)
         device.verify_at = datetime.now(UTC) + CAME
 
     async def accepts(self, client_id: str, identity: Identity) -> bool:
@@ -265,7 +266,7 @@ def _described(held: Held | None) -> str:
     return f"{held.generation} ({held.fingerprint[:6] or 'not known'})"
 
 
-def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str) -> None:
+def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str, asleep_until: datetime | None) -> None:
     """Publish `offline` for a device that cannot, in place of its retained status."""
-    outbox.emit(session, events.DEVICE_OFFLINE, client_id, events.NoFacts())
+    presences.emit_left(outbox, session, client_id, asleep_until)
     outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)

@@ -23,17 +23,20 @@ class FleetService:
         groups = await fleet_queries.groups(
             context.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
         )
+        presence: Counter[admin.PresenceState] = Counter()
         health: Counter[admin.Health] = Counter()
         rotation: Counter[admin.RotationState] = Counter()
         versions: Counter[tuple[str, str | None]] = Counter()
         for group in groups:
+            presence[group.presence] += group.devices
             health[group.health] += group.devices
             rotation[group.rotation_state] += group.devices
             versions[group.model, group.version] += group.devices
         return admin.FleetView(
             devices=sum(group.devices for group in groups),
             disabled=sum(group.devices for group in groups if not group.enabled),
-            online=sum(group.devices for group in groups if group.online),
+            online=presence["online"],
+            asleep=presence["asleep"],
             drifting=sum(group.devices for group in groups if group.drifts),
             without_key=sum(group.devices for group in groups if not group.has_key),
             health=dict(health),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, literal_column, or_, select
+from sqlalchemy import case, func, literal_column, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries, rules
+from shared.database import presences
 from shared.database.tables import Device, DeviceModel, Presence
 from shared.protocol import admin
 
@@ -20,7 +21,7 @@ class Group:
     model: str
     version: str | None
     enabled: bool
-    online: bool
+    presence: admin.PresenceState
     drifts: bool
     has_key: bool
     health: admin.Health
@@ -30,9 +31,9 @@ class Group:
 
 async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thresholds) -> list[Group]:
     """Return all devices in groups; their number does not depend on the number of devices."""
-    seen = Presence.last_seen_at
+    seen = Presence.last_seen_at + presences.INTERVAL
     health = case(
-        (Presence.online, "healthy"),
+        (not_(presences.OFFLINE), "healthy"),
         (or_(seen.is_(None), seen < now - thresholds.inactive), "inactive"),
         (seen < now - thresholds.critical, "critical"),
         (seen < now - thresholds.warning, "warning"),
@@ -42,7 +43,7 @@ async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thre
         DeviceModel.code,
         Presence.firmware_version,
         Device.enabled,
-        Presence.online,
+        presences.STATE,
         queries.drifts(),
         Device.public_key.is_not(None),
         health,

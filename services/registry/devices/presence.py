@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import batch_queries
 from services.registry.context import Registry
-from shared.database import device_refs
+from shared.database import device_refs, presences
 from shared.database.tables import Presence
 from shared.protocol import events, messages
 from shared.runtime.microbatch import MicroBatcher
@@ -28,7 +28,7 @@ class ReceivedStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Presences:
-    """Stores which devices are online, since when, and their status."""
+    """Stores which devices are online, asleep or offline, since when, and their status."""
 
     registry: Registry
     greet: Callable[[AsyncSession, Sequence[str]], Awaitable[None]]
@@ -47,30 +47,41 @@ class Presences:
     async def _store(self, batch: Sequence[ReceivedStatus]) -> Sequence[bool]:
         """Store all in order, and send waiting messages to online devices; return which devices exist."""
         async with self.registry.database.transaction() as session:
-            presences = await batch_queries.presences(session, [it.client_id for it in batch])
-            for received, presence in zip(batch, presences, strict=True):
+            rows = await batch_queries.presences(session, [it.client_id for it in batch])
+            for received, presence in zip(batch, rows, strict=True):
                 if presence is not None:
                     self._record(session, received, presence)
             online = [it.client_id for it in batch if it.status.online]
             if online:
                 await self.greet(session, online)
-            return [presence is not None for presence in presences]
+            return [presence is not None for presence in rows]
 
     def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Presence) -> None:
         client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
             return  # its time is not known: a restarted broker still has statuses from before
-        if presence.online != status.online:
-            event = events.DEVICE_ONLINE if status.online else events.DEVICE_OFFLINE
-            self.registry.outbox.emit(session, event, client_id, events.NoFacts())
         if status.online and status.boot is not None and not retained:
             self.registry.clashes.on_boot(client_id, status.boot, received_at)
-        presence.online = status.online
         if not retained or presence.last_seen_at is None:
             # Not the current time: the broker may have dropped the device since.
             presence.last_seen_at = received_at
+        if status.online or status.wake_interval_s is not None:
+            presence.wake_interval_s = status.wake_interval_s
         if status.online:
-            presence.status = status.model_dump(mode="json", exclude_none=True)
-            presence.firmware_version = status.firmware_version
-            presence.firmware_sha256 = status.firmware_sha256
-            presence.secret_generation = status.secret_generation
+            self._record_online(session, client_id, status, presence)
+        elif presence.online or status.asleep:
+            before = presences.state(presence)
+            presences.leave(presence, received_at, asleep=bool(status.asleep))
+            if presences.state(presence) != before:
+                presences.emit_left(self.registry.outbox, session, client_id, presence.asleep_until)
+
+    def _record_online(
+        self, session: AsyncSession, client_id: str, status: messages.Status, presence: Presence
+    ) -> None:
+        if not presence.online:
+            self.registry.outbox.emit(session, events.DEVICE_ONLINE, client_id, events.NoFacts())
+        presence.online, presence.asleep_until = True, None
+        presence.status = status.model_dump(mode="json", exclude_none=True)
+        presence.firmware_version = status.firmware_version
+        presence.firmware_sha256 = status.firmware_sha256
+        presence.secret_generation = status.secret_generation

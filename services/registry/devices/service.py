@@ -20,7 +20,7 @@ from services.registry.devices import fault_queries, provisioning
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
-from shared.database import device_refs, engine
+from shared.database import device_refs, engine, presences
 from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
 from shared.errors import ConflictError
 from shared.protocol import admin, events, nvs
@@ -185,10 +185,17 @@ def view_of(
         tags=device.tags,
         enabled=device.enabled,
         online=presence.online,
+        presence=presences.state(presence),
         health=rules.health(
-            online=presence.online, last_seen_at=presence.last_seen_at, now=now, thresholds=thresholds
+            presences.state(presence),
+            last_seen_at=presence.last_seen_at,
+            wake_interval_s=presence.wake_interval_s,
+            now=now,
+            thresholds=thresholds,
         ),
         last_seen_at=presence.last_seen_at,
+        wake_interval_s=presence.wake_interval_s,
+        asleep_until=presence.asleep_until,
         firmware_version=presence.firmware_version,
         config_version=device.config_version,
         config_version_reported=presence.config_version,

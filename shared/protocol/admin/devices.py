@@ -13,6 +13,7 @@ from shared.protocol.admin.operation import Operation, Removed, Request, Result,
 from shared.protocol.messages import ConnectionId, Count, Line, Recovery, WifiNetwork
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
+PresenceState = Literal["online", "asleep", "offline"]
 RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
 NVS_PAGE_BYTES: Final = 0x1000
 MIN_NVS_BYTES: Final = 0x3000
@@ -40,7 +41,11 @@ class DeviceRef(Request):
 
 
 class DeviceView(Result):
-    """A device: its desired state and its last report; with `has_key` it can recover by itself."""
+    """A device: its desired state and its last report; with `has_key` it can recover by itself.
+
+    A device that is `asleep` is not connected, and has until `asleep_until` to come back. `wake_interval_s` is the
+    one of its last status.
+    """
 
     client_id: str
     key: str
@@ -49,8 +54,11 @@ class DeviceView(Result):
     tags: list[str]
     enabled: bool
     online: bool
+    presence: PresenceState
     health: Health
     last_seen_at: AwareDatetime | None
+    wake_interval_s: int | None
+    asleep_until: AwareDatetime | None
     firmware_version: str | None
     config_version: int
     config_version_reported: int | None
@@ -85,13 +93,15 @@ class DeviceDetails(DeviceView):
 class DeviceList(Request):
     """List a page of the devices that match all filters, in the order in which they were added.
 
-    `drift`: the desired configuration is not the one that the device reported applied. `after` is the `next` of
-    the page before.
+    `online`: it is connected, or is not; `presence` distinguishes those that are asleep from those that are
+    offline. `drift`: the desired configuration is not the one that the device reported applied. `after` is the
+    `next` of the page before.
     """
 
     model: ModelCode | None = None
     tag: Tag | None = None
     online: bool | None = None
+    presence: PresenceState | None = None
     drift: bool | None = None
     rotation_state: RotationState | None = None
     after: Count = 0

@@ -20,6 +20,7 @@ class FleetView(Result):
     devices: int
     disabled: int
     online: int
+    asleep: int
     drifting: int
     without_key: int
     health: dict[Health, int]

@@ -19,11 +19,13 @@ class RotationStart(Selection):
 class RotationQueued(Result):
     """The result for each matching device.
 
-    `queued` are queued now, `already` were queued or in progress before, `skipped` are disabled. `ending` have a
+    `queued` are queued now; those of them that are `waiting` are not online, and get their offer when they are.
+    `already` were queued or in progress before, `skipped` are disabled. `ending` have a
     rotation that was cancelled and has not ended yet: it is not retried, so repeat the request for these.
     """
 
     queued: Named
+    waiting: Named = Named(count=0, names=[])
     already: Named
     ending: Named
     skipped: Named
@@ -84,9 +86,15 @@ class RotationUnderWay(Result):
 
 
 class RotationOverview(Result):
-    """The states of the devices, and a page of the rotations in progress; `next` is None on the last."""
+    """The states of the devices, and a page of the rotations in progress; `next` is None on the last.
+
+    Of the queued devices, some wait for no slot: they are `asleep` or `offline`, and get their offer when they are
+    online.
+    """
 
     counts: RotationCounts
+    asleep: int = 0
+    offline: int = 0
     under_way: list[RotationUnderWay]
     next: int | None = None
 
@@ -100,7 +108,10 @@ class RotationHistory(Request):
 
 
 class RotationEntry(Result):
-    """One attempt to change a secret; `outcome` is DONE, TIMEOUT, or None while it is in progress."""
+    """One attempt to change a secret; `outcome` is DONE, TIMEOUT, WITHDRAWN, or None while it is in progress.
+
+    WITHDRAWN: the device had left before the switch, and was queued again.
+    """
 
     rotation_id: UUID
     generation: int

@@ -18,6 +18,7 @@ def view(**facts: object) -> admin.FleetView:
         "devices": 5,
         "disabled": 1,
         "online": 3,
+        "asleep": 1,
         "drifting": 2,
         "without_key": 1,
         "health": {"healthy": 3, "critical": 2},
@@ -57,9 +58,9 @@ def test_in_a_pipe_each_change_is_a_line(fake: fakes.FakeAdmin, mdm: Run) -> Non
     fake.answers["registry.fleet.show"] = lambda _: next(answer)
     fake.prepared = [("device", "added", fakes.event(1))]
     lines = mdm("fleet", "watch", "--count", "3").stdout.splitlines()
-    assert [line.split("  ")[:3] for line in lines] == [
-        ["devices 5", "online 3", "drifting 2"],
-        ["devices 5", "online 4", "drifting 2"],
+    assert [line.split("  ")[:4] for line in lines] == [
+        ["devices 5", "online 3", "asleep 1", "drifting 2"],
+        ["devices 5", "online 4", "asleep 1", "drifting 2"],
     ]
 
 

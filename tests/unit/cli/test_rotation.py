@@ -51,10 +51,13 @@ def sent(fake: fakes.FakeAdmin) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("words", [("rotate",), ("rotation", "start")])
 def test_start_takes_one_device_or_many(fake: fakes.FakeAdmin, mdm: Run, words: tuple[str, ...]) -> None:
-    answer = admin.RotationQueued(queued=named("a"), already=named("b"), ending=named("d"), skipped=named("c"))
+    answer = admin.RotationQueued(
+        queued=named("a"), waiting=named("a"), already=named("b"), ending=named("d"), skipped=named("c")
+    )
     fake.answers["rotator.rotation.start"] = answer
-    shown = mdm(*words, "abcd1234").stdout
-    assert shown.splitlines()[1:] == [
+    result = mdm(*words, "abcd1234")
+    assert result.stderr == "1 of the queued are not online, and get a new secret when they are\n"
+    assert result.stdout.splitlines()[1:] == [
         "a       queued",
         "b       already queued or in progress",
         "d       not queued: its cancelled rotation has not ended yet, retry soon",
@@ -97,7 +100,9 @@ def test_status_gathers_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     def answer(request: admin.RotationStatus) -> admin.RotationOverview:
         first = request.after == -1
         return admin.RotationOverview(
-            counts=admin.RotationCounts(ok=5, pending=2, timeout=1),
+            counts=admin.RotationCounts(ok=5, queued=7, pending=2, timeout=1),
+            asleep=4,
+            offline=1,
             under_way=[under_way(0 if first else 9)],
             next=0 if first else None,
         )
@@ -106,8 +111,9 @@ def test_status_gathers_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     result = mdm("rotation", "status")
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert lines[:4] == [["OK", "5"], ["QUEUED", "0"], ["PENDING", "2"], ["TIMEOUT", "1"]]
-    assert [line[:4] for line in lines[5:]] == [
+    assert lines[:4] == [["OK", "5"], ["QUEUED", "7"], ["PENDING", "2"], ["TIMEOUT", "1"]]
+    assert " ".join(lines[4]) == "Of the queued, 4 are asleep and 1 offline."
+    assert [line[:4] for line in lines[6:]] == [
         ["device-0", "DELIVERED", "17", "0"],
         ["device-9", "DELIVERED", "cancelled", "9"],
     ]
@@ -115,16 +121,17 @@ def test_status_gathers_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
 
 
 @pytest.mark.parametrize(("timeout", "exit_code"), [(0, 0), (1, 1)])
-def test_watch_ends_when_nothing_is_queued_or_pending(
+def test_watch_waits_for_all_devices_but_those_that_are_offline(
     fake: fakes.FakeAdmin, mdm: Run, monkeypatch: pytest.MonkeyPatch, timeout: int, exit_code: int
 ) -> None:
     monkeypatch.setattr(rotation, "POLL_S", 0)
-    looks = iter([{"queued": 2, "pending": 1}, {"queued": 4}, {"pending": 1}, {}, {}])
+    looks = iter(
+        [{"queued": 3, "pending": 1}, {"queued": 5}, {"queued": 1, "pending": 1}, {"queued": 1}, {"queued": 1}]
+    )
 
     def answer(_: admin.RotationStatus) -> admin.RotationOverview:
-        return admin.RotationOverview(
-            counts=admin.RotationCounts.model_validate({"timeout": timeout, **next(looks)}), under_way=[]
-        )
+        counts = admin.RotationCounts.model_validate({"timeout": timeout, **next(looks)})
+        return admin.RotationOverview(counts=counts, asleep=counts.queued - 1, offline=1, under_way=[])
 
     fake.answers["rotator.rotation.status"] = answer
     assert mdm("rotation", "status", "--watch").exit_code == exit_code

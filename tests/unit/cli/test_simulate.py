@@ -37,6 +37,14 @@ def test_a_share_that_is_less_than_one_device_is_one_device() -> None:
     assert failure_modes.assign(NAMES[:5], {FailureMode.SILENT: 0.0}) == {}
 
 
+def test_the_share_that_sleeps_is_the_same_each_time() -> None:
+    sleepers = failure_modes.sleepers(NAMES, 50.0)
+    assert len(set(sleepers)) == 500
+    assert failure_modes.sleepers(NAMES[::-1], 50.0) == sleepers
+    assert len(failure_modes.sleepers(NAMES[:5], 1.0)) == 1
+    assert failure_modes.sleepers(NAMES, 0.0) == []
+
+
 def test_all_devices_may_fail() -> None:
     assert set(failure_modes.assign(NAMES, {FailureMode.SILENT: 40.0, FailureMode.SLOW: 60.0})) == set(NAMES)
 
@@ -96,15 +104,19 @@ def test_a_device_counts_where_it_stands_and_a_failure_each_time() -> None:
         ("c", "rotation.promoted", {}),
         ("a", "message.unheard", {}),
         ("a", "message.unheard", {}),
+        ("a", "device.asleep", {}),
+        ("c", "device.asleep", {}),
+        ("c", "login.accepted", {}),
     ):
         tally.record(client_id, event, facts)
     assert screen.line(tally) == (
-        "devices 3  connected 2  configured 2  rotations 1  commands 0  firmware 1.0.0 1  firmware 1.1.0 2  "
-        "silent 1/2  rolled back 1/0"
+        "devices 3  connected 2  asleep 1  configured 2  rotations 1  commands 0  firmware 1.0.0 1  "
+        "firmware 1.1.0 2  silent 1/2  rolled back 1/0"
     )
     assert tally.facts() == {
         "devices": 3,
         "connected": 2,
+        "asleep": 1,
         "configured": 2,
         "rotations": 1,
         "commands": 0,

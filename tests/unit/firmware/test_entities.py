@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ def test_what_a_device_has_not_said_is_null() -> None:
     presence = Presence(online=False, status=None, config_version=None, config_outcome=None)
     said = json.loads(topics.HOMEASSISTANT_DIAGNOSTICS.encode(discovery.diagnostics(device(), presence)))
     assert said == {
-        "online": False,
+        "present": False,
         "config_version": 3,
         "config_problem": True,
         "secret_generation": 2,
@@ -98,6 +99,12 @@ def test_what_a_device_has_not_said_is_null() -> None:
         "rssi_dbm": None,
         "ip": None,
     }
+
+
+def test_a_device_that_is_asleep_is_present() -> None:
+    asleep = Presence(online=False, asleep_until=datetime(2026, 1, 1, tzinfo=UTC))
+    assert discovery.diagnostics(device(), asleep).present
+    assert not discovery.diagnostics(device(), Presence(online=False)).present
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ EXPECTED = {
     Step.RESTORING: {AttemptEvent.RESTORED: Step.TIMEOUT},
     Step.DONE: {},
     Step.TIMEOUT: {},
+    Step.WITHDRAWN: {},
 }
+for step in (Step.OFFERED, Step.DELIVERED, Step.STORED):
+    EXPECTED[step][AttemptEvent.LEFT] = Step.WITHDRAWN
 for step in OPEN:
     EXPECTED[step][AttemptEvent.FOUND_IN_FORCE] = Step.DONE
     EXPECTED[step][AttemptEvent.OVERTAKEN] = Step.TIMEOUT
@@ -104,8 +107,14 @@ def test_nothing_happens_after_the_end(step: Step, event: AttemptEvent) -> None:
         advance(step, event)
 
 
-def test_the_ends_are_success_and_timeout() -> None:
-    assert {Step.DONE, Step.TIMEOUT} == ENDS
+def test_the_ends_are_success_timeout_and_withdrawal() -> None:
+    assert {Step.DONE, Step.TIMEOUT, Step.WITHDRAWN} == ENDS
+
+
+@pytest.mark.parametrize("step", sorted(CHANGED_OUTSIDE))
+def test_the_slot_stays_with_a_device_from_the_switch_on(step: Step) -> None:
+    with pytest.raises(IllegalTransitionError):
+        advance(step, AttemptEvent.LEFT)
 
 
 def test_every_step_can_be_reached() -> None:
@@ -227,4 +236,7 @@ def test_a_walk_only_goes_forward_and_ends_once(events: list[AttemptEvent]) -> N
     without_end = forward[:-1] if Step.DONE in forward else forward
     assert without_end == FORWARD[: len(without_end)]
     ends: list[list[Step]] = [[], [Step.DONE], [Step.TIMEOUT]]
-    assert walk[len(without_end) :] in [[*path, *end] for path in ([], [Step.RESTORING]) for end in ends]
+    possible = [[*path, *end] for path in ([], [Step.RESTORING]) for end in ends]
+    assert walk[len(without_end) :] in [*possible, [Step.WITHDRAWN]]
+    if walk[-1] is Step.WITHDRAWN:
+        assert not CHANGED_OUTSIDE.intersection(walk)

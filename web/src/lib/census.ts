@@ -16,6 +16,12 @@ export const HEALTH_TONES: Record<DeviceView["health"], Tone> = {
   inactive: "calm",
 };
 
+export const PRESENCE_TONES: Record<DeviceView["presence"], Tone> = {
+  online: "good",
+  asleep: "busy",
+  offline: "calm",
+};
+
 export const ROTATION_TONES: Partial<Record<string, Tone>> = {
   OK: "good",
   QUEUED: "calm",

@@ -4,6 +4,7 @@ import { drifts } from "./census.ts";
 /** Search terms with a name, such as `online:yes health:critical`. */
 const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
   online: (device, value) => device.online === isYes(value),
+  presence: (device, value) => device.presence === value,
   drift: (device, value) => drifts(device) === isYes(value),
   enabled: (device, value) => device.enabled === isYes(value),
   health: (device, value) => device.health === value,

@@ -77,13 +77,17 @@ function noteEvent(event: NamedEvent): void {
 
 function noteDevice(clientId: string, event: NamedEvent): void {
   const known = devices.get(clientId);
-  if (known !== undefined && event.noun === "device" && (event.verb === "online" || event.verb === "offline")) {
-    devices.set(clientId, { ...known, online: event.verb === "online" });
+  if (known !== undefined && event.noun === "device" && isPresence(event.verb)) {
+    devices.set(clientId, { ...known, online: event.verb === "online", presence: event.verb });
     draw();
   }
   const isProgress = event.noun === "firmware" && event.verb === "reported" && event.data.stage === "downloading";
   (isProgress ? downloading : dirty).add(clientId);
   request(false);
+}
+
+function isPresence(verb: string): verb is DeviceView["presence"] {
+  return verb === "online" || verb === "asleep" || verb === "offline";
 }
 
 function request(all: boolean): void {

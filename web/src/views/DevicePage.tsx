@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
 import { Firmware } from "../components/Firmware.tsx";
 import { Outcome } from "../components/fields.tsx";
-import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import {
   DEVICE_SHOW,
@@ -13,6 +13,7 @@ import {
   type DeviceDetails,
   type DeviceFirmware,
 } from "../protocol.ts";
+import { time } from "../lib/text.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
@@ -158,10 +159,12 @@ function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
   return [
     [
       "State",
-      <Badge tone={!device.enabled ? "bad" : device.online ? "good" : "calm"}>
-        {!device.enabled ? "disabled" : device.online ? "online" : "offline"}
+      <Badge tone={device.enabled ? PRESENCE_TONES[device.presence] : "bad"}>
+        {device.enabled ? device.presence : "disabled"}
       </Badge>,
     ],
+    ...(device.asleep_until ? ([["Asleep until", `${time(device.asleep_until)} at the latest`]] as const) : []),
+    ...(device.wake_interval_s ? ([["Wakes up every", `${device.wake_interval_s} s`]] as const) : []),
     ["Health", <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>],
     ["Last seen", <Ago at={device.last_seen_at} />],
     ["Model", device.model],

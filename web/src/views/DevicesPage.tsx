@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
 import { Firmware } from "../components/Firmware.tsx";
 import { VirtualList } from "../components/VirtualList.tsx";
-import { HEALTH_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { SEARCH_WORDS, search } from "../lib/search.ts";
 import { plural } from "../lib/text.ts";
@@ -31,7 +31,7 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
           type="search"
           aria-label="Search devices"
           aria-describedby="search-hint"
-          placeholder="Name, id, model, tag, or online:no drift:yes …"
+          placeholder="Name, id, model, tag, or presence:offline drift:yes …"
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
         />
@@ -71,7 +71,7 @@ function cells(device: DeviceView) {
     !device.enabled ? (
       <Badge tone="bad">disabled</Badge>
     ) : (
-      <Badge tone={device.online ? "good" : "calm"}>{device.online ? "online" : "offline"}</Badge>
+      <Badge tone={PRESENCE_TONES[device.presence]}>{device.presence}</Badge>
     ),
     <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>,
     <Badge tone={drifts(device) ? "warn" : "good"}>

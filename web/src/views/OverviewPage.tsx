@@ -1,6 +1,6 @@
 import { Ago, Empty, Failed, Loading, Panel } from "../components/basics.tsx";
 import { Bars, Ring, type Slice } from "../components/charts.tsx";
-import { HEALTH_TONES, ROTATION_TONES, count, drifts, versions } from "../lib/census.ts";
+import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, versions } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { facts } from "../lib/text.ts";
 import { fleet, reloadFleet } from "../state/fleet.ts";
@@ -10,7 +10,7 @@ const SHOWN_EVENTS = 12;
 
 export function OverviewPage() {
   const { devices, complete, error } = fleet.value;
-  const online = devices.filter((device) => device.online).length;
+  const presence = count(devices, (device) => device.presence);
   const drifting = devices.filter(drifts).length;
   const health = count(devices, (device) => device.health);
   const rotation = count(devices, (device) => device.rotation_state);
@@ -26,13 +26,7 @@ export function OverviewPage() {
       )}
       <div class="panels">
         <Panel title="Connection">
-          <Ring
-            label="Connection"
-            slices={[
-              { name: "online", count: online, tone: "good", href: list("online:yes") },
-              { name: "offline", count: devices.length - online, tone: "calm", href: list("online:no") },
-            ]}
-          />
+          <Ring label="Connection" slices={toned(PRESENCE_TONES, presence, "presence")} />
         </Panel>
         <Panel title="Health">
           <Ring label="Health" slices={toned(HEALTH_TONES, health, "health")} />

@@ -31,8 +31,9 @@ export function RotationPage() {
   const action = useAction();
   const start = (fields: { all?: boolean; tag?: string; model?: string }) =>
     action.run(async () => {
-      const { queued, already, skipped } = await ask(ROTATION_START, fields);
+      const { queued, waiting, already, skipped } = await ask(ROTATION_START, fields);
       const others = [
+        waiting.count > 0 && `${waiting.count.toLocaleString()} of them not online, which wait until they are`,
         already.count > 0 && `${plural(already.count, "device")} already queued or in progress`,
         skipped.count > 0 && `${plural(skipped.count, "device")} skipped (disabled)`,
       ].filter(Boolean);
@@ -59,7 +60,7 @@ export function RotationPage() {
 }
 
 function Campaign({ status }: { status: RotationOverview }) {
-  const { counts, under_way: underWay } = status;
+  const { counts, asleep, offline, under_way: underWay } = status;
   return (
     <div class="panels">
       <Panel title="All devices">
@@ -77,6 +78,11 @@ function Campaign({ status }: { status: RotationOverview }) {
             { name: "timed out", count: counts.timeout, tone: "bad", href: href("devices", "rotation:timeout") },
           ]}
         />
+        {asleep + offline > 0 && (
+          <small>
+            Of the queued, {asleep} are asleep and {offline} offline: they get a new secret when they are online.
+          </small>
+        )}
       </Panel>
       <Panel title="Recently ended">
         <Ended />
