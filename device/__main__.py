@@ -15,7 +15,7 @@ from device import image as images
 from device import package as packages
 from device.agent import Agent
 from device.claim import Machine
-from device.options import Options
+from device.options import Hooks, Options
 from shared.errors import FleetError, InvalidInputError
 from shared.esp32.chips import CHIP_IDS
 from shared.protocol.messages import MAX_WAKE_INTERVAL_S
@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
     parser.add_argument(
         "--wake-interval-s", type=int, help="sleep, and connect again after this time [stay connected]"
+    )
+    parser.add_argument(
+        "--network",
+        action="append",
+        metavar="SSID[=PASSWORD]",
+        help="simulate that only these Wi-Fi networks are in range, for profiles that have `wifi`; repeatable",
     )
     parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
@@ -90,7 +96,15 @@ async def _agent(given: argparse.Namespace) -> Agent:
     state = given.state or Path("state") / (package.client_id if package else given.uid)
     if package is None:
         package = await Machine(packages.load_claim(given.claim), given.uid, state, options).package()
-    return Agent(package, state, options=options, image=image)
+    return Agent(package, state, options=options, hooks=_hooks(given.network), image=image)
+
+
+def _hooks(networks: list[str] | None) -> Hooks:
+    """Return the hooks of a device with only these networks in range; None: with any."""
+    if networks is None:
+        return Hooks()
+    passwords = {ssid: password for ssid, _, password in (it.partition("=") for it in networks)}
+    return Hooks(joins=lambda network: passwords.get(network.ssid) == network.password)
 
 
 async def _run(given: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -75,7 +74,7 @@ class Agent:
         self._options = options or Options()
         self._hooks = hooks or Hooks()
         self._image = image
-        self._tls: ssl.SSLContext | None = tls_context(package)
+        tls_context(package)
         self._uplink = Uplink(package.client_id, self._hooks)
         self._stop = asyncio.Event()
         self._stopping: asyncio.Future[Any] | None = None
@@ -115,8 +114,11 @@ class Agent:
         )
         failures = 0
         awake_at = self._hooks.clock()
+        profile = board.mover.profile
         while True:
             self._uplink.reset()
+            if board.mover.profile != profile:
+                failures, profile = 0, board.mover.profile
             began = self._hooks.clock()
             pause_s = 0.0
             try:
@@ -128,6 +130,7 @@ class Agent:
             else:
                 if link is not None:
                     await self._talk(board, slot, link)
+                    board.mover.on_lost()
                 if self._uplink.ending is None:
                     lived = self._hooks.clock() - began >= self._options.stable_s
                     failures = 0 if lived else failures + 1
@@ -135,25 +138,33 @@ class Agent:
                     # secret.
                     if failures > 1:
                         pause_s = backoff_s(failures - 1, self._options, _fraction())
-            interval_s = self._options.wake_interval_s
-            overtired = self._hooks.clock() - awake_at >= self._options.awake_max_s and pause_s > 0
-            if interval_s is not None and (self._uplink.ending is Ending.SLEEP or overtired):
-                self._uplink.reset()
-                self._uplink.record("device.asleep", wake_interval_s=interval_s)
-                await self._wait(until=self._hooks.clock() + interval_s)
+            if await self._rest(pause_s, awake_at):
                 failures, awake_at = 0, self._hooks.clock()
-            elif pause_s:
-                await self._wait(until=self._hooks.clock() + pause_s)
             ending = self._uplink.ending
             if ending in {Ending.STOP, Ending.REBOOT}:
                 return ending
 
+    async def _rest(self, pause_s: float, awake_at: float) -> bool:
+        """Wait before the next login, or sleep if it is time to; return whether the device has slept."""
+        interval_s = self._options.wake_interval_s
+        overtired = self._hooks.clock() - awake_at >= self._options.awake_max_s and pause_s > 0
+        if interval_s is not None and (self._uplink.ending is Ending.SLEEP or overtired):
+            self._uplink.reset()
+            self._uplink.record("device.asleep", wake_interval_s=interval_s)
+            await self._wait(until=self._hooks.clock() + interval_s)
+            return True
+        if pause_s and self._uplink.ending is None:
+            await self._wait(until=self._hooks.clock() + pause_s)
+        return False
+
     async def _login(self, board: Board) -> tuple[Slot, Link | None]:
         """Log in with the first slot that the broker accepts; return no link if the device must end or retry."""
-        slots = board.credentials.login_order()
+        slots, package = board.credentials.login_order(), board.mover.package
+        if package.wifi and not any(self._hooks.joins(network) for network in package.wifi):
+            raise LinkLostError("no Wi-Fi network can be joined")
         for slot in slots:
             try:
-                connecting = login.connect(self._package, slot, self._options, tls=self._tls)
+                connecting = login.connect(package, slot, self._options, tls=tls_context(package))
                 link = await self._unless_ended(connecting, _drop)
             except LoginRefusedError:
                 board.credentials.on_refused(slot)
@@ -164,20 +175,26 @@ class Agent:
         raise LinkLostError("the broker refused every secret")
 
     async def _recovered(self, board: Board) -> bool:
-        """Request the secret in force, by the key that only this device has; return whether it was received."""
+        """Request the secret in force, by the key that only this device has; return whether it was received.
+
+        The port is the profile's, and then the one that the server named last, which may be on another host.
+        """
         if board.key is None or board.key.recovery is None:
             return False
-        asking = recover(
-            self._package, board.key.recovery, board.key.pair, self._options, self._hooks, tls=self._tls
-        )
-        try:
-            package = await self._unless_ended(asking)
-        except (LoginRefusedError, LinkLostError, InvalidInputError) as error:
-            self._uplink.record("login.not_recovered", error=error.message)
-            return False
-        if package is not None:
-            board.credentials.on_recovered(package)
-        return package is not None
+        recovery, package = board.key.recovery, board.mover.package
+        ports = dict.fromkeys([board.mover.profile.recovery_port or recovery.port, recovery.port])
+        for port in ports:
+            road = recovery.model_copy(update={"port": port})
+            asking = recover(package, road, board.key.pair, self._options, self._hooks, tls=tls_context(package))
+            try:
+                found = await self._unless_ended(asking)
+            except (LoginRefusedError, LinkLostError, InvalidInputError) as error:
+                self._uplink.record("login.not_recovered", port=port, error=error.message)
+                continue
+            if found is not None:
+                board.credentials.on_recovered(found)
+                return True
+        return False
 
     async def _unless_ended(
         self, work: Coroutine[Any, Any, T], drop: Callable[[asyncio.Future[T]], None] | None = None
@@ -257,16 +274,16 @@ class Agent:
         self._uplink.record("link.closed", reason=str(self._uplink.ending))
 
     async def _wait(self, *futures: asyncio.Future[Any], until: float | None = None) -> None:
-        """Wait for a future, a time, `stop`, or the end of an image's or a configuration's trial."""
+        """Wait for a future, a time, `stop`, or what ends by itself, as a trial."""
         if self._stopping is None or self._board is None:
             return
-        verify_by, trial_by = self._board.firmware.verify_by, self._board.configuration.trial_by
-        times = [time for time in (until, verify_by, trial_by) if time is not None]
+        deadlines = self._board.deadlines()
+        times = [at for at, _ in deadlines] + ([] if until is None else [until])
         timeout_s = max(0.0, min(times) - self._hooks.clock()) if times else None
         await asyncio.wait({*futures, self._stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if self._stopping.done():
             self._uplink.end(Ending.STOP)
-        elif verify_by is not None and self._hooks.clock() >= verify_by:
-            self._board.firmware.on_verify_timeout()
-        elif trial_by is not None and self._hooks.clock() >= trial_by:
-            self._board.configuration.on_trial_timeout()
+            return
+        now = self._hooks.clock()
+        for _, end in [(at, end) for at, end in deadlines if now >= at]:
+            end()

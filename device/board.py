@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device import image_builder
+from device import connection, image_builder
 from device import package as packages
 from device.commands import CommandRunner, CommandStore
 from device.config import ConfigStore, Configuration
+from device.connection_store import ConnectionStore
 from device.coredump import CoreDump
 from device.credentials import Credentials
 from device.fetcher import Failure, Fetcher, ImagePiece
 from device.firmware import FirmwareUpdater
 from device.flash import Flash
 from device.key import DeviceKeyPair, load_or_make
+from device.mover import OFFER, Mover, OfferToRead
 from device.options import Options
 from device.rotation import Slot
 from device.server_clock import ServerClock
@@ -64,7 +66,9 @@ class Board:
         self.clock = ServerClock(uplink.hooks.clock)
         self.credentials = Credentials(store, provisioned, uplink, self.clock, options, pair=pair)
         self.key = None if pair is None else DeviceKeyPair(package, state, pair, uplink, self.credentials.secret)
-        self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options)
+        profiles = ConnectionStore(state, connection.of_package(package), fault=fault)
+        self.mover = Mover(profiles, package, uplink, options, pair=pair)
+        self.configuration = Configuration(ConfigStore(state, fault=fault), uplink, options, self.mover.on_request)
         commands = CommandStore(state, kept=options.commands_kept, fault=fault)
         self.commands = CommandRunner(commands, uplink, self.clock)
         self._flash = Flash(
@@ -73,7 +77,7 @@ class Board:
             boots_max=options.boots_max,
             fault=fault,
         )
-        self.fetcher = Fetcher(package, options, self.credentials.secret)
+        self.fetcher = Fetcher(lambda: self.mover.package, options, self.credentials.secret)
         self.firmware = FirmwareUpdater(
             self._flash, uplink, options, self.fetcher if options.prefer_http else None
         )
@@ -82,6 +86,7 @@ class Board:
             route.topic.of(client_id=package.client_id): route
             for route in (
                 _Route(topics.CONFIG, self._on_config),
+                _Route(OFFER, self._on_connection_offer),
                 _Route(topics.ROTATION_OFFER, self.credentials.on_offer),
                 _Route(topics.ROTATION_SECRET, self.credentials.on_secret),
                 _Route(topics.ROTATION_SWITCH, self.credentials.on_switch),
@@ -123,21 +128,38 @@ class Board:
         """Return when the device is to sleep if no message comes after `active_at`, by the hooks' clock."""
         if self._options.wake_interval_s is None:
             return None
-        parts = (self.credentials, self.configuration, self.firmware, self.core_dump, self.key)
+        parts = (self.credentials, self.configuration, self.firmware, self.core_dump, self.key, self.mover)
         is_busy = not self._uplink.is_empty or any(part is not None and part.is_busy for part in parts)
         return active_at + (self._options.awake_max_s if is_busy else self._options.quiet_s)
 
     def on_connected(self, slot: Slot) -> None:
-        """Send all that is due on a new connection, which was logged in with `slot`."""
+        """Send what is due on a new connection, which was logged in with `slot`.
+
+        On trial it may lead to a broker that nobody listens to, so what is sent once is sent after the proof.
+        """
         self._told = None
+        self.mover.on_connected()
         self.credentials.on_login(slot)
         if self.key is not None:
             self.key.on_connected()
         self.publish_status()
         self.configuration.on_connected()
+        if not self.mover.on_trial:
+            self._on_trusted()
+
+    def _on_trusted(self) -> None:
         self.firmware.on_connected()
         self.commands.on_connected()
         self.core_dump.on_connected()
+
+    def deadlines(self) -> list[tuple[float, Callable[[], None]]]:
+        """Return the times of what ends by itself, on the hooks' clock in seconds, each with its handler."""
+        times = (
+            (self.firmware.verify_by, self.firmware.on_verify_timeout),
+            (self.configuration.trial_by, self.configuration.on_trial_timeout),
+            (self.mover.due_at, self.mover.on_time),
+        )
+        return [(at, handle) for at, handle in times if at is not None]
 
     def publish_status(self) -> None:
         """Publish the status if it differs from the one published last on this connection."""
@@ -172,15 +194,28 @@ class Board:
             self.firmware.on_fetch_failed(fetched.sha256, fetched.reason)
 
     def _on_config(self, config: messages.Config) -> None:
-        answered = self.configuration.on_config(config)
+        answered = self.configuration.is_answer(config)
+        if self.mover.on_trial and not answered:
+            return  # the answer has it too, and proves the connection first
+        moved = answered and self.mover.on_answered()
+        self.configuration.on_config(config)
         self.clock.adjust(config.time, is_answer=answered)
         self.credentials.on_confirmed(config.secret_generation)
         if answered:
             self.firmware.on_healthy()
+        if moved:
+            self.configuration.request()
+            self._on_trusted()
+
+    def _on_connection_offer(self, offer: OfferToRead) -> None:
+        busy = self._flash.pending_verify or self.configuration.trial_by is not None
+        if self.mover.on_offer(offer, busy=busy):
+            self.configuration.request()
 
     def _on_firmware_offer(self, offer: messages.FirmwareOffer) -> None:
         self.clock.adjust(offer.time, is_answer=self.firmware.is_answer(offer))
-        self.firmware.on_offer(offer)
+        if not self.mover.on_trial:  # else the check that follows the trial is answered
+            self.firmware.on_offer(offer)
 
     def _on_chunk(self, names: dict[str, str], data: bytes) -> None:
         offset = names["offset"]

@@ -7,6 +7,7 @@ device restarts before, the last good version is in force again, and `reverted` 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,7 @@ from device.options import Options
 from device.slots import StateUnreadableError
 from device.uplink import Ending, Outgoing, Uplink
 from shared.protocol import messages, topics
-from shared.protocol.messages import ConfigOutcome
+from shared.protocol.messages import ConfigOutcome, ConnectionState
 from shared.protocol.topics import explain
 
 FILE_NAME: Final = "config.json"
@@ -100,10 +101,16 @@ class ConfigStore:
 
 
 class Configuration:
-    """Requests the configuration on each connection, applies what is received, and reports the outcome."""
+    """Requests the configuration on each connection, applies what is received, and reports the outcome.
 
-    def __init__(self, store: ConfigStore, uplink: Uplink, options: Options) -> None:
+    Each request has the state that `connection` returns; its answer proves the connection.
+    """
+
+    def __init__(
+        self, store: ConfigStore, uplink: Uplink, options: Options, connection: Callable[[], ConnectionState]
+    ) -> None:
         self._store = store
+        self._connection = connection
         self._uplink = uplink
         self._options = options
         self._asked: str | None = None
@@ -128,19 +135,27 @@ class Configuration:
             self._prove(self.trial_by)
         elif self._store.refused is not None:
             self._report(self._store.refused, ConfigOutcome.REVERTED)
+        self.request()
+
+    def request(self) -> None:
+        """Send a request, which also reports the state of the connection profiles, until it is answered."""
         self._begin_request()
+
+    def is_answer(self, config: messages.Config) -> bool:
+        """Return whether a message answers our own request on this connection."""
+        return config.request_id is not None and config.request_id == self._asked
 
     def on_trial_timeout(self) -> None:
         """Revert to the last good version: the one on trial was not proven in time."""
         if self.trial_by is not None:
             self._revert("was not connected and reported in time")
 
-    def on_config(self, config: messages.Config) -> bool:
-        """Apply or reject a version and report it; return whether this answers our own request.
+    def on_config(self, config: messages.Config) -> None:
+        """Apply or reject a version and report it.
 
         A version on trial ends the connection: it is reported on the next one.
         """
-        answers = config.request_id is not None and config.request_id == self._asked
+        answers = self.is_answer(config)
         if answers:
             self._asked = None
             sweep_s = self._options.sweep_s
@@ -161,7 +176,6 @@ class Configuration:
             if self._asked is not None:
                 # An answer that is still in progress may be older than this push; request again.
                 self._begin_request()
-        return answers
 
     def _take(self, version: int, document: dict[str, JsonValue], trial_seconds: int | None) -> None:
         fault = self._uplink.hooks.check_config(document)
@@ -226,7 +240,9 @@ class Configuration:
     def _next_request(self) -> Outgoing | None:
         if self._asked is None:
             return None
-        question = messages.ConfigGet(request_id=self._asked, have_version=self._store.version)
+        question = messages.ConfigGet(
+            request_id=self._asked, have_version=self._store.version, connection=self._connection()
+        )
         return topics.CONFIG_GET, question
 
     def _next_refresh(self) -> Outgoing | None:

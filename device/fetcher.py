@@ -52,10 +52,11 @@ class FetchRefusedError(FleetError):
 class Fetcher:
     """Fetches one image at a time; after a broken connection it requests the rest.
 
-    `secret` returns the secret that should be in force in Keycloak.
+    `package` returns the package as of the present connection, `secret` the secret that should be in force in
+    Keycloak.
     """
 
-    def __init__(self, package: Package, options: Options, secret: Callable[[], SecretStr]) -> None:
+    def __init__(self, package: Callable[[], Package], options: Options, secret: Callable[[], SecretStr]) -> None:
         self._package = package
         self._options = options
         self._secret = secret
@@ -73,8 +74,9 @@ class Fetcher:
         Raise InvalidInputError if the package's authority cannot be read.
         """
         self.stop()
-        run = self._run(trust_of(self._package), url, wish, offset)
-        self._task = asyncio.create_task(run, name=f"fetch:{self._package.client_id}")
+        package = self._package()
+        run = self._run(package, trust_of(package), url, wish, offset)
+        self._task = asyncio.create_task(run, name=f"fetch:{package.client_id}")
 
     def stop(self) -> None:
         """Cancel the fetch that is in progress."""
@@ -88,21 +90,21 @@ class Fetcher:
         """Wait for the next chunk, or for the failure."""
         return await self._fetched.get()
 
-    async def _run(self, trust: ssl.SSLContext, url: str, wish: Wish, offset: int) -> None:
+    async def _run(self, package: Package, trust: ssl.SSLContext, url: str, wish: Wish, offset: int) -> None:
         try:
             async with httpx.AsyncClient(verify=trust, timeout=self._options.answer_timeout_s) as client:
-                await self._fetch(client, url, wish, offset)
+                await self._fetch(client, package, url, wish, offset)
         except Exception as error:  # noqa: BLE001 - after any error of a URL, chunks over MQTT remain
             await self._fetched.put(Failure(wish.sha256, f"{type(error).__name__}: {error}"))
 
-    async def _fetch(self, client: httpx.AsyncClient, url: str, wish: Wish, offset: int) -> None:
+    async def _fetch(self, client: httpx.AsyncClient, package: Package, url: str, wish: Wish, offset: int) -> None:
         """Fetch to the end, with as many requests as necessary, unless too many in a row bring nothing."""
         failures, token = 0, None
         while True:
             begun_at = offset
             try:
                 token = token or await client_token.fetch(
-                    client, self._package.token_url, self._package.client_id, self._secret()
+                    client, package.token_url, package.client_id, self._secret()
                 )
                 async with aclosing(self._pieces(client, token, url, wish, offset)) as pieces:
                     async for piece in pieces:

@@ -1,4 +1,4 @@
-"""The last lines of the device's log, for `up/log`: connections, rotations and crashes."""
+"""The last lines of the device's log, for `up/log`: connections, profiles, rotations and crashes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 from device.options import Hooks
 from shared.protocol.messages import Log, LogLevel, LogLine
 
-_TOLD: Final = ("device.", "login.", "link.", "rotation.", "coredump.")
-_BAD_ENDS: Final = ("failed", "lost", "refused")
+_TOLD: Final = ("device.", "login.", "link.", "connection.", "rotation.", "coredump.")
+_BAD_ENDS: Final = ("failed", "lost", "refused", "rejected", "reverted")
 _LINES_MAX: Final = 50
 
 

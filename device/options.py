@@ -13,6 +13,7 @@ from pydantic import JsonValue, SecretStr
 
 from device import durable
 from shared import crypto
+from shared.protocol.messages import WifiNetwork
 
 Protocol = Literal["3.1.1", "5"]
 Auth = Literal["password", "token", "either"]
@@ -24,7 +25,7 @@ class Options:
 
     protocol: Protocol = "3.1.1"
     mqtt_auth: Auth | None = None
-    """The login: by the secret, by a token for it, or `either`, the token first; None: as in the package.
+    """The login: by the secret, by a token for it, or `either`, the token first; None: as in the profile.
 
     `either` is for the time in which a fleet moves to another broker.
     """
@@ -69,6 +70,12 @@ class Options:
     """Size of a core dump in flash at each start, as if the previous run had ended in a panic."""
     slow_s: float = 0.0
     """Delay of the handling of each message, and of those that follow."""
+    fallback_after_s: float = 3600.0
+    """Time without a connection after which the other connection profile has its turn."""
+    silent_after_s: float = 24 * 3600.0
+    """Time without an answer after which it has its turn although there is a connection."""
+    fallback_starts: int = 6
+    """Starts in a row without an answer after which it has its turn: none may last that long."""
     commands_kept: int = 32
     """The number of commands whose answers are stored, so that none is executed twice."""
 
@@ -87,6 +94,11 @@ class Done:
 
 CommandHandler = Callable[[dict[str, JsonValue]], Done]
 """Executes a command with these arguments."""
+
+
+def _join(_network: WifiNetwork) -> bool:
+    """Join the network."""
+    return True
 
 
 def _ignore(_name: str, _facts: Mapping[str, object]) -> None:
@@ -115,8 +127,9 @@ class Hooks:
     each durable write and each publish. `check_config` gets a document and `self_test` the version of a new image;
     both return None, or a one-line error. `commands` are the commands of the device by name, besides `reboot` and
     `identify`. `accepts` gets a message's topic and returns whether the device accepts it; `proof` computes the
-    proof of a new secret, as shared.crypto.proof does. `now` is the device's own clock, which may be wrong, and is
-    used for the lines of its log only. `clock` counts seconds, from any time on.
+    proof of a new secret, as shared.crypto.proof does. `joins` gets a network of a connection profile and returns
+    whether it is in range and has this password. `now` is the device's own clock, which may be wrong, and is used
+    for the lines of its log only. `clock` counts seconds, from any time on.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore
@@ -126,5 +139,6 @@ class Hooks:
     commands: Mapping[str, CommandHandler] = field(default_factory=dict)
     accepts: Callable[[str], bool] = _accept_message
     proof: Callable[[SecretStr, crypto.Purpose, UUID], str] = crypto.proof
+    joins: Callable[[WifiNetwork], bool] = _join
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

@@ -21,6 +21,7 @@ from device.rotation import Slot
 from device.uplink import Uplink
 from shared.errors import InvalidInputError
 from shared.protocol import messages, topics
+from shared.protocol.messages import WifiNetwork
 from tests.unit.device.kit import CLIENT_ID, EPOCH, Killed, Surroundings, finish, package, same
 
 
@@ -207,6 +208,16 @@ def test_the_command_line_names_what_is_wrong_with_a_package(
     shown = capsys.readouterr().err
     assert message in shown
     assert "hush" not in shown
+
+
+def test_networks_on_the_command_line_are_those_in_range() -> None:
+    joins = command_line._hooks(["home=pass=word", "guests"]).joins
+
+    assert joins(WifiNetwork(ssid="home", password="pass=word"))
+    assert joins(WifiNetwork(ssid="guests"))
+    assert not joins(WifiNetwork(ssid="home", password="another1"))
+    assert not joins(WifiNetwork(ssid="garage"))
+    assert command_line._hooks(None).joins(WifiNetwork(ssid="garage"))
 
 
 async def test_a_device_without_a_broker_backs_off_and_stops_when_told(

@@ -9,13 +9,13 @@ from device.options import Options
 from device.slots import StateUnreadableError
 from device.uplink import Ending
 from shared.protocol import messages, topics
-from shared.protocol.messages import ConfigOutcome
+from shared.protocol.messages import ConfigOutcome, ConnectionState
 from tests.unit.device.kit import Killed, Surroundings
 
 
 def boot(folder: Path, around: Surroundings) -> Configuration:
     store = ConfigStore(folder, fault=around.hooks.fault)
-    configuration = Configuration(store, around.uplink, Options(retry_s=5, sweep_s=100))
+    configuration = Configuration(store, around.uplink, Options(retry_s=5, sweep_s=100), ConnectionState)
     configuration.on_connected()
     return configuration
 
@@ -39,7 +39,10 @@ def test_the_device_asks_until_it_is_answered_and_again_after_a_sweep(tmp_path: 
     (first,) = around.take(topics.CONFIG_GET)
     assert around.take(topics.CONFIG_GET, after_s=4) == []
     assert around.take(topics.CONFIG_GET, after_s=1) == [first]
-    assert configuration.on_config(push(3, request_id=first.request_id))
+    answer = push(3, request_id=first.request_id)
+    assert configuration.is_answer(answer)
+    configuration.on_config(answer)
+    assert not configuration.is_answer(answer)
     assert around.take(topics.CONFIG_GET, after_s=99) == []
     (later,) = around.take(topics.CONFIG_GET, after_s=1)
     assert later.request_id != first.request_id
@@ -76,10 +79,10 @@ def test_a_lower_version_is_stale_unless_it_answers_our_question(tmp_path: Path)
     configuration.on_config(push(5))
     (question,) = around.take(topics.CONFIG_GET)
 
-    assert not configuration.on_config(push(4))
-    assert not configuration.on_config(push(4, request_id="another"))
+    configuration.on_config(push(4))
+    configuration.on_config(push(4, request_id="another"))
     assert configuration.version == 5
-    assert configuration.on_config(push(3, request_id=question.request_id))
+    configuration.on_config(push(3, request_id=question.request_id))
     assert configuration.version == 3
 
 
@@ -89,7 +92,7 @@ def test_a_push_outdates_the_answer_that_is_under_way(tmp_path: Path) -> None:
     (question,) = around.take(topics.CONFIG_GET)
 
     configuration.on_config(push(7))
-    assert not configuration.on_config(push(6, request_id=question.request_id))
+    configuration.on_config(push(6, request_id=question.request_id))
 
     assert configuration.version == 7
     (again,) = around.take(topics.CONFIG_GET)

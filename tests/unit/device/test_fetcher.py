@@ -59,7 +59,7 @@ async def server() -> AsyncIterator[Server]:
 
 async def fetched(server: Server, offset: int = 0, *, url: str | None = None) -> tuple[bytes, Failure | None]:
     """Fetch until all is there or nothing more will come; return the image as the pieces make it."""
-    fetcher = Fetcher(package(token_url=f"{server.url}/token"), OPTIONS, lambda: SecretStr("s"))
+    fetcher = Fetcher(lambda: package(token_url=f"{server.url}/token"), OPTIONS, lambda: SecretStr("s"))
     image = bytearray(len(DATA))
     image[:offset] = DATA[:offset]
     fetcher.start(url or f"{server.url}/image", WISH, offset)
@@ -175,7 +175,7 @@ async def test_a_url_of_no_use_is_a_failure(server: Server, url: str) -> None:
 
 async def test_what_was_fetched_before_a_stop_is_not_handed_over_after_it(server: Server) -> None:
     server.images = [whole]
-    fetcher = Fetcher(package(token_url=f"{server.url}/token"), OPTIONS, lambda: SecretStr("s"))
+    fetcher = Fetcher(lambda: package(token_url=f"{server.url}/token"), OPTIONS, lambda: SecretStr("s"))
     fetcher.start(f"{server.url}/image", WISH, 0)
     first = await fetcher.receive()
     fetcher.stop()
