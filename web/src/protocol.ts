@@ -374,7 +374,8 @@ export interface ConfigRollback {
  *
  * `overrides` is merged into the present ones (RFC 7396: null removes), or replaces them. `trial_seconds`: the
  * device must reconnect and report within that time, or it reverts to the last good version. `expected_version`:
- * the request is refused unless this is still the desired version, so that no change is overwritten.
+ * the request is refused unless this is still the desired version, so that no change is overwritten. The
+ * placeholder of a sealed value keeps that value.
  */
 export interface ConfigSet {
   device: string;
@@ -866,7 +867,8 @@ export interface LayerResult {
  * Change the layer of a tag; a device's own overrides take precedence over it.
  *
  * `document` is merged into the present layer (RFC 7396: null removes), or replaces it: then a null removes
- * values of the model's defaults or of layers below. Layers apply in the order of priority, then tag.
+ * values of the model's defaults or of layers below. Layers apply in the order of priority, then tag. Sealed is
+ * what the schema of any model seals at its place.
  */
 export interface LayerSet {
   tag: string;
@@ -958,6 +960,7 @@ export interface ModelChanged {
   secure_boot_keys: string[];
   config_schema: Record<string, Json> | null;
   config_defaults: Record<string, Json>;
+  sealed: string[];
   commands: string[];
   devices: number;
   changed: string[];
@@ -996,7 +999,7 @@ export interface ModelUpdateFacts {
   devices: number;
 }
 
-/** A device model. */
+/** A device model; `sealed` are the places that are `writeOnly` in its schema, such as `nets[].psk`. */
 export interface ModelView {
   code: string;
   name: string;
@@ -1005,6 +1008,7 @@ export interface ModelView {
   secure_boot_keys: string[];
   config_schema: Record<string, Json> | null;
   config_defaults: Record<string, Json>;
+  sealed: string[];
   commands: string[];
   devices: number;
 }
