@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli import documents, output, session, tables
+from cli import documents, output, passwords, session, tables
 from cli.arguments import Device
 from shared.errors import InvalidInputError
 from shared.protocol import admin
@@ -24,6 +24,14 @@ Assignments = Annotated[
         metavar="KEY=VALUE...", help="Values are JSON or else strings; dots separate nested keys: led.on=true"
     ),
 ]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="KEY",
+        help="Key whose value is read without echo, or from standard input: it is in no history. May be repeated.",
+    ),
+]
 File = Annotated[
     Path | None,
     typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
@@ -37,8 +45,9 @@ def set_config(
     ctx: typer.Context,
     device: Device,
     assignments: Assignments = None,
-    file: File = None,
     *,
+    secret: Secrets = None,
+    file: File = None,
     trial_seconds: Annotated[
         int | None,
         typer.Option(
@@ -53,9 +62,10 @@ def set_config(
     """Change the overrides of a device.
 
     Overrides take precedence over the device's layers and its model's defaults. KEY=VALUE changes one key, and
-    KEY=null removes an override; a file replaces all overrides.
+    KEY=null removes an override; a file replaces all overrides. A placeholder such as (sealed 3f9c2a71b04e) keeps
+    the secret for which it stands.
     """
-    overrides = _given(assignments, file, field="overrides")
+    overrides = _given(assignments, secret, file, field="overrides")
     here = session.of(ctx)
     result = here.request(
         admin.CONFIG_SET,
@@ -162,6 +172,8 @@ def set_layer(
     ctx: typer.Context,
     tag: Tag,
     assignments: Assignments = None,
+    *,
+    secret: Secrets = None,
     file: File = None,
     priority: Annotated[
         int | None,
@@ -175,8 +187,8 @@ def set_layer(
     Overrides of a device take precedence over its layers. KEY=VALUE changes one key, and KEY=null removes it from
     the layer. A file replaces the layer, and a null in it removes a key of lower layers or the model's defaults.
     """
-    only_priority = priority is not None and not assignments and file is None
-    document = {} if only_priority else _given(assignments, file, field="document")
+    only_priority = priority is not None and not assignments and not secret and file is None
+    document = {} if only_priority else _given(assignments, secret, file, field="document")
     here = session.of(ctx)
     result = here.request(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
     here.show(result, _print_layer_result)
@@ -208,10 +220,18 @@ def remove_layer(ctx: typer.Context, tag: Tag) -> None:
     here.show(here.request(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
 
 
-def _given(assignments: list[str] | None, file: Path | None, *, field: str) -> dict[str, Any]:
-    if bool(assignments) == (file is not None):
+def _given(
+    assignments: list[str] | None, secrets: list[str] | None, file: Path | None, *, field: str
+) -> dict[str, Any]:
+    if bool(assignments or secrets) == (file is not None):
         raise InvalidInputError(f"{field}: expected either KEY=VALUE... or --file FILE.json")
-    return documents.read(file, field="file") if file else documents.assign(assignments or [])
+    if file is not None:
+        return documents.read(file, field="file")
+    given = list(assignments or [])
+    for key in secrets or []:
+        value = passwords.line(key, missing=f"{key}: pass its value on standard input")
+        given.append(f"{key}={json.dumps(value.get_secret_value())}")
+    return documents.assign(given)
 
 
 def _print_set(result: admin.ConfigSetResult) -> None:

@@ -140,7 +140,8 @@ def _show(here: session.Session, model: admin.ModelView) -> None:
         (
             "code, name, chip",
             ("slot size", lambda it: output.size(it.slot_size_bytes)),
-            "Secure Boot keys=secure_boot_keys, schema=config_schema, defaults=config_defaults, commands, devices",
+            "Secure Boot keys=secure_boot_keys, schema=config_schema, sealed, defaults=config_defaults",
+            "commands, devices",
             *(["changed"] if isinstance(model, admin.ModelChanged) else []),
         ),
     )

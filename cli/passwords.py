@@ -26,15 +26,11 @@ def read(what: str, *, variable: str, twice: bool = False) -> SecretStr:
     known = secret_files.read(variable)
     if known is not None:
         return SecretStr(known)
-    if not is_terminal():
-        line = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-        if not line:
-            raise InvalidInputError(f"{what}: set {variable}, or pass it on standard input")
-        return SecretStr(line)
-    typed = getpass.getpass(f"{what.capitalize()}: ")
-    if twice and getpass.getpass(f"{what.capitalize()} again: ") != typed:
+    title = what.capitalize()
+    typed = line(title, missing=f"{what}: set {variable}, or pass it on standard input")
+    if twice and is_terminal() and getpass.getpass(f"{title} again: ") != typed.get_secret_value():
         raise InvalidInputError(f"{what}: the two entries differ")
-    return SecretStr(typed)
+    return typed
 
 
 def prompt(text: str) -> str:
@@ -61,3 +57,13 @@ def from_file(path: Path, *, what: str) -> str:
     except UnicodeDecodeError:
         raise InvalidInputError(f"{what}: must be printable ASCII characters only") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def line(title: str, *, missing: str) -> SecretStr:
+    """Return what is typed at a prompt without echo, else the next line of standard input."""
+    if is_terminal():
+        return SecretStr(getpass.getpass(f"{title}: "))
+    found = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not found:
+        raise InvalidInputError(missing)
+    return SecretStr(found)

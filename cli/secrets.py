@@ -14,7 +14,7 @@ app = typer.Typer()
 _KINDS: Final = {
     "rotations": "rotations in progress",
     "coredumps": "core dumps",
-    "registry": "recovery key, answers, Wi-Fi networks",
+    "registry": "recovery key, answers, Wi-Fi, sealed settings",
 }
 
 
@@ -22,9 +22,10 @@ _KINDS: Final = {
 def rekey(ctx: typer.Context) -> None:
     """Re-encrypt all data with the first master key.
 
-    This covers secrets of rotations in progress, core dumps, the recovery key, stored answers and Wi-Fi networks
-    of connection profiles. Afterwards the other master keys can be removed. The operation is idempotent. The exit
-    status is 1 if some data cannot be decrypted with any of the keys: do not remove a key then.
+    This covers secrets of rotations in progress, core dumps, the recovery key, stored answers, sealed settings
+    and Wi-Fi networks of connection profiles. Afterwards the other master keys can be removed. The operation is
+    idempotent. The exit status is 1 if some data cannot be decrypted with any of the keys: do not remove a key
+    then.
     """
     here = session.of(ctx)
     found = {

@@ -1,6 +1,16 @@
 import { expect, test } from "vitest";
 
-import { at, fieldsOf, mergePatch, parse, print, put, type Field, type JsonObject } from "../src/lib/fields.ts";
+import {
+  at,
+  fieldsOf,
+  isPlaceholder,
+  mergePatch,
+  parse,
+  print,
+  put,
+  type Field,
+  type JsonObject,
+} from "../src/lib/fields.ts";
 import { fromJson, toJson } from "../src/lib/json.ts";
 import { concerns, refusalOf } from "../src/lib/refusal.ts";
 
@@ -19,11 +29,11 @@ const SCHEMA = {
 };
 
 function field(kind: Field["kind"]): Field {
-  return { path: ["x"], name: "x", kind, description: "", choices: [] };
+  return { path: ["x"], name: "x", kind, description: "", choices: [], sealed: false };
 }
 
 test("the fields are those of the schema, then those that documents have besides", () => {
-  const found = fieldsOf(SCHEMA, { led: { brightness: 5, blink: true }, extra: { deep: [1] } });
+  const found = fieldsOf(SCHEMA, [], { led: { brightness: 5, blink: true }, extra: { deep: [1] } });
   expect(found.map(({ name, kind }) => [name, kind])).toEqual([
     ["led.brightness", "integer"],
     ["led.color", "choice"],
@@ -38,12 +48,12 @@ test("the fields are those of the schema, then those that documents have besides
 
 test("an object that the schema does not open is one field", () => {
   const schema = { properties: { wifi: { type: "object" } } };
-  expect(fieldsOf(schema, { wifi: { ssid: "home" } }).map(({ name }) => name)).toEqual(["wifi"]);
+  expect(fieldsOf(schema, [], { wifi: { ssid: "home" } }).map(({ name }) => name)).toEqual(["wifi"]);
 });
 
 test("a schema that is none, and one with names of JavaScript's own, make no trouble", () => {
-  expect(fieldsOf({ properties: 5 }, {})).toEqual([]);
-  expect(fieldsOf({ properties: { a: true } }).map(({ kind }) => kind)).toEqual(["json"]);
+  expect(fieldsOf({ properties: 5 }, [], {})).toEqual([]);
+  expect(fieldsOf({ properties: { a: true } }, []).map(({ kind }) => kind)).toEqual(["json"]);
   expect(at({}, ["constructor", "name"])).toBeUndefined();
   expect(Object.keys(put({}, ["toString"], 1))).toEqual(["toString"]);
 });
@@ -135,7 +145,7 @@ test.each([
   const text = `{"a":[1,${digits}],"b":{"c":${digits}}}`;
   const document = fromJson(text) as JsonObject;
   expect(toJson(document)).toBe(text);
-  expect(fieldsOf(null, document).map(({ name, kind }) => [name, kind])).toEqual([
+  expect(fieldsOf(null, [], document).map(({ name, kind }) => [name, kind])).toEqual([
     ["a", "json"],
     ["b.c", "number"],
   ]);
@@ -151,4 +161,39 @@ test("a number that JavaScript writes alike is a number", () => {
   expect(fromJson('{"a": [0, -1, 1.5, 9007199254740991, 1e+21]}')).toEqual({
     a: [0, -1, 1.5, 9007199254740991, 1e21],
   });
+});
+
+const PLACEHOLDER = "(sealed 3f9c2a71b04e)";
+
+test("a setting is sealed by its place, by a place above it, or by what stands for its value", () => {
+  const schema = { properties: { psk: { type: "string" }, pin: { $ref: "#/x" }, vault: {}, open: {} } };
+  const documents = [{ pin: PLACEHOLDER, vault: { a: PLACEHOLDER } }, { deep: { list: PLACEHOLDER } }];
+  const found = fieldsOf(schema, ["psk", "vault", "nets[].psk"], ...documents);
+  expect(found.filter(({ sealed }) => sealed).map(({ name }) => name)).toEqual([
+    "psk",
+    "pin",
+    "vault",
+    "deep.list",
+  ]);
+});
+
+test.each(["integer", "json", "choice", "boolean", "text"] as const)(
+  "what stands for a sealed %s is saved as it came",
+  (kind) => {
+    expect(print(field(kind), PLACEHOLDER)).toBe(PLACEHOLDER);
+    expect(parse(field(kind), PLACEHOLDER)).toEqual({ value: PLACEHOLDER });
+  },
+);
+
+test.each(["(sealed)", "(sealed 3f9c2a71b04e) ", "(sealed 3F9C2A71B04E)", "sealed"])(
+  "%j stands for nothing",
+  (text) => {
+    expect(isPlaceholder(text)).toBe(false);
+  },
+);
+
+test("a secret of an unknown type is text unless it is JSON", () => {
+  const secret = { ...field("json"), sealed: true };
+  expect(parse(secret, "hunter2")).toEqual({ value: "hunter2" });
+  expect(parse(secret, "[1]")).toEqual({ value: [1] });
 });

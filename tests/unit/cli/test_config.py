@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import passwords
 from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -83,6 +84,27 @@ def test_a_command_sends_what_is_given_and_shows_the_answer(fake: fakes.FakeAdmi
     assert request.model_dump(exclude={"request_id"}, exclude_unset=True) == sent
     assert (result.exit_code, shown in result.stdout) == (0, True), result.output
     assert json.loads(mdm("config", *words, "--json").stdout) == answer.model_dump(mode="json")
+
+
+def test_a_secret_is_typed_or_piped_and_is_text(
+    fake: fakes.FakeAdmin, mdm: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.answers["registry.config.set"] = SET
+    words = ("config", "set", "x", "a=1", "--secret", "wifi.psk", "--secret", "pin")
+    assert mdm(*words, typed="12345678\nabc=\n").exit_code == 0
+    typed = {"wifi.psk: ": "true", "pin: ": '"'}
+    monkeypatch.setattr(passwords, "is_terminal", lambda: True)
+    monkeypatch.setattr("getpass.getpass", lambda title: typed[title])
+    assert mdm(*words).exit_code == 0
+    assert [request.model_dump()["overrides"] for _, request in fake.requests] == [
+        {"a": 1, "wifi": {"psk": "12345678"}, "pin": "abc="},
+        {"a": 1, "wifi": {"psk": "true"}, "pin": '"'},
+    ]
+
+
+def test_a_secret_that_is_missing_is_named(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    assert "wifi.psk: pass its value on standard input" in mdm("config", "set", "x", "--secret", "wifi.psk").stderr
+    assert fake.requests == []
 
 
 def test_history_reads_pages_until_the_limit(fake: fakes.FakeAdmin, mdm: Run) -> None:

@@ -12,10 +12,21 @@ export interface Field {
   readonly kind: Kind;
   readonly description: string;
   readonly choices: readonly Json[];
+  /** Whether its value is not shown. */
+  readonly sealed: boolean;
 }
 
-/** The settings in a schema, then those in documents. */
-export function fieldsOf(schema: JsonObject | null, ...documents: JsonObject[]): Field[] {
+/** What stands for a sealed value; saved, it keeps the value. */
+export function isPlaceholder(value: Json | undefined): value is string {
+  return typeof value === "string" && /^\(sealed [0-9a-f]{12}\)$/.test(value);
+}
+
+/** The settings in a schema, then those in documents; `sealed` are the names of places that are sealed with all below. */
+export function fieldsOf(
+  schema: JsonObject | null,
+  sealed: readonly string[],
+  ...documents: JsonObject[]
+): Field[] {
   const found = new Map<string, Field>();
   const add = (field: Field) => found.has(field.name) || found.set(field.name, field);
   schemaFields(schema ?? {}, [], add);
@@ -23,8 +34,15 @@ export function fieldsOf(schema: JsonObject | null, ...documents: JsonObject[]):
     documentFields(document, [], add);
   }
   // If an object is one setting, its members are not.
-  return [...found.values()].filter(
-    ({ path }) => !path.some((_, end) => end > 0 && found.has(path.slice(0, end).join("."))),
+  return [...found.values()]
+    .filter(({ path }) => !path.some((_, end) => end > 0 && found.has(path.slice(0, end).join("."))))
+    .map((field) => ({ ...field, sealed: isSealed(field, sealed, documents) }));
+}
+
+function isSealed({ name, path }: Field, places: readonly string[], documents: readonly JsonObject[]): boolean {
+  return (
+    places.some((place) => name === place || name.startsWith(`${place}.`)) ||
+    documents.some((document) => isPlaceholder(at(document, path)))
   );
 }
 
@@ -57,7 +75,7 @@ function fieldOf(path: readonly string[], kind: Kind, schema: JsonObject): Field
     (part): part is string => typeof part === "string" && part !== "",
   );
   const choices = Array.isArray(schema.enum) ? schema.enum : [];
-  return { path, name: path.join("."), kind, description: description.join(" · "), choices };
+  return { path, name: path.join("."), kind, description: description.join(" · "), choices, sealed: false };
 }
 
 function limits({ minimum, maximum }: JsonObject): string {
@@ -148,12 +166,16 @@ export function parse(field: Field, text: string): { value: Json | undefined } |
   if (text.trim() === "") {
     return { value: undefined };
   }
-  if (field.kind === "text") {
+  if (field.kind === "text" || isPlaceholder(text)) {
     return { value: text };
   }
   try {
     return { value: fromJson(text) };
   } catch {
+    if (field.sealed && field.kind === "json") {
+      // Perhaps of a type that the form does not know: as in `mdm`, what is no JSON is text.
+      return { value: text };
+    }
     return {
       error: field.kind === "json" ? "is not JSON" : `is not a ${field.kind === "choice" ? "choice" : "number"}`,
     };
@@ -165,7 +187,7 @@ export function print(field: Field, value: Json | undefined): string {
   if (value === undefined) {
     return "";
   }
-  return field.kind === "text" && typeof value === "string" ? value : toJson(value);
+  return (field.kind === "text" && typeof value === "string") || isPlaceholder(value) ? value : toJson(value);
 }
 
 export function asObject(value: Json | undefined): JsonObject | undefined {

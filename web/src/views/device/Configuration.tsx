@@ -37,7 +37,8 @@ export function Configuration({ device, model, version }: Props) {
       ask(CONFIG_GET, { device, version: base }),
       ask(MODEL_LIST, {}),
     ]);
-    return { config, schema: models.find(({ code }) => code === model)?.config_schema ?? null };
+    const found = models.find(({ code }) => code === model);
+    return { config, schema: found?.config_schema ?? null, sealed: found?.sealed ?? [] };
   });
   return (
     <Panel title="Configuration">
@@ -50,8 +51,15 @@ export function Configuration({ device, model, version }: Props) {
         </Notice>
       )}
       <Answered query={query}>
-        {({ config, schema }) => (
-          <Editor key={config.version} config={config} schema={schema} action={action} saved={setBase} />
+        {({ config, schema, sealed }) => (
+          <Editor
+            key={config.version}
+            config={config}
+            schema={schema}
+            sealed={sealed}
+            action={action}
+            saved={setBase}
+          />
         )}
       </Answered>
       <Outcome action={action} />
@@ -62,13 +70,14 @@ export function Configuration({ device, model, version }: Props) {
 interface EditorProps {
   readonly config: ConfigView;
   readonly schema: JsonObject | null;
+  readonly sealed: readonly string[];
   readonly action: Action;
   readonly saved: (version: number) => void;
 }
 
 /** Edits the overrides of a device; empty settings come from its layers and its model. */
-function Editor({ config, schema, action, saved }: EditorProps) {
-  const fields = fieldsOf(schema, config.document, config.overrides);
+function Editor({ config, schema, sealed, action, saved }: EditorProps) {
+  const fields = fieldsOf(schema, sealed, config.document, config.overrides);
   const [texts, setTexts] = useState<Record<string, string>>(() => textsOf(fields, config.overrides));
   const [json, setJson] = useState<string>();
   const [refusal, setRefusal] = useState<Refusal>();
@@ -123,7 +132,7 @@ function Editor({ config, schema, action, saved }: EditorProps) {
       {asJson ? (
         <Labelled
           label="Overrides of this device, as JSON"
-          hint="All other settings come from the layers of its tags and the defaults of its model."
+          hint="All other settings come from the layers of its tags and the defaults of its model. What stands for a secret, such as (sealed 3f9c2a71b04e), keeps it."
           error={refusal && sentence(refusal)}
         >
           {(attributes) => (

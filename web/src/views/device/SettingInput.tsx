@@ -1,5 +1,7 @@
-import { Labelled } from "../../components/fields.tsx";
-import type { Field } from "../../lib/fields.ts";
+import { useState } from "preact/hooks";
+
+import { Labelled, type FieldAttributes } from "../../components/fields.tsx";
+import { isPlaceholder, type Field } from "../../lib/fields.ts";
 import { toJson } from "../../lib/json.ts";
 import { show } from "../../lib/text.ts";
 import type { Json } from "../../protocol.ts";
@@ -15,15 +17,28 @@ interface Props {
 
 /** One setting; empty means the value from the model and the layers. */
 export function SettingInput({ field, inherited, text, error, onText }: Props) {
-  const rest = text === "" && inherited !== undefined ? show(inherited) : "";
+  // Of an object the members are sealed, each by itself: it is edited as JSON.
+  const [hasMembers] = useState(text.startsWith("{"));
+  const rest = text !== "" || inherited === undefined ? "" : isPlaceholder(inherited) ? "set" : show(inherited);
   return (
     <Labelled label={field.name} hint={field.description || undefined} error={error}>
       {(attributes) => {
         const choices = field.kind === "boolean" ? [true, false] : field.choices;
+        if (field.sealed && choices.length === 0 && !hasMembers) {
+          return (
+            <SecretInput
+              attributes={attributes}
+              isInherited={inherited !== undefined}
+              text={text}
+              onText={onText}
+            />
+          );
+        }
         if (choices.length > 0) {
           return (
             <select {...attributes} value={text} onChange={(event) => onText(event.currentTarget.value)}>
               <option value="">{rest ? `default (${rest})` : "default"}</option>
+              {isPlaceholder(text) && <option value={text}>set</option>}
               {choices.map((choice) => (
                 <option key={toJson(choice)} value={toJson(choice)}>
                   {show(choice)}
@@ -44,5 +59,41 @@ export function SettingInput({ field, inherited, text, error, onText }: Props) {
         );
       }}
     </Labelled>
+  );
+}
+
+interface SecretProps {
+  readonly attributes: FieldAttributes;
+  readonly isInherited: boolean;
+  readonly text: string;
+  readonly onText: (text: string) => void;
+}
+
+/** A setting that nobody is shown: it is kept, replaced or cleared. An input that is emptied again keeps it. */
+function SecretInput({ attributes, isInherited, text, onText }: SecretProps) {
+  const [kept, setKept] = useState(isPlaceholder(text) ? text : "");
+  const isKept = isPlaceholder(text);
+  return (
+    <div class="secret">
+      <input
+        {...attributes}
+        type="password"
+        autocomplete="new-password"
+        placeholder={isKept ? "set" : isInherited ? "set by its layers or its model" : "not set"}
+        value={isKept ? "" : text}
+        onInput={(event) => onText(event.currentTarget.value || kept)}
+      />
+      {text !== "" && (
+        <button
+          type="button"
+          onClick={() => {
+            setKept("");
+            onText("");
+          }}
+        >
+          Clear
+        </button>
+      )}
+    </div>
   );
 }
