@@ -28,13 +28,18 @@ def add(
     name: Name,
     *,
     role: Annotated[
-        Role, typer.Option(help="Role: viewers may read, operators do the daily work, admins may do everything.")
+        Role,
+        typer.Option(
+            help="Role: viewers may read, operators do the daily work, admins may do everything; app is for other "
+            "software, which has the devices' own topics and manages nothing."
+        ),
     ],
     target: Output,
 ) -> None:
     """Add an account and write its profile.
 
-    Its owner uses the profile by `mdm --profile FILE`.
+    Its owner uses the profile by `mdm --profile FILE`, except for the role app: that account has the topics
+    `app/+/up/#` and `app/+/down/#`, makes no requests, and is for other software.
     """
     here = session.of(ctx)
     made = _profile(here, name, target)

@@ -8,12 +8,13 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from shared.protocol.topics import device_writes
+from shared.broker.acl import CLAIM_ROLE, DEVICE_ROLE, GROUP_ROLES, OTHER_ROLE
+from shared.protocol.topics import device_reads, device_writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,7 @@ ACCOUNTS: Final = ("svc-registry", "svc-rotator", "svc-firmware", "svc-accounts"
 OPTIONAL_ACCOUNTS: Final = ("homeassistant",)
 """Optional accounts, which exist only if somebody has created them."""
 DEVICE_GROUP: Final = "devices"
-DEVICE_ROLE: Final = "device"
 CLAIM_GROUP: Final = "claims"
-CLAIM_ROLE: Final = "claim"
-OTHER_ROLE: Final = "other"
 SHARING: Final = frozenset({"svc-registry", "svc-rotator", "svc-firmware"})
 """Accounts that may join shared subscriptions."""
 # As in the plugin (plugins/dynamic-security/auth.c, 2.0.21): so few rounds protect random passwords only.
@@ -78,21 +76,26 @@ def render_configuration(settings: BrokerSettings) -> str:
 
 def render_acl() -> str:
     """Return the text of the ACL file, which is the same everywhere."""
-    lines = "\n".join(f"pattern write {topic}" for topic in device_writes("%u"))
-    return (_TEMPLATES / "acl").read_text().replace("${device_writes}", lines)
+    writes = [f"pattern write {topic}" for topic in device_writes("%u")]
+    reads = [f"pattern read {topic}" for topic in device_reads("%u")]
+    return (_TEMPLATES / "acl").read_text().replace("${device}", "\n".join([*writes, *reads]))
 
 
 def render_accounts(passwords: Mapping[str, str], existing: str | None = None) -> str:
     """Return the text of dynamic-security.json in which these accounts have these passwords.
 
     Other accounts in the `existing` text, those of devices and claims, are unchanged; missing groups and roles are
-    added. Every other account without role and group gets the role `other`.
+    added, and to the roles that many accounts share what this version denies them. Every other account without
+    role and group gets the role `other`.
     """
     fresh = _empty_document()
     document: dict[str, Any] = json.loads(existing) if existing else fresh
     for kind, name in (("groups", "groupname"), ("roles", "rolename")):
         there = {found[name] for found in document[kind]}
         document[kind] += [wanted for wanted in fresh[kind] if wanted[name] not in there]
+    for role in document["roles"]:
+        given = role.setdefault("acls", [])
+        given += [acl for acl in map(asdict, GROUP_ROLES.get(role["rolename"], ())) if acl not in given]
     old = {client["username"]: client for client in document["clients"]}
     ours = [
         old[name] if name in old and has_password(old[name], password) else account(name, password)
@@ -128,20 +131,7 @@ def _empty_document() -> dict[str, Any]:
     return {
         "clients": [],
         "groups": [_group(DEVICE_GROUP, DEVICE_ROLE), _group(CLAIM_GROUP, CLAIM_ROLE)],
-        "roles": [
-            # A shared subscription would take messages of others away from the services.
-            {"rolename": DEVICE_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
-            {"rolename": OTHER_ROLE, "acls": [_denial("subscribePattern", "$share/#")]},
-            # The ACL file's patterns for a device of its own name must not apply to a claim.
-            {
-                "rolename": CLAIM_ROLE,
-                "acls": [
-                    _denial("subscribePattern", "$share/#"),
-                    _denial("publishClientSend", "mdm/v1/d/#"),
-                    _denial("publishClientReceive", "mdm/v1/d/#"),
-                ],
-            },
-        ],
+        "roles": [{"rolename": name, "acls": list(map(asdict, acls))} for name, acls in GROUP_ROLES.items()],
         # False means "ask the ACL file"; the plugin's default publishClientReceive true would show devices each
         # other's messages.
         "defaultACLAccess": {
@@ -155,10 +145,6 @@ def _empty_document() -> dict[str, Any]:
 
 def _group(name: str, role: str) -> dict[str, Any]:
     return {"groupname": name, "roles": [{"rolename": role, "priority": 0}], "clients": []}
-
-
-def _denial(kind: str, topic: str) -> dict[str, Any]:
-    return {"acltype": kind, "topic": topic, "priority": 10, "allow": False}
 
 
 def _hash(password: str, salt: bytes, iterations: int) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.broker import render_acl, replace
+from shared.protocol import topics
 
 AUDIENCE: Final = "mdm"
 ANY_CLIENT: Final = "*"
@@ -60,11 +61,6 @@ def pem(public_key: str) -> str:
 
 def client(name: str, secret: str, *, token_lifetime_s: int = 86_400) -> dict[str, Any]:
     """Return the client in Keycloak by which a service, or the tool, gets its tokens for the broker."""
-
-    def claim(mapper: str, **config: str) -> dict[str, Any]:
-        config["access.token.claim"] = "true"
-        return {"name": mapper, "protocol": "openid-connect", "protocolMapper": mapper, "config": config}
-
     return {
         "clientId": name,
         "secret": secret,
@@ -76,17 +72,32 @@ def client(name: str, secret: str, *, token_lifetime_s: int = 86_400) -> dict[st
         "fullScopeAllowed": False,
         "attributes": {"access.token.lifespan": str(token_lifetime_s)},
         "protocolMappers": [
-            claim("oidc-audience-mapper", **{"included.custom.audience": AUDIENCE}),
-            claim(
-                "oidc-hardcoded-claim-mapper",
-                **{
-                    "claim.name": "mqtt_client_id",
-                    "claim.value": ANY_CLIENT,
-                    "jsonType.label": "String",
-                },
-            ),
+            _mapper("oidc-audience-mapper", "audience", **{"included.custom.audience": AUDIENCE}),
+            _claim("mqtt_client_id", ANY_CLIENT, "String"),
         ],
     }
+
+
+def consumer(name: str, secret: str) -> dict[str, Any]:
+    """Return the client in Keycloak of a program that has the devices' own topics, and no others."""
+    found = client(name, secret)
+    rights = [
+        {"permission": "allow", "action": "subscribe", "topic": topics.APP_UP.filter},
+        {"permission": "allow", "action": "publish", "topic": topics.APP_DOWN.filter},
+        {"permission": "deny", "action": "all", "topic": "#"},
+    ]
+    found["protocolMappers"].append(_claim("acl", json.dumps(rights), "JSON"))
+    return found
+
+
+def _claim(name: str, value: str, kind: str) -> dict[str, Any]:
+    facts = {"claim.name": name, "claim.value": value, "jsonType.label": kind}
+    return _mapper("oidc-hardcoded-claim-mapper", name, **facts)
+
+
+def _mapper(mapper: str, name: str, **config: str) -> dict[str, Any]:
+    config["access.token.claim"] = "true"
+    return {"name": name, "protocol": "openid-connect", "protocolMapper": mapper, "config": config}
 
 
 def rules(acl: str) -> list[list[Any]]:

@@ -158,9 +158,8 @@ class Identities:
 
     async def clear_retained(self, client_id: str, *keep: Topic[Any]) -> None:
         """Clear a device's retained messages, on all topics that any version allowed it to write."""
-        wanted = topics.DEVICE_UP.of(client_id=client_id)
         kept = [topic.of(client_id=client_id) for topic in keep]
-        await retained.clear(self.connection, wanted, keep=kept)
+        await retained.clear(self.connection, *topics.left_by(client_id), keep=kept)
 
     async def _refuse(
         self, at_broker: Callable[[], Awaitable[None]], at_keycloak: Callable[[], Awaitable[None]]

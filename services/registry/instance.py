@@ -55,6 +55,7 @@ class Installation:
         await _check("Keycloak", ours, self.keycloak.mark, self.keycloak.put_mark)
         if self.broker.keeps_accounts:
             await _check("the broker", ours, self.broker.mark, self.broker.put_mark)
+            await self.broker.ensure_roles()
             await self.broker.ensure_public(ACCOUNTS)
 
     async def recovery(self, session: AsyncSession, client_id: str) -> messages.Recovery | None:

@@ -33,8 +33,7 @@ from shared.auth.client_token import CredentialsRefusedError
 from shared.auth.tokens import AUDIENCE
 from shared.crypto import Held
 from shared.errors import ConflictError, FleetError, NotFoundError, UnavailableError
-from shared.protocol import topics
-from shared.protocol.topics import device_writes
+from shared.protocol.topics import device_reads, device_writes
 from shared.runtime import metrics
 from shared.runtime.settings import KeycloakSettings
 
@@ -71,10 +70,9 @@ def _mappers(client_id: str, generation: int) -> list[dict[str, Any]]:
 
     `acl` and `mqtt_client_id` are for brokers that check tokens, in the form of RMQTT and EMQX.
     """
-    device = f"{topics.PREFIX}/d/{client_id}"
     acl = [
         *({"permission": "allow", "action": "publish", "topic": topic} for topic in device_writes(client_id)),
-        {"permission": "allow", "action": "subscribe", "topic": f"{device}/down/#"},
+        *({"permission": "allow", "action": "subscribe", "topic": topic} for topic in device_reads(client_id)),
         {"permission": "deny", "action": "all", "topic": "#"},
     ]
     return [

@@ -68,6 +68,9 @@ class Broker(Protocol):
     async def accepts(self, client_id: str, password: SecretStr) -> bool:
         """Return whether the broker accepts a device with this secret; call only while the device is offline."""
 
+    async def ensure_roles(self) -> None:
+        """Put the rights of this version in force for the roles that many accounts share."""
+
     async def ensure_public(self, accounts: Collection[str]) -> None:
         """Accept everybody who uses one of these names as user name, password and MQTT client id."""
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
 from pydantic import SecretStr
 
+from shared.broker.acl import GROUP_ROLES, Acl
 from shared.broker.admin_accounts import AdminAccounts
 from shared.crypto import Held
 from shared.database import device_refs
@@ -124,6 +125,18 @@ class BrokerAccounts:
             raise UnavailableError(f"the broker is not ready: {error}; retry") from error
         except (aiomqtt.MqttError, TimeoutError) as error:
             raise UnavailableError(f"the broker does not answer: {error}; retry") from error
+
+    async def ensure_roles(self) -> None:
+        """Add what the roles that many accounts share lack; the broker then ends the sessions of these accounts.
+
+        Only those of claims and recovery ever lack something, after an update: what this version denies them.
+        """
+        roles = (await self.command("listRoles", verbose=True))["roles"]
+        for role in roles:
+            there = {Acl(**acl) for acl in role.get("acls", [])}
+            for acl in GROUP_ROLES.get(role["rolename"], ()):
+                if acl not in there:
+                    await self.command("addRoleACL", rolename=role["rolename"], **asdict(acl))
 
     async def ensure_public(self, accounts: Collection[str]) -> None:
         """Create accounts whose password and MQTT client id are their names, where missing.

@@ -77,6 +77,9 @@ class TokenBroker:
         """Return True: the broker accepts every device that has a token."""
         return True
 
+    async def ensure_roles(self) -> None:
+        """Return: it has no roles."""
+
     async def ensure_public(self, accounts: Collection[str]) -> None:
         """Return: it has no accounts."""
 

@@ -769,7 +769,7 @@ class AdminAccount(Base):
     __tablename__ = "admin_accounts"
     __table_args__ = (
         CheckConstraint("name ~ '^[a-z][a-z0-9_-]{1,39}$'", name="name"),
-        CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+        CheckConstraint("role IN ('app', 'viewer', 'operator', 'admin')", name="role"),
     )
 
     name: Mapped[str] = mapped_column(primary_key=True)

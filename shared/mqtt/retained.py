@@ -58,12 +58,12 @@ async def messages(connection: Connection, *filters: str) -> AsyncIterator[tuple
         raise UnavailableError(f"the broker does not send its retained messages: {error}; retry") from error
 
 
-async def clear(connection: Connection, wanted: str, *, keep: Collection[str] = ()) -> None:
-    """Clear the retained messages on topics that match the filter `wanted`, except those in `keep`.
+async def clear(connection: Connection, *filters: str, keep: Collection[str] = ()) -> None:
+    """Clear the retained messages on topics that match one of the filters, except those in `keep`.
 
     Raises as `topics`.
     """
-    while found := await topics(connection, wanted) - set(keep):
+    while found := await topics(connection, *filters) - set(keep):
         for topic in found:
             await connection.publish(topic, b"", retain=True)
 

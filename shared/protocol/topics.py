@@ -121,11 +121,19 @@ class Topic(Generic[M]):
         return message, []
 
 
+class AppMessage(bytes):
+    """Any bytes, between the device's firmware and its consumers; retained or not. No service reads them."""
+
+
+class OwnEntity(bytes):
+    """Discovery of an entity that the firmware itself provides, as Home Assistant has it. No service reads it."""
+
+
 _UP = f"{PREFIX}/d/{{client_id}}/up"
 _DOWN = f"{PREFIX}/d/{{client_id}}/down"
 
 DEVICE_UP = Topic(f"{_UP}/#", bytes)
-"""All topics that a device may write, and so all on which it may have left a retained message."""
+"""All topics below which the services read a device's messages."""
 STATUS = Topic(f"{_UP}/status", messages.Status, retain=True, lenient=True)
 
 CONFIG_GET = Topic(f"{_UP}/config/get", messages.ConfigGet, lenient=True)
@@ -187,7 +195,26 @@ HOMEASSISTANT_DIAGNOSTICS = Topic(
     f"{_HOMEASSISTANT}/diagnostics", homeassistant.Diagnostics, retain=True, nulls=True
 )
 
-_OTHERS: Final = (DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS)
+APP: Final = "app"
+_LARGEST: Final = 2 * 1024 * 1024
+"""The broker's limit for a packet, in bytes."""
+APP_UP = Topic(f"{APP}/{{client_id}}/up/#", AppMessage, max_bytes=_LARGEST)
+APP_DOWN = Topic(f"{APP}/{{client_id}}/down/#", AppMessage, max_bytes=_LARGEST)
+HOMEASSISTANT_ENTITY = Topic(
+    f"{homeassistant.PREFIX}/{{component}}/{{client_id}}/{{object_id}}/config",
+    OwnEntity,
+    retain=True,
+    max_bytes=_LARGEST,
+)
+"""The client id is what Home Assistant names the node id."""
+OWN: Final[Mapping[str, Topic[Any]]] = {
+    "APP_UP": APP_UP,
+    "APP_DOWN": APP_DOWN,
+    "HOMEASSISTANT_ENTITY": HOMEASSISTANT_ENTITY,
+}
+"""The device's own topics, by their names in Python: whom they serve is up to the device's owner."""
+
+_OTHERS: Final = (*OWN.values(), DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS)
 TOPICS: Final[Mapping[str, Topic[Any]]] = {
     name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing not in _OTHERS
 }
@@ -197,8 +224,25 @@ TOPICS: Final[Mapping[str, Topic[Any]]] = {
 def device_writes(device: str) -> list[str]:
     """Return the topics that a device may write; `device` is its name in them.
 
-    Each is listed: the retained messages of a device are bounded by the number of its topics.
+    Each of the protocol is listed: what the services read, and what is retained there, is bounded by their number.
     """
     everybody, own = (DEVICE_UP.of(client_id=name).removesuffix("#") for name in ("+", device))
     found = {topic.filter for topic in TOPICS.values()}
-    return sorted(own + it.removeprefix(everybody) for it in found if it.startswith(everybody))
+    protocol = sorted(own + it.removeprefix(everybody) for it in found if it.startswith(everybody))
+    return [*protocol, *own_writes(device)]
+
+
+def own_writes(device: str) -> list[str]:
+    """Return the filters of the topics that a device may write under names of its own; no service reads them."""
+    entities = HOMEASSISTANT_ENTITY.of(client_id=device, component="+", object_id="+")
+    return [APP_UP.of(client_id=device), entities]
+
+
+def device_reads(device: str) -> list[str]:
+    """Return the topics that a device may read; `device` is its name in them."""
+    return [f"{PREFIX}/d/{device}/down/#", APP_DOWN.of(client_id=device)]
+
+
+def left_by(device: str) -> list[str]:
+    """Return the filters of all topics on which a device may have left a retained message, in any version."""
+    return [DEVICE_UP.of(client_id=device), *own_writes(device)]

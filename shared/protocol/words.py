@@ -6,8 +6,12 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """The rights of an admin account: read all but secrets, do the daily work too, or do everything."""
+    """The rights of an account: read all but secrets, do the daily work too, or do everything.
 
+    An account with the role `app` makes no requests: it has the devices' own topics, and nothing else.
+    """
+
+    APP = "app"
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"

@@ -88,6 +88,10 @@ async def test_a_device_reads_only_its_own_topics(fleet: Fleet) -> None:
         for wanted, granted in (
             (topics.CONFIG.of(client_id=package.client_id), True),
             (f"mdm/v1/d/{package.client_id}/down/#", True),
+            (f"app/{package.client_id}/down/#", True),
+            (f"app/{other.client_id}/down/#", False),
+            ("app/+/up/#", False),
+            ("app/#", False),
             (topics.CONFIG.of(client_id=other.client_id), False),
             ("mdm/v1/d/+/down/#", False),
             ("mdm/#", False),

@@ -327,7 +327,7 @@ async def test_rights_that_were_changed_behind_our_back_are_put_back(
     extra = {"acltype": "publishClientSend", "topic": topic, "priority": 20, "allow": True}
     await behind_our_back(stack, "addRoleACL", profile.account, rolename=f"admin-{profile.account}", **extra)
     (found,) = await findings(fleet, profile.account, repair=False)
-    assert found.problem == "has other rights in the broker than a viewer's"
+    assert found.problem == "has other rights in the broker than those of the role viewer"
     assert [it.repaired for it in await findings(fleet, profile.account, repair=True)] == [True]
     async with bare(profile) as connection:
         assert await publish(connection, topic) == NOT_AUTHORIZED

@@ -6,6 +6,7 @@ The move itself, to a real cluster, is in tests/cluster.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -88,23 +89,31 @@ async def test_a_token_says_what_its_device_may_do_in_a_broker(fleet: Fleet) -> 
     name = package.client_id
     assert (claims["azp"], claims["mqtt_client_id"]) == (name, name)
     up = [f"mdm/v1/d/{name}/up/{level}" for level in ("command/result", "config/get", "status")]
+    up += [f"app/{name}/up/#", f"homeassistant/+/{name}/+/config"]
     assert [rule for rule in claims["acl"] if rule["topic"] not in set(device_writes(name)) - set(up)] == [
         *({"permission": "allow", "action": "publish", "topic": topic} for topic in up),
         {"permission": "allow", "action": "subscribe", "topic": f"mdm/v1/d/{name}/down/#"},
+        {"permission": "allow", "action": "subscribe", "topic": f"app/{name}/down/#"},
         {"permission": "deny", "action": "all", "topic": "#"},
     ]
 
 
+@pytest.mark.parametrize("older", ["without claims", "without own topics"])
 async def test_a_client_of_an_older_version_gets_its_claims_and_keeps_its_secret(
-    fleet: Fleet, stack: Stack
+    fleet: Fleet, stack: Stack, older: str
 ) -> None:
     package = await fleet.device()
     client = await device_client(stack, package)
     path = f"/admin/realms/{stack.endpoints.realm}/clients/{client['id']}/protocol-mappers/models"
     async with credentials.keycloak_admin(stack.endpoints) as keycloak:
         for mapper in client["protocolMappers"]:
-            if mapper["name"] in {"acl", "mqtt_client_id"}:
+            if older == "without claims" and mapper["name"] in {"acl", "mqtt_client_id"}:
                 (await keycloak.delete(f"{path}/{mapper['id']}")).raise_for_status()
+            if older == "without own topics" and mapper["name"] == "acl":
+                rules = json.loads(mapper["config"]["claim.value"])
+                known = [rule for rule in rules if rule["topic"].startswith(("mdm/", "#"))]
+                mapper["config"]["claim.value"] = json.dumps(known)
+                (await keycloak.put(f"{path}/{mapper['id']}", json=mapper)).raise_for_status()
 
     (found,) = await examined(fleet, package, repair=False)
     assert (found.problem, found.repaired) == ("its tokens lack claims", False)
@@ -112,7 +121,9 @@ async def test_a_client_of_an_older_version_gets_its_claims_and_keeps_its_secret
     assert mended.repaired
     token = await credentials.keycloak_token(package)
     assert token is not None
-    assert {"acl", "mqtt_client_id"} <= unverified_claims(token).keys()
+    claims = unverified_claims(token)
+    assert claims["mqtt_client_id"] == package.client_id
+    assert {f"app/{package.client_id}/{way}/#" for way in ("up", "down")} < {it["topic"] for it in claims["acl"]}
     assert await examined(fleet, package, repair=False) == []
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import ssl
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,7 @@ import pytest
 from cryptography import x509
 
 from deploy import broker, certificates
+from shared.broker import acl
 from shared.protocol import topics
 
 SETTINGS = broker.BrokerSettings(
@@ -19,6 +21,8 @@ SETTINGS = broker.BrokerSettings(
     acl_file=PurePosixPath("/config/acl"),
     data_folder=PurePosixPath("/data"),
 )
+OWN = ["app/%u/up/#", "homeassistant/+/%u/+/config"]
+"""What a device may write for others than the services, under names that it chooses."""
 
 
 def options(text: str) -> list[str]:
@@ -142,7 +146,7 @@ def test_no_account_but_the_services_may_join_a_shared_subscription() -> None:
 
 def test_an_accounts_file_of_an_older_version_lets_nobody_else_join_a_shared_subscription() -> None:
     old = json.loads(broker.render_accounts({"admin": "secret", "svc-registry": "secret"}))
-    old["roles"] = [role for role in old["roles"] if role["rolename"] != broker.OTHER_ROLE]
+    old["roles"] = [role for role in old["roles"] if role["rolename"] != acl.OTHER_ROLE]
     own = {"username": "alice", "roles": [{"rolename": "admin-alice"}]}
     device, by_hand = {"username": "iotdevice-m-1"}, {"username": "homeassistant"}
     for client in old["clients"]:
@@ -179,13 +183,47 @@ def test_a_service_reads_only_its_own_requests(service: str) -> None:
 def test_a_device_may_write_on_what_is_declared_and_nothing_else() -> None:
     writes = [line.split(" ")[2] for line in broker.render_acl().splitlines() if line.startswith("pattern write")]
     declared = [topic.filter for topic in topics.TOPICS.values() if "/up/" in topic.template]
-    others = ["mdm/v1/claim/%u/request", "mdm/v1/recover/%u/request"]
+    others = ["mdm/v1/claim/%u/request", "mdm/v1/recover/%u/request", *OWN]
     assert sorted(writes) == sorted([*(it.replace("+", "%u", 1) for it in declared), *others])
 
 
-def test_a_device_may_write_on_no_topic_that_it_names_itself() -> None:
-    writes = [line for line in broker.render_acl().splitlines() if line.startswith("pattern write")]
-    assert [line for line in writes if "+" in line or "#" in line] == []
+def test_a_device_may_write_on_no_topic_of_the_protocol_that_it_names_itself() -> None:
+    writes = [line.split(" ")[2] for line in broker.render_acl().splitlines() if line.startswith("pattern write")]
+    assert [topic for topic in writes if "+" in topic or "#" in topic] == OWN
+
+
+def test_a_device_has_its_own_traffic_below_its_own_name_and_of_others_nothing() -> None:
+    rules = [line.split(" ") for line in broker.render_acl().splitlines() if line.startswith("pattern ")]
+    own = [(access, topic) for _, access, topic in rules if not topic.startswith("mdm/")]
+    assert own == [("write", "app/%u/up/#"), ("write", "homeassistant/+/%u/+/config"), ("read", "app/%u/down/#")]
+
+
+def test_no_service_but_the_registry_which_clears_it_has_the_devices_own_traffic() -> None:
+    users = {part.split("\n")[0]: part for part in broker.render_acl().split("user ")[1:]}
+    having = {user for user, rules in users.items() if re.search(r"^topic \w+ app/", rules, re.MULTILINE)}
+    assert having == {"svc-registry", "homeassistant"}
+
+
+@pytest.mark.parametrize("kind", ["publishClientSend", "publishClientReceive"])
+@pytest.mark.parametrize("prefix", ["mdm/v1/d/#", "app/#", "homeassistant/#"])
+def test_the_accounts_of_claims_and_recovery_have_no_patterns_of_devices(prefix: str, kind: str) -> None:
+    document = json.loads(broker.render_accounts({}))
+    (claim,) = (role for role in document["roles"] if role["rolename"] == "claim")
+    assert {"acltype": kind, "topic": prefix, "priority": 10, "allow": False} in claim["acls"]
+
+
+def test_an_accounts_file_of_an_older_version_denies_claims_what_is_new_and_keeps_what_was_added_to_it() -> None:
+    fresh = json.loads(broker.render_accounts({"admin": "secret"}))
+    old = json.loads(json.dumps(fresh))
+    added = {"acltype": "publishClientSend", "topic": "hand/made", "priority": 0, "allow": True}
+    for role in old["roles"]:
+        role["acls"] = [acl for acl in role["acls"] if not acl["topic"].startswith(("app", "homeassistant"))]
+        role["acls"].append(added)
+    rendered = broker.render_accounts({"admin": "secret"}, json.dumps(old))
+    for role, wanted in zip(json.loads(rendered)["roles"], fresh["roles"], strict=True):
+        assert all(acl in role["acls"] for acl in [*wanted["acls"], added])
+        assert len(role["acls"]) == len(wanted["acls"]) + 1
+    assert broker.render_accounts({"admin": "secret"}, rendered) == rendered
 
 
 def test_every_account_has_rules() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import stat
 import tomllib
 from pathlib import Path
@@ -79,3 +80,14 @@ def test_a_services_client_may_choose_its_mqtt_client_id() -> None:
     assert values["mqtt_client_id"] == rmqtt.ANY_CLIENT
     assert made["attributes"] == {"access.token.lifespan": "60"}
     assert made["serviceAccountsEnabled"]
+
+
+def test_a_consumer_has_the_devices_own_topics_and_no_others() -> None:
+    made = rmqtt.consumer("nodered", "hush")
+    claims = {one["config"].get("claim.name"): one["config"].get("claim.value") for one in made["protocolMappers"]}
+    assert (made["clientId"], made["secret"], claims["mqtt_client_id"]) == ("nodered", "hush", "*")
+    assert [(rule["permission"], rule["action"], rule["topic"]) for rule in json.loads(claims["acl"])] == [
+        ("allow", "subscribe", "app/+/up/#"),
+        ("allow", "publish", "app/+/down/#"),
+        ("deny", "all", "#"),
+    ]

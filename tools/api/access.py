@@ -1,4 +1,4 @@
-"""Who may write and read a topic, according to the broker's ACL file."""
+"""Who may write and read a topic, according to the broker's ACL file and the role of consumers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploy import broker
+from shared.broker import acl
+from shared.protocol import topics
+from shared.protocol.words import Role
 
 Access = Literal["read", "write"]
-_THEMSELVES = {"d": "the device itself", "claim": "machines of the claim", "recover": "a device that is refused"}
-"""The account of a pattern, by the level after the prefix."""
+_THEMSELVES = {
+    f"{topics.PREFIX}/claim/": "machines of the claim",
+    f"{topics.PREFIX}/recover/": "a device that is refused",
+    "": "the device itself",
+}
+"""The account of a pattern, by the beginning of its topics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,13 @@ def allowed(template: str, access: Access, given: list[Rule]) -> list[str]:
 
 
 def current() -> list[Rule]:
-    """Return the rules of the ACL file that is deployed."""
-    return rules(broker.render_acl())
+    """Return the rules of the ACL file that is deployed, and those of consumers."""
+    consumers = [
+        Rule("role app", frozenset({"write" if rule.acltype == "publishClientSend" else "read"}), rule.topic)
+        for rule in sorted(acl.acls("", Role.APP), key=lambda rule: rule.topic)
+        if rule.allow
+    ]
+    return [*rules(broker.render_acl()), *consumers]
 
 
 def _rules(text: str) -> Iterator[Rule]:
@@ -47,7 +59,8 @@ def _rules(text: str) -> Iterator[Rule]:
         elif kind in {"topic", "pattern"}:
             access, _, topic_filter = rest.partition(" ")
             granted = frozenset({"read", "write"} if access == "readwrite" else {access})
-            account = user if kind == "topic" else _THEMSELVES[topic_filter.split("/")[2]]
+            themselves = next(who for start, who in _THEMSELVES.items() if topic_filter.startswith(start))
+            account = user if kind == "topic" else themselves
             yield Rule(account, granted, topic_filter)
 
 

@@ -15,6 +15,7 @@ _SERVERS: Final = {
     "device": "devices",
     "machine": "claims",
     "refused_device": "claims",
+    "consumer": "services",
     "homeassistant": "services",
     "admin": "services",
 }
@@ -170,11 +171,11 @@ def _reply_channel(operations: list[Operation[Any, Any]]) -> Schema:
 
 
 def _address(topic: topics.Topic[Any], server: str) -> Schema:
-    names = Channel("", topic, ()).parameters
+    shown = Channel("", topic, ())
     return {
-        "address": topic.template,
+        "address": shown.address,
         "servers": [{"$ref": f"#/servers/{server}"}],
-        "parameters": {name: {"description": PARAMETERS[name]} for name in names},
+        "parameters": {name: {"description": PARAMETERS[name]} for name in shown.parameters},
         "x-max-bytes": topic.max_bytes,
     }
 

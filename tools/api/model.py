@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ ROLES: Final = {
     "device": "A device: it publishes below `d/{client_id}/up` and subscribes below `d/{client_id}/down`.",
     "machine": "A machine without an identity, which requests one by a claim.",
     "refused_device": "A device that the broker refuses with all its secrets, and which recovers by its key.",
+    "consumer": "A program that uses the devices' own topics, with an account of the role `app`.",
     "homeassistant": "Home Assistant, which receives the devices if the setting `MDM_HOMEASSISTANT` is on.",
     "admin": "An admin's tool, such as `mdm`: it sends requests to services, and receives events.",
 }
@@ -42,10 +43,18 @@ PARAMETERS: Final = {
     "verb": "What happened to the subject.",
     "name": "The service: `registry`, `rotator` or `firmware`.",
     "instance": "Host name and process id of the service.",
+    "levels": "One or more levels, which the device's firmware and its consumers choose.",
+    "component": "The kind of entity, as Home Assistant names it, such as `sensor`; or `device`.",
+    "object_id": "The entity: letters, digits, `_` and `-`, chosen by the firmware.",
 }
 _REFERENCE: Final = "#/components/schemas/{model}"
 """A filter over other topics."""
 _ALSO_READ_BY_ADMINS: Final = {topics.STATUS.template}
+_OWN: Final[Mapping[Topic[Any], tuple[tuple[str, Action], ...]]] = {
+    topics.APP_UP: (("device", "send"), ("consumer", "receive"), ("homeassistant", "receive")),
+    topics.APP_DOWN: (("device", "receive"), ("consumer", "send"), ("homeassistant", "send")),
+    topics.HOMEASSISTANT_ENTITY: (("device", "send"), ("homeassistant", "receive")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +66,14 @@ class Channel:
     uses: tuple[tuple[str, Action], ...]
 
     @property
+    def address(self) -> str:
+        """The topic, with a name for each part that varies."""
+        return self.topic.template.replace("#", "{levels}")
+
+    @property
     def parameters(self) -> list[str]:
         """The names in the topic."""
-        return re.findall(r"\{(\w+)\}", self.topic.template)
+        return re.findall(r"\{(\w+)\}", self.address)
 
     @property
     def payload(self) -> type[BaseModel] | None:
@@ -70,7 +84,8 @@ class Channel:
 
 def channels() -> list[Channel]:
     """Return all channels except those of admin requests, in the order of their declaration."""
-    return [Channel(camel(name), topic, _uses(topic)) for name, topic in topics.TOPICS.items()]
+    protocol = [Channel(camel(name), topic, _uses(topic)) for name, topic in topics.TOPICS.items()]
+    return [*protocol, *(Channel(camel(name), topic, _OWN[topic]) for name, topic in topics.OWN.items())]
 
 
 def operations() -> list[Operation[Any, Any]]:

@@ -1340,8 +1340,12 @@ export interface Removed {
   removed: string;
 }
 
-/** The rights of an admin account: read all but secrets, do the daily work too, or do everything. */
-export type Role = "viewer" | "operator" | "admin";
+/**
+ * The rights of an account: read all but secrets, do the daily work too, or do everything.
+ *
+ * An account with the role `app` makes no requests: it has the devices' own topics, and nothing else.
+ */
+export type Role = "app" | "viewer" | "operator" | "admin";
 
 /** Abort a rollout; devices that have begun may finish, unless `hard`. */
 export interface RolloutAbort {

@@ -242,7 +242,7 @@ class Reconciler:
                 text = "mdm admin password, which recreates it"
                 yield Discrepancy(name, "has no account in the broker", text, None)
             elif accounts[name] != acls(name, role):
-                text = f"has other rights in the broker than a {role}'s"
+                text = f"has other rights in the broker than those of the role {role}"
                 yield Discrepancy(name, text, "set them as in the database", partial(self._repair_admin, name))
 
     async def _settle(self, problem: Discrepancy, turn: asyncio.Semaphore, *, repair: bool) -> admin.Finding:

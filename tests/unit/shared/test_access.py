@@ -13,8 +13,21 @@ NAMES = TypeAdapter(AccountName)
 
 
 def test_a_role_may_all_that_a_lower_one_may() -> None:
-    viewer, operator, full = ({acl.topic for acl in acls("alice", role) if acl.allow} for role in Role)
+    viewer, operator, full = (
+        {acl.topic for acl in acls("alice", role) if acl.allow} for role in Role if role is not Role.APP
+    )
     assert viewer < operator < full
+
+
+def test_a_consumer_has_the_devices_own_topics_and_nothing_of_the_protocol() -> None:
+    allowed = {(acl.acltype, acl.topic) for acl in acls("nodered", Role.APP) if acl.allow}
+    assert allowed == {("publishClientReceive", "app/+/up/#"), ("publishClientSend", "app/+/down/#")}
+    denied = {(acl.acltype, acl.topic) for acl in acls("nodered", Role.APP) if not acl.allow}
+    assert denied == {("publishClientSend", "#"), ("publishClientReceive", "#"), ("subscribePattern", "$share/#")}
+
+
+def test_no_request_is_for_consumers() -> None:
+    assert [operation.name for operation in OPERATIONS.values() if Role.APP.includes(operation.role)] == []
 
 
 @pytest.mark.parametrize(
