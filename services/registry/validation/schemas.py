@@ -35,6 +35,7 @@ MAX_EXPANDED: Final = 20_000
 """Limit of subschemas of a schema, with each `$ref` replaced by its target."""
 NOTHING_REMOTE: Final[SchemaRegistry] = Registry()
 """A reference to another host must not be fetched from here."""
+_CHOICES: Final = 3
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _UNICODE_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]+)\}|(.))", re.DOTALL)
 
@@ -146,7 +147,7 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str) ->
         # A $ref may point at any place in a schema that predates the check of such places.
         raise InvalidInputError("config_schema: a $ref points at something that is not a schema") from None
     if fault is not None:
-        raise InvalidInputError(f"{field}{_path(fault)}: {fault.message}")
+        raise InvalidInputError(f"{field}{_path(fault)}: {_reason(fault)}")
 
 
 def _dialect(schema: Mapping[str, Any]) -> type[Validator]:
@@ -161,10 +162,16 @@ def _refuse_invalid(schema: Schema, dialect: type[Validator], *, where: str) -> 
     rules = dialect(dialect.META_SCHEMA, registry=NOTHING_REMOTE, format_checker=_PATTERNS_CHECKED)
     fault = best_match(rules.iter_errors(schema))
     if fault is not None:
-        reason = fault.message
+        reason = _reason(fault)
         if isinstance(fault.cause, ValueError):
             reason = f"{fault.instance!r} must be a pattern that RE2 can search: {fault.cause}"
         raise InvalidInputError(f"{where}{_path(fault)}: {reason}")
+
+
+def _reason(fault: ValidationError) -> str:
+    """Return the rule that is broken; of a choice between schemas, the rules of the first ones."""
+    choices = dict.fromkeys(choice.message for choice in fault.context or ())
+    return ", and ".join([*choices][:_CHOICES]) or fault.message
 
 
 class _Expansion:
