@@ -54,7 +54,7 @@ def show_all(ctx: typer.Context) -> None:
     here.show_table(
         found,
         found.accounts,
-        "account=name, role, in the broker=present, by=author, since=created_at",
+        "account=name, role, in the broker=present, --by=author, -since=created_at",
         none="no accounts except the built-in one; `mdm admin add NAME --role ROLE --output FILE` adds one",
     )
 
@@ -91,7 +91,7 @@ def remove(ctx: typer.Context, name: Name) -> None:
 def _profile(here: session.Session, name: str, target: Path) -> profile.Profile:
     """Return a copy of the session's profile with another account and a new password."""
     if target.exists():
-        raise ConflictError(f"output: {target} exists; name another file")
+        raise ConflictError(f"--output: {target} exists; name another file")
     ours = here.profile
     changed = {
         "account": name,

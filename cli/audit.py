@@ -20,5 +20,5 @@ def show(
     here = session.of(ctx)
     found = here.request(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit)
     here.show_table(
-        found, found.entries, "at, who=actor, what=action, on=subject, before, after", none="no entries"
+        found, found.entries, "at, who=actor, what=action, on=subject, -before, after", none="no entries"
     )

@@ -40,7 +40,7 @@ def backup(
     """
     here, ours = session.of(ctx), environment.load(settings.BackupSettings)
     if file.exists() and not force:
-        raise ConflictError(f"file: {file} exists; --force replaces it")
+        raise ConflictError(f"FILE: {file} exists; --force replaces it")
     passphrase = passwords.read("passphrase", variable=_VARIABLE, twice=True)
     if len(passphrase.get_secret_value()) < MIN_PASSPHRASE:
         raise InvalidInputError(f"passphrase: must have at least {MIN_PASSPHRASE} characters")
@@ -69,11 +69,11 @@ def restore(
     try:
         parts = frozenset(map(restoring.Part, only or restoring.Part))
     except ValueError:
-        raise InvalidInputError(f"only: must be {_PARTS}") from None
+        raise InvalidInputError(f"--only: must be {_PARTS}") from None
     try:
         opened = file.open("rb")
     except OSError as error:
-        raise InvalidInputError(f"file: {file} cannot be read: {error.strerror}") from error
+        raise InvalidInputError(f"FILE: {file} cannot be read: {error.strerror}") from error
     passphrase = passwords.read("passphrase", variable=_VARIABLE)
     with opened, _watched() as watch:
         restored = asyncio.run(restoring.Restore(ours, opened, passphrase, parts, watch).run(replace=replace))

@@ -27,12 +27,12 @@ def create(
     *,
     model: Annotated[str, typer.Option(help="Code of the machines' model.")],
     target: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write the claim package to.")],
-    tag: Annotated[list[str] | None, typer.Option(help="Tag of its devices; may be repeated.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag of its devices; may be repeated.")] = None,
     uses: Annotated[int, typer.Option(min=1, help="Maximum number of machines.")] = 1,
-    expires: Annotated[
-        str, typer.Option(metavar="TIME", help="Time after which the claim is refused: 30m, 12h, 7d.")
+    expires_in_s: Annotated[
+        str, typer.Option("--expires", metavar="TIME", help="Time after which the claim is refused: 30m, 12h, 7d.")
     ] = "1d",
-    approval: Annotated[
+    needs_approval: Annotated[
         bool, typer.Option("--approval", help="Require `mdm claim approve` for each machine.")
     ] = False,
 ) -> None:
@@ -40,19 +40,19 @@ def create(
 
     The package is a secret: with it, any machine can request an identity.
     """
-    expires_in_s = durations.seconds(expires, field="expires")
+    lifetime_s = durations.seconds(expires_in_s, field="expires_in_s")
     if target.exists():
-        raise ConflictError(f"output: {target} exists; name another file")
+        raise ConflictError(f"--output: {target} exists; name another file")
     here = session.of(ctx)
     # Created here, so that no service has to store it for a repeated request.
     password = crypto.new_secret().get_secret_value()
     added = here.request(
         admin.CLAIM_ADD,
         model=model,
-        tags=tag,
+        tags=tags,
         uses=uses,
-        expires_in_s=expires_in_s,
-        needs_approval=approval,
+        expires_in_s=lifetime_s,
+        needs_approval=needs_approval,
         password=password,
     )
     package = admin.ClaimPackage(
@@ -84,9 +84,9 @@ def show_all(
         found,
         found.claims,
         (
-            "claim, model, tags, state",
+            "claim, model, -tags, state",
             ("used", lambda it: f"{it.used} of {it.uses}"),
-            "waiting, approval=needs_approval, expires=expires_at, by=author",
+            "waiting, -approval=needs_approval, expires=expires_at, --by=author",
         ),
         none="no claims yet; `mdm claim create --model MODEL --output FILE` creates one",
     )
@@ -114,7 +114,7 @@ def requests(
     here.show_table(
         found,
         found.requests,
-        "uid, state, claim, model, device=client_id, requested=requested_at, granted=granted_at",
+        "uid, state, -claim, --model, device=client_id, requested=requested_at, -granted=granted_at",
         none="no requests yet; `mdm claim create --model MODEL --output FILE` writes the package for machines",
     )
 

@@ -18,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
+from cli import unreachable
 from cli.durations import TIMEOUT_S
 from cli.profile import Profile
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
@@ -73,8 +74,9 @@ class Admin:
     It reconnects when it is lost later, while calls wait.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, timeout_s: float = TIMEOUT_S) -> None:
         self._profile = profile
+        self._connect_timeout_s = min(timeout_s, _PACKET_TIMEOUT_S)
         self._client_id = f"mdm-cli-{secrets.token_hex(8)}"
         self._reply_topic = admin.REPLY.of(account=profile.account, client_id=self._client_id)
         self._filters = [self._reply_topic]
@@ -185,8 +187,9 @@ class Admin:
         connected_once = False
         while True:
             try:
-                client = await self._new_client()
-                async with entered(client, timeout_s=_PACKET_TIMEOUT_S):
+                async with asyncio.timeout(self._connect_timeout_s):
+                    client = await self._new_client()
+                async with entered(client, timeout_s=self._connect_timeout_s):
                     await self._subscribe(client, self._filters)
                     self._client = client
                     self._up.set()
@@ -204,7 +207,12 @@ class Admin:
     async def _new_client(self) -> Client:
         profile = self._profile
         account = Account(profile.host, profile.port, profile.account, profile.password, profile.token_url)
-        return await account.client(self._client_id, tls_context=self._tls_context, logger=_SILENT)
+        return await account.client(
+            self._client_id,
+            tls_context=self._tls_context,
+            logger=_SILENT,
+            connect_timeout_s=self._connect_timeout_s,
+        )
 
     async def _subscribe(self, client: aiomqtt.Client, filters: list[str]) -> None:
         async with asyncio.timeout(_PACKET_TIMEOUT_S):
@@ -232,20 +240,19 @@ class Admin:
     def _explained(self, error: Exception) -> CannotConnectError:
         if isinstance(error, CannotConnectError):
             return error
-        reason = error.rc if isinstance(error, aiomqtt.MqttCodeError) else error
-        place = f"{self._profile.host}:{self._profile.port} as {self._profile.account}"
-        return CannotConnectError(f"cannot connect to {place}: {reason}")
+        uses_tls, timeout_s = self._tls_context is not None, self._connect_timeout_s
+        return CannotConnectError(unreachable.reason(error, self._profile, uses_tls=uses_tls, timeout_s=timeout_s))
 
     async def _stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-def run(work: Callable[[Admin], Awaitable[T]], profile: Profile) -> T:
-    """Connect and run `work`."""
+def run(work: Callable[[Admin], Awaitable[T]], profile: Profile, *, timeout_s: float = TIMEOUT_S) -> T:
+    """Connect within `timeout_s` and run `work`."""
 
     async def connected() -> T:
-        async with Admin(profile) as connection:
+        async with Admin(profile, timeout_s=timeout_s) as connection:
             return await work(connection)
 
     return asyncio.run(connected())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Annotated, Final
 from uuid import UUID
 
 import typer
 
-from cli import bars, client, documents, durations, output, pages, session
+from cli import bars, client, device_names, documents, durations, output, pages, selection, session
 from cli.arguments import MaybeDevice
 from shared.protocol import admin
 
@@ -30,34 +31,48 @@ def send(
         ),
     ] = None,
     *,
-    device: Annotated[str | None, typer.Option(help="Key or client id of one device.")] = None,
+    device: Annotated[str | None, typer.Option(help="One device: its id or key, name, or MAC address.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All devices, or all that match --tag and --model.")
     ] = False,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
-    expires: Annotated[
+    expires_in_s: Annotated[
         str,
-        typer.Option(metavar="TIME", help="Time after which devices ignore the command: 60s, 5m, 2h, up to 7d."),
+        typer.Option(
+            "--expires", metavar="TIME", help="Time after which devices ignore the command: 60s, 5m, 2h, up to 7d."
+        ),
     ] = "60s",
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for answers of the devices.")] = False,
+    dry_run: selection.DryRun = False,
+    yes: selection.Yes = False,
 ) -> None:
     """Send a command to one or more devices.
 
-    Wait until each device has answered or the command has expired. The exit status is 1 if a device failed or did
-    not answer. `mdm command show` includes late answers.
+    Wait until each device that is online has answered, or the command has expired. For a device that is offline
+    the command stays queued until it expires: `mdm command show` includes late answers. The exit status is 1 if a
+    device failed or did not answer.
     """
+    selection.check(device, everything=everything, tag=tag, model=model, one="--device")
     request = client.build(
         admin.COMMAND_SEND,
-        device=device,
+        device=device and device_names.ANY,
         all=everything,
         tag=tag,
         model=model,
         name=name,
         arguments=documents.assign(assignments or []),
-        expires_in_s=durations.seconds(expires, field="expires"),
+        expires_in_s=durations.seconds(expires_in_s, field="expires_in_s"),
     )
     here = session.of(ctx)
+    if device is None:
+        found = selection.find(here, tag=tag, model=model)
+    else:
+        found = [here.request(admin.DEVICE_SHOW, device=device)]
+        request = request.model_copy(update={"device": found[0].client_id})
+    found = [it for it in found if it.enabled] or found
+    selection.confirm(here, f"send {name} to", found, yes=yes, dry_run=dry_run)
+    offline = {it.client_id for it in found if not it.online}
 
     async def work(connection: client.Admin) -> tuple[admin.CommandSent, admin.CommandBatch | None]:
         sent = await connection.call(admin.COMMAND_SEND, request, timeout_s=here.timeout_s)
@@ -66,8 +81,11 @@ def send(
         if no_wait:
             return sent, None
         output.print_note(f"batch {sent.batch_id} expires at {output.cell(sent.expires_at)}")
-        await _wait(connection, sent, timeout_s=here.timeout_s)
-        return sent, await _whole(connection, sent.batch_id, timeout_s=here.timeout_s)
+        late = offline & {it.client_id for it in sent.commands}
+        if late:
+            are = f"{len(late)} of {len(sent.commands)} devices are" if len(sent.commands) > 1 else "the device is"
+            output.print_note(f"{are} offline: the command stays queued, see `mdm command show {sent.batch_id}`")
+        return sent, await _answered(connection, sent, late, timeout_s=here.timeout_s)
 
     sent, batch = here.run(work)
     if batch is None:
@@ -81,11 +99,11 @@ def send(
 @app.command("show")
 def show(
     ctx: typer.Context,
-    batch: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch, from `mdm command send` or `list`.")],
+    batch_id: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch, from `mdm command send` or `list`.")],
 ) -> None:
     """Show the results of a command on all of its devices."""
     here = session.of(ctx)
-    _show_batch(here, here.run(lambda connection: _whole(connection, batch, timeout_s=here.timeout_s)))
+    _show_batch(here, here.run(lambda connection: _whole(connection, batch_id, timeout_s=here.timeout_s)))
 
 
 @app.command("list")
@@ -101,24 +119,28 @@ def show_newest(
         found,
         found.commands,
         (
-            "device=client_id, command=name, arguments, by=author, at=created_at, outcome",
+            "device=client_id, command=name, --arguments, --by=author, -at=created_at, outcome",
             ("result", _answer),
-            "batch=batch_id",
+            "---batch=batch_id",
         ),
         none="no commands yet; `mdm command send NAME --device DEVICE` sends one",
     )
 
 
-async def _wait(connection: client.Admin, sent: admin.CommandSent, *, timeout_s: float) -> None:
-    """Poll until no device of a batch is waiting; the service ends this by expiry of the batch at the latest."""
+async def _answered(
+    connection: client.Admin, sent: admin.CommandSent, offline: Collection[str], *, timeout_s: float
+) -> admin.CommandBatch:
+    """Poll until only `offline` devices are waiting; expiry of the batch ends this at the latest."""
     with bars.progress(in_bytes=False) as progress:
         bar = progress.add_task("answers", total=len(sent.commands))
         while True:
             look = client.build(admin.COMMAND_SHOW, batch_id=sent.batch_id, limit=1)
             counts = (await connection.call(admin.COMMAND_SHOW, look, timeout_s=timeout_s)).counts
             progress.update(bar, completed=counts.ok + counts.failed)
-            if not counts.waiting:
-                return
+            if counts.waiting <= len(offline):
+                batch = await _whole(connection, sent.batch_id, timeout_s=timeout_s)
+                if all(it.outcome != "waiting" or it.client_id in offline for it in batch.commands):
+                    return batch
             await asyncio.sleep(POLL_S)
 
 

@@ -37,7 +37,7 @@ File = Annotated[
     typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
 ]
 
-_LAYER: Final = "tag, priority, document, by=author, at=updated_at"
+_LAYER: Final = "tag, priority, document, --by=author, -at=updated_at"
 
 
 @app.command("set")
@@ -115,9 +115,9 @@ def history(
         found.versions,
         (
             ("version", lambda it: f"{it.version} *" if it.version == desired else it.version),
-            "by=author, at=created_at",
-            ("trial", _trial),
-            "reported=outcome, when=reported_at",
+            "-by=author, at=created_at",
+            ("---trial", _trial),
+            "reported=outcome, --when=reported_at",
         ),
     )
 
@@ -126,19 +126,22 @@ def history(
 def diff(
     ctx: typer.Context,
     device: Device,
-    start: Annotated[
+    from_version: Annotated[
         int | None,
         typer.Argument(
             metavar="[FROM]", help="Version to compare; the default is the one before TO. 0 is the empty one."
         ),
     ] = None,
-    end: Annotated[
+    to_version: Annotated[
         int | None, typer.Argument(metavar="[TO]", help="Version to compare with; the default is the desired one.")
     ] = None,
 ) -> None:
     """Show the differences between two versions."""
     here = session.of(ctx)
-    here.show(here.request(admin.CONFIG_DIFF, device=device, from_version=start, to_version=end), _print_changes)
+    here.show(
+        here.request(admin.CONFIG_DIFF, device=device, from_version=from_version, to_version=to_version),
+        _print_changes,
+    )
 
 
 def _print_changes(found: admin.ConfigChanges) -> None:

@@ -110,21 +110,18 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def print_layers(layers: list[admin.ConnectionLayerView]) -> None:
-    """Print layers, newest first."""
-    tables.print_table(
-        layers,
-        (
-            ("number", lambda it: f"{it.number} *" if it.in_force else it.number),
-            ("for", lambda it: it.client_id or (it.tag and f"tag {it.tag}") or it.scope),
-            ("values", _values),
-            "by=author, at=created_at",
-        ),
-        none="no layers yet; `mdm connection set` makes one",
-    )
+def layer_number(layer: admin.ConnectionLayerView) -> str:
+    """Return a layer's number, with a * if it is in force."""
+    return f"{layer.number} *" if layer.in_force else str(layer.number)
 
 
-def _values(layer: admin.ConnectionLayerView) -> str:
+def layer_target(layer: admin.ConnectionLayerView) -> str:
+    """Return the devices that a layer is for."""
+    return layer.client_id or (f"tag {layer.tag}" if layer.tag else layer.scope)
+
+
+def layer_values(layer: admin.ConnectionLayerView) -> str:
+    """Return what a layer sets, as text."""
     if layer.removed:
         return "removed"
     values = [f"{name}={_brief(name, value)}" for name, value in layer.document.items()]

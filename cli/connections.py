@@ -167,7 +167,17 @@ def history(
     """List all layers that there were, newest first; those with a * are in force."""
     here = session.of(ctx)
     found = here.request_pages(admin.CONNECTION_HISTORY, "layers", limit=limit)
-    here.show(found, lambda it: connection_text.print_layers(it.layers))
+    here.show_table(
+        found,
+        found.layers,
+        (
+            ("number", connection_text.layer_number),
+            ("for", connection_text.layer_target),
+            ("values", connection_text.layer_values),
+            "--by=author, -at=created_at",
+        ),
+        none="no layers yet; `mdm connection set` makes one",
+    )
 
 
 def _change(
@@ -226,22 +236,22 @@ def _pem(files: Sequence[Path]) -> str:
             with file.open("rb") as opened:
                 texts.append(opened.read(_MAX_CA_BYTES).decode())
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInputError(f"ca: {file} cannot be read: {error}") from error
+            raise InvalidInputError(f"--ca: {file} cannot be read: {error}") from error
     return "\n".join(texts)
 
 
 def _networks(names: Sequence[str], files: Sequence[Path]) -> list[dict[str, str]] | None:
     """Return the Wi-Fi networks with their passwords, which are asked for unless they are in files."""
     if files and len(files) != len(names):
-        raise InvalidInputError(f"wifi_password_file: must be given once for each --wifi: {len(names)} times")
+        raise InvalidInputError(f"--wifi-password-file: must be given once for each --wifi: {len(names)} times")
     found = []
     for number, name in enumerate(names):
         nvs.network(name)  # check the name before prompting for the password
         if files:
-            password = passwords.from_file(files[number], what="wifi_password")
+            password = passwords.from_file(files[number], what="--wifi-password")
         elif passwords.is_terminal():
             password = passwords.prompt(f"Password of {output.clean(name)} (empty if open)")
         else:
-            raise InvalidInputError("wifi_password_file: must be given where nobody can be asked")
+            raise InvalidInputError("--wifi-password-file: must be given where nobody can be asked")
         found.append(nvs.network(name, password).model_dump())
     return found or None

@@ -34,7 +34,7 @@ def show_newest(
 @app.command("get")
 def get(
     ctx: typer.Context,
-    dump: _Id,
+    id: _Id,  # noqa: A002 - the field's name
     file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write to.")],
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -44,9 +44,9 @@ def get(
     The file is written when the hash has been verified, and only its owner can read it.
     """
     if file.exists() and not force:
-        raise ConflictError(f"output: {file} exists; --force replaces it")
+        raise ConflictError(f"--output: {file} exists; --force replaces it")
     here = session.of(ctx)
-    wanted = client.build(admin.COREDUMP_SHOW, id=dump)
+    wanted = client.build(admin.COREDUMP_SHOW, id=id)
     with bars.progress() as progress:
 
         async def work(connection: client.Admin) -> tuple[admin.CoreDumpView, bytes]:
@@ -81,10 +81,10 @@ async def fetch(
 
 
 @app.command("delete")
-def delete(ctx: typer.Context, dump: _Id) -> None:
+def delete(ctx: typer.Context, id: _Id) -> None:  # noqa: A002 - as above
     """Delete a core dump."""
     here = session.of(ctx)
-    here.show_facts(here.request(admin.COREDUMP_DELETE, id=dump))
+    here.show_facts(here.request(admin.COREDUMP_DELETE, id=id))
 
 
 def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDumpView]) -> None:
@@ -93,11 +93,11 @@ def _show(here: session.Session, result: admin.Result, dumps: list[admin.CoreDum
         dumps,
         (
             "ID=id, device=client_id, stored=stored_at",
-            ("size", lambda it: output.size(it.size_bytes)),
-            "model=image_model",
+            ("--size", lambda it: output.size(it.size_bytes)),
+            "-model=image_model",
             ("image", lambda it: it.image_version or "unknown image"),
             "reason",
-            ("ELF SHA256", lambda it: it.elf_sha256[:12]),
+            ("---ELF SHA256", lambda it: it.elf_sha256[:12]),
         ),
         none="no core dumps yet; devices send them after a crash",
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import client, config, imports, lifecycle, output, pages, passwords, session
+from cli import client, config, imports, lifecycle, output, pages, passwords, selection, session
 from cli.arguments import Device
 from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
 from shared.errors import ConflictError, FleetError, InvalidInputError
@@ -42,14 +42,14 @@ def add(
     ctx: typer.Context,
     model: Annotated[str, typer.Option(help="Code of the device's model.")],
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Tag; may be repeated.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag; may be repeated.")] = None,
 ) -> None:
     """Add a device.
 
     This adds its database record, its Keycloak client and its broker account, or none of them.
     """
     here = session.of(ctx)
-    here.show(here.request(admin.DEVICE_ADD, model=model, name=name, tags=tag), print_device)
+    here.show(here.request(admin.DEVICE_ADD, model=model, name=name, tags=tags), print_device)
 
 
 @app.command("list")
@@ -71,18 +71,28 @@ def show_all(
             help="Only devices whose applied configuration is not the desired one, or is.",
         ),
     ] = None,
-    rotation: Annotated[
-        str | None, typer.Option(help="Only devices in this state of rotation: OK, QUEUED, PENDING, TIMEOUT.")
+    rotation_state: Annotated[
+        str | None,
+        typer.Option("--rotation", help="Only devices in this state of rotation: OK, QUEUED, PENDING, TIMEOUT."),
     ] = None,
 ) -> None:
     """List all devices, or those that match all options."""
     here = session.of(ctx)
     if asleep and online is not None:
-        raise InvalidInputError("asleep: excludes --online and --offline")
+        raise InvalidInputError("--asleep: excludes --online and --offline")
     presence = "asleep" if asleep else None if online is None else "online" if online else "offline"
     found = here.request_pages(
-        admin.DEVICE_LIST, "devices", model=model, tag=tag, presence=presence, drift=drift, rotation_state=rotation
+        admin.DEVICE_LIST,
+        "devices",
+        model=model,
+        tag=tag,
+        presence=presence,
+        drift=drift,
+        rotation_state=rotation_state,
     )
+    filters = (model, tag, presence, drift, rotation_state)
+    if not found.devices and (model or tag):
+        selection.find(here, tag=tag, model=model)
     firmware = {} if here.as_json else here.run(partial(firmware_of, [it.client_id for it in found.devices]))
     here.show_table(
         found,
@@ -92,11 +102,13 @@ def show_all(
             ("state", lambda it: it.presence if it.enabled else "disabled"),
             "health",
             ("firmware", lambda it: firmware_state(it, firmware.get(it.client_id), brief=True)),
-            ("config", config_state),
-            ("secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
-            "last seen=last_seen_at",
+            ("-config", config_state),
+            ("--secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
+            "-last seen=last_seen_at",
         ),
-        none="no devices yet; `mdm device add --model MODEL` adds one",
+        none="no devices yet; `mdm device add --model MODEL` adds one"
+        if filters == (None,) * len(filters)
+        else "no device matches all of these options",
     )
 
 
@@ -136,15 +148,16 @@ def provision(
     ] = PackageFormat.JSON,
     size: Annotated[
         str | None,
-        typer.Option(metavar="BYTES", help=f"Size of the NVS partition; the default is {_NVS_SIZE}."),
+        typer.Option("--size", metavar="BYTES", help=f"Size of the NVS partition; the default is {_NVS_SIZE}."),
     ] = None,
     wifi_ssid: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of a Wi-Fi network, for NVS or CSV.")
     ] = None,
     # No option for the password itself, as all users of the machine can read command lines.
-    wifi_password_file: Annotated[
+    wifi_password: Annotated[
         Path | None,
         typer.Option(
+            "--wifi-password-file",
             metavar="FILE",
             help="File with the Wi-Fi password or PSK; - for stdin. Without this option the network is open.",
         ),
@@ -157,13 +170,13 @@ def provision(
     """
     here = session.of(ctx)
     if size is not None and form is not PackageFormat.NVS:
-        raise InvalidInputError("size: requires --format nvs")
-    size_bytes = nvs.size_bytes(_NVS_SIZE if size is None else size)
+        raise InvalidInputError("--size: requires --format nvs")
+    partition_bytes = nvs.size_bytes(_NVS_SIZE if size is None else size)
     if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
-        raise InvalidInputError("output: cannot write an image to a terminal; name a file")
+        raise InvalidInputError("--output: cannot write an image to a terminal; name a file")
     if target != _STDOUT and target.exists() and not force:
-        raise ConflictError(f"output: {target} exists; --force replaces it")
-    wifi = _wifi(form, wifi_ssid, wifi_password_file)
+        raise ConflictError(f"--output: {target} exists; --force replaces it")
+    wifi = _wifi(form, wifi_ssid, wifi_password)
     package = here.request(admin.DEVICE_PROVISION, device=device)
     content: str | bytes
     match form:
@@ -172,7 +185,7 @@ def provision(
         case PackageFormat.CSV:
             content = nvs.csv_text(nvs.rows(package, wifi))
         case PackageFormat.NVS:
-            content = nvs.image(nvs.rows(package, wifi), size_bytes=size_bytes)
+            content = nvs.image(nvs.rows(package, wifi), size_bytes=partition_bytes)
     if target == _STDOUT:
         _print_package(content)
         return
@@ -183,17 +196,19 @@ def provision(
 def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> messages.WifiNetwork | None:
     """Return the Wi-Fi network given by the options, or raise InvalidInputError."""
     if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
-        raise InvalidInputError("wifi_ssid, wifi_password_file: require --format nvs or csv")
+        raise InvalidInputError("--wifi-ssid, --wifi-password-file: require --format nvs or csv")
     if ssid is None:
         if password_file is not None:
-            raise InvalidInputError("wifi_password_file: requires --wifi-ssid")
+            raise InvalidInputError("--wifi-password-file: requires --wifi-ssid")
         return None
     open_network = nvs.network(ssid)  # check the name before prompting for the password
     if password_file is None:
         return open_network
-    password = passwords.from_file(password_file, what="wifi_password")
+    password = passwords.from_file(password_file, what="--wifi-password")
     if not password:
-        raise InvalidInputError("wifi_password: is empty; for an open network leave out --wifi-password-file")
+        raise InvalidInputError(
+            "--wifi-password-file: is empty; for an open network leave out --wifi-password-file"
+        )
     return nvs.network(ssid, password)
 
 

@@ -27,9 +27,9 @@ def events(
     Each line has time, noun.verb, device and data of an event; with --json it is a JSON object.
     """
     if follow and count is not None:
-        raise InvalidInputError("count: expected either --follow or --count N")
+        raise InvalidInputError("expected either --follow or --count N")
     if noun is not None and not _NOUN.fullmatch(noun):
-        raise InvalidInputError(f"noun: expected letters a-z, digits, - and _, such as device, found {noun!r}")
+        raise InvalidInputError(f"--noun: expected letters a-z, digits, - and _, such as device, found {noun!r}")
     here = session.of(ctx)
 
     async def work(connection: client.Admin) -> None:

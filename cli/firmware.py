@@ -218,9 +218,9 @@ def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None
         (
             "model, version",
             ("state", lambda it: [state for state in ("current", "pinned") if getattr(it, state)]),
-            ("signed", _signed),
-            "project",
-            ("size", lambda it: output.size(it.size_bytes)),
+            ("-signed", _signed),
+            "--project",
+            ("-size", lambda it: output.size(it.size_bytes)),
             "uploaded=uploaded_at",
         ),
         none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",

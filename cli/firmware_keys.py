@@ -57,4 +57,4 @@ def remove(
 
 def _show(here: session.Session, found: admin.Keys) -> None:
     none = f"{found.model} trusts no keys and accepts unsigned images"
-    here.show_table(found, found.keys, "fingerprint, author, added=created_at", none=none)
+    here.show_table(found, found.keys, "fingerprint, -by=author, added=created_at", none=none)

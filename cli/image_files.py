@@ -101,7 +101,7 @@ def sign(
     private_key = image_signature.private_key_of(read_pem(key))
     written = target or file.with_name(f"{file.name}.sig")
     if written.exists() and not force:
-        raise ConflictError(f"output: {written} exists; --force replaces it")
+        raise ConflictError(f"--output: {written} exists; --force replaces it")
     output.write_private(written, image_signature.sign(private_key, image.sha256), replace=force)
     facts: dict[str, object] = {
         "signature": str(written),

@@ -62,8 +62,9 @@ def remove(ctx: typer.Context, device: Device, *, yes: Yes = False) -> None:
 
     This removes its database record, its Keycloak client and its broker account.
     """
-    confirm(f"remove {device} permanently?", yes=yes)
     here = session.of(ctx)
+    device = here.device(device)
+    confirm(f"remove {device} permanently?", yes=yes)
     here.show_facts(here.request(admin.DEVICE_REMOVE, device=device))
 
 
@@ -81,9 +82,10 @@ def reissue(
     renew its secret, use `mdm rotate`.
     """
     if target.exists():
-        raise ConflictError(f"output: {target} exists; name another file")
-    confirm(f"the current secret of {device} becomes invalid at once; reissue?", yes=yes)
+        raise ConflictError(f"--output: {target} exists; name another file")
     here = session.of(ctx)
+    device = here.device(device)
+    confirm(f"the current secret of {device} becomes invalid at once; reissue?", yes=yes)
     package = here.request(admin.DEVICE_REISSUE, device=device)
     output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
     print_written(here, package, target)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import documents, output, session
+from cli import documents, output, session, sizes
 from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
@@ -18,14 +18,19 @@ _KEY_HELP = (
     "Accept only images that are signed for Secure Boot by the key of this digest; may be repeated, for a change "
     "of keys."
 )
+_SIZE_HELP = "In bytes, or as 0x180000, 1536K or 1.5M."
 _COMMAND_HELP = "Command of its devices besides reboot and identify; may be repeated."
 _Schema = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON Schema of its configuration."),
+    typer.Option(
+        "--schema", metavar="FILE.json", exists=True, dir_okay=False, help="JSON Schema of its configuration."
+    ),
 ]
 _Defaults = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="Defaults of its configuration."),
+    typer.Option(
+        "--defaults", metavar="FILE.json", exists=True, dir_okay=False, help="Defaults of its configuration."
+    ),
 ]
 
 
@@ -38,11 +43,15 @@ def add(
     *,
     chip: Annotated[str, typer.Option(help="Chip, such as esp32c6; also as ESP32-C6 or as esptool writes it.")],
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
-    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of an app partition.")] = None,
-    secure_boot_key: Annotated[list[str] | None, typer.Option(metavar="DIGEST", help=_KEY_HELP)] = None,
-    schema: _Schema = None,
-    defaults: _Defaults = None,
-    command: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_COMMAND_HELP)] = None,
+    slot_size_bytes: Annotated[
+        str | None, typer.Option("--slot-size", metavar="BYTES", help=f"Size of an app partition. {_SIZE_HELP}")
+    ] = None,
+    secure_boot_keys: Annotated[
+        list[str] | None, typer.Option("--secure-boot-key", metavar="DIGEST", help=_KEY_HELP)
+    ] = None,
+    config_schema: _Schema = None,
+    config_defaults: _Defaults = None,
+    commands: Annotated[list[str] | None, typer.Option("--command", metavar="NAME", help=_COMMAND_HELP)] = None,
 ) -> None:
     """Add a device model."""
     here = session.of(ctx)
@@ -51,11 +60,11 @@ def add(
         code=code,
         chip=chip,
         name=name,
-        slot_size_bytes=slot_size,
-        secure_boot_keys=secure_boot_key,
-        config_schema=documents.read(schema, field="schema") if schema else None,
-        config_defaults=documents.read(defaults, field="defaults") if defaults else None,
-        commands=command,
+        slot_size_bytes=sizes.in_bytes(slot_size_bytes, field="slot_size_bytes"),
+        secure_boot_keys=secure_boot_keys,
+        config_schema=documents.read(config_schema, field="config_schema") if config_schema else None,
+        config_defaults=documents.read(config_defaults, field="config_defaults") if config_defaults else None,
+        commands=commands,
     )
     _show(here, added)
 
@@ -77,17 +86,22 @@ def change(
     *,
     chip: Annotated[str | None, typer.Option(help="New chip.")] = None,
     name: Annotated[str | None, typer.Option(help="New display name.")] = None,
-    slot_size: Annotated[int | None, typer.Option(metavar="BYTES", help="New size of an app partition.")] = None,
-    secure_boot_key: Annotated[
-        list[str] | None, typer.Option(metavar="DIGEST", help=f"{_KEY_HELP} Replaces all present ones.")
+    slot_size_bytes: Annotated[
+        str | None,
+        typer.Option("--slot-size", metavar="BYTES", help=f"New size of an app partition. {_SIZE_HELP}"),
+    ] = None,
+    secure_boot_keys: Annotated[
+        list[str] | None,
+        typer.Option("--secure-boot-key", metavar="DIGEST", help=f"{_KEY_HELP} Replaces all present ones."),
     ] = None,
     no_secure_boot_keys: Annotated[
         bool, typer.Option("--no-secure-boot-keys", help="Accept images without such a signature.")
     ] = False,
-    schema: _Schema = None,
-    defaults: _Defaults = None,
-    command: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help=f"{_COMMAND_HELP} Replaces all present ones.")
+    config_schema: _Schema = None,
+    config_defaults: _Defaults = None,
+    commands: Annotated[
+        list[str] | None,
+        typer.Option("--command", metavar="NAME", help=f"{_COMMAND_HELP} Replaces all present ones."),
     ] = None,
     no_commands: Annotated[bool, typer.Option("--no-commands", help="Leave only reboot and identify.")] = False,
 ) -> None:
@@ -95,21 +109,21 @@ def change(
 
     Devices whose configuration changes get a new version; if one would violate the schema, nothing changes.
     """
-    if command and no_commands:
-        raise InvalidInputError("command: expected either --command NAME... or --no-commands")
-    if secure_boot_key and no_secure_boot_keys:
-        raise InvalidInputError("secure_boot_key: expected either --secure-boot-key or --no-secure-boot-keys")
+    if commands and no_commands:
+        raise InvalidInputError("expected either --command NAME... or --no-commands")
+    if secure_boot_keys and no_secure_boot_keys:
+        raise InvalidInputError("expected either --secure-boot-key or --no-secure-boot-keys")
     here = session.of(ctx)
     changed = here.request(
         admin.MODEL_UPDATE,
         code=code,
         chip=chip,
         name=name,
-        slot_size_bytes=slot_size,
-        secure_boot_keys=[] if no_secure_boot_keys else secure_boot_key,
-        config_schema=documents.read(schema, field="schema") if schema else None,
-        config_defaults=documents.read(defaults, field="defaults") if defaults else None,
-        commands=[] if no_commands else command,
+        slot_size_bytes=sizes.in_bytes(slot_size_bytes, field="slot_size_bytes"),
+        secure_boot_keys=[] if no_secure_boot_keys else secure_boot_keys,
+        config_schema=documents.read(config_schema, field="config_schema") if config_schema else None,
+        config_defaults=documents.read(config_defaults, field="config_defaults") if config_defaults else None,
+        commands=[] if no_commands else commands,
     )
     _show(here, changed)
 

@@ -53,9 +53,9 @@ def from_file(path: Path, *, what: str) -> str:
                 data = file.read(_MAX_FILE_BYTES)
         text = data.decode()
     except OSError as error:
-        raise InvalidInputError(f"{what}_file: {path} cannot be read: {error.strerror}") from error
+        raise InvalidInputError(f"{what}-file: {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise InvalidInputError(f"{what}: must be printable ASCII characters only") from None
+        raise InvalidInputError(f"{what}-file: must be printable ASCII characters only") from None
     return text.removesuffix("\n").removesuffix("\r")
 
 

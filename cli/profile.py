@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from cli import output
 from shared.errors import FleetError
 from shared.protocol.topics import explain
+from shared.protocol.wording import pattern
 
 PLAIN_PORT: Final = 1883
 TLS_PORT: Final = 8883
@@ -37,11 +38,11 @@ class Profile(BaseModel):
 
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = PLAIN_PORT
-    account: Annotated[str, Field(pattern=r"^[^/+#\x00]+$")]
+    account: Annotated[str, pattern(r"^[^/+#\x00]+$", "must be a name without /, + and #")]
     password: SecretStr
     ca_file: Path | None = None
     tls: bool = False
-    token_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    token_url: Annotated[str, pattern(r"^https?://", "must begin with http:// or https://")] | None = None
 
     def save(self, path: Path) -> None:
         """Write the profile with mode 0600, as JSON if the name ends in .json, else as TOML."""
@@ -83,10 +84,16 @@ def resolve(path: Path | None, given: Mapping[str, Any]) -> Profile:
 
 def complete(facts: dict[str, Any], place: Path) -> Profile:
     """Return the profile with these settings, or raise ProfileError, which names `place` as the file to write."""
+    unknown = sorted(facts.keys() - Profile.model_fields.keys())
+    if unknown:
+        known = ", ".join(Profile.model_fields)
+        raise ProfileError(f"profile: {place} has the unknown key {unknown[0]}; there are {known}")
     missing = [name for name in _NEEDED if name not in facts]
     if missing:
         variables = ", ".join(f"MDM_{name.upper()}" for name in missing)
-        raise ProfileError(f"profile: no {', '.join(missing)}; set {variables} or write {place}")
+        raise ProfileError(
+            f"profile: no {', '.join(missing)}; `mdm login` asks and writes {place}; or set {variables}"
+        )
     encrypted = facts.get("ca_file") or facts.get("tls")
     facts.setdefault("port", TLS_PORT if encrypted else PLAIN_PORT)
     try:

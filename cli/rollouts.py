@@ -28,14 +28,14 @@ Percent = Annotated[int, typer.Option(metavar="N", help="Percentage of these dev
 
 @app.command("preflight")
 def preflight(
-    ctx: typer.Context, model: Model, version: Version, *, tag: MaybeTags = None, percent: Percent = 100
+    ctx: typer.Context, model: Model, version: Version, *, tags: MaybeTags = None, percent: Percent = 100
 ) -> None:
     """Show which devices would not accept an image, and why.
 
     The exit status is 1 if there are devices that would not.
     """
     here = session.of(ctx)
-    found = here.request(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tag, percent=percent)
+    found = here.request(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tags, percent=percent)
     here.show(found, _print_findings)
     if found.count:
         raise typer.Exit(1)
@@ -47,14 +47,16 @@ def start(
     model: Model,
     version: Version,
     *,
-    tag: MaybeTags = None,
+    tags: MaybeTags = None,
     percent: Percent = 100,
     waves: Annotated[
         str | None, typer.Option(metavar="LIST", help="Devices reached with each wave, such as 1,10%,50%,100%.")
     ] = None,
-    success: Annotated[
+    success_percent: Annotated[
         str | None,
-        typer.Option(metavar="PERCENT", help="Share of a wave that must confirm the image, such as 95%."),
+        typer.Option(
+            "--success", metavar="PERCENT", help="Share of a wave that must confirm the image, such as 95%."
+        ),
     ] = None,
     failure_limit: Annotated[
         str | None,
@@ -62,25 +64,29 @@ def start(
             metavar="N", help="Maximum number of failures in a wave before the rollout halts, such as 3 or 5%."
         ),
     ] = None,
-    soak: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Waiting time after a met wave before the next one, such as 15m."),
-    ] = None,
-    silence: Annotated[
+    soak_s: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Maximum time from accepting the image to its confirmation, such as 30m."
+            "--soak", metavar="TIME", help="Waiting time after a met wave before the next one, such as 15m."
+        ),
+    ] = None,
+    silence_s: Annotated[
+        str | None,
+        typer.Option(
+            "--silence",
+            metavar="TIME",
+            help="Maximum time from accepting the image to its confirmation, such as 30m.",
         ),
     ] = None,
     window: Annotated[
         str | None, typer.Option(metavar="FROM-TO", help="Time of day for offers, such as 02:00-05:00.")
     ] = None,
     zone: Annotated[str | None, typer.Option(help="Time zone of the window, such as Europe/Berlin.")] = None,
-    at_once: Annotated[
-        int | None, typer.Option(metavar="N", help="Maximum number of devices in progress.")
+    max_under_way: Annotated[
+        int | None, typer.Option("--at-once", metavar="N", help="Maximum number of devices in progress.")
     ] = None,
-    per_minute: Annotated[
-        int | None, typer.Option(metavar="N", help="Maximum number of new offers per minute.")
+    offers_per_minute: Annotated[
+        int | None, typer.Option("--per-minute", metavar="N", help="Maximum number of new offers per minute.")
     ] = None,
     skip: Annotated[bool, typer.Option("--skip", help="Skip the devices that would fail.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Include the devices that would fail.")] = False,
@@ -89,17 +95,19 @@ def start(
 
     This is refused if some of them would fail: see `mdm rollout preflight`, `--skip` and `--force`.
     """
+    if skip and force:
+        raise InvalidInputError("expected either --skip or --force")
     here = session.of(ctx)
     plan = {
         "waves": waves.split(",") if waves is not None else None,
-        "success_percent": _percent(success),
+        "success_percent": _percent(success_percent),
         "failure_limit": failure_limit,
-        "soak_s": _seconds(soak, "soak"),
-        "silence_s": _seconds(silence, "silence"),
+        "soak_s": _seconds(soak_s, "soak_s"),
+        "silence_s": _seconds(silence_s, "silence_s"),
         "window": window,
         "zone": zone,
-        "max_under_way": at_once,
-        "offers_per_minute": per_minute,
+        "max_under_way": max_under_way,
+        "offers_per_minute": offers_per_minute,
     }
     _show(
         here,
@@ -107,7 +115,7 @@ def start(
             admin.ROLLOUT_START,
             model=model,
             version=version,
-            tags=tag,
+            tags=tags,
             percent=percent,
             plan={name: value for name, value in plan.items() if value is not None},
             skip=skip,
@@ -201,7 +209,7 @@ def show_all(
         (
             "rollout, model, version, state",
             ("wave", lambda it: f"{it.wave} of {it.waves}"),
-            "started=created_at, by=author, ended=ended_at",
+            "started=created_at, --by=author, -ended=ended_at",
         ),
         none="no rollouts yet; `mdm rollout start MODEL VERSION` starts one",
     )
@@ -229,7 +237,7 @@ def _percent(text: str | None) -> int | None:
         return None
     number = text.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise InvalidInputError("success: must be a whole percentage, such as 95%")
+        raise InvalidInputError("--success: must be a whole percentage, such as 95%")
     return int(number)
 
 
@@ -267,14 +275,14 @@ def _print_status(found: admin.RolloutStatus) -> None:
         found.counts,
         (
             ("wave", lambda it: it.wave or "before"),
-            "devices, waiting=counts.waiting",
-            ("in progress", lambda it: it.counts.offered + it.counts.taken),
+            "devices, --waiting=counts.waiting",
+            ("-in progress", lambda it: it.counts.offered + it.counts.taken),
             "confirmed=counts.confirmed, failed=counts.failed, rolled back=counts.rolled_back",
-            "silent=counts.silent, skipped=counts.skipped",
+            "silent=counts.silent, -skipped=counts.skipped",
         ),
     )
     if found.failures:
-        tables.print_table(found.failures[:_NAMED], "device=client_id, wave, state, at, why=reason")
+        tables.print_table(found.failures[:_NAMED], "device=client_id, -wave, state, --at, why=reason")
     _print_rest(found.failure_count, min(_NAMED, len(found.failures)))
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, output, pages, schedule, session, tables
+from cli import bars, client, output, pages, schedule, selection, session, tables
 from cli.arguments import Device, MaybeDevice
+from shared.errors import InvalidInputError
 from shared.protocol import admin
 
 app = typer.Typer()
@@ -28,9 +29,19 @@ def start(
     ] = False,
     tag: Annotated[str | None, typer.Option(help="Devices with this tag.")] = None,
     model: Annotated[str | None, typer.Option(help="Devices of this model.")] = None,
+    dry_run: selection.DryRun = False,
+    yes: selection.Yes = False,
 ) -> None:
     """Queue one or more devices for a rotation of the secret."""
+    selection.check(device, everything=everything, tag=tag, model=model, one="DEVICE")
     here = session.of(ctx)
+    if device is None:
+        found = [it for it in selection.find(here, tag=tag, model=model) if it.enabled]
+        selection.confirm(here, "rotate the secret of", found, yes=yes, dry_run=dry_run)
+    elif dry_run:
+        selection.confirm(
+            here, "rotate the secret of", [here.request(admin.DEVICE_SHOW, device=device)], yes=yes, dry_run=True
+        )
     here.show(
         here.request(admin.ROTATION_START, device=device, all=everything, tag=tag, model=model), _print_queued
     )
@@ -80,6 +91,8 @@ def cancel(
     This applies to rotations that are queued, in progress or waiting for a retry. A rotation in progress ends
     soon: with the old secret, or with the new one if the device has logged in with it.
     """
+    if (device is None) != everything:
+        raise InvalidInputError("expected either DEVICE or --all")
     here = session.of(ctx)
     here.show(here.request(admin.ROTATION_CANCEL, device=device, all=everything), _print_cancelled)
 
@@ -97,11 +110,11 @@ def history(
         found,
         found.rotations,
         (
-            "rotation=rotation_id, generation, started=started_at",
+            "generation, started=started_at",
             ("outcome", lambda it: it.outcome or f"in progress: {it.step}"),
-            "delivered=delivered_at, stored=stored_at, switched=switched_at, ended=ended_at",
+            "--delivered=delivered_at, --stored=stored_at, --switched=switched_at, -ended=ended_at",
             ("seconds", lambda it: None if it.duration_s is None else f"{it.duration_s:.1f}"),
-            "refused_proofs",
+            "refused_proofs, ---rotation=rotation_id",
         ),
         none=f"{found.client_id} has no rotations yet; `mdm rotation start` starts one",
     )
@@ -165,6 +178,6 @@ def _print_overview(found: admin.RotationOverview) -> None:
             (
                 "device=client_id, step",
                 ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
-                "slot, since=started_at, rotation=rotation_id",
+                "-slot, since=started_at, --rotation=rotation_id",
             ),
         )

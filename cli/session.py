@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from cli import client, output, pages, tables
+from cli import client, device_names, output, pages, tables
 from cli import profile as profiles
 from cli.durations import TIMEOUT_S
 from shared.protocol import admin
@@ -26,6 +26,7 @@ class Session:
     """The global options of one run of the tool."""
 
     as_json: bool = False
+    columns: Sequence[str] = ()
     timeout_s: float = TIMEOUT_S
     profile_path: Path | None = None
     given: dict[str, Any] = field(default_factory=dict)
@@ -36,20 +37,42 @@ class Session:
         return profiles.resolve(self.profile_path, self.given)
 
     def request(self, operation: admin.Operation[R, A], **fields: object) -> A:
-        """Connect, send one request without the fields that are None, and return its result."""
-        request = client.build(operation, **fields)
-        return self.run(lambda connected: connected.call(operation, request, timeout_s=self.timeout_s))
+        """Connect, send one request without the fields that are None, and return its result.
+
+        A field `device` may be any name of a device.
+        """
+        request, device = self._built(operation, fields)
+
+        async def work(connected: client.Admin) -> A:
+            named = await device_names.named(connected, request, device, timeout_s=self.timeout_s)
+            return await connected.call(operation, named, timeout_s=self.timeout_s)
+
+        return self.run(work)
 
     def request_pages(
         self, operation: admin.Operation[R, A], items: str, *, limit: int | None = None, **fields: object
     ) -> A:
         """Request all pages; return one result with the `items` of all, up to `limit`."""
-        request = client.build(operation, limit=None if limit is None else min(limit, pages.PAGE), **fields)
-        return self.run(
-            lambda connected: pages.collect(
-                connected, operation, request, items, timeout_s=self.timeout_s, limit=limit
-            )
-        )
+        fields["limit"] = None if limit is None else min(limit, pages.PAGE)
+        request, device = self._built(operation, fields)
+
+        async def work(connected: client.Admin) -> A:
+            named = await device_names.named(connected, request, device, timeout_s=self.timeout_s)
+            return await pages.collect(connected, operation, named, items, timeout_s=self.timeout_s, limit=limit)
+
+        return self.run(work)
+
+    def device(self, text: str) -> str:
+        """Connect and return the client id of a device, named in any way."""
+        return self.run(lambda connected: device_names.resolve(connected, text, timeout_s=self.timeout_s))
+
+    @staticmethod
+    def _built(operation: admin.Operation[R, A], fields: dict[str, object]) -> tuple[R, str | None]:
+        """Return the request, checked before anything is sent, and the name of its device."""
+        device = fields.get("device")
+        if not isinstance(device, str):
+            return client.build(operation, **fields), None
+        return client.build(operation, **{**fields, "device": device_names.ANY}), device
 
     def show(self, result: Shown, as_text: Callable[[Shown], None]) -> None:
         """Print a result as JSON with `--json`, else for people by `as_text`."""
@@ -70,12 +93,12 @@ class Session:
         *,
         none: str | None = None,
     ) -> None:
-        """Print a result as JSON with `--json`, else its rows as a table."""
-        self.show(result, lambda _: tables.print_table(rows, columns, none=none))
+        """Print a result as JSON with `--json`, else its rows as a table of the columns in `--columns`."""
+        self.show(result, lambda _: tables.print_table(rows, columns, none=none, only=self.columns))
 
     def run(self, work: Callable[[client.Admin], Awaitable[T]], using: profiles.Profile | None = None) -> T:
         """Connect, by the session's profile unless another is given, and run `work`."""
-        return client.run(work, using or self.profile)
+        return client.run(work, using or self.profile, timeout_s=self.timeout_s)
 
 
 def of(ctx: typer.Context) -> Session:

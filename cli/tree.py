@@ -10,6 +10,8 @@ import typer
 import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
+from cli.option_names import named_in_errors
+
 
 def _skip_pydantic(kind: Any) -> None:  # noqa: ANN401 - one of Typer's two kinds of parameters
     """Let Typer convert only values that need it, as it imports pydantic even for strings and defaults.
@@ -55,7 +57,7 @@ class Later(TyperCommand):
         else:
             around.command(self.name)(found)
         (command,) = typer.main.get_group(around).commands.values()
-        return command
+        return named_in_errors(command)
 
 
 COMMANDS: Final = (

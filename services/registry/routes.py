@@ -58,6 +58,7 @@ def routes(
         rpc.route(admin.MODEL_UPDATE, models.update, group=GROUP),
         rpc.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
         rpc.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
+        rpc.route(admin.DEVICE_FIND, devices.find, group=GROUP),
         rpc.route(admin.FLEET_SHOW, FleetService(registry).show, group=GROUP),
         rpc.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         rpc.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),

@@ -33,9 +33,12 @@ class Client(aiomqtt.Client):
     socket of another. It has no timeouts of its own: its users set them (`entered`).
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - as the library has it
+    def __init__(self, *arguments: Any, connect_timeout_s: float | None = None, **options: Any) -> None:  # noqa: ANN401 - as the library has it
         super().__init__(*arguments, **{"timeout": math.inf, "socket_options": [TCP_NODELAY], **options})
         self._codes: dict[int, asyncio.Future[int]] = {}
+        if connect_timeout_s is not None:
+            # A timeout around it would not end the thread that opens the socket.
+            self._client.connect_timeout = connect_timeout_s
 
     async def deliver(
         self, topic: str, payload: bytes, properties: Properties | None = None, *, retain: bool = False
@@ -113,6 +116,13 @@ class Client(aiomqtt.Client):
         # When connecting was abandoned, the library would raise where nobody catches it.
         if not self._connected.cancelled():
             super()._on_disconnect(client, userdata, flags, reason_code, properties)
+            self._loop.call_soon_threadsafe(self._fail_connecting)
+
+    def _fail_connecting(self) -> None:
+        """End the wait for a CONNACK when the connection is closed before: the library waits for a timeout."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("the connection was closed without an answer"))
+            self._connected.exception()  # It counts as retrieved, also if nobody waits for it any more.
 
     def _on_socket_open(self, client: mqtt.Client, userdata: Any, sock: socket.socket) -> None:  # noqa: ANN401
         self._loop.call_soon_threadsafe(self._read_soon, client, userdata, sock)

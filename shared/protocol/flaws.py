@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
+from shared.protocol import wording
+
 M = TypeVar("M")
 _RULE_MAX = 200
 
@@ -21,11 +23,6 @@ class Flaw(NamedTuple):
 def faults(error: ValidationError) -> list[ErrorDetails]:
     """Return the violations of an error, without the values: these may be secrets."""
     return error.errors(include_url=False, include_input=False, include_context=False)
-
-
-def rule(fault: ErrorDetails) -> str:
-    """Return the rule of a violation, as text."""
-    return fault["msg"].removeprefix("Value error, ")
 
 
 def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
@@ -52,7 +49,7 @@ def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
         message = reader.validate_json(to_json(document))
     except ValidationError:
         raise refusal from None
-    flaws = {_name(path): rule(fault)[:_RULE_MAX] for path, fault in paths.items()}
+    flaws = {_name(path): wording.rule(fault)[:_RULE_MAX] for path, fault in paths.items()}
     return message, [Flaw(field, broken) for field, broken in flaws.items()]
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from shared.protocol import words
+from shared.protocol.wording import pattern
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 MAX_DOCUMENT_DEPTH = 64
@@ -46,6 +47,8 @@ _PASSPHRASE: Final = range(8, 64)
 _PSK: Final = re.compile("[0-9A-Fa-f]{64}")
 _CA_MAX: Final = 16_000
 """Far below what fits into one message, with everything else in a profile."""
+_NO_BLANKS: Final = "must be printable ASCII characters without blanks"
+BASE64URL: Final = "must be 32 bytes in base64url, without padding"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -89,8 +92,12 @@ Document = Annotated[
         description="A JSON object of at most 32 KiB, at most 64 levels deep, without NaN, infinity and U+0000."
     ),
 ]
-Line = Annotated[str, Field(max_length=_LINE_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Version = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[\x20-\x7e]+$")]
+Line = Annotated[
+    str, pattern(r"^[^\x00-\x1f\x7f]*$", "must be a line of text without control characters", max_length=_LINE_MAX)
+]
+Version = Annotated[
+    str, pattern(r"^[\x20-\x7e]+$", "must be printable ASCII characters only", min_length=1, max_length=32)
+]
 """As in the descriptor of an ESP32 image; images built by Arduino have spaces in it."""
 
 
@@ -112,7 +119,7 @@ def _log_text(value: object) -> object:
 
 DeviceLine = Annotated[Line, BeforeValidator(_line)]
 """A line of a device: what is too long is cut, and control characters become spaces."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$"), BeforeValidator(_lower)]
+Sha256 = Annotated[str, pattern(r"^[0-9a-f]{64}$", "must be 64 hexadecimal digits"), BeforeValidator(_lower)]
 """Some libraries write hexadecimal digits in upper case."""
 Count = Annotated[int, Field(ge=0, le=_BIGINT_MAX)]
 Amount = Annotated[Count, BeforeValidator(_rounded)]
@@ -121,14 +128,18 @@ SlotSize = Annotated[int, Field(ge=1, le=_BIGINT_MAX), BeforeValidator(_rounded)
 WakeInterval = Annotated[int, Field(ge=1, le=MAX_WAKE_INTERVAL_S), BeforeValidator(_rounded)]
 ChunkOffset = Annotated[int, Field(ge=0, le=2 ** (8 * _OFFSET_BYTES) - 1)]
 TrialSeconds = Annotated[int, Field(ge=1, le=24 * 3600)]
-Url = Annotated[str, Field(max_length=500, pattern=r"^https?://[\x21-\x7e]+$")]
-RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")]
-ConnectionId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[\x21-\x7e]+$")]
+Url = Annotated[
+    str, pattern(r"^https?://[\x21-\x7e]+$", "must begin with http:// or https://, without blanks", max_length=500)
+]
+RequestId = Annotated[str, pattern(r"^[\x21-\x7e]+$", _NO_BLANKS, min_length=1, max_length=64)]
+ConnectionId = Annotated[str, pattern(r"^[0-9a-f]{16}$", "must be 16 hexadecimal digits in lower case")]
+Host = Annotated[str, pattern(r"^[\x21-\x7e]+$", _NO_BLANKS, min_length=1, max_length=253)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-PublicKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+PublicKey = Annotated[str, pattern(r"^[A-Za-z0-9_-]{43}$", BASE64URL)]
 """X25519, in base64url."""
-Uid = Annotated[str, Field(pattern=r"^([0-9a-f]{12}|[0-9a-f]{16})$")]
+Uid = Annotated[
+    str, pattern(r"^([0-9a-f]{12}|[0-9a-f]{16})$", "must be 12 or 16 hexadecimal digits in lower case")
+]
 """A machine's MAC address or the id of its chip."""
 
 
@@ -505,7 +516,9 @@ class LogLine(Message):
     """One line of a device's log; `tag` is the part of the firmware that logs."""
 
     level: Annotated[LogLevel, BeforeValidator(_lower)] = LogLevel.INFO
-    message: Annotated[str, Field(max_length=_LOG_TEXT_MAX, pattern=r"^[^\x00]*$"), BeforeValidator(_log_text)]
+    message: Annotated[
+        str, pattern(r"^[^\x00]*$", "must not contain NUL", max_length=_LOG_TEXT_MAX), BeforeValidator(_log_text)
+    ]
     tag: DeviceLine | None = None
     time: LogTime | None = None
     uptime_ms: Amount | None = None
@@ -622,7 +635,7 @@ class DeviceKeyKnown(Message):
     recovery: Recovery | None = None
 
 
-Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Nonce = Annotated[str, pattern(r"^[0-9a-f]{32}$", "must be 32 hexadecimal digits in lower case")]
 
 
 class RecoverRequest(Message):

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.errors import MessageRefusedError
-from shared.protocol import flaws, homeassistant, messages, numbers
+from shared.protocol import flaws, homeassistant, messages, numbers, wording
 from shared.protocol.flaws import Flaw
 
 PREFIX = "mdm/v1"
@@ -27,7 +27,7 @@ def explain(error: ValidationError) -> str:
     lines = []
     for fault in flaws.faults(error):
         field = ".".join(str(part) for part in fault["loc"]) or "message"
-        lines.append(f"{field}: {flaws.rule(fault)}")
+        lines.append(f"{field}: {wording.rule(fault)}")
     return "; ".join(lines)
 
 

@@ -738,6 +738,16 @@ export interface DeviceDetails {
 }
 
 /**
+ * Find the devices that a text names.
+ *
+ * It is the first of these that fits any: the client id or key; the uid, also written as A0:B7:65:01:02:03; the
+ * display name; the display name in other capitals; the beginning of a client id or key.
+ */
+export interface DeviceFind {
+  text: string;
+}
+
+/**
  * The label of the stored image that a device `runs`, and of the one that is `wanted` for it.
  *
  * `stage` and `percent` are its progress with that; `withheld` is the reason why it does not get it.
@@ -768,6 +778,12 @@ export interface DeviceList {
   rotation_state?: "OK" | "QUEUED" | "PENDING" | "TIMEOUT" | null;
   after?: number;
   limit?: number;
+}
+
+/** A device that a text may name. */
+export interface DeviceMatch {
+  client_id: string;
+  name: string;
 }
 
 /**
@@ -842,6 +858,12 @@ export interface Devices {
 /** The firmware of devices. */
 export interface DevicesFirmware {
   devices: DeviceFirmware[];
+}
+
+/** The devices that a text may name, oldest first; `is_cut` if there are more. */
+export interface DevicesFound {
+  devices: DeviceMatch[];
+  is_cut: boolean;
 }
 
 /** What was compared, and the differences. */
@@ -1828,6 +1850,7 @@ export const COREDUMP_READ: Operation<CoreDumpRead, CoreDumpBytes> = { service: 
 export const COREDUMP_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "firmware", noun: "secrets", verb: "rekey" };
 export const COREDUMP_SHOW: Operation<CoreDumpRef, CoreDumpView> = { service: "firmware", noun: "coredump", verb: "show" };
 export const DEVICE_ADD: Operation<DeviceAdd, DeviceView> = { service: "registry", noun: "device", verb: "add" };
+export const DEVICE_FIND: Operation<DeviceFind, DevicesFound> = { service: "registry", noun: "device", verb: "find" };
 export const DEVICE_LIST: Operation<DeviceList, Devices> = { service: "registry", noun: "device", verb: "list" };
 export const DEVICE_NVS: Operation<DeviceNvs, NvsImage> = { service: "registry", noun: "device", verb: "nvs" };
 export const DEVICE_PROVISION: Operation<DeviceRef, Package> = { service: "registry", noun: "device", verb: "provision" };

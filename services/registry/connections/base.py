@@ -19,7 +19,7 @@ from services.registry.context import Registry
 from shared import authorities
 from shared.database.tables import ConnectionLayer
 from shared.errors import InvalidInputError
-from shared.protocol import flaws
+from shared.protocol import flaws, wording
 from shared.protocol.messages import ConnectionProfile
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def document(registry: Registry) -> dict[str, Any]:
             recovery_port=settings.claim_mqtt_port if settings.broker_auth == "passwords" else None,
         )
     except ValidationError as error:
-        rules = [f"{_SETTINGS[str(it['loc'][0])]}: {flaws.rule(it)}" for it in flaws.faults(error)]
+        rules = [f"{_SETTINGS[str(it['loc'][0])]}: {wording.rule(it)}" for it in flaws.faults(error)]
         raise InvalidInputError("; ".join(rules)) from None
     return profile.model_dump(mode="json", exclude_none=True)
 

@@ -16,7 +16,7 @@ from services.registry.connections import queries as connection_queries
 from services.registry.connections import views as connection_views
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import fault_queries, provisioning
+from services.registry.devices import fault_queries, name_queries, provisioning
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
@@ -25,6 +25,8 @@ from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
 from shared.errors import ConflictError
 from shared.protocol import admin, events, nvs
 from shared.server.rpc import RequestContext
+
+_CANDIDATES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,12 @@ class DeviceService:
         rows = await queries.devices(context.session, request)
         following = rows[-1][0].id if len(rows) == request.limit else None
         return admin.Devices(devices=[self._view(row) for row in rows], next=following)
+
+    async def find(self, context: RequestContext, request: admin.DeviceFind) -> admin.DevicesFound:
+        """Return the devices that a text names, all in the same way."""
+        rows = await name_queries.named(context.session, request.text, limit=_CANDIDATES + 1)
+        found = [admin.DeviceMatch(client_id=client_id, name=name) for client_id, name in rows]
+        return admin.DevicesFound(devices=found[:_CANDIDATES], is_cut=len(found) > _CANDIDATES)
 
     async def show(self, context: RequestContext, request: admin.DeviceRef) -> admin.DeviceDetails:
         """Return one device."""

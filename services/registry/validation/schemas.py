@@ -35,6 +35,7 @@ MAX_EXPANDED: Final = 20_000
 """Limit of subschemas of a schema, with each `$ref` replaced by its target."""
 NOTHING_REMOTE: Final[SchemaRegistry] = Registry()
 """A reference to another host must not be fetched from here."""
+_CHOICES: Final = 3
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
 _NAMING: Final = {
     "required",
@@ -132,12 +133,16 @@ def check(document: dict[str, Any], schema: Mapping[str, Any], *, field: str, se
 
 
 def _reason(fault: ValidationError, sealed: Iterable[Path]) -> str:
-    """Return the library's message, or one without values if the faulty one is, is in, or has a sealed value."""
+    """Return the rule that is broken; of a choice between schemas, the rules of the first ones.
+
+    It has no values if the faulty one is, is in, or has a sealed value.
+    """
     faulty = list(fault.absolute_path)
     # One path is the beginning of the other.
     is_open = all(any(a != b for a, b in zip(faulty, path, strict=False)) for path in sealed)
     if is_open or fault.validator in _NAMING:
-        return fault.message
+        choices = dict.fromkeys(choice.message for choice in fault.context or ())
+        return ", and ".join([*choices][:_CHOICES]) or fault.message
     rule = fault.validator_value
     limit = "" if fault.validator is None or isinstance(rule, Mapping | list) else f" {json.dumps(rule)}"
     return f"must fit {fault.validator or 'the schema'}{limit}; the value is sealed and not shown"
@@ -155,7 +160,7 @@ def _refuse_invalid(schema: Schema, dialect: type[Validator], *, where: str) -> 
     rules = dialect(dialect.META_SCHEMA, registry=NOTHING_REMOTE, format_checker=_PATTERNS_CHECKED)
     fault = best_match(rules.iter_errors(schema))
     if fault is not None:
-        reason = fault.message
+        reason = _reason(fault, ())
         if isinstance(fault.cause, ValueError):
             reason = f"{fault.instance!r} must be a pattern that RE2 can search: {fault.cause}"
         raise InvalidInputError(f"{where}{_path(fault)}: {reason}")

@@ -8,9 +8,10 @@ from pydantic import AwareDatetime, Field
 
 from shared.protocol.admin.names import ModelCode, Tags
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
-from shared.protocol.messages import Uid
+from shared.protocol.messages import BASE64URL, Uid
+from shared.protocol.wording import pattern
 
-ClaimId = Annotated[str, Field(pattern=r"^claim-[a-z0-9]{8}$")]
+ClaimId = Annotated[str, pattern(r"^claim-[a-z0-9]{8}$", "must be a claim, such as claim-abcd1234")]
 ClaimState = Literal["live", "used up", "expired", "revoked"]
 ClaimRequestState = Literal["pending", "granted", "denied"]
 MAX_USES = 100_000
@@ -28,7 +29,7 @@ class ClaimAdd(Request):
     uses: Annotated[int, Field(ge=1, le=MAX_USES)] = 1
     expires_in_s: Annotated[int, Field(ge=1, le=MAX_EXPIRES_S)] = 24 * 3600
     needs_approval: bool = False
-    password: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$", repr=False)]
+    password: Annotated[str, pattern(r"^[A-Za-z0-9_-]{43}$", BASE64URL, repr=False)]
 
 
 class ClaimView(Result):

@@ -115,6 +115,30 @@ class Devices(Result):
     next: int | None = None
 
 
+class DeviceFind(Request):
+    """Find the devices that a text names.
+
+    It is the first of these that fits any: the client id or key; the uid, also written as A0:B7:65:01:02:03; the
+    display name; the display name in other capitals; the beginning of a client id or key.
+    """
+
+    text: Annotated[Line, Field(min_length=1)]
+
+
+class DeviceMatch(Result):
+    """A device that a text may name."""
+
+    client_id: str
+    name: str
+
+
+class DevicesFound(Result):
+    """The devices that a text may name, oldest first; `is_cut` if there are more."""
+
+    devices: list[DeviceMatch]
+    is_cut: bool = False
+
+
 class DeviceUpdate(Request):
     """Change the given fields of a device; when disabled, Keycloak and the broker refuse it at once."""
 
@@ -170,6 +194,7 @@ class NvsImage(Result):
 
 DEVICE_ADD = Operation("registry", "device", "add", DeviceAdd, DeviceView, role=Role.OPERATOR)
 DEVICE_LIST = Operation("registry", "device", "list", DeviceList, Devices, once=False, role=Role.VIEWER)
+DEVICE_FIND = Operation("registry", "device", "find", DeviceFind, DevicesFound, once=False, role=Role.VIEWER)
 DEVICE_SHOW = Operation("registry", "device", "show", DeviceRef, DeviceDetails, once=False, role=Role.VIEWER)
 DEVICE_UPDATE = Operation("registry", "device", "update", DeviceUpdate, DeviceView, role=Role.OPERATOR)
 DEVICE_REMOVE = Operation("registry", "device", "remove", DeviceRef, Removed)

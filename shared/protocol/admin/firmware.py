@@ -13,6 +13,7 @@ from shared.protocol.admin.models import MAX_IMAGE_BYTES
 from shared.protocol.admin.names import DeviceName, ModelCode, PageSize
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
 from shared.protocol.messages import MAX_CHUNK_BYTES, Count, Sha256, Version
+from shared.protocol.wording import pattern
 
 
 class UploadBegin(Request):
@@ -124,7 +125,7 @@ class ImageList(Request):
     """List a page of the images of a model, or of all; `after` is the `next` of the page before."""
 
     model: ModelCode | None = None
-    after: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}/[0-9a-f]{64}$")] | None = None
+    after: Annotated[str, pattern(r"^[a-z0-9_]{1,50}/[0-9a-f]{64}$", "must be `next` of a page")] | None = None
     limit: PageSize = 500
 
 

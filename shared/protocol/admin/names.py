@@ -8,12 +8,18 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from shared.protocol.admin.operation import Request, Result
+from shared.protocol.wording import pattern
 
-ModelCode = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,50}$")]
-CommandName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,49}$")]
-Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.:-]{1,50}$")]
+ModelCode = Annotated[str, pattern(r"^[a-z0-9_]{1,50}$", "must be 1 to 50 of a-z, 0-9 and _")]
+CommandName = Annotated[
+    str,
+    pattern(
+        r"^[a-z0-9][a-z0-9_.-]{0,49}$", "must be 1 to 50 of a-z, 0-9, -, _ and ., and begin with one of a-z, 0-9"
+    ),
+]
+Tag = Annotated[str, pattern(r"^[a-zA-Z0-9_.:-]{1,50}$", "must be 1 to 50 of a-z, A-Z, 0-9, -, _, . and :")]
 Tags = Annotated[list[Tag], Field(max_length=50)]
-DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,80}$")]
+DeviceName = Annotated[str, pattern(r"^[a-z0-9_-]{1,80}$", "must be the key or the client id of a device")]
 """A device's key or its whole client id."""
 PageSize = Annotated[int, Field(ge=1, le=500)]
 

@@ -12,8 +12,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from shared.protocol.admin.names import ModelCode, Named, PageSize, Tags
 from shared.protocol.admin.operation import Operation, Request, Result, Role
 from shared.protocol.messages import Version
+from shared.protocol.wording import pattern
 
-Share = Annotated[str, Field(pattern=r"^([0-9]{1,7}|[0-9]{1,2}%|100%)$")]
+Share = Annotated[
+    str, pattern(r"^([0-9]{1,7}|[0-9]{1,2}%|100%)$", "must be a number, as 5, or a percentage, as 5%")
+]
 """A number of devices, as `5`, or a share of them, as `5%`."""
 RolloutId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 _DAY_S: Final = 24 * 3600

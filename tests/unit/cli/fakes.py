@@ -23,8 +23,9 @@ class FakeAdmin:
         self.timeouts: set[float] = set()
         self.profile: Profile | None = None
 
-    def __call__(self, profile: Profile) -> Self:
+    def __call__(self, profile: Profile, *, timeout_s: float) -> Self:
         self.profile = profile
+        self.timeouts.add(timeout_s)
         return self
 
     async def __aenter__(self) -> Self:
@@ -34,12 +35,19 @@ class FakeAdmin:
         return None
 
     async def call(self, operation: admin.Operation[Any, Any], request: admin.Request, *, timeout_s: float) -> Any:  # noqa: ANN401 - the prepared answer
+        if operation is admin.DEVICE_FIND and operation.name not in self.answers:
+            # Each text is the client id of a device.
+            return admin.DevicesFound(devices=[admin.DeviceMatch(client_id=request.text, name="")])  # type: ignore[attr-defined]
         self.requests.append((operation.name, request))
         self.timeouts.add(timeout_s)
         answer = self.answers[operation.name]
         if isinstance(answer, Exception):
             raise answer
         return answer(request) if isinstance(answer, Callable) else answer  # type: ignore[arg-type]
+
+    def sent(self, prefix: str) -> list[admin.Request]:
+        """Return the requests of the operations whose names begin so."""
+        return [request for name, request in self.requests if name.startswith(prefix)]
 
     async def events(self, noun: str | None) -> AsyncIterator[tuple[str, str, Event]]:
         for found, verb, event in self.prepared:

@@ -51,7 +51,7 @@ def test_a_name_that_is_anothers_is_refused_before_anything_is_sent(
 ) -> None:
     done = mdm("admin", "add", name, "--role", "admin", "--output", str(tmp_path / "x"))
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: name: ")
+    assert done.stderr.startswith("error: NAME: ")
     assert fake.requests == []
 
 

@@ -75,9 +75,9 @@ def test_create_writes_the_password_that_it_made_for_the_owner_only(
     ("words", "message"),
     [
         (("--expires", "1 day"), "expires: must be a whole number with s, m, h or d"),
-        (("--expires", "0d"), "expires_in_s: Input should be greater than or equal to 1"),
-        (("--expires", "366d"), "expires_in_s: Input should be less than or equal to 31536000"),
-        (("--uses", "100001"), "uses: Input should be less than or equal to 100000"),
+        (("--expires", "0d"), "--expires: must be at least 1"),
+        (("--expires", "366d"), "--expires: must be at most 31536000"),
+        (("--uses", "100001"), "uses: must be at most 100000"),
     ],
 )
 def test_create_names_what_breaks_a_rule(
@@ -167,7 +167,7 @@ def test_a_change_of_one_is_requested_and_printed(
 def test_a_uid_is_hexadecimal_digits_in_lower_case(fake: fakes.FakeAdmin, mdm: Run, uid: str) -> None:
     result = mdm("claim", "approve", uid)
     assert (result.exit_code, fake.requests) == (2, [])
-    assert result.stderr.startswith("error: uid: ")
+    assert result.stderr.startswith("error: UID: ")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1s", 1), ("30m", 1800), ("12h", 43200), ("1d", 86400)])

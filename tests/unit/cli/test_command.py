@@ -30,6 +30,14 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "POLL_S", 0)
 
 
+@pytest.fixture(autouse=True)
+def _devices(fake: fakes.FakeAdmin) -> None:
+    """Three devices that are online, and a disabled one."""
+    devices = [fakes.device(client_id=name) for name in "xyz"]
+    fake.answers["registry.device.list"] = admin.Devices(devices=[*devices, fakes.device(enabled=False)])
+    fake.answers["registry.device.show"] = lambda request: fakes.details(client_id=request.device)
+
+
 def view(client_id: str, outcome: admin.CommandOutcome, **facts: object) -> admin.CommandView:
     usual: dict[str, object] = {
         "command_id": UUID(int=ord(client_id)),
@@ -74,9 +82,9 @@ MIXED = [view("x", "ok"), view("y", "failed", error="no lamp"), view("z", "expir
 def test_send_waits_until_each_device_has_answered(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers |= {"registry.command.send": SENT, "registry.command.show": batches(WAITING, WAITING, DONE)}
 
-    result = mdm("command", "send", "blink", "times=3", "--all", "--tag", "attic")
+    result = mdm("command", "send", "blink", "times=3", "--all", "--tag", "attic", "--yes")
 
-    assert fake.requests[0][1].model_dump(exclude={"request_id"}) == {
+    assert fake.sent("registry.command.send")[0].model_dump(exclude={"request_id"}) == {
         "device": None,
         "all": True,
         "tag": "attic",
@@ -85,7 +93,7 @@ def test_send_waits_until_each_device_has_answered(fake: fakes.FakeAdmin, mdm: R
         "arguments": {"times": 3},
         "expires_in_s": 60,
     }
-    assert [name for name, _ in fake.requests[1:]] == ["registry.command.show"] * (3 + len(DONE))
+    assert len(fake.sent("registry.command.show")) == 3 + len(DONE)
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         "DEVICE  OUTCOME  RESULT",
@@ -103,7 +111,7 @@ def test_send_fails_when_a_device_failed_or_did_not_answer(
 ) -> None:
     fake.answers |= {"registry.command.send": SENT, "registry.command.show": batches(WAITING, outcomes)}
 
-    result = mdm("command", "send", "blink", "--tag", "attic", "--json")
+    result = mdm("command", "send", "blink", "--tag", "attic", "--yes", "--json")
 
     assert result.exit_code == 1
     assert [it["outcome"] for it in json.loads(result.stdout)["commands"]] == [it.outcome for it in outcomes]
@@ -133,7 +141,7 @@ def test_the_bar_shows_how_many_have_answered(
 
     monkeypatch.setattr(bars, "progress", watched)
 
-    mdm("command", "send", "blink", "--all")
+    mdm("command", "send", "blink", "--all", "--yes")
 
     assert shown == [1, 2]
 
@@ -142,23 +150,29 @@ def test_the_bar_shows_how_many_have_answered(
 def test_a_time_has_a_unit(fake: fakes.FakeAdmin, mdm: Run, text: str, seconds: int) -> None:
     fake.answers["registry.command.send"] = SENT
 
-    assert mdm("command", "send", "reboot", "--all", "--expires", text, "--no-wait").exit_code == 0
+    assert mdm("command", "send", "reboot", "--all", "--expires", text, "--no-wait", "--yes").exit_code == 0
 
-    ((_, request),) = fake.requests
+    (request,) = fake.sent("registry.command")
     assert request.model_dump(include={"expires_in_s"}) == {"expires_in_s": seconds}
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("reboot",), "either device, or at least one of all, tag and model must be given"),
-        (("reboot", "--device", "x", "--all"), "either device, or at least one of all, tag and model"),
-        (("reboot", "--device", "x", "--tag", "a"), "either device, or at least one of all, tag and model"),
-        (("reboot", "--all", "--expires", "8d"), "expires_in_s: "),
-        (("reboot", "--all", "--expires", "0s"), "expires_in_s: "),
-        (("reboot", "--all", "--expires", "soon"), "expires: must be a whole number with s, m, h or d"),
+        (("reboot",), "expected either --device, or at least one of --all, --tag and --model"),
+        (
+            ("reboot", "--device", "x", "--all"),
+            "expected either --device, or at least one of --all, --tag and --model",
+        ),
+        (
+            ("reboot", "--device", "x", "--tag", "a"),
+            "expected either --device, or at least one of --all, --tag and --model",
+        ),
+        (("reboot", "--all", "--expires", "8d"), "--expires: "),
+        (("reboot", "--all", "--expires", "0s"), "--expires: "),
+        (("reboot", "--all", "--expires", "soon"), "--expires: must be a whole number with s, m, h or d"),
         (("reboot", "--all", "times"), "KEY=VALUE: expected a form such as"),
-        (("Reboot now", "--all"), "name: "),
+        (("Reboot now", "--all"), "NAME: "),
     ],
 )
 def test_a_command_that_breaks_a_rule_is_not_sent(
@@ -168,6 +182,60 @@ def test_a_command_that_breaks_a_rule_is_not_sent(
 
     assert (result.exit_code, fake.requests) == (2, [])
     assert reason in result.stderr
+
+
+def test_what_goes_to_many_is_counted_and_asked_for(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.command.send"] = SENT
+
+    refused = mdm("command", "send", "reboot", "--all", typed="n\n")
+    unanswered = mdm("command", "send", "reboot", "--all")
+
+    assert (refused.exit_code, unanswered.exit_code, fake.sent("registry.command")) == (2, 2, [])
+    assert "send reboot to 3 devices? [y/N]" in refused.stderr
+    assert "not answered; nothing was changed; --yes does it without a question" in unanswered.stderr
+    assert mdm("command", "send", "reboot", "--all", "--no-wait", typed="y\n").exit_code == 0
+
+
+def test_a_dry_run_shows_whom_it_would_reach_and_sends_nothing(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    shown = mdm("command", "send", "reboot", "--all", "--dry-run")
+    of_one = mdm("command", "send", "reboot", "--device", "x", "--dry-run", "--json")
+
+    assert (shown.exit_code, shown.stderr) == (0, "would send reboot to 3 devices\n")
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["DEVICE", "x", "y", "z"]
+    assert json.loads(of_one.stdout) == {"dry_run": "would send reboot to 1 device", "devices": ["x"]}
+    assert fake.sent("registry.command") == []
+
+
+def test_send_does_not_wait_for_devices_that_are_known_to_be_offline(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    devices = [fakes.device(client_id=name, online=name != "z") for name in "xyz"]
+    fake.answers |= {
+        "registry.device.list": admin.Devices(devices=devices),
+        "registry.command.send": SENT,
+        # At first z has answered, which came online meanwhile, and y has not.
+        "registry.command.show": batches(
+            [view("x", "ok"), view("y", "waiting"), view("z", "ok")],
+            [view("x", "ok"), view("y", "waiting"), view("z", "ok")],
+            [view("x", "ok"), view("y", "ok"), view("z", "waiting")],
+        ),
+    }
+
+    result = mdm("command", "send", "blink", "--all", "--yes")
+
+    assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == ["ok", "ok", "waiting"]
+    assert "1 of 3 devices are offline: the command stays queued, see `mdm command show" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_a_filter_that_fits_no_device_is_an_error_with_what_may_be_meant(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    def listed(request: admin.DeviceList) -> admin.Devices:
+        return admin.Devices(devices=[] if request.tag or request.model else [fakes.device()])
+
+    fake.answers |= {"registry.device.list": listed, "registry.model.list": admin.Models(models=[fakes.model()])}
+    for words in (("command", "send", "reboot"), ("device", "list"), ("rotate",)):
+        tagged, of_model = mdm(*words, "--tag", "atic"), mdm(*words, "--model", "tractor")
+        assert tagged.stderr == "error: no device has the tag atic; did you mean attic?\n"
+        assert of_model.stderr == "error: there is no model tractor; there are lamp; see `mdm model list`\n"
+        assert (tagged.exit_code, of_model.exit_code) == (1, 1)
 
 
 def test_show_has_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:

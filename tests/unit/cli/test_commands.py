@@ -155,7 +155,7 @@ def test_provision_writes_a_private_file_once(fake: fakes.FakeAdmin, mdm: Run, t
     assert "s" * 43 not in result.output
     again = mdm("device", "provision", "x", "--output", str(path))
     assert (again.exit_code, len(fake.requests)) == (1, 1)
-    assert again.stderr == f"error: output: {path} exists; --force replaces it\n"
+    assert again.stderr == f"error: --output: {path} exists; --force replaces it\n"
     assert json.loads(mdm("device", "provision", "x", "--output", str(path), "--force", "--json").stdout) == {
         "client_id": "iotdevice-lamp-abcd1234",
         "output": str(path),

@@ -74,13 +74,13 @@ def networks(fake: fakes.FakeAdmin) -> object:
     [
         (("--host", "x"), "exactly one of --all, --tag and --device must be given"),
         (("--all", "--tag", "t", "--host", "x"), "exactly one of --all, --tag and --device must be given"),
-        (("--all", "--wifi", "home"), "wifi_password_file: must be given where nobody can be asked"),
+        (("--all", "--wifi", "home"), "--wifi-password-file: must be given where nobody can be asked"),
         (("--all", "--wifi", ""), "wifi_ssid: must be 1 to 32 bytes of UTF-8, without NUL"),
         (
             ("--all", "--wifi", "a", "--wifi", "b", "--wifi-password-file", "-"),
-            "wifi_password_file: must be given once for each --wifi: 2 times",
+            "--wifi-password-file: must be given once for each --wifi: 2 times",
         ),
-        (("--all", "--auth", "magic"), "mqtt_auth: Input should be 'password' or 'token'"),
+        (("--all", "--auth", "magic"), "mqtt_auth: must be 'password' or 'token'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(

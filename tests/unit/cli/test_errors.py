@@ -7,11 +7,6 @@ from cli.client import AnswerError, CannotConnectError, NoAnswerError
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeAdmin
 
-UNCONNECTED = (
-    "error: cannot connect to h:1 as a: refused; "
-    "check that the broker is running, and host, port, account, password and CA file"
-)
-
 
 @pytest.mark.parametrize(
     ("error", "status", "line"),
@@ -19,9 +14,9 @@ UNCONNECTED = (
         (AnswerError("conflict", "code: lamp is taken", {}), 1, "error: code: lamp is taken"),
         (AnswerError("invalid", "config: on: must be\na boolean", {}), 1, "error: config: on: must be a boolean"),
         (
-            AnswerError("not_found", "device: no x", {}),
+            AnswerError("not_found", "there is no device x", {"device": "x"}),
             1,
-            "error: device: no x; see `mdm device list` and `mdm model list`",
+            "error: there is no device x; see `mdm device list`",
         ),
         (AnswerError("not_found", "see `mdm a`", {}), 1, "error: see `mdm a`"),
         (
@@ -33,7 +28,7 @@ UNCONNECTED = (
         (
             CannotConnectError("cannot connect to h:1 as a: refused"),
             3,
-            UNCONNECTED,
+            "error: cannot connect to h:1 as a: refused",
         ),
     ],
 )
@@ -48,14 +43,13 @@ def test_an_expected_error_is_one_line_and_a_status(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("model", "add", "Lamp", "--chip", "esp32"), "error: code: String should match pattern"),
-        (("model", "add", "lamp", "--chip", "esp8266"), "error: chip: must be one of esp32, esp32s2"),
+        (("model", "add", "Lamp", "--chip", "esp32"), "error: CODE: must be 1 to 50 of a-z, 0-9 and _"),
+        (("model", "add", "lamp", "--chip", "esp8266"), "error: --chip: must be one of esp32, esp32s2"),
         (
             ("model", "add", "lamp", "--chip", "esp32", "--slot-size", "1"),
-            "error: slot_size_bytes: Input should be greater than or equal to 65536",
+            "error: --slot-size: must be at least 65536",
         ),
-        (("device", "add", "--model", "lamp", "--tag", "a b"), "error: tags.0: String should match pattern"),
-        (("device", "show", "../x"), "error: device: String should match pattern"),
+        (("device", "add", "--model", "lamp", "--tag", "a b"), "error: --tag: must be 1 to 50 of a-z, A-Z, 0-9"),
         (("device", "config", "set", "x"), "error: overrides: expected either KEY=VALUE... or --file"),
         (
             ("device", "config", "set", "x", "y"),
@@ -65,26 +59,25 @@ def test_an_expected_error_is_one_line_and_a_status(
             ("device", "config", "set", "x", "a=" + "b" * 40_000),
             "error: overrides: must be at most 32768 bytes",
         ),
-        (("rotate",), "error: message: either device, or at least one of all, tag and model must be given"),
+        (("rotate",), "error: expected either DEVICE, or at least one of --all, --tag and --model"),
         (
             ("rotate", "x", "--all"),
-            "error: message: either device, or at least one of all, tag and model must be given",
+            "error: expected either DEVICE, or at least one of --all, --tag and --model",
         ),
         (
             ("rotation", "start", "x", "--tag", "a"),
-            "error: message: either device, or at least one of all, tag and model",
+            "error: expected either DEVICE, or at least one of --all, --tag and --model",
         ),
-        (("rotation", "start", "--tag", "a b"), "error: tag: String should match pattern"),
-        (("rotation", "cancel"), "error: message: exactly one of device and all must be given"),
-        (("rotation", "cancel", "x", "--all"), "error: message: exactly one of device and all must be given"),
-        (("rotation", "history", "../x"), "error: device: String should match pattern"),
+        (("rotation", "start", "--tag", "a b"), "error: --tag: must be 1 to 50 of a-z, A-Z, 0-9"),
+        (("rotation", "cancel"), "error: expected either DEVICE or --all"),
+        (("rotation", "cancel", "x", "--all"), "error: expected either DEVICE or --all"),
         (("rotation", "history"), "error: Missing argument 'DEVICE'"),
         (("rotation", "history", "x", "--limit", "0"), "error: Invalid value for '--limit'"),
         (
             ("events", "--noun", "a/#"),
-            "error: noun: expected letters a-z, digits, - and _, such as device, found 'a/#'",
+            "error: --noun: expected letters a-z, digits, - and _, such as device, found 'a/#'",
         ),
-        (("events", "--follow", "--count", "1"), "error: count: expected either --follow or --count N"),
+        (("events", "--follow", "--count", "1"), "error: expected either --follow or --count N"),
         (("events", "--count", "0"), "error: Invalid value for '--count'"),
         (("device", "add"), "error: Missing option '--model'; see `mdm device add --help`"),
         (("device",), "error: Missing command; see `mdm device --help`"),
@@ -116,7 +109,7 @@ def too_large(path: Path) -> None:
     ("make", "line"),
     [
         (empty, "error: size_bytes: expected at least 24, a header, found 0"),
-        (too_large, "error: file: must be at most 16777216 bytes, has 16777217"),
+        (too_large, "error: FILE: must be at most 16777216 bytes, has 16777217"),
     ],
 )
 def test_a_file_that_is_no_image_by_its_size_is_refused(
@@ -131,7 +124,7 @@ def test_a_profile_that_is_incomplete_is_an_error(mdm: Run, monkeypatch: pytest.
     monkeypatch.delenv("MDM_PASSWORD")
     result = mdm("device", "list")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: profile: no password; set MDM_PASSWORD or write ")
+    assert result.stderr.startswith("error: profile: no password; `mdm login` asks and writes ")
 
 
 def test_options_go_before_the_environment(fake: FakeAdmin, mdm: Run) -> None:

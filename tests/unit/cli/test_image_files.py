@@ -136,14 +136,14 @@ def test_sign_replaces_a_file_only_if_it_must(mdm: Run, image: Path, private: Pa
     words = ("firmware", "sign", str(image), "--key", str(private), "--output", str(target))
     refused = mdm(*words)
     assert (refused.exit_code, target.read_bytes()) == (1, b"precious")
-    assert refused.stderr == f"error: output: {target} exists; --force replaces it\n"
+    assert refused.stderr == f"error: --output: {target} exists; --force replaces it\n"
     assert mdm(*words, "--force").exit_code == 0
     assert len(target.read_bytes()) == ed25519.SIGNATURE_BYTES
 
 
 def test_sign_refuses_what_is_no_image_or_no_key(mdm: Run, image: Path, public: Path, private: Path) -> None:
     no_key = mdm("firmware", "sign", str(image), "--key", str(public))
-    assert (no_key.exit_code, no_key.stderr) == (2, "error: key: must be an Ed25519 private key in PEM\n")
+    assert (no_key.exit_code, no_key.stderr) == (2, "error: --key: must be an Ed25519 private key in PEM\n")
     image.write_bytes(images.build(checksum=0))
     no_image = mdm("firmware", "sign", str(image), "--key", str(private))
     assert (no_image.exit_code, no_image.stderr[:16]) == (2, "error: checksum:")
@@ -165,7 +165,7 @@ def test_upload_sends_the_signature(fake: fakes.FakeAdmin, mdm: Run, image: Path
     signature.write_bytes(b"short")
     refused = mdm("firmware", "upload", str(image), "--model", "lamp", "--signature", str(signature))
     assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: signature: expected 64 bytes, as `mdm firmware sign` writes them")
+    assert refused.stderr.startswith("error: --signature: expected 64 bytes, as `mdm firmware sign` writes them")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_the_app_in_a_merged_flash_image_is_uploaded_if_asked_for(
     assert isinstance(begin, admin.UploadBegin)
     assert begin.sha256 == hashlib.sha256(app).hexdigest()
     no_flash = mdm("firmware", "upload", str(image), "--model", "lamp", "--extract-app")
-    assert (no_flash.exit_code, no_flash.stderr[:34]) == (2, "error: extract_app: the file is no")
+    assert (no_flash.exit_code, no_flash.stderr[:36]) == (2, "error: --extract-app: the file is no")
 
 
 def test_a_public_key_is_sent_and_a_private_one_never(
@@ -247,7 +247,7 @@ def test_what_is_deleted_or_withdrawn_is_named(fake: fakes.FakeAdmin, mdm: Run) 
 
 
 def test_a_refused_deletion_is_one_line_with_the_reasons(fake: fakes.FakeAdmin, mdm: Run) -> None:
-    reason = "version: lamp 1.2.3 is in use: 2 devices run it"
+    reason = "VERSION: lamp 1.2.3 is in use: 2 devices run it"
     fake.answers["firmware.image.delete"] = AnswerError("conflict", reason, {})
     refused = mdm("firmware", "delete", "lamp", "1.2.3")
     assert (refused.exit_code, refused.stderr) == (1, f"error: {reason}\n")

@@ -207,4 +207,5 @@ def test_a_lost_connection_ends_the_import_with_a_summary_of_what_is_done(
     summary = json.loads(told.stdout)
     assert summary["added"][0] == "iotdevice-lamp-attic000"
     assert summary["open"] == 52 - len(summary["added"]) > 0
-    assert told.stderr.splitlines() == ["the same command completes the import", "error: no answer"]
+    note, error = told.stderr.splitlines()
+    assert (note, json.loads(error)["error"]["code"]) == ("the same command completes the import", "no_answer")

@@ -260,15 +260,15 @@ def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run)
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("--wifi-ssid", "a"), "wifi_ssid, wifi_password_file: require --format nvs or csv"),
-        (("--size", "0x6000"), "size: requires --format nvs"),
-        (("--format", "csv", "--size", "0x6000"), "size: requires --format nvs"),
-        (("--format", "nvs", "--size", "5"), "size: must be a multiple of 0x1000 from 0x3000 to 0x1000000"),
-        (("--format", "nvs", "--wifi-ssid", ""), "wifi_ssid: must be 1 to 32 bytes of UTF-8, without NUL"),
-        (("--format", "nvs", "--wifi-password-file", "p"), "wifi_password_file: requires --wifi-ssid"),
+        (("--wifi-ssid", "a"), "--wifi-ssid, --wifi-password-file: require --format nvs or csv"),
+        (("--size", "0x6000"), "--size: requires --format nvs"),
+        (("--format", "csv", "--size", "0x6000"), "--size: requires --format nvs"),
+        (("--format", "nvs", "--size", "5"), "--size: must be a multiple of 0x1000 from 0x3000 to 0x1000000"),
+        (("--format", "nvs", "--wifi-ssid", ""), "--wifi-ssid: must be 1 to 32 bytes of UTF-8, without NUL"),
+        (("--format", "nvs", "--wifi-password-file", "p"), "--wifi-password-file: requires --wifi-ssid"),
         (
             ("--format", "nvs", "--wifi-ssid", "a", "--wifi-password-file", "missing"),
-            "wifi_password_file: missing cannot be read: No such file or directory",
+            "--wifi-password-file: missing cannot be read: No such file or directory",
         ),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_password_that_is_refused_is_not_shown(
     words = ("--wifi-ssid", "a", "--wifi-password-file", str(tmp_path / "password"))
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", str(tmp_path / "out"), *words)
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: wifi_password: must be ")
+    assert result.stderr.startswith("error: --wifi-password-file: must be ")
     assert "short" not in result.output
     assert fake.requests == []
 
@@ -300,7 +300,7 @@ def test_an_empty_password_file_is_refused_and_makes_no_open_network(
     (tmp_path / "password").write_bytes(content)
     words = ("--wifi-ssid", "a", "--wifi-password-file", str(tmp_path / "password"))
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", str(tmp_path / "out"), *words)
-    error = "wifi_password: is empty; for an open network leave out --wifi-password-file"
+    error = "--wifi-password-file: is empty; for an open network leave out --wifi-password-file"
     assert (result.exit_code, result.stderr, fake.requests) == (2, f"error: {error}\n", [])
 
 
@@ -323,7 +323,7 @@ def test_an_image_is_not_printed_on_a_terminal(
     monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", "-")
     assert result.exit_code == 2
-    assert "output: cannot write an image to a terminal; name a file" in result.stderr
+    assert "--output: cannot write an image to a terminal; name a file" in result.stderr
     assert fake.requests == []
 
 
@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_the_old_image_and_nothing_else(
 
     monkeypatch.setattr(Path, "replace", full)
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", str(path), "--force")
-    assert result.stderr == f"error: output: {path} cannot be written: No space left on device\n"
+    assert result.stderr == f"error: --output: {path} cannot be written: No space left on device\n"
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 

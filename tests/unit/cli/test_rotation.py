@@ -46,7 +46,13 @@ def entry(generation: int, **facts: object) -> admin.RotationEntry:
 
 
 def sent(fake: fakes.FakeAdmin) -> list[dict[str, object]]:
-    return [request.model_dump(exclude={"request_id"}, exclude_defaults=True) for _, request in fake.requests]
+    requests = fake.sent("rotator.")
+    return [request.model_dump(exclude={"request_id"}, exclude_defaults=True) for request in requests]
+
+
+@pytest.fixture(autouse=True)
+def _devices(fake: fakes.FakeAdmin) -> None:
+    fake.answers["registry.device.list"] = admin.Devices(devices=[fakes.device(), fakes.device(enabled=False)])
 
 
 @pytest.mark.parametrize("words", [("rotate",), ("rotation", "start")])
@@ -66,6 +72,14 @@ def test_start_takes_one_device_or_many(fake: fakes.FakeAdmin, mdm: Run, words: 
     mdm(*words, "--all")
     assert json.loads(mdm("--json", *words, "--tag", "t", "--model", "m").stdout) == answer.model_dump()
     assert sent(fake) == [{"device": "abcd1234"}, {"all": True}, {"tag": "t", "model": "m"}]
+
+
+def test_a_rotation_of_many_is_counted_and_asked_for(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.device.list"] = admin.Devices(devices=[fakes.device(), fakes.device(online=False)])
+    refused = mdm("rotate", "--all", typed="n\n")
+    assert "rotate the secret of 2 devices, 1 of them offline? [y/N]" in refused.stderr
+    tried = mdm("rotate", "--all", "--dry-run")
+    assert (refused.exit_code, tried.exit_code, sent(fake)) == (2, 0, [])
 
 
 def test_devices_that_an_answer_only_counts_are_mentioned(fake: fakes.FakeAdmin, mdm: Run) -> None:
@@ -159,6 +173,6 @@ def test_history_shows_what_is_under_way_and_what_has_ended(fake: fakes.FakeAdmi
     fake.answers["rotator.rotation.history"] = admin.Rotations(client_id="x", rotations=[open_one, entry(1)])
     lines = mdm("rotation", "history", "x").stdout.splitlines()
     assert "in progress: OFFERED" in lines[1]
-    assert lines[2].split()[-2:] == ["1.2", "3"]
+    assert lines[2].split()[-2:] == ["3", str(UUID(int=1))]
     fake.answers["rotator.rotation.history"] = admin.Rotations(client_id="x", rotations=[])
     assert "no rotation" in mdm("rotation", "history", "x").stderr

@@ -58,13 +58,13 @@ def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ([], "devices: expected either --devices or --remove"),
-        (["--devices", "3", "--remove"], "devices: expected either --devices or --remove"),
+        ([], "--devices: expected either --devices or --remove"),
+        (["--devices", "3", "--remove"], "--devices: expected either --devices or --remove"),
         (["--devices", "0"], "Invalid value for '--devices'"),
-        (["--devices", "3", "--wrong-proof", "x"], "wrong_proof: must be a percentage"),
+        (["--devices", "3", "--wrong-proof", "x"], "--wrong-proof: must be a percentage"),
         (
             ["--devices", "3", "--silent", "60%", "--rolled-back", "40.5%"],
-            "silent, rolled_back: must be at most 100% in total, are 100.5%",
+            "--silent, --rolled-back: must be at most 100% in total, are 100.5%",
         ),
         (["--devices", "3", "--per-second", "0"], "Invalid value for '--per-second'"),
         (["--devices", "3", "--minutes", "0"], "Invalid value for '--minutes'"),

@@ -48,4 +48,4 @@ def test_a_column_is_a_field_of_a_result() -> None:
     files = sorted(Path(cli.__path__[0]).rglob("*.py"))
     found = [(file.name, column) for file in files for column in columns(file)]
     assert len(found) > 100
-    assert [it for it in found if not set(it[1].rpartition("=")[2].split(".")) <= FIELDS] == []
+    assert [it for it in found if not set(it[1].lstrip("-").rpartition("=")[2].split(".")) <= FIELDS] == []

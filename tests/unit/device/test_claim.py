@@ -62,8 +62,12 @@ async def test_a_bad_uid_is_refused_before_anything_is_made(tmp_path: Path, uid:
     ("words", "content", "message"),
     [
         ((), None, "cannot be read"),
-        ((), json.dumps({"format": "mdm-claim/1", "password": "hush"}), "account: Field required"),
-        ((), CLAIM.model_dump_json().replace("claim-abcd1234", "iotdevice-a-b"), "account: String should match"),
+        ((), json.dumps({"format": "mdm-claim/1", "password": "hush"}), "account: is missing"),
+        (
+            (),
+            CLAIM.model_dump_json().replace("claim-abcd1234", "iotdevice-a-b"),
+            "account: must be a claim, such as",
+        ),
         (("--uid", "nothing"), CLAIM.model_dump_json(), "uid: must be 12 or 16 hexadecimal digits"),
     ],
 )

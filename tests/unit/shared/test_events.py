@@ -118,5 +118,5 @@ def test_a_reader_leaves_out_what_it_does_not_know() -> None:
 
 
 def test_a_reader_refuses_what_is_not_as_declared() -> None:
-    with pytest.raises(MessageRefusedError, match="model: Field required"):
+    with pytest.raises(MessageRefusedError, match="model: is missing"):
         events.FIRMWARE_RELEASED.read(event({"version": "1.1.0"}))

@@ -193,10 +193,10 @@ def test_what_is_absent_is_left_out_and_a_null_in_a_document_is_kept() -> None:
         (b"", "message: Invalid JSON: EOF while parsing a value"),
         (b'{"online": tru', "message: Invalid JSON: "),
         (b"\xff\xfe", "message: Invalid JSON: "),
-        (b"[]", "message: Input should be an object"),
-        (b"null", "message: Input should be an object"),
-        (b"{}", "online: Field required"),
-        (b'{"online": "perhaps"}', "online: Input should be a valid boolean"),
+        (b"[]", "message: must be an object"),
+        (b"null", "message: must be an object"),
+        (b"{}", "online: is missing"),
+        (b'{"online": "perhaps"}', "online: must be true or false"),
         (b'{"online": true, "ip": "\\ud800"}', "message: Invalid JSON: unexpected end of hex escape"),
         (
             b'{"online": true, "new": ' + b"[" * 1000 + b"]" * 1000 + b"}",
@@ -211,13 +211,13 @@ def test_what_is_wrong_with_a_message_is_named_by_field_and_rule(payload: bytes,
 @pytest.mark.parametrize(
     ("value", "field", "rule"),
     [
-        (b'"loud"', "rssi_dbm", "Input should be a valid integer"),
-        (b"NaN", "rssi_dbm", "Input should be a finite number"),
-        (b"1.5", "config_version", "Input should be a valid integer"),
-        (b"-1", "config_version", "Input should be greater than or equal to 0"),
-        (b"9223372036854775808", "config_version", "Input should be less than or equal to 9223372036854775807"),
-        (b'"1.0\\n"', "firmware_version", "String should match pattern"),
-        (b'"\xc3\xa9"', "firmware_version", "String should match pattern"),
+        (b'"loud"', "rssi_dbm", "must be a whole number"),
+        (b"NaN", "rssi_dbm", "must be a finite number"),
+        (b"1.5", "config_version", "must be a whole number"),
+        (b"-1", "config_version", "must be at least 0"),
+        (b"9223372036854775808", "config_version", "must be at most 9223372036854775807"),
+        (b'"1.0\\n"', "firmware_version", "must be printable ASCII characters only"),
+        (b'"\xc3\xa9"', "firmware_version", "must be printable ASCII characters only"),
     ],
 )
 def test_what_is_left_out_of_a_message_is_named_by_field_and_rule(value: bytes, field: str, rule: str) -> None:
@@ -229,15 +229,14 @@ def test_what_is_left_out_of_a_message_is_named_by_field_and_rule(value: bytes, 
 
 def test_every_wrong_field_is_named() -> None:
     assert refusal(topics.CONFIG_REPORT, b'{"version": -1, "outcome": "lost"}') == (
-        "version: Input should be greater than or equal to 0; "
-        "outcome: Input should be 'applied', 'rejected' or 'reverted'"
+        "version: must be at least 0; outcome: must be 'applied', 'rejected' or 'reverted'"
     )
 
 
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("NaN", "result: Input should be an object"),
+        ("NaN", "result: must be an object"),
         ('{"a": NaN}', "result: must be plain JSON: Out of range float values"),
         ('{"a": [-Infinity]}', "result: must be plain JSON: Out of range float values"),
         ('{"a": 1e999}', "result: must be plain JSON: Out of range float values"),
@@ -296,13 +295,13 @@ def test_the_deepest_document_comes_back_in_an_answer() -> None:
 def test_a_field_that_an_operation_does_not_have_is_refused(operation: Operation[Any, Any]) -> None:
     reasons = refusal(operation.topic, request(request_id='"r"', modle='"x"')).split("; ")
 
-    assert "modle: Extra inputs are not permitted" in reasons
+    assert "modle: is unknown" in reasons
 
 
 def test_a_field_of_a_nested_value_is_named_with_its_path() -> None:
     payload = request(request_id='"r"', model='"m"', tags='["good", "bad tag"]')
 
-    assert refusal(admin.DEVICE_ADD.topic, payload).startswith("tags.1: String should match pattern")
+    assert refusal(admin.DEVICE_ADD.topic, payload).startswith("tags.1: must be 1 to 50 of a-z, A-Z, 0-9")
 
 
 @pytest.mark.parametrize("request_id", ['""', '"' + "x" * 65 + '"', '"a b"', '"\\n"', "1"])
