@@ -15,7 +15,7 @@ _ROOT: Final = Path(__file__).parents[1]
 GLOSSARY: Final = _ROOT / "docs/glossary.md"
 TABLE: Final = "## Write this, not that\n"
 # Checked folders of Python.
-CODE: Final = ("services", "shared", "backup", "device", "deploy", "tools", "cli", "dev")
+CODE: Final = ("services", "shared", "backup", "device", "sdk", "deploy", "tools", "cli", "dev")
 _GENERATED: Final = {"api.md", "cli.md", "map.md"}
 _MIGRATIONS: Final = "migrations"  # exempt like decisions: they stay as they were made
 # What is exempt: generated parts, code blocks, code spans, and the targets of links.

