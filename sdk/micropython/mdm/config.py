@@ -40,6 +40,10 @@ class Configuration:
         if self._trial_by is not None and self._device.clock.ms() >= self._trial_by:
             self._revert("was not connected and reported in time")
 
+    def is_on_trial(self):
+        """Return whether the applied version is on trial."""
+        return self._on_trial
+
     def ask(self):
         """Ask for the configuration until it is answered."""
         self._asked = new_id()

@@ -38,6 +38,7 @@ class Device(Uplink):
     answer_ms = 10000
     verify_ms = 120000
     turn_ms = 3600000
+    silent_ms = 24 * 3600000
     keepalive_s = 30
 
     def __init__(
@@ -138,6 +139,10 @@ class Device(Uplink):
     def self_test(self):
         """Return None, or what is wrong with the running image, in a line."""
         return self._self_test() if self._self_test else None
+
+    def is_on_trial(self):
+        """Return whether a configuration or an image is on trial."""
+        return self.config.is_on_trial() or (self.firmware is not None and self.firmware.is_on_trial())
 
     def _start(self):
         """Make the parts of the device, unless that is done: so late that times can be changed before."""

@@ -34,6 +34,10 @@ class Firmware:
         """Return what `up/status` has of the board."""
         return {"firmware_sha256": self.running, "slot_size_bytes": self._flash.size_bytes}
 
+    def is_on_trial(self):
+        """Return whether the running image is on trial."""
+        return self._verify_by is not None
+
     def on_connected(self):
         """Report an outcome, ask for an image, and continue a download."""
         self._report_outcome()
