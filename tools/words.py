@@ -59,7 +59,8 @@ def prose_of(source: str) -> str:
 
 def documents() -> list[Path]:
     """Return all documents that people write, but for the decisions, which stay as they were made."""
-    return [it for it in sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/*.md")]) if it.name not in _GENERATED]
+    found = [*_ROOT.glob("*.md"), *_ROOT.glob("docs/*.md"), *_ROOT.glob("sdk/**/*.md")]
+    return [it for it in sorted(found) if it.name not in _GENERATED]
 
 
 def modules() -> list[Path]:

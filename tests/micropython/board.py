@@ -23,11 +23,26 @@ from shared.protocol.admin import ClaimPackage, Package
 
 SDK: Final = Path(__file__).parents[2] / "sdk" / "micropython"
 PROGRAMS: Final = Path(__file__).parent / "programs"
-_BESIDE: Final = Path(sys.executable).parent / "micropython"
-MICROPYTHON: Final = str(_BESIDE) if _BESIDE.exists() else shutil.which("micropython")
-"""The unix port among the development packages, else one of the system."""
-needs_micropython: Final = pytest.mark.skipif(MICROPYTHON is None, reason="there is no unix port of MicroPython")
-TIMES: Final = {"retry_ms": 300, "claim_retry_ms": 300, "pause_ms": 100, "pause_max_ms": 500}
+OLDEST: Final = (1, 25)
+
+
+def _micropython() -> str | None:
+    """Return the unix port among the development packages, else one of the system that is new enough, or None."""
+    beside = Path(sys.executable).parent / "micropython"
+    if beside.exists():
+        return str(beside)
+    found = shutil.which("micropython")
+    asked = "import sys; print(sys.implementation.version >= %r)" % (OLDEST,)  # noqa: UP031 - a tuple
+    if found is None or subprocess.run([found, "-c", asked], capture_output=True, check=False).stdout != b"True\n":
+        return None
+    return found
+
+
+MICROPYTHON: Final = _micropython()
+needs_micropython: Final = pytest.mark.skipif(
+    MICROPYTHON is None, reason=f"there is no unix port of MicroPython {OLDEST} or newer"
+)
+TIMES: Final = {"keepalive_s": 2, "retry_ms": 300, "claim_retry_ms": 300, "pause_ms": 100, "pause_max_ms": 500}
 _RESTART: Final = 3
 
 

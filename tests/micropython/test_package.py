@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from shared.protocol.admin import Package
 from tests.micropython.board import PROGRAMS, SDK, compiled, needs_micropython, run
 
 MODULES = sorted((SDK / "mdm").glob("*.py"))
@@ -48,9 +49,32 @@ async def test_records_survive_on_littlefs_and_in_nvs_and_are_not_put_on_fat(tmp
 
 
 @needs_micropython
-async def test_networks_and_profiles_change_by_their_rules(tmp_path: Path) -> None:
+async def test_a_board_starts_twice_with_what_mip_installs(tmp_path: Path) -> None:
+    """A folder of records named as the package would be imported in its place."""
+    package = tmp_path / "package.json"
+    made = Package(
+        client_id="iotdevice-blink-mw9agw5m",
+        device_key="mw9agw5m",
+        secret="s" * 43,
+        secret_generation=1,
+        token_url="http://127.0.0.1:1/token",
+        mqtt_host="127.0.0.1",
+        mqtt_port=1,
+        mqtt_tls=False,
+        ca_certificate=None,
+    )
+    package.write_text(made.model_dump_json())
+    output = await run(PROGRAMS / "first_start.py", str(compiled(tmp_path / "compiled")), str(package))
+    first, second, folders = output.splitlines()
+    assert first == second
+    assert folders == "['lib', 'mdm-records', 'package.json']"
+
+
+@needs_micropython
+async def test_parts_that_only_a_board_uses(tmp_path: Path) -> None:
     output = await run(PROGRAMS / "parts.py", str(SDK), str(tmp_path / "mdm"))
-    assert output.split() == ["networks", "profiles"]
+    alarm = "it is 61.3 degrees warning thermometer"
+    assert output.splitlines() == ["networks", "profiles", "clock", "61.3", alarm, "example"]
 
 
 @needs_micropython

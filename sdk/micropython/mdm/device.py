@@ -6,7 +6,8 @@ import random
 import sys
 import time
 
-from mdm import login, package, storage, tls
+from mdm import login, storage, tls
+from mdm import package as packages
 from mdm.clock import Clock, seconds
 from mdm.commands import Commands
 from mdm.config import Configuration
@@ -44,7 +45,7 @@ class Device(Uplink):
     def __init__(
         self,
         version,
-        given=None,
+        package=None,
         store=None,
         commands=None,
         on_config=None,
@@ -68,8 +69,8 @@ class Device(Uplink):
         self._told = None
         self._machine = None
         self._parts = None
-        self.package = given or package.load()
-        if package.is_claim(self.package):
+        self.package = package or packages.load()
+        if packages.is_claim(self.package):
             granted = self.store.read("package")
             if granted is None:
                 from mdm.claim import Machine
@@ -95,8 +96,7 @@ class Device(Uplink):
         A login takes as long as the network does: with a broker that is silent, half a minute and more.
         """
         self._start()
-        for part in self._parts:
-            part.on_tick()
+        self._try(self._tick)
         if self._link is not None:
             self._try(self._talk, wait_ms)
         elif self._ending == "reboot":
@@ -148,8 +148,8 @@ class Device(Uplink):
         """Make the parts of the device, unless that is done: so late that times can be changed before."""
         if self._parts is not None:
             return
-        self._parts = []
         if self._machine:
+            self._parts = []
             return
         self.key = DeviceKey(self)
         self.profiles = Profiles(self)
@@ -157,7 +157,6 @@ class Device(Uplink):
         self.config = Configuration(self)
         self.commands = Commands(self, self._handlers)
         self.firmware = self._updater()
-        self._parts = [self.config, self.profiles] + ([self.firmware] if self.firmware else [])
         self._routes = {
             "config": self._on_config_message,
             "connection": self.profiles.on_offer,
@@ -172,6 +171,7 @@ class Device(Uplink):
             "firmware/cancelled": self._on_firmware_cancelled,
         }
         self._base = f"mdm/v1/d/{self.package['client_id']}/"
+        self._parts = [self.config, self.profiles] + ([self.firmware] if self.firmware else [])
 
     def _updater(self):
         """Return the part for updates, or None if this board has no second slot."""
@@ -183,6 +183,10 @@ class Device(Uplink):
         from mdm.firmware import Firmware
 
         return Firmware(self, found)
+
+    def _tick(self):
+        for part in self._parts:
+            part.on_tick()
 
     def _try(self, work, *arguments):
         """Do some work on the connection; if that is lost, drop it and wait a while."""
@@ -266,7 +270,7 @@ class Device(Uplink):
         """Become the device of the package, if the answer has one."""
         granted = self._machine.on_answer(payload)
         if granted is not None:
-            self.store.write("package", package.check(granted))
+            self.store.write("package", packages.check(granted))
             self.package = granted
             self._link.acknowledge()
             self._link.disconnect()
@@ -309,7 +313,7 @@ class Device(Uplink):
         if message.get("time"):
             self.clock.adjust(message["time"], is_answer)
             if is_answer and sys.platform == "esp32":
-                tls.correct_board_clock(seconds(message["time"]))
+                tls.correct_board_clock(seconds(message["time"]), tls.DAY_S)
 
 
 def _board_facts():

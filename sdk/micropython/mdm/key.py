@@ -43,7 +43,22 @@ def load_or_make(store):
     """Return the private key as bytes and the public one in base64url; both are stored before their first use."""
     record = store.read("key")
     if record is None:
-        private = os.urandom(32)
+        private = _random(32)
         record = {"d": crypto.b64url(private), "x": crypto.b64url(crypto.public_half(private))}
         store.write("key", record)
     return crypto.from_b64url(record["d"]), record["x"]
+
+
+def _random(count):
+    """Return random bytes. Those of an ESP32 are true ones only while its radio is on."""
+    try:
+        from network import STA_IF, WLAN
+
+        station = WLAN(STA_IF)
+        was_on = station.active()
+        station.active(True)
+    except ImportError:
+        return os.urandom(count)
+    made = os.urandom(count)
+    station.active(was_on)
+    return made

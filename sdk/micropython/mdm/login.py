@@ -9,8 +9,8 @@ def dial(device, profile, port, context, connect):
     days = []
 
     def see(certificate, _depth):
-        """Note when the server's certificate begins, which comes last; 0 leaves mbedTLS's own verdict as it is."""
-        days.append(tls.first_day(certificate))
+        """Note when a certificate of the server begins; 0 leaves mbedTLS's own verdict as it is."""
+        days.append(tls.first_day(certificate) or 0)
         return 0
 
     if context is not None:
@@ -19,8 +19,7 @@ def dial(device, profile, port, context, connect):
         return _opened(device, profile["mqtt_host"], port, context, connect)
     except OSError as error:
         # To a clock that was never set each certificate is one of the future. All is checked again with one.
-        late = error.args[0] == tls.VERIFY_FAILED and days and days[-1]
-        if not late or not tls.correct_board_clock(days[-1]):
+        if error.args[0] != tls.VERIFY_FAILED or not days or not tls.correct_board_clock(max(days)):
             raise
         return _opened(device, profile["mqtt_host"], port, context, connect)
 

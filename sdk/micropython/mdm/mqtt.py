@@ -71,7 +71,8 @@ class Connection:
             raise
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._sent_at = self._heard_at = time.ticks_ms()
+        self._sent_at = time.ticks_ms()
+        self._pinged_at = None
 
     def opened(self, connect):
         """Send CONNECT and wait for the answer; raise RefusedError if the password is wrong."""
@@ -104,11 +105,12 @@ class Connection:
         The payload is valid until the next call. A message that has no room is (topic, None).
         """
         now = time.ticks_ms()
-        if time.ticks_diff(now, self._heard_at) > self._keepalive_ms * 3 // 2:
-            raise OSError("the broker is silent")
         if time.ticks_diff(now, self._sent_at) > self._keepalive_ms // 2:
             self._write(b"\xc0\0")
+            self._pinged_at = now if self._pinged_at is None else self._pinged_at
         if not self._ready(select.POLLIN, wait_ms):
+            if self._pinged_at is not None and time.ticks_diff(now, self._pinged_at) > self._timeout_ms:
+                raise OSError("the broker is silent")
             return None
         kind, body = self._packet()
         if kind & 0xF0 == 0x30:
@@ -174,7 +176,7 @@ class Connection:
         else:
             body = memoryview(body)[:length]
             self._read(body)
-        self._heard_at = time.ticks_ms()
+        self._pinged_at = None
         return kind, body
 
     def _room(self, length):

@@ -9,6 +9,7 @@ import os
 
 _NOT_FOUND = -0x1102  # ESP_ERR_NVS_NOT_FOUND
 _TOO_SHORT = -0x110C  # ESP_ERR_NVS_INVALID_LENGTH
+_FOLDER = "/mdm-records"  # no name of a module: `import mdm` would find the folder first
 _NVS_SIZES = (1024, 4096, 16384)
 _ENOENT = 2
 _EEXIST = 17
@@ -37,7 +38,7 @@ def dumps(value):
 class Files:
     """One file a record in a folder of littlefs, or of a file system of Linux."""
 
-    def __init__(self, folder="/mdm", fault=no_fault):
+    def __init__(self, folder=_FOLDER, fault=no_fault):
         """Make the folder; raise StorageError on FAT, which loses files when power fails in a write."""
         self._folder = folder
         self._fault = fault
@@ -142,4 +143,4 @@ def is_fat(path):
 
 def default():
     """Return the place for records on a board: littlefs, or NVS if the file system is FAT."""
-    return Nvs() if is_fat("/mdm") else Files("/mdm")
+    return Nvs() if is_fat(_FOLDER) else Files()

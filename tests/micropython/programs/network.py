@@ -5,13 +5,16 @@ STA_IF = 0
 
 class WLAN:
     joined = None
+    is_on = False
     log = []  # noqa: RUF012 - of all
 
     def __init__(self, _interface):
         pass
 
-    def active(self, _on):
-        return True
+    def active(self, is_on=None):
+        if is_on is not None:
+            WLAN.is_on = is_on
+        return self.is_on
 
     def isconnected(self):
         return self.joined is not None

@@ -1,11 +1,12 @@
 """Runs on MicroPython: parts of a device on their own. The second argument is a scratch folder."""
 
 import sys
+import time
 
 sys.path[:0] = [sys.argv[1]]
 
 import mdm
-from mdm import connection, wifi
+from mdm import clock, connection, tls, wifi
 from network import WLAN
 
 # ---- networks
@@ -117,3 +118,60 @@ profiles.on_offer(offer)
 profiles.on_answered()
 assert (profiles.profile["mqtt_port"], profiles._read("fallback")["mqtt_port"]) == (5, 4)
 print("profiles")
+
+
+# ---- a board's clock that was never set
+class Board:
+    """Stands for `machine`."""
+
+    ATTN_11DB = 0
+    clock = None
+
+    def __init__(self, *_pin, atten=0):
+        pass
+
+    def datetime(self, now):
+        Board.clock = now
+
+    def read_uv(self):
+        return 613_000
+
+
+Board.RTC = Board.ADC = Board.Pin = Board
+sys.modules["machine"] = Board
+assert not tls.correct_board_clock(clock.seconds("2025-01-01T00:00:00Z"))
+assert not tls.correct_board_clock(clock.count(*time.gmtime()[:6]) + 60, tls.DAY_S)
+assert Board.clock is None
+assert tls.correct_board_clock(clock.seconds("2037-03-01T05:06:07Z"), tls.DAY_S)
+assert Board.clock == (2037, 3, 1, 6, 5, 6, 7, 0)
+print("clock")
+
+
+# ---- the example
+class Example:
+    """Stands for a device of the example: two polls, then the end."""
+
+    document = {"interval_s": 60, "alarm_celsius": 61}  # noqa: RUF012 - read only
+    polls = 0
+
+    def __init__(self, _version, commands, on_config, networks):
+        assert commands["measure"]({}) == {"celsius": 61.3}
+        assert (on_config({}), on_config({"interval_s": 0})) == (None, "interval_s: must be at least 1")
+        assert networks
+
+    def poll(self, _wait_ms):
+        self.polls += 1
+        if self.polls == 3:
+            raise EOFError
+
+    def log(self, message, level, tag):
+        print(message, level, tag)
+
+
+mdm.Device = Example
+with open(sys.argv[1] + "/main.py") as file:
+    source = file.read()
+try:
+    exec(source)  # noqa: S102 - as a board does with it
+except EOFError:
+    print("example")
