@@ -42,7 +42,7 @@ MICROPYTHON: Final = _micropython()
 needs_micropython: Final = pytest.mark.skipif(
     MICROPYTHON is None, reason=f"there is no unix port of MicroPython {OLDEST} or newer"
 )
-TIMES: Final = {"keepalive_s": 2, "retry_ms": 300, "claim_retry_ms": 300, "pause_ms": 100, "pause_max_ms": 500}
+TIMES: Final = {"keepalive_s": 5, "retry_ms": 300, "claim_retry_ms": 300, "pause_ms": 100, "pause_max_ms": 500}
 _RESTART: Final = 3
 
 
