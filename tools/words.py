@@ -15,7 +15,7 @@ _ROOT: Final = Path(__file__).parents[1]
 GLOSSARY: Final = _ROOT / "docs/glossary.md"
 TABLE: Final = "## Write this, not that\n"
 # Checked folders of Python.
-CODE: Final = ("services", "shared", "backup", "device", "deploy", "tools", "cli", "dev")
+CODE: Final = ("services", "shared", "backup", "device", "sdk", "deploy", "tools", "cli", "dev")
 _GENERATED: Final = {"api.md", "cli.md", "map.md"}
 _MIGRATIONS: Final = "migrations"  # exempt like decisions: they stay as they were made
 # What is exempt: generated parts, code blocks, code spans, and the targets of links.
@@ -59,7 +59,8 @@ def prose_of(source: str) -> str:
 
 def documents() -> list[Path]:
     """Return all documents that people write, but for the decisions, which stay as they were made."""
-    return [it for it in sorted([*_ROOT.glob("*.md"), *_ROOT.glob("docs/*.md")]) if it.name not in _GENERATED]
+    found = [*_ROOT.glob("*.md"), *_ROOT.glob("docs/*.md"), *_ROOT.glob("sdk/**/*.md")]
+    return [it for it in sorted(found) if it.name not in _GENERATED]
 
 
 def modules() -> list[Path]:

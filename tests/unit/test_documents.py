@@ -10,7 +10,7 @@ import pytest
 
 TESTS: Final = Path(__file__).parent.parent
 ROOT: Final = TESTS.parent
-DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCUMENTS: Final = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("sdk/**/*.md")])
 CODE: Final = re.compile(r"^```.*?^```|`[^`]+`", re.DOTALL | re.MULTILINE)
 NAMED: Final = re.findall(r"`([a-z_/]+\.py)::(\w+)`", (ROOT / "docs/security.md").read_text())
 

@@ -1,0 +1,330 @@
+"""A device: one object, whose `poll` does what is due. docs/protocol.md has all rules."""
+
+import json
+import os
+import random
+import sys
+import time
+
+from mdm import login, storage, tls
+from mdm import package as packages
+from mdm.clock import Clock, seconds
+from mdm.commands import Commands
+from mdm.config import Configuration
+from mdm.connection import Profiles
+from mdm.key import DeviceKey
+from mdm.log import Log
+from mdm.slots import Credentials
+from mdm.uplink import Uplink
+
+_CAUSES = {1: "poweron", 2: "ext", 3: "wdt", 4: "deepsleep", 5: "sw"}
+_LEVEL = len("down/")
+
+
+class Device(Uplink):
+    """A device with the identity of a package, or a machine with a claim package that asks for one first.
+
+    `commands` are functions by name: each gets the arguments and returns a dict, or None. `on_config` gets each
+    document and returns None, or why it cannot be applied; `self_test` does so for a new image. With `networks`,
+    a list of dicts with `ssid` and `password`, the device joins Wi-Fi itself. All times are attributes, to be
+    changed before the first `poll`.
+    """
+
+    retry_ms = 5000
+    claim_retry_ms = 60000
+    sweep_ms = 3600000
+    pause_ms = 1000
+    pause_max_ms = 60000
+    stable_ms = 10000
+    answer_ms = 10000
+    verify_ms = 120000
+    turn_ms = 3600000
+    silent_ms = 24 * 3600000
+    keepalive_s = 30
+
+    def __init__(
+        self,
+        version,
+        package=None,
+        store=None,
+        commands=None,
+        on_config=None,
+        self_test=None,
+        networks=None,
+        uid=None,
+    ):
+        self._boot = int.from_bytes(os.urandom(4), "big")
+        super().__init__(Clock(), Log(self._boot))
+        self.version = version
+        self.store = store or storage.default()
+        self.networks = networks
+        self.uid = uid
+        self.chip = getattr(sys.implementation, "_machine", None) if sys.platform == "esp32" else None
+        self._handlers = commands or {}
+        self._on_config = on_config
+        self._self_test = self_test
+        self._failures = 0
+        self._retry_at = 0
+        self._connected_at = None
+        self._told = None
+        self._machine = None
+        self._parts = None
+        self.package = package or packages.load()
+        if packages.is_claim(self.package):
+            granted = self.store.read("package")
+            if granted is None:
+                from mdm.claim import Machine
+
+                self._machine = Machine(self, self.package)
+            else:
+                self.package = granted
+
+    @property
+    def document(self):
+        """The configuration that is applied; empty before the first one."""
+        self._start()
+        return {} if self._machine else self.config.document
+
+    @property
+    def connected(self):
+        """Whether the device is logged in with an identity of its own."""
+        return self._link is not None and not self._machine
+
+    def poll(self, wait_ms=0):
+        """Do what is due, for about `wait_ms`; return whether the device is logged in.
+
+        A login takes as long as the network does: with a broker that is silent, half a minute and more.
+        """
+        self._start()
+        self._try(self._tick)
+        if self._link is not None:
+            self._try(self._talk, wait_ms)
+        elif self._ending == "reboot":
+            self.restart()
+        else:
+            left_ms = self._retry_at - self.clock.ms()
+            if left_ms > 0:
+                time.sleep_ms(min(left_ms, wait_ms))
+            else:
+                self._try(self._connect)
+        return self.connected
+
+    def run(self):
+        """Poll without an end."""
+        while True:
+            self.poll(1000)
+
+    def stop(self):
+        """Say that the device goes, and end the connection; `poll` would begin another one."""
+        if self.connected:
+            self._ending = "stop"
+            self._try(self.leave)
+
+    def restart(self):
+        """Restart the board."""
+        import machine
+
+        machine.reset()
+
+    def configure(self, document):
+        """Let the application check and apply a document; return None, or what is wrong with it, in a line."""
+        if self._on_config is None:
+            return None
+        try:
+            error = self._on_config(document)
+        except Exception as failure:  # noqa: BLE001 - whatever the application raises is what is wrong
+            error = repr(failure)
+        return error and str(error)[:200]
+
+    def self_test(self):
+        """Return None, or what is wrong with the running image, in a line."""
+        return self._self_test() if self._self_test else None
+
+    def is_on_trial(self):
+        """Return whether a configuration or an image is on trial."""
+        return self.config.is_on_trial() or (self.firmware is not None and self.firmware.is_on_trial())
+
+    def _start(self):
+        """Make the parts of the device, unless that is done: so late that times can be changed before."""
+        if self._parts is not None:
+            return
+        if self._machine:
+            self._parts = []
+            return
+        self.key = DeviceKey(self)
+        self.profiles = Profiles(self)
+        self.credentials = Credentials(self)
+        self.config = Configuration(self)
+        self.commands = Commands(self, self._handlers)
+        self.firmware = self._updater()
+        self._routes = {
+            "config": self._on_config_message,
+            "connection": self.profiles.on_offer,
+            "rotation/offer": self.credentials.on_offer,
+            "rotation/secret": self.credentials.on_secret,
+            "rotation/switch": self.credentials.on_switch,
+            "rotation/done": self.credentials.on_done,
+            "rotation/cancelled": self.credentials.on_cancelled,
+            "key": self.key.on_known,
+            "command": self.commands.on_command,
+            "firmware/offer": self._on_firmware_offer,
+            "firmware/cancelled": self._on_firmware_cancelled,
+        }
+        self._base = f"mdm/v1/d/{self.package['client_id']}/"
+        self._parts = [self.config, self.profiles] + ([self.firmware] if self.firmware else [])
+
+    def _updater(self):
+        """Return the part for updates, or None if this board has no second slot."""
+        from mdm import flash
+
+        found = flash.slots()
+        if found is None:
+            return None
+        from mdm.firmware import Firmware
+
+        return Firmware(self, found)
+
+    def _tick(self):
+        for part in self._parts:
+            part.on_tick()
+
+    def _try(self, work, *arguments):
+        """Do some work on the connection; if that is lost, drop it and wait a while."""
+        try:
+            work(*arguments)
+        except (OSError, MemoryError) as error:
+            now = self.clock.ms()
+            lived = self._connected_at is not None and now - self._connected_at >= self.stable_ms
+            self._failures = 1 if lived else self._failures + 1
+            # The first loss is followed at once: the broker may have ended it to demand the new secret.
+            at_once = self._connected_at is not None and self._failures == 1
+            pause_ms = min(self.pause_max_ms, self.pause_ms << min(self._failures, 16) - 1)
+            self._retry_at = now if at_once else now + (pause_ms + pause_ms * random.getrandbits(8) // 256) // 2
+            self._connected_at = None
+            if self._link is not None:
+                self._link.close()
+                self._link = None
+            self.log(f"connection: lost: {error}", "warning")
+
+    def _connect(self):
+        self.begin()
+        if self._machine:
+            login.join(self, self.package)
+            self._link = self._machine.login()
+            return
+        self._link, slot = login.log_in(self)
+        self._connected_at = self.clock.ms()
+        self._told = None
+        self.log(f"login: generation {slot['generation']}")
+        self._link.subscribe(self._base + "down/#")
+        self.credentials.on_login(slot)
+        self.key.on_connected()
+        self._publish_status()
+        self.config.on_connected()
+        if self.firmware:
+            self.firmware.on_connected()
+        self.commands.on_connected()
+
+    def _talk(self, wait_ms):
+        """Send and receive for this time; it ends at once when the connection is to end."""
+        until = self.clock.ms() + wait_ms
+        while self._link is not None:
+            if self._machine:
+                self._machine.on_tick(self._link)
+            else:
+                self.flush()
+            if self._ending is not None:
+                if self.leave() == "reboot":
+                    self.restart()
+                return
+            left_ms = until - self.clock.ms()
+            message = self._link.receive(self.due_ms(max(0, left_ms)))
+            if message is not None:
+                self._handle(*message)
+                if self._link is not None:
+                    self._link.acknowledge()
+            if left_ms <= 0:
+                return
+
+    def _handle(self, topic, payload):
+        """Pass a message to its part; one that breaks the protocol is logged, and never comes again."""
+        try:
+            if payload is None:
+                self.log(f"message {topic}: there is no room for it", "error")
+            elif self._machine:
+                self._on_answer(payload)
+            else:
+                self._route(topic[len(self._base) + _LEVEL :], payload)
+                self._publish_status()
+        except (ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+            self.log(f"message {topic}: {error!r}", "error")
+
+    def _route(self, name, payload):
+        if name.startswith("firmware/chunk/") and self.firmware:
+            _, _, sha256, offset = name.split("/")
+            self.firmware.on_piece(sha256, int(offset), payload)
+        elif name in self._routes:
+            self._routes[name](json.loads(payload))
+
+    def _on_answer(self, payload):
+        """Become the device of the package, if the answer has one."""
+        granted = self._machine.on_answer(payload)
+        if granted is not None:
+            self.store.write("package", packages.check(granted))
+            self.package = granted
+            self._link.acknowledge()
+            self._link.disconnect()
+            self._link = self._machine = self._parts = None
+
+    def _publish_status(self):
+        """Publish the status, unless the server has it."""
+        status = {"online": True, "firmware_version": self.version, "boot": self._boot, "chip": self.chip}
+        status["secret_generation"] = self.credentials.login
+        status["config_version"] = self.config.version
+        if self.firmware:
+            status.update(self.firmware.facts())
+        if self._told != status:
+            self._told = dict(status)
+            status.update(_board_facts())
+            self.send("status", {name: value for name, value in status.items() if value is not None}, retain=True)
+
+    def _on_config_message(self, config):
+        answers = self.config.on_config(config)
+        self._adjust(config, answers)
+        self.credentials.on_confirmed(config["secret_generation"])
+        if answers:
+            self.profiles.on_answered()
+            if self.firmware:
+                self.firmware.on_healthy()
+
+    def _on_firmware_offer(self, offer):
+        if self.firmware:
+            self._adjust(offer, self.firmware.on_offer(offer))
+        elif offer.get("sha256"):
+            error = "this board has no second slot for an image"
+            self.send("firmware/report", {"sha256": offer["sha256"], "stage": "failed", "error": error})
+
+    def _on_firmware_cancelled(self, message):
+        if self.firmware:
+            self.firmware.on_cancelled(message)
+
+    def _adjust(self, message, is_answer):
+        """Take the server's time."""
+        if message.get("time"):
+            self.clock.adjust(message["time"], is_answer)
+            if is_answer and sys.platform == "esp32":
+                tls.correct_board_clock(seconds(message["time"]), tls.DAY_S)
+
+
+def _board_facts():
+    """Return what `up/status` has of the board at this moment."""
+    from mdm.wifi import facts
+
+    found = facts()
+    try:
+        from machine import reset_cause
+
+        found["reset_reason"] = _CAUSES.get(reset_cause())
+    except ImportError:
+        pass
+    return found

@@ -1,0 +1,1 @@
+"""The package for MicroPython, run by the unix port of MicroPython itself."""

@@ -1,0 +1,88 @@
+"""Runs on MicroPython: a device as an application has it, with a fault hook, short pauses and a report on stdout.
+
+Its one argument is a file of settings in JSON; each line of its output is a word and a value.
+"""
+
+import gc
+import json
+import sys
+
+with open(sys.argv[1]) as file:
+    settings = json.load(file)
+sys.path[:0] = settings["path"]
+
+import time
+
+import mdm
+
+
+def say(word, value=""):
+    print(word, value)
+
+
+counts = {}
+
+
+def fault(point):
+    counts[point] = counts.get(point, 0) + 1
+    point = f"{point}#{counts[point]}"
+    say("step", point)
+    if point == settings.get("cut_at"):
+        say("cut", point)
+        while True:
+            time.sleep(1)
+
+
+def on_config(document):
+    say("document", json.dumps(document))
+    return "interval_s: must not be 13" if document.get("interval_s") == 13 else None
+
+
+def fails(_arguments):
+    raise ValueError("the motor is stuck")
+
+
+def restart():
+    say("restart")
+    sys.exit(3)
+
+
+def measures(arguments):
+    say("measuring")
+    return {"celsius": 21, "at": arguments.get("at")}
+
+
+commands = {"measure": measures, "fail": fails}
+store = mdm.Nvs(fault) if settings.get("nvs") else mdm.Files(settings["state"], fault)
+device = mdm.Device(
+    "1.0.0",
+    mdm.load(settings["folder"]),
+    store,
+    commands,
+    on_config,
+    self_test=lambda: settings.get("sick"),
+    networks=settings.get("networks"),
+    uid=settings.get("uid"),
+)
+for name, value in settings["times"].items():
+    setattr(device, name, value)
+device.restart = restart
+log = device.log
+
+
+def narrated(message, level="info", tag="mdm"):
+    say("log", message)
+    log(message, level, tag)
+
+
+device.log = narrated
+known = False
+measured = False
+while True:
+    if device.poll(200) != known:
+        known = not known
+        say("connected" if known else "gone", device.package.get("client_id"))
+    if settings.get("measure") and known and not measured and device.document:
+        gc.collect()
+        say("heap", gc.mem_alloc())
+        measured = True
