@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run test check format docs asyncapi map bench soak screenshots standins cluster clean
+.PHONY: help setup web run test check format docs asyncapi map bench soak sdk screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 3
 # Hundreds of processes are started: without the bytecode of earlier ones, each compiles all modules.
@@ -29,12 +29,13 @@ test: web  ## All tests (in three processes with servers of their own; WORKERS=0
 	$(UV) run --frozen pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); \
 	tests=$$?; wait $$check && exit $$tests
 
-check: setup web/node_modules/.whole  ## Style, types, import contracts, words, and the page's own small tests
+check: setup web/node_modules/.whole  ## Style, types, import contracts, words, C without warnings, the page's small tests
 	@$(UV) run --frozen ruff check .
 	@$(UV) run --frozen ruff format --check --quiet .
 	@$(UV) run --frozen mypy
 	@$(UV) run --frozen lint-imports --no-cache
 	@$(UV) run --frozen python -m tools.words
+	@$(MAKE) --no-print-directory -s -C sdk/c
 	@scripts/npm web run --silent check
 
 format: web/node_modules/.whole  ## Format the code and mend what can be mended
@@ -57,6 +58,10 @@ bench:  ## How fast it is, against baselines of the same run (ARGS="configuratio
 soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")
 	@$(UV) run --frozen python -m dev.soak $(ARGS)
 
+sdk:  ## What the device in C takes of a board: flash, memory, stack (a compiler for RISC-V is unpacked)
+	@scripts/bootstrap sdk
+	@$(UV) run --frozen pytest -q -n 0 tests/sdk/test_c_limits.py
+
 screenshots: web  ## Take the pictures in docs/screenshots/ anew (needs Chromium)
 	@$(UV) run --frozen python -m tests.web.screenshots
 
@@ -68,5 +73,5 @@ cluster: setup  ## The main jobs on two nodes of RMQTT (needs rmqttd, see docs/s
 
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage
-	@rm -rf tests/asyncapi/node_modules web/node_modules web/dist
+	@rm -rf tests/asyncapi/node_modules web/node_modules web/dist sdk/c/build
 	@find . -name __pycache__ -prune -exec rm -rf {} +

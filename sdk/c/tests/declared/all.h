@@ -1,0 +1,4 @@
+/* All declarations, for cffi. */
+#include "mdm_mqtt.h"
+
+#include "core.h"
