@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--claim-retry-s", type=float, default=_DEFAULTS.claim_retry_s)
     parser.add_argument("--verify-timeout-s", type=float, default=_DEFAULTS.verify_timeout_s)
     parser.add_argument("--backoff-max-s", type=float, default=_DEFAULTS.backoff_max_s)
+    parser.add_argument(
+        "--reading-s",
+        type=float,
+        metavar="S",
+        help="publish the uptime on app/CLIENT_ID/up/uptime every S seconds",
+    )
     parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
@@ -55,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _agent(given: argparse.Namespace) -> Agent:
     """Return the device, which may have to request its identity first."""
-    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s"):
-        if getattr(given, name) <= 0:
+    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s", "reading_s"):
+        if (value := getattr(given, name)) is not None and value <= 0:
             raise InvalidInputError(f"--{name.replace('_', '-')}: must be greater than 0")
     if (given.claim is None) != (given.uid is None):
         raise InvalidInputError("--uid: must be given together with --claim")
@@ -78,6 +84,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
         claim_retry_s=given.claim_retry_s,
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
+        reading_s=given.reading_s,
         panic_bytes=given.panic_bytes,
     )
     state = given.state or Path("state") / (package.client_id if package else given.uid)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device import image_builder
+from device import image_builder, reading
 from device import package as packages
 from device.commands import CommandRunner, CommandStore
 from device.config import ConfigStore, Configuration
@@ -77,6 +77,7 @@ class Board:
         self.firmware = FirmwareUpdater(
             self._flash, uplink, options, self.fetcher if options.prefer_http else None
         )
+        self._reading = reading.source(uplink.hooks.clock)
         self.core_dump = CoreDump(self._flash, uplink, options)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
@@ -124,6 +125,8 @@ class Board:
         self.firmware.on_connected()
         self.commands.on_connected()
         self.core_dump.on_connected()
+        if self._options.reading_s is not None:
+            self._uplink.repeat("reading", self._reading, every_s=self._options.reading_s)
 
     def publish_status(self) -> None:
         """Publish the status if it differs from the one published last on this connection."""
