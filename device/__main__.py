@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SSID[=PASSWORD]",
         help="simulate that only these Wi-Fi networks are in range, for profiles that have `wifi`; repeatable",
     )
+    parser.add_argument(
+        "--reading-s",
+        type=float,
+        metavar="S",
+        help="publish the uptime on app/CLIENT_ID/up/uptime every S seconds",
+    )
     parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
@@ -65,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _agent(given: argparse.Namespace) -> Agent:
     """Return the device, which may have to request its identity first."""
-    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s"):
-        if getattr(given, name) <= 0:
+    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s", "reading_s"):
+        if (value := getattr(given, name)) is not None and value <= 0:
             raise InvalidInputError(f"--{name.replace('_', '-')}: must be greater than 0")
     if given.wake_interval_s is not None and not 1 <= given.wake_interval_s <= MAX_WAKE_INTERVAL_S:
         raise InvalidInputError(f"--wake-interval-s: must be 1 to {MAX_WAKE_INTERVAL_S}")
@@ -90,6 +96,7 @@ async def _agent(given: argparse.Namespace) -> Agent:
         claim_retry_s=given.claim_retry_s,
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
+        reading_s=given.reading_s,
         panic_bytes=given.panic_bytes,
         wake_interval_s=given.wake_interval_s,
     )

@@ -66,6 +66,8 @@ class Options:
     """How often a new image may be interrupted before it is rolled back."""
     download_restarts: int = 2
     """How often an image with a wrong sha256 is fetched again."""
+    reading_s: float | None = None
+    """Interval of a reading on the device's own topics; None: it publishes none."""
     panic_bytes: int = 0
     """Size of a core dump in flash at each start, as if the previous run had ended in a panic."""
     slow_s: float = 0.0

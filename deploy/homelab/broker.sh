@@ -1,13 +1,13 @@
 #!/bin/sh
-# Runs the broker, and tells it by SIGHUP when its certificate has been renewed: sessions go on.
-certificate=/mosquitto/config/server.crt
+# Runs the broker, and tells it by SIGHUP when its certificate or the ACL file has been replaced: sessions go on.
+replaced() { cat /mosquitto/config/server.crt /mosquitto/config/acl; }
 /usr/sbin/mosquitto -c /mosquitto/config/mosquitto.conf &
 broker=$!
 trap 'kill -TERM "$broker"' TERM INT
 (
-  seen=$(cat "$certificate")
+  seen=$(replaced)
   while sleep 5; do
-    now=$(cat "$certificate")
+    now=$(replaced)
     [ "$now" = "$seen" ] || kill -HUP "$broker"
     seen=$now
   done

@@ -18,6 +18,7 @@ from shared.mqtt.connection import Connection
 _SILENCE_S: Final = 30.0
 """Timeout while no message arrives; there may be very many messages."""
 _REQUEST_EVERY_S: Final = 1.0
+_AT_ONCE: Final = 200
 
 
 async def topics(connection: Connection, *filters: str) -> set[str]:
@@ -63,9 +64,10 @@ async def clear(connection: Connection, *filters: str, keep: Collection[str] = (
 
     Raises as `topics`.
     """
-    while found := await topics(connection, *filters) - set(keep):
-        for topic in found:
-            await connection.publish(topic, b"", retain=True)
+    while found := list(await topics(connection, *filters) - set(keep)):
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            await asyncio.gather(*(connection.publish(topic, b"", retain=True) for topic in some))
 
 
 @asynccontextmanager

@@ -182,6 +182,7 @@ BROKER_NOTICES = Topic("$SYS/broker/log/N", bytes, qos=0)
 """Mosquitto's log, for refused logins; QoS 0, so that a flood of them ends in the broker."""
 BROKER_ERRORS = Topic("$SYS/broker/log/E", bytes, qos=0)
 """The same, for sessions that are taken over (its version 2.0)."""
+BROKER_RETAINED = Topic("$SYS/broker/retained messages/count", bytes, qos=0)
 
 EVENT = Topic(f"{PREFIX}/events/{{noun}}/{{verb}}", messages.Event)
 SERVICE_STATUS = Topic(f"{PREFIX}/services/{{name}}/{{instance}}/status", messages.ServiceStatus, retain=True)
@@ -214,7 +215,7 @@ OWN: Final[Mapping[str, Topic[Any]]] = {
 }
 """The device's own topics, by their names in Python: whom they serve is up to the device's owner."""
 
-_OTHERS: Final = (*OWN.values(), DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS)
+_OTHERS: Final = (*OWN.values(), DEVICE_UP, BROKER_UPTIME, BROKER_NOTICES, BROKER_ERRORS, BROKER_RETAINED)
 TOPICS: Final[Mapping[str, Topic[Any]]] = {
     name: thing for name, thing in list(globals().items()) if isinstance(thing, Topic) and thing not in _OTHERS
 }

@@ -17,8 +17,9 @@ from dev.credentials import CONTROL, account_client, behind_our_back, broker_acc
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from dev.waiting import logged
+from dev.waiting import logged, until
 from services.registry.instance import ACCOUNTS as RECOVERY
+from services.registry.reconciler.broker_load import PER_DEVICE, SPARE
 from shared import crypto
 from shared.mqtt.client import Client
 from shared.protocol import admin, messages, topics
@@ -309,3 +310,27 @@ async def test_an_update_gives_the_broker_of_an_older_version_its_rights_and_dro
         async with client(claim, claim.account, claim.password) as stranger:
             assert await stranger.deliver(f"app/{claim.account}/up/x", b"") == NOT_AUTHORIZED
         assert not raw.reading.done()
+
+
+async def test_a_device_that_fills_the_broker_with_retained_messages_is_noticed_and_cleared(
+    fleet: Fleet, stack: Stack
+) -> None:
+    package = await fleet.device()
+    devices = (await fleet.ask(admin.DOCTOR)).devices
+    many = SPARE + PER_DEVICE * (devices + 1)
+
+    async def problems() -> list[str]:
+        return [it.problem for it in (await fleet.ask(admin.DOCTOR)).findings if it.subject == "broker"]
+
+    assert await problems() == []
+    async with device(package) as evil:
+        for number in range(many):
+            evil.post(f"app/{package.client_id}/up/{number}", b"mine", qos=0, retain=True)
+            if number % 100 == 0:
+                await evil.deliver(f"app/{package.client_id}/up/{number}", b"mine", retain=True)
+        await evil.deliver(f"app/{package.client_id}/up/last", b"mine", retain=True)
+        (found,) = await until(problems)
+    assert "retained messages" in found
+    await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=False)
+    assert not any(package.client_id in topic for topic in await held(stack, package, "app/#") if "app/" in topic)
+    await until(problems, lambda left: left == [])

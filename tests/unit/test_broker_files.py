@@ -74,7 +74,7 @@ def test_services_are_heard_without_tls_where_told() -> None:
 def test_nobody_gets_in_without_an_account_and_nothing_is_dropped() -> None:
     lines = options(broker.render_configuration(SETTINGS))
     assert "allow_anonymous false" in lines
-    assert "max_queued_messages 1000000" in lines
+    assert "max_queued_messages 100000" in lines
     assert "max_queued_bytes 67108864" in lines
     assert "max_inflight_bytes 16777216" in lines
     assert "plugin_opt_config_file /data/dynamic-security.json" in lines

@@ -25,7 +25,7 @@ from services.registry.context import Registry
 from services.registry.credentials import rules as credential_rules
 from services.registry.credentials.rules import Places, Remedy
 from services.registry.credentials.service import CredentialService, described, places_of
-from services.registry.reconciler import board_faults
+from services.registry.reconciler import board_faults, broker_load
 from services.registry.reconciler.strays import Strays
 from shared.auth.keycloak import Identity
 from shared.broker.acl import Acl, acls
@@ -148,6 +148,8 @@ class Reconciler:
             now_utc = datetime.now(UTC)
             findings += await board_faults.findings(session, now_utc)
             findings += await connection_faults.findings(session, self.registry.connection_base, now_utc)
+        if identities.broker.keeps_accounts:
+            findings += await broker_load.findings(identities.connection, len(now.devices))
         return admin.Diagnosis(devices=len(now.devices), findings=findings)
 
     async def _recorded(self) -> _Recorded:

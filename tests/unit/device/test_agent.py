@@ -12,7 +12,7 @@ import structlog
 
 from deploy import certificates
 from device import __main__ as command_line
-from device import image_builder, link
+from device import image_builder, link, reading
 from device import package as packages
 from device.agent import Agent, backoff_s
 from device.board import Board
@@ -234,3 +234,24 @@ async def test_a_device_without_a_broker_backs_off_and_stops_when_told(
     agent = Agent(package(mqtt_port=unused_tcp_port), tmp_path, hooks=hooks)
     await agent.run()
     assert (tmp_path / "slots.json").exists()
+
+
+def test_a_device_publishes_a_reading_on_its_own_topics_if_it_is_to(tmp_path: Path) -> None:
+    around = Surroundings()
+    options = Options(reading_s=10)
+    device = Board(package(), tmp_path, around.uplink, options, image=None, reset_reason="poweron")
+
+    around.time_s = 5
+    device.on_connected(slot())
+    assert [it.uptime_s for it in around.take(reading.READING)] == [5]
+    around.time_s = 14
+    assert around.take(reading.READING) == []
+    around.time_s = 15
+    assert [it.uptime_s for it in around.take(reading.READING)] == [15]
+
+
+def test_a_device_publishes_no_reading_by_itself(tmp_path: Path) -> None:
+    around = Surroundings()
+    board(tmp_path, around).on_connected(slot())
+    assert around.take(reading.READING) == []
+    assert not [topic for topic, _ in around.link.sent if not topic.startswith("mdm/")]
