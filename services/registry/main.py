@@ -102,7 +102,7 @@ async def main(settings: RegistrySettings) -> None:
                     connections.push,
                     every_s=connection_service.PUSH_EVERY_S,
                     wake=registry.push_connections,
-                    on_outage="connection.push_deferred",
+                    on_outage="connection.push_ended",
                 ),
                 name="connections",
             )

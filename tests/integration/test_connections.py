@@ -108,6 +108,10 @@ async def test_a_device_with_another_profile_is_sent_the_wanted_one_once_an_hour
         )
         await ask(device, first=wanted, fallback=OLD, in_use=wanted)
         await fleet.seen(package, "connection/applied", connection_id=wanted)
+    # Whatever board gets the next package, it has not reported yet.
+    reissued = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
+    found = await view(fleet, package.client_id)
+    assert (found.progress, found.first, found.fallback) == ("as provisioned", reissued.connection_id, None)
 
 
 async def test_a_device_that_reports_no_profile_or_the_wanted_one_is_sent_nothing_and_its_row_not_touched(

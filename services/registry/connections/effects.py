@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.connection_rules import ConnectionLayers
-from services.registry.connections import queries as connection_queries
+from services.registry.connections import overview_queries
 from shared.protocol import admin
 
 _TIMEOUT_S: Final = 5.0
@@ -30,7 +30,7 @@ async def effect(
     """Return how many devices want another profile after a change, and, if asked, what speaks against it."""
     devices = moving = unable = 0
     profiles: dict[str, dict[str, Any]] = {}
-    for group in await connection_queries.alike(session, {*before.of_devices, *after.of_devices}):
+    for group in await overview_queries.alike(session, {*before.of_devices, *after.of_devices}):
         wanted = after.wanted(group.device_id, group.tags)
         if before.wanted(group.device_id, group.tags).connection_id == wanted.connection_id:
             continue

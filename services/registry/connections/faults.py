@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import connection_rules
+from services.registry.connections import overview_queries
 from services.registry.connections import queries as connection_queries
 from services.registry.connections.status import status
 from shared.protocol import admin
@@ -23,7 +24,7 @@ async def findings(session: AsyncSession, base: Mapping[str, Any], now: datetime
     """Return the devices that do not use the wanted profile although they could, and authorities that end soon."""
     layers = await connection_queries.in_force(session, base)
     problems: defaultdict[str, list[str]] = defaultdict(list)
-    for device in await connection_queries.suspects(session):
+    for device in await overview_queries.suspects(session):
         wanted = layers.wanted(device.device_id, device.tags).connection_id
         match connection_rules.progress(device.stored, wanted):
             case "fallback":

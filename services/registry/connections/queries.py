@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, case, func, null, select, true, update
+from sqlalchemy import ColumnElement, Select, func, null, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,7 +14,6 @@ from services.registry import queries
 from services.registry.connection_rules import ConnectionLayers, Scope, StoredConnection, WantedProfile
 from shared.database import device_refs
 from shared.database.tables import (
-    Claim,
     ConnectionLayer,
     ConnectionProfileRow,
     Device,
@@ -26,7 +25,6 @@ from shared.errors import NotFoundError
 from shared.protocol import admin
 
 _STORED: Final = tuple(getattr(DeviceConnection, name) for name in StoredConnection._fields)
-_SOMETIME: Final = datetime.min.replace(tzinfo=UTC)
 _SCOPE: Final = (ConnectionLayer.scope, ConnectionLayer.tag, ConnectionLayer.device_id)
 
 
@@ -100,120 +98,38 @@ async def note_package(session: AsyncSession, device_id: int, wanted: WantedProf
     await intern(session, wanted)
 
 
+async def forget(session: AsyncSession, device_id: int) -> None:
+    """Forget what a device reports of its profiles, as its next package may be for another board."""
+    nothing = dict.fromkeys(StoredConnection._fields, null())
+    await session.execute(update(DeviceConnection).where(DeviceConnection.device_id == device_id).values(nothing))
+
+
 async def lock_reachable(session: AsyncSession, device_id: int) -> Reachable | None:
     """Return a device with the lock of its connection; None if it is gone."""
     # The device first, as others do: the new row's foreign key would lock it last.
     device = select(Device.id).where(Device.id == device_id).with_for_update(read=True, key_share=True)
     await session.execute(insert(DeviceConnection).from_select(["device_id"], device).on_conflict_do_nothing())
-    query = _reachable().where(Device.id == device_id).with_for_update(of=DeviceConnection)
+    query = reachable().where(Device.id == device_id).with_for_update(of=DeviceConnection)
     row = (await session.execute(query)).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else read(row)
 
 
 async def online(session: AsyncSession, *, after: int, limit: int) -> list[Reachable]:
     """Return up to `limit` online devices that report their profiles, by id."""
     query = (
-        _reachable()
+        reachable()
         .join(Presence, Presence.device_id == Device.id)
         .where(Device.id > after, Device.enabled, Presence.online, DeviceConnection.reported_at.is_not(None))
         .order_by(Device.id)
         .limit(limit)
     )
-    return [_read(row) for row in await session.execute(query)]
-
-
-class AlikeDevices(NamedTuple):
-    """A number of devices that agree in all of these; `device_id` is that of a device with a layer of its own."""
-
-    device_id: int | None
-    tags: list[str]
-    first: str | None
-    fallback: str | None
-    in_use: str | None
-    refused_id: str | None
-    sent_id: str | None
-    has_package: bool
-    is_reported: bool
-    devices: int
-
-    @property
-    def stored(self) -> StoredConnection:
-        """What they report; of the time it is only known whether there is one."""
-        return StoredConnection(
-            first=self.first,
-            fallback=self.fallback,
-            in_use=self.in_use,
-            refused_id=self.refused_id,
-            reported_at=_SOMETIME if self.is_reported else None,
-            sent_id=self.sent_id,
-        )
-
-
-async def alike(session: AsyncSession, own: Collection[int]) -> list[AlikeDevices]:
-    """Return all active devices in groups; `own` are the ids of those that have a layer of their own."""
-    columns = (
-        case((Device.id.in_(own), Device.id)),
-        Device.tags,
-        DeviceConnection.first,
-        DeviceConnection.fallback,
-        DeviceConnection.in_use,
-        DeviceConnection.refused_id,
-        DeviceConnection.sent_id,
-        DeviceConnection.device_id.is_not(None),
-        DeviceConnection.reported_at.is_not(None),
-    )
-    inner = (
-        select(*(column.label(f"c{number}") for number, column in enumerate(columns)))
-        .select_from(Device)
-        .outerjoin(DeviceConnection, DeviceConnection.device_id == Device.id)
-        .where(Device.lifecycle == "ACTIVE")
-        .subquery()
-    )
-    rows = await session.execute(select(*inner.c, func.count()).group_by(*inner.c))
-    return [AlikeDevices._make(row) for row in rows]
+    return [read(row) for row in await session.execute(query)]
 
 
 async def device(session: AsyncSession, device_id: int) -> Reachable:
     """Return what is stored of an active device, without a lock."""
-    query = _reachable(outer=True).where(Device.id == device_id)
-    return _read((await session.execute(query)).one())
-
-
-async def suspects(session: AsyncSession) -> list[Reachable]:
-    """Return the enabled devices that do not use their own profile, or have refused one."""
-    other = DeviceConnection.in_use.is_distinct_from(DeviceConnection.first)
-    query = _reachable().where(Device.enabled, other | DeviceConnection.refused_id.is_not(None))
-    return [_read(row) for row in await session.execute(query.order_by(Device.id))]
-
-
-async def profiles(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Return the documents of profiles that were given to devices, by id; missing ones are left out."""
-    query = select(ConnectionProfileRow.id, ConnectionProfileRow.document)
-    rows = await session.execute(query.where(ConnectionProfileRow.id.in_(ids)))
-    return {row[0]: row[1] for row in rows}
-
-
-async def live_claims(session: AsyncSession, *, now: datetime) -> dict[str, str]:
-    """Return the connection profile of each claim that is neither revoked nor expired, by the claim's id."""
-    query = select(Claim.id, Claim.connection_id).where(Claim.revoked_at.is_(None), Claim.expires_at > now)
-    return {row[0]: row[1] for row in await session.execute(query) if row[1] is not None}
-
-
-async def history(
-    session: AsyncSession, *, before: int | None, limit: int
-) -> list[tuple[ConnectionLayer, str | None]]:
-    """Return up to `limit` layers below `before`, newest first, each with the client id of its device."""
-    query = (
-        select(ConnectionLayer, DeviceModel.code, Device.key)
-        .outerjoin(Device, Device.id == ConnectionLayer.device_id)
-        .outerjoin(DeviceModel, DeviceModel.id == Device.model_id)
-        .order_by(ConnectionLayer.number.desc())
-        .limit(limit)
-    )
-    if before is not None:
-        query = query.where(ConnectionLayer.number < before)
-    rows = await session.execute(query)
-    return [(layer, device_refs.client_id(code, key) if key else None) for layer, code, key in rows]
+    query = reachable(outer=True).where(Device.id == device_id)
+    return read((await session.execute(query)).one())
 
 
 async def store(session: AsyncSession, device_id: int, stored: StoredConnection) -> None:
@@ -248,7 +164,8 @@ async def allow_resend(session: AsyncSession, scope: Scope) -> int:
     return len(found.all())
 
 
-def _reachable(*, outer: bool = False) -> Select[Any]:
+def reachable(*, outer: bool = False) -> Select[Any]:
+    """Return a query over active devices with their connections, as input of `read`; `outer`: also without one."""
     return (
         select(Device.id, DeviceModel.code, Device.key, Device.tags, Device.public_key, *_STORED)
         .select_from(Device)
@@ -258,6 +175,7 @@ def _reachable(*, outer: bool = False) -> Select[Any]:
     )
 
 
-def _read(row: Any) -> Reachable:  # noqa: ANN401 - a row of many columns
+def read(row: Any) -> Reachable:  # noqa: ANN401 - a row of many columns
+    """Return a row of the query `reachable`."""
     device_id, code, key, tags, public_key, *stored = row
     return Reachable(device_id, device_refs.client_id(code, key), tags, public_key, StoredConnection(*stored))

@@ -20,6 +20,7 @@ from services.registry.connections.queries import Reachable
 from services.registry.context import Registry
 from shared import crypto
 from shared.crypto import SecretUnreadableError
+from shared.errors import UnavailableError
 from shared.mqtt.connection import Connection
 from shared.protocol import events, messages, topics
 
@@ -58,7 +59,17 @@ class Connections:
         await self._send(found, offer)
 
     async def push(self) -> None:
-        """Send the wanted profile to each online device that has another one and may be sent it, PER_S at most."""
+        """Send the wanted profile to each online device that has another one and may be sent it, PER_S at most.
+
+        An outage ends it: the other devices are sent theirs when they ask.
+        """
+        try:
+            await self.connection.ready()
+            await self._push_all()
+        except UnavailableError as error:
+            log.warning("connection.push_ended", reason=error.message)
+
+    async def _push_all(self) -> None:
         after = 0
         while True:
             async with self.registry.database.transaction() as session:

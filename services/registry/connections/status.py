@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import connection_rules
 from services.registry.connection_rules import ConnectionLayers
-from services.registry.connections import queries as connection_queries
-from services.registry.connections.queries import AlikeDevices
+from services.registry.connections import overview_queries
+from services.registry.connections.overview_queries import AlikeDevices
 from shared import authorities
 from shared.protocol import admin
 
@@ -21,11 +21,11 @@ from shared.protocol import admin
 async def status(session: AsyncSession, layers: ConnectionLayers) -> admin.ConnectionStatus:
     """Return which profiles and authorities devices have, want, and depend on."""
     tally = ConnectionTally(layers)
-    for group in await connection_queries.alike(session, layers.of_devices):
+    for group in await overview_queries.alike(session, layers.of_devices):
         tally.add(group)
-    claims = await connection_queries.live_claims(session, now=datetime.now(UTC))
+    claims = await overview_queries.live_claims(session, now=datetime.now(UTC))
     ids = {*tally.uses, *(one for ids in tally.trusting for one in ids), *claims.values()}
-    documents = {**await connection_queries.profiles(session, ids), **tally.wanted}
+    documents = {**await overview_queries.profiles(session, ids), **tally.wanted}
     profiles = sorted(
         (_profile_use(one, documents.get(one), counts) for one, counts in tally.uses.items()),
         key=lambda it: (-it.in_use - it.waiting - it.refused - it.fallback, it.connection_id),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import connection_rules
 from services.registry.connection_rules import ConnectionLayers, WantedProfile
+from services.registry.connections import overview_queries
 from services.registry.connections import queries as connection_queries
 from services.registry.connections.queries import Reachable
 from services.registry.connections.status import status, trusted
@@ -53,7 +54,7 @@ class ConnectionViews:
         """Return a page of all layers that there ever were."""
         layers = await connection_queries.in_force(context.session, self.registry.connection_base)
         in_force = {it.number for it in layers.rows}
-        rows = await connection_queries.history(context.session, before=request.before, limit=request.limit)
+        rows = await overview_queries.history(context.session, before=request.before, limit=request.limit)
         return admin.ConnectionLayerViews(
             layers=[
                 admin.ConnectionLayerView.from_row(layer, client_id=client_id, in_force=layer.number in in_force)

@@ -138,6 +138,7 @@ class DeviceService:
         device.secret_created_at = datetime.now(UTC)
         # The package may be for another board: it has a key of its own, or none.
         device.public_key = None
+        await connection_queries.forget(context.session, device.id)
         context.audit("device.reissue", client_id)
         self.registry.outbox.emit(context.session, events.DEVICE_REISSUED, client_id, events.NoFacts())
         identity = Identity(client_id, secret, generation, enabled=device.enabled, ours=True)
