@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 
 from dev.crash_injection import deaths
+from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
-from shared.protocol import topics
+from shared.protocol import admin, topics
 from shared.protocol.topics import Topic
 from tests.faults.promise import ended, expire, kept
 from tests.faults.weather import Fault, Weather
 from tests.matrix import Matrix
 
+IS_ONLINE = """
+    UPDATE mdm.device_presence SET online = true FROM mdm.devices WHERE devices.id = device_id AND key = $1
+"""
 ROTATION = [topic for topic in topics.TOPICS.values() if "/rotation/" in topic.template or topic is topics.STATUS]
 
 
@@ -79,7 +83,9 @@ async def rotated_in(
     with monkeypatch.context() as patched:
         weather.begin(patched)
         async with fleet.powered(package):
-            await fleet.offered(package)
+            await run(patient.stack, IS_ONLINE, package.device_key)  # whatever becomes of its status
+            await fleet.ask(admin.ROTATION_START, device=package.client_id)
+            await fleet.seen(package, "rotation/offered")
             await weather.holds()
             if stands_still:
                 await expire(patient.stack, package)
