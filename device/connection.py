@@ -1,9 +1,9 @@
 """The device's rules of connection profiles, without I/O.
 
-A profile works when a request of the configuration is answered over it. Only a profile on trial that works, or a
-new package, becomes the first; the one that worked last is kept as its fallback. So in every interleaving of
-offers, restarts and failed connections, the profile that worked last is the first or the fallback, and both have
-their turn.
+A profile works when a request of the configuration is answered over it, or an offer arrives over it. Only a
+profile on trial that is answered, or a new package, becomes the first; the one that worked last is kept as its
+fallback. So in every interleaving of offers, restarts and failed connections, the profile that worked last is the
+first or the fallback, and both have their turn.
 """
 
 from __future__ import annotations
@@ -137,10 +137,13 @@ def judge(slots: ConnectionSlots, connection_id: str, *, busy: bool) -> OfferedP
 
 
 def tried(slots: ConnectionSlots, profile: StoredProfile) -> ConnectionSlots:
-    """Return the slots with `profile` on trial; raise IllegalTransitionError if one is already."""
+    """Return the slots with `profile` on trial; raise IllegalTransitionError if one is already.
+
+    The offer came over the profile in use, which therefore works.
+    """
     if slots.trial is not None:
         raise IllegalTransitionError("another connection profile is on trial")
-    return replace(slots, trial=profile)
+    return replace(slots, trial=profile, works=slots.turn, starts=0)
 
 
 def rejected(slots: ConnectionSlots, connection_id: str, reason: str) -> ConnectionSlots:

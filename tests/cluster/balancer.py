@@ -39,10 +39,12 @@ async def join(
 ) -> None:
     """Carry bytes both ways until one side ends."""
     ways = (_carry(reader, inner_writer), _carry(inner_reader, writer))
-    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    for way in ways:
-        way.cancel()
-    await asyncio.gather(*ways, return_exceptions=True)
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
 
 
 def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> asyncio.Future[None]:

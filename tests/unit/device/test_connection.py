@@ -55,6 +55,10 @@ def test_a_trial_that_fails_leaves_all_as_it_was_and_is_reported() -> None:
     )
 
 
+def test_an_offer_before_the_first_answer_does_not_cost_the_profile_that_it_came_over() -> None:
+    assert connection.answered(connection.tried(LONE, B)).fallback == A
+
+
 def test_a_restart_ends_a_trial() -> None:
     again = connection.started(connection.tried(WORKING, B), A, starts_max=STARTS)
 
@@ -189,10 +193,12 @@ class ProfilesMachine(RuleBasedStateMachine):
     def broker_goes(self, number: int) -> None:
         self.alive.discard(number)
 
+    @precondition(lambda self: self._lives(connection.in_use(self.slots)))
     @rule(number=numbers, busy=st.booleans())
     def offer(self, number: int, busy: bool) -> None:
         one = profile(number)
         if connection.judge(self.slots, str(one.connection_id), busy=busy) is OfferedProfile.TRY:
+            self.worked = connection.in_use(self.slots)
             self.slots = connection.tried(self.slots, one)
 
     @rule(number=numbers)
