@@ -15,6 +15,7 @@ from services.registry.config import resealing, sealing, versions
 from services.registry.context import Registry
 from services.registry.validation import places
 from services.registry.validation.places import Place
+from shared.crypto import SecretUnreadableError
 from shared.database import device_refs
 from shared.database.tables import DeviceModel
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
@@ -107,17 +108,18 @@ class ModelService:
     async def seal_old(self) -> None:
         """Seal the settings of models whose schema has had a `writeOnly` since before it had an effect."""
         async with self.registry.database.transaction() as session:
-            if not await queries.unsealed_models(session):
-                return
-            await queries.lock_layers(session, exclusive=True)
-            for model in await queries.unsealed_models(session):
-                try:
+            codes = await queries.unsealed_models(session)
+        for code in codes:
+            try:
+                async with self.registry.database.transaction() as session:
+                    await queries.lock_layers(session, exclusive=True)
+                    model = await queries.model(session, code)
                     await self._seal_more(model, model.config_schema)
-                except InvalidInputError as error:
-                    log.warning("model.not_sealed", model=model.code, reason=error.message)
-                    continue
-                await self._reseal(session, model, author="registry")
-                log.info("model.sealed", model=model.code)
+                    await self._reseal(session, model, author="registry")
+            except (InvalidInputError, SecretUnreadableError) as error:
+                log.warning("model.not_sealed", model=code, reason=error.message)
+            else:
+                log.info("model.sealed", model=code)
 
     async def _seal_more(self, model: DeviceModel, schema: dict[str, Any] | None) -> bool:
         """Find the places of a new schema, and seal the model's defaults; return whether they are other ones."""

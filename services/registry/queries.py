@@ -60,10 +60,9 @@ async def model(session: AsyncSession, code: str) -> DeviceModel:
     return found
 
 
-async def unsealed_models(session: AsyncSession) -> list[DeviceModel]:
-    """Return the models whose places that are `writeOnly` have not been looked for."""
-    query = select(DeviceModel).where(DeviceModel.sealed.is_(None)).execution_options(populate_existing=True)
-    return list(await session.scalars(query))
+async def unsealed_models(session: AsyncSession) -> list[str]:
+    """Return the codes of models whose places that are `writeOnly` have not been looked for."""
+    return list(await session.scalars(select(DeviceModel.code).where(DeviceModel.sealed.is_(None))))
 
 
 async def sealed_places(session: AsyncSession) -> list[Any]:

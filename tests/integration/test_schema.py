@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from alembic import command
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from dev.stack import Stack
@@ -269,6 +270,29 @@ async def test_images_rollouts_and_deliveries_outlive_the_change_to_images_of_mo
         assert rollouts == [*before[2], (None,)]
         assert stages == before[3]
         await asyncio.to_thread(migrate.upgrade, url)
+
+
+async def test_a_schema_of_before_is_looked_at_again_and_sealed_settings_keep_a_downgrade_away(
+    stack: Stack,
+) -> None:
+    insert = """INSERT INTO mdm.device_models (code, name, chip, slot_size_bytes, config_schema, config_defaults)
+        VALUES ($1, '', '', 1, $2, $3)"""
+    hides = '{"properties": {"a": {"writeOnly": true}}}'
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url, "0015")
+        async with connected(url) as connection:
+            await connection.execute(insert, "hides", hides, "{}")
+            await connection.execute(insert, "shows", '{"properties": {"a": {}}}', "{}")
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with connected(url) as connection:
+            found = await connection.fetch("SELECT code, sealed FROM mdm.device_models ORDER BY 1")
+            assert [tuple(row) for row in found] == [("hides", None), ("shows", "[]")]
+            await connection.execute(insert, "sealed", hides, '{"a": "(sealed 3f9c2a71b04e gAAAAA)"}')
+        with pytest.raises(DBAPIError, match=r"device_models\.config_defaults has sealed settings"):
+            await asyncio.to_thread(command.downgrade, migrate.config(url), "0015")
+        async with connected(url) as connection:
+            await connection.execute("DELETE FROM mdm.device_models WHERE code = 'sealed'")
+        await asyncio.to_thread(command.downgrade, migrate.config(url), "0015")
 
 
 async def test_services_that_start_at_once_migrate_once(stack: Stack) -> None:

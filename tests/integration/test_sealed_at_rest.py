@@ -117,9 +117,15 @@ async def test_a_schema_from_before_is_sealed_when_the_registry_starts(
     before = "UPDATE mdm.device_models SET sealed = NULL, config_schema = $2::jsonb WHERE code = $1"
     await run(stack, before, model, json.dumps(schema(name)))
     await run(stack, before, undecided, json.dumps({"anyOf": [schema(name)]}))
+    # Nor does a device that does not fit its schema keep the registry from anything.
+    unfit = await fleet.model(config_defaults={"level": "high"})
+    await fleet.device(unfit)
+    levels = {"properties": {"level": {"type": "integer"}, **schema(name)["properties"]}}
+    await run(stack, before, unfit, json.dumps(levels))
     await restored.restart("registry")
     registry = restored.services["registry"]
     await logged(registry, "model.not_sealed", undecided, "config_schema.anyOf[0]: has a writeOnly")
+    await logged(registry, "model.not_sealed", unfit, "level: 'high' is not of type 'integer'")
     await logged(registry, "registry.reconciled")
     (view,) = [it for it in (await fleet.ask(admin.MODEL_LIST)).models if it.code == model]
     assert (view.sealed, "(sealed " in view.config_defaults[name]) == ([name], True)
@@ -127,4 +133,5 @@ async def test_a_schema_from_before_is_sealed_when_the_registry_starts(
     assert (shown.version, "(sealed " in shown.document[name]) == (1, True)
     assert "Zq-plain-7Kx" not in (await run(stack, DOCUMENT, package.device_key))[0][0]
     assert await asked(package) == {name: "Zq-plain-7Kx"}
-    await fleet.ask(admin.MODEL_UPDATE, code=undecided, config_schema={})
+    for code in (undecided, unfit):
+        await fleet.ask(admin.MODEL_UPDATE, code=code, config_schema={})

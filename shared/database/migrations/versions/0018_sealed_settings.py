@@ -28,5 +28,16 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Services from before would send the ciphertexts to the devices.
+    for table, column in (
+        ("device_models", "config_defaults"),
+        ("config_layers", "document"),
+        ("device_configs", "overrides"),
+        ("device_configs", "document"),
+    ):
+        op.execute(
+            f"DO $$ BEGIN IF EXISTS (SELECT FROM mdm.{table} WHERE {column}::text LIKE '%\"(sealed %') THEN"
+            f" RAISE 'mdm.{table}.{column} has sealed settings; set or remove them first'; END IF; END $$"
+        )
     op.drop_column("outbox", "sealed", schema="mdm")
     op.drop_column("device_models", "sealed", schema="mdm")
