@@ -67,6 +67,10 @@ class Offers:
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: client_id in self.reported and holds(self.reported[client_id]))
 
+    def offered(self, client_id: str) -> str | None:
+        """Return the id of the profile that is wanted of a device."""
+        return self.wanted[client_id].connection_id if client_id in self.wanted else None
+
     async def reach(self, client_id: str) -> None:
         """Send a command until the device has executed it."""
         command = messages.Command(

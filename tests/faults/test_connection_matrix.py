@@ -175,9 +175,9 @@ async def ground(
 ) -> AsyncIterator[Ground]:
     model = await fleet.model()
     packages = [await fleet.device(model) for _ in range(SIDE_BY_SIDE)]
-    wires = Wires()
-    wires.begin(monkeypatch)
     async with offering(system.stack.endpoints) as offers:
+        wires = Wires(offers.offered)
+        wires.begin(monkeypatch)
         yield Ground(system.stack, offers, wires, tmp_path, packages)
 
 
