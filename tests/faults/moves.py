@@ -29,7 +29,7 @@ from device.connection_store import FILE_NAME, ConnectionStore
 from device.options import Hooks, Options
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.messages import ConnectionOffer, ConnectionState, WifiNetwork
+from shared.protocol.messages import ConnectionOffer, ConnectionProfile, ConnectionState, WifiNetwork
 from shared.protocol.topics import Topic
 from tests.faults.roads import Road
 
@@ -49,6 +49,14 @@ OPTIONS: Final = Options(
     sweep_s=1,
     fallback_starts=2,
 )
+
+
+def profile_of(package: Package, **changes: object) -> ConnectionProfile:
+    """Return the package's profile with changes."""
+    names = ConnectionProfile.model_fields.keys() & Package.model_fields.keys()
+    recovery_port = None if package.recovery is None else package.recovery.port
+    facts = package.model_dump(include=names) | {"recovery_port": recovery_port}
+    return ConnectionProfile.model_validate({**facts, **changes})
 
 
 @dataclass(slots=True)
