@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from unittest.mock import patch
 from uuid import UUID
@@ -125,14 +126,50 @@ def rotation() -> dict[str, Any]:
         "private_key": _b64(_PRIVATE),
         "present_secret": _PRESENT,
         "new_secret": SECRET.get_secret_value(),
-        "messages": [
-            {
-                "topic": topic.of(client_id=CLIENT_ID),
-                "payload": topic.encode(message).decode(),
-                "qos": topic.qos,
-                "retain": topic.retain,
-            }
-            for topic, message in said
+        "messages": [_message(topic, message) for topic, message in said],
+    }
+
+
+def connection() -> dict[str, Any]:
+    """Return a connection profile as it is offered, and the states that a device reports while it moves to it."""
+    former, offered = "0f1e2d3c4b5a6978", "8796a5b4c3d2e1f0"
+    profile = messages.ConnectionProfile(
+        mqtt_host="broker2.example.org",
+        mqtt_port=8883,
+        mqtt_tls=True,
+        token_url="https://keycloak.example.org/realms/iot/protocol/openid-connect/token",  # noqa: S106 - an address
+        recovery_port=8884,
+        wifi=[messages.WifiNetwork(ssid="workshop", password="not a real password")],  # noqa: S106 - of an example
+    )
+    text = profile.model_dump_json(exclude_none=True)
+    sealed = _sealed("a connection profile", text, drawn=2)
+    facts: dict[str, Any] = {"connection_id": offered, "trial_seconds": 300}
+    refused = partial(messages.RefusedConnection, connection_id=offered)
+    reverted = refused(outcome="reverted", reason="no request was answered in time")
+    rejected = refused(outcome="rejected", reason="ca_certificate: is no certificate in PEM")
+    state = messages.ConnectionState
+    states = {
+        "with the profile of a package that has no id": state(),
+        "before": state(first=former, in_use=former),
+        "during the trial": state(first=former, in_use=offered),
+        "after it has succeeded": state(first=offered, fallback=former, in_use=offered),
+        "on the fallback": state(first=offered, fallback=former, in_use=former),
+        "on the fallback, with the first on trial again": state(first=offered, fallback=former, in_use=offered),
+        "after a trial that failed": state(first=former, in_use=former, refused=reverted),
+        "after an offer that cannot be used": state(first=former, in_use=former, refused=rejected),
+    }
+    return {
+        "what": "down/connection, plain and sealed, and up/config/get in each situation of a device",
+        "client_id": CLIENT_ID,
+        "private_key": _b64(_PRIVATE),
+        "profile": text,
+        "offers": [
+            _message(topics.CONNECTION, messages.ConnectionOffer(**facts, profile=profile)),
+            _message(topics.CONNECTION, messages.ConnectionOffer(**facts, jwe=str(sealed["jwe"]))),
+        ],
+        "states": [
+            {"when": when, **_message(topics.CONFIG_GET, messages.ConfigGet(request_id="c1", connection=it))}
+            for when, it in states.items()
         ],
     }
 
@@ -173,6 +210,15 @@ def recovery() -> dict[str, Any]:
                 },
             }
         ],
+    }
+
+
+def _message(topic: Topic[Any], message: BaseModel) -> dict[str, object]:
+    return {
+        "topic": topic.of(client_id=CLIENT_ID),
+        "payload": topic.encode(message).decode(),
+        "qos": topic.qos,
+        "retain": topic.retain,
     }
 
 
@@ -228,4 +274,5 @@ FILES: Final[dict[str, Callable[[], dict[str, Any]]]] = {
     "jwe.json": sealed,
     "rotation.json": rotation,
     "recovery.json": recovery,
+    "connection.json": connection,
 }

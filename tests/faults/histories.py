@@ -1,9 +1,10 @@
 """Random histories on the real three stores: what an owner does and what fails, in an order that a seed draws.
 
 `HISTORIES_S=3600 HISTORIES_SEED=1 make test ARGS=tests/faults/test_histories.py` runs them for an hour. Each is
-the life of one device: rotations, reissues, disabling, power cuts, calls that are late or lost, and stores that
-are put back to an earlier copy, as far as they concern this device; meanwhile services are killed and frozen. At
-the end nothing fails any more, and the device must be online with a secret that all three hold.
+the life of one device: rotations, moves to other connection profiles, reissues, disabling, power cuts, calls that
+are late or lost, and stores that are put back to an earlier copy, as far as they concern this device; meanwhile
+services are killed and frozen. At the end nothing fails any more, and the device must be online with a secret that
+all three hold.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from pydantic import SecretStr
 
 from cli.client import AnswerError, NoAnswerError
 from dev import credentials
-from dev.credentials import behind_our_back, keycloak_admin
+from dev.credentials import account_client, behind_our_back, keycloak_admin
 from dev.database import run
 from dev.fleet import OPTIONS, Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import NotSeenError, until
 from shared.crypto import Held
-from shared.protocol import admin
+from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
+from tests.faults.moves import profile_of
 from tests.faults.promise import expire
+from tests.faults.roads import Road
 from tests.keycloak_proxy import Fault, Proxy
 
 SIDE_BY_SIDE: Final = int(os.environ.get("HISTORIES_AT_ONCE", "6"))
@@ -64,6 +67,16 @@ POINTS: Final = (
 )
 
 
+MOVES: Final = (
+    "connection.try:written",
+    "connection.try:after",
+    "connection.works:written",
+    "connection.works:after",
+    "connection.revert:written",
+    "connection.turn:after",
+)
+
+
 @dataclass(slots=True)
 class Copies:
     """Earlier copies of what the three stores hold of one device, and the secrets that the broker only hashes."""
@@ -89,6 +102,10 @@ class History:
     done: list[str] = field(default_factory=list)
     power: AsyncExitStack = field(default_factory=AsyncExitStack)
     fault: Fault | None = None
+    road: Road = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.road = Road(self.system.stack.endpoints.device_mqtt_port)
 
     async def live(self) -> str:
         """Live through what is drawn; return in a word how the device came back."""
@@ -109,9 +126,11 @@ class History:
             return await self.settle()
         finally:
             await self.power.aclose()
+            await self.road.close()
 
     async def settle(self) -> str:
         """Let nothing fail any more, and wait until the device is online with a secret that all three hold."""
+        await self.road.open()
         await self.power_on()
         with suppress(AnswerError):
             await self.fleet.ask(admin.DEVICE_UPDATE, device=self.package.client_id, enabled=True)
@@ -161,6 +180,9 @@ class History:
     def _acts(self) -> list[Callable[[], Awaitable[None]]]:
         acts: list[Callable[[], Awaitable[None]]] = [
             *[self.rotate] * 4,
+            self.move,
+            self.move,
+            self.change_road,
             self.expire_now,
             self.cut_power,
             self.power_on,
@@ -188,6 +210,25 @@ class History:
         await self.fleet.ask(admin.ROTATION_START, device=self.package.client_id)
         await asyncio.sleep(self.draw.random() * 3)
 
+    async def move(self) -> None:
+        """Offer it another profile, a good one or a wrong one, perhaps with a power cut on the way."""
+        if self.draw.random() < 0.4:
+            await self.power_on(cut_at=self.draw.choice(MOVES))
+        change: dict[str, object] = self.draw.choice(
+            [{}, {"mqtt_port": self.road.port}, {"mqtt_port": 1}, {"mqtt_host": "broker.invalid"}]
+        )
+        connection_id = f"{self.draw.getrandbits(64):016x}"
+        offer = messages.ConnectionOffer(
+            connection_id=connection_id, trial_seconds=3, profile=profile_of(self.package, **change)
+        )
+        async with account_client(self.system.stack.endpoints, "svc-registry") as client:
+            address = topics.CONNECTION.of(client_id=self.package.client_id)
+            await client.publish(address, topics.CONNECTION.encode(offer), qos=1)
+
+    async def change_road(self) -> None:
+        """Open or close the other address of the broker."""
+        await self.draw.choice([self.road.open, self.road.close])()
+
     async def expire_now(self) -> None:
         """Let the time of its rotation be up."""
         await expire(self.system.stack, self.package)
@@ -199,7 +240,7 @@ class History:
     async def power_on(self, cut_at: str | None = None) -> None:
         """Give it power again, perhaps up to a point."""
         await self.power.aclose()
-        options = replace(OPTIONS, keyless=self.keyless, backoff_max_s=2)
+        options = replace(OPTIONS, keyless=self.keyless, backoff_max_s=2, fallback_after_s=4)
         await self.power.enter_async_context(self.fleet.powered(self.package, options=options, cut_at=cut_at))
 
     async def disable_for_a_moment(self) -> None:

@@ -29,7 +29,7 @@ from device.connection_store import FILE_NAME, ConnectionStore
 from device.options import Hooks, Options
 from shared.protocol import messages, topics
 from shared.protocol.admin import Package
-from shared.protocol.messages import ConnectionOffer, ConnectionState, WifiNetwork
+from shared.protocol.messages import ConnectionOffer, ConnectionProfile, ConnectionState, WifiNetwork
 from shared.protocol.topics import Topic
 from tests.faults.roads import Road
 
@@ -51,6 +51,14 @@ OPTIONS: Final = Options(
 )
 
 
+def profile_of(package: Package, **changes: object) -> ConnectionProfile:
+    """Return the package's profile with changes."""
+    names = ConnectionProfile.model_fields.keys() & Package.model_fields.keys()
+    recovery_port = None if package.recovery is None else package.recovery.port
+    facts = package.model_dump(include=names) | {"recovery_port": recovery_port}
+    return ConnectionProfile.model_validate({**facts, **changes})
+
+
 @dataclass(slots=True)
 class Offers:
     """Wants profiles of devices and offers them, as the registry does, and knows what the devices report."""
@@ -66,6 +74,10 @@ class Offers:
         """Wait until a condition holds for a device's report."""
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(lambda: client_id in self.reported and holds(self.reported[client_id]))
+
+    def offered(self, client_id: str) -> str | None:
+        """Return the id of the profile that is wanted of a device."""
+        return self.wanted[client_id].connection_id if client_id in self.wanted else None
 
     async def reach(self, client_id: str) -> None:
         """Send a command until the device has executed it."""

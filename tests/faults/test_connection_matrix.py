@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -26,8 +26,19 @@ from dev.system import System
 from dev.waiting import until
 from device.connection import Place
 from shared.protocol.admin import Package
-from shared.protocol.messages import ConnectionOffer, ConnectionProfile, WifiNetwork
-from tests.faults.moves import Move, MovingDevice, Offers, failed, kept, new_back, offering, old_back, old_gone
+from shared.protocol.messages import ConnectionOffer, WifiNetwork
+from tests.faults.moves import (
+    Move,
+    MovingDevice,
+    Offers,
+    failed,
+    kept,
+    new_back,
+    offering,
+    old_back,
+    old_gone,
+    profile_of,
+)
 from tests.faults.roads import Road, WrongBrokers, wrong_brokers
 from tests.faults.wires import MessageFault, Wire, Wires
 from tests.matrix import Matrix
@@ -112,7 +123,7 @@ class Ground:
             self.offers.wanted[client_id] = ConnectionOffer(
                 connection_id=move.new_id,
                 trial_seconds=LONG_S if scenario.is_kept else SHORT_S,
-                profile=ConnectionProfile.model_validate({**_profile(package, move.new.port), **scenario.changes}),
+                profile=profile_of(package, mqtt_port=move.new.port, **scenario.changes),
             )
             await scenario.happens(move)
             self.offers.wanted.pop(client_id, None)
@@ -150,12 +161,6 @@ class Cell:
     wire: Wire = field(default_factory=Wire)
 
 
-def _profile(package: Package, port: int) -> dict[str, Any]:
-    names = ConnectionProfile.model_fields.keys() & Package.model_fields.keys()
-    recovery_port = None if package.recovery is None else package.recovery.port
-    return package.model_dump(include=names) | {"mqtt_port": port, "recovery_port": recovery_port}
-
-
 def faults(steps: list[str], wire: Wire) -> Iterator[CrashPoint | tuple[str, int, MessageFault]]:
     """Yield all faults of a move that took these steps and messages."""
     steps = steps[steps.index("connection.begin:after") + 1 :]
@@ -175,9 +180,9 @@ async def ground(
 ) -> AsyncIterator[Ground]:
     model = await fleet.model()
     packages = [await fleet.device(model) for _ in range(SIDE_BY_SIDE)]
-    wires = Wires()
-    wires.begin(monkeypatch)
     async with offering(system.stack.endpoints) as offers:
+        wires = Wires(offers.offered)
+        wires.begin(monkeypatch)
         yield Ground(system.stack, offers, wires, tmp_path, packages)
 
 

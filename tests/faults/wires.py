@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -12,6 +13,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from device.link import Link
+from shared.protocol import topics
 
 LATE_S: Final = 1.0
 
@@ -44,8 +46,13 @@ class Wire:
 
 @dataclass(slots=True)
 class Wires:
-    """The wires of all devices of this process, by client id."""
+    """The wires of all devices of this process, by client id.
 
+    What the registry itself wants of a device is lost: it knows nothing of the profiles that a test offers.
+    """
+
+    offered: Callable[[str], str | None]
+    """Returns the id of the profile that a test offers to a client."""
     by_client_id: dict[str, Wire] = field(default_factory=dict)
     _again: WeakKeyDictionary[Link, tuple[str, bytes]] = field(default_factory=WeakKeyDictionary)
 
@@ -65,6 +72,8 @@ class Wires:
                 if link in self._again:
                     return self._again.pop(link)
                 message = await receive(link)
+                if self._is_of_another(*message):
+                    continue
                 fault = self._fault(message[0])
                 if fault is MessageFault.LOST:
                     continue
@@ -75,6 +84,12 @@ class Wires:
 
         monkeypatch.setattr(Link, "publish", publish_through)
         monkeypatch.setattr(Link, "receive", receive_through)
+
+    def _is_of_another(self, topic: str, payload: bytes) -> bool:
+        names = topics.CONNECTION.match(topic)
+        if names is None or names["client_id"] not in self.by_client_id:
+            return False
+        return topics.CONNECTION.decode(payload).connection_id != self.offered(names["client_id"])
 
     def _fault(self, topic: str) -> MessageFault | None:
         wire = self.by_client_id.get(topic.split("/")[3])

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 from pydantic import SecretStr
 
+from device import connection
 from shared import crypto
 from shared.protocol import topics
 from shared.protocol.admin import Package
@@ -124,6 +126,43 @@ def test_the_guide_shows_the_messages_of_a_rotation_byte_by_byte() -> None:
     prefix = f"mdm/v1/d/{vectors.CLIENT_ID}/"
     said = [(one["topic"].removeprefix(prefix), one["payload"]) for one in vectors.rotation()["messages"]]
     assert [(topic, re.sub(r'"jwe":"[^"]+"', '"jwe":"..."', payload)) for topic, payload in said] == shown
+
+
+def test_both_offers_of_a_profile_are_read_by_the_reference_device() -> None:
+    whole = vectors.connection()
+    plain, sealed = (topics.CONNECTION.decode(one["payload"].encode()) for one in whole["offers"])
+    assert plain.profile is not None
+    assert plain.profile.model_dump_json(exclude_none=True) == whole["profile"]
+    assert (sealed.connection_id, sealed.trial_seconds) == (plain.connection_id, plain.trial_seconds)
+    key = OKPKey.import_key(
+        {"kty": "OKP", "crv": "X25519", "d": whole["private_key"], "x": SEALED[0]["public_key"]}
+    )
+    assert crypto.unseal(str(sealed.jwe), key).get_secret_value() == whole["profile"]
+
+
+def test_the_states_of_a_move_are_those_of_the_reference_device() -> None:
+    whole = vectors.connection()
+    offer = topics.CONNECTION.decode(whole["offers"][0]["payload"].encode())
+    assert offer.profile is not None
+    offered = connection.of_offer(offer.connection_id, offer.profile)
+    package = Package.model_validate_json(SEALED[1]["plaintext"])
+    nameless = connection.of_package(package)
+    before = connection.answered(connection.begun(replace(nameless, connection_id="0f1e2d3c4b5a6978")))
+    on_trial = connection.tried(before, offered)
+    moved = connection.answered(on_trial)
+    on_fallback = connection.answered(connection.turned(moved))
+    reached = [
+        connection.begun(nameless),
+        before,
+        on_trial,
+        moved,
+        on_fallback,
+        connection.tried(on_fallback, offered),
+        connection.reverted(on_trial, "no request was answered in time"),
+        connection.rejected(before, offer.connection_id, "ca_certificate: is no certificate in PEM"),
+    ]
+    said = [topics.CONFIG_GET.decode(one["payload"].encode()).connection for one in whole["states"]]
+    assert said == [connection.state(slots) for slots in reached]
 
 
 def test_the_protocol_shows_the_proofs() -> None:
