@@ -51,6 +51,13 @@ def assign(assignments: Iterable[str]) -> dict[str, Any]:
     return document
 
 
+def given(assignments: list[str] | None, file: Path | None) -> dict[str, Any]:
+    """Return the document in a file or in KEY=VALUE strings; raise InvalidInputError unless one is given."""
+    if bool(assignments) == (file is not None):
+        raise InvalidInputError("expected either KEY=VALUE... or --file FILE.json")
+    return read(file, field="file") if file else assign(assignments or [])
+
+
 def _value(text: str, *, field: str) -> object:
     try:
         return _loads(text, field=field)
