@@ -14,11 +14,11 @@ def show(
     ctx: typer.Context,
     subject: Annotated[str | None, typer.Option(help="Only entries on this client id or model code.")] = None,
     actor: Annotated[str | None, typer.Option(help="Only entries by this account.")] = None,
-    limit: Annotated[int, typer.Option(help="Maximum number of entries.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 100,
 ) -> None:
     """Show the newest entries of the audit log."""
     here = session.of(ctx)
-    found = here.request(admin.AUDIT_LIST, subject=subject, actor=actor, limit=limit)
+    found = here.request_pages(admin.AUDIT_LIST, "entries", limit=limit, subject=subject, actor=actor)
     here.show_table(
         found, found.entries, "at, who=actor, what=action, on=subject, -before, after", none="no entries"
     )

@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
-from cli import unreachable
+from cli import output, unreachable
 from cli.durations import TIMEOUT_S
 from cli.profile import Profile
 from shared.errors import FleetError, InvalidInputError, MessageRefusedError
@@ -29,6 +29,8 @@ from shared.protocol.messages import Event
 RESEND_S: Final = 2.0
 _RECONNECT_S: Final = 0.5
 _PACKET_TIMEOUT_S: Final = 10.0
+_LOOK_S: Final = 0.5
+"""Time for an answer, after which it matters whether the service is online."""
 _ROLE_TIMEOUT_S: Final = 5.0
 _NOT_AUTHORIZED: Final = 0x87
 # aiomqtt and paho log warnings about failures that are retried here.
@@ -81,6 +83,7 @@ class Admin:
         self._reply_topic = admin.REPLY.of(account=profile.account, client_id=self._client_id)
         self._filters = [self._reply_topic]
         self._pending: dict[bytes, asyncio.Future[admin.Answer]] = {}
+        self._services: dict[str, dict[str, bool]] = {}
         self._events: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         self._client: Client | None = None
         self._up = asyncio.Event()
@@ -116,7 +119,9 @@ class Admin:
             limit = operation.topic.max_bytes
             raise InvalidInputError(f"request: must be at most {limit} bytes, has {len(payload)}")
         correlation = secrets.token_bytes(16)
-        self._pending[correlation] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._pending[correlation] = loop.create_future()
+        looking = loop.call_later(_LOOK_S, self._note_offline, operation.service, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._exchange(
@@ -130,8 +135,15 @@ class Admin:
                 f"check that it is running and that the account {self._profile.account} may use it"
             ) from None
         finally:
+            looking.cancel()
             del self._pending[correlation]
         return _result(operation, answer)
+
+    def _note_offline(self, service: str, timeout_s: float) -> None:
+        """Print that no replica of a service is online, if its retained statuses say so."""
+        replicas = self._services.get(service)
+        if replicas and not any(replicas.values()):
+            output.print_note(f"the {service} service is offline; waiting for it, up to {timeout_s:g} s")
 
     async def events(self, noun: str | None = None) -> AsyncIterator[tuple[str, str, Event]]:
         """Yield the noun, verb and content of each event from now on; skip unreadable ones."""
@@ -216,8 +228,9 @@ class Admin:
 
     async def _subscribe(self, client: aiomqtt.Client, filters: list[str]) -> None:
         async with asyncio.timeout(_PACKET_TIMEOUT_S):
-            codes = await client.subscribe([(chosen, 1) for chosen in filters])
-        for chosen, code in zip(filters, codes, strict=True):
+            codes = await client.subscribe([(chosen, 1) for chosen in (*filters, topics.SERVICE_STATUS.filter)])
+        # An account that may not read the statuses of services does without them.
+        for chosen, code in zip(filters, codes, strict=False):
             if isinstance(code, ReasonCode) and code.is_failure:
                 raise CannotConnectError(
                     f"the broker refuses the subscription {chosen} to the account {self._profile.account}: {code}"
@@ -225,6 +238,12 @@ class Admin:
 
     def _on_message(self, message: aiomqtt.Message) -> None:
         payload = message.payload if isinstance(message.payload, bytes) else b""
+        names = topics.SERVICE_STATUS.match(str(message.topic))
+        if names is not None:
+            with contextlib.suppress(MessageRefusedError):
+                online = topics.SERVICE_STATUS.decode(payload).online
+                self._services.setdefault(names["name"], {})[names["instance"]] = online
+            return
         if str(message.topic) != self._reply_topic:
             self._events.put_nowait((str(message.topic), payload))
             return

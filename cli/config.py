@@ -1,43 +1,24 @@
-"""`mdm config`: desired versions and history of configurations, and layers by tag."""
+"""`mdm config`: desired versions and history of configurations."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from cli import documents, output, passwords, session, tables
-from cli.arguments import Device
-from shared.errors import InvalidInputError
+from cli import bars, client, documents, layers, output, session, tables
+from cli.arguments import Assignments, Device, Document, Secrets
 from shared.protocol import admin
 
 app = typer.Typer()
-layers = typer.Typer(help="Layers: the part of a configuration that all devices with a tag have in common.")
-app.add_typer(layers, name="layer")
+app.add_typer(layers.app, name="layer")
 
-Tag = Annotated[str, typer.Argument(metavar="TAG", help="Tag of the devices.")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE...", help="Values are JSON or else strings; dots separate nested keys: led.on=true"
-    ),
-]
-Secrets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--secret",
-        metavar="KEY",
-        help="Key whose value is read without echo, or from standard input: it is in no history. May be repeated.",
-    ),
-]
-File = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.json", exists=True, dir_okay=False, help="JSON file that replaces all keys."),
-]
-
-_LAYER: Final = "tag, priority, document, --by=author, -at=updated_at"
+POLL_S: Final = 0.5
+"""Between two looks for the report of a device."""
+WAIT_S: Final = 60.0
 
 
 @app.command("set")
@@ -45,9 +26,9 @@ def set_config(
     ctx: typer.Context,
     device: Device,
     assignments: Assignments = None,
+    file: Document = None,
     *,
     secret: Secrets = None,
-    file: File = None,
     trial_seconds: Annotated[
         int | None,
         typer.Option(
@@ -58,14 +39,18 @@ def set_config(
         int | None,
         typer.Option("--expect", metavar="VERSION", help="Refuse the change unless this is the desired version."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the device has reported the result, for a minute at most.")
+    ] = False,
 ) -> None:
     """Change the overrides of a device.
 
     Overrides take precedence over the device's layers and its model's defaults. KEY=VALUE changes one key, and
     KEY=null removes an override; a file replaces all overrides. A placeholder such as (sealed 3f9c2a71b04e) keeps
-    the secret for which it stands.
+    the secret for which it stands. With --wait the exit status is 1 unless the device has applied the
+    configuration.
     """
-    overrides = _given(assignments, secret, file, field="overrides")
+    overrides = documents.given(assignments, file, secret)
     here = session.of(ctx)
     result = here.request(
         admin.CONFIG_SET,
@@ -76,6 +61,8 @@ def set_config(
         expected_version=expected_version,
     )
     here.show(result, _print_set)
+    if wait:
+        _wait(here, result, limit_s=WAIT_S + (trial_seconds or 0))
 
 
 @app.command("get")
@@ -170,83 +157,38 @@ def rollback(
     here.show(here.request(admin.CONFIG_ROLLBACK, device=device, version=version), _print_set)
 
 
-@layers.command("set")
-def set_layer(
-    ctx: typer.Context,
-    tag: Tag,
-    assignments: Assignments = None,
-    *,
-    secret: Secrets = None,
-    file: File = None,
-    priority: Annotated[
-        int | None,
-        typer.Option(
-            help="Layers apply from the lowest to the highest priority; the default of a new layer is 0."
-        ),
-    ] = None,
-) -> None:
-    """Change a layer: configuration of all devices with a tag.
-
-    Overrides of a device take precedence over its layers. KEY=VALUE changes one key, and KEY=null removes it from
-    the layer. A file replaces the layer, and a null in it removes a key of lower layers or the model's defaults.
-    """
-    only_priority = priority is not None and not assignments and not secret and file is None
-    document = {} if only_priority else _given(assignments, secret, file, field="document")
-    here = session.of(ctx)
-    result = here.request(admin.LAYER_SET, tag=tag, document=document, replace=file is not None, priority=priority)
-    here.show(result, _print_layer_result)
-
-
-@layers.command("show")
-def show_layer(ctx: typer.Context, tag: Tag) -> None:
-    """Show one layer."""
-    here = session.of(ctx)
-    here.show_facts(here.request(admin.LAYER_SHOW, tag=tag), _LAYER)
-
-
-@layers.command("list")
-def list_layers(ctx: typer.Context) -> None:
-    """List the layers in the order in which they apply."""
-    here = session.of(ctx)
-    found = here.request(admin.LAYER_LIST)
-    none = "no layers yet; `mdm config layer set TAG KEY=VALUE` adds one"
-    here.show_table(found, found.layers, _LAYER, none=none)
-
-
-@layers.command("remove")
-def remove_layer(ctx: typer.Context, tag: Tag) -> None:
-    """Remove a layer.
-
-    Its settings are removed from the configuration of all devices with its tag.
-    """
-    here = session.of(ctx)
-    here.show(here.request(admin.LAYER_REMOVE, tag=tag), _print_layer_result)
-
-
-def _given(
-    assignments: list[str] | None, secrets: list[str] | None, file: Path | None, *, field: str
-) -> dict[str, Any]:
-    if bool(assignments or secrets) == (file is not None):
-        raise InvalidInputError(f"{field}: expected either KEY=VALUE... or --file FILE.json")
-    if file is not None:
-        return documents.read(file, field="file")
-    given = list(assignments or [])
-    for key in secrets or []:
-        value = passwords.line(key, missing=f"{key}: pass its value on standard input")
-        given.append(f"{key}={json.dumps(value.get_secret_value())}")
-    return documents.assign(given)
-
-
 def _print_set(result: admin.ConfigSetResult) -> None:
     state = "new" if result.changed else "unchanged"
     tables.print_facts(result, ("device=client_id", ("version", lambda it: f"{it.version} ({state})"), "document"))
 
 
-def _print_layer_result(result: admin.LayerResult) -> None:
-    name = result.tag if result.layer else f"{result.tag} (removed)"
-    tables.print_facts(
-        result, (("layer", lambda _: name), "priority=layer.priority, document=layer.document, changed=devices")
-    )
+def _wait(here: session.Session, wanted: admin.ConfigSetResult, *, limit_s: float) -> None:
+    """Wait for the device's report on a version; raise Exit unless it has applied it."""
+
+    async def work(connection: client.Admin) -> str | None:
+        show = client.build(admin.DEVICE_SHOW, device=wanted.client_id)
+        device = await connection.call(admin.DEVICE_SHOW, show, timeout_s=here.timeout_s)
+        if not device.online:
+            since = "" if device.last_seen_at is None else f" since {output.cell(device.last_seen_at)}"
+            output.print_note(f"the device is offline{since}: it gets version {wanted.version} when it connects")
+            return None
+        with contextlib.suppress(TimeoutError), bars.progress(in_bytes=False) as bar:
+            bar.add_task("waiting for the device", total=None)
+            async with asyncio.timeout(limit_s):
+                while True:
+                    get = client.build(admin.CONFIG_GET, device=wanted.client_id, version=wanted.version)
+                    found = await connection.call(admin.CONFIG_GET, get, timeout_s=here.timeout_s)
+                    if found.outcome is not None:
+                        return found.outcome
+                    await asyncio.sleep(POLL_S)
+        output.print_note(f"no report within {limit_s:g} s; see `mdm config history {wanted.client_id}`")
+        return None
+
+    outcome = here.run(work)
+    if outcome is not None:
+        output.print_note(f"the device has {outcome} version {wanted.version}")
+    if outcome != "applied":
+        raise typer.Exit(1)
 
 
 def _trial(entry: admin.ConfigEntry) -> str | None:

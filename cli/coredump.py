@@ -23,11 +23,11 @@ _Id = Annotated[int, typer.Argument(metavar="ID", help="Id of the core dump, fro
 def show_newest(
     ctx: typer.Context,
     device: MaybeDevice = None,
-    limit: Annotated[int, typer.Option(help="Maximum number of core dumps, up to 500.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of core dumps.")] = 100,
 ) -> None:
     """List the newest core dumps of all devices or one."""
     here = session.of(ctx)
-    found = here.request(admin.COREDUMP_LIST, device=device, limit=limit)
+    found = here.request_pages(admin.COREDUMP_LIST, "dumps", limit=limit, device=device)
     _show(here, found, found.dumps)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import session
+from cli import output, session
 from shared.errors import FleetError
 from shared.protocol import admin
 
@@ -18,7 +18,7 @@ def doctor(
         bool, typer.Option("--repair", help="Repair what can be repaired; without this option nothing changes.")
     ] = False,
 ) -> None:
-    """Compare database, Keycloak, broker and image store, and read the certificates.
+    """Compare database, Keycloak, broker, images and certificates.
 
     The exit status is 1 if differences remain, or a certificate ends soon.
     """
@@ -31,10 +31,17 @@ def doctor(
     except FleetError as error:
         unknown = error  # What the registry has found is shown all the same.
     if found.findings:
-        here.show_table(found, found.findings, "about=subject, problem, remedy, repaired")
+        here.show(found, _print)
     else:
         here.show_facts(found, ("devices", ("problems", lambda _: 0)))
     if unknown is not None:
         raise unknown
     if any(not one.repaired for one in found.findings):
         raise typer.Exit(1)
+
+
+def _print(found: admin.Diagnosis) -> None:
+    """Print each finding as a whole: it is for reading, and its remedy must not be cut."""
+    for one in found.findings:
+        remedy = f"repaired: {one.remedy}" if one.repaired else one.remedy
+        output.print_line(output.clean(f"{one.subject}: {one.problem}; {remedy}"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cli import passwords
 from shared.errors import InvalidInputError
 from shared.protocol import numbers
 
@@ -49,6 +50,22 @@ def assign(assignments: Iterable[str]) -> dict[str, Any]:
             raise InvalidInputError(f"{key}: given twice")
         place[names[-1]] = _value(text, field=key)
     return document
+
+
+def given(assignments: list[str] | None, file: Path | None, secrets: list[str] | None) -> dict[str, Any]:
+    """Return the document in a file, or in KEY=VALUE strings and keys whose values are read without echo.
+
+    Raise InvalidInputError unless one is given.
+    """
+    if bool(assignments or secrets) == (file is not None):
+        raise InvalidInputError("expected either KEY=VALUE... or --file FILE.json")
+    if file is not None:
+        return read(file, field="file")
+    parts = list(assignments or [])
+    for key in secrets or []:
+        value = passwords.line(key, missing=f"{key}: pass its value on standard input")
+        parts.append(f"{key}={json.dumps(value.get_secret_value())}")
+    return assign(parts)
 
 
 def _value(text: str, *, field: str) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, firmware_keys, image_files, lifecycle, output, session
+from cli import bars, client, firmware_keys, image_files, lifecycle, output, selection, session
 from shared.esp32 import image as esp32_image
 from shared.protocol import admin
 
@@ -54,7 +54,7 @@ def upload(
 ) -> None:
     """Upload an image; an interrupted upload resumes where it stopped.
 
-    Before the release it asks if there are devices that would not take the image.
+    Before the release it asks if several devices would get the image, or some would not take it.
     """
     here = session.of(ctx)
     data = image_files.read(file, extract_app=extract_app)
@@ -92,9 +92,9 @@ def _release(here: session.Session, model: str, version: str, *, yes: bool) -> a
     output.print_note(f"{total - found.refusing} of {total} devices would take {model} {version}")
     for problem in [one for one in found.problems if one.refuses][:_NAMED]:
         output.print_note(f"{problem.name or problem.client_id} would not: {problem.reason}")
-    if found.refusing:
-        if found.refusing > _NAMED:
-            output.print_note(f"and {found.refusing - _NAMED} more; see `mdm rollout preflight {model} {version}`")
+    if found.refusing > _NAMED:
+        output.print_note(f"and {found.refusing - _NAMED} more; see `mdm rollout preflight {model} {version}`")
+    if found.refusing or total - found.already.count > 1:
         lifecycle.confirm(f"release {model} {version}?", yes=yes, done=f"{version} is stored and not released")
     return here.request(admin.IMAGE_RELEASE, model=model, version=version)
 
@@ -153,12 +153,15 @@ def show_all(
 ) -> None:
     """List the images, newest first."""
     here = session.of(ctx)
-    _show(here, here.request_pages(admin.IMAGE_LIST, "images", model=model))
+    found = here.request_pages(admin.IMAGE_LIST, "images", model=model)
+    if not found.images:
+        here.run(lambda connection: selection.check_filters(connection, model=model, timeout_s=here.timeout_s))
+    _show(here, found)
 
 
 @app.command("show")
 def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
-    """Show an image, and how many devices run it or are downloading it."""
+    """Show an image, and how many devices run or download it."""
     here = session.of(ctx)
     here.show_facts(here.request(admin.IMAGE_SHOW, model=model, version=version))
 
@@ -169,8 +172,8 @@ def release(
 ) -> None:
     """Make a stored image the model's image.
 
-    It is offered to the model's devices; if some would not take it, this asks first. An older image can be
-    released again.
+    It is offered to the model's devices; if there are several, or some would not take it, this asks first. An
+    older image can be released again.
     """
     here = session.of(ctx)
     _show(here, _release(here, model, version, yes=yes))
@@ -183,7 +186,13 @@ def withdraw(ctx: typer.Context, model: firmware_keys.Model) -> None:
     Devices keep the image that they run. The model's images can then be deleted.
     """
     here = session.of(ctx)
-    here.show_facts(here.request(admin.IMAGE_WITHDRAW, model=model))
+    withdrawn = here.request(admin.IMAGE_WITHDRAW, model=model)
+    here.show(
+        withdrawn,
+        lambda it: output.print_line(
+            f"{model} has no image any more; {it.removed} stays stored, and on its devices"
+        ),
+    )
 
 
 @app.command("pin")

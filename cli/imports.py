@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from cli import batches, client, output, session, spreadsheets, tables
+from cli import batches, client, lifecycle, output, package_files, selection, session, spreadsheets, tables
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
 
@@ -54,6 +56,11 @@ class ImportTally:
         return sorted((it for it in self.outcomes if it.result == result), key=lambda it: it.line)
 
     @property
+    def known(self) -> list[ImportOutcome]:
+        """The outcomes of the lines whose device exists now, by line."""
+        return sorted(self.of("added") + self.of("present"), key=lambda it: it.line)
+
+    @property
     def open(self) -> int:
         """The number of lines without an outcome."""
         return self.lines - len(self.outcomes)
@@ -63,7 +70,20 @@ class ImportTally:
 def import_file(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    *,
     model: Annotated[str | None, typer.Option(help="Model of lines without one.")] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE.csv", help="File to write the lines to, each with its client id."),
+    ] = None,
+    packages: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE.zip", help="Folder, or ZIP file, to write the packages to, which are secret."
+        ),
+    ] = None,
+    dry_run: selection.DryRun = False,
+    yes: selection.Yes = False,
 ) -> None:
     """Add devices from a CSV or JSON Lines file, one per line.
 
@@ -79,21 +99,42 @@ def import_file(
     here = session.of(ctx)
     lines = list(read(file, model=model))
     if not lines:
-        raise InvalidInputError(f"file: {file} has no lines below the names of the columns")
+        raise InvalidInputError(f"FILE: {file} has no lines below the names of the columns")
+    if target is not None and target.exists():
+        raise ConflictError(f"--output: {target} exists; name another file")
     ignored = sorted(frozenset().union(*(line.ignored for line in lines)))
     if ignored:
         output.print_note(f"ignored columns: {', '.join(ignored)}")
-    tally = ImportTally(
-        len(lines), [ImportOutcome(it.number, "refused", reason=it.fault) for it in lines if it.fault]
-    )
+    refused = [ImportOutcome(it.number, "refused", reason=it.fault) for it in lines if it.fault]
+    tally = ImportTally(len(lines), refused)
+    valid = [line for line in lines if line.fault is None]
+    if dry_run:
+        tally.outcomes.extend(ImportOutcome(it.number, "valid", it.fields["name"]) for it in valid)
+        _print(tally, as_json=here.as_json)
+    else:
+        if packages is not None:
+            package_files.check(packages)
+        if len(valid) > 1:
+            lifecycle.confirm(f"add {len(valid)} devices, unless they exist?", yes=yes)
+        _add(here, lines, tally, target, packages)
+    if tally.of("refused"):
+        raise typer.Exit(1)
+
+
+def _add(
+    here: session.Session, lines: list[Line], tally: ImportTally, target: Path | None, packages: Path | None
+) -> None:
+    """Add the devices of the valid lines, and write and print the result."""
     valid = [line for line in lines if line.fault is None]
     try:
         here.run(lambda connection: _add_all(connection, valid, tally, timeout_s=here.timeout_s))
+        if packages is not None:
+            package_files.write(here, [it.client_id for it in tally.known if it.client_id], packages)
     finally:
         # Also after Ctrl-C and a lost connection.
+        if target is not None:
+            _write_ids(target, lines, tally)
         _print(tally, as_json=here.as_json)
-    if tally.of("refused"):
-        raise typer.Exit(1)
 
 
 def read(file: Path, *, model: str | None) -> Iterator[Line]:
@@ -162,11 +203,26 @@ async def _add_all(connection: client.Admin, lines: list[Line], tally: ImportTal
     await batches.each(lines, add, label="devices")
 
 
+def _write_ids(target: Path, lines: Sequence[Line], tally: ImportTally) -> None:
+    """Write the lines with the client ids of their devices, and what became of them."""
+    outcomes = {it.line: it for it in tally.outcomes}
+    text = io.StringIO()
+    written = csv.writer(text)
+    written.writerow(["line", "client_id", "result", *_COLUMNS, "reason"])
+    for line in lines:
+        found = outcomes.get(line.number, ImportOutcome(line.number, "not done"))
+        fields = {**line.fields, "tags": " ".join(line.fields.get("tags") or ())}
+        facts = [line.number, found.client_id or "", found.result, *(fields.get(name) or "" for name in _COLUMNS)]
+        written.writerow([*facts, found.reason or ""])
+    output.write_private(target, text.getvalue(), replace=False)
+
+
 def _print(tally: ImportTally, *, as_json: bool) -> None:
-    added, present, refused = (tally.of(result) for result in ("added", "present", "refused"))
+    valid, added, present, refused = (tally.of(result) for result in ("valid", "added", "present", "refused"))
     if as_json:
         output.print_json(
             {
+                **({"valid": [it.line for it in valid]} if valid else {}),
                 "added": [it.client_id for it in added],
                 "present": [it.client_id for it in present],
                 "refused": [{"line": it.line, "reason": it.reason} for it in refused],
@@ -177,7 +233,13 @@ def _print(tally: ImportTally, *, as_json: bool) -> None:
         if added or present:
             tables.print_table(added + present, ("device=client_id, name", ("line", lambda it: it.line), "result"))
         tables.print_all(
-            {"added": len(added), "already present": len(present), "refused": len(refused), "not done": tally.open}
+            {
+                **({"valid, not added": len(valid)} if valid else {}),
+                "added": len(added),
+                "already present": len(present),
+                "refused": len(refused),
+                "not done": tally.open,
+            }
         )
         for it in refused:
             output.print_note(f"line {it.line}: {it.reason}")

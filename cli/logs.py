@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import client, durations, output, session
+from cli import client, device_names, durations, output, selection, session
 from cli.arguments import Device, MaybeDevice
 from shared.protocol import admin
 from shared.protocol.words import LogLevel
@@ -54,8 +54,8 @@ def tail(
     The default is all devices. With --json, print one JSON object per line.
     """
     here = session.of(ctx)
-    which = {
-        "device": device,
+    which: dict[str, object] = {
+        "device": device and device_names.ANY,
         "tag": tag,
         "model": model,
         "all": True if device is tag is model is None else None,
@@ -64,8 +64,10 @@ def tail(
     first = client.build(admin.LOG_LIST, limit=lines, **which)
 
     async def work(connection: client.Admin) -> None:
+        await selection.check_filters(connection, model=model, tags=[tag] if tag else (), timeout_s=here.timeout_s)
+        which["device"] = device and await device_names.resolve(connection, device, timeout_s=here.timeout_s)
         left = count
-        request = first
+        request = first.model_copy(update={"device": which["device"]})
         while True:
             found = await connection.call(admin.LOG_LIST, request, timeout_s=here.timeout_s)
             for line in found.lines:

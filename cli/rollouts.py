@@ -50,24 +50,26 @@ def start(
     tags: MaybeTags = None,
     percent: Percent = 100,
     waves: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Devices reached with each wave, such as 1,10%,50%,100%.")
+        str | None,
+        typer.Option(metavar="LIST", help="Devices reached with each wave; the default is 1,10%,50%,100%."),
     ] = None,
     success_percent: Annotated[
         str | None,
         typer.Option(
-            "--success", metavar="PERCENT", help="Share of a wave that must confirm the image, such as 95%."
+            "--success", metavar="PERCENT", help="Share of a wave that must confirm the image; the default is 95%."
         ),
     ] = None,
     failure_limit: Annotated[
         str | None,
         typer.Option(
-            metavar="N", help="Maximum number of failures in a wave before the rollout halts, such as 3 or 5%."
+            metavar="N",
+            help="Failures in a wave that do not halt the rollout yet, as 3; the default is 5%.",
         ),
     ] = None,
     soak_s: Annotated[
         str | None,
         typer.Option(
-            "--soak", metavar="TIME", help="Waiting time after a met wave before the next one, such as 15m."
+            "--soak", metavar="TIME", help="Waiting time after a met wave before the next one; the default is 15m."
         ),
     ] = None,
     silence_s: Annotated[
@@ -75,18 +77,21 @@ def start(
         typer.Option(
             "--silence",
             metavar="TIME",
-            help="Maximum time from accepting the image to its confirmation, such as 30m.",
+            help="Maximum time from accepting the image to its confirmation; the default is 30m.",
         ),
     ] = None,
     window: Annotated[
-        str | None, typer.Option(metavar="FROM-TO", help="Time of day for offers, such as 02:00-05:00.")
+        str | None,
+        typer.Option(metavar="FROM-TO", help="Time of day for offers, as 02:00-05:00; the default is any."),
     ] = None,
-    zone: Annotated[str | None, typer.Option(help="Time zone of the window, such as Europe/Berlin.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Time zone of the window; the default is UTC.")] = None,
     max_under_way: Annotated[
-        int | None, typer.Option("--at-once", metavar="N", help="Maximum number of devices in progress.")
+        int | None,
+        typer.Option("--at-once", metavar="N", help="Devices in progress at most; the default is 50."),
     ] = None,
     offers_per_minute: Annotated[
-        int | None, typer.Option("--per-minute", metavar="N", help="Maximum number of new offers per minute.")
+        int | None,
+        typer.Option("--per-minute", metavar="N", help="New offers per minute at most; the default is 60."),
     ] = None,
     skip: Annotated[bool, typer.Option("--skip", help="Skip the devices that would fail.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Include the devices that would fail.")] = False,

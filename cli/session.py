@@ -93,7 +93,7 @@ class Session:
         *,
         none: str | None = None,
     ) -> None:
-        """Print a result as JSON with `--json`, else its rows as a table of the columns in `--columns`."""
+        """Print a result as JSON with `--json`, else its rows as a table of the chosen columns."""
         self.show(result, lambda _: tables.print_table(rows, columns, none=none, only=self.columns))
 
     def run(self, work: Callable[[client.Admin], Awaitable[T]], using: profiles.Profile | None = None) -> T:

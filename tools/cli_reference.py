@@ -16,8 +16,17 @@ _HEAD: Final = """\
 # Commands of `mdm`
 
 Generated from the code by `make docs`; a test fails when it is stale. Run `scripts/uv run mdm` from the source
-tree, or `scripts/mdm-compose` with Docker Compose. `DEVICE` is a device's key (`mw9agw5m`) or its client id
-(`iotdevice-blink-mw9agw5m`). `--json` prints results as JSON and may be anywhere in a command.
+tree, or `scripts/mdm-compose` with Docker Compose.
+
+`DEVICE` is a device's client id (`iotdevice-blink-mw9agw5m`) or key (`mw9agw5m`), the beginning of either if no
+other device has it, its name, or the MAC address of a machine that has used a claim (`A0:B7:65:01:02:03`).
+
+A terminal shows the columns of a table that fit, and times as `3 min ago`; `--wide`, and a pipe, have all columns
+and exact times. `--json` prints results and errors as JSON. These, `--columns` and `--timeout` may be anywhere in
+a command.
+
+For completion of commands, devices, models, versions and tags, run `mdm --install-completion` once. It is for the
+name `mdm`: in the source tree, put it on the path with `export PATH="$PWD/.venv/bin:$PATH"`.
 
 | exit status | meaning                                           |
 |-------------|---------------------------------------------------|
@@ -25,6 +34,8 @@ tree, or `scripts/mdm-compose` with Docker Compose. `DEVICE` is a device's key (
 | 1           | refused or failed                                 |
 | 2           | the command breaks a rule; nothing was sent       |
 | 3           | no connection to the broker                       |
+| 130         | interrupted by Ctrl-C                             |
+| 141         | nobody reads the output any more                  |
 
 Connection settings come from the options below, else from the environment, else from the profile
 (`~/.config/mdm/profile.toml`), which `mdm login` writes with mode 0600:
@@ -38,7 +49,6 @@ The password has no option, since other users of the machine can read command li
 from the file that `MDM_PASSWORD_FILE` names, or from the profile.
 """
 _GLOBAL: Final = "These come before the command: `mdm --timeout 5 device list`.\n"
-_TYPES: Final = {"str": "TEXT", "int": "N", "float": "N", "path": "FILE", "list[str]": "TEXT"}
 _LEFT_OUT: Final = ("--help", "--install-completion", "--show-completion")
 
 
@@ -93,19 +103,12 @@ def usage(context: typer.Context) -> str:
         if record is None or record[0].startswith(_LEFT_OUT):
             continue
         if parameter.param_type_name == "argument":
-            words += [_argument(piece) for piece in parameter.get_usage_pieces(context)]
+            words += parameter.get_usage_pieces(context)
         elif parameter.required:
-            words.append(_named(record[0].rpartition(", ")[2]))
+            words.append(record[0].rpartition(", ")[2])
         else:
             optional = True
     return " ".join([*words, "[OPTIONS]"] if optional else words)
-
-
-def _argument(piece: str) -> str:
-    """Return an argument in the form of a usage line: `{name}` becomes `NAME`, `[[FROM]]` becomes `[FROM]`."""
-    name = piece.strip("{}[].").upper()
-    many = "..." if piece.endswith("...") else ""
-    return f"{name}{many}" if piece.startswith("{") else f"[{name}{many}]"
 
 
 def _options(context: typer.Context) -> list[str]:
@@ -114,14 +117,9 @@ def _options(context: typer.Context) -> list[str]:
     for parameter in context.command.get_params(context):
         record = parameter.get_help_record(context)
         if parameter.param_type_name == "option" and record and not record[0].startswith(_LEFT_OUT):
-            name, meaning = _named(record[0]), re.sub(r"  +", " ", record[1])
+            name, meaning = record[0], re.sub(r"  +", " ", record[1])
             rows.append(f"| `{_cell(name)}` | {_cell(meaning)} |")
     return ["\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n"] if rows else []
-
-
-def _named(option: str) -> str:
-    """Return an option with its type as people read it: `--count <int range>` becomes `--count N`."""
-    return re.sub(r"<([^<>]+?)( range)?>", lambda kind: _TYPES.get(kind[1], kind[1]), option)
 
 
 def _cell(text: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from services.registry import queries
 from shared.protocol import admin
-from shared.server.rpc import RequestContext
+from shared.server.rpc import RequestContext, fitting
 
 
 async def list_newest(context: RequestContext, request: admin.AuditList) -> admin.Audit:
-    """Return the newest matching entries."""
-    entries = await queries.audit(context.session, request)
-    return admin.Audit(entries=[admin.AuditView.from_row(entry) for entry in entries])
+    """Return a page of the matching entries, as many as fit into one message."""
+    rows = await queries.audit(context.session, request)
+    entries = fitting(admin.AuditView.from_row(row) for row in rows)
+    is_last = len(rows) < request.limit and len(entries) == len(rows)
+    return admin.Audit(entries=entries, next=None if is_last else rows[len(entries) - 1].id)

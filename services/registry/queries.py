@@ -332,4 +332,6 @@ async def audit(session: AsyncSession, wanted: admin.AuditList) -> list[AuditEnt
         query = query.where(AuditEntry.subject == wanted.subject)
     if wanted.actor is not None:
         query = query.where(AuditEntry.actor == wanted.actor)
+    if wanted.before is not None:
+        query = query.where(AuditEntry.id < wanted.before)
     return list(await session.scalars(query))

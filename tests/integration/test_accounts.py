@@ -371,7 +371,7 @@ async def test_an_account_from_its_making_to_its_end_with_the_tool(system: Syste
     assert (await mdm("--profile", ours, "admin", "remove", name)).status == 0
     assert (await mdm("--profile", again, "model", "list")).status == 3
     taken = await mdm("--profile", ours, "admin", "add", new_name(), "--role", "viewer", "--output", theirs)
-    assert (taken.status, taken.errors) == (1, f"error: output: {theirs} exists; name another file\n")
+    assert (taken.status, taken.errors) == (1, f"error: --output: {theirs} exists; name another file\n")
 
 
 async def test_a_login_is_tried_before_it_is_kept(system: System, tmp_path: Path) -> None:

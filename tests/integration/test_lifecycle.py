@@ -177,7 +177,9 @@ async def test_devices_are_imported_and_a_bad_line_costs_only_itself(
     file.write_text("name,tags\n" + "\n".join(lines) + "\n")
     profile = tmp_path / "profile.toml"
     system.profile.save(profile)
-    ran = await mdm("--timeout", "60", "device", "import", file, "--model", model, MDM_PROFILE=str(profile))
+    ran = await mdm(
+        "--timeout", "60", "device", "import", file, "--model", model, "--yes", MDM_PROFILE=str(profile)
+    )
     assert ran.status == 1
     assert [line for line in ran.errors.splitlines() if line.startswith("line ")] == [
         line for line in ran.errors.splitlines() if line.startswith("line 26: tags")

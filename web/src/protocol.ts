@@ -79,15 +79,21 @@ export interface AsleepFacts {
   until: string;
 }
 
-/** Entries of the audit log, newest first. */
+/** A page of the audit log, newest first; `next` is None on the last. */
 export interface Audit {
   entries: AuditView[];
+  next: number | null;
 }
 
-/** List the newest entries of the audit log, optionally of one subject or account. */
+/**
+ * List a page of the audit log, optionally of one subject or account.
+ *
+ * `before` is the `next` of the page before.
+ */
 export interface AuditList {
   subject?: string | null;
   actor?: string | null;
+  before?: number | null;
   limit?: number;
 }
 

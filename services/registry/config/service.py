@@ -36,8 +36,10 @@ class Configs:
         row = await queries.device(context.session, request.device, lock=True)
         old = await queries.config(context.session, row[0])
         if request.expected_version not in {None, old.version}:
+            is_known = (request.expected_version or 0) < old.version
+            now = f"{old.author} saved version {old.version} in the meantime; review it and retry"
             raise ConflictError(
-                f"expected_version: {old.author} saved version {old.version} in the meantime; review it and retry",
+                f"expected_version: {now if is_known else f'the desired version is {old.version}'}",
                 version=old.version,
                 author=old.author,
             )

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field
 
 from shared.protocol.admin.operation import Nothing, Operation, Request, Result, Role
-from shared.protocol.messages import Line
+from shared.protocol.messages import Count, Line
 
 
 class Finding(Result):
@@ -30,10 +30,14 @@ class Diagnosis(Result):
 
 
 class AuditList(Request):
-    """List the newest entries of the audit log, optionally of one subject or account."""
+    """List a page of the audit log, optionally of one subject or account.
+
+    `before` is the `next` of the page before.
+    """
 
     subject: Line | None = None
     actor: Line | None = None
+    before: Count | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
 
 
@@ -49,9 +53,10 @@ class AuditView(Result):
 
 
 class Audit(Result):
-    """Entries of the audit log, newest first."""
+    """A page of the audit log, newest first; `next` is None on the last."""
 
     entries: list[AuditView]
+    next: int | None = None
 
 
 DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, role=Role.VIEWER)

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 from cli import client
 from cli.profile import Profile
 from shared.errors import InvalidInputError
-from shared.protocol import admin
+from shared.protocol import admin, topics
+from shared.protocol.messages import ServiceStatus
 
 PROFILE = Profile(host="broker.test", account="alice", password=SecretStr("secret"))
 NOTHING = b'{"ok": true, "result": {"models": []}}'
@@ -95,3 +96,35 @@ async def test_a_request_that_is_too_large_is_not_sent() -> None:
     operation = admin.Operation("registry", "model", "list", admin.Nothing, admin.Models, max_bytes=10)
     with pytest.raises(InvalidInputError, match="request: must be at most 10 bytes, has "):
         await client.Admin(PROFILE).call(operation, client.build(admin.MODEL_LIST))
+
+
+def status_of(service: str, instance: str, *, online: bool) -> aiomqtt.Message:
+    topic = topics.SERVICE_STATUS.of(name=service, instance=instance)
+    payload = topics.SERVICE_STATUS.encode(ServiceStatus(online=online))
+    return aiomqtt.Message(topic, payload, qos=1, retain=True, mid=1, properties=None)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "noted"),
+    [
+        ([("registry", "a", False), ("registry", "b", False), ("rotator", "a", True)], True),
+        ([("registry", "a", False), ("registry", "b", True)], False),
+        ([("rotator", "a", False)], False),
+    ],
+)
+async def test_a_service_that_is_known_to_be_offline_is_noted_while_its_answer_is_awaited(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    statuses: list[tuple[str, str, bool]],
+    *,
+    noted: bool,
+) -> None:
+    monkeypatch.setattr(client, "_LOOK_S", 0)
+    connection = client.Admin(PROFILE)
+    connection._task = asyncio.get_running_loop().create_future()  # type: ignore[assignment] # it stays connected
+    for service, instance, online in statuses:
+        connection._on_message(status_of(service, instance, online=online))
+    with pytest.raises(client.NoAnswerError):
+        await connection.call(admin.MODEL_LIST, client.build(admin.MODEL_LIST), timeout_s=0.1)
+    expected = "the registry service is offline; waiting for it, up to 0.1 s\n"
+    assert capsys.readouterr().err == (expected if noted else "")

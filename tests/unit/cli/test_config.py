@@ -1,9 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cli import passwords
+from cli import config, passwords
 from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -73,6 +74,12 @@ COMMANDS: list[Case] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _devices(fake: fakes.FakeAdmin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "POLL_S", 0)
+    fake.answers["registry.device.list"] = admin.Devices(devices=[fakes.device()])
+
+
 @pytest.mark.parametrize("case", COMMANDS, ids=lambda case: " ".join(case[0]))
 def test_a_command_sends_what_is_given_and_shows_the_answer(fake: fakes.FakeAdmin, mdm: Run, case: Case) -> None:
     words, operation, answer, sent, shown = case
@@ -80,7 +87,7 @@ def test_a_command_sends_what_is_given_and_shows_the_answer(fake: fakes.FakeAdmi
 
     result = mdm("config", *words)
 
-    ((_, request),) = fake.requests
+    (request,) = fake.sent(f"registry.{operation}")
     assert request.model_dump(exclude={"request_id"}, exclude_unset=True) == sent
     assert (result.exit_code, shown in result.stdout) == (0, True), result.output
     assert json.loads(mdm("config", *words, "--json").stdout) == answer.model_dump(mode="json")
@@ -134,7 +141,7 @@ def test_a_file_replaces_a_layer(fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path
 
     assert mdm("config", "layer", "set", "attic", "--file", str(tmp_path / "layer.json")).exit_code == 0
 
-    ((_, request),) = fake.requests
+    (request,) = fake.sent("registry.layer")
     assert request.model_dump(include={"document", "replace"}) == {"document": {"a": None}, "replace": True}
 
 
@@ -152,3 +159,59 @@ def test_the_command_has_its_old_name_too(fake: fakes.FakeAdmin, mdm: Run) -> No
     fake.answers["registry.config.set"] = SET
 
     assert mdm("device", "config", "set", "x", "a=1").stdout == mdm("config", "set", "x", "a=1").stdout
+
+
+def outcomes(*reported: str | None) -> Callable[[admin.ConfigVersionGet], admin.ConfigView]:
+    """Answer each look with the next outcome of the version."""
+    left = list(reported)
+    return lambda _: VIEW.model_copy(update={"outcome": left.pop(0)})
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("applied", 0), ("rejected", 1), ("reverted", 1)])
+def test_set_waits_until_the_device_has_reported(
+    fake: fakes.FakeAdmin, mdm: Run, outcome: str, status: int
+) -> None:
+    fake.answers |= {
+        "registry.config.set": SET,
+        "registry.config.get": outcomes(None, None, outcome),
+        "registry.device.show": fakes.details(),
+    }
+    result = mdm("config", "set", "x", "a=1", "--wait")
+    assert (result.exit_code, result.stderr) == (status, f"the device has {outcome} version 4\n")
+    assert {it.version for it in fake.sent("registry.config.get")} == {4}  # type: ignore[attr-defined]
+
+
+def test_set_does_not_wait_for_a_device_that_is_offline(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers |= {"registry.config.set": SET, "registry.device.show": fakes.details(online=False)}
+    result = mdm("config", "set", "x", "a=1", "--wait")
+    offline = "the device is offline since 2025-02-01 12:34:56Z: it gets version 4 when it connects\n"
+    assert (result.exit_code, result.stderr) == (1, offline)
+
+
+def test_set_waits_for_a_limited_time(fake: fakes.FakeAdmin, mdm: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "WAIT_S", 0.05)
+    fake.answers |= {
+        "registry.config.set": SET,
+        "registry.config.get": VIEW.model_copy(update={"outcome": None}),
+        "registry.device.show": fakes.details(),
+    }
+    result = mdm("config", "set", "x", "a=1", "--wait")
+    assert (result.exit_code, result.stderr) == (1, "no report within 0.05 s; see `mdm config history x`\n")
+
+
+def test_a_layer_of_several_devices_is_counted_and_asked_for(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers["registry.device.list"] = admin.Devices(devices=[fakes.device(), fakes.device(online=False)])
+    refused = mdm("config", "layer", "set", "attic", "a=1", typed="n\n")
+    assert "change the configuration of 2 devices, 1 of them offline? [y/N]" in refused.stderr
+    removed = mdm("config", "layer", "remove", "attic", "--dry-run")
+    assert removed.stderr == "would remove the layer from 2 devices, 1 of them offline\n"
+    assert (refused.exit_code, removed.exit_code, fake.sent("registry.layer")) == (2, 0, [])
+
+
+def test_a_layer_of_a_tag_that_no_device_has_is_noted(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    def listed(request: admin.DeviceList) -> admin.Devices:
+        return admin.Devices(devices=[] if request.tag else [fakes.device()])
+
+    fake.answers |= {"registry.device.list": listed, "registry.layer.set": LAYER_SET}
+    result = mdm("config", "layer", "set", "atic", "a=1")
+    assert (result.exit_code, result.stderr) == (0, "no device has the tag atic; did you mean attic?\n")

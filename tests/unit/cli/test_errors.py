@@ -50,7 +50,7 @@ def test_an_expected_error_is_one_line_and_a_status(
             "error: --slot-size: must be at least 65536",
         ),
         (("device", "add", "--model", "lamp", "--tag", "a b"), "error: --tag: must be 1 to 50 of a-z, A-Z, 0-9"),
-        (("device", "config", "set", "x"), "error: overrides: expected either KEY=VALUE... or --file"),
+        (("device", "config", "set", "x"), "error: expected either KEY=VALUE... or --file"),
         (
             ("device", "config", "set", "x", "y"),
             "error: KEY=VALUE: expected a form such as wifi.ssid=home, found 'y'",

@@ -243,7 +243,8 @@ def test_what_is_deleted_or_withdrawn_is_named(fake: fakes.FakeAdmin, mdm: Run) 
     removed = admin.Removed(removed="1.2.3")
     fake.answers = {"firmware.image.delete": removed, "firmware.image.withdraw": removed}
     assert mdm("firmware", "delete", "lamp", "1.2.3").stdout == "removed  1.2.3\n"
-    assert mdm("firmware", "withdraw", "lamp").stdout == "removed  1.2.3\n"
+    withdrawn = "lamp has no image any more; 1.2.3 stays stored, and on its devices\n"
+    assert mdm("firmware", "withdraw", "lamp").stdout == withdrawn
 
 
 def test_a_refused_deletion_is_one_line_with_the_reasons(fake: fakes.FakeAdmin, mdm: Run) -> None:

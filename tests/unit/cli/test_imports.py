@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_the_summary_names_what_was_added_what_was_there_and_what_failed(
     file = tmp_path / "d.csv"
     file.write_text("name;Room\nhall;1\nattic;2\n;3\nbad;4\n")
 
-    told = mdm("device", "import", str(file), "--model", "lamp")
+    told = mdm("device", "import", str(file), "--model", "lamp", "--yes")
 
     assert told.exit_code == 1
     assert [line.split() for line in told.stdout.splitlines()] == [
@@ -186,7 +187,7 @@ def test_the_summary_as_json_has_client_ids_and_lines(mdm: Run, fake: FakeAdmin,
     file = tmp_path / "d.csv"
     file.write_text("name\nhall\nattic\nbad\n")
 
-    assert json.loads(mdm("--json", "device", "import", str(file), "--model", "lamp").stdout) == {
+    assert json.loads(mdm("--json", "device", "import", str(file), "--model", "lamp", "--yes").stdout) == {
         "added": ["iotdevice-lamp-attic000"],
         "present": ["iotdevice-lamp-hall0000"],
         "refused": [{"line": 4, "reason": "configuration: is refused"}],
@@ -201,7 +202,7 @@ def test_a_lost_connection_ends_the_import_with_a_summary_of_what_is_done(
     file = tmp_path / "d.csv"
     file.write_text("name\nattic\nlost\n" + "".join(f"lamp{number}\n" for number in range(50)))
 
-    told = mdm("--json", "device", "import", str(file), "--model", "lamp")
+    told = mdm("--json", "device", "import", str(file), "--model", "lamp", "--yes")
 
     assert told.exit_code == 1
     summary = json.loads(told.stdout)
@@ -209,3 +210,69 @@ def test_a_lost_connection_ends_the_import_with_a_summary_of_what_is_done(
     assert summary["open"] == 52 - len(summary["added"]) > 0
     note, error = told.stderr.splitlines()
     assert (note, json.loads(error)["error"]["code"]) == ("the same command completes the import", "no_answer")
+
+
+def test_a_dry_run_checks_each_line_and_adds_none(mdm: Run, fake: FakeAdmin, tmp_path: Path) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text('name\nhall\n""\nattic\nhall\n')
+
+    told = mdm("device", "import", str(file), "--model", "lamp", "--dry-run", "--output", str(tmp_path / "o.csv"))
+
+    assert (told.exit_code, fake.requests) == (1, [])
+    assert told.stdout.splitlines()[0].split() == ["valid,", "not", "added", "2"]
+    assert told.stderr == "line 5: name: is that of line 2 too\n"
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_an_import_of_several_devices_is_asked_for(mdm: Run, fake: FakeAdmin, tmp_path: Path) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text("name\nhall\nattic\n")
+
+    refused = mdm("device", "import", str(file), "--model", "lamp", typed="n\n")
+
+    assert (refused.exit_code, fake.requests) == (2, [])
+    assert "add 2 devices, unless they exist? [y/N]" in refused.stderr
+
+
+def test_ids_are_written_next_to_the_lines(mdm: Run, fake: FakeAdmin, tmp_path: Path) -> None:
+    fake.answers["registry.device.add"] = add
+    file, target = tmp_path / "d.csv", tmp_path / "ids.csv"
+    file.write_text("name;tags\nhall;\nattic;up left\n;\nbad;\n;x\n")
+    words = ("device", "import", str(file), "--model", "lamp", "--output", str(target), "--yes")
+
+    assert mdm(*words).exit_code == 1
+
+    assert target.read_text().splitlines() == [
+        "line,client_id,result,model,name,tags,reason",
+        "2,iotdevice-lamp-hall0000,present,lamp,hall,,",
+        "3,iotdevice-lamp-attic000,added,lamp,attic,up left,",
+        "5,,refused,lamp,bad,,configuration: is refused",
+        "6,,refused,lamp,,x,name: must not be empty; it identifies the device if the file is imported again",
+    ]
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert mdm(*words).stderr == f"error: --output: {target} exists; name another file\n"
+
+
+@pytest.mark.parametrize("name", ["packages", "packages.zip"])
+def test_packages_of_all_are_for_their_owner_only(mdm: Run, fake: FakeAdmin, tmp_path: Path, name: str) -> None:
+    fake.answers["registry.device.add"] = add
+    fake.answers["registry.device.provision"] = lambda request: fakes.package().model_copy(
+        update={"client_id": request.device}
+    )
+    file, target = tmp_path / "d.csv", tmp_path / name
+    file.write_text("name\nhall\nattic\nbad\n")
+
+    told = mdm("device", "import", str(file), "--model", "lamp", "--packages", str(target), "--yes")
+
+    assert told.exit_code == 1
+    assert fakes.package().secret not in told.output
+    names = ["iotdevice-lamp-attic000.json", "iotdevice-lamp-hall0000.json"]
+    if name.endswith(".zip"):
+        assert target.stat().st_mode & 0o777 == 0o600
+        with zipfile.ZipFile(target) as archive:
+            entries = {it.filename: archive.read(it).decode() for it in archive.infolist()}
+    else:
+        assert {it.stat().st_mode & 0o777 for it in target.iterdir()} == {0o600}
+        entries = {it.name: it.read_text() for it in target.iterdir()}
+    assert sorted(entries) == names
+    assert [admin.Package.model_validate_json(entries[it]).client_id for it in names] == [it[:-5] for it in names]

@@ -1,4 +1,4 @@
-"""Errors in the words of a command: its options and arguments instead of the fields of the request."""
+"""What all parameters of commands have in common: their names in errors and help, and completion."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
+from cli import completion
 from shared.errors import FleetError
 
 _FIELD: Final = re.compile(r"(?:(?<=^)|(?<=; ))(\w+(?:\.\w+)*(?:, \w+)*): ")
 
 
-def named_in_errors(command: Any) -> Any:  # noqa: ANN401 - click's type of all commands is private
-    """Let the errors of a command, or of the commands of a group, name its options; return it.
+def prepared(command: Any) -> Any:  # noqa: ANN401 - click's type of all commands is private
+    """Prepare the parameters of a command, or of the commands of a group, and return it.
 
-    A parameter of a command has the name of the field that it fills in.
+    A parameter has the name of the field that it fills in: errors name the parameter instead of the field.
     """
     for one in getattr(command, "commands", {}).values():
-        named_in_errors(one)
+        prepared(one)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.metavar = parameter.metavar or parameter.name.upper()
+        if parameter.name in completion.NAMES and parameter.type_descriptor.annotation is not int:
+            # Typer's own parameter for this would be given at each of them.
+            parameter._custom_shell_complete = completion.NAMES[parameter.name]  # noqa: SLF001
     if command.callback is not None:
         command.callback = _renaming(command.callback, {one.name: _shown(one) for one in command.params})
     return command
