@@ -99,3 +99,29 @@ def test_a_package_with_another_profile_takes_the_first_place() -> None:
     again = started(core.records | {"package": package(connection_id="c" * 16, mqtt_host="third.example")})
     assert again.run()[-1].login["host"] == "third.example"
     assert connection(again.accept()) == {"first": "c" * 16, "fallback": SECOND, "in_use": "c" * 16}
+
+
+def test_what_is_said_once_waits_until_somebody_answers_over_a_profile_on_trial() -> None:
+    core = started({"package": package(connection_id=FIRST)}, firmware_sha256="1" * 64, slot_size_bytes=1 << 20)
+    online(core)
+    offered(core, SECOND)
+    core.lib.mdm_log(core.m, 1, b"wifi", b"joined")
+    spoken = core.accept()
+    told = {action.topic.partition("/up/")[2] for action in spoken if action.kind == "PUBLISH"}
+    assert told <= {"key", "status", "config/get", "rotation/request", "rotation/stored", "rotation/ack"}
+    pushed = core.message("config", {"version": 9, "document": {"a": 9}, "secret_generation": 1})
+    assert kinds(pushed) == ["PUBACK"]
+    rest = answered(core, spoken)
+    assert said(rest, "log")
+    assert said(rest, "firmware/check")
+
+
+def test_a_profile_is_not_tried_while_a_configuration_is_on_trial() -> None:
+    core = started({"package": package(connection_id=FIRST)})
+    online(core)
+    core.message("config", {"version": 2, "document": {}, "trial_seconds": 60, "secret_generation": 1})
+    core.lib.mdm_on_connected(core.m)
+    core.run(answer=False)
+    core.lib.mdm_on_acknowledged(core.m)
+    core.run(answer=False)
+    assert "DISCONNECT" not in kinds(offered(core, SECOND))

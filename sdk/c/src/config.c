@@ -122,6 +122,7 @@ bool mdm_on_config(struct mdm *m, char *text, size_t size) {
   if (!mdm_json_count(&it[4], INT64_MAX, &generation)) return false;
   if (it[3].kind == '0' && (!mdm_json_count(&it[3], 86400, &trial_s) || trial_s == 0)) return false;
   bool answers = m->request_id[0] != '\0' && mdm_json_is(&it[0], m->request_id);
+  if (!answers && mdm_on_place_trial(m)) return true; /* only an answer proves that somebody listens there */
   if (answers) mdm_answered(m);
   mdm_learn_time(m, &it[5], answers);
   mdm_on_confirmed(m, generation);
@@ -214,8 +215,10 @@ void mdm_put_config_version(const struct mdm *m, struct mdm_out *out, const char
   if (m->config_flags & HAS) mdm_put_number(out, name, m->config_version);
 }
 
-/* Asked again each hour: the server would send the same document at every request. */
+bool mdm_on_config_trial(const struct mdm *m) { return m->config_flags & TRIAL; }
+
+/* Asked again each hour: the server would send the same document at every request. Whose answer it is, is not read. */
 void mdm_config_is_too_large(struct mdm *m) {
   mdm_log(m, MDM_ERROR, "mdm", "the configuration exceeds the buffer of this firmware");
-  mdm_answered(m);
+  if (!mdm_on_place_trial(m)) mdm_answered(m);
 }

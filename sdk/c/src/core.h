@@ -147,6 +147,7 @@ void mdm_fail(struct mdm *m); /* a record could not be written */
 void mdm_put_topic(struct mdm *m, struct mdm_out *out, const char *way, const char *topic); /* with a NUL */
 void mdm_answered(struct mdm *m); /* our request of the configuration, over this connection */
 void mdm_begin_talk(struct mdm *m);
+void mdm_talk_on(struct mdm *m);
 
 /* ---- place.c ---- */
 /* The texts lie in the text that was read, and are NULL if absent. */
@@ -196,6 +197,7 @@ void mdm_connected_config(struct mdm *m);
 void mdm_ask_config(struct mdm *m);
 void mdm_config_trial_ends(struct mdm *m);
 void mdm_config_is_too_large(struct mdm *m);
+bool mdm_on_config_trial(const struct mdm *m);
 const char *mdm_document_record(const struct mdm *m, bool next);
 const char *mdm_document(struct mdm *m, size_t *size);
 void mdm_stored_document(struct mdm *m);
@@ -214,6 +216,7 @@ const char *mdm_place_in_use(const struct mdm *m);
 void mdm_take_turns(struct mdm *m);
 void mdm_place_trial_ends(struct mdm *m);
 void mdm_place_works(struct mdm *m);
+bool mdm_on_place_trial(const struct mdm *m);
 bool mdm_on_connection(struct mdm *m, char *text, size_t size);
 void mdm_store_place(struct mdm *m, struct mdm_action *action);
 void mdm_stored_place(struct mdm *m);

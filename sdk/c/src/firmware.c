@@ -38,7 +38,7 @@ bool mdm_on_firmware_offer(struct mdm *m, char *text, size_t size) {
   m->window = (uint8_t)window;
   if (m->facts->piece_size_bytes > 0 && m->facts->piece_size_bytes < piece) piece = m->facts->piece_size_bytes;
   bool runs = m->facts->firmware_sha256 != NULL && mdm_json_is(&it[2], m->facts->firmware_sha256);
-  if (runs || mdm_on_image_trial(m)) return true;
+  if (runs || mdm_on_image_trial(m) || mdm_on_place_trial(m)) return true;
   if (mdm_is_refused_image(m, sha256)) {
     mdm_report_image(m, sha256, "rolled_back", "was rolled back before");
   } else if (bytes < HEADER_BYTES || bytes > m->facts->slot_size_bytes) {

@@ -82,9 +82,11 @@ void mdm_place_trial_ends(struct mdm *m) {
   mdm_log_in_anew(m);
 }
 
+bool mdm_on_place_trial(const struct mdm *m) { return m->places[PLACE_TRIAL] != NO_PLACE; }
+
 /* Our request was answered over this connection: it works. */
 void mdm_place_works(struct mdm *m) {
-  if (m->places[PLACE_TRIAL] == NO_PLACE) return;
+  if (!mdm_on_place_trial(m)) return;
   uint8_t before = proven(m);
   m->places[PLACE_FIRST] = m->places[PLACE_TRIAL];
   m->places[PLACE_FALLBACK] = before;
@@ -93,6 +95,7 @@ void mdm_place_works(struct mdm *m) {
   m->timers[T_PLACE_TRIAL] = 0;
   mdm_do(m, W_PLACES);
   mdm_ask_config(m); /* which reports it */
+  mdm_talk_on(m);
 }
 
 /* A record that is neither the first place nor the fall-back. */
@@ -113,6 +116,8 @@ bool mdm_on_connection(struct mdm *m, char *text, size_t size) {
   if (!mdm_json_object(text, size, NAMES, it) || mdm_json_text(&it[0], id, sizeof id) != 16) return false;
   if (!mdm_from_hex(id, 8, bytes) || !mdm_json_count(&it[1], 86400, &trial_s) || trial_s == 0) return false;
   if (memcmp(m->place_ids[in_use(m)], id, sizeof id) == 0) return true;
+  /* One trial at a time; the profile is sent again. */
+  if (mdm_on_place_trial(m) || mdm_on_image_trial(m) || mdm_on_config_trial(m)) return true;
   char *profile = NULL;
   if (it[3].kind == '"') {
     profile = mdm_unseal(m, (char *)(uintptr_t)it[3].at, it[3].size, &length);

@@ -34,8 +34,17 @@ void mdm_begin_talk(struct mdm *m) {
   }
   if (mdm_key_is_due(m)) mdm_say(m, P_KEY);
   mdm_say(m, P_STATUS);
-  mdm_connected_config(m);
   mdm_say(m, P_ROTATION);
+  if (mdm_on_place_trial(m)) {
+    mdm_ask_config(m);
+  } else {
+    mdm_connected_config(m);
+    mdm_talk_on(m);
+  }
+}
+
+/* What may be lost if nobody listens to this broker is said only where a request has been answered before. */
+void mdm_talk_on(struct mdm *m) {
   mdm_connected_image(m);
   mdm_ask_firmware(m);
   mdm_connected_download(m);
