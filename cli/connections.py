@@ -10,6 +10,7 @@ import typer
 
 from cli import connection_text, lifecycle, output, passwords, session
 from cli.arguments import MaybeDevice
+from cli.connection_text import layer_number, layer_target, layer_values
 from shared.errors import InvalidInputError
 from shared.protocol import admin, nvs
 
@@ -132,9 +133,9 @@ def rollback(
 
 @app.command("retry")
 def retry(ctx: typer.Context, *, everything: _All = False, tag: _Tag = None, device: _Device = None) -> None:
-    """Send the wanted profile again at once to devices that did not keep it.
+    """Send the wanted profile again to devices that did not keep it.
 
-    Without this, they are sent it again each hour.
+    It is sent at once; without this, they are sent it again each hour.
     """
     here = session.of(ctx)
     target = _target(everything=everything, tag=tag, device=device)
@@ -143,9 +144,10 @@ def retry(ctx: typer.Context, *, everything: _All = False, tag: _Tag = None, dev
 
 @app.command("show")
 def show(ctx: typer.Context, device: MaybeDevice = None, *, everything: _All = False, tag: _Tag = None) -> None:
-    """Show the wanted profile, where each value is from, and what a device uses.
+    """Show the wanted profile and what a device uses.
 
-    The default is the profile of devices without a layer for a tag or for themselves.
+    Each value is shown with the layer that it is from. The default is the profile of devices without a layer for a
+    tag or for themselves.
     """
     here = session.of(ctx)
     everything = everything or (device is None and tag is None)
@@ -155,7 +157,7 @@ def show(ctx: typer.Context, device: MaybeDevice = None, *, everything: _All = F
 
 @app.command("status")
 def status(ctx: typer.Context) -> None:
-    """Show which profiles and authorities are in use, and how many devices depend on each."""
+    """Show how many devices depend on which profile and authority."""
     here = session.of(ctx)
     here.show(here.request(admin.CONNECTION_STATUS), connection_text.print_status)
 
@@ -164,16 +166,19 @@ def status(ctx: typer.Context) -> None:
 def history(
     ctx: typer.Context, limit: Annotated[int, typer.Option(min=1, help="Maximum number of layers.")] = 100
 ) -> None:
-    """List all layers that there were, newest first; those with a * are in force."""
+    """List all layers that there ever were, newest first.
+
+    Those with a * are in force.
+    """
     here = session.of(ctx)
     found = here.request_pages(admin.CONNECTION_HISTORY, "layers", limit=limit)
     here.show_table(
         found,
         found.layers,
         (
-            ("number", connection_text.layer_number),
-            ("for", connection_text.layer_target),
-            ("values", connection_text.layer_values),
+            ("number", layer_number),
+            ("for", layer_target),
+            ("values", layer_values),
             "--by=author, -at=created_at",
         ),
         none="no layers yet; `mdm connection set` makes one",

@@ -122,7 +122,7 @@ class DeviceFind(Request):
     display name; the display name in other capitals; the beginning of a client id or key.
     """
 
-    text: Annotated[Line, Field(min_length=1)]
+    text: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class DeviceMatch(Result):

@@ -162,12 +162,13 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
             optional={"reason": fields["reason"]},
         )
         return (granted | withheld).map(lambda facts: model(**facts))
-    if model is admin.RotationCancel or issubclass(model, admin.Selection):
+    if model is admin.RotationCancel or issubclass(model, admin.Selection | admin.ConnectionTarget):
         chosen = optional & {"device", "all", "tag", "model"}
         others = {name: fields[name] for name in optional - chosen}
         by_group = {name: given_value(fields[name]) for name in chosen & {"tag", "model"}}
         one = st.fixed_dictionaries({**required, "device": given_value(fields["device"])}, optional=others)
-        every = st.fixed_dictionaries({**required, "all": st.just(value=True)}, optional=others | by_group)
+        with_all = others if issubclass(model, admin.ConnectionTarget) else others | by_group
+        every = st.fixed_dictionaries({**required, "all": st.just(value=True)}, optional=with_all)
         some = [
             st.fixed_dictionaries({**required, name: by_group[name]}, optional=others) for name in sorted(by_group)
         ]
