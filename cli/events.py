@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from cli import client, output, session
 from shared.errors import InvalidInputError
+from shared.protocol import events as catalogue
 from shared.protocol import messages
-
-_NOUN: Final = re.compile(r"[a-z0-9_-]+")
 
 
 def events(
@@ -28,8 +26,10 @@ def events(
     """
     if follow and count is not None:
         raise InvalidInputError("expected either --follow or --count N")
-    if noun is not None and not _NOUN.fullmatch(noun):
-        raise InvalidInputError(f"--noun: expected letters a-z, digits, - and _, such as device, found {noun!r}")
+    if noun is not None:
+        nouns = sorted({it.noun for it in catalogue.EVENTS.values()})
+        if noun not in nouns:
+            raise InvalidInputError(f"--noun: there are no events about {noun}; there are {', '.join(nouns)}")
     here = session.of(ctx)
 
     async def work(connection: client.Admin) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
 
-from cli import audit, bars, client, durations, output, session, tables
-from shared.errors import InvalidInputError
+from cli import audit, bars, client, durations, output, selection, session, tables
+from shared.errors import InvalidInputError, NotFoundError
 from shared.protocol import admin
 
 app = typer.Typer()
 
+R = TypeVar("R", bound="admin.Request")
+A = TypeVar("A", bound="admin.Result")
 POLL_S: Final = 1.0
 """Between two polls while a rollout is watched."""
 _NAMED: Final = 20
@@ -35,7 +37,7 @@ def preflight(
     The exit status is 1 if there are devices that would not.
     """
     here = session.of(ctx)
-    found = here.request(admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tags, percent=percent)
+    found = _of_devices(here, admin.ROLLOUT_PREFLIGHT, model=model, version=version, tags=tags, percent=percent)
     here.show(found, _print_findings)
     if found.count:
         raise typer.Exit(1)
@@ -116,7 +118,8 @@ def start(
     }
     _show(
         here,
-        here.request(
+        _of_devices(
+            here,
             admin.ROLLOUT_START,
             model=model,
             version=version,
@@ -235,6 +238,18 @@ async def _wait(connection: client.Admin, request: admin.RolloutShow, *, timeout
             # The newest may be another one at the next poll.
             request = client.build(admin.ROLLOUT_STATUS, rollout=found.rollout)
             await asyncio.sleep(POLL_S)
+
+
+def _of_devices(
+    here: session.Session, operation: admin.Operation[R, A], *, tags: list[str] | None, **fields: object
+) -> A:
+    """Send a request about the devices with all tags; if there are none, raise an error that names the tag."""
+    try:
+        return here.request(operation, tags=tags, **fields)
+    except client.AnswerError as error:
+        if error.answer_code == NotFoundError.code and tags:
+            here.run(lambda connection: selection.check_filters(connection, tags=tags, timeout_s=here.timeout_s))
+        raise
 
 
 def _percent(text: str | None) -> int | None:

@@ -48,7 +48,7 @@ Connection settings come from the options below, else from the environment, else
 The password has no option, since other users of the machine can read command lines. It comes from `MDM_PASSWORD`,
 from the file that `MDM_PASSWORD_FILE` names, or from the profile.
 """
-_GLOBAL: Final = "These come before the command: `mdm --timeout 5 device list`.\n"
+_GLOBAL: Final = "Most of these come before the command: `mdm --profile bob.toml device list`.\n"
 _LEFT_OUT: Final = ("--help", "--install-completion", "--show-completion")
 
 

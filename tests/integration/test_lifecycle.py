@@ -200,7 +200,7 @@ async def test_an_import_that_is_interrupted_or_run_twice_at_once_adds_each_devi
     profile = tmp_path / "profile.toml"
     system.profile.save(profile)
     environment = {"MDM_PROFILE": str(profile)}
-    words = ("--timeout", "60", "--json", "device", "import", str(file), "--model", model)
+    words = ("--timeout", "60", "--json", "device", "import", str(file), "--model", model, "--yes")
 
     process = await asyncio.create_subprocess_exec(
         MDM, *words, stdout=asyncio.subprocess.PIPE, env={**os.environ, **environment}

@@ -55,7 +55,9 @@ async def rollout(session: AsyncSession, rollout_id: int | None) -> tuple[Rollou
         query = query.where(Rollout.id == rollout_id)
     row = (await session.execute(query.order_by(Rollout.id.desc()).limit(1))).one_or_none()
     if row is None:
-        raise NotFoundError("there is no rollout" + ("" if rollout_id is None else f" {rollout_id}"))
+        raise NotFoundError(
+            "there is no rollout" + ("" if rollout_id is None else f" {rollout_id}"), rollout=rollout_id
+        )
     return row
 
 
@@ -63,7 +65,7 @@ async def locked(session: AsyncSession, rollout_id: int) -> Rollout:
     """Return and lock a rollout, or raise NotFoundError."""
     found = await session.get(Rollout, rollout_id, with_for_update=True)
     if found is None:
-        raise NotFoundError(f"there is no rollout {rollout_id}")
+        raise NotFoundError(f"there is no rollout {rollout_id}", rollout=rollout_id)
     return found
 
 

@@ -121,5 +121,7 @@ async def _find(context: RequestContext, request: admin.ImageRef) -> tuple[Devic
     model = await queries.model(context.session, request.model)
     image = await image_queries.image_of_version(context.session, model, request.version)
     if image is None:
-        raise NotFoundError(f"version: {model.code} has no image {request.version}", model=model.code)
+        raise NotFoundError(
+            f"version: {model.code} has no image {request.version}", model=model.code, image=request.version
+        )
     return model, image

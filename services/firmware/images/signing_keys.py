@@ -45,7 +45,9 @@ class TrustedKeys:
         model = await queries.model(context.session, request.model)
         key = await context.session.get(FirmwareKey, (model.id, request.fingerprint))
         if key is None:
-            raise NotFoundError(f"fingerprint: {model.code} trusts no key {request.fingerprint}")
+            raise NotFoundError(
+                f"fingerprint: {model.code} trusts no key {request.fingerprint}", fingerprint=request.fingerprint
+            )
         await context.session.delete(key)
         await context.session.flush()
         self._record(context, model, events.FIRMWARE_KEY_REMOVED, request.fingerprint)

@@ -20,6 +20,16 @@ from tests.unit.cli.fakes import FakeAdmin
         ),
         (AnswerError("not_found", "see `mdm a`", {}), 1, "error: see `mdm a`"),
         (
+            AnswerError("not_found", "lamp has no image 9", {"model": "lamp", "image": "9"}),
+            1,
+            "error: lamp has no image 9; see `mdm firmware list`",
+        ),
+        (
+            AnswerError("not_found", "there is no rollout 7", {"rollout": 7}),
+            1,
+            "error: there is no rollout 7; see `mdm rollout list`",
+        ),
+        (
             AnswerError("unavailable", "Keycloak does not answer", {}),
             1,
             "error: Keycloak does not answer; retry the same command",
@@ -75,7 +85,7 @@ def test_an_expected_error_is_one_line_and_a_status(
         (("rotation", "history", "x", "--limit", "0"), "error: Invalid value for '--limit'"),
         (
             ("events", "--noun", "a/#"),
-            "error: --noun: expected letters a-z, digits, - and _, such as device, found 'a/#'",
+            "error: --noun: there are no events about a/#; there are account, ",
         ),
         (("events", "--follow", "--count", "1"), "error: expected either --follow or --count N"),
         (("events", "--count", "0"), "error: Invalid value for '--count'"),

@@ -277,3 +277,16 @@ def test_list_reads_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     assert "untrusted" in shown[2]
     assert max(map(len, shown)) <= 80
     assert [request.model_dump()["model"] for _, request in fake.requests] == ["lamp", "lamp"]
+
+
+def test_a_release_to_several_devices_is_asked_for(fake: fakes.FakeAdmin, mdm: Run) -> None:
+    fake.answers |= {
+        "firmware.rollout.preflight": fakes.findings(fit=2),
+        "firmware.image.release": fakes.image(),
+    }
+    refused = mdm("firmware", "release", "lamp", "1.2.3", typed="n\n")
+    assert "2 of 2 devices would take lamp 1.2.3\nrelease lamp 1.2.3? [y/N]" in refused.stderr
+    assert (refused.exit_code, fake.sent("firmware.image.release")) == (1, [])
+    assert mdm("firmware", "release", "lamp", "1.2.3", "--yes").exit_code == 0
+    fake.answers["firmware.rollout.preflight"] = fakes.findings(fit=1)
+    assert mdm("firmware", "release", "lamp", "1.2.3").exit_code == 0

@@ -1,3 +1,4 @@
+import json
 import stat
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -125,3 +126,32 @@ def test_a_file_that_cannot_be_written_is_named_and_leaves_no_draft(tmp_path: Pa
 
 def test_the_present_is_utc() -> None:
     assert output.cell(datetime(2025, 7, 1, tzinfo=UTC)) == "2025-07-01 00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s ago"),
+        (59.9, "59 s ago"),
+        (60, "1 min ago"),
+        (3600 * 23.9, "23 h ago"),
+        (86400 * 59, "59 d ago"),
+        (86400 * 60, "2025-04-02"),
+        (-90, "in 1 min"),
+        (-86400 * 3, "in 3 d"),
+    ],
+)
+def test_times_are_shown_as_people_say_them(seconds: float, shown: str) -> None:
+    now = datetime(2025, 6, 1, 12, tzinfo=UTC)
+    assert output.cell(now - timedelta(seconds=seconds), now=now) == shown
+
+
+def test_a_document_that_does_not_fit_into_a_line_has_several(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}}
+    tables.print_facts(SimpleNamespace(short={"a": 1}, schema=schema), ("short", "schema"))
+    shown = capsys.readouterr().out
+    assert shown.startswith('short   {"a": 1}\nschema  {\n          "type": "object",\n')
+    assert json.loads(shown.partition("schema")[2]) == schema

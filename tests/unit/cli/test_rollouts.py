@@ -3,6 +3,7 @@ import json
 import pytest
 
 from cli import rollouts
+from cli.client import AnswerError
 from shared.protocol import admin
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
@@ -162,3 +163,15 @@ def test_the_list_is_newest_first_or_prints_how_to_start(fake: fakes.FakeAdmin, 
     assert [line.split()[0] for line in lines] == ["ROLLOUT", "9", "7"]
     fake.answers["firmware.rollout.list"] = admin.Rollouts(rollouts=[])
     assert "mdm rollout start" in mdm("rollout", "list").stderr
+
+
+@pytest.mark.parametrize("verb", ["preflight", "start"])
+def test_a_tag_that_no_device_has_is_named(fake: fakes.FakeAdmin, mdm: Run, verb: str) -> None:
+    refused = AnswerError("not_found", "no device matches", {})
+    fake.answers |= {
+        f"firmware.rollout.{verb}": refused,
+        "registry.device.list": admin.Devices(devices=[fakes.device()]),
+    }
+    result = mdm("rollout", verb, "lamp", "1.2.3", "--tag", "atic")
+    assert (result.exit_code, result.stderr) == (1, "error: no device has the tag atic; did you mean attic?\n")
+    assert mdm("rollout", verb, "lamp", "1.2.3", "--tag", "attic").stderr == "error: no device matches\n"
