@@ -123,7 +123,7 @@ class Ground:
             self.offers.wanted[client_id] = ConnectionOffer(
                 connection_id=move.new_id,
                 trial_seconds=LONG_S if scenario.is_kept else SHORT_S,
-                profile=profile_of(package, mqtt_port=move.new.port, **scenario.changes),
+                profile=profile_of(package, **{"mqtt_port": move.new.port, **scenario.changes}),
             )
             await scenario.happens(move)
             self.offers.wanted.pop(client_id, None)
