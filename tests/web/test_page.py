@@ -87,7 +87,7 @@ async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: 
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     await page.keyboard.press("Tab")
-    for address in ("", "devices", "rotation", "rollouts", "audit"):
+    for address in ("", "devices", "rotation", "rollouts", "connections", "audit"):
         await go(page, address)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -4,6 +4,7 @@ import { Notice } from "./components/basics.tsx";
 import { href, path } from "./lib/router.ts";
 import { link, logOut } from "./state/session.ts";
 import { AuditPage } from "./views/AuditPage.tsx";
+import { ConnectionsPage } from "./views/ConnectionsPage.tsx";
 import { DevicePage } from "./views/DevicePage.tsx";
 import { DevicesPage } from "./views/DevicesPage.tsx";
 import { LoginPage } from "./views/LoginPage.tsx";
@@ -17,6 +18,7 @@ const PAGES = [
   ["devices", "Devices"],
   ["rotation", "Rotation"],
   ["rollouts", "Rollouts"],
+  ["connections", "Connections"],
   ["audit", "Audit"],
 ] as const;
 
@@ -99,6 +101,8 @@ function Content() {
       return <RolloutsPage />;
     case "rollout":
       return <RolloutPage rollout={Number(rest[0])} />;
+    case "connections":
+      return <ConnectionsPage />;
     case "audit":
       return <AuditPage subject={rest[0] ?? ""} />;
     default:

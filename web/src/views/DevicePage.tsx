@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
 import { Firmware } from "../components/Firmware.tsx";
 import { Outcome } from "../components/fields.tsx";
+import { PROGRESS_TONES, progressOf } from "../lib/connections.ts";
 import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import {
@@ -10,6 +11,7 @@ import {
   DEVICE_UPDATE,
   FIRMWARE_OF,
   ROTATION_START,
+  type DeviceConnectionView,
   type DeviceDetails,
   type DeviceFirmware,
 } from "../protocol.ts";
@@ -18,6 +20,7 @@ import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
 import { Commands } from "./device/Commands.tsx";
+import { Connection } from "./device/Connection.tsx";
 import { Configuration } from "./device/Configuration.tsx";
 import { EditDevice } from "./device/EditDevice.tsx";
 import { History } from "./device/History.tsx";
@@ -31,6 +34,7 @@ const TABS = [
   ["commands", "Commands"],
   ["log", "Log"],
   ["rotations", "Rotations"],
+  ["connection", "Connection"],
   ["setup", "Set up"],
 ] as const;
 
@@ -38,7 +42,7 @@ export function DevicePage({ clientId, tab }: { clientId: string; tab: string })
   const device = useQuery(
     `device ${clientId}`,
     () => ask(DEVICE_SHOW, { device: clientId }),
-    (event) => event.client_id === clientId,
+    ({ client_id: about, noun }) => about === clientId || (!about && noun === "connection"),
   );
   return (
     <Answered query={device}>
@@ -70,6 +74,8 @@ function Tab({ device, tab }: { device: DeviceDetails; tab: string }) {
       return <Log device={clientId} />;
     case "rotations":
       return <RotationHistory device={clientId} />;
+    case "connection":
+      return <Connection device={clientId} />;
     case "setup":
       return <Setup device={device} />;
     default:
@@ -186,6 +192,16 @@ function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
         <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
       </>,
     ],
+    ...(device.connection ? ([["Connection", <ConnectionLine connection={device.connection} />]] as const) : []),
     ["Recovery", device.has_key ? "with its device key" : <Badge tone="warn">no device key</Badge>],
   ] as const;
+}
+
+function ConnectionLine({ connection }: { connection: DeviceConnectionView }) {
+  return (
+    <>
+      <Badge tone={PROGRESS_TONES[connection.progress]}>{connection.progress}</Badge>{" "}
+      {connection.progress !== "in use" && <small>{progressOf(connection)}</small>}
+    </>
+  );
 }
