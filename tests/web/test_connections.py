@@ -39,7 +39,7 @@ async def open_form(page: Page, tag: str) -> Locator:
     return page.get_by_role("dialog", name=f"Profile of devices with the tag {tag}")
 
 
-async def test_a_profile_is_changed_after_a_look_at_its_effect_refused_sent_again_and_put_back(
+async def test_a_profile_is_changed_after_a_look_at_its_effect_refused_sent_again_and_put_back(  # noqa: PLR0915 - one story
     page: Page, fleet: Fleet
 ) -> None:
     tag = f"t{uuid4().hex[:8]}"
