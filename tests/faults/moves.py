@@ -44,7 +44,7 @@ OPTIONS: Final = Options(
     backoff_min_s=0.1,
     backoff_max_s=0.4,
     answer_timeout_s=3,
-    fallback_after_s=1.5,
+    fallback_after_s=4,
     silent_after_s=PATIENCE_S,
     sweep_s=1,
     fallback_starts=2,
@@ -94,7 +94,7 @@ class Offers:
     async def send(self, topic: Topic[M], client_id: str, message: M) -> None:
         """Publish a message to a device."""
         expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        expiry.MessageExpiryInterval = 1
+        expiry.MessageExpiryInterval = 5
         address, payload = topic.of(client_id=client_id), topic.encode(message)
         await self.client.publish(address, payload, qos=1, properties=expiry)
 

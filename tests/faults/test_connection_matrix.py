@@ -128,7 +128,7 @@ class Ground:
             await scenario.happens(move)
             self.offers.wanted.pop(client_id, None)
             await self.offers.reach(client_id)
-            await until(partial(asyncio.to_thread, scenario.ends, move), within_s=10)
+            await until(partial(asyncio.to_thread, scenario.ends, move))
         return move.device
 
     @asynccontextmanager
