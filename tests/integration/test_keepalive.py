@@ -49,8 +49,10 @@ async def test_a_device_without_keepalive_that_is_gone_is_seen_to_be_gone(fleet:
 async def test_a_device_that_is_still_there_comes_back_at_once(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
     async with fleet.powered(package, options=replace(OPTIONS, keepalive_s=2 * LONGEST_S)):
-        await until(lambda: fleet.show(package), lambda view: view.online and view.flaws)
+        await until(lambda: fleet.show(package), lambda view: view.online and view.flaws and view.has_key)
         await fleet.seen(package, "device/online")
+        # Its status, which follows, would make the connection look new again.
+        await fleet.seen(package, "config/reported", outcome="applied")
 
         # Once only: else the connection that replaces it would look old too, and its device silent.
         await grow_old(stack, package)
