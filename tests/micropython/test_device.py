@@ -247,7 +247,7 @@ async def test_only_a_working_connection_replaces_a_working_one(
         public_key = record(tmp_path / "board", "key")["x"]
         await send(stack, topics.CONNECTION, package, sealed(good, 30, other, public_key))
         before = {"fallback": package.connection_id} if package.connection_id else {}
-        assert await until(lambda: state(good), lambda it: "first" in it) == {
+        assert await until(lambda: state(good), lambda it: it.get("first") == good) == {
             "first": good,
             "in_use": good,
             "refused": {"connection_id": odd, "outcome": "rejected", "reason": "invalid cert"},

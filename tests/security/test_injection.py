@@ -65,6 +65,8 @@ KNOWN: Final[dict[str, object]] = {
     "document": {},
     "overrides": {},
     "id": 1,
+    "number": 1,
+    "text": "hall",
     "rollout": 1,
     "offset": 0,
     "size_bytes": 1024,

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.protocol.admin.connections import DeviceConnectionView
+from shared.protocol import wording
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
@@ -122,7 +123,9 @@ class DeviceFind(Request):
     display name; the display name in other capitals; the beginning of a client id or key.
     """
 
-    text: Annotated[str, Field(min_length=1, max_length=200)]
+    text: Annotated[
+        str, wording.pattern(r"^[^\x00-\x1f\x7f]+$", "must be one line, and not empty", max_length=200)
+    ]
 
 
 class DeviceMatch(Result):
