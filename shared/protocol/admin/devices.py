@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, Field
 
 from shared.protocol.admin.connections import DeviceConnectionView
-from shared.protocol import wording
 from shared.protocol.admin.encoding import Base64
 from shared.protocol.admin.names import DeviceName, ModelCode, Tag, Tags
 from shared.protocol.admin.operation import Operation, Removed, Request, Result, Role
 from shared.protocol.messages import ConnectionId, Count, Line, Recovery, WifiNetwork
+from shared.protocol.wording import pattern
 
 Health = Literal["healthy", "warning", "critical", "inactive"]
 PresenceState = Literal["online", "asleep", "offline"]
@@ -123,9 +123,7 @@ class DeviceFind(Request):
     display name; the display name in other capitals; the beginning of a client id or key.
     """
 
-    text: Annotated[
-        str, wording.pattern(r"^[^\x00-\x1f\x7f]+$", "must be one line, and not empty", max_length=200)
-    ]
+    text: Annotated[str, pattern(r"^[^\x00-\x1f\x7f]+$", "must be one line, and not empty", max_length=200)]
 
 
 class DeviceMatch(Result):
