@@ -12,6 +12,7 @@ import operator
 import os
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -22,12 +23,13 @@ import pytest
 from cli.client import Admin
 from dev.credentials import broker_accepts, device_client
 from dev.event_recorder import EventRecorder, watching
-from dev.fleet import OPTIONS, powered
+from dev.fleet import OPTIONS, Fleet, powered
 from dev.waiting import until
 from device import image_builder
 from device import package as packages
 from device.claim import Machine
 from device.options import Options
+from shared.protocol import admin as operations
 from shared.protocol.admin import Package
 from tests.compose.deployment import Deployment, certificate
 from tests.compose.engine import ROOT
@@ -257,3 +259,57 @@ async def test_all_is_lost_and_comes_back_from_a_backup(
     assert await token_status(renewed) == httpx.codes.OK
     assert await broker_accepts(renewed)
     assert (await asyncio.to_thread(provisioned, deployment, package.client_id, tmp_path)).secret == renewed.secret
+
+
+async def test_a_new_authority_locks_nobody_out_and_waits_for_a_device_that_is_off(
+    deployment: Deployment, witness: EventRecorder, tmp_path: Path
+) -> None:
+    def renew(*options: str) -> str:
+        return deployment.docker("renew-authority", *options, program=ROOT / "scripts/mdm-compose")
+
+    async def prepared(fleet: Fleet) -> list[Package]:
+        """Return the packages of the only two devices; nothing else depends on the authority."""
+        for device in (await fleet.ask(operations.DEVICE_LIST)).devices:
+            await fleet.ask(operations.DEVICE_REMOVE, device=device.client_id)
+        for claim in (await fleet.ask(operations.CLAIM_LIST)).claims:
+            await fleet.ask(operations.CLAIM_REVOKE, claim=claim.claim)
+        model = await fleet.model()
+        return [await fleet.device(model) for _ in range(2)]
+
+    def on(package: Package) -> AbstractAsyncContextManager[object]:
+        return powered(package, tmp_path / package.client_id)
+
+    async def moved(package: Package) -> None:
+        await witness.seen(package.client_id, "connection/applied")
+
+    async with Admin(await asyncio.to_thread(lambda: deployment.profile)) as admin:
+        here, away = await prepared(Fleet(admin, witness, tmp_path))
+    async with on(away):
+        await witness.seen(away.client_id, "device/online")
+    async with on(here):
+        assert "There is a next authority" in await asyncio.to_thread(renew)
+        await moved(here)
+        assert "trust only the present authority: 1" in await asyncio.to_thread(renew)
+    before = certificate(here.mqtt_host, here.mqtt_port, here.ca_certificate or "")
+    async with on(here), on(away):
+        await moved(away)
+        assert "signs from now on" in await asyncio.to_thread(renew)
+        both = await asyncio.to_thread(provisioned, deployment, here.client_id, tmp_path)
+        trusted = both.ca_certificate or ""
+        await until(
+            partial(asyncio.to_thread, certificate, here.mqtt_host, here.mqtt_port, trusted),
+            partial(operator.ne, before),
+        )
+        with pytest.raises(ssl.SSLCertVerificationError):
+            certificate(here.mqtt_host, here.mqtt_port, here.ca_certificate or "")
+    witness.forget(here.client_id)
+    witness.forget(away.client_id)
+    async with on(here), on(away):
+        for package in (here, away):
+            await witness.seen(package.client_id, "device/online")
+        assert "Done" in await asyncio.to_thread(renew)
+        for package in (here, away):
+            await moved(package)
+    last = await asyncio.to_thread(provisioned, deployment, away.client_id, tmp_path)
+    assert (last.ca_certificate or "").count("BEGIN CERTIFICATE") == 1
+    assert await broker_accepts(last)
