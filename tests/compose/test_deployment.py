@@ -30,6 +30,7 @@ from device import package as packages
 from device.claim import Machine
 from device.options import Options
 from shared.protocol import admin as operations
+from shared.protocol import messages
 from shared.protocol.admin import Package
 from tests.compose.deployment import Deployment, certificate
 from tests.compose.engine import ROOT
@@ -175,7 +176,7 @@ async def test_the_main_job(
         await witness.seen(name, "config/reported", version=2, outcome="applied")
         image = image_builder.build(version="1.1.0", project="blink", payload=200_000)
         (tmp_path / "blink.bin").write_bytes(image)
-        await mdm("firmware", "upload", "blink.bin", "--model", "blink")
+        await mdm("firmware", "upload", "blink.bin", "--model", "blink", "--yes")
         await witness.seen(name, "firmware/reported", stage="confirmed")
         await mdm("rotate", name)
         await witness.seen(name, "rotation/completed")
@@ -197,6 +198,8 @@ async def test_a_new_certificate_ends_no_session(deployment: Deployment, tmp_pat
     old = [certificate(package.mqtt_host, port, authority) for port in ports]
     async with device_client(package) as client:
         await client.subscribe(f"mdm/v1/d/{package.client_id}/down/#", qos=1)
+        online = messages.Status(online=True).model_dump_json(exclude_none=True)
+        await client.publish(f"mdm/v1/d/{package.client_id}/up/status", online, qos=1)
         renew = ("compose", "exec", "-T", "certificates", "python", "-m", "deploy.homelab.renewal", "--now")
         await asyncio.to_thread(deployment.docker, *renew)
         for port, before in zip(ports, old, strict=True):
