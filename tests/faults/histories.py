@@ -99,6 +99,8 @@ class History:
     package: Package
     copies: Copies = field(default_factory=Copies)
     failed: set[str] = field(default_factory=set)
+    missed_package: bool = False
+    """A reissue was not answered: nobody has its package, if it was made."""
     done: list[str] = field(default_factory=list)
     power: AsyncExitStack = field(default_factory=AsyncExitStack)
     fault: Fault | None = None
@@ -131,6 +133,10 @@ class History:
     async def settle(self) -> str:
         """Let nothing fail any more, and wait until the device is online with a secret that all three hold."""
         await self.road.open()
+        if self.missed_package:
+            found = await until(self._provisioned, within_s=BACK_WITHIN_S)
+            assert found is not None
+            self.package = found
         await self.power_on()
         with suppress(AnswerError):
             await self.fleet.ask(admin.DEVICE_UPDATE, device=self.package.client_id, enabled=True)
@@ -138,6 +144,13 @@ class History:
         recovered = "SELECT id FROM mdm.audit_log WHERE action = 'device.recover' AND subject = $1"
         rows = await run(self.system.stack, recovered, self.package.client_id)
         return "recovered" if rows else "kept"
+
+    async def _provisioned(self) -> Package | None:
+        """Fetch the package, as an admin does who got no answer; None while a service refuses, as in a rotation."""
+        try:
+            return await self.fleet.ask(admin.DEVICE_PROVISION, device=self.package.client_id)
+        except (AnswerError, NoAnswerError):
+            return None
 
     async def _is_well(self) -> bool:
         """Look; what a service refuses now, as while a rotation is in progress, is not well yet."""
@@ -250,7 +263,12 @@ class History:
 
     async def reissue(self) -> None:
         """Give the board a new package."""
-        self.package = await self.fleet.ask(admin.DEVICE_REISSUE, device=self.package.client_id)
+        try:
+            self.package = await self.fleet.ask(admin.DEVICE_REISSUE, device=self.package.client_id)
+        except NoAnswerError:
+            self.missed_package = True
+            raise
+        self.missed_package = False
         await self.power_on()
         with suppress(NotSeenError):
             await until(lambda: self.fleet.show(self.package), lambda view: view.has_key, within_s=10)
