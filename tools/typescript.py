@@ -23,6 +23,8 @@ export interface Operation<Asked, Answered> {
   readonly service: string;
   readonly noun: string;
   readonly verb: string;
+  /** The least role of an account that may ask for it. */
+  readonly role: Role;
   /** These two are never present: they carry the types. */
   readonly request?: Asked;
   readonly result?: Answered;
@@ -113,7 +115,8 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 def _operation(name: str, operation: Operation[Any, Any]) -> str:
     types = f"{operation.request.__name__}, {operation.result.__name__}"
-    parts = f'service: "{operation.service}", noun: "{operation.noun}", verb: "{operation.verb}"'
+    names = ("service", "noun", "verb", "role")
+    parts = ", ".join(f'{it}: "{getattr(operation, it)}"' for it in names)
     return f"export const {name}: Operation<{types}> = {{ {parts} }};"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Final, Literal
 
 import pytest
 from playwright.async_api import Page, expect
@@ -13,6 +13,12 @@ from dev.fleet import Fleet
 from dev.system import PAGE, System
 from tests.claims import new_claim
 from tests.web.conftest import go, log_in
+
+PAGES: Final = (
+    *("", "devices", "commands", "log", "models", "layers", "firmware", "rollouts"),
+    *("claims", "rotation", "connections", "audit", "accounts", "doctor"),
+)
+TABS: Final = ("configuration", "history", "commands", "log", "rotations", "connection", "coredumps", "setup")
 
 
 async def test_a_wrong_password_is_reported_and_can_be_corrected(opened: Page, system: System) -> None:
@@ -80,18 +86,24 @@ async def test_an_account_whose_password_was_changed_is_logged_out(page: Page, s
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: System) -> None:
+async def test_the_page_is_used_by_keys_on_a_small_screen(opened: Page, system: System, fleet: Fleet) -> None:
     page = opened
+    device = (await fleet.device()).client_id
     await page.set_viewport_size({"width": 360, "height": 640})
     await page.get_by_label("Password").fill(system.profile.password.get_secret_value())
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     await page.keyboard.press("Tab")
-    for address in ("", "devices", "rotation", "rollouts", "connections", "audit"):
+    for address in (*PAGES, *(f"device/{device}/{tab}" for tab in TABS)):
         await go(page, address)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await expect(page.get_by_text("Loading…")).to_have_count(0)
         wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, address
+    await page.get_by_role("button", name="Menu").click()
+    await page.get_by_role("link", name="Audit").click()
+    await expect(page.get_by_role("heading", name="Audit")).to_be_visible()
+    await expect(page.get_by_role("link", name="Audit")).to_be_hidden()
 
 
 async def test_a_forbidden_request_is_reported(opened: Page, fleet: Fleet) -> None:
@@ -114,8 +126,7 @@ async def test_nothing_on_the_pages_keeps_people_out(
     await page.evaluate((PAGE.parent / "node_modules/axe-core/axe.min.js").read_text())
     device = f"device/{package.client_id}"
     faults: list[str] = []
-    tabs = [f"{device}/{tab}" for tab in ("configuration", "history", "commands", "log", "rotations", "setup")]
-    for address in ("", "devices", *tabs, "rotation", "rollouts", "audit"):
+    for address in (*PAGES, *(f"{device}/{tab}" for tab in TABS)):
         await go(page, address)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         await expect(page.get_by_text("Loading…")).to_have_count(0)

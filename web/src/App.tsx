@@ -1,26 +1,63 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Notice } from "./components/basics.tsx";
 import { href, path } from "./lib/router.ts";
-import { link, logOut } from "./state/session.ts";
+import { link, logOut, role } from "./state/session.ts";
+import { AccountsPage } from "./views/AccountsPage.tsx";
 import { AuditPage } from "./views/AuditPage.tsx";
+import { ClaimsPage } from "./views/ClaimsPage.tsx";
+import { CommandsPage } from "./views/CommandsPage.tsx";
 import { ConnectionsPage } from "./views/ConnectionsPage.tsx";
 import { DevicePage } from "./views/DevicePage.tsx";
 import { DevicesPage } from "./views/DevicesPage.tsx";
+import { DoctorPage } from "./views/DoctorPage.tsx";
+import { FirmwarePage } from "./views/firmware/FirmwarePage.tsx";
+import { LayersPage } from "./views/LayersPage.tsx";
+import { LogPage } from "./views/LogPage.tsx";
 import { LoginPage } from "./views/LoginPage.tsx";
+import { ModelsPage } from "./views/models/ModelsPage.tsx";
 import { OverviewPage } from "./views/OverviewPage.tsx";
 import { RolloutPage } from "./views/RolloutPage.tsx";
 import { RolloutsPage } from "./views/RolloutsPage.tsx";
 import { RotationPage } from "./views/RotationPage.tsx";
 
-const PAGES = [
-  ["", "Overview"],
-  ["devices", "Devices"],
-  ["rotation", "Rotation"],
-  ["rollouts", "Rollouts"],
-  ["connections", "Connections"],
-  ["audit", "Audit"],
-] as const;
+/** The pages by groups, in the order of the menu. */
+const PAGES: readonly (readonly [group: string, pages: readonly (readonly [name: string, title: string])[]])[] = [
+  [
+    "Fleet",
+    [
+      ["", "Overview"],
+      ["devices", "Devices"],
+      ["commands", "Commands"],
+      ["log", "Log"],
+    ],
+  ],
+  [
+    "Make",
+    [
+      ["models", "Models"],
+      ["layers", "Layers"],
+      ["firmware", "Firmware"],
+      ["rollouts", "Rollouts"],
+    ],
+  ],
+  [
+    "Security",
+    [
+      ["claims", "Claims"],
+      ["rotation", "Rotation"],
+      ["connections", "Connections"],
+    ],
+  ],
+  [
+    "System",
+    [
+      ["audit", "Audit"],
+      ["accounts", "Accounts"],
+      ["doctor", "Doctor"],
+    ],
+  ],
+];
 
 export function App() {
   const { state } = link.value;
@@ -36,7 +73,7 @@ function Frame() {
     main.current?.focus({ preventScroll: true });
   }, [address]);
   return (
-    <>
+    <div class="frame">
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), main.current?.focus())}>
         Skip to content
       </a>
@@ -44,27 +81,46 @@ function Frame() {
         <a class="brand" href={href()}>
           device-mdm
         </a>
-        <nav aria-label="Pages">
-          {PAGES.map(([name, title]) => (
-            <a
-              key={name}
-              href={href(...(name ? [name] : []))}
-              aria-current={isIn(page, name) ? "page" : undefined}
-            >
-              {title}
-            </a>
-          ))}
-        </nav>
+        <Menu page={page} />
         <Account />
       </header>
-      {link.value.state === "lost" && (
-        <Notice tone="warn">
-          The connection to the broker is lost; reconnecting. The data shown may be out of date.
-        </Notice>
-      )}
       <main ref={main} id="main" tabIndex={-1}>
+        {link.value.state === "lost" && (
+          <Notice tone="warn">
+            The connection to the broker is lost; reconnecting. The data shown may be out of date.
+          </Notice>
+        )}
         <Content />
       </main>
+    </div>
+  );
+}
+
+/** Open on a wide screen; on a narrow one it is opened by its button. */
+function Menu({ page }: { page: string }) {
+  const [isOpen, open] = useState(false);
+  return (
+    <>
+      <button type="button" class="menu" aria-expanded={isOpen} onClick={() => open(!isOpen)}>
+        Menu
+      </button>
+      <nav aria-label="Pages" class={isOpen ? "open" : ""}>
+        {PAGES.map(([group, pages]) => (
+          <div key={group} role="group" aria-label={group}>
+            <span aria-hidden="true">{group}</span>
+            {pages.map(([name, title]) => (
+              <a
+                key={name}
+                href={href(...(name ? [name] : []))}
+                aria-current={isIn(page, name) ? "page" : undefined}
+                onClick={() => open(false)}
+              >
+                {title}
+              </a>
+            ))}
+          </div>
+        ))}
+      </nav>
     </>
   );
 }
@@ -78,7 +134,9 @@ function Account() {
         class={`dot ${here.state === "up" ? "good" : "warn"}`}
         title={here.state === "up" ? "connected" : "lost"}
       />
-      <span>{account}</span>
+      <span>
+        {account} {role.value && role.value !== "admin" && <small>{role.value}</small>}
+      </span>
       <button type="button" class="plain" onClick={() => logOut()}>
         Log out
       </button>
@@ -103,6 +161,22 @@ function Content() {
       return <RolloutPage rollout={Number(rest[0])} />;
     case "connections":
       return <ConnectionsPage />;
+    case "models":
+      return <ModelsPage />;
+    case "layers":
+      return <LayersPage />;
+    case "firmware":
+      return <FirmwarePage />;
+    case "claims":
+      return <ClaimsPage />;
+    case "commands":
+      return <CommandsPage />;
+    case "log":
+      return <LogPage />;
+    case "accounts":
+      return <AccountsPage />;
+    case "doctor":
+      return <DoctorPage />;
     case "audit":
       return <AuditPage subject={rest[0] ?? ""} />;
     default:
@@ -119,5 +193,5 @@ function isIn(page: string, name: string): boolean {
 }
 
 function titleOf(page: string): string {
-  return PAGES.find(([name]) => isIn(page, name))?.[1] ?? "Not found";
+  return PAGES.flatMap(([, pages]) => pages).find(([name]) => isIn(page, name))?.[1] ?? "Not found";
 }

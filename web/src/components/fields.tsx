@@ -19,13 +19,14 @@ export function TextField({ label, hint, error, ...input }: LabelledProps & Inpu
   );
 }
 
-export function SelectField({ label, hint, error, options, ...select }: SelectProps) {
+/** A choice; with `initial` the form keeps what was selected. */
+export function SelectField({ label, hint, error, options, initial, ...select }: SelectProps) {
   return (
     <Labelled label={label} hint={hint} error={error}>
       {(attributes) => (
         <select {...attributes} {...select}>
           {options.map(([value, text]) => (
-            <option key={value} value={value}>
+            <option key={value} value={value} selected={initial === undefined ? undefined : value === initial}>
               {text}
             </option>
           ))}
@@ -38,6 +39,7 @@ export function SelectField({ label, hint, error, options, ...select }: SelectPr
 interface SelectProps extends LabelledProps {
   readonly options: readonly (readonly [value: string, text: string])[];
   readonly value?: string;
+  readonly initial?: string;
   readonly name?: string;
   readonly onChange?: (event: TargetedEvent<HTMLSelectElement>) => void;
 }
@@ -57,7 +59,7 @@ export function Labelled({ label, hint, error, children }: LabelledProps & { chi
       <label for={id}>{label}</label>
       {children(attributes)}
       {about && (
-        <small id={`${id}-about`} class={error ? "error" : ""}>
+        <small id={`${id}-about`} class={error ? "error" : ""} role={error ? "alert" : undefined}>
           {about}
         </small>
       )}

@@ -54,7 +54,7 @@ export function save(name: string, content: string | Uint8Array, type = "applica
   URL.revokeObjectURL(url);
 }
 
-function bytesOf(base64: string): Uint8Array {
+export function bytesOf(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 

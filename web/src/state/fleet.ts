@@ -34,6 +34,16 @@ const EMPTY: FleetState = { devices: [], firmware: new Map(), complete: false };
 /** All devices in order of creation; updated at most once per animation frame. */
 export const fleet = signal<FleetState>(EMPTY);
 
+/** A device's display name, else its client id. */
+export function nameOf(clientId: string): string {
+  return fleet.value.devices.find(({ client_id: id }) => id === clientId)?.name || clientId;
+}
+
+/** All tags of devices. */
+export function tagsOf(these: readonly DeviceView[]): string[] {
+  return [...new Set(these.flatMap(({ tags }) => tags))].sort();
+}
+
 let devices = new Map<string, DeviceView>();
 let firmware = new Map<string, DeviceFirmware>();
 let dirty = new Set<string>();

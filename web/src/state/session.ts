@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 
 import { Connection } from "../mqtt/connection.ts";
-import type { NamedEvent, Operation } from "../protocol.ts";
+import { ACCOUNT_WHOAMI, type NamedEvent, type Operation, type Role } from "../protocol.ts";
 
 const KEPT = "mdm-login";
 const REMEMBERED_EVENTS = 200;
@@ -14,6 +14,8 @@ export type Link =
 export const link = signal<Link>({ state: "out" });
 /** Number of connections; earlier answers may be out of date, as events may have been missed. */
 export const connections = signal(0);
+/** The account's role; undefined until the registry has said it. */
+export const role = signal<Role>();
 /** The newest events first. */
 export const recentEvents = signal<readonly NamedEvent[]>([]);
 
@@ -26,6 +28,7 @@ export async function logIn(account: string, password: string, keep: boolean): P
   const up = () => {
     link.value = { state: "up", account };
     connections.value += 1;
+    void readRole();
   };
   try {
     connection = await Connection.open(account, password, {
@@ -55,6 +58,24 @@ export function keptLogin(): readonly [account: string, password: string] | unde
   return kept === null ? undefined : (JSON.parse(kept) as [string, string]);
 }
 
+const RANKS: Record<Role, number> = { app: 0, viewer: 1, operator: 2, admin: 3 };
+
+/** Why the account may not do this, or undefined if it may, or if its role is not known yet: the broker decides. */
+export function refusalFor({ role: least }: Pick<Operation<unknown, unknown>, "role">): string | undefined {
+  const here = role.value;
+  return here === undefined || RANKS[here] >= RANKS[least]
+    ? undefined
+    : `This needs the role ${least}; your account is ${here}.`;
+}
+
+async function readRole(): Promise<void> {
+  try {
+    role.value = (await ask(ACCOUNT_WHOAMI, {})).role;
+  } catch {
+    role.value = undefined; // the registry does not answer: what is refused is said by the broker
+  }
+}
+
 /** Closes the connection and deletes the password; `reason` is set unless the user has logged out. */
 export function logOut(reason = ""): void {
   sessionStorage.removeItem(KEPT);
@@ -62,6 +83,7 @@ export function logOut(reason = ""): void {
   connection?.close();
   connection = undefined;
   recentEvents.value = [];
+  role.value = undefined;
 }
 
 export function ask<Asked, Answered>(operation: Operation<Asked, Answered>, fields: Asked): Promise<Answered> {

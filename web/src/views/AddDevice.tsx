@@ -1,17 +1,15 @@
 import { useState } from "preact/hooks";
 
 import { Answered, Dialog, Notice } from "../components/basics.tsx";
-import { Outcome, SelectField, TextField } from "../components/fields.tsx";
+import { OperationForm } from "../components/form.tsx";
 import { href } from "../lib/router.ts";
-import { words } from "../lib/text.ts";
-import { DEVICE_ADD, MODEL_LIST, type DeviceView, type ModelView } from "../protocol.ts";
-import { useAction } from "../state/action.ts";
-import { useQuery } from "../state/query.ts";
+import { DEVICE_ADD, type DeviceAdd, type DeviceView, type Models } from "../protocol.ts";
+import { modelOptions, useModels } from "../state/models.ts";
 import { ask } from "../state/session.ts";
 import { PackageButton } from "./device/Secret.tsx";
 
 export function AddDevice({ close }: { close: () => void }) {
-  const models = useQuery("models", () => ask(MODEL_LIST, {}));
+  const models = useModels();
   const [added, setAdded] = useState<DeviceView>();
   return (
     <Dialog title="Add device" close={close}>
@@ -19,10 +17,10 @@ export function AddDevice({ close }: { close: () => void }) {
         <Added device={added} close={close} />
       ) : (
         <Answered query={models}>
-          {({ models: found }) =>
-            found.length === 0 ? (
+          {(found) =>
+            found.models.length === 0 ? (
               <Notice tone="warn">
-                No device models yet. Add one with <code>mdm model add CODE --chip CHIP</code>, then retry.
+                No models yet. <a href={href("models")}>Add one</a>, then add devices of it.
               </Notice>
             ) : (
               <Form models={found} onAdded={setAdded} />
@@ -34,34 +32,20 @@ export function AddDevice({ close }: { close: () => void }) {
   );
 }
 
-function Form({ models, onAdded }: { models: readonly ModelView[]; onAdded: (device: DeviceView) => void }) {
-  const action = useAction();
-  const onSubmit = (event: SubmitEvent) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget as HTMLFormElement);
-    const text = (name: string) => (form.get(name) as string).trim();
-    const tags = words(text("tags"));
-    void action.run(async () => {
-      onAdded(await ask(DEVICE_ADD, { model: text("model"), name: text("name"), tags }));
-      return undefined;
-    });
-  };
+function Form({ models, onAdded }: { models: Models; onAdded: (device: DeviceView) => void }) {
   return (
-    <form onSubmit={onSubmit}>
-      <SelectField
-        label="Model"
-        name="model"
-        options={models.map(({ code, name }) => [code, name ? `${code} (${name})` : code])}
-      />
-      <TextField label="Name" name="name" maxLength={200} hint="Display name, such as kitchen-light." />
-      <TextField label="Tags" name="tags" hint="Separated by spaces." />
-      <Outcome action={action} />
-      <footer>
-        <button type="submit" class="primary" disabled={action.busy}>
-          {action.busy ? "Adding…" : "Add"}
-        </button>
-      </footer>
-    </form>
+    <OperationForm<DeviceAdd>
+      specs={{
+        model: { label: "Model", options: modelOptions(models) },
+        name: { label: "Name", maxLength: 200, hint: "Display name, such as kitchen-light." },
+        tags: { label: "Tags", kind: "words", hint: "Separated by spaces." },
+      }}
+      verb="Add"
+      run={async (asked) => {
+        onAdded(await ask(DEVICE_ADD, asked));
+        return undefined;
+      }}
+    />
   );
 }
 

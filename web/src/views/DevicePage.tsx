@@ -1,6 +1,8 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
+import { ConfirmButton } from "../components/form.tsx";
 import { Firmware } from "../components/Firmware.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { PROGRESS_TONES, progressOf } from "../lib/connections.ts";
@@ -22,6 +24,7 @@ import { ask } from "../state/session.ts";
 import { Commands } from "./device/Commands.tsx";
 import { Connection } from "./device/Connection.tsx";
 import { Configuration } from "./device/Configuration.tsx";
+import { CoreDumps } from "./device/CoreDumps.tsx";
 import { EditDevice } from "./device/EditDevice.tsx";
 import { History } from "./device/History.tsx";
 import { Log } from "./device/Log.tsx";
@@ -35,6 +38,7 @@ const TABS = [
   ["log", "Log"],
   ["rotations", "Rotations"],
   ["connection", "Connection"],
+  ["coredumps", "Core dumps"],
   ["setup", "Set up"],
 ] as const;
 
@@ -69,17 +73,21 @@ function Tab({ device, tab }: { device: DeviceDetails; tab: string }) {
     case "history":
       return <History device={clientId} />;
     case "commands":
-      return <Commands device={clientId} model={device.model} />;
+      return <Commands of={{ device: clientId }} />;
     case "log":
-      return <Log device={clientId} />;
+      return <Log of={{ device: clientId }} />;
     case "rotations":
       return <RotationHistory device={clientId} />;
     case "connection":
       return <Connection device={clientId} />;
+    case "coredumps":
+      return <CoreDumps device={clientId} />;
     case "setup":
       return <Setup device={device} />;
     default:
-      return <Configuration device={clientId} model={device.model} version={device.config_version} />;
+      return (
+        <Configuration device={clientId} model={device.model} version={device.config_version} tags={device.tags} />
+      );
   }
 }
 
@@ -116,15 +124,31 @@ function Head({ device }: { device: DeviceDetails }) {
           {device.name || id}
           <small>{device.name && id}</small>
         </h1>
-        <button type="button" onClick={() => setEditing(true)}>
+        <Button needs={DEVICE_UPDATE} onClick={() => setEditing(true)}>
           Edit
-        </button>
-        <button type="button" disabled={action.busy || !device.enabled} onClick={rotate}>
+        </Button>
+        <Button needs={ROTATION_START} disabled={action.busy || !device.enabled} onClick={rotate}>
           Rotate secret
-        </button>
-        <button type="button" disabled={action.busy} onClick={enable}>
-          {device.enabled ? "Disable" : "Enable"}
-        </button>
+        </Button>
+        {device.enabled ? (
+          <ConfirmButton
+            label="Disable"
+            title={`Disable ${device.name || id}?`}
+            verb="Disable"
+            tone="danger"
+            needs={DEVICE_UPDATE}
+            run={async () => {
+              await enable();
+              return undefined;
+            }}
+          >
+            Its connection is ended, and Keycloak and the broker refuse it until it is enabled again.
+          </ConfirmButton>
+        ) : (
+          <Button needs={DEVICE_UPDATE} disabled={action.busy} onClick={enable}>
+            Enable
+          </Button>
+        )}
       </div>
       {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />

@@ -1,13 +1,14 @@
 import { useState } from "preact/hooks";
 
 import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
 import { Firmware } from "../components/Firmware.tsx";
 import { VirtualList } from "../components/VirtualList.tsx";
 import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { SEARCH_WORDS, search } from "../lib/search.ts";
 import { plural } from "../lib/text.ts";
-import type { DeviceView } from "../protocol.ts";
+import { DEVICE_ADD, type DeviceView } from "../protocol.ts";
 import { fleet, reloadFleet } from "../state/fleet.ts";
 import { AddDevice } from "./AddDevice.tsx";
 
@@ -22,9 +23,9 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
     <>
       <div class="title">
         <h1>Devices</h1>
-        <button type="button" class="primary" onClick={() => setAdding(true)}>
+        <Button needs={DEVICE_ADD} class="primary" onClick={() => setAdding(true)}>
           Add device
-        </button>
+        </Button>
       </div>
       <div class="searching">
         <input

@@ -1,4 +1,5 @@
 import { Ago, Answered, Badge, Empty, Facts, Notice, Panel, Table } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
 import { Ring, Stack } from "../components/charts.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { STATE_TONES, slices } from "../lib/rollouts.ts";
@@ -59,24 +60,25 @@ function Head({ status }: { status: RolloutStatus }) {
         </h1>
         <Badge tone={STATE_TONES[state] ?? "calm"}>{state.toLowerCase()}</Badge>
         {state === "RUNNING" && (
-          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_PAUSE, "Paused.")}>
+          <Button needs={ROLLOUT_PAUSE} disabled={action.busy} onClick={() => change(ROLLOUT_PAUSE, "Paused.")}>
             Pause
-          </button>
+          </Button>
         )}
         {(state === "PAUSED" || state === "HALTED") && (
-          <button type="button" disabled={action.busy} onClick={() => change(ROLLOUT_RESUME, "Resumed.")}>
+          <Button needs={ROLLOUT_RESUME} disabled={action.busy} onClick={() => change(ROLLOUT_RESUME, "Resumed.")}>
             Resume
-          </button>
+          </Button>
         )}
         {OPEN.has(state) && (
-          <button
+          <Button
+            needs={ROLLOUT_ABORT}
             type="button"
             class="danger"
             disabled={action.busy}
             onClick={() => change(ROLLOUT_ABORT, "Aborted: devices in progress may finish.")}
           >
             Abort
-          </button>
+          </Button>
         )}
       </div>
       {status.reason && <Notice tone={STATE_TONES[state] ?? "calm"}>{status.reason}</Notice>}

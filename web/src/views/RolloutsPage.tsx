@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Empty, Panel, Table } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
 import { STATE_TONES } from "../lib/rollouts.ts";
 import { go, href } from "../lib/router.ts";
-import { ROLLOUT_LIST } from "../protocol.ts";
+import { ROLLOUT_START, ROLLOUT_LIST } from "../protocol.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
 import { StartRollout } from "./StartRollout.tsx";
@@ -19,9 +20,9 @@ export function RolloutsPage() {
     <>
       <div class="title">
         <h1>Firmware rollouts</h1>
-        <button type="button" class="primary" onClick={() => setStarting(true)}>
+        <Button needs={ROLLOUT_START} class="primary" onClick={() => setStarting(true)}>
           Start rollout
-        </button>
+        </Button>
       </div>
       <Panel title="All rollouts">
         <Answered query={query}>

@@ -1,6 +1,11 @@
+import { useState } from "preact/hooks";
+
 import { Ago, Answered, Badge, Empty, Facts, Panel, Table } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
 import { Ring } from "../components/charts.tsx";
 import { Outcome } from "../components/fields.tsx";
+import { ConfirmButton } from "../components/form.tsx";
+import { ALL, SelectionField, devicesOf, reach } from "../components/selection.tsx";
 import { href } from "../lib/router.ts";
 import { plural, time } from "../lib/text.ts";
 import {
@@ -15,7 +20,6 @@ import { useAction } from "../state/action.ts";
 import { useInterval } from "../state/interval.ts";
 import { useQuery } from "../state/query.ts";
 import { ask, recentEvents } from "../state/session.ts";
-import { StartRotation } from "./StartRotation.tsx";
 
 /** The steps of a successful rotation. */
 const STEPS = ["OFFERED", "DELIVERED", "STORED", "SWITCHING", "SWITCHED"];
@@ -29,9 +33,11 @@ export function RotationPage() {
   );
   useInterval(status.refresh, REFRESH_MS);
   const action = useAction();
-  const start = (fields: { all?: boolean; tag?: string; model?: string }) =>
+  const [of, select] = useState(ALL);
+  const count = devicesOf(of).length;
+  const start = () =>
     action.run(async () => {
-      const { queued, waiting, already, skipped } = await ask(ROTATION_START, fields);
+      const { queued, waiting, already, skipped } = await ask(ROTATION_START, of);
       const others = [
         waiting.count > 0 && `${waiting.count.toLocaleString()} of them not online, which wait until they are`,
         already.count > 0 && `${plural(already.count, "device")} already queued or in progress`,
@@ -48,11 +54,26 @@ export function RotationPage() {
     <>
       <div class="title">
         <h1>Secret rotation</h1>
-        <button type="button" disabled={action.busy} onClick={cancel}>
+        <Button needs={ROTATION_CANCEL} disabled={action.busy} onClick={cancel}>
           Cancel all
-        </button>
+        </Button>
       </div>
-      <StartRotation start={start} busy={action.busy} />
+      <div class="searching">
+        <SelectionField of={of} change={select} />
+        <ConfirmButton
+          label={`Start rotation of ${plural(count, "device")}`}
+          title={`Rotate the secrets of ${plural(count, "device")}?`}
+          verb="Start"
+          tone="primary"
+          needs={ROTATION_START}
+          run={async () => {
+            await start();
+            return undefined;
+          }}
+        >
+          {reach(of)}: each gets a new secret, one after another. Those that are not online wait until they are.
+        </ConfirmButton>
+      </div>
       <Outcome action={action} />
       <Answered query={status}>{(found) => <Campaign status={found} />}</Answered>
     </>

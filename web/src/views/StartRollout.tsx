@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 
 import { Answered, Dialog, Notice } from "../components/basics.tsx";
 import { Outcome, SelectField, TextField } from "../components/fields.tsx";
+import { href } from "../lib/router.ts";
 import { plural, words } from "../lib/text.ts";
 import {
   IMAGE_LIST,
@@ -14,6 +15,7 @@ import {
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
+import { Findings } from "./firmware/Release.tsx";
 
 interface Props {
   readonly close: () => void;
@@ -28,7 +30,7 @@ export function StartRollout({ close, started }: Props) {
         {({ images: found }) =>
           found.length === 0 ? (
             <Notice tone="warn">
-              No images yet. Upload one with <code>mdm firmware upload FILE --model CODE --no-release</code>.
+              No images yet. <a href={href("firmware")}>Upload one</a> first.
             </Notice>
           ) : (
             <Form images={found} started={started} />
@@ -84,7 +86,14 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
         hint="Maximum failures in a wave, as a count or percentage."
       />
       <TextField label="Soak time in seconds" name="soak_s" type="number" min={0} defaultValue="900" required />
-      {checked && <Findings findings={checked.findings} />}
+      {checked && (
+        <>
+          <Findings findings={checked.findings} />
+          <small>
+            In waves of {checked.findings.waves.join(", ")}. Devices that would not take it are left out.
+          </small>
+        </>
+      )}
       <Outcome action={action} />
       <footer>
         <button type="submit" class="primary" disabled={action.busy || checked?.findings.fit === 0}>
@@ -92,30 +101,6 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
         </button>
       </footer>
     </form>
-  );
-}
-
-function Findings({ findings }: { findings: RolloutFindings }) {
-  const { fit, already, count, problems, waves } = findings;
-  return (
-    <Notice tone={fit === 0 || count > 0 ? "warn" : "good"}>
-      <p>
-        {plural(fit, "device")} would accept the image, in waves of {waves.join(", ")}; {already.count} already run
-        it.
-      </p>
-      {count > 0 && (
-        <>
-          <p>{plural(count, "device")} would fail and will be skipped:</p>
-          <ul>
-            {problems.slice(0, 5).map((problem) => (
-              <li key={problem.client_id}>
-                {problem.client_id}: {problem.reason}
-              </li>
-            ))}
-          </ul>
-        </>
-      )}
-    </Notice>
   );
 }
 

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Answered, Dialog } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { changeOf, fieldIn, textsOf, type Wifi } from "../../lib/connectionForm.ts";
 import { effectDone, targetText } from "../../lib/connections.ts";
@@ -165,9 +166,9 @@ function Form({ target, view, layer: current, saved, remove }: FormProps) {
       <Outcome action={action} />
       <footer>
         {layer && (
-          <button type="button" class="danger" onClick={remove}>
+          <Button needs={CONNECTION_REMOVE} class="danger" onClick={remove}>
             Remove layer
-          </button>
+          </Button>
         )}
         <button type="submit" class="primary" disabled={action.busy}>
           {action.busy ? "Please wait…" : checked ? "Save" : "Show what it does"}

@@ -1,8 +1,10 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Empty, Panel, Table } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { layerFor, layerValues, targetOf } from "../../lib/connections.ts";
 import {
+  CONNECTION_SET,
   CONNECTION_HISTORY,
   CONNECTION_ROLLBACK,
   type ConnectionLayerView,
@@ -93,13 +95,13 @@ function Row({ layer, change, restore }: RowProps) {
       <td class="actions">
         {target &&
           (layer.in_force ? (
-            <button type="button" onClick={() => change(target)}>
+            <Button needs={CONNECTION_SET} onClick={() => change(target)}>
               Change<span class="unseen"> layer {number}</span>
-            </button>
+            </Button>
           ) : (
-            <button type="button" onClick={() => restore(number)}>
+            <Button needs={CONNECTION_ROLLBACK} onClick={() => restore(number)}>
               Put back<span class="unseen"> layer {number}</span>
-            </button>
+            </Button>
           ))}
       </td>
     </tr>

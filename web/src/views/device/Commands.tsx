@@ -1,12 +1,13 @@
 import { Ago, Answered, Badge, Empty, Panel, Table, type Tone } from "../../components/basics.tsx";
-import { Outcome, SelectField, TextField } from "../../components/fields.tsx";
-import { asObject } from "../../lib/fields.ts";
-import { fromJson } from "../../lib/json.ts";
-import { facts } from "../../lib/text.ts";
-import { COMMAND_LIST, COMMAND_SEND, MODEL_LIST, type CommandView } from "../../protocol.ts";
-import { useAction } from "../../state/action.ts";
+import { OperationForm } from "../../components/form.tsx";
+import { devicesOf, reach, type Selected } from "../../components/selection.tsx";
+import { href } from "../../lib/router.ts";
+import { facts, plural } from "../../lib/text.ts";
+import { COMMAND_LIST, COMMAND_SEND, type CommandSend, type CommandView, type Models } from "../../protocol.ts";
+import { nameOf } from "../../state/fleet.ts";
+import { useModels } from "../../state/models.ts";
 import { useQuery } from "../../state/query.ts";
-import { ask } from "../../state/session.ts";
+import { ask, refusalFor } from "../../state/session.ts";
 
 const BUILT_IN = ["identify", "reboot"];
 const TONES: Record<CommandView["outcome"], Tone> = {
@@ -16,28 +17,43 @@ const TONES: Record<CommandView["outcome"], Tone> = {
   expired: "warn",
 };
 
-/** Sends commands to a device and lists their results. */
-export function Commands({ device, model }: { device: string; model: string }) {
+/** Sends commands to a device or to many, and lists the newest results. */
+export function Commands({ of }: { of: Selected }) {
+  const { device } = of;
   const commands = useQuery(
-    `commands ${device}`,
-    () => ask(COMMAND_LIST, { device }),
+    `commands ${device ?? ""}`,
+    () => ask(COMMAND_LIST, device ? { device } : {}),
     (event) => event.noun === "command",
   );
-  const names = useQuery(`commands of ${model}`, async () => {
-    const { models } = await ask(MODEL_LIST, {});
-    return [...BUILT_IN, ...(models.find(({ code }) => code === model)?.commands ?? [])];
-  });
+  const models = useModels();
+  const refusal = refusalFor(COMMAND_SEND);
   return (
     <Panel title="Commands">
-      <Answered query={names}>{(found) => <Form device={device} names={found} />}</Answered>
+      {refusal ? (
+        <small>{refusal}</small>
+      ) : (
+        <Answered query={models}>
+          {(found) => (
+            <Send key={JSON.stringify(of)} of={of} names={namesFor(found, of)} sent={commands.refresh} />
+          )}
+        </Answered>
+      )}
       <Answered query={commands}>
         {({ commands: found }) =>
           found.length === 0 ? (
             <Empty>No commands yet.</Empty>
           ) : (
-            <Table label="Commands" head={["Command", "By", "Time", "Outcome", "Result"]}>
+            <Table
+              label="Commands"
+              head={[...(device ? [] : ["Device"]), "Command", "By", "Time", "Outcome", "Result"]}
+            >
               {found.map((command) => (
                 <tr key={command.command_id}>
+                  {!device && (
+                    <th scope="row">
+                      <a href={href("device", command.client_id, "commands")}>{nameOf(command.client_id)}</a>
+                    </th>
+                  )}
                   <td>
                     {command.name} <small>{facts(command.arguments)}</small>
                   </td>
@@ -59,35 +75,41 @@ export function Commands({ device, model }: { device: string; model: string }) {
   );
 }
 
-function Form({ device, names }: { device: string; names: readonly string[] }) {
-  const action = useAction();
-  const onSubmit = (event: SubmitEvent) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget as HTMLFormElement);
-    const [name, text] = [form.get("name"), form.get("arguments")] as [string, string];
-    void action.run(async () => {
-      const args = asObject(text.trim() ? fromJson(text) : {});
-      if (args === undefined) {
-        throw new Error('The arguments must be a JSON object, such as {"delay_s": 5}.');
-      }
-      await ask(COMMAND_SEND, { device, name, arguments: args });
-      return `${name} was sent; the result appears below.`;
-    });
-  };
+/** The commands that all of these devices know. */
+function namesFor({ models }: Models, of: Selected): string[] {
+  const codes = new Set(devicesOf(of).map(({ model }) => model));
+  const known = models.filter(({ code }) => codes.has(code)).map(({ commands }) => commands);
+  const [first = [], ...others] = known;
+  return [...BUILT_IN, ...first.filter((name) => others.every((names) => names.includes(name)))];
+}
+
+interface SendProps {
+  readonly of: Selected;
+  readonly names: readonly string[];
+  readonly sent: () => void;
+}
+
+/** For many devices it asks once more, with their number. */
+function Send({ of, names, sent }: SendProps) {
+  const isOne = of.device !== undefined;
   return (
-    <form class="line" onSubmit={onSubmit}>
-      <SelectField label="Command" name="name" options={names.map((name) => [name, name])} />
-      <TextField
-        label="Arguments"
-        name="arguments"
-        placeholder="{}"
-        spellcheck={false}
-        hint="A JSON object; may be empty."
-      />
-      <button type="submit" class="primary" disabled={action.busy}>
-        Send
-      </button>
-      <Outcome action={action} />
-    </form>
+    <OperationForm<CommandSend>
+      specs={{
+        name: { label: "Command", options: names.map((name) => [name, name] as const) },
+        arguments: { label: "Arguments", kind: "line", placeholder: "{}", hint: "A JSON object; may be empty." },
+      }}
+      layout="line"
+      verb={isOne ? "Send" : `Send to ${plural(devicesOf(of).length, "device")}`}
+      sure={isOne ? undefined : (asked) => `${asked.name} for ${reach(of)}?`}
+      run={async (asked) => {
+        const { commands, skipped } = await ask(COMMAND_SEND, { ...of, ...asked });
+        sent();
+        const left =
+          skipped.length > 0 ? `; ${plural(skipped.length, "device")} left out, as they are disabled` : "";
+        return isOne
+          ? `${asked.name} was sent; the result appears below.`
+          : `${asked.name} was sent to ${plural(commands.length, "device")}${left}. The results appear below.`;
+      }}
+    />
   );
 }

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Answered, Notice, Panel } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Labelled, Outcome } from "../../components/fields.tsx";
 import {
   asObject,
@@ -15,7 +16,14 @@ import {
 } from "../../lib/fields.ts";
 import { fromJson, toJson } from "../../lib/json.ts";
 import { concerns, refusalOf, type Refusal } from "../../lib/refusal.ts";
-import { CONFIG_GET, CONFIG_SET, MODEL_LIST, type ConfigView } from "../../protocol.ts";
+import {
+  CONFIG_GET,
+  CONFIG_SET,
+  LAYER_LIST,
+  MODEL_LIST,
+  type ConfigView,
+  type LayerView,
+} from "../../protocol.ts";
 import { useAction, type Action } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
@@ -26,19 +34,22 @@ interface Props {
   readonly device: string;
   readonly model: string;
   readonly version: number;
+  readonly tags: readonly string[];
 }
 
 /** A version saved by somebody else in the meantime is reported, and keeps the input. */
-export function Configuration({ device, model, version }: Props) {
+export function Configuration({ device, model, version, tags }: Props) {
   const [base, setBase] = useState(version);
   const action = useAction();
-  const query = useQuery(`configuration ${device} ${base}`, async () => {
-    const [config, { models }] = await Promise.all([
+  const query = useQuery(`configuration ${device} ${base} ${tags.join(" ")}`, async () => {
+    const [config, { models }, { layers }] = await Promise.all([
       ask(CONFIG_GET, { device, version: base }),
       ask(MODEL_LIST, {}),
+      ask(LAYER_LIST, {}),
     ]);
     const found = models.find(({ code }) => code === model);
-    return { config, schema: found?.config_schema ?? null, sealed: found?.sealed ?? [] };
+    const of = layers.filter(({ tag }) => tags.includes(tag));
+    return { config, layers: of, schema: found?.config_schema ?? null, sealed: found?.sealed ?? [] };
   });
   return (
     <Panel title="Configuration">
@@ -51,10 +62,11 @@ export function Configuration({ device, model, version }: Props) {
         </Notice>
       )}
       <Answered query={query}>
-        {({ config, schema, sealed }) => (
+        {({ config, layers, schema, sealed }) => (
           <Editor
             key={config.version}
             config={config}
+            layers={layers}
             schema={schema}
             sealed={sealed}
             action={action}
@@ -69,6 +81,8 @@ export function Configuration({ device, model, version }: Props) {
 
 interface EditorProps {
   readonly config: ConfigView;
+  /** Those of its tags, in the order in which they apply. */
+  readonly layers: readonly LayerView[];
   readonly schema: JsonObject | null;
   readonly sealed: readonly string[];
   readonly action: Action;
@@ -76,7 +90,7 @@ interface EditorProps {
 }
 
 /** Edits the overrides of a device; empty settings come from its layers and its model. */
-function Editor({ config, schema, sealed, action, saved }: EditorProps) {
+function Editor({ config, layers, schema, sealed, action, saved }: EditorProps) {
   const fields = fieldsOf(schema, sealed, config.document, config.overrides);
   const [texts, setTexts] = useState<Record<string, string>>(() => textsOf(fields, config.overrides));
   const [json, setJson] = useState<string>();
@@ -154,6 +168,7 @@ function Editor({ config, schema, sealed, action, saved }: EditorProps) {
               at(config.overrides, field.path) === undefined ? at(config.document, field.path) : undefined
             }
             text={texts[field.name] ?? ""}
+            source={sourceOf(field, config, layers)}
             error={refusal && concerns(field.name, refusal.field) ? refusal.message : undefined}
             onText={(text) => setTexts({ ...texts, [field.name]: text })}
           />
@@ -170,12 +185,24 @@ function Editor({ config, schema, sealed, action, saved }: EditorProps) {
             {asJson ? "Edit as a form" : "Edit as JSON"}
           </button>
         )}
-        <button type="submit" class="primary" disabled={action.busy}>
+        <Button needs={CONFIG_SET} type="submit" class="primary" disabled={action.busy}>
           {action.busy ? "Saving…" : "Save and push"}
-        </button>
+        </Button>
       </footer>
     </form>
   );
+}
+
+/** Where the value of a setting comes from: the device, a layer, or the defaults of its model. */
+function sourceOf({ path }: Field, { overrides, document }: ConfigView, layers: readonly LayerView[]): string {
+  if (at(document, path) === undefined) {
+    return "";
+  }
+  if (at(overrides, path) !== undefined) {
+    return "set for this device";
+  }
+  const layer = layers.findLast((one) => at(one.document, path) !== undefined);
+  return layer ? `from the layer ${layer.tag}` : "the model's default";
 }
 
 /** A form sends only its changes, so that others' changes are kept; JSON replaces all overrides of the version shown. */

@@ -1,9 +1,11 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Facts, Panel, Table } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { PROGRESS_TONES, progressOf, refusalOf, valueText } from "../../lib/connections.ts";
 import {
+  CONNECTION_SET,
   CONNECTION_RETRY,
   CONNECTION_SHOW,
   type ConnectionView,
@@ -34,12 +36,12 @@ export function Connection({ device }: { device: string }) {
       title="Connection profile"
       actions={
         <div class="buttons">
-          <button type="button" onClick={() => setChanging(true)}>
+          <Button needs={CONNECTION_SET} onClick={() => setChanging(true)}>
             Change profile
-          </button>
-          <button type="button" disabled={action.busy} onClick={retry}>
+          </Button>
+          <Button needs={CONNECTION_RETRY} disabled={action.busy} onClick={retry}>
             Send again
-          </button>
+          </Button>
         </div>
       }
     >

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
 import { Ago, Answered, Badge, Dialog, Empty, Panel, Table } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { show } from "../../lib/text.ts";
 import { CONFIG_DIFF, CONFIG_HISTORY, CONFIG_ROLLBACK } from "../../protocol.ts";
@@ -49,9 +50,9 @@ export function History({ device }: { device: string }) {
                     Changes<span class="unseen"> of version {entry.version}</span>
                   </button>
                   {entry.version !== desired && (
-                    <button type="button" disabled={action.busy} onClick={() => rollBack(entry.version)}>
+                    <Button needs={CONFIG_ROLLBACK} disabled={action.busy} onClick={() => rollBack(entry.version)}>
                       Roll back<span class="unseen"> to version {entry.version}</span>
-                    </button>
+                    </Button>
                   )}
                 </td>
               </tr>

@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 
 import { Dialog, Panel } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { save } from "../../flash/files.ts";
 import { DEVICE_PROVISION, DEVICE_REISSUE } from "../../protocol.ts";
@@ -14,9 +15,9 @@ export function Secret({ device }: { device: string }) {
     <Panel title="Package and secret">
       <p>The package contains the device&apos;s secret: with it, any machine can connect as the device.</p>
       <footer>
-        <button type="button" class="danger" onClick={() => setRenewing(true)}>
+        <Button needs={DEVICE_REISSUE} class="danger" onClick={() => setRenewing(true)}>
           Renew secret
-        </button>
+        </Button>
         <PackageButton device={device} />
       </footer>
       {renewing && <Renew device={device} close={() => setRenewing(false)} />}
@@ -67,9 +68,9 @@ export function PackageButton({ device }: { device: string }) {
     });
   return (
     <>
-      <button type="button" disabled={action.busy} onClick={download}>
+      <Button needs={DEVICE_PROVISION} disabled={action.busy} onClick={download}>
         Download package
-      </button>
+      </Button>
       <Outcome action={action} />
     </>
   );

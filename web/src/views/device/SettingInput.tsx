@@ -10,18 +10,24 @@ interface Props {
   readonly field: Field;
   /** The value from the model and the layers, if known. */
   readonly inherited: Json | undefined;
+  /** Where its value comes from. */
+  readonly source: string;
   readonly text: string;
   readonly error: string | undefined;
   readonly onText: (text: string) => void;
 }
 
 /** One setting; empty means the value from the model and the layers. */
-export function SettingInput({ field, inherited, text, error, onText }: Props) {
+export function SettingInput({ field, inherited, source, text, error, onText }: Props) {
   // Of an object the members are sealed, each by itself: it is edited as JSON.
   const [hasMembers] = useState(text.startsWith("{"));
   const rest = text !== "" || inherited === undefined ? "" : isPlaceholder(inherited) ? "set" : show(inherited);
   return (
-    <Labelled label={field.name} hint={field.description || undefined} error={error}>
+    <Labelled
+      label={field.name}
+      hint={[field.description, source].filter(Boolean).join(" · ") || undefined}
+      error={error}
+    >
       {(attributes) => {
         const choices = field.kind === "boolean" ? [true, false] : field.choices;
         if (field.sealed && choices.length === 0 && !hasMembers) {

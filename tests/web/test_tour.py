@@ -1,0 +1,204 @@
+"""From nothing to a device that is configured, updated and rotated, and what else `mdm` can do: by the page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from uuid import uuid4
+
+from playwright.async_api import Download, FilePayload, Locator, Page, expect
+
+from dev.fleet import OPTIONS, Fleet
+from dev.system import System
+from dev.uploads import build
+from device.claim import Machine
+from shared.protocol import admin
+from tests.claims import new_uid
+from tests.web.conftest import go, log_in
+
+
+async def saved(download: Download) -> bytes:
+    return (await download.path()).read_bytes()
+
+
+def file(data: bytes) -> FilePayload:
+    return {"name": "app.bin", "mimeType": "application/octet-stream", "buffer": data}
+
+
+def dialog(page: Page, name: str) -> Locator:
+    return page.get_by_role("dialog", name=name)
+
+
+async def press(place: Page | Locator, name: str) -> None:
+    await place.get_by_role("button", name=name, exact=True).click()
+
+
+async def add_model(page: Page, model: str) -> None:
+    """Add a model with a number and a secret as its settings."""
+    await go(page, "models")
+    await press(page, "Add model")
+    form = dialog(page, "Add model")
+    await form.get_by_label("Code").fill(model)
+    await press(form, "Add setting")
+    await form.get_by_label("Setting", exact=True).fill("interval_s")
+    await form.get_by_label("Minimum").fill("1")
+    await form.get_by_label("Default").fill("60")
+    await press(form, "Add setting")
+    password = form.get_by_role("group").last
+    await password.get_by_label("Setting", exact=True).fill("api.key")
+    await password.get_by_label("Type").select_option("text")
+    await password.get_by_label("Secret").check()
+    await press(form, "Add")
+    await expect(page.get_by_role("row", name=model)).to_be_visible()
+
+
+async def add_device(page: Page, model: str) -> admin.Package:
+    """Add a device and go to it; return its package, as the page saves it."""
+    await go(page, "devices")
+    await press(page, "Add device")
+    form = dialog(page, "Add device")
+    await form.get_by_label("Model").select_option(model)
+    await form.get_by_label("Name").fill("cellar")
+    await form.get_by_label("Tags").fill("tour")
+    await press(form, "Add")
+    async with page.expect_download() as saving:
+        await press(form, "Download package")
+    await form.get_by_role("link", name="Go to the device").click()
+    return admin.Package.model_validate_json(await saved(await saving.value))
+
+
+async def upload(page: Page, model: str) -> None:
+    """Upload what is no image, then an image, and release it."""
+    await go(page, "firmware")
+    await press(page, "Upload image")
+    form = dialog(page, "Upload image")
+    await form.get_by_label("Model").select_option(model)
+    await form.get_by_label("File").set_input_files(file(b"no image at all" * 100))
+    await press(form, "Upload")
+    await expect(form.get_by_role("alert")).to_contain_text("expected an application image, found text")
+    await form.get_by_label("File").set_input_files(file(build(model, "1.1.0", size_bytes=100_000)))
+    await press(form, "Upload")
+    await expect(form.get_by_text("1 device would take it")).to_be_visible()
+    await press(form, "Release to 1 device")
+
+
+async def test_from_nothing_to_an_updated_device(page: Page, fleet: Fleet) -> None:
+    model = f"tour_{uuid4().hex[:6]}"
+    await add_model(page, model)
+    (made,) = [it for it in (await fleet.ask(admin.MODEL_LIST)).models if it.code == model]
+    assert (made.config_defaults, made.sealed) == ({"interval_s": 60}, ["api.key"])
+    package = await add_device(page, model)
+    async with fleet.powered(package):
+        await expect(page.get_by_text("online", exact=True)).to_be_visible()
+        await page.get_by_label("interval_s").fill("30")
+        await press(page, "Save and push")
+        await fleet.until(package, lambda view: view.config_version_reported == 2)
+
+        await upload(page, model)
+        await fleet.seen(package, "firmware/reported", stage="confirmed")
+        await expect(page.get_by_role("row", name=f"{model} 1.1.0").get_by_text("released")).to_be_visible()
+
+        await go(page, f"device/{package.client_id}")
+        await press(page, "Rotate secret")
+        await fleet.seen(package, "rotation/completed")
+
+        await go(page, "commands")
+        await page.get_by_label("Devices").select_option(f"model {model}")
+        await page.get_by_label("Command", exact=True).select_option("identify")
+        await press(page, "Send to 1 device")
+        await expect(page.get_by_text("identify for 1 device?")).to_be_visible()
+        await press(page, "Yes, send to 1 device")
+        row = page.get_by_role("table", name="Commands").get_by_role("row", name="cellar").first
+        await expect(row.get_by_text("ok")).to_be_visible()
+
+
+async def test_a_layer_reaches_the_devices_with_its_tag(page: Page, fleet: Fleet) -> None:
+    tag = f"floor-{uuid4().hex[:6]}"
+    package = await fleet.device(tags=[tag])
+    await go(page, "layers")
+    await press(page, "Add layer")
+    form = dialog(page, "Add layer")
+    await form.get_by_label("Tag").fill(tag)
+    await form.get_by_label("Settings").fill('{"interval_s": ')
+    await press(form, "Add")
+    await expect(form.get_by_label("Settings")).to_have_attribute("aria-invalid", "true")
+    await form.get_by_label("Settings").fill('{"interval_s": 9}')
+    await press(form, "Add")
+    await expect(page.get_by_text(f"1 device with the tag {tag}")).to_be_visible()
+    found = await fleet.ask(admin.CONFIG_GET, device=package.client_id)
+    assert found.document == {"interval_s": 9}
+    await go(page, f"device/{package.client_id}")
+    await expect(page.get_by_text(f"from the layer {tag}")).to_be_visible()
+    await go(page, "layers")
+    await page.get_by_role("button", name=f"Remove {tag}").click()
+    await press(dialog(page, f"Remove the layer of {tag}?"), "Remove layer")
+    await expect(page.get_by_role("row", name=tag)).to_have_count(0)
+
+
+async def test_a_machine_that_claims_appears_and_is_approved(page: Page, fleet: Fleet, tmp_path: Path) -> None:
+    model = await fleet.model()
+    await go(page, "claims")
+    await press(page, "Create claim")
+    form = dialog(page, "Create claim")
+    await form.get_by_label("Model of the machines").select_option(model)
+    await form.get_by_label("Ask before a machine").check()
+    async with page.expect_download() as saving:
+        await press(form, "Create and download its package")
+    claim = admin.ClaimPackage.model_validate(json.loads(await saved(await saving.value)))
+    uid = new_uid()
+    waiting = asyncio.create_task(Machine(claim, uid, tmp_path / "machine", OPTIONS).package())
+    row = page.get_by_role("row", name=uid)
+    await expect(row.get_by_text("waits for approval")).to_be_visible()
+    await press(row, "Approve")
+    await press(dialog(page, f"Approve {uid}?"), "Approve")
+    package = await waiting
+    await expect(row.get_by_role("link", name=package.client_id)).to_be_visible()
+    await expect(page.get_by_role("row", name=claim.account).get_by_text("used up")).to_be_visible()
+
+
+async def test_an_account_sees_what_it_may_not_do(page: Page, system: System, fleet: Fleet) -> None:
+    package = await fleet.device()
+    await go(page, "accounts")
+    await press(page, "Add account")
+    form = dialog(page, "Add account")
+    await form.get_by_label("Name").fill("guest")
+    await form.get_by_label("Role").select_option("viewer")
+    await press(form, "Add")
+    shown = dialog(page, "Password of guest")
+    password = await shown.locator("code").inner_text()
+    await press(shown, "Done")
+    await expect(page.get_by_role("row", name="guest viewer")).to_be_visible()
+    await press(page, "Log out")
+    await log_in(page, password, "guest")
+    for address, button in (
+        ("devices", "Add device"),
+        ("models", "Add model"),
+        ("layers", "Add layer"),
+        ("firmware", "Upload image"),
+        ("claims", "Create claim"),
+        ("rollouts", "Start rollout"),
+        (f"device/{package.client_id}", "Rotate secret"),
+        (f"device/{package.client_id}", "Disable"),
+    ):
+        await go(page, address)
+        await expect(page.get_by_role("button", name=button)).to_be_disabled()
+        title = await page.get_by_role("button", name=button).get_attribute("title")
+        assert title is not None
+        assert title.endswith("your account is viewer.")
+    await go(page, "accounts")
+    await expect(page.get_by_text("This needs the role admin; your account is viewer.")).to_be_visible()
+    await press(page, "Log out")
+    await log_in(page, system.profile.password.get_secret_value())
+    await go(page, "accounts")
+    await page.get_by_role("button", name="Remove guest").click()
+    await press(dialog(page, "Remove guest?"), "Remove")
+    await expect(page.get_by_role("row", name="guest")).to_have_count(0)
+
+
+async def test_the_doctor_finds_that_all_is_well(page: Page, fleet: Fleet) -> None:
+    await fleet.device()
+    await go(page, "doctor")
+    for title in ("Devices and accounts", "Images and firmware"):
+        region = page.get_by_role("region", name=title)
+        await expect(region.get_by_text("All is well").or_(region.get_by_role("table"))).to_be_visible()
