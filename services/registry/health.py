@@ -19,7 +19,6 @@ from sqlalchemy import (
     Subquery,
     and_,
     case,
-    exists,
     func,
     literal,
     literal_column,
@@ -209,13 +208,17 @@ def _connection() -> Select[Any]:
 def _firmware() -> Select[Any]:
     """Find images that devices should have, by their model or a rollout, and neither run nor get."""
     name = case(*((FirmwareDelivery.stage == stage, reason) for stage, reason in _FIRMWARE.items()))
-    by_rollout = exists().where(
-        RolloutDevice.device_id == FirmwareDelivery.device_id,
-        RolloutDevice.state != "SKIPPED",
-        Rollout.id == RolloutDevice.rollout_id,
-        Rollout.sha256 == FirmwareDelivery.sha256,
-        Rollout.in_force,
-        Rollout.state != "ABORTED",
+    by_rollout = (
+        select(RolloutDevice.device_id)
+        .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
+        .where(
+            RolloutDevice.device_id == FirmwareDelivery.device_id,
+            RolloutDevice.state != "SKIPPED",
+            Rollout.sha256 == FirmwareDelivery.sha256,
+            Rollout.in_force,
+            Rollout.state != "ABORTED",
+        )
+        .exists()
     )
     runs_it = is_hash_of(Presence.firmware_sha256, FirmwareImage)
     detail = func.concat(FirmwareImage.version, ": " + func.nullif(FirmwareDelivery.error, ""))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import delete, select, text
 
 from dev.stack import Stack
@@ -15,6 +16,7 @@ from services.registry.context import Registry
 from services.registry.devices import fleet_queries, views
 from services.registry.devices.health_watch import HealthWatch
 from services.registry.health import HealthThresholds
+from shared.database import engine, grants
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
 from shared.database.tables import (
@@ -36,6 +38,7 @@ from tests.integration.conftest import empty_database
 
 NOW: Final = datetime.now(UTC)
 THRESHOLDS: Final = HealthThresholds(timedelta(minutes=5), timedelta(days=1), timedelta(days=30))
+NAME: Final = "health"
 WANTED, OTHER = "a" * 64, "b" * 64
 KEY: Final = "health01"
 CLIENT_ID: Final = f"iotdevice-lamp-{KEY}"
@@ -47,8 +50,17 @@ def ago(**time: float) -> datetime:
 
 @pytest.fixture(scope="module")
 async def fresh(stack: Stack) -> AsyncIterator[Database]:
-    async with empty_database(stack, "health") as database:
+    async with empty_database(stack, NAME) as database:
         yield database
+
+
+@pytest.fixture(scope="module")
+async def services(stack: Stack, fresh: Database) -> AsyncIterator[Database]:
+    """The same database with the rights of the registry."""
+    assert await fresh.answers()
+    url = stack.endpoints.database_users[grants.USERS["registry"]].rpartition("/")[0] + f"/{NAME}"
+    async with engine.connected(SecretStr(url)) as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -231,10 +243,12 @@ CASES: Final[dict[str, tuple[dict[str, Any], str, list[tuple[str, datetime, str 
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_device_is_as_healthy_as_the_worst_that_is_wrong_with_it(database: Database, name: str) -> None:
+async def test_a_device_is_as_healthy_as_the_worst_that_is_wrong_with_it(
+    database: Database, services: Database, name: str
+) -> None:
     changes, health, reasons = CASES[name]
     await change(database, **changes)
-    assert await state(database) == (health, reasons)
+    assert await state(services) == (health, reasons)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +261,7 @@ async def test_a_device_is_as_healthy_as_the_worst_that_is_wrong_with_it(databas
     ],
 )
 async def test_an_image_of_a_rollout_is_wanted_until_it_is_aborted(
-    database: Database, rollout: str, status: str, counts: bool
+    database: Database, services: Database, rollout: str, status: str, counts: bool
 ) -> None:
     await change(database, row=delivery("rolled_back", OTHER), firmware_sha256="e" * 64)
     async with database.transaction() as session:
@@ -260,26 +274,28 @@ async def test_an_image_of_a_rollout_is_wanted_until_it_is_aborted(
         device_id = (await session.scalars(select(Device.id))).one()
         live = status != "SKIPPED"
         session.add(RolloutDevice(rollout_id=row.id, device_id=device_id, wave=1, state=status, live=live))
-    assert (await state(database))[0] == ("warning" if counts else "healthy")
+    assert (await state(services))[0] == ("warning" if counts else "healthy")
 
 
-async def told(database: Database) -> list[dict[str, Any]]:
+async def told(services: Database) -> list[dict[str, Any]]:
     """Look, and return the data of the events since the last look."""
-    await HealthWatch(registry(database)).look()
-    async with database.transaction() as session:
+    await HealthWatch(registry(services)).look()
+    async with services.transaction() as session:
         rows = (await session.scalars(select(OutboxMessage).order_by(OutboxMessage.id))).all()
         await session.execute(delete(OutboxMessage))
     assert {row.topic for row in rows} <= {"mdm/v1/events/device/health_changed"}
     return [messages.Event.model_validate_json(row.payload).data for row in rows]
 
 
-async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not(database: Database) -> None:
-    assert await told(database) == []
+async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not(
+    database: Database, services: Database
+) -> None:
+    assert await told(services) == []
     await change(database, **gone(hours=23))
-    assert await told(database) == [{"health": "warning", "reasons": ["offline"], "before": "healthy"}]
-    assert await told(database) == []
+    assert await told(services) == [{"health": "warning", "reasons": ["offline"], "before": "healthy"}]
+    assert await told(services) == []
     await change(database, rotation_state="TIMEOUT", rotation_retry_at=NOW)
     both = {"health": "warning", "reasons": ["offline", "rotation_timeout"], "before": "warning"}
-    assert await told(database) == [both]
+    assert await told(services) == [both]
     await change(database, online=True, rotation_state="OK", rotation_retry_at=None)
-    assert await told(database) == [{"health": "healthy", "before": "warning"}]
+    assert await told(services) == [{"health": "healthy", "before": "warning"}]
