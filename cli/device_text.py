@@ -26,6 +26,8 @@ def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | 
     if device.clashed_at is not None:
         at = output.cell(device.clashed_at)
         output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
+    if device.health_reasons:
+        tables.print_table(device.health_reasons, "reason, level, since, detail")
     if device.flaws:
         tables.print_table(device.flaws, "flaw in=topic, field, rule, since=at")
 
@@ -44,6 +46,7 @@ def print_device(
             "device=client_id, key, model, name, tags, enabled",
             ("state", presence),
             "last seen=last_seen_at",
+            ("health", health_state),
             ("firmware", lambda it: firmware_state(it, firmware)),
             ("config", config_state),
             "config_error",
@@ -56,6 +59,16 @@ def print_device(
             *more,
         ),
     )
+
+
+def health_state(device: admin.DeviceView) -> str:
+    """Return the health of a device, without its reasons."""
+    return device.health.replace("_", " ")
+
+
+def health_reasons(device: admin.DeviceView) -> str:
+    """Return the names of the reasons of a device's health, the worst first."""
+    return ", ".join(it.reason.replace("_", " ") for it in device.health_reasons)
 
 
 def presence(device: admin.DeviceView) -> str:

@@ -13,7 +13,15 @@ import typer
 
 from cli import client, config, imports, lifecycle, output, pages, passwords, selection, session
 from cli.arguments import Device
-from cli.device_text import config_state, firmware_state, print_details, print_device, print_written
+from cli.device_text import (
+    config_state,
+    firmware_state,
+    health_reasons,
+    health_state,
+    print_details,
+    print_device,
+    print_written,
+)
 from shared.errors import ConflictError, FleetError, InvalidInputError
 from shared.protocol import admin, messages, nvs
 
@@ -64,6 +72,12 @@ def show_all(
     asleep: Annotated[
         bool, typer.Option("--asleep", help="Only devices that are asleep and not overdue.")
     ] = False,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            help="Only devices of this health: healthy, warning, critical, inactive, never_seen, disabled."
+        ),
+    ] = None,
     drift: Annotated[
         bool | None,
         typer.Option(
@@ -87,10 +101,11 @@ def show_all(
         model=model,
         tag=tag,
         presence=presence,
+        health=health,
         drift=drift,
         rotation_state=rotation_state,
     )
-    filters = (model, tag, presence, drift, rotation_state)
+    filters = (model, tag, presence, health, drift, rotation_state)
     if not found.devices and (model or tag):
         selection.find(here, tag=tag, model=model)
     firmware = {} if here.as_json else here.run(partial(firmware_of, [it.client_id for it in found.devices]))
@@ -100,8 +115,9 @@ def show_all(
         (
             "device=client_id, name",
             ("state", lambda it: it.presence if it.enabled else "disabled"),
-            "health",
+            ("health", health_state),
             ("firmware", lambda it: firmware_state(it, firmware.get(it.client_id), brief=True)),
+            ("-why", health_reasons),
             ("-config", config_state),
             ("--secret", lambda it: f"{it.secret_generation} {it.rotation_state}"),
             "-last seen=last_seen_at",

@@ -93,6 +93,7 @@ def _print(view: admin.FleetView) -> None:
             "drifting": view.drifting,
             "without a key": view.without_key,
             **{f"health {name}": count for name, count in sorted(view.health.items())},
+            **{f"with {name}": count for name, count in sorted(view.health_reasons.items())},
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }
     )

@@ -64,6 +64,7 @@ def line(view: admin.FleetView) -> str:
     parts = [f"devices {view.devices}", f"online {view.online}", f"asleep {view.asleep}"]
     parts.append(f"drifting {view.drifting}")
     parts += [f"{health} {count}" for health, count in sorted(view.health.items())]
+    parts += [f"{reason} {count}" for reason, count in sorted(view.health_reasons.items())]
     parts += [f"{state} {count}" for state, count in sorted(view.rotation.items())]
     return "  ".join(parts)
 
@@ -87,6 +88,7 @@ def _charts(view: admin.FleetView) -> Iterator[RenderableType]:
         ("asleep", view.asleep, "cyan"),
         ("drifting", view.drifting, "yellow"),
         *((f"health {name}", count, _COLOURS.get(name, "white")) for name, count in sorted(view.health.items())),
+        *((f"with {name}", count, "yellow") for name, count in sorted(view.health_reasons.items())),
         *((f"rotation {name}", count, _COLOURS[name]) for name, count in sorted(view.rotation.items())),
         *((f"{it.model} {it.version or '-'}", it.devices, "blue") for it in view.versions),
     ]

@@ -274,7 +274,7 @@ def _print_findings(found: admin.RolloutFindings) -> None:
         found,
         (
             "model, version, would accept it=fit, run it already=already.count, would fail=count",
-            "waves by default=waves",
+            "never seen=never_seen, waves by default=waves",
         ),
     )
     if found.problems:

@@ -8,13 +8,13 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Integer, Text, any_, bindparam, cast, delete, func, select
+from sqlalchemy import ARRAY, BigInteger, Integer, Text, any_, bindparam, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from services.firmware.rules import FELL_BACK, REFUSED_BY_DEVICE, WITHHELD, ImageAttempt
 from shared.database import device_refs
+from shared.database.image_hashes import hashes_of
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -228,16 +228,6 @@ _ATTEMPTS: Final = (
     .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
     .order_by(FirmwareDelivery.updated_at.desc())
 )
-
-
-def is_hash_of(said: InstrumentedAttribute[str | None], image: type[FirmwareImage]) -> ColumnElement[bool]:
-    """Return the condition that a hash is one of those by which devices name an image."""
-    return said.in_([image.sha256, image.app_sha256, image.elf_sha256])
-
-
-def hashes_of(image: FirmwareImage) -> frozenset[str]:
-    """Return the hashes by which a device may say that it runs this image."""
-    return frozenset(filter(None, (image.sha256, image.app_sha256, image.elf_sha256)))
 
 
 async def attempts(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, tuple[int, list[ImageAttempt]]]:

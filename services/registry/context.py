@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.registry import queries, rules
+from services.registry import queries
 from services.registry.clashes import Clashes
+from services.registry.health import HealthThresholds
 from services.registry.identity import Identities
 from services.registry.instance import Installation
 from services.registry.validation.checker import Checker
@@ -65,9 +66,9 @@ class Registry:
         return timedelta(seconds=self.settings.claim_window_s)
 
     @property
-    def thresholds(self) -> rules.Thresholds:
+    def thresholds(self) -> HealthThresholds:
         """How long a device may be silent."""
-        return rules.Thresholds(
+        return HealthThresholds(
             warning=timedelta(seconds=self.settings.health_warning_s),
             critical=timedelta(seconds=self.settings.health_critical_s),
             inactive=timedelta(seconds=self.settings.health_inactive_s),

@@ -18,6 +18,7 @@ from services.registry.context import Registry
 from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
+from services.registry.devices.health_watch import HealthWatch
 from services.registry.devices.presence import Presences
 from services.registry.devices.sleepers import Sleepers
 from services.registry.identity import Identities
@@ -109,6 +110,7 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(CredentialService(registry).run(), name="credentials")
             tasks.create_task(keepalives.run(registry), name="keepalives")
             tasks.create_task(Sleepers(registry).run(), name="sleepers")
+            tasks.create_task(HealthWatch(registry).run(), name="health")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(

@@ -43,9 +43,14 @@ def active(query: S) -> S:
 
 
 def drifts() -> ColumnElement[bool]:
-    """Return the condition that a device's desired configuration is not the reported one."""
-    in_step = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
-    return not_(func.coalesce(in_step, false()))
+    """Return the condition that a device was seen, and its desired configuration is not the reported one."""
+    return and_(presences.WAS_SEEN, not_(in_step()))
+
+
+def in_step() -> ColumnElement[bool]:
+    """Return the condition that a device has reported its desired configuration as applied."""
+    same = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
+    return func.coalesce(same, false())
 
 
 def _devices() -> Select[Device, DeviceModel, Presence]:
@@ -110,8 +115,10 @@ async def device(session: AsyncSession, name: str, *, lock: bool = False) -> tup
     return row
 
 
-async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple[Device, DeviceModel, Presence]]:
-    """Return up to `limit` matching devices after `after`, oldest first."""
+async def devices(
+    session: AsyncSession, wanted: admin.DeviceList, *, alike: ColumnElement[bool] | None = None
+) -> list[tuple[Device, DeviceModel, Presence]]:
+    """Return up to `limit` matching devices after `after`, oldest first; `alike` is one more condition."""
     # Filter both tables: the planner does not infer the second condition.
     behind = and_(Device.id > wanted.after, Presence.device_id > wanted.after)
     query = _devices().where(behind).order_by(Device.id).limit(wanted.limit)
@@ -126,7 +133,9 @@ async def devices(session: AsyncSession, wanted: admin.DeviceList) -> list[tuple
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:
-        query = query.where(drifts() == wanted.drift)
+        query = query.where(drifts() if wanted.drift else in_step())
+    if alike is not None:
+        query = query.where(alike)
     return list(await session.execute(query))
 
 

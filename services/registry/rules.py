@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from shared.errors import ConflictError
-from shared.protocol.admin import CommandOutcome, PresenceState
+from shared.protocol.admin import CommandOutcome
 
 KEY_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz0123456789"
 KEY_LENGTH: Final = 8
@@ -79,39 +79,6 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[DocumentCh
         elif not same(before[name], after[name]):
             changes.append(DocumentChange((name,), "changed", before=before[name], after=after[name]))
     return changes
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """How long a device may be offline and silent before each state of health."""
-
-    warning: timedelta
-    critical: timedelta
-    inactive: timedelta
-
-
-Health = Literal["healthy", "warning", "critical", "inactive"]
-
-
-def health(
-    presence: PresenceState,
-    *,
-    last_seen_at: datetime | None,
-    wake_interval_s: int | None,
-    now: datetime,
-    thresholds: Thresholds,
-) -> Health:
-    """Return healthy, warning, critical or inactive; the silence of a device that sleeps begins when it is due."""
-    if presence != "offline":
-        return "healthy"
-    silent_for = timedelta.max
-    if last_seen_at is not None:
-        silent_for = now - last_seen_at - timedelta(seconds=wake_interval_s or 0)
-    if silent_for > thresholds.inactive:
-        return "inactive"
-    if silent_for > thresholds.critical:
-        return "critical"
-    return "warning" if silent_for > thresholds.warning else "healthy"
 
 
 BUILT_IN_COMMANDS: Final = ("identify", "reboot")

@@ -25,6 +25,11 @@ STATE: Final[ColumnElement[PresenceState]] = case((Presence.online, "online"), (
 _SECOND: Final = literal(timedelta(seconds=1), Interval())
 INTERVAL: Final[ColumnElement[Any]] = func.coalesce(Presence.wake_interval_s, 0) * _SECOND
 """The time between two wake-ups of a device; zero for one that does not sleep."""
+WAS_SEEN: Final[ColumnElement[bool]] = Presence.last_seen_at.is_not(None)
+SEEN_AT: Final[ColumnElement[Any]] = func.greatest(
+    Presence.last_seen_at, Presence.left_at, type_=DateTime(timezone=True)
+)
+"""As `seen_at`, of a device that has no connection."""
 _PATIENCE: Final[ColumnElement[Any]] = (
     Presence.wake_interval_s + func.greatest(Presence.wake_interval_s // 2, LEAST_GRACE_S)
 ) * _SECOND
@@ -48,13 +53,20 @@ def state(presence: Presence) -> PresenceState:
     return "offline" if presence.asleep_until is None else "asleep"
 
 
+def seen_at(presence: Presence, now: datetime) -> datetime | None:
+    """Return when a device was last known to be connected; None if it was never seen."""
+    if presence.online or presence.last_seen_at is None:
+        return now if presence.online else None
+    return max(presence.last_seen_at, presence.left_at or presence.last_seen_at)
+
+
 def leave(presence: Presence, at: datetime, *, asleep: bool = False) -> None:
     """Record that a device has no connection any more; one that has a wake interval is asleep from then on.
 
     `asleep`: it has reported so; without an interval something else will wake it, such as a button.
     """
     interval_s = presence.wake_interval_s or (MAX_WAKE_INTERVAL_S if asleep else None)
-    presence.online = False
+    presence.online, presence.left_at = False, at
     presence.asleep_until = None if interval_s is None else at + patience(interval_s)
 
 

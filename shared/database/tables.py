@@ -190,9 +190,10 @@ class Device(Base):
 class Presence(Base):
     """A device's last reported status; apart from `devices`, so that its many writes do not lock device rows.
 
-    `refused_at` is when the broker last refused a login with its client id, `clashed_at` when two boards last
-    used it. A device that sleeps has a `wake_interval_s`, and `asleep_until` from the end of its connection on
-    until it is back or overdue: see shared/database/presences.py.
+    `last_seen_at` is when its last status was received, `left_at` when its last connection ended. `refused_at` is
+    when the broker last refused a login with its client id, `clashed_at` when two boards last used it. A device
+    that sleeps has a `wake_interval_s`, and `asleep_until` from the end of its connection on until it is back or
+    overdue: see shared/database/presences.py.
     """
 
     __tablename__ = "device_presence"
@@ -213,6 +214,7 @@ class Presence(Base):
     )
     online: Mapped[bool] = mapped_column(server_default=text("false"))
     last_seen_at: Mapped[datetime | None]
+    left_at: Mapped[datetime | None]
     wake_interval_s: Mapped[int | None] = mapped_column(Integer)
     asleep_until: Mapped[datetime | None]
     refused_at: Mapped[datetime | None]
@@ -224,6 +226,22 @@ class Presence(Base):
     config_version: Mapped[int | None] = mapped_column(BigInteger)
     config_outcome: Mapped[str | None]
     config_error: Mapped[str | None]
+
+
+class DeviceHealth(Base):
+    """The health of a device that was last announced, since when, and the names of its reasons.
+
+    services/registry/health.py decides it.
+    """
+
+    __tablename__ = "device_health"
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    health: Mapped[str]
+    reasons: Mapped[list[str]]
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class DeviceFlaw(Base):

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, PlainSerializer, ValidationError
 
 from shared.errors import MessageRefusedError
 from shared.protocol import messages, topics
-from shared.protocol.admin import Role, RolloutPlan
+from shared.protocol.admin import Health, Role, RolloutPlan
 from shared.protocol.messages import ConfigOutcome, FirmwareStage
 from shared.protocol.topics import Topic
 
@@ -119,6 +119,14 @@ class AsleepFacts(Facts):
     until: Time
 
 
+class HealthFacts(Facts):
+    """The health of a device, the names of its reasons, and the health before that, if it is known."""
+
+    health: Health
+    reasons: list[str] = []
+    before: Health | None = None
+
+
 class RecoveryFacts(Facts):
     """The secret that a device got."""
 
@@ -155,6 +163,9 @@ DEVICE_OFFLINE: Final = DeviceEvent(
     "device/offline",
     NoFacts,
     "A device has disconnected, or its connection is lost, or it was asleep and is not back in time.",
+)
+DEVICE_HEALTH_CHANGED: Final = DeviceEvent(
+    "device/health_changed", HealthFacts, "The health of a device has changed, or a reason of it."
 )
 DEVICE_REFUSED: Final = DeviceEvent(
     "device/refused", NoFacts, "The broker has refused a device, for the first time since it was last seen."

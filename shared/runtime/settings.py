@@ -219,9 +219,9 @@ class RegistrySettings(IdentitySettings, KeySettings):
     )
     http_url: str | None = HTTP_URL
     reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
-    health_warning_s: Seconds = Field(_DAY_S, description="offline and silent for longer: warning")
-    health_critical_s: Seconds = Field(7 * _DAY_S, description="... for longer: critical")
-    health_inactive_s: Seconds = Field(30 * _DAY_S, description="... for longer, or never seen: inactive")
+    health_warning_s: Seconds = Field(300, description="offline and silent for longer: warning")
+    health_critical_s: Seconds = Field(_DAY_S, description="... for longer: critical")
+    health_inactive_s: Seconds = Field(30 * _DAY_S, description="... for longer: inactive")
 
 
 class RotatorSettings(IdentitySettings, KeySettings):

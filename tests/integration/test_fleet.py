@@ -15,7 +15,7 @@ from shared.protocol.admin import DeviceView
 
 DAY_S = 24 * 3600
 SEEN_AGO = """
-    UPDATE mdm.device_presence SET last_seen_at = now() - $1 * interval '1 second'
+    UPDATE mdm.device_presence SET left_at = NULL, last_seen_at = now() - $1 * interval '1 second'
     WHERE device_id = (SELECT id FROM mdm.devices WHERE key = $2)"""
 
 
@@ -50,7 +50,9 @@ async def test_the_numbers_are_those_of_the_list(fleet: Fleet, stack: Stack, sil
     assert view.asleep == sum(device.presence == "asleep" for device in devices) >= 1
     assert view.health == Counter(device.health for device in devices)
     assert view.rotation == Counter(device.rotation_state for device in devices)
-    drifting = [device for device in devices if (device.config_version, "applied") != reported(device)]
+    assert view.health_reasons == Counter(it.reason for device in devices for it in device.health_reasons)
+    seen = [device for device in devices if device.last_seen_at is not None]
+    drifting = [device for device in seen if (device.config_version, "applied") != reported(device)]
     assert view.drifting == len(drifting)
     assert {it.version: it.devices for it in view.versions if it.model == model} == {"1.0.0": 3, None: 1}
 

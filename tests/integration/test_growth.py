@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -19,6 +19,8 @@ from services.firmware.assignment.prospects import prospects
 from services.firmware.images import doctor
 from services.registry import batch_queries
 from services.registry import queries as registry_queries
+from services.registry.devices import views
+from services.registry.health import HealthThresholds
 from services.rotator import campaign_queries
 from services.rotator import queries as rotator_queries
 from shared.database import device_refs
@@ -27,6 +29,7 @@ from shared.protocol import admin
 from tests.integration.conftest import empty_database
 
 DEVICES: Final = 20_000
+THRESHOLDS: Final = HealthThresholds(*[timedelta(days=days) for days in (1, 7, 30)])
 MOST_READ: Final = 2500
 """Rows: a page has 500 devices, each with its presence, and half of those on the way may not fit."""
 SOME: Final = range(7, DEVICES, DEVICES // 50)
@@ -90,6 +93,9 @@ QUERIES: Final[dict[str, Query]] = {
     "a later page": lambda session: registry_queries.devices(session, listed(after=DEVICES // 2)),
     "a page of those with a tag": lambda session: registry_queries.devices(session, listed(tag="room-7")),
     "a page of those online": lambda session: registry_queries.devices(session, listed(online=True)),
+    "the health of some": lambda session: views.states_of(
+        session, THRESHOLDS, [number + 1 for number in SOME], datetime.now(UTC)
+    ),
     "a page of those in rotation": lambda session: registry_queries.devices(
         session, listed(rotation_state="QUEUED")
     ),

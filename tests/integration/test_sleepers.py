@@ -32,7 +32,7 @@ OVERDUE: Final = """
     FROM mdm.devices WHERE devices.id = device_id AND key = $1
 """
 SEEN_AGO: Final = """
-    UPDATE mdm.device_presence SET last_seen_at = now() - $2 * interval '1 second'
+    UPDATE mdm.device_presence SET left_at = NULL, last_seen_at = now() - $2 * interval '1 second'
     FROM mdm.devices WHERE devices.id = device_id AND key = $1
 """
 

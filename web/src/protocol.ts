@@ -727,7 +727,8 @@ export interface DeviceDetails {
   enabled: boolean;
   online: boolean;
   presence: "online" | "asleep" | "offline";
-  health: "healthy" | "warning" | "critical" | "inactive";
+  health: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled";
+  health_reasons: HealthReason[];
   last_seen_at: string | null;
   wake_interval_s: number | null;
   asleep_until: string | null;
@@ -774,14 +775,15 @@ export interface DeviceFirmware {
  * List a page of the devices that match all filters, in the order in which they were added.
  *
  * `online`: it is connected, or is not; `presence` distinguishes those that are asleep from those that are
- * offline. `drift`: the desired configuration is not the one that the device reported applied. `after` is the
- * `next` of the page before.
+ * offline. `drift`: the device was seen, and the desired configuration is not the one that it reported applied;
+ * false if that is. `after` is the `next` of the page before.
  */
 export interface DeviceList {
   model?: string | null;
   tag?: string | null;
   online?: boolean | null;
   presence?: "online" | "asleep" | "offline" | null;
+  health?: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled" | null;
   drift?: boolean | null;
   rotation_state?: "OK" | "QUEUED" | "PENDING" | "TIMEOUT" | null;
   after?: number;
@@ -830,6 +832,8 @@ export interface DeviceUpdateFacts {
 /**
  * A device: its desired state and its last report; with `has_key` it can recover by itself.
  *
+ * Its `health` is the level of the worst of the `health_reasons`, which come first. `last_seen_at` is when it was
+ * last known to be connected: the time of the answer if it is.
  * A device that is `asleep` is not connected, and has until `asleep_until` to come back. `wake_interval_s` is the
  * one of its last status.
  */
@@ -842,7 +846,8 @@ export interface DeviceView {
   enabled: boolean;
   online: boolean;
   presence: "online" | "asleep" | "offline";
-  health: "healthy" | "warning" | "critical" | "inactive";
+  health: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled";
+  health_reasons: HealthReason[];
   last_seen_at: string | null;
   wake_interval_s: number | null;
   asleep_until: string | null;
@@ -936,7 +941,7 @@ export interface FlawView {
   at: string;
 }
 
-/** How many devices there are, by health and state; a health or a state without devices is left out. */
+/** How many devices there are, by health, its reasons and state; what no device has is left out. */
 export interface FleetView {
   devices: number;
   disabled: number;
@@ -945,8 +950,24 @@ export interface FleetView {
   drifting: number;
   without_key: number;
   health: Record<string, number>;
+  health_reasons: Record<string, number>;
   rotation: Record<string, number>;
   versions: RunningVersion[];
+}
+
+/** The health of a device, the names of its reasons, and the health before that, if it is known. */
+export interface HealthFacts {
+  health: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled";
+  reasons?: string[];
+  before?: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled" | null;
+}
+
+/** Why a device is not healthy, since when, and the details if there are any. */
+export interface HealthReason {
+  reason: "offline" | "refused" | "clash" | "config_rejected" | "config_reverted" | "connection_refused" | "firmware_withheld" | "firmware_failed" | "firmware_rolled_back" | "rotation_timeout" | "core_dump" | "flaws";
+  level: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled";
+  since: string;
+  detail: string | null;
 }
 
 /** Bytes of an image. */
@@ -1409,7 +1430,8 @@ export interface RolloutFailure {
  * The result of a preflight: `fit` devices would accept the image, `already` run it.
  *
  * `count` would fail, of which `refusing` would not accept it; `problems` names the first of them, up to
- * MAX_NAMED, those that refuse first. `waves` are their sizes.
+ * MAX_NAMED, those that refuse first. `waves` are their sizes. Devices that were `never_seen` are none of these,
+ * and not in the rollout, unless it is forced.
  */
 export interface RolloutFindings {
   model: string;
@@ -1417,6 +1439,7 @@ export interface RolloutFindings {
   sha256: string;
   fit: number;
   already: Named;
+  never_seen: number;
   count: number;
   refusing: number;
   problems: RolloutProblem[];
@@ -1933,6 +1956,8 @@ export type NamedEvent =
   | Told<"device", "asleep", string, AsleepFacts>
   /** A device has disconnected, or its connection is lost, or it was asleep and is not back in time. */
   | Told<"device", "offline", string, NoFacts>
+  /** The health of a device has changed, or a reason of it. */
+  | Told<"device", "health_changed", string, HealthFacts>
   /** The broker has refused a device, for the first time since it was last seen. */
   | Told<"device", "refused", string, NoFacts>
   /** Two boards have the same identity and end each other's connection; once, until that is over for ten minutes. */

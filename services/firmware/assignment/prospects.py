@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.firmware import rules
 from services.firmware.assignment import rollout_states
 from services.firmware.assignment.rollout_states import DeviceStatus, State
-from services.firmware.queries import hashes_of, is_hash_of
 from shared.database import device_refs
+from shared.database.image_hashes import hashes_of, is_hash_of
 from shared.database.tables import (
     Device,
     DeviceModel,

@@ -94,7 +94,7 @@ def diagnostics(device: Device, presence: Presence) -> Diagnostics:
     return Diagnostics(
         present=presences.state(presence) != "offline",
         config_version=device.config_version,
-        config_problem=not in_step,
+        config_problem=presence.last_seen_at is not None and not in_step,
         secret_generation=device.secret_generation,
         rotation_state=device.rotation_state,
         reset_reason=said.get("reset_reason"),

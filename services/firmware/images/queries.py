@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from services.firmware import rules
-from services.firmware.queries import hashes_of
 from services.firmware.rules import Uses
+from shared.database.image_hashes import hashes_of
 from shared.database.tables import (
     Device,
     DeviceModel,

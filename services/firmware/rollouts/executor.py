@@ -17,10 +17,10 @@ from services.firmware.assignment.rollout_states import DeviceStatus, DeviceStep
 from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from services.firmware.images import catalog
-from services.firmware.queries import hashes_of
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, RolloutChange
 from shared.database import presences
+from shared.database.image_hashes import hashes_of
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 from shared.errors import FleetError, InvalidInputError, UnavailableError
 from shared.protocol import events, topics

@@ -13,9 +13,9 @@ from services.firmware import queries, rules
 from services.firmware.assignment import rollout_queries, rollout_states
 from services.firmware.assignment.prospects import candidate_of
 from services.firmware.images import catalog
-from services.firmware.queries import hashes_of
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.targets import KnownTarget
+from shared.database.image_hashes import hashes_of
 from shared.database.tables import DeviceModel, FirmwareImage
 from shared.protocol import admin
 
@@ -25,13 +25,14 @@ _ORDER: Final = get_args(admin.PresenceState)
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The devices of a rollout; fitting ones are in the order of their waves."""
+    """The devices of a rollout; fitting ones are in the order of their waves, `unseen` ones were never seen."""
 
     model: DeviceModel
     image: FirmwareImage
     fit: list[KnownTarget]
     already: list[KnownTarget]
     unfit: list[tuple[KnownTarget, admin.RolloutProblem]]
+    unseen: list[KnownTarget]
 
     def findings(self, waves: Sequence[str]) -> admin.RolloutFindings:
         """Return the view for an admin."""
@@ -41,6 +42,7 @@ class Survey:
             sha256=self.image.sha256,
             fit=len(self.fit),
             already=admin.Named.of([known.client_id for known in self.already]),
+            never_seen=len(self.unseen),
             count=len(self.unfit),
             refusing=sum(problem.refuses for _, problem in self.unfit),
             problems=[problem for _, problem in self.unfit[: admin.MAX_NAMED]],
@@ -58,10 +60,12 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
     await catalog.check_signed(session, model, image)
     found = await targets.selected(session, model, asked.tags, image)
     now = datetime.now(UTC)
-    fit, already, unfit = [], [], []
+    fit, already, unfit, unseen = [], [], [], []
     for known in found[: -(-len(found) * asked.percent // 100)]:
         problem = _problem(known, image, now)
-        if problem is not None:
+        if known.last_seen_at is None and (problem is None or not problem.refuses):
+            unseen.append(known)
+        elif problem is not None:
             unfit.append((known, problem))
         elif known.running.sha256 in hashes_of(image):
             already.append(known)
@@ -74,6 +78,7 @@ async def survey(session: AsyncSession, asked: admin.RolloutPreflight) -> Survey
         sorted(fit, key=lambda known: _ORDER.index(known.presence)),
         already,
         sorted(unfit, key=lambda one: not one[1].refuses),
+        unseen,
     )
 
 
@@ -94,7 +99,7 @@ def _problem(known: KnownTarget, image: FirmwareImage, now: datetime) -> admin.R
 
 def _unreachable(known: KnownTarget, now: datetime) -> str | None:
     if known.last_seen_at is None:
-        return "has never been seen"
+        return None
     if known.presence == "offline" and known.last_seen_at < now - OFFLINE_AFTER:
         return f"is offline since {known.last_seen_at:%Y-%m-%d %H:%M:%SZ}"
     if known.running.slot_size_bytes is None:

@@ -36,13 +36,16 @@ class RolloutService:
         """Begin a rollout; the executor opens its first wave."""
         session = context.session
         survey = await preflight.survey(session, request)
-        if not (survey.fit or survey.already or survey.unfit):
+        if not (survey.fit or survey.already or survey.unfit or survey.unseen):
             raise NotFoundError("no device matches")
         if survey.unfit and not (request.skip or request.force):
             raise _refusal(survey)
-        reached = survey.fit + ([known for known, _ in survey.unfit] if request.force else [])
+        reached = survey.fit
+        if request.force:
+            reached = [*reached, *(known for known, _ in survey.unfit), *survey.unseen]
         if not reached:
-            raise ConflictError(f"no device is left that would accept {survey.image.version}")
+            why = f": {len(survey.unseen)} were never seen" if survey.unseen else ""
+            raise ConflictError(f"no device is left that would accept {survey.image.version}{why}")
         live = await rollout_queries.live(session, survey.model.id)
         held = [live[known.device_id] for known in (*reached, *survey.already) if known.device_id in live]
         if held:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, select
@@ -90,6 +90,7 @@ async def _known(
         .where(Device.lifecycle == "ACTIVE", condition)
         .order_by(order)
     )
+    now = datetime.now(UTC)
     return [
         KnownTarget(
             device.id,
@@ -97,7 +98,7 @@ async def _known(
             device.name,
             device.enabled,
             presences.state(presence) if presence else "offline",
-            presence.last_seen_at if presence else None,
+            presences.seen_at(presence, now) if presence else None,
             running_of(presence),
             delivery,
         )

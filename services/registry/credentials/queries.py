@@ -124,7 +124,7 @@ async def mark_silent(session: AsyncSession, *, since: datetime) -> list[Left]:
             Device.id == Presence.device_id,
             DeviceModel.id == Device.model_id,
         )
-        .values(online=False, asleep_until=presences.asleep_until(since))
+        .values(online=False, left_at=since, asleep_until=presences.asleep_until(since))
         .returning(DeviceModel.code, Device.key, Presence.asleep_until)
         .execution_options(synchronize_session=False)
     )

@@ -25,11 +25,13 @@ class FleetService:
         )
         presence: Counter[admin.PresenceState] = Counter()
         health: Counter[admin.Health] = Counter()
+        reasons: Counter[admin.HealthReasonName] = Counter()
         rotation: Counter[admin.RotationState] = Counter()
         versions: Counter[tuple[str, str | None]] = Counter()
         for group in groups:
             presence[group.presence] += group.devices
             health[group.health] += group.devices
+            reasons.update(dict.fromkeys(group.reasons, group.devices))
             rotation[group.rotation_state] += group.devices
             versions[group.model, group.version] += group.devices
         return admin.FleetView(
@@ -40,6 +42,7 @@ class FleetService:
             drifting=sum(group.devices for group in groups if group.drifts),
             without_key=sum(group.devices for group in groups if not group.has_key),
             health=dict(health),
+            health_reasons=dict(reasons),
             rotation=dict(rotation),
             versions=[
                 admin.RunningVersion(model=model, version=version, devices=count)

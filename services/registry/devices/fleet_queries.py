@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import case, func, literal_column, not_, or_, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import queries, rules
+from services.registry import health, queries
+from services.registry.health import HealthThresholds
 from shared.database import presences
 from shared.database.tables import Device, DeviceModel, Presence
 from shared.protocol import admin
@@ -25,20 +26,14 @@ class Group:
     drifts: bool
     has_key: bool
     health: admin.Health
+    reasons: list[admin.HealthReasonName]
     rotation_state: admin.RotationState
     devices: int
 
 
-async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thresholds) -> list[Group]:
+async def groups(session: AsyncSession, *, now: datetime, thresholds: HealthThresholds) -> list[Group]:
     """Return all devices in groups; their number does not depend on the number of devices."""
-    seen = Presence.last_seen_at + presences.INTERVAL
-    health = case(
-        (not_(presences.OFFLINE), "healthy"),
-        (or_(seen.is_(None), seen < now - thresholds.inactive), "inactive"),
-        (seen < now - thresholds.critical, "critical"),
-        (seen < now - thresholds.warning, "warning"),
-        else_="healthy",
-    )
+    states = health.states(now, thresholds)
     alike = (
         DeviceModel.code,
         Presence.firmware_version,
@@ -46,10 +41,12 @@ async def groups(session: AsyncSession, *, now: datetime, thresholds: rules.Thre
         presences.STATE,
         queries.drifts(),
         Device.public_key.is_not(None),
-        health,
+        states.c.health,
+        states.c.reasons,
         Device.rotation_state,
     )
     # By the columns' positions: PostgreSQL treats a repeated parameter as a different expression.
     places = [str(number) for number in range(1, len(alike) + 1)]
-    query = queries.active(select(*alike, func.count())).group_by(*map(literal_column, places))
+    query = queries.active(select(*alike, func.count())).join(states, states.c.device_id == Device.id)
+    query = query.group_by(*map(literal_column, places))
     return [Group(*row) for row in await session.execute(query)]

@@ -62,7 +62,9 @@ class Presences:
             return  # its time is not known: a restarted broker still has statuses from before
         if status.online and status.boot is not None and not retained:
             self.registry.clashes.on_boot(client_id, status.boot, received_at)
-        if not retained or presence.last_seen_at is None:
+        # Not what services publish for devices that they refuse: `offline`, also of those that never connected.
+        is_seen = status.online or presence.online or bool(status.asleep)
+        if is_seen and (not retained or presence.last_seen_at is None):
             # Not the current time: the broker may have dropped the device since.
             presence.last_seen_at = received_at
         if status.online or status.wake_interval_s is not None:

@@ -7,21 +7,22 @@ import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import clashes, queries, rules
+from services.registry import clashes, health, queries, rules
 from services.registry.config import versions
 from services.registry.connections import layers as connection_layers
 from services.registry.connections import queries as connection_queries
 from services.registry.connections import views as connection_views
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import fault_queries, name_queries, provisioning
+from services.registry.devices import fault_queries, name_queries, provisioning, views
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
-from shared.database import device_refs, engine, presences
-from shared.database.tables import VERIFY_AFTER, Device, DeviceModel, Presence
+from shared.database import device_refs, engine
+from shared.database.tables import VERIFY_AFTER, Device
 from shared.errors import ConflictError
 from shared.protocol import admin, events, nvs
 from shared.server.rpc import RequestContext
@@ -50,16 +51,21 @@ class DeviceService:
         await queries.lock_layers(context.session)
         row = await queries.device(context.session, client_id, lock=True)
         await versions.refresh(context.session, self.registry, [row], author=context.account)
-        view = self._view(row)
+        view = await views.of_row(context.session, self.registry, row)
         context.audit("device.add", client_id, after=view.model_dump(mode="json"))
         self.registry.outbox.emit(context.session, events.DEVICE_ADDED, client_id, events.NoFacts())
         return view
 
     async def list_page(self, context: RequestContext, request: admin.DeviceList) -> admin.Devices:
         """Return a page of the matching devices."""
-        rows = await queries.devices(context.session, request)
+        alike = None
+        if request.health is not None:
+            states = health.states(datetime.now(UTC), self.registry.thresholds)
+            alike = Device.id.in_(select(states.c.device_id).where(states.c.health == request.health))
+        rows = await queries.devices(context.session, request, alike=alike)
         following = rows[-1][0].id if len(rows) == request.limit else None
-        return admin.Devices(devices=[self._view(row) for row in rows], next=following)
+        found = await views.of_rows(context.session, self.registry, rows)
+        return admin.Devices(devices=found, next=following)
 
     async def find(self, context: RequestContext, request: admin.DeviceFind) -> admin.DevicesFound:
         """Return the devices that a text names, all in the same way."""
@@ -73,7 +79,7 @@ class DeviceService:
         flaws = await fault_queries.of_device(context.session, row[0].id)
         clashed_at = row[2].clashed_at
         return admin.DeviceDetails(
-            **dict(self._view(row)),
+            **dict(await views.of_row(context.session, self.registry, row)),
             flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
             clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
             connection=await connection_views.of_device(context.session, self.registry, row[0].id),
@@ -99,7 +105,7 @@ class DeviceService:
                 self.registry.outbox.emit(session, events.DEVICE_UPDATED, client_id, facts)
             if before.get("tags") != wanted.get("tags"):
                 await versions.refresh(session, self.registry, [row], author=context.account)
-            view = self._view(row)
+            view = await views.of_row(session, self.registry, row)
         if request.enabled is not None:
             await engine.lock_identity(context.session, client_id)
             await identities.enable(client_id, enabled=request.enabled)
@@ -109,8 +115,9 @@ class DeviceService:
         """Remove a device: client, account, retained messages and row."""
         row = await queries.device(context.session, request.device)
         client_id = device_refs.client_id(row[1].code, row[0].key)
+        before = await views.of_row(context.session, self.registry, row)
         await self.registry.identities.remove(context, client_id)
-        context.audit("device.remove", client_id, before=self._view(row).model_dump(mode="json"))
+        context.audit("device.remove", client_id, before=before.model_dump(mode="json"))
         self.registry.outbox.emit(context.session, events.DEVICE_REMOVED, client_id, events.NoFacts())
         return admin.Removed(removed=client_id)
 
@@ -177,41 +184,3 @@ class DeviceService:
             profile=connection_layers.opened(self.registry.instance.vault, wanted),
             recovery=await self.registry.instance.recovery(session, identity.client_id),
         )
-
-    def _view(self, row: tuple[Device, DeviceModel, Presence]) -> admin.DeviceView:
-        return view_of(*row, now=datetime.now(UTC), thresholds=self.registry.thresholds)
-
-
-def view_of(
-    device: Device, model: DeviceModel, presence: Presence, *, now: datetime, thresholds: rules.Thresholds
-) -> admin.DeviceView:
-    """Return the view of a device."""
-    return admin.DeviceView(
-        client_id=device_refs.client_id(model.code, device.key),
-        key=device.key,
-        model=model.code,
-        name=device.name,
-        tags=device.tags,
-        enabled=device.enabled,
-        online=presence.online,
-        presence=presences.state(presence),
-        health=rules.health(
-            presences.state(presence),
-            last_seen_at=presence.last_seen_at,
-            wake_interval_s=presence.wake_interval_s,
-            now=now,
-            thresholds=thresholds,
-        ),
-        last_seen_at=presence.last_seen_at,
-        wake_interval_s=presence.wake_interval_s,
-        asleep_until=presence.asleep_until,
-        firmware_version=presence.firmware_version,
-        config_version=device.config_version,
-        config_version_reported=presence.config_version,
-        config_outcome=presence.config_outcome,
-        config_error=presence.config_error,
-        secret_generation=device.secret_generation,
-        secret_created_at=device.secret_created_at,
-        has_key=device.public_key is not None,
-        rotation_state=device.rotation_state,
-    )

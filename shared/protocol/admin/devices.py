@@ -13,7 +13,21 @@ from shared.protocol.admin.operation import Operation, Removed, Request, Result,
 from shared.protocol.messages import ConnectionId, Count, Line, Recovery, WifiNetwork
 from shared.protocol.wording import pattern
 
-Health = Literal["healthy", "warning", "critical", "inactive"]
+Health = Literal["healthy", "warning", "critical", "inactive", "never_seen", "disabled"]
+HealthReasonName = Literal[
+    "offline",
+    "refused",
+    "clash",
+    "config_rejected",
+    "config_reverted",
+    "connection_refused",
+    "firmware_withheld",
+    "firmware_failed",
+    "firmware_rolled_back",
+    "rotation_timeout",
+    "core_dump",
+    "flaws",
+]
 PresenceState = Literal["online", "asleep", "offline"]
 RotationState = Literal["OK", "QUEUED", "PENDING", "TIMEOUT"]
 NVS_PAGE_BYTES: Final = 0x1000
@@ -41,9 +55,20 @@ class DeviceRef(Request):
     device: DeviceName
 
 
+class HealthReason(Result):
+    """Why a device is not healthy, since when, and the details if there are any."""
+
+    reason: HealthReasonName
+    level: Health
+    since: AwareDatetime
+    detail: str | None = None
+
+
 class DeviceView(Result):
     """A device: its desired state and its last report; with `has_key` it can recover by itself.
 
+    Its `health` is the level of the worst of the `health_reasons`, which come first. `last_seen_at` is when it was
+    last known to be connected: the time of the answer if it is.
     A device that is `asleep` is not connected, and has until `asleep_until` to come back. `wake_interval_s` is the
     one of its last status.
     """
@@ -57,6 +82,7 @@ class DeviceView(Result):
     online: bool
     presence: PresenceState
     health: Health
+    health_reasons: list[HealthReason] = []
     last_seen_at: AwareDatetime | None
     wake_interval_s: int | None
     asleep_until: AwareDatetime | None
@@ -95,14 +121,15 @@ class DeviceList(Request):
     """List a page of the devices that match all filters, in the order in which they were added.
 
     `online`: it is connected, or is not; `presence` distinguishes those that are asleep from those that are
-    offline. `drift`: the desired configuration is not the one that the device reported applied. `after` is the
-    `next` of the page before.
+    offline. `drift`: the device was seen, and the desired configuration is not the one that it reported applied;
+    false if that is. `after` is the `next` of the page before.
     """
 
     model: ModelCode | None = None
     tag: Tag | None = None
     online: bool | None = None
     presence: PresenceState | None = None
+    health: Health | None = None
     drift: bool | None = None
     rotation_state: RotationState | None = None
     after: Count = 0

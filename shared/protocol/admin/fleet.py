@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.protocol.admin.devices import Health, RotationState
+from shared.protocol.admin.devices import Health, HealthReasonName, RotationState
 from shared.protocol.admin.operation import Nothing, Operation, Result, Role
 
 
@@ -15,7 +15,7 @@ class RunningVersion(Result):
 
 
 class FleetView(Result):
-    """How many devices there are, by health and state; a health or a state without devices is left out."""
+    """How many devices there are, by health, its reasons and state; what no device has is left out."""
 
     devices: int
     disabled: int
@@ -24,6 +24,7 @@ class FleetView(Result):
     drifting: int
     without_key: int
     health: dict[Health, int]
+    health_reasons: dict[HealthReasonName, int] = {}
     rotation: dict[RotationState, int]
     versions: list[RunningVersion]
 

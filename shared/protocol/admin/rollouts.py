@@ -110,7 +110,8 @@ class RolloutFindings(Result):
     """The result of a preflight: `fit` devices would accept the image, `already` run it.
 
     `count` would fail, of which `refusing` would not accept it; `problems` names the first of them, up to
-    MAX_NAMED, those that refuse first. `waves` are their sizes.
+    MAX_NAMED, those that refuse first. `waves` are their sizes. Devices that were `never_seen` are none of these,
+    and not in the rollout, unless it is forced.
     """
 
     model: str
@@ -118,6 +119,7 @@ class RolloutFindings(Result):
     sha256: str
     fit: int
     already: Named
+    never_seen: int = 0
     count: int
     refusing: int
     problems: list[RolloutProblem]

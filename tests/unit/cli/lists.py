@@ -53,12 +53,21 @@ ANSWERS: Final[dict[str, Any]] = {
                 online=False,
                 presence="offline",
                 health="critical",
+                health_reasons=of(
+                    admin.HealthReason,
+                    {"reason": "offline", "level": "critical"},
+                    {"reason": "config_rejected", "detail": LONG},
+                    level="warning",
+                    since=ago(60),
+                ),
                 last_seen_at=ago(60 * 24 * 5),
                 config_outcome="rejected",
                 config_version_reported=2,
                 rotation_state="TIMEOUT",
             ),
-            fakes.device(client_id="iotdevice-lamp-zzzz0000", name="", enabled=False, last_seen_at=None),
+            fakes.device(
+                client_id="iotdevice-lamp-zzzz0000", name="", enabled=False, health="disabled", last_seen_at=None
+            ),
         ]
     ),
     "registry.connection.history": admin.ConnectionLayerViews(

@@ -13,6 +13,7 @@ from shared.protocol import topics
 from shared.protocol.events import EVENTS, DeviceEvent
 
 CLIENT_ID = "iotdevice-blink-mw9agw5m"
+SEEN = datetime(2026, 11, 1, tzinfo=UTC)
 UPDATE_KEYS = {
     "installed_version",
     "latest_version",
@@ -92,7 +93,7 @@ def test_what_a_device_has_not_said_is_null() -> None:
     assert said == {
         "present": False,
         "config_version": 3,
-        "config_problem": True,
+        "config_problem": False,
         "secret_generation": 2,
         "rotation_state": "OK",
         "reset_reason": None,
@@ -112,7 +113,9 @@ def test_a_device_that_is_asleep_is_present() -> None:
 )
 def test_a_configuration_that_is_not_applied_is_a_problem(version: int, outcome: str, problem: bool) -> None:
     status = {"online": True, "rssi_dbm": -60, "config_version": 1, "secret_generation": 1, "chip": "esp32"}
-    presence = Presence(online=True, status=status, config_version=version, config_outcome=outcome)
+    presence = Presence(
+        online=True, last_seen_at=SEEN, status=status, config_version=version, config_outcome=outcome
+    )
     said = discovery.diagnostics(device(rotation_state="QUEUED"), presence)
     assert (said.config_problem, said.config_version, said.secret_generation) == (problem, 3, 2)
     assert (said.rssi_dbm, said.rotation_state) == (-60, "QUEUED")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.registry import rules
-from shared.protocol.admin import PresenceState
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 NAMES = st.sampled_from("abcd")
@@ -126,28 +125,3 @@ def test_a_random_key_is_one_that_the_database_takes() -> None:
 
     assert len(keys) == 100
     assert all(re.fullmatch(r"[a-z0-9]{8}", key) for key in keys)
-
-
-@pytest.mark.parametrize(
-    ("presence", "silent_h", "wake_interval_s", "expected"),
-    [
-        ("online", 1000, None, "healthy"),
-        ("asleep", 1000, 3600, "healthy"),
-        ("offline", 23, None, "healthy"),
-        ("offline", 25, None, "warning"),
-        ("offline", 25, 2 * 3600, "healthy"),
-        ("offline", 27, 2 * 3600, "warning"),
-        ("offline", 8 * 24, 2 * 3600, "critical"),
-        ("offline", 31 * 24, 2 * 3600, "inactive"),
-        ("offline", None, None, "inactive"),
-    ],
-)
-def test_the_silence_of_a_device_that_sleeps_begins_when_it_is_due(
-    presence: PresenceState, silent_h: int | None, wake_interval_s: int | None, expected: str
-) -> None:
-    thresholds = rules.Thresholds(timedelta(days=1), timedelta(days=7), timedelta(days=30))
-    seen = None if silent_h is None else NOW - timedelta(hours=silent_h)
-    health = rules.health(
-        presence, last_seen_at=seen, wake_interval_s=wake_interval_s, now=NOW, thresholds=thresholds
-    )
-    assert health == expected

@@ -13,7 +13,7 @@ def test_a_field_that_may_be_left_out_and_one_that_must_be_given() -> None:
 
 def test_an_answer_has_all_its_fields() -> None:
     answered = typescript.render().split("export interface DeviceView {")[1].split("}")[0]
-    assert '  health: "healthy" | "warning" | "critical" | "inactive";' in answered
+    assert '  health: "healthy" | "warning" | "critical" | "inactive" | "never_seen" | "disabled";' in answered
     assert "  firmware_version: string | null;" in answered
     assert "?" not in answered
 

@@ -4,9 +4,13 @@ import type { DeviceView } from "../protocol.ts";
 
 const MOST_VERSIONS = 8;
 
-/** Whether a device's applied configuration is not the desired one. */
+/** Whether a device was seen, and its applied configuration is not the desired one. */
 export function drifts(device: DeviceView): boolean {
-  return device.config_version_reported !== device.config_version || device.config_outcome !== "applied";
+  return device.last_seen_at !== null && !inStep(device);
+}
+
+export function inStep(device: DeviceView): boolean {
+  return !(device.config_version_reported !== device.config_version || device.config_outcome !== "applied");
 }
 
 export const HEALTH_TONES: Record<DeviceView["health"], Tone> = {
@@ -14,6 +18,8 @@ export const HEALTH_TONES: Record<DeviceView["health"], Tone> = {
   warning: "warn",
   critical: "bad",
   inactive: "calm",
+  never_seen: "calm",
+  disabled: "calm",
 };
 
 export const PRESENCE_TONES: Record<DeviceView["presence"], Tone> = {

@@ -8,6 +8,7 @@ const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
   drift: (device, value) => drifts(device) === isYes(value),
   enabled: (device, value) => device.enabled === isYes(value),
   health: (device, value) => device.health === value,
+  reason: (device, value) => device.health_reasons.some(({ reason }) => reason === value),
   rotation: (device, value) => device.rotation_state.toLowerCase() === value,
   firmware: (device, value) => (device.firmware_version ?? "unknown").toLowerCase().startsWith(value),
   model: (device, value) => device.model === value,

@@ -4,9 +4,10 @@ import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
 import { Button } from "../components/Button.tsx";
 import { ConfirmButton } from "../components/form.tsx";
 import { Firmware } from "../components/Firmware.tsx";
+import { Health, LastSeen } from "../components/Health.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { PROGRESS_TONES, progressOf } from "../lib/connections.ts";
-import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import {
   DEVICE_SHOW,
@@ -195,8 +196,8 @@ function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
     ],
     ...(device.asleep_until ? ([["Asleep until", `${time(device.asleep_until)} at the latest`]] as const) : []),
     ...(device.wake_interval_s ? ([["Wakes up every", `${device.wake_interval_s} s`]] as const) : []),
-    ["Health", <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>],
-    ["Last seen", <Ago at={device.last_seen_at} />],
+    ["Health", <Health device={device} />],
+    ["Last seen", <LastSeen device={device} />],
     ["Model", device.model],
     ["Tags", device.tags.join(", ") || "–"],
     ["Firmware", <Firmware device={device} firmware={firmware} />],

@@ -1,10 +1,11 @@
 import { useState } from "preact/hooks";
 
-import { Badge, Empty, Failed, Loading, Ago } from "../components/basics.tsx";
+import { Badge, Empty, Failed, Loading } from "../components/basics.tsx";
 import { Button } from "../components/Button.tsx";
 import { Firmware } from "../components/Firmware.tsx";
+import { Health, LastSeen } from "../components/Health.tsx";
 import { VirtualList } from "../components/VirtualList.tsx";
-import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { SEARCH_WORDS, search } from "../lib/search.ts";
 import { plural } from "../lib/text.ts";
@@ -74,7 +75,7 @@ function cells(device: DeviceView) {
     ) : (
       <Badge tone={PRESENCE_TONES[device.presence]}>{device.presence}</Badge>
     ),
-    <Badge tone={HEALTH_TONES[device.health]}>{device.health}</Badge>,
+    <Health device={device} brief />,
     <Badge tone={drifts(device) ? "warn" : "good"}>
       {drifts(device)
         ? `${device.config_version_reported ?? "–"} → ${device.config_version}`
@@ -82,6 +83,6 @@ function cells(device: DeviceView) {
     </Badge>,
     <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>,
     <Firmware device={device} firmware={fleet.value.firmware.get(device.client_id)} brief />,
-    <Ago at={device.last_seen_at} />,
+    <LastSeen device={device} />,
   ];
 }

@@ -1,6 +1,6 @@
 import { Ago, Empty, Failed, Loading, Panel } from "../components/basics.tsx";
 import { Bars, Ring, type Slice } from "../components/charts.tsx";
-import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, versions } from "../lib/census.ts";
+import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, inStep, versions } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { facts } from "../lib/text.ts";
 import { fleet, reloadFleet } from "../state/fleet.ts";
@@ -12,6 +12,7 @@ export function OverviewPage() {
   const { devices, complete, error } = fleet.value;
   const presence = count(devices, (device) => device.presence);
   const drifting = devices.filter(drifts).length;
+  const applied = devices.filter(inStep).length;
   const health = count(devices, (device) => device.health);
   const rotation = count(devices, (device) => device.rotation_state);
   return (
@@ -35,8 +36,14 @@ export function OverviewPage() {
           <Ring
             label="Configuration"
             slices={[
-              { name: "as desired", count: devices.length - drifting, tone: "good", href: list("drift:no") },
+              { name: "as desired", count: applied, tone: "good", href: list("drift:no") },
               { name: "drifting", count: drifting, tone: "warn", href: list("drift:yes") },
+              {
+                name: "never seen",
+                count: devices.length - applied - drifting,
+                tone: "calm",
+                href: list("health:never_seen"),
+              },
             ]}
           />
         </Panel>
@@ -84,7 +91,7 @@ function RecentEvents() {
 
 function toned(tones: Partial<Record<string, Slice["tone"]>>, counts: Map<string, number>, word: string): Slice[] {
   return Object.entries(tones).map(([name, tone = "calm"]) => ({
-    name: name.toLowerCase(),
+    name: name.toLowerCase().replaceAll("_", " "),
     count: counts.get(name) ?? 0,
     tone,
     href: list(`${word}:${name.toLowerCase()}`),
