@@ -146,7 +146,7 @@ class History:
         return "recovered" if rows else "kept"
 
     async def _provisioned(self) -> Package | None:
-        """Fetch the package, as an admin does who got no answer; None while a service refuses, as in a rotation."""
+        """Fetch the package, as an admin does without an answer; None while a service refuses it."""
         try:
             return await self.fleet.ask(admin.DEVICE_PROVISION, device=self.package.client_id)
         except (AnswerError, NoAnswerError):
