@@ -204,7 +204,8 @@ class Status(FromDevice):
     `chip_revision` is major * 100 + minor, as `esp_chip_info`; `secure_version` is the lowest that the bootloader
     still starts (anti-rollback), `secure_boot_keys` are the digests of the keys that it trusts, and `boot` is that
     of `Log`. A device that sleeps reports `wake_interval_s`, the time between two wake-ups, and `asleep` true when
-    it ends its connection in order to sleep.
+    it ends its connection in order to sleep. `recorded` is in the `offline` that the registry publishes for a
+    device that is gone, when it has stored that already.
     """
 
     online: bool
@@ -224,6 +225,7 @@ class Status(FromDevice):
     ip: DeviceLine | None = None
     wake_interval_s: WakeInterval | None = None
     asleep: bool | None = None
+    recorded: bool | None = None
 
 
 class WifiNetwork(Message):

@@ -16,10 +16,11 @@ import pytest
 from pydantic import SecretStr
 
 from dev import database
+from dev.credentials import account_client
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.uploads import build, upload
-from dev.waiting import until
+from dev.waiting import PATIENCE_S, until
 from services.firmware.assignment.progress import Reports
 from services.registry.commands.service import CommandService
 from services.registry.devices.presence import Presences, ReceivedStatus
@@ -93,6 +94,23 @@ async def test_two_batches_of_the_same_devices_in_other_orders_do_not_lock_each_
         ]
         for known in await asyncio.gather(*batches):
             assert all(known)
+
+
+async def test_a_device_that_is_back_before_our_own_offline_keeps_its_status(fleet: Fleet, stack: Stack) -> None:
+    """The registry says that a device is gone a moment after it has stored it, or long after, as in an outage."""
+    package = await fleet.device()
+    ours = messages.Status(online=False, recorded=True)
+    async with account_client(stack.endpoints, "svc-registry") as reader, presences(stack) as stored:
+        await stored._store([ReceivedStatus(package.client_id, status("1"), NOW)])
+        await stored._store([ReceivedStatus(package.client_id, ours, NOW)])
+        assert (await fleet.show(package)).online
+        await reader.subscribe(topics.STATUS.of(client_id=package.client_id))
+        async with asyncio.timeout(PATIENCE_S):
+            message = await anext(aiter(reader.messages))
+        assert isinstance(message.payload, bytes)
+        assert topics.STATUS.decode(message.payload) == status("1")
+        await stored._store([ReceivedStatus(package.client_id, status("1", online=False), NOW)])
+        assert not (await fleet.show(package)).online
 
 
 @asynccontextmanager

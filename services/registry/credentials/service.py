@@ -269,4 +269,4 @@ def _described(held: Held | None) -> str:
 def emit_offline(outbox: Outbox, session: AsyncSession, client_id: str, asleep_until: datetime | None) -> None:
     """Publish `offline` for a device that cannot, in place of its retained status."""
     presences.emit_left(outbox, session, client_id, asleep_until)
-    outbox.put(session, topics.STATUS, messages.Status(online=False), client_id=client_id)
+    outbox.put(session, topics.STATUS, messages.Status(online=False, recorded=True), client_id=client_id)

@@ -13,7 +13,7 @@ from services.registry import batch_queries
 from services.registry.context import Registry
 from shared.database import device_refs, presences
 from shared.database.tables import Presence
-from shared.protocol import events, messages
+from shared.protocol import events, messages, topics
 from shared.runtime.microbatch import MicroBatcher
 
 
@@ -60,6 +60,9 @@ class Presences:
         client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
             return  # its time is not known: a restarted broker still has statuses from before
+        if status.recorded and not retained:
+            self._take_back(session, client_id, presence)
+            return
         if status.online and status.boot is not None and not retained:
             self.registry.clashes.on_boot(client_id, status.boot, received_at)
         # Not what services publish for devices that they refuse: `offline`, also of those that never connected.
@@ -76,6 +79,12 @@ class Presences:
             presences.leave(presence, received_at, asleep=bool(status.asleep))
             if presences.state(presence) != before:
                 presences.emit_left(self.registry.outbox, session, client_id, presence.asleep_until)
+
+    def _take_back(self, session: AsyncSession, client_id: str, presence: Presence) -> None:
+        """Restore the retained status of a device that was back before our own `offline` took its place."""
+        if presence.online and presence.status is not None:
+            last = messages.Status.model_validate(presence.status)
+            self.registry.outbox.put(session, topics.STATUS, last, client_id=client_id)
 
     def _record_online(
         self, session: AsyncSession, client_id: str, status: messages.Status, presence: Presence
