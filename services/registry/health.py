@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     DateTime,
     Integer,
@@ -55,6 +56,9 @@ CRASHED_FOR: Final = timedelta(days=7)
 """A core dump counts for so long, or until it is deleted."""
 SETTLES: Final = timedelta(minutes=1)
 """A device between two secrets is refused once, and logs in with the other one."""
+Now = datetime | ColumnElement[datetime]
+Ids = Sequence[int] | BindParameter[Sequence[int]]
+"""Parameters, where a query is built once for many times and devices: that takes longer than to execute it."""
 _WARNING: Final = literal_column("1", Integer)
 _CRITICAL: Final = literal_column("2", Integer)
 _INACTIVE: Final = literal_column("3", Integer)
@@ -76,7 +80,7 @@ class HealthThresholds:
     inactive: timedelta
 
 
-def reasons(now: datetime, thresholds: HealthThresholds, device_ids: Sequence[int] | None = None) -> Subquery:
+def reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
     """Return all reasons at `now`, of all devices or of these: device_id, reason, level, since and detail."""
 
     def among(column: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
@@ -101,7 +105,7 @@ def reasons(now: datetime, thresholds: HealthThresholds, device_ids: Sequence[in
     return query.where(Device.enabled, Device.lifecycle == "ACTIVE").subquery("reasons")
 
 
-def states(now: datetime, thresholds: HealthThresholds, device_ids: Sequence[int] | None = None) -> Subquery:
+def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
     """Return the health of all devices, or of these, and their reasons' names: device_id, health and reasons."""
     found = reasons(now, thresholds, device_ids)
     names = func.array_agg(aggregate_order_by(found.c.reason, found.c.reason)).label("names")
@@ -137,11 +141,11 @@ def _reason(device_id: Any, reason: Any, level: Any, since: Any, detail: Any = _
     return select(*(column.label(name) for name, column in columns.items()))
 
 
-def _at(time: datetime) -> ColumnElement[datetime]:
-    return literal(time, DateTime(timezone=True))
+def _at(time: Now) -> ColumnElement[datetime]:
+    return literal(time, DateTime(timezone=True)) if isinstance(time, datetime) else time
 
 
-def _offline(now: datetime, thresholds: HealthThresholds) -> Select[Any]:
+def _offline(now: Now, thresholds: HealthThresholds) -> Select[Any]:
     due = presences.SEEN_AT + presences.INTERVAL
     inactive, critical = _at(now - thresholds.inactive), _at(now - thresholds.critical)
     level = case((due < inactive, _INACTIVE), (due < critical, _CRITICAL), else_=_WARNING)
@@ -149,7 +153,7 @@ def _offline(now: datetime, thresholds: HealthThresholds) -> Select[Any]:
     return _reason(Presence.device_id, "offline", level, due).where(presences.OFFLINE, is_long)
 
 
-def _refused(now: datetime) -> Select[Any]:
+def _refused(now: Now) -> Select[Any]:
     is_new = or_(not_(presences.WAS_SEEN), Presence.refused_at > Presence.last_seen_at)
     is_settled = or_(not_(presences.WAS_SEEN), _at(now - SETTLES) > presences.SEEN_AT)
     return _reason(Presence.device_id, "refused", _CRITICAL, Presence.refused_at).where(
@@ -240,7 +244,7 @@ def _firmware() -> Select[Any]:
     )
 
 
-def _rotation(now: datetime) -> Select[Any]:
+def _rotation(now: Now) -> Select[Any]:
     ended_at = (
         select(func.max(Rotation.ended_at))
         .where(Rotation.device_id == Device.id, Rotation.outcome == "TIMEOUT")
@@ -250,7 +254,7 @@ def _rotation(now: datetime) -> Select[Any]:
     return _reason(Device.id, "rotation_timeout", _WARNING, since).where(Device.rotation_state == "TIMEOUT")
 
 
-def _core_dumps(now: datetime) -> Select[Any]:
+def _core_dumps(now: Now) -> Select[Any]:
     detail = func.concat(func.count(), " stored")
     return _reason(CoreDumpRow.device_id, "core_dump", _WARNING, func.max(CoreDumpRow.stored_at), detail).where(
         CoreDumpRow.stored_at > now - CRASHED_FOR

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import BindParameter, DateTime, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import health
@@ -41,15 +42,24 @@ async def states_of(
     session: AsyncSession, thresholds: health.HealthThresholds, device_ids: Sequence[int], now: datetime
 ) -> dict[int, DeviceState]:
     """Return the health of devices by their ids."""
-    states = health.states(now, thresholds, device_ids)
-    rows = await session.execute(select(states.c.device_id, states.c.health))
-    found = {device_id: DeviceState(state, []) for device_id, state in rows}
-    reasons = health.reasons(now, thresholds, device_ids)
-    order = (reasons.c.level.desc(), reasons.c.since.desc(), reasons.c.reason)
-    for device_id, reason, level, since, detail in await session.execute(select(reasons).order_by(*order)):
+    states, reasons = _queries(thresholds)
+    these = {"now": now, "device_ids": device_ids}
+    found = {device_id: DeviceState(state, []) for device_id, state in await session.execute(states, these)}
+    for device_id, reason, level, since, detail in await session.execute(reasons, these):
         view = admin.HealthReason(reason=reason, level=health.LEVELS[level], since=since, detail=detail)
         found[device_id].reasons.append(view)
     return found
+
+
+@cache
+def _queries(thresholds: health.HealthThresholds) -> tuple[Select[Any], Select[Any]]:
+    """Return the queries for the health of devices, and for its reasons, the worst first."""
+    now = bindparam("now", type_=DateTime(timezone=True))
+    device_ids: BindParameter[Sequence[int]] = bindparam("device_ids", expanding=True)
+    states = health.states(now, thresholds, device_ids)
+    reasons = health.reasons(now, thresholds, device_ids)
+    order = (reasons.c.level.desc(), reasons.c.since.desc(), reasons.c.reason)
+    return select(states.c.device_id, states.c.health), select(reasons).order_by(*order)
 
 
 def _view(row: Row, state: DeviceState, now: datetime) -> admin.DeviceView:
