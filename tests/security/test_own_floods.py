@@ -33,7 +33,7 @@ RADIO_BYTES_PER_S: Final = 2_500_000
 """20 Mbit/s: more than an ESP32 sends over Wi-Fi and TLS."""
 DEVICES: Final = 5
 ROUNDS: Final = 3
-ROUND_S: Final = 2.0
+ROUND_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ async def measured(fleet: Fleet, folder: Path, sending: Flood, reading: Flood) -
     return quiet, flooded
 
 
-@pytest.mark.parametrize("size_bytes", [100, KIB, 1900 * KIB], ids=["many", "medium", "big"])
+@pytest.mark.parametrize("size_bytes", [100, 1900 * KIB], ids=["many", "big"])
 async def test_a_device_that_floods_its_own_topics_slows_nobodys_management(
     fleet: Fleet, system: System, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -137,7 +137,7 @@ async def test_a_device_that_floods_its_own_topics_slows_nobodys_management(
     goes_on(*await measured(fleet, tmp_path, sending, reading))
 
 
-@pytest.mark.parametrize("size_bytes", [100, KIB, 1900 * KIB], ids=["many", "medium", "big"])
+@pytest.mark.parametrize("size_bytes", [100, 1900 * KIB], ids=["many", "big"])
 async def test_a_consumer_that_floods_a_device_slows_no_others_management(
     fleet: Fleet, system: System, tmp_path: Path, size_bytes: int
 ) -> None:

@@ -20,7 +20,7 @@ def ran(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(words, check=False, capture_output=True, timeout=60, env=env, cwd=terminal.ROOT)
 
 
-@pytest.mark.parametrize("module", ["cli.interrupts", "cli.lazy", "typer.core", "cli.main", "paho.mqtt.client"])
+@pytest.mark.parametrize("module", ["cli.lazy", "typer.core", "cli.main", "paho.mqtt.client"])
 def test_ctrl_c_while_a_module_is_imported_ends_without_a_traceback(module: str) -> None:
     # Python names each module on the terminal when it has imported it.
     command = terminal.mdm("--host", "192.0.2.1", "device", "list", options=["-X", "importtime"])
