@@ -1,4 +1,4 @@
-"""The port for ESP-IDF with the programs of its examples, on a board of files, on the real services.
+"""The ports for ESP-IDF and Arduino with their examples, on a board of files, on the real services.
 
 What it uses of ESP-IDF is as sdk/c/tests/esp_idf declares it; agree.py there compares this with ESP-IDF itself.
 """
@@ -12,26 +12,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from dev.fleet import Fleet
 from dev.system import System
 from dev.uploads import upload
 from dev.waiting import PATIENCE_S, until
 from device import image_builder
-from shared.protocol import admin
+from shared.protocol import admin, nvs
 from shared.protocol.admin import Package, Role
+from tests import nvs_reader
 from tests.claims import new_claim, new_uid
 from tests.integration.test_accounts import bare, new_account
 from tests.sdk.c_device import build, image_file
 from tests.sdk.test_c_device import died, rotated
 
 CHUNK = 16 * 1024
+NETWORK = {"wifi_ssid": "hall", "wifi_password": "correct horse"}
 
 
-def flash(folder: Path, records: dict[str, bytes | str]) -> None:
-    """Write records as the image of the partition `mdm` has them, and the network of the board of files."""
+def flash(folder: Path, image: bytes) -> None:
+    """Write an image of the partition `mdm`."""
     folder.mkdir(exist_ok=True)
-    for name, value in ({"wifi_ssid": "hall", "wifi_pass": "correct horse"} | records).items():
-        (folder / name).write_bytes(value.encode() if isinstance(value, str) else value)
+    for name, value in nvs_reader.read(image)["mdm"].items():
+        (folder / name).write_bytes(value if isinstance(value, bytes) else f"{value}\0".encode())
 
 
 @asynccontextmanager
@@ -56,7 +60,8 @@ async def thermometer(fleet: Fleet, folder: Path, model: str | None = None) -> t
     """Return a new device and its flashed board."""
     package = await fleet.device(model or await fleet.model(commands=["measure", "identify"]))
     place = folder / package.client_id
-    flash(place, {"package": package.model_dump_json()})
+    image = await fleet.ask(admin.DEVICE_NVS, device=package.client_id, size_bytes=0x20000, **NETWORK)
+    flash(place, image.data)
     return package, place
 
 
@@ -65,13 +70,14 @@ async def lines(fleet: Fleet, package: Package) -> list[tuple[str | None, str]]:
     return [(line.tag, line.message) for line in found.lines]
 
 
+@pytest.mark.parametrize("program", ["thermometer", "arduino"])
 async def test_the_thermometer_is_configured_measures_and_rotates(
-    fleet: Fleet, system: System, tmp_path: Path
+    fleet: Fleet, system: System, tmp_path: Path, program: str
 ) -> None:
     package, place = await thermometer(fleet, tmp_path)
     account = await new_account(fleet, system, Role.APP)
     topic = f"app/{package.client_id}/up/temperature"
-    async with bare(account) as consumer, board("thermometer", place):
+    async with bare(account) as consumer, board(program, place):
         await consumer.subscribe(topic, qos=1)
         view = await fleet.until(package, lambda view: view.config_outcome == "applied")
         assert (view.online, view.firmware_version, view.flaws) == (True, "1.0.0", [])
@@ -149,19 +155,12 @@ async def test_a_machine_claims_its_identity_joins_the_second_network_and_sends_
 ) -> None:
     claim, uid = await new_claim(fleet), new_uid()
     place = tmp_path / uid
-    networks: dict[str, bytes | str] = {"wifi_ssid": "cellar", "wifi_ssid2": "hall", "wifi_pass2": "correct horse"}
-    flash(place, networks | {"claim": claim.model_dump_json()})
+    flash(place, nvs.image(nvs.claim_rows(claim, nvs.network("cellar")), size_bytes=0x20000))
+    (place / "wifi_ssid2").write_text("hall\0")
+    (place / "wifi_pass2").write_text("correct horse\0")
     async with board("claim", place, MDM_UID=uid):
         await until(lambda: asyncio.to_thread((place / "package").exists))
         package = Package.model_validate_json((place / "package").read_bytes())
         await rotated(fleet, package)
-        await until_seen(fleet, package)
-
-
-async def until_seen(fleet: Fleet, package: Package) -> None:
-    """Wait for a warning of the lost connection, which the rotation brings."""
-
-    async def seen() -> bool:
-        return ("mdm", "connection lost: the broker ended the connection") in await lines(fleet, package)
-
-    await until(seen)
+        warning = ("mdm", "the network cellar cannot be joined")
+        await until(lambda: lines(fleet, package), lambda found: warning in found)

@@ -28,7 +28,7 @@ bool mdm_wifi_is_there(void);
 void mdm_wifi_describe(struct mdm_facts *facts);
 void mdm_wifi_leave_to_program(void);
 
-/* image.c: app partitions. */
+/* app.c: app partitions. */
 void mdm_app_describe(struct mdm_facts *facts);
 bool mdm_app_erase(uint32_t offset);
 bool mdm_app_write(uint32_t offset, const void *data, size_t size);

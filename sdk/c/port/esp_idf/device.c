@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../psa/crypto.h"
+#include "crypto.h"
 #include "board.h"
 #include "broker.h"
 #include "core.h"

@@ -124,7 +124,10 @@ bool mdm_wifi_join(const char *text) {
   if (count == 0) ESP_LOGE("mdm", "no Wi-Fi network is known: the NVS image has none, nor has the profile");
   for (size_t tried = 0; tried < count && tried * JOIN_MS < PATIENCE_MS; tried++) {
     const struct network *network = &networks[next++ % count];
-    if (!join(network)) continue;
+    if (!join(network)) {
+      ESP_LOGW("mdm", "the network %s cannot be joined", network->ssid);
+      continue;
+    }
     joined = *network;
     next--; /* first again, when it is lost */
     return true;

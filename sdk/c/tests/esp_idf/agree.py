@@ -157,7 +157,8 @@ def main() -> None:
             "sdkconfig.h",
         ]
         flags += [
-            f"-I{ROOT / it}" for it in ("port/esp_idf/include", "port/esp_idf", "port/mqtt", "include", "src")
+            f"-I{ROOT / it}"
+            for it in ("port/esp_idf/include", "port/esp_idf", "port/mqtt", "port/psa", "include", "src")
         ]
         for folder_of_headers in [folder, *includes(options.idf, options.target), options.libc]:
             flags += ["-isystem", str(folder_of_headers)]

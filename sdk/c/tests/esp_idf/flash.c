@@ -42,9 +42,7 @@ esp_err_t nvs_get_blob(nvs_handle_t handle, const char *key, void *value, size_t
 }
 
 esp_err_t nvs_get_str(nvs_handle_t handle, const char *key, char *value, size_t *length) {
-  esp_err_t error = nvs_get_blob(handle, key, value, length);
-  if (error == ESP_OK) value[*length] = '\0';
-  return error;
+  return nvs_get_blob(handle, key, value, length); /* with its NUL */
 }
 
 esp_err_t nvs_set_blob(nvs_handle_t handle, const char *key, const void *value, size_t length) {

@@ -40,7 +40,7 @@ esp_err_t mdm_esp_command(const char *name, mdm_esp_run run, void *context);
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options);
 /* The running image works. From any task. */
 void mdm_esp_healthy(void);
-/* A line for `mdm device log`; warnings and errors of ESP_LOG are sent by themselves. From any task. Never a secret. */
+/* A line for `mdm log show`; warnings and errors of ESP_LOG are sent by themselves. From any task. Never a secret. */
 void mdm_esp_log(enum mdm_esp_level level, const char *tag, const char *text);
 /* Publishes on the device's own topic app/{client_id}/up/{name} with QoS 0. False: not online, or too much is waiting;
  * the message is dropped. From any task. */
