@@ -39,7 +39,7 @@ def ours() -> ModuleType:
     assert spec
     assert spec.loader
     loaded = importlib.util.module_from_spec(spec)
-    with mock.patch.dict(sys.modules, parts):  # type: ignore[arg-type]
+    with mock.patch.dict(sys.modules, parts):
         spec.loader.exec_module(loaded)
     return loaded
 

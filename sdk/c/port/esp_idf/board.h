@@ -37,6 +37,10 @@ bool mdm_app_select(void);
 bool mdm_app_keep(void);
 void mdm_app_roll_back(void); /* does not return if it can */
 
+/* handlers.c: those of the program. */
+const char *mdm_handlers_apply(const struct mdm_action *action);
+void mdm_handlers_run(struct mdm *m, const struct mdm_action *action);
+
 /* dump.c: the core dump. */
 bool mdm_dump_find(struct mdm_dump *dump);
 bool mdm_dump_erase(void);

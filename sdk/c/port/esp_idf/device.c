@@ -8,10 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto.h"
 #include "board.h"
 #include "broker.h"
-#include "core.h"
+#include "crypto.h"
 
 enum { WAITING = 12, TAG_BYTES = 16, LINE_BYTES = 128, LOOK_MS = 100, PRIORITY = 5, MESSAGE_BYTES = 8192 };
 enum kind { LINE, MESSAGE };
@@ -31,34 +30,10 @@ static struct mdm_dump dump;
 static QueueHandle_t calls;
 static volatile bool is_online, is_healthy;
 static char name[MDM_NAME_MAX + 1]; /* our client id, since the first login */
-static mdm_esp_config apply_config;
-static void *apply_context;
-static struct command {
-  const char *name;
-  mdm_esp_run run;
-  void *context;
-} commands[MDM_ESP_COMMANDS];
-static size_t command_count;
 
 /* ---- Actions ---- */
 
-static void run(const struct mdm_action *action) {
-  static char answer[MDM_RESULT_MAX + 1];
-  for (size_t i = 0; i < command_count; i++) {
-    if (strcmp(commands[i].name, action->name) != 0) continue;
-    answer[0] = '\0';
-    bool good = commands[i].run(commands[i].context, action->data, action->size, answer, sizeof answer);
-    const char *said = answer[0] == '\0' ? NULL : answer;
-    mdm_on_command_done(&device, good ? said : NULL, good ? NULL : said != NULL ? said : "failed");
-    return;
-  }
-  size_t at = (size_t)snprintf(answer, sizeof answer, "unknown command; this firmware knows reboot");
-  for (size_t i = 0; i < command_count && at + strlen(commands[i].name) + 3 < MDM_NOTE_MAX; i++)
-    at += (size_t)snprintf(answer + at, sizeof answer - at, ", %s", commands[i].name);
-  mdm_on_command_done(&device, NULL, answer);
-}
-
-static void connect(const struct mdm_login *login) {
+static void join_and_connect(const struct mdm_login *login) {
   if (!mdm_wifi_join(login->wifi)) {
     mdm_on_lost(&device);
     return;
@@ -106,16 +81,16 @@ static void carry_out(const struct mdm_action *action) {
   if (carry_out_on_flash(action)) return;
   switch (action->kind) {
     case MDM_APPLY:
-      mdm_on_configured(&device, apply_config == NULL ? NULL : apply_config(apply_context, action->data, action->size));
+      mdm_on_configured(&device, mdm_handlers_apply(action));
       break;
     case MDM_RUN:
-      run(action);
+      mdm_handlers_run(&device, action);
       break;
     case MDM_PUBACK:
       mdm_broker_acknowledge();
       break;
     case MDM_CONNECT:
-      connect(&action->login);
+      join_and_connect(&action->login);
       break;
     case MDM_SUBSCRIBE:
       mdm_broker_subscribe(action->topic);
@@ -170,23 +145,7 @@ static void take_turn(void) {
   is_online = mdm_is_online(&device);
 }
 
-static void run_device(void *context) {
-  (void)context;
-  for (;;) take_turn();
-}
-
 /* ---- Calls of the program ---- */
-
-void mdm_esp_on_config(mdm_esp_config apply, void *context) {
-  apply_config = apply;
-  apply_context = context;
-}
-
-esp_err_t mdm_esp_command(const char *command, mdm_esp_run run_it, void *context) {
-  if (command_count == MDM_ESP_COMMANDS) return ESP_ERR_NO_MEM;
-  commands[command_count++] = (struct command){command, run_it, context};
-  return ESP_OK;
-}
 
 static esp_err_t begin(void) {
   static const struct {
@@ -199,8 +158,7 @@ static esp_err_t begin(void) {
   esp_err_t error = mdm_records_begin();
   if (error != ESP_OK) return error;
   void *buffer = malloc(CONFIG_MDM_BUFFER_BYTES);
-  calls = xQueueCreate(WAITING, sizeof(struct call));
-  if (buffer == NULL || calls == NULL) return ESP_ERR_NO_MEM;
+  if (buffer == NULL) return ESP_ERR_NO_MEM;
   enum mdm_error failed = MDM_FAILED;
   if (mdm_psa_begin()) {
     mdm_psa_use(&port);
@@ -209,9 +167,21 @@ static esp_err_t begin(void) {
     mdm_broker_begin(&device);
     failed = mdm_begin(&device, &port, &facts, buffer, CONFIG_MDM_BUFFER_BYTES, mdm_line_now_ms());
   }
-  if (failed == MDM_OK) return ESP_OK;
+  if (failed == MDM_OK) {
+    if (mdm_dump_find(&dump)) mdm_offer_dump(&device, &dump);
+    mdm_logs_begin();
+    return ESP_OK;
+  }
   ESP_LOGE("mdm", "%s", ERRORS[failed].why);
   return ERRORS[failed].code;
+}
+
+/* All of it is in this task, whose stack is large enough for the cryptography of the first start. */
+static void run_device(void *started) {
+  esp_err_t error = begin();
+  (void)xQueueSend(started, &error, portMAX_DELAY);
+  if (error != ESP_OK) vTaskDelete(NULL);
+  for (;;) take_turn();
 }
 
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {
@@ -221,11 +191,13 @@ esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {
 #endif
   if (options != NULL) facts.self_tested = options->self_tests;
   if (options != NULL && options->own_network) mdm_wifi_leave_to_program();
-  esp_err_t error = begin();
-  if (error != ESP_OK) return error;
-  if (mdm_dump_find(&dump)) mdm_offer_dump(&device, &dump);
-  mdm_logs_begin();
-  return xTaskCreate(run_device, "mdm", CONFIG_MDM_STACK_BYTES, NULL, PRIORITY, NULL) == pdPASS ? ESP_OK : ESP_ERR_NO_MEM;
+  QueueHandle_t started = xQueueCreate(1, sizeof(esp_err_t)); /* stays: the task may still be in its call of it */
+  calls = xQueueCreate(WAITING, sizeof(struct call));
+  esp_err_t error = ESP_ERR_NO_MEM;
+  bool runs = calls != NULL && started != NULL &&
+              xTaskCreate(run_device, "mdm", CONFIG_MDM_STACK_BYTES, started, PRIORITY, NULL) == pdPASS;
+  if (runs) (void)xQueueReceive(started, &error, portMAX_DELAY);
+  return error;
 }
 
 void mdm_esp_healthy(void) { is_healthy = true; }
@@ -250,14 +222,3 @@ bool mdm_esp_publish(const char *topic, const void *data, size_t size) {
 }
 
 bool mdm_esp_is_online(void) { return is_online; }
-
-bool mdm_esp_member(const char *json, size_t size, const char *member, char *text, size_t capacity) {
-  const char *const names[] = {member, NULL};
-  struct mdm_json found[1];
-  if (!mdm_json_object(json, size, names, found) || found[0].kind == 0) return false;
-  if (found[0].kind == '"') return mdm_json_text(&found[0], text, capacity) >= 0;
-  if (found[0].size >= capacity) return false;
-  memcpy(text, found[0].at, found[0].size);
-  text[found[0].size] = '\0';
-  return true;
-}

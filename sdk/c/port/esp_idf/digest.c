@@ -1,9 +1,11 @@
 #include <esp_partition.h>
+#include <freertos/FreeRTOS.h>
+#include <freertos/task.h>
 #include <psa/crypto.h>
 
 #include "board.h"
 
-enum { PIECE_BYTES = 512 };
+enum { PIECE_BYTES = 512, BREAK_BYTES = 64 * 1024 };
 
 bool mdm_digest(const void *partition, uint32_t offset, size_t size, uint8_t sha256[32]) {
   psa_hash_operation_t operation = PSA_HASH_OPERATION_INIT;
@@ -16,6 +18,7 @@ bool mdm_digest(const void *partition, uint32_t offset, size_t size, uint8_t sha
            psa_hash_update(&operation, piece, some) == PSA_SUCCESS;
     offset += (uint32_t)some;
     size -= some;
+    if (offset % BREAK_BYTES == 0) vTaskDelay(1); /* two megabytes take seconds, in which the watchdog wants to see others */
   }
   good = good && psa_hash_finish(&operation, sha256, 32, &length) == PSA_SUCCESS;
   if (!good) (void)psa_hash_abort(&operation);

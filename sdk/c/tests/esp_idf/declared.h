@@ -75,6 +75,7 @@ typedef struct queue *QueueHandle_t;
 typedef struct event_group *EventGroupHandle_t;
 typedef void (*TaskFunction_t)(void *);
 enum { pdFALSE, pdTRUE, pdPASS = 1 };
+#define portMAX_DELAY UINT32_MAX
 #define pdMS_TO_TICKS(ms) ((TickType_t)((ms) / 10))
 #define xQueueCreate(length, size) declared_queue(length, size)
 #define xQueueSend(queue, item, wait) declared_send(queue, item)
@@ -160,6 +161,7 @@ int esp_tls_conn_destroy(esp_tls_t *tls);
 BaseType_t xTaskCreate(TaskFunction_t task, const char *const name, const uint32_t stack, void *const context,
                        UBaseType_t priority, TaskHandle_t *const handle);
 void vTaskDelay(const TickType_t ticks);
+void vTaskDelete(TaskHandle_t task);
 BaseType_t xQueueReceive(QueueHandle_t queue, void *const item, TickType_t wait);
 EventGroupHandle_t xEventGroupCreate(void);
 EventBits_t xEventGroupSetBits(EventGroupHandle_t group, const EventBits_t bits);

@@ -116,8 +116,7 @@ BaseType_t declared_send(QueueHandle_t queue, const void *item) {
   return fits;
 }
 
-BaseType_t xQueueReceive(QueueHandle_t queue, void *const item, TickType_t wait) {
-  (void)wait;
+static bool take(QueueHandle_t queue, void *item) {
   (void)pthread_mutex_lock(&queue->lock);
   bool some = queue->count > 0;
   if (some) {
@@ -126,6 +125,19 @@ BaseType_t xQueueReceive(QueueHandle_t queue, void *const item, TickType_t wait)
   }
   (void)pthread_mutex_unlock(&queue->lock);
   return some;
+}
+
+BaseType_t xQueueReceive(QueueHandle_t queue, void *const item, TickType_t wait) {
+  bool some = take(queue, item);
+  for (TickType_t waited = 0; !some && waited < wait; waited++) {
+    vTaskDelay(1);
+    some = take(queue, item);
+  }
+  return some;
+}
+
+void vTaskDelete(TaskHandle_t task) {
+  if (task == NULL) pthread_exit(NULL);
 }
 
 /* ---- Wi-Fi: its events come from within the calls that cause them ---- */

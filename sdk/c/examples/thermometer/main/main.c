@@ -1,5 +1,6 @@
 /* A thermometer: publishes a temperature every `interval_s` of its configuration, and answers the command `measure`. */
 #include <esp_log.h>
+#include <esp_system.h>
 #include <freertos/FreeRTOS.h>
 #include <freertos/task.h>
 #include <mdm_esp.h>
@@ -42,7 +43,10 @@ void app_main(void) {
   mdm_esp_on_config(on_config, NULL);
   (void)mdm_esp_command("measure", measure, NULL);
   (void)mdm_esp_command("identify", identify, NULL);
-  ESP_ERROR_CHECK(mdm_esp_start(&OPTIONS));
+  if (mdm_esp_start(&OPTIONS) != ESP_OK) { /* the line above says why */
+    vTaskDelay(pdMS_TO_TICKS(10000));
+    esp_restart(); /* the bootloader goes back from an image on trial */
+  }
   for (;;) {
     char reading[32];
     float now = celsius();

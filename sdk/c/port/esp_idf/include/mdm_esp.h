@@ -36,7 +36,7 @@ void mdm_esp_on_config(mdm_esp_config apply, void *context);
 esp_err_t mdm_esp_command(const char *name, mdm_esp_run run, void *context);
 /* Starts the device; `options` may be NULL. If it fails, the reason is in the log: ESP_ERR_NOT_FOUND without a partition
  * `mdm` or a package in it, ESP_ERR_INVALID_ARG for a package that breaks a rule, ESP_ERR_INVALID_STATE for a record that
- * cannot be read. Then let the program restart (ESP_ERROR_CHECK): the bootloader goes back from an image on trial. */
+ * cannot be read. Then wait a while and restart, as the examples do: the bootloader goes back from an image on trial. */
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options);
 /* The running image works. From any task. */
 void mdm_esp_healthy(void);
