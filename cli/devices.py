@@ -23,7 +23,7 @@ from cli.device_text import (
 )
 from cli.package_options import PackageFormat
 from shared.errors import FleetError, InvalidInputError
-from shared.protocol import admin, messages, nvs
+from shared.protocol import admin, nvs
 
 configuration = typer.Typer(help="Configuration of a device.")
 configuration.command("set")(config.set_config)
