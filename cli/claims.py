@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli import durations, output, session, tables
+from cli import durations, output, package_options, session, tables
+from cli.package_options import PackageFormat
 from shared import crypto
 from shared.errors import ConflictError
-from shared.protocol import admin
+from shared.protocol import admin, nvs
 
 app = typer.Typer()
 
@@ -35,6 +36,10 @@ def create(
     needs_approval: Annotated[
         bool, typer.Option("--approval", help="Require `mdm claim approve` for each machine.")
     ] = False,
+    form: package_options.Format = PackageFormat.JSON,
+    size: package_options.Size = None,
+    wifi_ssid: package_options.WifiName = None,
+    wifi_password: package_options.WifiPassword = None,
 ) -> None:
     """Create a claim and write its package.
 
@@ -43,6 +48,10 @@ def create(
     lifetime_s = durations.seconds(expires_in_s, field="expires_in_s")
     if target.exists():
         raise ConflictError(f"--output: {target} exists; name another file")
+    wanted = package_options.Form(
+        target=target, form=form, size=size, wifi_ssid=wifi_ssid, wifi_password=wifi_password
+    )
+    wifi = wanted.check()
     here = session.of(ctx)
     # Created here, so that no service has to store it for a repeated request.
     password = crypto.new_secret().get_secret_value()
@@ -64,7 +73,8 @@ def create(
         ca_certificate=added.ca_certificate,
         expires_at=added.expires_at,
     )
-    output.write_private(target, package.model_dump_json(indent=2) + "\n", replace=False)
+    content = wanted.content(package, lambda: nvs.claim_rows(package, wifi))
+    output.write_private(target, content, replace=False)
     if here.as_json:
         output.print_json({"claim": added.claim, "output": str(target)})
     else:

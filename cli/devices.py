@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from cli import client, config, imports, lifecycle, output, pages, passwords, selection, session
+from cli import client, config, imports, lifecycle, output, package_options, pages, selection, session
 from cli.arguments import Device
 from cli.device_text import (
     config_state,
@@ -22,8 +21,9 @@ from cli.device_text import (
     print_device,
     print_written,
 )
-from shared.errors import ConflictError, FleetError, InvalidInputError
-from shared.protocol import admin, messages, nvs
+from cli.package_options import PackageFormat
+from shared.errors import FleetError, InvalidInputError
+from shared.protocol import admin, nvs
 
 configuration = typer.Typer(help="Configuration of a device.")
 configuration.command("set")(config.set_config)
@@ -32,17 +32,7 @@ app.add_typer(lifecycle.app)
 app.add_typer(imports.app)
 app.add_typer(configuration, name="config")
 
-_NVS_SIZE: Final = "0x6000"
-_STDOUT = Path("-")
 _FIRMWARE_TIMEOUT_S: Final = 5.0
-
-
-class PackageFormat(StrEnum):
-    """Format of a provisioning package."""
-
-    JSON = "json"
-    NVS = "nvs"
-    CSV = "csv"
 
 
 @app.command("add")
@@ -158,26 +148,10 @@ def provision(
     device: Device,
     *,
     target: Annotated[Path, typer.Option("--output", metavar="FILE", help="File to write to; - for stdout.")],
-    form: Annotated[
-        PackageFormat,
-        typer.Option("--format", help="JSON, an NVS image to flash, or a CSV file for ESP-IDF's NVS generator."),
-    ] = PackageFormat.JSON,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="BYTES", help=f"Size of the NVS partition; the default is {_NVS_SIZE}."),
-    ] = None,
-    wifi_ssid: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of a Wi-Fi network, for NVS or CSV.")
-    ] = None,
-    # No option for the password itself, as all users of the machine can read command lines.
-    wifi_password: Annotated[
-        Path | None,
-        typer.Option(
-            "--wifi-password-file",
-            metavar="FILE",
-            help="File with the Wi-Fi password or PSK; - for stdin. Without this option the network is open.",
-        ),
-    ] = None,
+    form: package_options.Format = PackageFormat.JSON,
+    size: package_options.Size = None,
+    wifi_ssid: package_options.WifiName = None,
+    wifi_password: package_options.WifiPassword = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write the provisioning package of a device.
@@ -185,47 +159,17 @@ def provision(
     The package is a secret: with it, any machine can connect as the device.
     """
     here = session.of(ctx)
-    if size is not None and form is not PackageFormat.NVS:
-        raise InvalidInputError("--size: requires --format nvs")
-    partition_bytes = nvs.size_bytes(_NVS_SIZE if size is None else size)
-    if form is PackageFormat.NVS and target == _STDOUT and sys.stdout.isatty():
-        raise InvalidInputError("--output: cannot write an image to a terminal; name a file")
-    if target != _STDOUT and target.exists() and not force:
-        raise ConflictError(f"--output: {target} exists; --force replaces it")
-    wifi = _wifi(form, wifi_ssid, wifi_password)
+    wanted = package_options.Form(
+        target=target, form=form, size=size, wifi_ssid=wifi_ssid, wifi_password=wifi_password, force=force
+    )
+    wifi = wanted.check()
     package = here.request(admin.DEVICE_PROVISION, device=device)
-    content: str | bytes
-    match form:
-        case PackageFormat.JSON:
-            content = package.model_dump_json(indent=2) + "\n"
-        case PackageFormat.CSV:
-            content = nvs.csv_text(nvs.rows(package, wifi))
-        case PackageFormat.NVS:
-            content = nvs.image(nvs.rows(package, wifi), size_bytes=partition_bytes)
-    if target == _STDOUT:
+    content = wanted.content(package, lambda: nvs.rows(package, wifi))
+    if target == package_options.STDOUT:
         _print_package(content)
         return
     output.write_private(target, content, replace=force)
     print_written(here, package, target)
-
-
-def _wifi(form: PackageFormat, ssid: str | None, password_file: Path | None) -> messages.WifiNetwork | None:
-    """Return the Wi-Fi network given by the options, or raise InvalidInputError."""
-    if form is PackageFormat.JSON and (ssid is not None or password_file is not None):
-        raise InvalidInputError("--wifi-ssid, --wifi-password-file: require --format nvs or csv")
-    if ssid is None:
-        if password_file is not None:
-            raise InvalidInputError("--wifi-password-file: requires --wifi-ssid")
-        return None
-    open_network = nvs.network(ssid)  # check the name before prompting for the password
-    if password_file is None:
-        return open_network
-    password = passwords.from_file(password_file, what="--wifi-password")
-    if not password:
-        raise InvalidInputError(
-            "--wifi-password-file: is empty; for an open network leave out --wifi-password-file"
-        )
-    return nvs.network(ssid, password)
 
 
 def _print_package(content: str | bytes) -> None:

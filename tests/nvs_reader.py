@@ -18,9 +18,9 @@ UNINITIALIZED, ACTIVE, FULL = 0xFFFF_FFFF, 0xFFFF_FFFE, 0xFFFF_FFFC
 EMPTY, WRITTEN = 0b11, 0b10
 VERSION_2: Final = 0xFE
 INTEGERS: Final = {0x01: "<B", 0x02: "<H", 0x04: "<I", 0x08: "<Q", 0x11: "<b", 0x12: "<h", 0x14: "<i", 0x18: "<q"}
-STRING: Final = 0x21
+STRING, BLOB_DATA, BLOB_INDEX = 0x21, 0x42, 0x48
 
-Value = int | str
+Value = int | str | bytes
 
 
 class BrokenImageError(Exception):
@@ -28,9 +28,13 @@ class BrokenImageError(Exception):
 
 
 class Item(NamedTuple):
+    """A value; of a blob, the part of this number, or with `parts` its whole size."""
+
     namespace: int
     key: str
     value: Value
+    part: int | None = None
+    parts: int = 0
 
 
 def read(image: bytes) -> dict[str, dict[str, Value]]:
@@ -55,14 +59,27 @@ def by_namespace(items: list[Item]) -> dict[str, dict[str, Value]]:
     """Resolve the numbers of namespaces by the items of namespace 0."""
     names = {item.value: item.key for item in items if item.namespace == 0}
     require(len(names) == len(set(names.values())), "a namespace is there twice")
-    found: dict[str, dict[str, Value]] = {name: {} for name in names.values()}
-    for item in items:
+    found: dict[str, dict[str, Value]] = {str(name): {} for name in names.values()}
+    for item in (*blobs(items), *(it for it in items if it.part is None and not it.parts)):
         if item.namespace:
             require(item.namespace in names, f"{item.key} is in no namespace")
             inside = found[names[item.namespace]]
             require(item.key not in inside, f"{item.key} is there twice")
             inside[item.key] = item.value
     return found
+
+
+def blobs(items: list[Item]) -> Iterator[Item]:
+    """Put blobs together; each part belongs to the index of its key."""
+    indices = [it for it in items if it.parts]
+    for index in indices:
+        mine = [it for it in items if it.part is not None and (it.namespace, it.key) == index[:2]]
+        require([it.part for it in mine] == list(range(index.parts)), f"parts of {index.key}")
+        whole = b"".join(it.value for it in mine if isinstance(it.value, bytes))
+        require(len(whole) == index.value, f"size of {index.key}")
+        yield Item(index.namespace, index.key, whole)
+    known = {it[:2] for it in indices}
+    require(all(it[:2] in known for it in items if it.part is not None), "a part is of no blob")
 
 
 def items_of(page: bytes, number: int) -> Iterator[Item]:
@@ -89,7 +106,7 @@ def item_of(head: bytes, rest: bytes) -> Item:
     """Return the item of an entry and the entries that it spans after it."""
     namespace, kind, _, chunk, crc, key, data = struct.unpack("<BBBBI16s8s", head)
     require(crc32(head[:4] + head[8:]) == crc, "CRC of an entry")
-    require(chunk == 0xFF, "chunk index")
+    require((chunk == 0xFF) == (kind != BLOB_DATA), "chunk index")
     name, _, padding = key.partition(b"\0")
     require(1 <= len(name) <= 15, "length of a key")
     require(not padding.strip(b"\0"), "padding of a key")
@@ -98,12 +115,18 @@ def item_of(head: bytes, rest: bytes) -> Item:
         layout = INTEGERS[kind]
         require(data[struct.calcsize(layout) :].strip(BLANK) == b"", "padding of an integer")
         return Item(namespace, name.decode(), struct.unpack_from(layout, data)[0])
-    require(kind == STRING, f"type {kind:#x} is not known")
+    if kind == BLOB_INDEX:
+        whole, parts, first, unused = struct.unpack("<IBBH", data)
+        require(not rest and parts > 0 and (first, unused) == (0, 0xFFFF), "index of a blob")
+        return Item(namespace, name.decode(), whole, parts=parts)
+    require(kind in {STRING, BLOB_DATA}, f"type {kind:#x} is not known")
     size, reserved, data_crc = struct.unpack("<HHI", data)
     require(reserved == 0xFFFF, "reserved bytes of a string")
     require((size + ENTRY - 1) // ENTRY * ENTRY == len(rest), "span of a string")
     text = rest[:size]
     require(crc32(text) == data_crc, "CRC of a string")
+    if kind == BLOB_DATA:
+        return Item(namespace, name.decode(), text, part=chunk)
     require(text.find(b"\0") == size - 1, "a string ends with its only NUL")
     return Item(namespace, name.decode(), text[:-1].decode())
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from tools import cli_reference, marked, rotation_steps, settings_table, tree, typescript, vectors
 from tools.api import page, specification
+from tools.traces import text as traces
 
 _ROOT: Final = Path(__file__).parents[1]
 _DOCS: Final = _ROOT / "docs"
@@ -23,5 +24,6 @@ FILES: Final[dict[Path, Callable[[], str]]] = {
     ROTATION: partial(marked.renewed, ROTATION, "```mermaid\n", "```\n", rotation_steps.diagram),
     _SETTINGS: partial(marked.renewed, _SETTINGS, *_MARKS, settings_table.table),
     **{_DOCS / "vectors" / name: partial(vectors.text, make) for name, make in vectors.FILES.items()},
+    _DOCS / "vectors" / "traces.json": traces.text,
     _ROOT / "web/src/protocol.ts": typescript.render,
 }

@@ -80,8 +80,9 @@ async def findings(settings: RegistrySettings) -> list[admin.Finding]:
     return [found for check in await look(settings) if (found := check.finding(now)) is not None]
 
 
-async def report(settings: RegistrySettings) -> None:
-    """Set the metric of each certificate, and log those that end soon."""
+async def report(settings: RegistrySettings) -> dict[str, str]:
+    """Set the metric of each certificate, log those that end soon, and return what is wrong, by place."""
+    problems = {}
     now = datetime.now(UTC)
     checks = await look(settings)
     # Not before: while servers are asked, the metrics stay.
@@ -94,6 +95,8 @@ async def report(settings: RegistrySettings) -> None:
             is_urgent = certificate is not None and certificate.not_valid_after_utc < now + URGENT
             write = log.error if is_urgent else log.warning
             write("certificate.found", place=check.place, problem=found.problem, remedy=found.remedy)
+            problems[check.place] = f"{check.place}: {found.problem}"
+    return problems
 
 
 def _servers(settings: RegistrySettings) -> list[str]:

@@ -25,7 +25,8 @@ class Registry:
 
     `broker_started_at` is None until the broker publishes it; `wake` wakes the housekeeping, which compares
     everything from `compare_at_s` on, by the loop's clock. `connection_base` is the connection profile of the
-    settings; `push_connections` wakes the search for devices that want another one. By client id: logins that the
+    settings; `push_connections` wakes the search for devices that want another one. `certificates` is what is
+    wrong with certificates, by place, None until they were looked at. By client id: logins that the
     broker has refused, until they are stored, and logins that the registry itself has tried.
     """
 
@@ -39,6 +40,7 @@ class Registry:
     broker_started_at: datetime | None = None
     connection_base: dict[str, Any] = field(default_factory=dict)
     push_connections: asyncio.Event = field(default_factory=asyncio.Event)
+    certificates: dict[str, str] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     compare_at_s: float = 0
     refused_at: dict[str, datetime] = field(default_factory=dict)
@@ -54,11 +56,6 @@ class Registry:
         """Return the number of devices of each model, by its code."""
         async with self.database.transaction() as session:
             return await queries.count_devices(session)
-
-    async def count_presences(self) -> dict[str, int]:
-        """Return the number of devices that are online, asleep and offline."""
-        async with self.database.transaction() as session:
-            return await queries.count_presences(session)
 
     @property
     def claim_window(self) -> timedelta:

@@ -18,12 +18,16 @@ from services.registry.context import Registry
 from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
+from services.registry.devices import fleet_metrics
 from services.registry.devices.health_watch import HealthWatch
 from services.registry.devices.presence import Presences
 from services.registry.devices.sleepers import Sleepers
 from services.registry.identity import Identities
 from services.registry.instance import Installation, OtherInstallationError
 from services.registry.models import ModelService
+from services.registry.notifications import service as notifications
+from services.registry.notifications.delivery import NotificationDelivery
+from services.registry.notifications.watch import NotificationWatch
 from services.registry.reconciler.service import Reconciler
 from services.registry.validation import checker as checker_module
 from shared import crypto
@@ -44,6 +48,7 @@ log = structlog.get_logger()
 HOUSEKEEPING_S = 60.0
 ANSWERS_KEPT = timedelta(days=1)
 COMMANDS_KEPT = timedelta(days=30)
+NOTIFICATIONS_KEPT = timedelta(days=30)
 
 
 async def main(settings: RegistrySettings) -> None:
@@ -111,18 +116,27 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(keepalives.run(registry), name="keepalives")
             tasks.create_task(Sleepers(registry).run(), name="sleepers")
             tasks.create_task(HealthWatch(registry).run(), name="health")
+            tasks.create_task(NotificationWatch(registry).run(), name="notifications")
+            tasks.create_task(NotificationDelivery(registry).run(), name="deliveries")
             tasks.create_task(watching.run(), name="broker watch")
             tasks.create_task(watch.run(), name="refusals")
             tasks.create_task(
                 periodic(
-                    partial(certificates.report, settings),
+                    partial(watch_certificates, registry),
                     every_s=certificates.LOOK_EVERY_S,
                     on_outage="certificate.deferred",
                 ),
                 name="certificates",
             )
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
-            tasks.create_task(metrics.PRESENCES.refresh(registry.count_presences), name="presence metrics")
+            tasks.create_task(
+                metrics.refresh(fleet_metrics.GAUGES, partial(fleet_metrics.look, registry)), name="fleet"
+            )
+
+
+async def watch_certificates(registry: Registry) -> None:
+    """Look at all certificates."""
+    registry.certificates = await certificates.report(registry.settings)
 
 
 async def housekeeping(registry: Registry) -> None:
@@ -132,6 +146,7 @@ async def housekeeping(registry: Registry) -> None:
     try:
         await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
         await commands.forget(registry.database, before=datetime.now(UTC) - COMMANDS_KEPT)
+        await notifications.forget(registry.database, before=datetime.now(UTC) - NOTIFICATIONS_KEPT)
         if now_s < registry.compare_at_s:
             await registry.identities.end_unfinished()
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, literal_column, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -83,12 +83,6 @@ async def count_devices(session: AsyncSession) -> dict[str, int]:
         .group_by(DeviceModel.code)
     )
     return dict(rows.all())
-
-
-async def count_presences(session: AsyncSession) -> dict[str, int]:
-    """Return the number of devices in each state of presence, including states without devices."""
-    rows = await session.execute(active(select(presences.STATE, func.count())).group_by(literal_column("1")))
-    return {**dict.fromkeys(_PRESENT, 0), **dict(rows.all())}
 
 
 async def models(session: AsyncSession) -> list[tuple[DeviceModel, int]]:

@@ -15,7 +15,7 @@ from services.registry.config import sealing
 from services.registry.context import Registry
 from shared.crypto import SecretUnreadableError
 from shared.database import device_refs
-from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel
+from shared.database.tables import ConfigLayer, Device, DeviceConfig, DeviceModel, NotificationRule
 from shared.protocol import admin
 from shared.server.rpc import RequestContext
 
@@ -29,9 +29,16 @@ class RekeyOfRegistry:
     registry: Registry
 
     async def rekey(self, context: RequestContext, _: admin.Nothing) -> admin.SecretsRekeyed:
-        """Encrypt recovery key, recorded answers and sealed settings with the first master key; idempotent."""
+        """Encrypt what the registry keeps secret with the first master key; idempotent."""
         session = context.session
         done, unreadable = await self.registry.instance.rekey(session)
+        for rule in await session.scalars(select(NotificationRule)):
+            try:
+                rule.url = self.registry.instance.vault.reencrypt(rule.url)
+                rule.key = rule.key and self.registry.instance.vault.reencrypt(rule.key)
+                done += 1
+            except SecretUnreadableError:
+                unreadable.append(f"notification {rule.name}")
         await queries.lock_layers(session, exclusive=True)
         async for name, row, columns in _with_sealed(session):
             try:

@@ -19,6 +19,7 @@ from services.registry.devices.presence import Presences, ReceivedStatus
 from services.registry.devices.recovery import Recoveries
 from services.registry.devices.service import DeviceService
 from services.registry.models import ModelService
+from services.registry.notifications.service import NotificationService
 from services.registry.reconciler.service import Reconciler
 from services.registry.rekey import RekeyOfRegistry
 from shared.mqtt.connection import Connection, Delivery, Route, device_route
@@ -41,6 +42,7 @@ def routes(
     recoveries = Recoveries(registry, rpc.gate)
     claims, accounts, reconciler = Claims(registry, rpc.gate), AccountService(registry), Reconciler(registry)
     changes, views = ConnectionChanges(registry), ConnectionViews(registry)
+    notifications = NotificationService(registry)
     note = registry.flaws.note
     return [
         Route(topics.STATUS, partial(on_status, registry, presences)),
@@ -102,6 +104,11 @@ def routes(
         rpc.route(admin.CLAIM_APPROVE, claims.approve, group=GROUP),
         rpc.route(admin.CLAIM_DENY, claims.deny, group=GROUP),
         rpc.route(admin.CLAIM_FORGET, claims.forget, group=GROUP),
+        rpc.route(admin.NOTIFICATION_ADD, notifications.add, group=GROUP),
+        rpc.route(admin.NOTIFICATION_LIST, notifications.list_all, group=GROUP),
+        rpc.route(admin.NOTIFICATION_REMOVE, notifications.remove, group=GROUP),
+        rpc.route(admin.NOTIFICATION_TEST, notifications.test, group=GROUP),
+        rpc.route(admin.NOTIFICATION_HISTORY, notifications.history, group=GROUP),
     ]
 
 

@@ -753,6 +753,76 @@ class DeviceLogLine(Base):
     uptime_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class NotificationRule(Base):
+    """A rule by which messages are sent to people, see `admin.NotificationAdd`.
+
+    `url` and `key`, with which a webhook's messages are signed, are ciphertext. The replica that delivers its
+    messages, one after the other, has it until `busy_until`; the first that waits is due at `due_at`.
+    """
+
+    __tablename__ = "notification_rules"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    condition: Mapped[str]
+    device_id: Mapped[int | None] = mapped_column(ForeignKey("devices.id", ondelete="CASCADE"), index=True)
+    tag: Mapped[str | None]
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("device_models.id", ondelete="CASCADE"), index=True)
+    hold_s: Mapped[int] = mapped_column(Integer)
+    percent: Mapped[int] = mapped_column(Integer)
+    older_than_s: Mapped[int] = mapped_column(Integer)
+    url: Mapped[bytes]
+    key: Mapped[bytes | None]
+    target: Mapped[str]
+    busy_until: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class NotificationSubject(Base):
+    """What a rule's condition holds for, since `since`: the rule has notified of it if it `fired`.
+
+    `over_since` is when the condition ceased to hold.
+    """
+
+    __tablename__ = "notification_subjects"
+
+    rule_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("notification_rules.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+    fired: Mapped[bool] = mapped_column(server_default=text("false"))
+    over_since: Mapped[datetime | None]
+
+
+class NotificationRow(Base):
+    """A message of a rule, delivered in the order of `number`; without `ended_at` it waits.
+
+    It has an `error` from the first failed attempt on, None if it was delivered.
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        CheckConstraint("state IN ('firing', 'resolved', 'test')", name="state"),
+        Index("notifications_waiting_idx", "rule_id", "number", postgresql_where=text("ended_at IS NULL")),
+        Index("notifications_number_idx", "number"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    rule_id: Mapped[int] = mapped_column(ForeignKey("notification_rules.id", ondelete="CASCADE"))
+    state: Mapped[str]
+    message: Mapped[str]
+    subjects: Mapped[list[Any]]
+    count: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    ended_at: Mapped[datetime | None]
+
+
 class OutboxMessage(Base):
     """A message to publish once its transaction has committed, in the order of `id`; if `sealed`, ciphertext."""
 

@@ -1,10 +1,11 @@
-"""A provisioning package in ESP-IDF's NVS: rows, the CSV of Espressif's generator, a partition image.
+"""A provisioning package or a claim package in ESP-IDF's NVS: rows, the CSV of Espressif's generator, an image.
 
 Format: https://docs.espressif.com/projects/esp-idf/en/stable/esp32/api-reference/storage/nvs_partition_gen.html
 """
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ _LARGEST: Final = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFF_FFFF}
 
 
 class NvsRow(NamedTuple):
-    """A key with its encoding in NVS: u8, u16, u32 or string."""
+    """A key with its encoding in NVS: u8, u16, u32 or string, or base64 for a blob."""
 
     key: str
     encoding: str
@@ -57,8 +58,9 @@ def size_bytes(text: str) -> int:
 def rows(package: admin.Package, wifi: WifiNetwork | None) -> list[NvsRow]:
     """Return the rows for the device's NVS, with a Wi-Fi network unless the package has its own.
 
-    Raise InvalidInputError for a value that NVS cannot store, and for a network that would be in the place of the
-    package's: it would make another connection profile of it.
+    The libraries read the blob, firmware without them the other keys. Raise InvalidInputError for a value that NVS
+    cannot store, and for a network that would be in the place of the package's: it would make another connection
+    profile of it.
     """
     texts = {
         "device_key": package.device_key,
@@ -69,14 +71,17 @@ def rows(package: admin.Package, wifi: WifiNetwork | None) -> list[NvsRow]:
     }
     if package.mqtt_auth != "password":
         texts["mqtt_auth"] = package.mqtt_auth
-    if package.ca_certificate is not None:
-        texts["ca_cert"] = _pem(package.ca_certificate)
     if package.recovery is not None:
         recovery = package.recovery
         texts |= {"rec_account": recovery.account, "rec_pass": recovery.password, "rec_key": recovery.server_key}
     if package.connection_id is not None:
         texts["conn_id"] = package.connection_id
-    texts |= _networks(package, wifi)
+    if wifi is not None and package.wifi:
+        names = ", ".join(it.ssid for it in package.wifi)
+        raise InvalidInputError(f"wifi_ssid: must be left out, as the device's connection profile has: {names}")
+    texts |= _networks(package.wifi or ([wifi] if wifi else []))
+    if package.ca_certificate is not None:
+        texts["ca_cert"] = _pem(package.ca_certificate)  # the longest last: it needs a page almost to itself
     numbers = [
         NvsRow("secret_gen", "u32", package.secret_generation),
         NvsRow("mqtt_port", "u16", package.mqtt_port),
@@ -89,15 +94,23 @@ def rows(package: admin.Package, wifi: WifiNetwork | None) -> list[NvsRow]:
     for key, encoding, value in numbers:
         if not 0 <= int(value) <= _LARGEST[encoding]:
             raise InvalidInputError(f"{key}: must be 0 to {_LARGEST[encoding]} ({encoding}), is {value}")
-    return [*(NvsRow(key, "string", text) for key, text in texts.items()), *numbers]
+    return [_blob("package", package), *numbers, *(NvsRow(key, "string", text) for key, text in texts.items())]
 
 
-def _networks(package: admin.Package, wifi: WifiNetwork | None) -> dict[str, str]:
-    if wifi is not None and package.wifi:
-        names = ", ".join(it.ssid for it in package.wifi)
-        raise InvalidInputError(f"wifi_ssid: must be left out, as the device's connection profile has: {names}")
+def claim_rows(package: admin.ClaimPackage, wifi: WifiNetwork | None) -> list[NvsRow]:
+    """Return the rows for machines without an identity, with the Wi-Fi network that they join first."""
+    texts = _networks([wifi] if wifi else [])
+    return [_blob("claim", package), *(NvsRow(key, "string", text) for key, text in texts.items())]
+
+
+def _blob(key: str, package: admin.Package | admin.ClaimPackage) -> NvsRow:
+    text = package.model_dump_json()
+    return NvsRow(key, "base64", base64.b64encode(text.encode()).decode())
+
+
+def _networks(networks: Sequence[WifiNetwork]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for number, one in enumerate(package.wifi or ([wifi] if wifi else []), start=1):
+    for number, one in enumerate(networks, start=1):
         place = str(number) if number > 1 else ""
         texts |= {f"wifi_ssid{place}": one.ssid, f"wifi_pass{place}": one.password}
     return texts

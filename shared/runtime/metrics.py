@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily
@@ -15,34 +15,52 @@ from shared.errors import InvalidInputError, UnavailableError
 REFRESH_S: Final = 5.0
 
 
-class Counts(Collector):
-    """A gauge of counts in the database, by one label; absent while unknown."""
+Samples: TypeAlias = Mapping[str, float] | Mapping[tuple[str, ...], float]
+"""Values of a gauge, by the value of its only label, or by those of all."""
 
-    def __init__(self, name: str, documentation: str, label: str) -> None:
+
+class Counts(Collector):
+    """A gauge of what is in the database, by labels; absent while unknown."""
+
+    def __init__(self, name: str, documentation: str, *labels: str) -> None:
         self._name = name
         self._documentation = documentation
-        self._label = label
-        self._counts: Mapping[str, int] = {}
+        self._labels = labels
+        self.samples: Samples = {}
         REGISTRY.register(self)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the latest counts, all from one query."""
-        family = GaugeMetricFamily(self._name, self._documentation, labels=[self._label])
-        for value, count in self._counts.items():
-            family.add_metric([value], count)
+        """Yield the latest samples, all from one query."""
+        family = GaugeMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, count in self.samples.items():
+            family.add_metric([values] if isinstance(values, str) else values, count)
         yield family
 
-    async def refresh(self, look: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+    async def refresh(self, look: Callable[[], Awaitable[Samples]]) -> None:
         """Query every few seconds until cancelled; on an outage and afterwards, serve nothing."""
-        try:
-            while True:
-                try:
-                    self._counts = await look()
-                except UnavailableError:
-                    self._counts = {}
-                await asyncio.sleep(REFRESH_S)
-        finally:
-            self._counts = {}
+
+        async def look_at_one() -> list[Samples]:
+            return [await look()]
+
+        await refresh([self], look_at_one)
+
+
+async def refresh(gauges: Sequence[Counts], look: Callable[[], Awaitable[Sequence[Samples]]]) -> None:
+    """Query the samples of gauges, as `Counts.refresh`."""
+    nothing: Sequence[Samples] = [{}] * len(gauges)
+    found = nothing
+    try:
+        while True:
+            try:
+                found = await look()
+            except UnavailableError:
+                found = nothing
+            for gauge, samples in zip(gauges, found, strict=True):
+                gauge.samples = samples
+            await asyncio.sleep(REFRESH_S)
+    finally:
+        for gauge in gauges:
+            gauge.samples = {}
 
 
 MESSAGES = Counter(
@@ -77,7 +95,27 @@ ROTATION_DURATION = Histogram(
 ROTATION_STATES = Counts("iot_rotation_state_count", "Devices, by the state of their rotation.", "state")
 ROLLOUT_STATES = Counts("iot_rollout_device_count", "Devices in open rollouts, by status.", "state")
 DEVICES = Counts("iot_device_count", "Devices, by model.", "model_code")
-PRESENCES = Counts("mdm_device_presence_count", "Devices: online, asleep and not overdue, or offline.", "state")
+PRESENCES = Counts(
+    "mdm_device_presence_count",
+    "Devices: online, asleep and not overdue, or offline, by model.",
+    "model_code",
+    "state",
+)
+HEALTH = Counts("mdm_device_health_count", "Devices, by model and health.", "model_code", "health")
+HEALTH_REASONS = Counts(
+    "mdm_device_health_reason_count", "Devices, by model and reason of their health.", "model_code", "reason"
+)
+FIRMWARE_VERSIONS = Counts(
+    "mdm_device_firmware_count", "Devices, by model and the version that they run.", "model_code", "version"
+)
+OLDEST_SECRETS = Counts(
+    "mdm_oldest_secret_timestamp_seconds",
+    "When the oldest secret of a model's devices was made, in Unix time; without those that are disabled or new.",
+    "model_code",
+)
+NOTIFICATIONS = Counter(
+    "mdm_notifications_total", "Attempts to deliver a notification (delivered, refused, failed).", ["outcome"]
+)
 
 CERTIFICATE_ENDS = Gauge(
     "mdm_certificate_end_timestamp_seconds",

@@ -79,6 +79,9 @@ async def test_the_nvs_image_holds_the_package_that_counts_and_the_network(fleet
     renewed = await fleet.ask(admin.DEVICE_REISSUE, device=package.client_id)
     wifi = {"wifi_ssid": "home", "wifi_password": "correct horse"}
     facts = nvs_reader.read((await fleet.ask(admin.DEVICE_NVS, device=package.client_id, **wifi)).data)["mdm"]
+    blob = facts.pop("package")
+    assert isinstance(blob, bytes)
+    assert admin.Package.model_validate_json(blob) == renewed
     recovery = package.recovery
     assert recovery is not None
     assert facts == {

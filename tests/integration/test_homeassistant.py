@@ -155,7 +155,7 @@ async def test_an_image_that_waits_for_a_device_is_shown_until_it_is_withdrawn(f
 
 async def test_it_is_seen_how_a_device_does(fleet: Fleet, home: Home) -> None:
     package = await fleet.device()
-    await home.until(DIAGNOSTICS, package, lambda said: not said["present"] and said["config_problem"])
+    await home.until(DIAGNOSTICS, package, lambda said: not said["present"] and not said["config_problem"])
     async with fleet.powered(package):
         await home.until(DIAGNOSTICS, package, lambda said: said["present"] and not said["config_problem"])
         await fleet.ask(admin.ROTATION_START, device=package.client_id)

@@ -130,6 +130,7 @@ async def test_devices_are_listed_by_what_is_asked_for_and_in_pages(fleet: Fleet
             "online": [view.key for view in await listed(fleet, model=model, online=True)],
             "in step": [view.key for view in await listed(fleet, model=model, drift=False)],
             "drift": [view.key for view in await listed(fleet, model=model, drift=True)],
+            "never seen": [view.key for view in await listed(fleet, model=model, health="never_seen")],
             "pending": [view.key for view in await listed(fleet, model=model, rotation_state="PENDING")],
         }
     first, second, third = (package.device_key for package in packages)
@@ -137,7 +138,8 @@ async def test_devices_are_listed_by_what_is_asked_for_and_in_pages(fleet: Fleet
         "tag": [second],
         "online": [third],
         "in step": [third],
-        "drift": [first, second],
+        "drift": [],
+        "never seen": [first, second],
         "pending": [],
     }
     page = await fleet.ask(admin.DEVICE_LIST, model=model, limit=2)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from dev import waiting
 from dev.database import run
@@ -55,6 +56,20 @@ async def test_devices_are_counted_by_presence(fleet: Fleet, system: System) -> 
         offline = shown.devices - shown.online - shown.asleep
         expected = Counter({"online": shown.online, "asleep": shown.asleep, "offline": offline})
         await until(served, lambda counts: counts == expected)
+        model = (await fleet.show(package)).model
+
+        def of_model(metric: str, label: str) -> Counter[str]:
+            return +by(system, "registry", metric, label, model_code=model)
+
+        for metric, label, value in (
+            ("mdm_device_health_count", "health", "healthy"),
+            ("mdm_device_firmware_count", "version", "1.0.0"),
+        ):
+            await until(partial(of_model, metric, label), partial(Counter.__eq__, Counter([value])))
+        [secret] = by(
+            system, "registry", "mdm_oldest_secret_timestamp_seconds", "model_code", model_code=model
+        ).values()
+        assert secret == int((await fleet.show(package)).secret_created_at.timestamp())
 
 
 async def test_the_leader_alone_counts_devices_by_state(fleet: Fleet, system: System, stack: Stack) -> None:

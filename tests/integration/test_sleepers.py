@@ -76,7 +76,7 @@ async def test_a_device_is_asleep_until_it_is_overdue_and_offline_from_then_on(f
     await run(stack, OVERDUE, package.device_key)
     await fleet.seen(package, "device/offline")
     view = await fleet.show(package)
-    assert (view.presence, view.health, view.asleep_until) == ("offline", "warning", None)
+    assert (view.presence, view.health, view.asleep_until) == ("offline", "critical", None)
     assert await listed(fleet, package, presence="offline")
     shown = await fleet.ask(admin.FLEET_SHOW)
     assert shown.devices > shown.online + shown.asleep

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import random
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from device.rotation import Slot, Slots, Wanted
 from shared.errors import IllegalTransitionError
 from shared.protocol import messages
 from tests.micropython.board import PROGRAMS, SDK, needs_micropython, run
+from tools.traces import profiles, secrets, text
 
 Json = dict[str, Any]
 Record = tuple[Json, Json | None]
@@ -171,33 +171,16 @@ def test_a_time_is_read_as_the_library_reads_it(naive: datetime, minutes: int) -
 
 
 @needs_micropython
-async def test_the_same_on_micropython(tmp_path: Path) -> None:
-    """Its integers, dicts and slices are not CPython's: one of each decision, many times."""
-    chance = random.Random(1)  # noqa: S311 - examples
-
-    def a_slot() -> Json:
-        rotation_id = chance.choice([None, *ROTATIONS])
-        return {"secret": chance.choice("abc"), "generation": chance.randint(1, 4), "rotation_id": rotation_id}
-
-    def an_offer() -> Json:
-        wish = {"rotation_id": chance.choice(ROTATIONS), "generation": chance.randint(1, 4)}
-        return {**wish, "current_generation": chance.randint(1, 4), "deadline": chance.randint(0, 3)}
-
-    calls: list[tuple[str, list[Any]]] = []
-    for _ in range(400):
-        record, offer = [a_slot(), chance.choice([None, a_slot()])], an_offer()
-        wish, now = chance.choice([None, an_offer()]), chance.choice([None, 1, 2])
-        calls += [
-            ("on_offer", [record, wish, offer, now]),
-            ("takes_secret", [record, wish, offer, now]),
-            ("due", [record, wish, chance.randint(1, 4), now]),
-            ("recovered", [record, a_slot()]),
-            ("adopted", [record, a_slot()]),
-            ("login_order", [record, a_slot()]),
-            ("seconds", [datetime.fromtimestamp(chance.randint(0, 2**33), UTC).isoformat()]),
-        ]
-    (tmp_path / "calls.json").write_text(json.dumps(calls))
-    output = await run(PROGRAMS / "rules.py", str(SDK), str(tmp_path / "calls.json"))
-    for (name, arguments), line in zip(calls, output.splitlines(), strict=True):
-        rule = clock.seconds if name == "seconds" else getattr(ours, name)
-        assert json.loads(line) == json.loads(json.dumps(rule(*arguments))), (name, arguments)
+@pytest.mark.parametrize("seed", [0, 5000], ids=["of the vectors", "more"])
+async def test_its_parts_go_through_all_histories_on_micropython(tmp_path: Path, seed: int) -> None:
+    """Its integers, dicts and slices are not CPython's."""
+    made, number = tmp_path / "traces.json", text.HISTORIES
+    if seed == 0:
+        made.write_text(text.text())
+    else:
+        number = 20
+        seeds = range(seed, seed + number)
+        histories = {"profiles": list(map(profiles.history, seeds)), "secrets": list(map(secrets.history, seeds))}
+        made.write_text(json.dumps(histories))
+    output = await run(PROGRAMS / "traces.py", str(SDK), str(made))
+    assert output.splitlines() == [f"profiles {number}", f"secrets {number}"]

@@ -68,13 +68,16 @@ class Core:
         """Why a configuration cannot be applied."""
         self.refuse: set[str] = set()
         """Names of records that cannot be written."""
+        self.trusts = True
+        """Whether the authorities of a profile can be trusted."""
         self.now = 1_000
         self._kept = [self.ffi.new("char[]", value.encode()) for value in facts.values() if isinstance(value, str)]
         texts = iter(self._kept)
         given = {name: next(texts) if isinstance(value, str) else value for name, value in facts.items()}
         self.facts = self.ffi.new("struct mdm_facts *", given)
         self._load = self.ffi.callback("int32_t(void *, const char *, void *, size_t)", self._read)
-        self.port = self.ffi.new("struct mdm_port *", {"load": self._load})
+        self._can_trust = self.ffi.callback("bool(*)(void *, const char *)", lambda _context, _pem: self.trusts)
+        self.port = self.ffi.new("struct mdm_port *", {"load": self._load, "can_trust": self._can_trust})
         self.lib.mdm_psa_use(self.port)
         self.m = self.ffi.new("struct mdm *")
         self._buffer = self.ffi.new(f"char[{BUFFER_BYTES}]")

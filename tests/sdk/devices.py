@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from tests.sdk.core import Action, Core, said
 from tests.sdk.packages import RECOVERY, package
 
@@ -31,3 +33,9 @@ def answered(core: Core, actions: list[Action], **fields: object) -> list[Action
 def started(records: dict[str, bytes] | None = None, **facts: object) -> Core:
     """Start a device."""
     return Core({"package": package()} if records is None else records, firmware_version="1.0.0", **facts)
+
+
+def command(name: str = "blink", **fields: object) -> dict[str, object]:
+    """Return a new command."""
+    usual: dict[str, object] = {"command_id": str(uuid4()), "name": name, "arguments": {"times": 3}}
+    return usual | {"expires_at": "2030-01-01T00:00:00Z"} | fields

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from uuid import uuid4
 
 from tests.sdk.core import kinds, said
-from tests.sdk.devices import online, started
-
-
-def command(name: str = "blink", **fields: object) -> dict[str, object]:
-    usual: dict[str, object] = {"command_id": str(uuid4()), "name": name, "arguments": {"times": 3}}
-    return usual | {"expires_at": "2030-01-01T00:00:00Z"} | fields
+from tests.sdk.devices import command, online, started
 
 
 def test_a_command_is_begun_durably_then_run_once_and_answered_until_the_broker_has_it() -> None:
@@ -46,6 +40,37 @@ def test_a_command_that_was_cut_off_is_said_to_be_and_not_done_again() -> None:
         "error": "cut off by a restart",
     }
     assert "RUN" not in kinds(again.message("command", sent))
+
+
+def test_a_command_that_comes_while_another_one_runs_is_left_to_the_server_which_sends_it_again() -> None:
+    core = started()
+    online(core)
+    first, second = command(), command()
+    core.message("command", first)
+    assert kinds(core.message("command", second)) == ["PUBACK"]
+    core.lib.mdm_on_command_done(core.m, core.ffi.NULL, core.ffi.NULL)
+    ended = core.run()
+    assert [it["command_id"] for it in said(ended, "command/result")] == [first["command_id"]]
+    assert said(ended, "status"), "only a status makes the server send it again"
+    assert ended.index(next(it for it in ended if it.topic.endswith("status"))) > ended.index(
+        next(it for it in ended if it.topic.endswith("result"))
+    )
+    assert "RUN" in kinds(core.message("command", second))
+    assert said(core.later(1), "status") == []
+
+
+def test_a_result_is_not_said_to_a_broker_for_recoveries() -> None:
+    core = started()
+    online(core)
+    core.message("command", command())
+    core.lib.mdm_on_lost(core.m)
+    core.run()
+    core.lib.mdm_on_refused(core.m)
+    core.run()
+    (_, asked) = core.accept()
+    assert asked.topic.endswith("/request")
+    core.lib.mdm_on_command_done(core.m, core.ffi.NULL, core.ffi.NULL)
+    assert [it for it in core.run() if it.kind == "PUBLISH"] == []
 
 
 def test_an_expired_command_is_refused_by_the_servers_time() -> None:

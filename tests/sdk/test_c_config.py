@@ -19,8 +19,8 @@ def test_a_configuration_is_stored_then_applied_then_reported() -> None:
     actions = core.message(
         "config", {"request_id": request, "version": 3, "document": {"a": [1, {"b": 2}]}, "secret_generation": 1}
     )
-    assert kinds(actions)[:4] == ["STORE", "STORE", "APPLY", "PUBACK"]
-    assert json.loads(actions[2].data) == {"a": [1, {"b": 2}]}
+    assert kinds(actions)[:5] == ["STORE", "STORE", "STORE", "APPLY", "PUBACK"]
+    assert json.loads(actions[3].data) == {"a": [1, {"b": 2}]}
     assert said(actions, "config/report") == [{"version": 3, "outcome": "applied"}]
     assert said(actions, "status")[-1]["config_version"] == 3
     again = started(core.records)

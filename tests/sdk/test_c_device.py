@@ -23,7 +23,7 @@ from tests.claims import new_claim, new_uid
 from tests.faults.test_recovery import change_in_keycloak
 from tests.sdk.c_device import image_file, powered, switched_on
 
-CUTS = range(1, 19)
+CUTS = range(1, 28)
 """The changes of flash from the first start to the end of a rotation.
 
 Three to a record: before it, when the new file is written, and after it.

@@ -19,10 +19,10 @@ import pytest
 
 from tests.sdk.c_device import SOURCES
 
-CORE_BYTES: Final = 35 * 1024
+CORE_BYTES: Final = 36 * 1024
 CODEC_BYTES: Final = 2 * 1024
-STATE_BYTES: Final = 3 * 1024 + 128
-STACK_BYTES: Final = 832
+STATE_BYTES: Final = 3 * 1024 + 192
+STACK_BYTES: Final = 880
 PREFIX: Final = "riscv64-unknown-elf-"
 FLAGS: Final = (
     *("-march=rv32imc", "-mabi=ilp32", "-std=c99", "-Os", "-ffreestanding", "-fbuiltin", "-Werror"),
@@ -118,7 +118,6 @@ def test_it_has_no_memory_of_its_own_and_asks_for_little(compiled: Compiled) -> 
         "memchr",
         "memcmp",
         "strcmp",
-        "strncmp",
         "strlen",
         "strchr",
         "strpbrk",

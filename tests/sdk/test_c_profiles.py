@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from shared import crypto
 from tests.sdk.core import Action, Core, kinds, said
-from tests.sdk.devices import answered, online, started
+from tests.sdk.devices import answered, command, online, started
 from tests.sdk.packages import SECRET, key_of, package
 
 FIRST, SECOND = "a" * 16, "b" * 16
@@ -67,38 +67,93 @@ def test_a_profile_that_does_not_work_is_reverted(*, restart: bool) -> None:
     assert connection(spoken)["in_use"] == FIRST
 
 
-@pytest.mark.parametrize("fields", [{"mqtt_auth": "token"}, {"mqtt_auth": "kerberos"}, {"mqtt_port": 0}])
-def test_a_profile_that_cannot_be_used_is_rejected_and_the_connection_stays(fields: dict[str, object]) -> None:
+def foreign(text: str) -> str:
+    """Seal a profile for somebody else."""
+    return crypto.seal(SecretStr(text), crypto.public_half(crypto.new_key_pair()))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"profile": profile("new.example", mqtt_auth="token")},
+        {"profile": profile("new.example", mqtt_auth="kerberos")},
+        {"profile": profile("new.example", mqtt_port=0)},
+        {"profile": profile("new.example", recovery_port=65_536)},
+        {"jwe": foreign(json.dumps(profile("new.example")))},
+        {"jwe": "no JWE"},
+        {},
+    ],
+    ids=["tokens", "no such login", "a port", "another port", "for another device", "no JWE", "nothing"],
+)
+def test_a_profile_that_cannot_be_used_is_rejected_once_and_the_connection_stays(
+    fields: dict[str, object],
+) -> None:
     core = started({"package": package(connection_id=FIRST)})
     online(core)
-    actions = offered(core, SECOND, **fields)
+    offer = {"connection_id": SECOND, "trial_seconds": 60, **fields}
+    actions = core.message("connection", offer)
+    assert "DISCONNECT" not in kinds(actions)
+    assert connection(actions)["refused"] == {
+        "connection_id": SECOND,
+        "outcome": "rejected",
+        "reason": "this firmware cannot use it",
+    }
+    assert kinds(core.message("connection", offer)) == ["PUBACK"]
+
+
+@pytest.mark.parametrize("why", ["no room", "its authorities"])
+def test_a_profile_that_cannot_be_stored_or_trusted_is_rejected(why: str) -> None:
+    core = started({"package": package(connection_id=FIRST)})
+    online(core)
+    core.trusts = why != "its authorities"
+    core.refuse = {"place0", "place1", "place2"} if why == "no room" else set()
+    actions = offered(core, SECOND)
     assert "DISCONNECT" not in kinds(actions)
     assert str(connection(actions)["refused"]).count("rejected") == 1
+    core.trusts, core.refuse = True, set()
+    assert kinds(offered(core, SECOND))[-1] == "CONNECT"
 
 
-def test_the_places_take_turns_of_an_hour_while_no_login_succeeds() -> None:
+def test_a_profile_without_networks_has_those_of_the_package() -> None:
+    home = [{"ssid": "home", "password": "12345678"}]
+    core = started({"package": package(connection_id=FIRST, wifi=home)})
+    online(core)
+    (moved,) = [it for it in offered(core, SECOND) if it.kind == "CONNECT"]
+    assert (moved.login["host"], json.loads(moved.login["wifi"])) == ("new.example", home)
+    answered(core, core.accept(), unchanged=True)
+    workshop = [{"ssid": "workshop", "password": ""}]
+    (moved,) = [it for it in offered(core, "c" * 16, wifi=workshop) if it.kind == "CONNECT"]
+    assert json.loads(moved.login["wifi"]) == workshop
+
+
+def test_a_newer_secret_in_the_package_is_tried_where_the_device_has_moved_to() -> None:
     core = started({"package": package(connection_id=FIRST)})
     online(core)
     offered(core, SECOND)
     answered(core, core.accept(), unchanged=True)
-    core.lib.mdm_on_lost(core.m)
-    hosts: list[str] = []
-    for _ in range(3 * 60):
-        hosts += [it.login["host"] for it in core.later(60_000) + core.run() if it.kind == "CONNECT"]
-        core.lib.mdm_on_lost(core.m)
-    changes = [one for one, other in zip(["", *hosts], hosts, strict=False) if one != other]
-    assert changes[1:] == ["new.example", "broker.example", "new.example"][: len(changes) - 1]
-    assert len(changes) >= 3
+    again = started(core.records | {"package": package(connection_id=FIRST, secret="n" * 43, secret_generation=5)})
+    again.run()
+    again.lib.mdm_on_refused(again.m)
+    (login,) = [it.login for it in again.run() if it.kind == "CONNECT"]
+    assert (login["host"], login["password"]) == ("new.example", "n" * 43)
 
 
-def test_a_package_with_another_profile_takes_the_first_place() -> None:
+def test_it_recovers_at_the_port_of_the_profile_and_then_at_the_one_that_was_named_last() -> None:
     core = started({"package": package(connection_id=FIRST)})
     online(core)
-    offered(core, SECOND)
+    offered(core, SECOND, recovery_port=9_001)
     answered(core, core.accept(), unchanged=True)
-    again = started(core.records | {"package": package(connection_id="c" * 16, mqtt_host="third.example")})
-    assert again.run()[-1].login["host"] == "third.example"
-    assert connection(again.accept()) == {"first": "c" * 16, "fallback": SECOND, "in_use": "c" * 16}
+    core = started(core.records)
+    core.run()
+    ports: list[int] = []
+    for _ in range(2):
+        core.lib.mdm_on_refused(core.m)
+        (asking,) = [it for it in core.run() if it.kind == "CONNECT"]
+        ports.append(asking.login["port"])
+        assert asking.login["host"] == "new.example"
+    assert ports == [9_001, 8_884]
+    core.lib.mdm_on_refused(core.m)
+    assert "CONNECT" not in kinds(core.run())
 
 
 def test_what_is_said_once_waits_until_somebody_answers_over_a_profile_on_trial() -> None:
@@ -125,3 +180,25 @@ def test_a_profile_is_not_tried_while_a_configuration_is_on_trial() -> None:
     core.lib.mdm_on_acknowledged(core.m)
     core.run(answer=False)
     assert "DISCONNECT" not in kinds(offered(core, SECOND))
+
+
+def test_a_result_that_is_ready_during_a_trial_waits_for_its_end() -> None:
+    core = started({"package": package(connection_id=FIRST)})
+    online(core)
+    core.message("command", command())
+    offered(core, SECOND)
+    spoken = core.accept()
+    core.lib.mdm_on_command_done(core.m, core.ffi.NULL, core.ffi.NULL)
+    assert said(core.run(), "command/result") == []
+    assert said(answered(core, spoken, unchanged=True), "command/result")
+
+
+def test_no_piece_of_an_image_is_requested_during_a_trial() -> None:
+    core = started({"package": package(connection_id=FIRST)}, firmware_sha256="1" * 64, slot_size_bytes=1 << 20)
+    online(core)
+    image = {"sha256": "2" * 64, "size_bytes": 9_000, "version": "2", "chunk_size_bytes": 4_096, "window": 1}
+    assert said(core.message("firmware/offer", image), "firmware/chunk")
+    offered(core, SECOND)
+    spoken = core.accept()
+    assert said(core.later(10_100), "firmware/chunk") == []
+    assert said(answered(core, spoken, unchanged=True), "firmware/chunk")

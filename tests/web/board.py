@@ -40,6 +40,8 @@ TWO_SLOTS: Final = (
     ("ota_0", 0, 0x10, 0x1_0000, 0x10_0000),
     ("ota_1", 0, 0x11, 0x11_0000, 0x10_0000),
 )
+WITH_OWN_NVS: Final = (*TWO_SLOTS, ("mdm", 1, 0x02, 0x3B_0000, 0x2_0000))
+"""As the libraries want it."""
 BOOT: Final = b"rst:0x1 (POWERON_RESET)\r\nI (32) boot: ESP-IDF 2nd stage bootloader\r\n"
 
 SYNC, READ_REG, WRITE_REG, SECURITY_INFO, CHANGE_BAUD = 0x08, 0x0A, 0x09, 0x14, 0x0F

@@ -17,7 +17,7 @@ from shared.protocol import admin
 from shared.protocol.admin import Package, Role
 from tests import nvs_reader
 from tests.integration.test_accounts import new_account
-from tests.web.board import TWO_SLOTS, Board
+from tests.web.board import TWO_SLOTS, WITH_OWN_NVS, Board
 from tests.web.conftest import go, log_in
 
 APP, NVS, OTA_DATA = 0x1_0000, 0x9000, 0xD000
@@ -102,6 +102,19 @@ async def test_a_chip_that_chose_an_updated_image_starts_the_flashed_one(page: P
     assert board.writes == [(APP, 1024), (OTA_DATA, 0x2000), (NVS, 0x4000)]
     assert board.flash[OTA_DATA : OTA_DATA + 0x2000] == b"\xff" * 0x2000
     assert facts(board.flash[NVS : NVS + 0x4000])["secret"] == package.secret
+
+
+async def test_the_partition_of_the_libraries_is_found_by_its_name(page: Page, fleet: Fleet) -> None:
+    package = await with_image(fleet)
+    board = Board("esp32", WITH_OWN_NVS)
+    before = bytes(board.flash[NVS : NVS + 0x4000])
+    await board.plug_into(page)
+    await set_up(page, package.client_id)
+    await flash(page)
+    await expect(page.get_by_text("was flashed and verified")).to_be_visible(timeout=FLASHING_MS)
+    assert board.writes == [(APP, 1024), (OTA_DATA, 0x2000), (0x3B_0000, 0x2_0000)]
+    assert facts(board.flash[0x3B_0000:0x3D_0000])["secret"] == package.secret
+    assert bytes(board.flash[NVS : NVS + 0x4000]) == before
 
 
 async def test_another_chip_is_refused_and_nothing_is_written(page: Page, fleet: Fleet) -> None:

@@ -1296,6 +1296,96 @@ export type NoFacts = Record<never, never>;
 /** A request without parameters. */
 export type Nothing = Record<never, never>;
 
+/**
+ * Add a rule: what to be notified of, and where.
+ *
+ * `url` is that of a webhook, or any that Apprise knows, as `mailto://...` or `ntfy://...`. `hold_s` is how long
+ * the condition must hold before the rule notifies, and be over before it notifies of the end. `device`, `tag`
+ * and `model` select devices; `percent` is the share of these for `share_silent`, `older_than_s` the age for
+ * `secret_old`.
+ */
+export interface NotificationAdd {
+  name: string;
+  condition: "silent" | "share_silent" | "unhealthy" | "critical" | "core_dump" | "secret_old" | "rollout_halted" | "claim_waits" | "certificate_ends";
+  url: string;
+  hold_s?: number;
+  device?: string | null;
+  tag?: string | null;
+  model?: string | null;
+  percent?: number;
+  older_than_s?: number;
+}
+
+/** List the newest messages, of all rules or of one. */
+export interface NotificationHistory {
+  name?: string | null;
+  limit?: number;
+}
+
+/** The message that a test has queued. */
+export interface NotificationQueued {
+  id: string;
+}
+
+/** Reference to a rule. */
+export interface NotificationRef {
+  name: string;
+}
+
+/** A new rule, and the key with which its webhook's messages are signed; None for Apprise's. */
+export interface NotificationRuleAdded {
+  name: string;
+  target: string;
+  key: string | null;
+}
+
+/**
+ * A rule; `target` is its URL without what is secret.
+ *
+ * It has notified of what is `firing`, and not of its end. `waiting` messages are not delivered yet; `last_error`
+ * is that of the last attempt, None if it was successful.
+ */
+export interface NotificationRuleView {
+  name: string;
+  condition: "silent" | "share_silent" | "unhealthy" | "critical" | "core_dump" | "secret_old" | "rollout_halted" | "claim_waits" | "certificate_ends";
+  target: string;
+  hold_s: number;
+  device: string | null;
+  tag: string | null;
+  model: string | null;
+  percent: number;
+  older_than_s: number;
+  firing: number;
+  waiting: number;
+  last_error: string | null;
+  author: string;
+  created_at: string;
+}
+
+/** All rules. */
+export interface NotificationRules {
+  rules: NotificationRuleView[];
+}
+
+/** A message: its text, how often its delivery was tried, and the error of the last attempt. */
+export interface NotificationView {
+  id: string;
+  rule: string;
+  state: "firing" | "resolved" | "test";
+  text: string;
+  count: number;
+  delivery: "waiting" | "delivered" | "failed";
+  attempts: number;
+  error: string | null;
+  created_at: string;
+  ended_at: string | null;
+}
+
+/** Messages, the newest first. */
+export interface Notifications {
+  notifications: NotificationView[];
+}
+
 /** The image of an NVS partition that makes a machine this device; whoever has it can act as the device. */
 export interface NvsImage {
   client_id: string;
@@ -1915,6 +2005,11 @@ export const MODEL_ADD: Operation<ModelAdd, ModelView> = { service: "registry", 
 export const MODEL_LIST: Operation<Nothing, Models> = { service: "registry", noun: "model", verb: "list", role: "viewer" };
 export const MODEL_REMOVE: Operation<ModelRef, Removed> = { service: "registry", noun: "model", verb: "remove", role: "admin" };
 export const MODEL_UPDATE: Operation<ModelUpdate, ModelChanged> = { service: "registry", noun: "model", verb: "update", role: "admin" };
+export const NOTIFICATION_ADD: Operation<NotificationAdd, NotificationRuleAdded> = { service: "registry", noun: "notification", verb: "add", role: "admin" };
+export const NOTIFICATION_HISTORY: Operation<NotificationHistory, Notifications> = { service: "registry", noun: "notification", verb: "history", role: "viewer" };
+export const NOTIFICATION_LIST: Operation<Nothing, NotificationRules> = { service: "registry", noun: "notification", verb: "list", role: "viewer" };
+export const NOTIFICATION_REMOVE: Operation<NotificationRef, Removed> = { service: "registry", noun: "notification", verb: "remove", role: "admin" };
+export const NOTIFICATION_TEST: Operation<NotificationRef, NotificationQueued> = { service: "registry", noun: "notification", verb: "test", role: "operator" };
 export const RECOVERY_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "registry", noun: "secrets", verb: "rekey", role: "admin" };
 export const ROLLOUT_ABORT: Operation<RolloutAbort, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "abort", role: "operator" };
 export const ROLLOUT_LIST: Operation<RolloutList, Rollouts> = { service: "firmware", noun: "rollout", verb: "list", role: "viewer" };

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import { explained } from "../src/flash/errors.ts";
 import { esptoolCommand, imageName, nvsName } from "../src/flash/files.ts";
-import { appParts, mustHaveNvs, parseTable, type Partition } from "../src/flash/partitions.ts";
+import { appParts, nvsPlace, parseTable, type Partition } from "../src/flash/partitions.ts";
 import { DEFAULT_PLAN, isRight, numberOf, nvsOf, problemsOf } from "../src/flash/plan.ts";
 import type { ImageView } from "../src/protocol.ts";
 
@@ -54,9 +54,12 @@ test.each([
 });
 
 test("an NVS of another place or size is refused", () => {
-  expect(() => mustHaveNvs([FACTORY, NVS], 0x9000, 0x6000)).not.toThrow();
-  expect(() => mustHaveNvs([NVS], 0x9000, 0x4000)).toThrow("but nvs at 0x9000 (0x6000 bytes)");
-  expect(() => mustHaveNvs([NVS], 0xa000, 0x6000)).toThrow("no NVS at 0xa000");
+  const place = (address: number, sizeBytes: number) => ({ address, sizeBytes });
+  expect(nvsPlace([FACTORY, NVS], place(0x9000, 0x6000))).toEqual(place(0x9000, 0x6000));
+  expect(() => nvsPlace([NVS], place(0x9000, 0x4000))).toThrow("but nvs at 0x9000 (0x6000 bytes)");
+  expect(() => nvsPlace([NVS], place(0xa000, 0x6000))).toThrow("no NVS at 0xa000");
+  const own = { ...NVS, name: "mdm", offset: 0x3b0000, size: 0x20000 };
+  expect(nvsPlace([NVS, own], place(0x9000, 0x6000))).toEqual(place(0x3b0000, 0x20000));
 });
 
 test("addresses and sizes are decimal or hexadecimal", () => {

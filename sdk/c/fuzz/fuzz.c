@@ -118,7 +118,7 @@ static bool open_all(void *context, const uint8_t key[32], const uint8_t iv[12],
   return true;
 }
 
-static const struct mdm_port PORT = {NULL, load, random_bytes, sha256, hmac, x25519, open_all};
+static const struct mdm_port PORT = {NULL, load, random_bytes, sha256, hmac, x25519, open_all, NULL};
 static struct mdm_facts facts;
 
 /* ---- One history ---- */

@@ -53,6 +53,8 @@ struct mdm_port {
    * fit. `more` are the additional data. */
   bool (*open_aes256gcm)(void *context, const uint8_t key[32], const uint8_t iv[12], const void *more,
                          size_t more_size, uint8_t *data, size_t size);
+  /* Whether these are certificates in PEM that a connection can trust; NULL: not asked, a trial shows it. */
+  bool (*can_trust)(void *context, const char *ca_certificate);
 };
 
 /* Facts about this start of the board; the texts stay valid while it runs. NULL and 0 mean unknown. */
@@ -73,6 +75,7 @@ struct mdm_facts {
   bool self_tested;          /* an image on trial is kept only after mdm_healthy */
   bool has_tokens;           /* the port can log in with `use_token` */
   uint16_t hurry;            /* tests only: all pauses are shorter by this factor */
+  uint32_t turn_ms;          /* tests only: instead of the hour after which the other connection profile is tried */
 };
 
 /* A core dump in flash (ESP-IDF: esp_core_dump_image_get); its name is the SHA-256 of its bytes. */

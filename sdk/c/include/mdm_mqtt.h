@@ -15,7 +15,7 @@ size_t mdm_mqtt_subscribe(uint8_t *to, size_t capacity, uint16_t id, const char 
 size_t mdm_mqtt_puback(uint8_t *to, size_t capacity, uint16_t id);
 size_t mdm_mqtt_ping(uint8_t *to, size_t capacity);
 size_t mdm_mqtt_disconnect(uint8_t *to, size_t capacity);
-/* Only the part before the payload, which has `payload_size` bytes and follows. QoS 1. */
+/* Only the part before the payload, which has `payload_size` bytes and follows. QoS 1, or 0 if `id` is 0. */
 size_t mdm_mqtt_publish(uint8_t *to, size_t capacity, uint16_t id, const char *topic, size_t payload_size, bool retain);
 
 enum mdm_mqtt_kind {

@@ -41,7 +41,7 @@ bool mdm_on_claim_answer(struct mdm *m, char *text, size_t size) {
   mdm_set_timer(m, P_CLAIM, mdm_pause(m, PENDING_MS / 2 + (m->boot & 0x7FFF) % (PENDING_MS / 2)));
   if (!mdm_json_is(&it[0], "granted")) return true;
   char *package = it[1].kind == '"' ? mdm_unseal(m, (char *)(uintptr_t)it[1].at, it[1].size, &length) : NULL;
-  if (package == NULL || !mdm_check_place(package, length, &place) || !place.is_package) return false;
+  if (package == NULL || !mdm_check_place(m, package, length, &place) || !place.is_package) return false;
   m->document_at = (size_t)(package - m->buffer);
   m->document_size = length;
   mdm_do(m, W_PACKAGE);

@@ -77,10 +77,11 @@ bool mdm_on_command(struct mdm *m, char *text, size_t size) {
   }
   char *name = mdm_json_here(&it[1]);
   if (name == NULL) return false;
-  if (m->running != 0 || mdm_is_over(expires_ms, mdm_server_time(m))) {
-    memcpy(m->refused_command, bytes, 16);
-    m->refused_why = m->running != 0 ? "another command is being executed" : "expired";
+  if (mdm_is_over(expires_ms, mdm_server_time(m))) {
+    memcpy(m->expired_command, bytes, 16);
     mdm_say(m, P_REFUSAL);
+  } else if (m->running != 0) {
+    m->missed_command = true; /* the server has it, and sends it again when we say that we are online */
   } else {
     begin(m, bytes, name, &it[2]);
   }
@@ -165,14 +166,14 @@ void mdm_said_result(struct mdm *m) {
   m->told |= 1U << m->telling;
   mdm_do(m, W_JOURNAL);
   mdm_say(m, P_RESULT);
+  if (m->missed_command && m->running == 0) mdm_say(m, P_STATUS);
+  if (m->running == 0) m->missed_command = false;
   if (m->restarts_after == m->telling + 1) mdm_restart(m);
 }
 
 bool mdm_say_refusal(struct mdm *m, struct mdm_out *out) {
   mdm_put_text(out, "{");
-  put_id(out, m->refused_command);
-  mdm_put_text(out, ",\"ok\":false");
-  mdm_put_field(out, "error", m->refused_why);
-  mdm_put_text(out, "}");
+  put_id(out, m->expired_command);
+  mdm_put_text(out, ",\"ok\":false,\"error\":\"expired\"}");
   return true;
 }

@@ -191,6 +191,7 @@ bool mdm_say_config_get(struct mdm *m, struct mdm_out *out) {
   mdm_put_config_version(m, out, "have_version");
   mdm_put_connection(m, out);
   mdm_put_text(out, "}");
+  mdm_place_is_asked(m);
   return true;
 }
 

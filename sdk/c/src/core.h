@@ -127,7 +127,7 @@ enum mdm_message {
   P_CLAIM,
   P_COUNT
 };
-enum mdm_timer { T_CONNECT = P_COUNT, T_ANSWER, T_CONFIG_TRIAL, T_PLACE_TRIAL, T_IMAGE_TRIAL, T_PIECE, T_COUNT };
+enum mdm_timer { T_CONNECT = P_COUNT, T_ANSWER, T_CONFIG_TRIAL, T_PLACE_TRIAL, T_IMAGE_TRIAL, T_PIECE, T_START, T_OFFLINE, T_SILENT, T_COUNT };
 enum mdm_phase { IDLE, CONNECTING, SUBSCRIBING, ONLINE };
 enum mdm_purpose { AS_DEVICE, TO_RECOVER, TO_CLAIM };
 
@@ -142,25 +142,26 @@ int32_t mdm_load(struct mdm *m, const char *name);      /* into m->buffer */
 int mdm_load_record(struct mdm *m, const char *name, uint8_t version, const uint8_t **at, const uint8_t **end);
 void mdm_ask_in_an_hour(struct mdm *m, enum mdm_message message, char id[9]);
 void mdm_restart(struct mdm *m);
+bool mdm_may_say(const struct mdm *m, unsigned message); /* now, if it is due */
 bool mdm_publish(struct mdm *m, unsigned message, struct mdm_action *action);
 void mdm_fail(struct mdm *m); /* a record could not be written */
 void mdm_put_topic(struct mdm *m, struct mdm_out *out, const char *way, const char *topic); /* with a NUL */
 void mdm_answered(struct mdm *m); /* our request of the configuration, over this connection */
 void mdm_begin_talk(struct mdm *m);
-void mdm_talk_on(struct mdm *m);
 
 /* ---- place.c ---- */
 /* The texts lie in the text that was read, and are NULL if absent. */
 struct mdm_place {
-  const char *host, *token_url, *ca_certificate, *wifi, *client_id, *secret, *connection_id;
+  const char *host, *token_url, *ca_certificate, *wifi, *client_id, *secret;
+  struct mdm_mark mark; /* mdm_check_place only */
   uint64_t secret_generation;
   struct mdm_json recovery;
   uint16_t port, recovery_port;
   bool tls, use_token, is_package;
 };
 bool mdm_read_place(char *text, size_t size, struct mdm_place *place);  /* changes the text */
-bool mdm_check_place(const char *text, size_t size, struct mdm_place *place); /* does not, and sets no texts */
-bool mdm_load_place(struct mdm *m, const char *name, struct mdm_place *place);
+bool mdm_check_place(struct mdm *m, const char *text, size_t size, struct mdm_place *place); /* does not; sets no texts */
+bool mdm_load_place(struct mdm *m, const char *name, size_t capacity, struct mdm_place *place);
 enum mdm_error mdm_use_package(struct mdm *m, bool is_new);
 
 /* ---- login.c ---- */
@@ -208,18 +209,22 @@ bool mdm_say_config_report(struct mdm *m, struct mdm_out *out);
 void mdm_said_config_report(struct mdm *m);
 
 /* ---- profile.c ---- */
-enum { PLACE_FIRST, PLACE_FALLBACK, PLACE_TRIAL, PLACE_TURN };
+enum { PLACE_FIRST, PLACE_FALLBACK, PLACE_TRIAL };
 bool mdm_load_places(struct mdm *m);
 void mdm_put_places(struct mdm *m, struct mdm_out *out);
-void mdm_begin_places(struct mdm *m, const char *id);
+void mdm_begin_places(struct mdm *m);
 const char *mdm_place_in_use(const struct mdm *m);
-void mdm_take_turns(struct mdm *m);
+void mdm_turn_ends(struct mdm *m);
+void mdm_start_counts(struct mdm *m);
+void mdm_place_is_connected(struct mdm *m);
+void mdm_place_is_lost(struct mdm *m);
+void mdm_place_is_asked(struct mdm *m);
 void mdm_place_trial_ends(struct mdm *m);
 void mdm_place_works(struct mdm *m);
 bool mdm_on_place_trial(const struct mdm *m);
 bool mdm_on_connection(struct mdm *m, char *text, size_t size);
-void mdm_store_place(struct mdm *m, struct mdm_action *action);
-void mdm_stored_place(struct mdm *m);
+bool mdm_store_place(struct mdm *m, struct mdm_action *action);
+void mdm_stored_place(struct mdm *m, bool ok);
 void mdm_put_connection(const struct mdm *m, struct mdm_out *out);
 
 /* ---- claim.c ---- */

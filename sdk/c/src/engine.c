@@ -67,9 +67,7 @@ static enum mdm_error load(struct mdm *m) {
 
 /* What the records mean at a start of the board. */
 static void begin_parts(struct mdm *m) {
-  struct mdm_place place;
-  if (m->slots.first.secret[0] != '\0' && mdm_load_place(m, "package", &place))
-    mdm_begin_places(m, place.connection_id == NULL ? "" : place.connection_id);
+  if (m->slots.first.secret[0] != '\0') mdm_begin_places(m);
   mdm_begin_config(m);
   mdm_begin_image(m);
   mdm_begin_login(m);
@@ -84,7 +82,7 @@ enum mdm_error mdm_begin(struct mdm *m, const struct mdm_port *port, const struc
   if (size < MDM_BUFFER_MIN) return MDM_BAD_PACKAGE;
   m->capacity = size - MDM_OUT_BYTES;
   m->out = m->buffer + m->capacity;
-  m->now = m->started_at = m->offline_since = now_ms;
+  m->now = m->started_at = now_ms;
   uint8_t random[4];
   if (!port->random(port->context, random, sizeof random)) return MDM_FAILED;
   memcpy(&m->boot, random, sizeof m->boot);
@@ -127,8 +125,14 @@ static void on_timer(struct mdm *m, unsigned timer) {
     case T_IMAGE_TRIAL:
       mdm_image_trial_ends(m);
       break;
-    default: /* T_PIECE */
+    case T_PIECE:
       mdm_connected_download(m);
+      break;
+    case T_START:
+      mdm_start_counts(m);
+      break;
+    default: /* T_OFFLINE, T_SILENT */
+      mdm_turn_ends(m);
   }
 }
 
@@ -141,7 +145,7 @@ uint32_t mdm_tick(struct mdm *m, uint64_t now_ms) {
     on_timer(m, timer);
   }
   for (unsigned timer = 0; timer < T_COUNT; timer++) {
-    bool waits = timer >= P_COUNT || (m->phase == ONLINE && m->sending == 0);
+    bool waits = timer >= P_COUNT || mdm_may_say(m, timer);
     if (waits && m->timers[timer] != 0 && m->timers[timer] < next) next = m->timers[timer];
   }
   return next > now_ms ? (uint32_t)(next - now_ms) : 0;

@@ -80,7 +80,7 @@ void mdm_on_confirmed(struct mdm *m, uint64_t generation) {
 /* Puts the package's secret, now confirmed, into the first slot. */
 void mdm_adopt_package(struct mdm *m) {
   struct mdm_place place;
-  if (!mdm_load_place(m, "package", &place) || place.secret == NULL) return;
+  if (!mdm_load_place(m, "package", m->capacity, &place) || place.secret == NULL) return;
   mdm_adopt(&m->slots, place.secret, place.secret_generation);
   mdm_do(m, W_IDENTITY);
   mdm_say(m, P_KEY);

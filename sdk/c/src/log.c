@@ -27,7 +27,7 @@ void mdm_log(struct mdm *m, enum mdm_level level, const char *tag, const char *t
   mdm_put(&out, text, text_size);
   mdm_put(&out, "", 1);
   m->log_size = (uint16_t)(m->log_size + size);
-  if (m->phase == ONLINE && !mdm_on_place_trial(m) && m->timers[P_LOG] == 0) mdm_say(m, P_LOG);
+  if (mdm_is_online(m) && m->timers[P_LOG] == 0) mdm_say(m, P_LOG);
 }
 
 bool mdm_say_log(struct mdm *m, struct mdm_out *out) {

@@ -2,7 +2,7 @@
 #include "core.h"
 
 enum { REFUSED_MS = 5000, FIRST_PAUSE_MS = 1000, LONGEST_PAUSE_MS = 60000, STABLE_MS = 10000, CONNECT_MS = 60000, LATE = 7 };
-enum candidate { SECOND, FIRST, SPARE, RECOVERY, NONE };
+enum candidate { SECOND, FIRST, SPARE, RECOVERY, NAMED, NONE };
 
 static bool is_there(const struct mdm *m, unsigned candidate) {
   switch ((enum candidate)candidate) {
@@ -14,6 +14,8 @@ static bool is_there(const struct mdm *m, unsigned candidate) {
       return mdm_has_spare(&m->slots, m->package_generation);
     case RECOVERY:
       return m->recovery.port != 0;
+    case NAMED: /* the port that the server named last may be another one */
+      return m->recovery.port != 0 && m->recovery.port != m->asked_port;
     case NONE:
       break;
   }
@@ -49,6 +51,13 @@ static void connect_later(struct mdm *m, unsigned failures) {
   connect_in(m, mdm_pause(m, pause / 2 + pause / 2 * random / 255));
 }
 
+/* Tries the next secret, or the next way to recover; false: there is none. */
+static bool try_next(struct mdm *m) {
+  try_from(m, m->purpose == TO_CLAIM ? (unsigned)NONE : m->candidate + 1U);
+  if (m->candidate != NONE) connect_in(m, 0);
+  return m->candidate != NONE;
+}
+
 void mdm_begin_login(struct mdm *m) {
   try_from(m, SECOND);
   connect_in(m, 0);
@@ -60,12 +69,13 @@ void mdm_on_lost(struct mdm *m) {
   bool was_online = mdm_is_online(m);
   if (m->phase == IDLE) return;
   if (m->restarts) mdm_restart(m); /* it has said all that it could */
-  if (was_online) m->offline_since = m->now;
+  if (was_online) mdm_place_is_lost(m);
   if (was_online && m->now - m->begun_at >= STABLE_MS) {
     m->failures = 0;
   } else if (m->failures < UINT16_MAX) {
     m->failures++;
   }
+  if (m->purpose == TO_RECOVER && try_next(m)) return;
   if (was_online || m->purpose != AS_DEVICE) try_from(m, SECOND); /* else the same secret again: an outage */
   if (!was_online) {
     connect_later(m, m->failures);
@@ -80,11 +90,7 @@ void mdm_on_lost(struct mdm *m) {
 void mdm_on_refused(struct mdm *m) {
   if (m->phase != CONNECTING) return;
   m->refused_until = m->now + mdm_pause(m, REFUSED_MS);
-  try_from(m, m->purpose == AS_DEVICE ? m->candidate + 1U : (unsigned)NONE);
-  if (m->candidate != NONE) {
-    connect_in(m, 0);
-    return;
-  }
+  if (try_next(m)) return;
   mdm_log(m, MDM_WARNING, "mdm", "the broker refused every secret");
   if (m->failures < UINT16_MAX) m->failures++;
   try_from(m, SECOND);
@@ -104,50 +110,70 @@ static void connect_aside(struct mdm *m, struct mdm_login *login) {
   login->clean_session = true;
 }
 
-static void connect_as_device(struct mdm *m, struct mdm_login *login, const char *package_secret) {
+static void connect_as_device(struct mdm *m, struct mdm_login *login, const struct mdm_place *package) {
   const struct mdm_slot *slot = m->candidate == SECOND ? &m->slots.second : &m->slots.first;
   struct mdm_out out = {m->out, m->out + MDM_OUT_BYTES, false};
-  m->login = m->candidate == SPARE ? m->package_generation : slot->generation;
+  m->login = slot->generation;
   login->client_id = login->username = m->client_id;
-  login->password = m->candidate == SPARE ? package_secret : slot->secret;
+  login->password = slot->secret;
+  if (m->candidate == SPARE) {
+    m->login = m->package_generation;
+    login->password = out.at;
+    mdm_put(&out, package->secret, strlen(package->secret) + 1);
+  }
+  login->will_topic = out.at;
   mdm_put_topic(m, &out, "/up/", "status");
-  login->will_topic = m->out;
   login->will = out.at;
   mdm_put_text(&out, "{\"online\":false");
   mdm_put_number(&out, "secret_generation", m->login);
   mdm_put(&out, "}", 2);
 }
 
-bool mdm_connect(struct mdm *m, struct mdm_action *action) {
+/* Where the place names no networks, those of the package hold: they are kept behind the place. */
+static bool load_place(struct mdm *m, const char *networks, struct mdm_login *login, struct mdm_place *place) {
+  size_t size = networks == NULL ? 0 : strlen(networks) + 1;
+  char *kept = m->buffer + m->capacity - size;
+  if (size > 0) memmove(kept, networks, size);
+  bool good = mdm_load_place(m, mdm_place_in_use(m), m->capacity - size, place);
+  login->wifi = place->wifi == NULL && size > 0 ? kept : place->wifi;
+  return good;
+}
+
+static bool fill_in(struct mdm *m, struct mdm_login *login) {
   struct mdm_place place;
-  struct mdm_login *login = &action->login;
-  bool claims = m->slots.first.secret[0] == '\0';
-  m->purpose = claims ? TO_CLAIM : m->candidate == RECOVERY ? TO_RECOVER : AS_DEVICE;
-  m->phase = CONNECTING;
-  mdm_set_timer(m, T_ANSWER, CONNECT_MS);
-  mdm_take_turns(m);
-  bool good = claims ? mdm_load_claim(m, &place)
-                     : mdm_load_place(m, m->candidate == SPARE ? "package" : mdm_place_in_use(m), &place);
-  if (!good) {
-    mdm_log(m, MDM_ERROR, "mdm", "the package or the profile cannot be read");
-    mdm_on_lost(m);
-    return false;
+  if (m->purpose == TO_CLAIM) {
+    if (!mdm_load_claim(m, &place)) return false;
+    login->wifi = place.wifi;
+  } else {
+    bool good = mdm_load_place(m, "package", m->capacity, &place);
+    if (m->candidate == SPARE && (!good || place.secret == NULL)) return false;
+    if (m->purpose == AS_DEVICE) connect_as_device(m, login, &place);
+    if (!load_place(m, good ? place.wifi : NULL, login, &place)) return false;
   }
-  action->kind = MDM_CONNECT;
+  if (m->purpose != AS_DEVICE) connect_aside(m, login);
   login->host = place.host;
   login->port = place.port;
   login->tls = place.tls;
   login->ca_certificate = place.ca_certificate;
-  login->wifi = place.wifi;
-  if (m->purpose == TO_RECOVER) login->port = place.recovery_port != 0 ? place.recovery_port : m->recovery.port;
-  if (m->purpose != AS_DEVICE) {
-    connect_aside(m, login);
-    return true;
-  }
-  login->use_token = place.use_token;
+  login->use_token = place.use_token && m->purpose == AS_DEVICE;
   login->token_url = place.token_url;
-  connect_as_device(m, login, place.secret);
+  if (m->purpose == TO_RECOVER) {
+    bool own = m->candidate == RECOVERY && place.recovery_port != 0;
+    login->port = m->asked_port = own ? place.recovery_port : m->recovery.port;
+  }
   return true;
+}
+
+bool mdm_connect(struct mdm *m, struct mdm_action *action) {
+  bool claims = m->slots.first.secret[0] == '\0';
+  m->purpose = claims ? TO_CLAIM : m->candidate >= RECOVERY ? TO_RECOVER : AS_DEVICE;
+  m->phase = CONNECTING;
+  mdm_set_timer(m, T_ANSWER, CONNECT_MS);
+  action->kind = MDM_CONNECT;
+  if (fill_in(m, &action->login)) return true;
+  mdm_log(m, MDM_ERROR, "mdm", "the package or the profile cannot be read");
+  mdm_on_lost(m);
+  return false;
 }
 
 void mdm_on_connected(struct mdm *m) {

@@ -4,7 +4,7 @@
 #include "core.h"
 
 enum { CONNECT = 0x10, CONNACK = 0x20, PUBLISH = 0x30, PUBACK = 0x40, SUBSCRIBE = 0x82, SUBACK = 0x90 };
-enum { PINGREQ = 0xC0, PINGRESP = 0xD0, DISCONNECT = 0xE0 };
+enum { PINGREQ = 0xC0, PINGRESP = 0xD0, DISCONNECT = 0xE0, QOS_1 = 0x02 };
 enum { CLEAN = 0x02, WILL = 0x04, WILL_QOS_1 = 0x08, WILL_RETAIN = 0x20, PASSWORD = 0x40, USER_NAME = 0x80 };
 
 static void put_u16(struct mdm_out *out, size_t value) {
@@ -63,9 +63,10 @@ size_t mdm_mqtt_subscribe(uint8_t *to, size_t capacity, uint16_t id, const char 
 }
 
 size_t mdm_mqtt_publish(uint8_t *to, size_t capacity, uint16_t id, const char *topic, size_t payload_size, bool retain) {
-  struct mdm_out out = begin(to, capacity, (uint8_t)(PUBLISH | 2 | retain), 4 + strlen(topic) + payload_size);
+  uint8_t type = (uint8_t)(PUBLISH | (id > 0 ? QOS_1 : 0) | retain);
+  struct mdm_out out = begin(to, capacity, type, 2 + strlen(topic) + (id > 0 ? 2 : 0) + payload_size);
   put_text(&out, topic);
-  put_u16(&out, id);
+  if (id > 0) put_u16(&out, id);
   return end(&out, to);
 }
 

@@ -3,6 +3,8 @@
 
 enum { RETRY_MS = 5000, SLOWEST_MS = 60000, ANSWER_MS = 10000, HOUR_MS = 3600 * 1000 };
 
+/* What may be lost if nobody listens to this broker waits until our request was answered over it. */
+static const uint32_t PROVES = 1U << P_KEY | 1U << P_STATUS | 1U << P_CONFIG_GET | 1U << P_ROTATION;
 static const uint32_t REPEATED = 1U << P_KEY | 1U << P_CONFIG_GET | 1U << P_ROTATION | 1U << P_CHECK |
                                  1U << P_DUMP_OFFER | 1U << P_CLAIM;
 
@@ -35,22 +37,21 @@ void mdm_begin_talk(struct mdm *m) {
   if (mdm_key_is_due(m)) mdm_say(m, P_KEY);
   mdm_say(m, P_STATUS);
   mdm_say(m, P_ROTATION);
-  if (mdm_on_place_trial(m)) {
-    mdm_ask_config(m);
-  } else {
-    mdm_connected_config(m);
-    mdm_talk_on(m);
-  }
-}
-
-/* What may be lost if nobody listens to this broker is said only where a request has been answered before. */
-void mdm_talk_on(struct mdm *m) {
+  mdm_place_is_connected(m);
+  mdm_connected_config(m);
   mdm_connected_image(m);
   mdm_ask_firmware(m);
   mdm_connected_download(m);
   mdm_say(m, P_RESULT);
   mdm_say(m, P_LOG);
   mdm_connected_dump(m);
+}
+
+bool mdm_may_say(const struct mdm *m, unsigned message) {
+  if (m->phase != ONLINE || m->sending > 0) return false;
+  if (m->purpose != AS_DEVICE) return message >= P_RECOVER;
+  if (m->stopping) return message == P_STATUS;
+  return !mdm_on_place_trial(m) || PROVES >> message & 1;
 }
 
 void mdm_restart(struct mdm *m) {

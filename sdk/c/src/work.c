@@ -39,8 +39,7 @@ static bool carry_out(struct mdm *m, unsigned work, struct mdm_action *action) {
     case W_DOCUMENT:
       return store_received(m, action, mdm_document_record(m, true));
     case W_PLACE:
-      mdm_store_place(m, action);
-      return true;
+      return mdm_store_place(m, action);
     case W_PACKAGE:
       return store_received(m, action, "package");
     case W_IDENTITY:
@@ -112,10 +111,9 @@ bool mdm_next(struct mdm *m, struct mdm_action *action) {
     if (ANSWERED >> work & 1) m->busy = (uint8_t)(work + 1);
     return true;
   }
-  if (m->busy > 0 || m->phase != ONLINE || m->sending > 0) return false;
+  if (m->busy > 0) return false;
   for (unsigned message = 0; message < P_COUNT; message++) {
-    bool silent = m->stopping && message != P_STATUS;
-    if (m->timers[message] == 0 || m->timers[message] > m->now || silent) continue;
+    if (m->timers[message] == 0 || m->timers[message] > m->now || !mdm_may_say(m, message)) continue;
     if (mdm_publish(m, message, action)) return true;
   }
   return false;
@@ -140,14 +138,14 @@ void mdm_on_done(struct mdm *m, bool ok) {
     default:
       break;
   }
-  if (!ok) {
+  if (work == W_PLACE) {
+    mdm_stored_place(m, ok);
+  } else if (!ok) {
     mdm_fail(m);
   } else if (work == W_RESULT) {
     mdm_stored_result(m);
   } else if (work == W_DOCUMENT) {
     mdm_stored_document(m);
-  } else if (work == W_PLACE) {
-    mdm_stored_place(m);
   } else if (work == W_PACKAGE) {
     mdm_restart(m);
   } else if (work == W_KEEP_IMAGE) {

@@ -56,9 +56,7 @@ class Profiles:
         if self._record["trial"] is not None:
             self._refuse(self._read("trial"), "reverted", "the device restarted during the trial")
         if self._record.get("package") != mark:
-            name = self._free()
-            device.store.write(name, profile)
-            self._replace(name, package=mark)
+            self._provision(profile, mark)
         elif self._record["starts"] >= _STARTS_MAX:
             self._take_turns()
         self._use("turn")
@@ -133,6 +131,15 @@ class Profiles:
         self._lost_at, self._silent_at = self._device.clock.ms(), None
         self._use("turn")
         self._device.end("switch")
+
+    def _provision(self, profile, mark):
+        """Make the profile of a new package the first."""
+        name, first = self._free(), self._read("first")
+        self._device.store.write(name, profile)
+        if first and _same(first, profile):  # only the id is another one
+            self._write(first=name, turn="first", starts=0, package=mark)
+        else:
+            self._replace(name, package=mark)
 
     def _replace(self, name, **changes):
         """Make a record the first; what worked last is its fall-back, and what never worked is dropped."""

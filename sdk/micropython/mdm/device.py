@@ -1,27 +1,25 @@
 """A device: one object, whose `poll` does what is due. docs/protocol.md has all rules."""
 
-import json
 import os
 import random
 import sys
 import time
 
-from mdm import login, storage, tls
+from mdm import login, storage
 from mdm import package as packages
-from mdm.clock import Clock, seconds
+from mdm.clock import Clock
 from mdm.commands import Commands
 from mdm.config import Configuration
 from mdm.connection import Profiles
+from mdm.downlink import Downlink
 from mdm.key import DeviceKey
 from mdm.log import Log
 from mdm.slots import Credentials
-from mdm.uplink import Uplink
 
 _CAUSES = {1: "poweron", 2: "ext", 3: "wdt", 4: "deepsleep", 5: "sw"}
-_LEVEL = len("down/")
 
 
-class Device(Uplink):
+class Device(Downlink):
     """A device with the identity of a package, or a machine with a claim package that asks for one first.
 
     `commands` are functions by name: each gets the arguments and returns a dict, or None. `on_config` gets each
@@ -157,19 +155,7 @@ class Device(Uplink):
         self.config = Configuration(self)
         self.commands = Commands(self, self._handlers)
         self.firmware = self._updater()
-        self._routes = {
-            "config": self._on_config_message,
-            "connection": self.profiles.on_offer,
-            "rotation/offer": self.credentials.on_offer,
-            "rotation/secret": self.credentials.on_secret,
-            "rotation/switch": self.credentials.on_switch,
-            "rotation/done": self.credentials.on_done,
-            "rotation/cancelled": self.credentials.on_cancelled,
-            "key": self.key.on_known,
-            "command": self.commands.on_command,
-            "firmware/offer": self._on_firmware_offer,
-            "firmware/cancelled": self._on_firmware_cancelled,
-        }
+        self.route()
         self._base = f"mdm/v1/d/{self.package['client_id']}/"
         self._parts = [self.config, self.profiles] + ([self.firmware] if self.firmware else [])
 
@@ -240,41 +226,11 @@ class Device(Uplink):
             left_ms = until - self.clock.ms()
             message = self._link.receive(self.due_ms(max(0, left_ms)))
             if message is not None:
-                self._handle(*message)
+                self.handle(*message)
                 if self._link is not None:
                     self._link.acknowledge()
             if left_ms <= 0:
                 return
-
-    def _handle(self, topic, payload):
-        """Pass a message to its part; one that breaks the protocol is logged, and never comes again."""
-        try:
-            if payload is None:
-                self.log(f"message {topic}: there is no room for it", "error")
-            elif self._machine:
-                self._on_answer(payload)
-            else:
-                self._route(topic[len(self._base) + _LEVEL :], payload)
-                self._publish_status()
-        except (ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
-            self.log(f"message {topic}: {error!r}", "error")
-
-    def _route(self, name, payload):
-        if name.startswith("firmware/chunk/") and self.firmware:
-            _, _, sha256, offset = name.split("/")
-            self.firmware.on_piece(sha256, int(offset), payload)
-        elif name in self._routes:
-            self._routes[name](json.loads(payload))
-
-    def _on_answer(self, payload):
-        """Become the device of the package, if the answer has one."""
-        granted = self._machine.on_answer(payload)
-        if granted is not None:
-            self.store.write("package", packages.check(granted))
-            self.package = granted
-            self._link.acknowledge()
-            self._link.disconnect()
-            self._link = self._machine = self._parts = None
 
     def _publish_status(self):
         """Publish the status, unless the server has it."""
@@ -287,33 +243,6 @@ class Device(Uplink):
             self._told = dict(status)
             status.update(_board_facts())
             self.send("status", {name: value for name, value in status.items() if value is not None}, retain=True)
-
-    def _on_config_message(self, config):
-        answers = self.config.on_config(config)
-        self._adjust(config, answers)
-        self.credentials.on_confirmed(config["secret_generation"])
-        if answers:
-            self.profiles.on_answered()
-            if self.firmware:
-                self.firmware.on_healthy()
-
-    def _on_firmware_offer(self, offer):
-        if self.firmware:
-            self._adjust(offer, self.firmware.on_offer(offer))
-        elif offer.get("sha256"):
-            error = "this board has no second slot for an image"
-            self.send("firmware/report", {"sha256": offer["sha256"], "stage": "failed", "error": error})
-
-    def _on_firmware_cancelled(self, message):
-        if self.firmware:
-            self.firmware.on_cancelled(message)
-
-    def _adjust(self, message, is_answer):
-        """Take the server's time."""
-        if message.get("time"):
-            self.clock.adjust(message["time"], is_answer)
-            if is_answer and sys.platform == "esp32":
-                tls.correct_board_clock(seconds(message["time"]), tls.DAY_S)
 
 
 def _board_facts():

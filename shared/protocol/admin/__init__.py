@@ -16,6 +16,7 @@ from shared.protocol.admin.firmware import *
 from shared.protocol.admin.fleet import *
 from shared.protocol.admin.models import *
 from shared.protocol.admin.names import *
+from shared.protocol.admin.notifications import *
 from shared.protocol.admin.operation import *
 from shared.protocol.admin.operation import Operation
 from shared.protocol.admin.rollouts import *

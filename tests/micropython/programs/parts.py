@@ -59,44 +59,7 @@ def started(port, **package):
     return device, connection.Profiles(device)
 
 
-def port_after(ms, device, profiles):
-    device.now += ms
-    profiles.on_tick()
-    return profiles.profile["mqtt_port"]
-
-
-device, profiles = started(1)
-assert port_after(10**6, device, profiles) == 1  # there is no other one
-_, profiles = started(2)
-assert profiles._record["fallback"] is None  # what never worked is dropped
-profiles.on_answered()
-device, profiles = started(3)
-assert (profiles.profile["mqtt_port"], profiles._record["works"]) == (3, "fallback")
-assert [
-    port_after(999, device, profiles),
-    port_after(1, device, profiles),
-    port_after(1000, device, profiles),
-] == [3, 2, 3]
-# Only answers count: a connection that is silent is none.
-device, profiles = started(3)
-device.connected = True
-profiles.state()
-assert [port_after(4999, device, profiles), port_after(1, device, profiles)] == [3, 2]
-assert started(3)[1].profile["mqtt_port"] == 2  # also after a restart
-profiles.on_answered()
-# Starts that are too short for a turn.
 device, profiles = started(4)
-assert profiles._record["works"] == "fallback"
-for _ in range(5):
-    assert port_after(10, *started(4)) == 4
-assert started(4)[1].profile["mqtt_port"] == 4
-assert port_after(10, *started(4)) == 4
-device, profiles = started(4)
-assert profiles.profile["mqtt_port"] == 2
-profiles.on_answered()
-# The same profile with an id of its own costs no fall-back.
-device, profiles = started(4, connection_id="a")
-assert (profiles.profile["mqtt_port"], profiles._read("fallback")["mqtt_port"]) == (4, 2)
 # Something else on trial: the offer comes again.
 offer = {"connection_id": "b", "trial_seconds": 1, "profile": dict(device.package, mqtt_port=5)}
 device.busy = True
@@ -109,14 +72,6 @@ for _ in range(2):
 assert (device.asked, profiles.state()["refused"]["outcome"]) == (1, "rejected")
 profiles.on_offer(offer)
 assert profiles.profile["mqtt_port"] == 5
-assert port_after(1000, device, profiles) == 4
-assert profiles.state()["refused"]["outcome"] == "reverted"
-profiles.on_offer(offer)
-assert started(4, connection_id="a")[1].profile["mqtt_port"] == 4  # a restart ends the trial
-device, profiles = started(4, connection_id="a")
-profiles.on_offer(offer)
-profiles.on_answered()
-assert (profiles.profile["mqtt_port"], profiles._read("fallback")["mqtt_port"]) == (5, 4)
 print("profiles")
 
 

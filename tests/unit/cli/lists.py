@@ -70,6 +70,40 @@ ANSWERS: Final[dict[str, Any]] = {
             ),
         ]
     ),
+    "registry.notification.list": admin.NotificationRules(
+        rules=of(
+            admin.NotificationRuleView,
+            {"name": "night", "condition": "silent", "tag": "greenhouse", "firing": 1, "last_error": LONG},
+            {"name": "share", "condition": "share_silent", "percent": 25},
+            {"name": "ops", "condition": "rollout_halted"},
+            target="https://hooks.example.org/...",
+            hold_s=600,
+            device=None,
+            model=None,
+            tag=None,
+            percent=20,
+            older_than_s=1,
+            firing=0,
+            waiting=2,
+            last_error=None,
+            author="admin",
+            created_at=ago(60),
+        )
+    ),
+    "registry.notification.history": admin.Notifications(
+        notifications=of(
+            admin.NotificationView,
+            {"state": "firing", "text": f"{DEVICES[1]} is offline since 2025-02-01 12:34 UTC", "count": 1},
+            id=UUID(int=7),
+            rule="night",
+            count=1,
+            delivery="waiting",
+            attempts=3,
+            error="the receiver answered 500",
+            created_at=ago(5),
+            ended_at=None,
+        )
+    ),
     "registry.connection.history": admin.ConnectionLayerViews(
         layers=of(
             admin.ConnectionLayerView,
@@ -291,6 +325,8 @@ LISTS: Final = (
     ("admin", "list"),
     ("audit",),
     ("coredump", "list"),
+    ("notification", "list"),
+    ("notification", "history"),
 )
 
 

@@ -7,6 +7,7 @@ import pytest
 from cli import durations
 from shared.errors import InvalidInputError
 from shared.protocol import admin
+from tests import nvs_reader
 from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 
@@ -88,6 +89,35 @@ def test_create_names_what_breaks_a_rule(
     assert (result.exit_code, fake.requests) == (2, [])
     assert message in result.stderr
     assert not target.exists()
+
+
+def test_create_writes_an_nvs_image_with_the_network_to_join_first(
+    fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path
+) -> None:
+    fake.answers["registry.claim.add"] = added
+    target = tmp_path / "claim.bin"
+    words = ("claim", "create", "--model", "lamp", "--output", str(target), "--format", "nvs", "--size", "0x20000")
+    result = mdm(*words, "--wifi-ssid", "factory")
+    assert result.exit_code == 0, result.stderr
+    ((_, request),) = fake.requests
+    found = nvs_reader.read(target.read_bytes())["mdm"]
+    claim = found.pop("claim")
+    assert isinstance(claim, bytes)
+    assert isinstance(request, admin.ClaimAdd)
+    package = admin.ClaimPackage.model_validate_json(claim)
+    assert (package.account, package.password) == ("claim-abcd1234", request.password)
+    assert found == {"wifi_ssid": "factory", "wifi_pass": ""}
+    assert (len(target.read_bytes()), stat.S_IMODE(target.stat().st_mode)) == (0x20000, 0o600)
+
+
+def test_create_makes_no_claim_for_options_that_do_not_fit(
+    fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path
+) -> None:
+    target = tmp_path / "claim.json"
+    result = mdm("claim", "create", "--model", "lamp", "--output", str(target), "--wifi-ssid", "factory")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --wifi-ssid, --wifi-password-file: require --format nvs or csv\n"
+    assert (fake.requests, target.exists()) == ([], False)
 
 
 def test_create_keeps_a_file_that_is_there(fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli import devices, main, passwords
+from cli import main, package_options, passwords
 from shared.errors import InvalidInputError
 from shared.protocol import admin, nvs
 from shared.protocol.messages import Recovery
@@ -46,6 +46,20 @@ texts = (
 )
 
 
+def values(image: bytes) -> dict[str, dict[str, nvs_reader.Value]]:
+    """Return what an image holds, without the blob of the libraries, which has the same facts."""
+    found = nvs_reader.read(image)
+    blob = found["mdm"].pop("package")
+    assert isinstance(blob, bytes)
+    whole = admin.Package.model_validate_json(blob)
+    assert {name: found["mdm"][name] for name in ("client_id", "secret", "mqtt_host")} == {
+        "client_id": whole.client_id,
+        "secret": whole.secret,
+        "mqtt_host": whole.mqtt_host,
+    }
+    return found
+
+
 def package(**facts: object) -> admin.Package:
     return fakes.package().model_copy(update=facts)
 
@@ -68,32 +82,32 @@ def by_generator(text: str, *, size_bytes: int = SIZE) -> bytes:
 
 
 def test_the_size_that_the_help_names_is_that_of_the_protocol() -> None:
-    assert nvs.size_bytes(devices._NVS_SIZE) == admin.DEFAULT_NVS_BYTES
+    assert nvs.size_bytes(package_options.NVS_SIZE) == admin.DEFAULT_NVS_BYTES
 
 
 def test_an_image_holds_how_to_recover() -> None:
     recovery = Recovery(port=8884, account="recover", password="recover", server_key="A" * 43)
     facts = {"rec_port": 8884, "rec_account": "recover", "rec_pass": "recover", "rec_key": "A" * 43}
     image = nvs.image(nvs.rows(package(recovery=recovery), None), size_bytes=SIZE)
-    assert nvs_reader.read(image) == {"mdm": BASE | facts}
+    assert values(image) == {"mdm": BASE | facts}
 
 
 def test_an_image_holds_the_package_in_one_namespace() -> None:
     image = nvs.image(nvs.rows(package(), None), size_bytes=SIZE)
     assert len(image) == SIZE
-    assert nvs_reader.read(image) == {"mdm": BASE}
+    assert values(image) == {"mdm": BASE}
 
 
 def test_a_device_that_logs_in_with_tokens_finds_that_too() -> None:
     image = nvs.image(nvs.rows(package(mqtt_auth="token"), None), size_bytes=SIZE)
-    assert nvs_reader.read(image) == {"mdm": {**BASE, "mqtt_auth": "token"}}
+    assert values(image) == {"mdm": {**BASE, "mqtt_auth": "token"}}
 
 
 def test_an_image_of_the_least_size_holds_wifi_and_a_certificate() -> None:
     entries = nvs.rows(package(ca_certificate=certificate(2000)), nvs.network("home", PASSWORD))
     image = nvs.image(entries, size_bytes=admin.MIN_NVS_BYTES)
     wifi = {"wifi_ssid": "home", "wifi_pass": PASSWORD}
-    assert nvs_reader.read(image)["mdm"] == {**BASE, **wifi, "ca_cert": certificate(2000)}
+    assert values(image)["mdm"] == {**BASE, **wifi, "ca_cert": certificate(2000)}
 
 
 def test_keys_are_short_enough_for_nvs() -> None:
@@ -106,14 +120,14 @@ def test_keys_are_short_enough_for_nvs() -> None:
 def test_each_name_and_password_comes_back_by_image_and_by_csv(ssid: str, password: str) -> None:
     entries = nvs.rows(package(), nvs.network(ssid, password))
     image = nvs.image(entries, size_bytes=SIZE)
-    assert nvs_reader.read(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": password}}
+    assert values(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": password}}
     assert by_generator(nvs.csv_text(entries)) == image
 
 
 @pytest.mark.parametrize("ssid", AWKWARD)
 def test_an_awkward_name_is_a_value_and_nothing_else(ssid: str) -> None:
     image = by_generator(nvs.csv_text(nvs.rows(package(), nvs.network(ssid, '=,"12345'))))
-    assert nvs_reader.read(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": '=,"12345'}}
+    assert values(image) == {"mdm": {**BASE, "wifi_ssid": ssid, "wifi_pass": '=,"12345'}}
 
 
 @patient
@@ -127,7 +141,7 @@ def test_each_package_comes_back_by_image_and_by_csv(generation: int, port: int,
     facts = {"secret_generation": generation, "mqtt_port": port, "mqtt_tls": tls}
     entries = nvs.rows(package(**facts, ca_certificate=certificate(length)), None)
     image = nvs.image(entries, size_bytes=SIZE)
-    found = nvs_reader.read(image)["mdm"]
+    found = values(image)["mdm"]
     assert (found["secret_gen"], found["mqtt_port"], found["mqtt_tls"]) == (generation, port, int(tls))
     assert found["ca_cert"] == certificate(length)
     assert by_generator(nvs.csv_text(entries)) == image
@@ -226,7 +240,7 @@ def test_provision_writes_a_private_image(fake: fakes.FakeAdmin, mdm: Run, tmp_p
     result = mdm(*words)
     assert result.exit_code == 0
     wifi = {"wifi_ssid": 'a,b"\nc', "wifi_pass": PASSWORD}
-    assert nvs_reader.read(path.read_bytes()) == {"mdm": {**BASE, **wifi}}
+    assert values(path.read_bytes()) == {"mdm": {**BASE, **wifi}}
     assert len(path.read_bytes()) == 0x4000
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert result.output.splitlines() == ["device   iotdevice-lamp-abcd1234", f"package  {path}"]
@@ -235,7 +249,7 @@ def test_provision_writes_a_private_image(fake: fakes.FakeAdmin, mdm: Run, tmp_p
     assert mdm(*words).exit_code == 1
     assert mdm(*words, "--force").exit_code == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert nvs_reader.read(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD
+    assert values(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -246,13 +260,13 @@ def test_provision_writes_a_private_csv(fake: fakes.FakeAdmin, mdm: Run, tmp_pat
     assert result.exit_code == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     wifi = {"wifi_ssid": "=a", "wifi_pass": ""}
-    assert nvs_reader.read(by_generator(path.read_text("utf-8"))) == {"mdm": {**BASE, **wifi}}
+    assert values(by_generator(path.read_text("utf-8"))) == {"mdm": {**BASE, **wifi}}
 
 
 def test_provision_prints_an_image_byte_by_byte(fake: fakes.FakeAdmin, mdm: Run) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
     image = mdm("device", "provision", "x", "--format", "nvs", "--output", "-").stdout_bytes
-    assert nvs_reader.read(image) == {"mdm": BASE}
+    assert values(image) == {"mdm": BASE}
     text = mdm("device", "provision", "x", "--format", "csv", "--output", "-").stdout
     assert by_generator(text) == image
 
@@ -308,19 +322,19 @@ def test_a_terminal_is_prompted_for_the_password_without_echo(
     fake: fakes.FakeAdmin, mdm: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.answers["registry.device.provision"] = fakes.package()
-    monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
+    monkeypatch.setattr(package_options, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
     monkeypatch.setattr(passwords, "is_terminal", lambda: True)
     monkeypatch.setattr(getpass, "getpass", lambda _: PASSWORD)
     path = tmp_path / "nvs.bin"
     words = ("--output", str(path), "--wifi-ssid", "a", "--wifi-password-file", "-")
     assert mdm("device", "provision", "x", "--format", "nvs", *words).exit_code == 0
-    assert nvs_reader.read(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD
+    assert values(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD
 
 
 def test_an_image_is_not_printed_on_a_terminal(
     fake: fakes.FakeAdmin, mdm: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
+    monkeypatch.setattr(package_options, "sys", SimpleNamespace(stdin=TERMINAL, stdout=TERMINAL))
     result = mdm("device", "provision", "x", "--format", "nvs", "--output", "-")
     assert result.exit_code == 2
     assert "--output: cannot write an image to a terminal; name a file" in result.stderr
@@ -350,4 +364,4 @@ def test_a_password_may_come_by_a_pipe(fake: fakes.FakeAdmin, tmp_path: Path) ->
     words = ["device", "provision", "x", "--format", "nvs", "--output", str(path)]
     words += ["--wifi-ssid", "a", "--wifi-password-file", "-"]
     assert CliRunner().invoke(main.app, words, input=f"{PASSWORD}\r\n").exit_code == 0
-    assert nvs_reader.read(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD
+    assert values(path.read_bytes())["mdm"]["wifi_pass"] == PASSWORD

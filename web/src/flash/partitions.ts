@@ -10,6 +10,7 @@ const FACTORY = 0x00;
 const FIRST_SLOT = 0x10;
 const OTA_DATA = 0x00;
 const NVS = 0x02;
+const OWN_NVS = "mdm";
 
 export interface Partition {
   readonly name: string;
@@ -75,14 +76,28 @@ export function appParts(table: readonly Partition[], address: number, image: Ui
   ];
 }
 
-/** Throws an Error unless the table has exactly this NVS: old pages after a shorter one would be read as part of it. */
-export function mustHaveNvs(table: readonly Partition[], address: number, sizeBytes: number): void {
+/** The place of an NVS partition. */
+export interface Place {
+  readonly address: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Where the chip's table has the device's identity: the NVS named `mdm`, which the libraries use, else the one wanted;
+ * throws an Error if there is none such: old pages after a shorter one would be read as part of it.
+ */
+export function nvsPlace(table: readonly Partition[], wanted: Place): Place {
   const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
-  if (!stores.some(({ offset, size }) => offset === address && size === sizeBytes)) {
+  const own = stores.find(({ name }) => name === OWN_NVS);
+  if (own !== undefined) {
+    return { address: own.offset, sizeBytes: own.size };
+  }
+  if (!stores.some(({ offset, size }) => offset === wanted.address && size === wanted.sizeBytes)) {
     throw new Error(
-      `The chip's partition table has no NVS at ${hex(address)} with ${hex(sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size accordingly.`,
+      `The chip's partition table has no NVS at ${hex(wanted.address)} with ${hex(wanted.sizeBytes)} bytes, but ${listed(stores)}. Set NVS address and size accordingly.`,
     );
   }
+  return wanted;
 }
 
 export function hex(value: number): string {

@@ -6,7 +6,7 @@
  * Its records are files in FOLDER; an existing one takes precedence over the package. It writes what it does to standard
  * error, and each configuration in force to FOLDER/config.json. With --image it has app partitions, of which the file
  * is the first content. It knows the commands `identify` and `echo`. SIGTERM ends it cleanly. Tests divide all its
- * pauses with --hurry N. */
+ * pauses with --hurry N, and take turns of profiles after --turn-ms N. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -159,12 +159,14 @@ int main(int count, char **values) {
     if (strcmp(values[i], "--uid") == 0) facts.uid = values[i + 1];
     if (strcmp(values[i], "--image") == 0) image = values[i + 1];
     if (strcmp(values[i], "--hurry") == 0) facts.hurry = (uint16_t)atoi(values[i + 1]);
+    if (strcmp(values[i], "--turn-ms") == 0) facts.turn_ms = (uint32_t)atol(values[i + 1]);
   }
   if (state == NULL) return fail("usage: mdm-device (--package FILE | --claim FILE --uid UID) --state FOLDER [--image FILE]");
   if (!files_begin(state)) return fail("the folder of the state cannot be made");
   if (!mdm_psa_begin()) return fail(ERRORS[MDM_FAILED]);
   mdm_psa_use(&port);
   port.load = load;
+  port.can_trust = net_can_trust;
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGTERM, end);
   if (!flash_begin(&port, image, &facts)) return fail("the image cannot be started");

@@ -58,6 +58,15 @@ static bool names_address(const uint8_t *address, size_t size) {
   return false;
 }
 
+bool net_can_trust(void *context, const char *ca_certificate) {
+  mbedtls_x509_crt found;
+  (void)context;
+  mbedtls_x509_crt_init(&found);
+  bool good = mbedtls_x509_crt_parse(&found, (const unsigned char *)ca_certificate, strlen(ca_certificate) + 1) == 0;
+  mbedtls_x509_crt_free(&found);
+  return good;
+}
+
 static bool shake_hands(const char *host, const char *ca_certificate) {
   mbedtls_ssl_init(&session);
   mbedtls_ssl_config_init(&settings);

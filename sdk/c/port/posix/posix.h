@@ -20,6 +20,7 @@ bool net_send(const void *data, size_t size);
 int net_receive(void *data, size_t size, uint32_t wait_ms);
 bool net_is_open(void);
 void net_close(void);
+bool net_can_trust(void *context, const char *ca_certificate);
 const char *net_error(void); /* of the last call that failed: a line for people */
 
 /* broker.c: MQTT over that connection. What comes is told to the device, and `carry_out_all` carries out what follows. */

@@ -6,7 +6,6 @@ void *memset(void *, int, size_t);
 void *memchr(const void *, int, size_t);
 int memcmp(const void *, const void *, size_t);
 int strcmp(const char *, const char *);
-int strncmp(const char *, const char *, size_t);
 size_t strlen(const char *);
 char *strchr(const char *, int);
 char *strpbrk(const char *, const char *);

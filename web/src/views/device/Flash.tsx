@@ -5,7 +5,7 @@ import { Panel } from "../../components/basics.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { explained } from "../../flash/errors.ts";
 import { fetchImage, fetchNvs } from "../../flash/files.ts";
-import { appParts, mustHaveNvs, type Part } from "../../flash/partitions.ts";
+import { appParts, nvsPlace, type Part } from "../../flash/partitions.ts";
 import { isRight, numberOf, nvsOf, type Plan } from "../../flash/plan.ts";
 import type { ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
@@ -105,10 +105,9 @@ async function flash(
     const parts: Part[] = application ? appParts(table, numberOf(plan.appAddress), application) : [];
     const nvs = nvsOf(plan, device);
     if (nvs) {
-      const address = numberOf(plan.nvsAddress);
-      mustHaveNvs(table, address, numberOf(plan.nvsSize));
+      const place = nvsPlace(table, { address: numberOf(plan.nvsAddress), sizeBytes: numberOf(plan.nvsSize) });
       // Requested last, so that a secret is provided only for a matching chip.
-      parts.push({ address, data: await fetchNvs(nvs) });
+      parts.push({ address: place.address, data: await fetchNvs({ ...nvs, size_bytes: place.sizeBytes }) });
     }
     await chip.write(parts, (share) => report({ name: "Writing", share }));
   } catch (error) {

@@ -56,7 +56,11 @@ export function PlanFields({ plan, images, change }: Props) {
       {plan.image && <TextField label="App address" {...text("appAddress")} />}
       {plan.provision && (
         <>
-          <TextField label="NVS address" {...text("nvsAddress")} />
+          <TextField
+            label="NVS address"
+            hint="If the chip's partition table has an NVS named mdm, that one is written."
+            {...text("nvsAddress")}
+          />
           <TextField label="NVS size" {...text("nvsSize")} />
         </>
       )}

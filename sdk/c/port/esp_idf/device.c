@@ -1,0 +1,224 @@
+/* The task of the device, and the calls of mdm_esp.h, which reach it by a queue: the core has one thread. */
+#include <esp_log.h>
+#include <esp_system.h>
+#include <freertos/FreeRTOS.h>
+#include <freertos/queue.h>
+#include <freertos/task.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "board.h"
+#include "broker.h"
+#include "crypto.h"
+
+enum { WAITING = 12, TAG_BYTES = 16, LINE_BYTES = 128, LOOK_MS = 100, PRIORITY = 5, MESSAGE_BYTES = 8192 };
+enum kind { LINE, MESSAGE };
+
+struct call {
+  enum kind kind;
+  enum mdm_level level;
+  size_t size;
+  char *message; /* MESSAGE: the topic, a NUL, `size` bytes; from the heap */
+  char tag[TAG_BYTES], text[LINE_BYTES];
+};
+
+static struct mdm device;
+static struct mdm_port port;
+static struct mdm_facts facts;
+static struct mdm_dump dump;
+static QueueHandle_t calls;
+static volatile bool is_online, is_healthy;
+static char name[MDM_NAME_MAX + 1]; /* our client id, since the first login */
+
+/* ---- Actions ---- */
+
+static void join_and_connect(const struct mdm_login *login) {
+  if (!mdm_wifi_join(login->wifi)) {
+    mdm_on_lost(&device);
+    return;
+  }
+  mdm_wifi_describe(&facts);
+  if (login->will != NULL) (void)snprintf(name, sizeof name, "%s", login->client_id);
+  mdm_broker_connect(login);
+}
+
+/* What concerns the flash; returns false for anything else. */
+static bool carry_out_on_flash(const struct mdm_action *action) {
+  uint8_t sha256[32] = {0};
+  switch (action->kind) {
+    case MDM_STORE:
+      mdm_on_done(&device, mdm_records_store(action->name, action->data, action->size));
+      return true;
+    case MDM_ERASE:
+      mdm_on_done(&device, mdm_app_erase(action->offset));
+      return true;
+    case MDM_WRITE:
+      mdm_on_done(&device, mdm_app_write(action->offset, action->data, action->size));
+      return true;
+    case MDM_VERIFY:
+      (void)mdm_app_hash(action->size, sha256); /* zeros, if it fails, are no image's */
+      mdm_on_verified(&device, sha256);
+      return true;
+    case MDM_BOOT:
+      mdm_on_done(&device, mdm_app_select());
+      return true;
+    case MDM_KEEP_IMAGE:
+      mdm_on_done(&device, mdm_app_keep());
+      return true;
+    case MDM_ROLL_BACK:
+      mdm_app_roll_back();
+      return true;
+    case MDM_ERASE_DUMP:
+      mdm_on_done(&device, mdm_dump_erase());
+      return true;
+    default:
+      return false;
+  }
+}
+
+static void carry_out(const struct mdm_action *action) {
+  if (carry_out_on_flash(action)) return;
+  switch (action->kind) {
+    case MDM_APPLY:
+      mdm_on_configured(&device, mdm_handlers_apply(action));
+      break;
+    case MDM_RUN:
+      mdm_handlers_run(&device, action);
+      break;
+    case MDM_PUBACK:
+      mdm_broker_acknowledge();
+      break;
+    case MDM_CONNECT:
+      join_and_connect(&action->login);
+      break;
+    case MDM_SUBSCRIBE:
+      mdm_broker_subscribe(action->topic);
+      break;
+    case MDM_PUBLISH:
+      mdm_broker_publish(action);
+      break;
+    case MDM_DISCONNECT:
+      mdm_broker_leave();
+      break;
+    default: /* MDM_RESTART */
+      esp_restart();
+  }
+}
+
+static void carry_out_all(void) {
+  static struct mdm_action action;
+  while (mdm_next(&device, &action)) carry_out(&action);
+}
+
+/* ---- The task ---- */
+
+static void take_calls(void) {
+  static struct call call;
+  if (is_healthy) {
+    is_healthy = false;
+    mdm_healthy(&device);
+  }
+  while (xQueueReceive(calls, &call, 0) == pdTRUE) {
+    if (call.kind == LINE) {
+      mdm_log(&device, call.level, call.tag, call.text);
+    } else {
+      if (mdm_is_online(&device)) (void)mdm_broker_post(call.message, call.message + strlen(call.message) + 1, call.size);
+      free(call.message);
+    }
+  }
+}
+
+/* One round; waits at most `LOOK_MS`, since select cannot wait for a queue. */
+static void take_turn(void) {
+  (void)mdm_tick(&device, mdm_line_now_ms());
+  carry_out_all();
+  take_calls();
+  carry_out_all();
+  uint32_t wait_ms = mdm_tick(&device, mdm_line_now_ms());
+  if (wait_ms > LOOK_MS) wait_ms = LOOK_MS;
+  if (mdm_line_is_open()) {
+    mdm_broker_receive(wait_ms, carry_out_all);
+  } else {
+    vTaskDelay(pdMS_TO_TICKS(wait_ms) + 1);
+  }
+  is_online = mdm_is_online(&device);
+}
+
+/* ---- Calls of the program ---- */
+
+static esp_err_t begin(void) {
+  static const struct {
+    esp_err_t code;
+    const char *why;
+  } ERRORS[] = {[MDM_NO_IDENTITY] = {ESP_ERR_NOT_FOUND, "the partition mdm has neither a package nor a claim package"},
+                [MDM_BAD_PACKAGE] = {ESP_ERR_INVALID_ARG, "the package breaks a rule, is another device's, or exceeds the buffer"},
+                [MDM_DAMAGED] = {ESP_ERR_INVALID_STATE, "a record cannot be read"},
+                [MDM_FAILED] = {ESP_FAIL, "the cryptography failed"}};
+  esp_err_t error = mdm_records_begin();
+  if (error != ESP_OK) return error;
+  void *buffer = malloc(CONFIG_MDM_BUFFER_BYTES);
+  if (buffer == NULL) return ESP_ERR_NO_MEM;
+  enum mdm_error failed = MDM_FAILED;
+  if (mdm_psa_begin()) {
+    mdm_psa_use(&port);
+    port.load = mdm_records_load;
+    mdm_app_describe(&facts);
+    mdm_broker_begin(&device);
+    failed = mdm_begin(&device, &port, &facts, buffer, CONFIG_MDM_BUFFER_BYTES, mdm_line_now_ms());
+  }
+  if (failed == MDM_OK) {
+    if (mdm_dump_find(&dump)) mdm_offer_dump(&device, &dump);
+    mdm_logs_begin();
+    return ESP_OK;
+  }
+  ESP_LOGE("mdm", "%s", ERRORS[failed].why);
+  return ERRORS[failed].code;
+}
+
+/* All of it is in this task, whose stack is large enough for the cryptography of the first start. */
+static void run_device(void *started) {
+  esp_err_t error = begin();
+  (void)xQueueSend(started, &error, portMAX_DELAY);
+  if (error != ESP_OK) vTaskDelete(NULL);
+  for (;;) take_turn();
+}
+
+esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {
+  if (calls != NULL) return ESP_ERR_INVALID_STATE;
+#ifdef CONFIG_MDM_HURRY /* tests only */
+  facts.hurry = CONFIG_MDM_HURRY;
+#endif
+  if (options != NULL) facts.self_tested = options->self_tests;
+  if (options != NULL && options->own_network) mdm_wifi_leave_to_program();
+  QueueHandle_t started = xQueueCreate(1, sizeof(esp_err_t)); /* stays: the task may still be in its call of it */
+  calls = xQueueCreate(WAITING, sizeof(struct call));
+  esp_err_t error = ESP_ERR_NO_MEM;
+  bool runs = calls != NULL && started != NULL &&
+              xTaskCreate(run_device, "mdm", CONFIG_MDM_STACK_BYTES, started, PRIORITY, NULL) == pdPASS;
+  if (runs) (void)xQueueReceive(started, &error, portMAX_DELAY);
+  return error;
+}
+
+void mdm_esp_healthy(void) { is_healthy = true; }
+
+void mdm_esp_log(enum mdm_esp_level level, const char *tag, const char *text) {
+  struct call call = {.kind = LINE, .level = (enum mdm_level)level};
+  (void)snprintf(call.tag, sizeof call.tag, "%s", tag);
+  (void)snprintf(call.text, sizeof call.text, "%s", text);
+  if (calls != NULL) (void)xQueueSend(calls, &call, 0);
+}
+
+bool mdm_esp_publish(const char *topic, const void *data, size_t size) {
+  if (!is_online || size > MESSAGE_BYTES) return false;
+  size_t length = strlen("app//up/") + strlen(name) + strlen(topic) + 1;
+  struct call call = {.kind = MESSAGE, .size = size, .message = malloc(length + size)};
+  if (call.message == NULL) return false;
+  (void)snprintf(call.message, length, "app/%s/up/%s", name, topic);
+  memcpy(call.message + length, data, size);
+  if (xQueueSend(calls, &call, 0) == pdTRUE) return true;
+  free(call.message);
+  return false;
+}
+
+bool mdm_esp_is_online(void) { return is_online; }

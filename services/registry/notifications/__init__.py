@@ -1,0 +1,1 @@
+"""Notifications: rules on what happens, and messages to webhooks and people."""
