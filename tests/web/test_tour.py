@@ -202,3 +202,50 @@ async def test_the_doctor_finds_that_all_is_well(page: Page, fleet: Fleet) -> No
     for title in ("Devices and accounts", "Images and firmware"):
         region = page.get_by_role("region", name=title)
         await expect(region.get_by_text("All is well").or_(region.get_by_role("table"))).to_be_visible()
+
+
+async def test_the_list_is_filtered_sorted_saved_and_acted_upon(page: Page, fleet: Fleet) -> None:
+    model = await fleet.model()
+    tag = f"list-{uuid4().hex[:6]}"
+    packages = [await fleet.device(model, tags=[tag]) for _ in range(3)]
+    for package, name in zip(packages, ("a", "c", "b"), strict=True):
+        await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, name=f"{tag}-{name}")
+    table = page.get_by_role("table", name="Devices")
+    names = table.get_by_role("row").get_by_role("link").locator("b")
+    search = page.get_by_label("Search devices")
+    await go(page, "devices")
+    await page.get_by_label("Filters").get_by_role("button", name=f"model {model}").click()
+    await expect(search).to_have_value(f"model:{model}")
+    await expect(names).to_have_text([f"{tag}-{name}" for name in ("a", "c", "b")])
+    await table.get_by_role("button", name="Device").click()
+    await expect(names).to_have_text([f"{tag}-{name}" for name in ("a", "b", "c")])
+    await table.get_by_role("button", name="Device").click()
+    await expect(names).to_have_text([f"{tag}-{name}" for name in ("c", "b", "a")])
+
+    await press(page, "Save this view")
+    await dialog(page, "Save view").get_by_label("Name").fill("mine")
+    await press(dialog(page, "Save view"), "Save")
+    await search.fill("nothing:here")
+    await expect(page.get_by_text("There is no search term nothing:here")).to_be_visible()
+    await press(page, "mine")
+    await expect(search).to_have_value(f"model:{model}")
+    await press(page, "Forget this view")
+    await expect(page.get_by_role("button", name="mine", exact=True)).to_have_count(0)
+
+    await table.get_by_label("Select all").check()
+    await table.get_by_label(f"Select {tag}-b").uncheck()
+    bulk = page.get_by_role("group", name="Selected devices")
+    await expect(bulk.get_by_text("2 devices selected")).to_be_visible()
+    await press(bulk, "Tags")
+    form = dialog(page, "Tags of 2 devices")
+    await form.get_by_label("Add tags").fill("seen")
+    await form.get_by_label("Remove tags").fill(tag)
+    await press(form, "Change 2 devices")
+    await expect(bulk.get_by_text("Done for 2 devices.")).to_be_visible()
+    assert [(await fleet.show(it)).tags for it in packages] == [["seen"], ["seen"], [tag]]
+
+    await fleet.ask(admin.DEVICE_REMOVE, device=packages[0].client_id)
+    await expect(bulk.get_by_text("1 device selected")).to_be_visible()
+    await press(bulk, "Disable")
+    await press(dialog(page, "Disable 1 device?"), "Disable")
+    await fleet.until(packages[1], lambda view: not view.enabled)

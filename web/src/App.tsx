@@ -9,7 +9,7 @@ import { ClaimsPage } from "./views/ClaimsPage.tsx";
 import { CommandsPage } from "./views/CommandsPage.tsx";
 import { ConnectionsPage } from "./views/ConnectionsPage.tsx";
 import { DevicePage } from "./views/DevicePage.tsx";
-import { DevicesPage } from "./views/DevicesPage.tsx";
+import { DevicesPage } from "./views/devices/DevicesPage.tsx";
 import { DoctorPage } from "./views/DoctorPage.tsx";
 import { FirmwarePage } from "./views/firmware/FirmwarePage.tsx";
 import { LayersPage } from "./views/LayersPage.tsx";

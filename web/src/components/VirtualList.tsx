@@ -1,6 +1,8 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
+import type { Order } from "../lib/sorting.ts";
+
 const ROW_PX = 44;
 const SPARE_ROWS = 8;
 
@@ -10,12 +12,37 @@ interface Props<T> {
   readonly items: readonly T[];
   readonly keyOf: (item: T) => string;
   readonly hrefOf: (item: T) => string;
+  /** What its checkbox is called. */
+  readonly nameOf: (item: T) => string;
   /** The cells of a row; the first is the row's link. */
   readonly cells: (item: T) => readonly ComponentChildren[];
+  readonly order: Order | undefined;
+  readonly sort: (order: Order | undefined) => void;
+  /** The keys of the selected items. */
+  readonly selected: ReadonlySet<string>;
+  readonly select: (keys: ReadonlySet<string>) => void;
+}
+
+/** Ascending, descending, as they come. */
+function next(column: string, order: Order | undefined): Order | undefined {
+  if (order?.column !== column) {
+    return { column, isDescending: false };
+  }
+  return order.isDescending ? undefined : { column, isDescending: true };
+}
+
+function sortOf(column: string, order: Order | undefined): "ascending" | "descending" | undefined {
+  return order?.column === column ? (order.isDescending ? "descending" : "ascending") : undefined;
+}
+
+function toggled(keys: ReadonlySet<string>, key: string): ReadonlySet<string> {
+  const found = new Set(keys);
+  return found.delete(key) ? found : found.add(key);
 }
 
 /** A table of any length; only visible rows are in the document, and arrow keys move between rows. */
-export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Props<T>) {
+export function VirtualList<T>(props: Props<T>) {
+  const { label, head, items, keyOf, hrefOf, nameOf, cells, order, sort, selected, select } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
@@ -76,9 +103,20 @@ export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Pro
   return (
     <div class="virtual" role="table" aria-label={label} aria-rowcount={items.length + 1}>
       <div class="row head" role="row" aria-rowindex={1}>
+        <span role="columnheader">
+          <input
+            type="checkbox"
+            aria-label="Select all"
+            checked={items.length > 0 && items.every((item) => selected.has(keyOf(item)))}
+            onChange={(event) => select(new Set(event.currentTarget.checked ? items.map(keyOf) : []))}
+          />
+        </span>
         {head.map((name) => (
-          <span key={name} role="columnheader">
-            {name}
+          <span key={name} role="columnheader" aria-sort={sortOf(name, order)}>
+            <button type="button" class="plain" onClick={() => sort(next(name, order))}>
+              {name}
+              <span aria-hidden="true">{order?.column === name && (order.isDescending ? " ↓" : " ↑")}</span>
+            </button>
           </span>
         ))}
       </div>
@@ -97,6 +135,15 @@ export function VirtualList<T>({ label, head, items, keyOf, hrefOf, cells }: Pro
               const [name, ...others] = cells(item);
               return (
                 <div key={keyOf(item)} class="row" role="row" aria-rowindex={index + 2}>
+                  <span role="cell">
+                    <input
+                      type="checkbox"
+                      aria-label={`Select ${nameOf(item)}`}
+                      tabIndex={index === here ? 0 : -1}
+                      checked={selected.has(keyOf(item))}
+                      onChange={() => select(toggled(selected, keyOf(item)))}
+                    />
+                  </span>
                   <span role="cell">
                     <a
                       href={hrefOf(item)}

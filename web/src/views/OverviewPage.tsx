@@ -3,8 +3,9 @@ import { Bars, Ring, type Slice } from "../components/charts.tsx";
 import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, inStep, versions } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { facts } from "../lib/text.ts";
-import { fleet, reloadFleet } from "../state/fleet.ts";
+import { fleet, nameOf, reloadFleet } from "../state/fleet.ts";
 import { recentEvents } from "../state/session.ts";
+import { Attention } from "./Attention.tsx";
 
 const SHOWN_EVENTS = 12;
 
@@ -26,6 +27,7 @@ export function OverviewPage() {
         </Empty>
       )}
       <div class="panels">
+        <Attention />
         <Panel title="Connection">
           <Ring label="Connection" slices={toned(PRESENCE_TONES, presence, "presence")} />
         </Panel>
@@ -77,7 +79,7 @@ function RecentEvents() {
                   {event.noun} {event.verb.replaceAll("_", " ")}
                 </b>
                 <span>
-                  {event.client_id && <a href={href("device", event.client_id)}>{event.client_id}</a>}{" "}
+                  {event.client_id && <a href={href("device", event.client_id)}>{nameOf(event.client_id)}</a>}{" "}
                   <small>{facts(event.data)}</small>
                 </span>
               </li>

@@ -29,7 +29,7 @@ export function RolloutsPage() {
           {({ rollouts }) =>
             rollouts.length === 0 ? (
               <Empty>
-                No rollouts yet. Upload an image with mdm firmware upload --no-release, then start one.
+                No rollouts yet. <a href={href("firmware")}>Upload an image</a>, then start one.
               </Empty>
             ) : (
               <Table label="Rollouts" head={["Rollout", "Image", "State", "Wave", "By", "Started"]}>

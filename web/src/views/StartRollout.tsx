@@ -41,6 +41,15 @@ export function StartRollout({ close, started }: Props) {
   );
 }
 
+/** Limits of a rollout that have a default; the first is its share of the devices. */
+const MORE = [
+  ["percent", "Share of the devices in percent", "100 by default."],
+  ["success_percent", "Success in percent", "A wave is met when so many have confirmed; 95 by default."],
+  ["silence_s", "Silence in seconds", "A device that is silent for so long has failed; 1800 by default."],
+  ["max_under_way", "Devices at once", "Devices that load it at once; 50 by default."],
+  ["offers_per_minute", "Offers per minute", "60 by default."],
+] as const;
+
 /** Runs a preflight first; a change of the form requires another one. */
 function Form({ images, started }: { images: readonly ImageView[]; started: (rollout: number) => void }) {
   const [checked, setChecked] = useState<{ readonly wanted: RolloutStart; readonly findings: RolloutFindings }>();
@@ -50,8 +59,11 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
     const wanted = wantedOf(new FormData(event.currentTarget as HTMLFormElement), images);
     void action.run(async () => {
       if (checked === undefined) {
-        const { model, version, tags = [] } = wanted;
-        setChecked({ wanted, findings: await ask(ROLLOUT_PREFLIGHT, { model, version, tags }) });
+        const { model, version, tags = [], percent } = wanted;
+        setChecked({
+          wanted,
+          findings: await ask(ROLLOUT_PREFLIGHT, { model, version, tags, ...(percent && { percent }) }),
+        });
       } else {
         const skip = checked.findings.count > 0;
         started((await ask(ROLLOUT_START, { ...checked.wanted, skip })).rollout);
@@ -86,6 +98,16 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
         hint="Maximum failures in a wave, as a count or percentage."
       />
       <TextField label="Soak time in seconds" name="soak_s" type="number" min={0} defaultValue="900" required />
+      <details>
+        <summary>More limits</summary>
+        <div class="editor grid">
+          {MORE.map(([name, label, hint]) => (
+            <TextField key={name} label={label} name={name} hint={hint} inputMode="numeric" />
+          ))}
+          <TextField label="Window" name="window" placeholder="22:00-05:00" hint="Offers are made in it only." />
+          <TextField label="Time zone of the window" name="zone" placeholder="UTC" />
+        </div>
+      </details>
       {checked && (
         <>
           <Findings findings={checked.findings} />
@@ -114,8 +136,21 @@ function wantedOf(form: FormData, images: readonly ImageView[]): RolloutStart {
       waves: words(text(form, "waves")),
       failure_limit: text(form, "failure_limit"),
       soak_s: Number(text(form, "soak_s")),
+      ...given(form, "window", String),
+      ...given(form, "zone", String),
+      ...given(form, "success_percent", Number),
+      ...given(form, "silence_s", Number),
+      ...given(form, "max_under_way", Number),
+      ...given(form, "offers_per_minute", Number),
     },
+    ...given(form, "percent", Number),
   };
+}
+
+/** The field with its value, unless it is empty. */
+function given<T>(form: FormData, name: string, parse: (value: string) => T): Record<string, T> {
+  const value = text(form, name);
+  return value === "" ? {} : { [name]: parse(value) };
 }
 
 function text(form: FormData, name: string): string {

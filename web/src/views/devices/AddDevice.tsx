@@ -1,12 +1,12 @@
 import { useState } from "preact/hooks";
 
-import { Answered, Dialog, Notice } from "../components/basics.tsx";
-import { OperationForm } from "../components/form.tsx";
-import { href } from "../lib/router.ts";
-import { DEVICE_ADD, type DeviceAdd, type DeviceView, type Models } from "../protocol.ts";
-import { modelOptions, useModels } from "../state/models.ts";
-import { ask } from "../state/session.ts";
-import { PackageButton } from "./device/Secret.tsx";
+import { Answered, Dialog, Notice } from "../../components/basics.tsx";
+import { OperationForm } from "../../components/form.tsx";
+import { href } from "../../lib/router.ts";
+import { DEVICE_ADD, type DeviceAdd, type DeviceView, type Models } from "../../protocol.ts";
+import { modelOptions, useModels } from "../../state/models.ts";
+import { ask } from "../../state/session.ts";
+import { PackageButton } from "../device/Secret.tsx";
 
 export function AddDevice({ close }: { close: () => void }) {
   const models = useModels();

@@ -1,25 +1,31 @@
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 
-import { Badge, Empty, Failed, Loading } from "../components/basics.tsx";
-import { Button } from "../components/Button.tsx";
-import { Firmware } from "../components/Firmware.tsx";
-import { Health, LastSeen } from "../components/Health.tsx";
-import { VirtualList } from "../components/VirtualList.tsx";
-import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
-import { href } from "../lib/router.ts";
-import { SEARCH_WORDS, search } from "../lib/search.ts";
-import { plural } from "../lib/text.ts";
-import { DEVICE_ADD, type DeviceView } from "../protocol.ts";
-import { fleet, reloadFleet } from "../state/fleet.ts";
+import { Badge, Empty, Failed, Loading } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
+import { Firmware } from "../../components/Firmware.tsx";
+import { Health, LastSeen } from "../../components/Health.tsx";
+import { VirtualList } from "../../components/VirtualList.tsx";
+import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../../lib/census.ts";
+import { href } from "../../lib/router.ts";
+import { unknownWords, search } from "../../lib/search.ts";
+import { sorted, type Order } from "../../lib/sorting.ts";
+import { plural } from "../../lib/text.ts";
+import { DEVICE_ADD, type DeviceView } from "../../protocol.ts";
+import { fleet, reloadFleet } from "../../state/fleet.ts";
 import { AddDevice } from "./AddDevice.tsx";
+import { Bulk } from "./Bulk.tsx";
+import { Filters } from "./Filters.tsx";
 
-const HEAD = ["Device", "State", "Health", "Configuration", "Secret", "Firmware", "Last seen"];
+const HEAD = ["Device", "State", "Health", "Model", "Configuration", "Secret", "Firmware", "Last seen"];
 
 export function DevicesPage({ query }: { query: readonly string[] }) {
   const [text, setText] = useState(query.join(" "));
+  const [order, setOrder] = useState<Order>();
+  const [selected, select] = useState<ReadonlySet<string>>(new Set());
   const [adding, setAdding] = useState(false);
   const { devices, complete, error } = fleet.value;
-  const found = search(devices, text);
+  const found = useMemo(() => sorted(search(devices, text), order), [devices, text, order]);
+  const chosen = found.filter(({ client_id: id }) => selected.has(id));
   return (
     <>
       <div class="title">
@@ -32,7 +38,6 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
         <input
           type="search"
           aria-label="Search devices"
-          aria-describedby="search-hint"
           placeholder="Name, id, model, tag, or presence:offline drift:yes …"
           value={text}
           onInput={(event) => setText(event.currentTarget.value)}
@@ -44,11 +49,12 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
           {!complete && " so far…"}
         </span>
       </div>
-      <small id="search-hint">Search terms: {SEARCH_WORDS.map((word) => `${word}:…`).join(" ")}</small>
+      {devices.length > 0 && <Filters devices={found} text={text} change={setText} />}
       {error && <Failed error={error} retry={reloadFleet} />}
       {!complete && devices.length === 0 && !error && <Loading />}
       {complete && devices.length === 0 && <Empty>No devices yet. Add the first one.</Empty>}
-      {devices.length > 0 && found.length === 0 && <Empty>No devices match “{text}”.</Empty>}
+      {devices.length > 0 && found.length === 0 && <Empty>{nothing(text)}</Empty>}
+      {chosen.length > 0 && <Bulk devices={chosen} clear={() => select(new Set())} />}
       {found.length > 0 && (
         <VirtualList
           label="Devices"
@@ -56,12 +62,24 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
           items={found}
           keyOf={(device) => device.client_id}
           hrefOf={(device) => href("device", device.client_id)}
+          nameOf={(device) => device.name || device.client_id}
           cells={cells}
+          order={order}
+          sort={setOrder}
+          selected={selected}
+          select={select}
         />
       )}
       {adding && <AddDevice close={() => setAdding(false)} />}
     </>
   );
+}
+
+function nothing(text: string): string {
+  const unknown = unknownWords(text);
+  return unknown.length > 0
+    ? `There is no search term ${unknown.join(", ")}; those above are, and reason, rotation, firmware, drift, enabled.`
+    : `No devices match “${text}”.`;
 }
 
 function cells(device: DeviceView) {
@@ -76,6 +94,10 @@ function cells(device: DeviceView) {
       <Badge tone={PRESENCE_TONES[device.presence]}>{device.presence}</Badge>
     ),
     <Health device={device} brief />,
+    <>
+      {device.model}
+      {device.tags.length > 0 && <small>{device.tags.join(", ")}</small>}
+    </>,
     <Badge tone={drifts(device) ? "warn" : "good"}>
       {drifts(device)
         ? `${device.config_version_reported ?? "–"} → ${device.config_version}`
