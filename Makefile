@@ -20,8 +20,8 @@ web/node_modules/.whole: web/package-lock.json | setup
 	@scripts/npm web ci --silent
 	@touch $@
 
-run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1 ends after the story)
-	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once)
+run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1: not; DEVICE=c, micropython)
+	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once) $(if $(DEVICE),--device $(DEVICE))
 
 test: web  ## All tests (in three processes with servers of their own; WORKERS=0: in one), and beside them all checks
 	@mkdir -p .run

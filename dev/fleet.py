@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
 from cli.client import Admin
+from dev.crash_injection import CrashPoint
 from dev.credentials import device_client
 from dev.event_recorder import EventRecorder, Named
 from dev.waiting import PATIENCE_S
@@ -33,11 +35,12 @@ class PowerCutError(Exception):
     """A device lost its power."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Power:
-    """The power supply of a running device."""
+    """The power supply of a running device, and the points that it has reached."""
 
-    task: asyncio.Task[None]
+    steps: list[str]
+    task: asyncio.Task[None] = field(init=False)
 
     async def failed(self) -> None:
         """Wait until the device has reached the point of its power cut."""
@@ -52,30 +55,34 @@ async def powered(
     *,
     options: Options = OPTIONS,
     hooks: Hooks = HOOKS,
-    cut_at: str | None = None,
+    cut_at: CrashPoint | str | None = None,
     steps: list[str] | None = None,
+    image: bytes | None = None,
 ) -> AsyncIterator[Power]:
     """Run a device until the block ends, or until it reaches the point (device.options.Hooks) `cut_at`.
 
-    All points that it reaches are appended to `steps`.
+    All points that it reaches are appended to `steps`. An empty flash has `image`.
     """
+    cut = CrashPoint(cut_at, 1) if isinstance(cut_at, str) else cut_at
+    power = Power([] if steps is None else steps)
+    counts: Counter[str] = Counter()
 
     def fault(point: str) -> None:
-        if steps is not None:
-            steps.append(point)
-        if point == cut_at:
+        power.steps.append(point)
+        counts[point] += 1
+        if cut is not None and (point, counts[point]) == (cut.step, cut.nth):
             raise PowerCutError
 
-    agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault))
+    agent = Agent(package, state, options=options, hooks=replace(hooks, fault=fault), image=image)
     context = copy_context()
     context.run(lambda: durable.WAITS.set(False))  # the device loses its power, the machine does not
-    task = asyncio.create_task(agent.run(), name=package.client_id, context=context)
+    power.task = asyncio.create_task(agent.run(), name=package.client_id, context=context)
     try:
-        yield Power(task)
+        yield power
     finally:
-        task.cancel()
+        power.task.cancel()
         with suppress(asyncio.CancelledError, PowerCutError):
-            await task
+            await power.task
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,7 @@ class Fleet:
         *,
         options: Options = OPTIONS,
         hooks: Hooks = HOOKS,
-        cut_at: str | None = None,
+        cut_at: CrashPoint | str | None = None,
         steps: list[str] | None = None,
     ) -> AbstractAsyncContextManager[Power]:
         """Run a device until the block ends or its power is cut; its flash is kept."""

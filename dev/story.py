@@ -20,8 +20,9 @@ import structlog
 
 from cli.client import Admin
 from dev import credentials, stack, system
+from dev.crash_injection import CrashPoint
+from dev.device_kinds import ALL, REFERENCE, DeviceKind, Powered
 from dev.event_recorder import watching
-from dev.fleet import Power, powered
 from dev.narrator import Narrator, StoryError
 from dev.servers.base import HOST
 from dev.waiting import NotSeenError
@@ -42,35 +43,44 @@ DEADLINE_S = 6
 
 @dataclass(frozen=True, slots=True)
 class Esp32:
-    """One simulated device: its package, and the folder that is its flash."""
+    """One device without hardware: its kind, its package, and the folder that is its flash."""
 
+    kind: DeviceKind
+    model: str
     package: Package
     state: Path
 
-    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[Power]:
+    def powered(self, *, cut_at: str | None = None) -> AbstractAsyncContextManager[Powered]:
         """Run the device until the block ends, or until its power is cut at a point."""
-        return powered(self.package, self.state, cut_at=cut_at)
+        return self.kind.powered(
+            self.package,
+            self.state,
+            cut_at=None if cut_at is None else CrashPoint(cut_at, 1),
+            image=image_builder.build(version="1.0.0", project=self.model),
+            log=self.state.parent / "logs" / "device.log",
+        )
 
 
-async def run_demo(narrator: Narrator, running: system.System) -> Esp32:
+async def run_demo(narrator: Narrator, running: system.System, kind: DeviceKind, model: str) -> Esp32:
     """Run the whole demo and return the device, which is switched off."""
     folder = running.stack.folder
     narrator.chapter("A device gets an identity")
-    await narrator.mdm("model", "add", MODEL, "--chip", "esp32")
-    added = await narrator.mdm("device", "add", "--model", MODEL, "--name", "kitchen-light")
+    await narrator.mdm("model", "add", model, "--chip", "esp32")
+    added = await narrator.mdm("device", "add", "--model", model, "--name", "kitchen-light")
     client_id = narrator.client_id = added["client_id"]
-    narrator.done(f"model {MODEL} and device {client_id} added")
-    await narrator.mdm("device", "provision", client_id, "--output", folder / "package.json")
-    package = Package.model_validate_json((folder / "package.json").read_bytes())
+    narrator.done(f"model {model} and device {client_id} added")
+    file = folder / f"package-{client_id}.json"
+    await narrator.mdm("device", "provision", client_id, "--output", file)
+    package = Package.model_validate_json(file.read_bytes())
     narrator.check(await credentials.keycloak_accepts(package), "Keycloak issues a token to the device")
     narrator.check(await credentials.broker_accepts(package), "the broker accepts the device, over TLS")
 
-    esp32 = Esp32(package, folder / "esp32")
+    esp32 = Esp32(kind, model, package, folder / client_id)
     async with esp32.powered():
         await narrator.seen(events.DEVICE_ONLINE)
         narrator.done("device online")
         await _configuration(narrator, client_id)
-        await _firmware(narrator, client_id, folder)
+        await _firmware(narrator, esp32, folder)
         await _rotation(narrator, client_id, package)
     await _timeout(narrator, client_id, esp32)
     return esp32
@@ -85,16 +95,16 @@ async def _configuration(narrator: Narrator, client_id: str) -> None:
     narrator.done("version 2 pushed and applied")
 
 
-async def _firmware(narrator: Narrator, client_id: str, folder: Path) -> None:
+async def _firmware(narrator: Narrator, esp32: Esp32, folder: Path) -> None:
     narrator.chapter("A device gets new firmware")
-    image = folder / "blink-1.1.0.bin"
-    image.write_bytes(image_builder.build(version="1.1.0", project=MODEL, payload=200_000))
-    await narrator.mdm("firmware", "upload", image, "--model", MODEL)
+    image = folder / f"{esp32.model}-1.1.0.bin"
+    image.write_bytes(image_builder.build(version="1.1.0", project=esp32.model, payload=200_000))
+    await narrator.mdm("firmware", "upload", image, "--model", esp32.model)
     narrator.done(f"image 1.1.0 checked and stored ({image.stat().st_size} bytes)")
     for stage in ("downloading", "verifying", "rebooting", "confirmed"):
         await narrator.seen(events.FIRMWARE_REPORTED, stage=stage)
         narrator.done(f"device: {stage}")
-    shown = await narrator.mdm("device", "show", client_id)
+    shown = await narrator.mdm("device", "show", esp32.package.client_id)
     narrator.check(shown["firmware_version"] == "1.1.0", "firmware 1.0.0 -> 1.1.0 delivered and confirmed")
 
 
@@ -140,13 +150,15 @@ async def _timeout(narrator: Narrator, client_id: str, esp32: Esp32) -> None:
 async def perform(
     running: system.System,
     print_line: Callable[[str], None],
+    kind: DeviceKind,
     afterwards: Callable[[Esp32], Awaitable[None]] | None = None,
+    model: str = MODEL,
 ) -> None:
     """Run the demo on a running system, then run `afterwards` with the device switched on."""
     profile = running.stack.folder / "profile.toml"
     running.profile.save(profile)
     async with Admin(running.profile) as admin, watching(admin) as witness:
-        esp32 = await run_demo(Narrator(profile, print_line, witness), running)
+        esp32 = await run_demo(Narrator(profile, print_line, witness), running, kind, model)
         if afterwards is not None:
             async with esp32.powered():
                 await afterwards(esp32)
@@ -161,7 +173,9 @@ def main() -> int:
     """Start everything, run the demo, and keep running unless --once is given."""
     parser = argparse.ArgumentParser(description="Run a demo on a real stack.")
     parser.add_argument("--once", action="store_true", help="exit after the demo; status 0 if all steps succeeded")
-    once = parser.parse_args().once
+    parser.add_argument("--device", choices=sorted(ALL), default=str(REFERENCE), help="the kind of the device")
+    given = parser.parse_args()
+    once, kind = given.once, ALL[given.device]
     with stack.scratch("run-") as folder:
         (folder / "logs").mkdir()
         with (folder / "logs" / "device.log").open("a") as device_log:
@@ -174,7 +188,7 @@ def main() -> int:
                 _print_line("services: registry, rotator and firmware are up")
                 stay = partial(_stay, page=f"{HOST}:{running.http_ports['firmware']}")
                 try:
-                    asyncio.run(perform(running, _print_line, None if once else stay))
+                    asyncio.run(perform(running, _print_line, kind, None if once else stay))
                 except (StoryError, NotSeenError) as error:
                     print(f"\nThe demo failed: {error}\n")
                     for server in (*running.services.values(), servers.keycloak, servers.broker):

@@ -37,7 +37,7 @@ class Matrix:
         try:
             yield case
         except Exception as error:  # noqa: BLE001 - raised again by `end`, with all others
-            self._failures.append(f"{case.name}: {type(error).__name__}: {error}")
+            self._failures.append(f"{case.name}: {_shown(error)}")
             if len(self._failures) == ENOUGH:
                 self.end()
         else:
@@ -50,3 +50,10 @@ class Matrix:
         reports.append(f"{self.title}: {size} cases: {counts}; {len(self._failures)} failed")
         assert size, f"{self.title}: no cases"
         assert not self._failures, "\n".join(self._failures)
+
+
+def _shown(error: BaseException) -> str:
+    """Return what went wrong, of a group each error."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_shown, error.exceptions))
+    return f"{type(error).__name__}: {error}"

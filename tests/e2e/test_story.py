@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dev import story
+from dev.device_kinds import DeviceKind
 from dev.system import System
+from tests.devices import every_device
 
 SEEN = [
     "Keycloak issues a token to the device",
@@ -18,8 +20,9 @@ SEEN = [
 ]
 
 
-async def test_the_whole_demo_succeeds(system: System) -> None:
+@every_device
+async def test_the_whole_demo_succeeds(system: System, kind: DeviceKind) -> None:
     lines: list[str] = []
-    await story.perform(system, lines.append)
+    await story.perform(system, lines.append, kind, model=f"blink{kind}")
     printed = "\n".join(lines)
     assert [text for text in SEEN if f"✓ {text}" not in printed] == []

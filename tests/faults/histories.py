@@ -1,10 +1,10 @@
 """Random histories on the real three stores: what an owner does and what fails, in an order that a seed draws.
 
-`HISTORIES_S=3600 HISTORIES_SEED=1 make test ARGS=tests/faults/test_histories.py` runs them for an hour. Each is
-the life of one device: rotations, moves to other connection profiles, reissues, disabling, power cuts, calls that
-are late or lost, and stores that are put back to an earlier copy, as far as they concern this device; meanwhile
-services are killed and frozen. At the end nothing fails any more, and the device must be online with a secret that
-all three hold.
+`HISTORIES_S=3600 HISTORIES_SEED=1 make test ARGS=tests/faults/test_histories.py` runs them for an hour,
+`HISTORIES=200 HISTORIES_DEVICE=c` runs so many with one kind of device. Each is the life of one device: rotations,
+moves to other connection profiles, reissues, disabling, power cuts, calls that are late or lost, and stores that
+are put back to an earlier copy, as far as they concern this device; meanwhile services are killed and frozen. At
+the end nothing fails any more, and the device must be online with a secret that all three hold.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -25,9 +25,11 @@ from pydantic import SecretStr
 
 from cli.client import AnswerError, NoAnswerError
 from dev import credentials
+from dev.crash_injection import CrashPoint
 from dev.credentials import account_client, behind_our_back, keycloak_admin
 from dev.database import run
-from dev.fleet import OPTIONS, Fleet
+from dev.device_kinds import MICROPYTHON, REFERENCE, C, DeviceKind, Powered
+from dev.fleet import OPTIONS, Fleet, powered
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import NotSeenError, until
@@ -52,29 +54,37 @@ SETTINGS: Final = {
     "MDM_SWEEP_S": "0.3",
     "MDM_RECONCILE_S": "10",
 }
-POINTS: Final = (
-    "publish.rotation.request:before",
-    "slots.fill_second:before",
-    "slots.fill_second:written",
-    "slots.fill_second:after",
-    "publish.rotation.stored:after",
-    "publish.rotation.ack:before",
-    "publish.rotation.ack:after",
-    "slots.promote:before",
-    "slots.promote:written",
-    "slots.promote:after",
-    "device.recovery:before",
-)
-
-
-MOVES: Final = (
-    "connection.try:written",
-    "connection.try:after",
-    "connection.works:written",
-    "connection.works:after",
-    "connection.revert:written",
-    "connection.turn:after",
-)
+POINTS: Final = {
+    C: ("identity:before", "identity:written", "identity:after"),
+    MICROPYTHON: ("slots:before", "slots:written", "slots:after", "recovery:before"),
+    REFERENCE: (
+        "publish.rotation.request:before",
+        "slots.fill_second:before",
+        "slots.fill_second:written",
+        "slots.fill_second:after",
+        "publish.rotation.stored:after",
+        "publish.rotation.ack:before",
+        "publish.rotation.ack:after",
+        "slots.promote:before",
+        "slots.promote:written",
+        "slots.promote:after",
+        "device.recovery:before",
+    ),
+}
+MOVES: Final = {
+    C: ("place1:written", "place2:written", "place3:written", "places:written", "places:after"),
+    MICROPYTHON: ("profile_a:written", "profile_b:written", "connection:written", "connection:after"),
+    REFERENCE: (
+        "connection.try:written",
+        "connection.try:after",
+        "connection.works:written",
+        "connection.works:after",
+        "connection.revert:written",
+        "connection.turn:after",
+    ),
+}
+OFTEN: Final = 2
+"""A device in C, or for MicroPython, writes the same record for different reasons: the first or second time."""
 
 
 @dataclass(slots=True)
@@ -89,12 +99,13 @@ class Copies:
 
 @dataclass(slots=True)
 class History:
-    """One device's life; `keyless` is an old device, of which one thing may fail alone."""
+    """One device's life; `keyless` is an old reference device, of which one thing may fail alone."""
 
     fleet: Fleet
     system: System
     proxy: Proxy
     draw: random.Random
+    kind: DeviceKind
     keyless: bool
     package: Package
     copies: Copies = field(default_factory=Copies)
@@ -219,14 +230,14 @@ class History:
     async def rotate(self) -> None:
         """Give it a new secret, perhaps with a power cut on the way."""
         if self.draw.random() < 0.4:
-            await self.power_on(cut_at=self.draw.choice(POINTS))
+            await self.power_on(cut_at=self._point(POINTS))
         await self.fleet.ask(admin.ROTATION_START, device=self.package.client_id)
         await asyncio.sleep(self.draw.random() * 3)
 
     async def move(self) -> None:
         """Offer it another profile, a good one or a wrong one, perhaps with a power cut on the way."""
         if self.draw.random() < 0.4:
-            await self.power_on(cut_at=self.draw.choice(MOVES))
+            await self.power_on(cut_at=self._point(MOVES))
         change: dict[str, object] = self.draw.choice(
             [{}, {"mqtt_port": self.road.port}, {"mqtt_port": 1}, {"mqtt_host": "broker.invalid"}]
         )
@@ -250,11 +261,22 @@ class History:
         """Cut its power."""
         await self.power.aclose()
 
-    async def power_on(self, cut_at: str | None = None) -> None:
+    async def power_on(self, cut_at: CrashPoint | None = None) -> None:
         """Give it power again, perhaps up to a point."""
         await self.power.aclose()
-        options = replace(OPTIONS, keyless=self.keyless, backoff_max_s=2, fallback_after_s=4)
-        await self.power.enter_async_context(self.fleet.powered(self.package, options=options, cut_at=cut_at))
+        state = self.fleet.folder / self.package.client_id
+        if self.keyless:
+            options = replace(OPTIONS, keyless=True, backoff_max_s=2, fallback_after_s=4)
+            supply: AbstractAsyncContextManager[Powered] = powered(
+                self.package, state, options=options, cut_at=cut_at
+            )
+        else:
+            supply = self.kind.powered(self.package, state, cut_at=cut_at)
+        await self.power.enter_async_context(supply)
+
+    def _point(self, points: Mapping[DeviceKind, Sequence[str]]) -> CrashPoint:
+        nth = 1 if self.kind is REFERENCE else self.draw.randint(1, OFTEN)
+        return CrashPoint(self.draw.choice(points[self.kind]), nth)
 
     async def disable_for_a_moment(self) -> None:
         """Disable it and enable it again."""
@@ -409,21 +431,25 @@ class Runner:
     system: System
     proxy: Proxy
     first_seed: int
+    kinds: Sequence[DeviceKind]
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     _living: dict[str, History] = field(default_factory=dict)
 
-    async def run(self, seconds: float) -> None:
-        """Begin histories for so long, and let those that have begun end."""
+    async def run(self, seconds: float, most: int | None = None) -> None:
+        """Begin histories for so long, or, with `most`, so many, and let those that have begun end."""
         loop = asyncio.get_running_loop()
-        until_s, seeds = loop.time() + seconds, iter(range(self.first_seed, 2**31))
+        until_s = loop.time() + (seconds if most is None else float("inf"))
+        seeds = iter(range(self.first_seed, self.first_seed + (most or 2**31)))
         model = await self.fleet.model()
         self.proxy.judge = self._judge
         trouble = asyncio.create_task(self._trouble())
 
         async def live() -> None:
             while loop.time() < until_s and not self.failures:
-                await self._live(next(seeds), model)
+                if (seed := next(seeds, None)) is None:
+                    return
+                await self._live(seed, model)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -435,20 +461,21 @@ class Runner:
 
     async def _live(self, seed: int, model: str) -> None:
         draw = random.Random(seed)  # noqa: S311 - a seed replays it
-        keyless = draw.random() < 0.25
+        kind = draw.choice(self.kinds)
+        keyless = kind is REFERENCE and draw.random() < 0.25
         try:
             package = await self.fleet.device(model)
         except AnswerError:
             self.outcomes["not made"] += 1  # the registry was killed or Keycloak slow: nothing is left of it
             return
-        history = History(self.fleet, self.system, self.proxy, draw, keyless, package)
+        history = History(self.fleet, self.system, self.proxy, draw, kind, keyless, package)
         self._living[package.client_id] = history
         try:
-            self.outcomes[await history.live()] += 1
+            self.outcomes[f"{kind} {await history.live()}"] += 1
         except (NotSeenError, TimeoutError, KeyError) as error:
-            kind = "an old device" if keyless else "a device"
             self.failures.append(
-                f"seed {seed}: {kind} {package.client_id} is lost after {', '.join(history.done)} "
+                f"seed {seed}: {kind}{', keyless,' * keyless} {package.client_id} is lost after "
+                f"{', '.join(history.done)} "
                 f"({', '.join(sorted(history.failed)) or 'nothing'} failed): {type(error).__name__}: {error}"
             )
         finally:

@@ -13,6 +13,9 @@ from shared.protocol import admin
 from shared.protocol.admin import DeviceView, Package
 
 ENDED = ("OK", "TIMEOUT")
+_OF_DEVICE = (
+    "SELECT rotations.id FROM mdm.rotations JOIN mdm.devices ON devices.id = device_id WHERE key = $1 AND {}"
+)
 
 
 async def expire(stack: Stack, package: Package) -> None:
@@ -25,8 +28,10 @@ async def expire(stack: Stack, package: Package) -> None:
     )
 
 
-async def open_rotations(stack: Stack) -> list[UUID]:
-    return [UUID(str(row[0])) for row in await run(stack, "SELECT id FROM mdm.rotations WHERE outcome IS NULL")]
+async def open_rotations(stack: Stack, package: Package) -> list[UUID]:
+    """Return the rotations of a device that have not ended."""
+    query = _OF_DEVICE.format("rotations.outcome IS NULL")
+    return [UUID(str(row[0])) for row in await run(stack, query, package.device_key)]
 
 
 async def all_said(stack: Stack) -> None:
@@ -35,22 +40,23 @@ async def all_said(stack: Stack) -> None:
 
 
 async def ended(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
-    """Wait until no rotation of a device is queued or in progress."""
+    """Wait until no rotation of a device is queued or in progress; others may be."""
     view = await until(lambda: fleet.show(package), lambda view: view.rotation_state in ENDED)
-    await until(lambda: open_rotations(stack), lambda rotations: not rotations)
+    await until(lambda: open_rotations(stack, package), lambda rotations: not rotations)
     return view
 
 
 async def kept(fleet: Fleet, stack: Stack, package: Package) -> DeviceView:
     """Check the promise for a device whose rotation has ended; it must be running, and is online at the end.
 
-    Keycloak and broker hold the same secret, the database no secret at all, and the device itself gets in again
+    Keycloak and broker hold the same secret, the database none of its secrets, and the device itself gets in again
     with what its flash holds.
     """
     view = await ended(fleet, stack, package)
-    secrets = "SELECT id FROM mdm.rotations WHERE new_secret IS NOT NULL OR old_secret IS NOT NULL"
-    assert not await run(stack, secrets), "a secret is left in the database"
-    assert not await run(stack, "SELECT id FROM mdm.devices WHERE rotation_slot IS NOT NULL")
+    secrets = _OF_DEVICE.format("(new_secret IS NOT NULL OR old_secret IS NOT NULL)")
+    assert not await run(stack, secrets, package.device_key), "a secret is left in the database"
+    slot = "SELECT id FROM mdm.devices WHERE rotation_slot IS NOT NULL AND key = $1"
+    assert not await run(stack, slot, package.device_key), "a slot is left"
     valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)
     assert valid.secret_generation == view.secret_generation, (valid.secret_generation, view)
     assert await credentials.keycloak_accepts(valid), "Keycloak refuses its own secret"

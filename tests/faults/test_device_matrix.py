@@ -1,8 +1,4 @@
-"""A device's power is cut at each of its steps, and each message of a rotation is lost, doubled and late.
-
-The steps are those that a run takes, the messages those that the protocol names. A deadline is not waited for: it
-is set to now.
-"""
+"""Each message of a rotation is lost, doubled and late; a deadline is not waited for, it is set to now."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from dev.crash_injection import deaths
 from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
@@ -32,31 +27,6 @@ async def patient(system: System) -> AsyncIterator[System]:
     """Run the rotator with a deadline that never comes by itself."""
     async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="120", MDM_SWEEP_S="0.2"):
         yield system
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["and is back at once", "and is back after the deadline"])
-async def test_a_device_whose_power_is_cut_at_any_step_can_log_in(
-    fleet: Fleet, patient: System, request: pytest.FixtureRequest, late: bool
-) -> None:
-    package = await fleet.device()
-    await fleet.offered(package)
-    steps: list[str] = []
-    async with fleet.powered(package, steps=steps):
-        await fleet.seen(package, "rotation/completed")
-        await kept(fleet, patient.stack, package)
-    matrix = Matrix(f"a device's power is cut at each step, {request.node.callspec.id}")
-    for step in (death.step for death in deaths(steps, noise=steps)):
-        async with matrix.case(step) as case:
-            package = await fleet.device()
-            await fleet.offered(package)
-            async with fleet.powered(package, cut_at=step) as power:
-                await power.failed()
-            if late:
-                await expire(patient.stack, package)
-                await ended(fleet, patient.stack, package)
-            async with fleet.powered(package):
-                case.outcome = (await kept(fleet, patient.stack, package)).rotation_state
-    matrix.end()
 
 
 async def test_each_message_of_a_rotation_may_be_lost_doubled_or_late(

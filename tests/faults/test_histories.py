@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dev.device_kinds import ALL
 from dev.fleet import Fleet
 from dev.system import System
 from tests import keycloak_proxy
@@ -15,6 +16,8 @@ from tests.faults.histories import SETTINGS, Runner
 from tests.matrix import reports
 
 SECONDS = float(os.environ.get("HISTORIES_S", "30"))
+MOST = int(os.environ["HISTORIES"]) if "HISTORIES" in os.environ else None
+ONLY = os.environ.get("HISTORIES_DEVICE")
 
 
 @pytest.fixture
@@ -28,11 +31,11 @@ async def runner(system: System, fleet: Fleet) -> AsyncIterator[Runner]:
             system.altered("registry", fate=None, **settings),
             system.altered("rotator", fate=None, **settings),
         ):
-            yield Runner(fleet, system, proxy, seed)
+            yield Runner(fleet, system, proxy, seed, [kind for kind in ALL.values() if ONLY in {None, kind.name}])
 
 
 async def test_no_device_is_lost_in_random_histories(runner: Runner) -> None:
-    await runner.run(SECONDS)
+    await runner.run(SECONDS, MOST)
     reports.append(runner.report())
     assert runner.outcomes, "no history has ended"
     assert not runner.failures, "\n".join(runner.failures)

@@ -15,7 +15,9 @@ from uuid import uuid4
 
 from pydantic import BaseModel, SecretStr
 
+from dev.crash_injection import CrashPoint
 from dev.credentials import account_client, behind_our_back, broker_accepts, keycloak_accepts
+from dev.devices import micropython_device as powered
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.uploads import upload
@@ -28,7 +30,7 @@ from shared.protocol.topics import Topic
 from tests import token_door
 from tests.claims import new_claim, new_uid
 from tests.faults.test_recovery import change_in_keycloak
-from tests.micropython.board import PROGRAMS, compiled, needs_micropython, powered, run
+from tests.micropython.board import PROGRAMS, compiled, needs_micropython, run
 
 pytestmark = needs_micropython
 M = TypeVar("M", bound=BaseModel)
@@ -93,12 +95,12 @@ async def test_a_configuration_is_applied_rejected_tried_and_reverted(fleet: Fle
         await wanted(20, trial_seconds=60)
         view = await fleet.until(package, lambda view: view.config_outcome == "applied")
         tried = view.config_version_reported
-        await board.says("step", "config:after#2")  # the trial has ended well
+        await board.reached("config:after", 2)  # the trial has ended well
         await wanted(30, trial_seconds=60)
-        await board.says("step", "config:after#3")
+        await board.reached("config:after", 3)
     # A restart in the trial.
-    async with powered(package, tmp_path / "board", cut_at="config:after#1") as board:
-        await board.says("cut")
+    async with powered(package, tmp_path / "board", cut_at=CrashPoint("config:after", 1)) as board:
+        await board.failed()
     async with powered(package, tmp_path / "board"):
         await fleet.until(package, lambda view: view.config_outcome == "reverted" or view.config_version != tried)
         view = await fleet.until(package, lambda view: view.config_outcome == "applied")
@@ -123,7 +125,7 @@ async def test_commands_are_executed_once_and_answered(fleet: Fleet, stack: Stac
         measured = await done("measure", at="roof")
         assert measured.result == {"celsius": 21, "at": "roof"}
         assert (await done("fail")).error == "the motor is stuck"
-        assert (await done("dance")).error == "unknown command; this firmware knows fail, measure"
+        assert (await done("dance")).error == "unknown command; this firmware knows echo, fail, measure"
         # An expired one is not executed, and one that is delivered again is not either, nor after a restart.
         again = messages.Command(
             command_id=measured.command_id, name="measure", arguments={}, expires_at=measured.expires_at
@@ -300,7 +302,7 @@ async def test_records_may_be_in_nvs(fleet: Fleet, tmp_path: Path) -> None:
     async with powered(package, tmp_path / "board", nvs=True) as board:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await fleet.seen(package, "rotation/completed")
-        assert "slots:written#1" not in board.steps
+        assert "slots:written" not in board.steps
     async with powered(package, tmp_path / "board", nvs=True):
         await fleet.until(package, lambda view: view.online and view.secret_generation == 2)
     assert not (tmp_path / "board" / "mdm").exists()

@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import cffi  # type: ignore[import-untyped]
 
-from tests.sdk.c_device import SOURCES, build_with
+from tests.sdk.c_device import SOURCES, UNDEFINED, build
 
 BUFFER_BYTES: Final = 8192
-UNDEFINED: Final = "-O1 -g -fsanitize=undefined -fno-sanitize-recover=all"
 
 
 @cache
@@ -31,7 +30,7 @@ def library() -> tuple[Any, Any]:
     ffi.cdef(
         declared + "size_t mdm_test_size(void); bool mdm_psa_begin(void); void mdm_psa_use(struct mdm_port *port);"
     )
-    opened: Any = ffi.dlopen(str(build_with("libmdm.so", "undefined", UNDEFINED)))
+    opened: Any = ffi.dlopen(str(build("libmdm.so", UNDEFINED, "undefined")))
     assert opened.mdm_psa_begin()
     return ffi, opened
 
@@ -172,14 +171,14 @@ class Core:
         self.lib.mdm_tick(self.m, self.now)
         return self.run()
 
-    def message(self, topic: str, payload: object, *, run: bool = True) -> list[Action]:
-        """Receive a message below down/, or with a whole topic."""
+    def message(self, topic: str, payload: object, *, run: bool = True, answer: bool = True) -> list[Action]:
+        """Receive a message below down/, or with a whole topic; carry out what follows, see `run`."""
         client = self._text(self.m.client_id)
         whole = topic if topic.startswith("mdm/") else f"mdm/v1/d/{client}/down/{topic}"
         data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         taken = self.lib.mdm_on_message(self.m, whole.encode(), len(whole.encode()), data, len(data), 0, len(data))
         assert taken
-        return self.run() if run else []
+        return self.run(answer=answer) if run else []
 
     def log_in(self, before: list[Action] | None = None) -> list[Action]:
         """Let the next login be accepted; return what is said at its beginning.

@@ -94,10 +94,10 @@ def test_its_recovery_is_that_of_the_vectors() -> None:
         assert core.lib.mdm_from_base64url(server, len(server), data, 32) == 32
         core.ffi.memmove(core.m.recovery.server_key, data, 32)
         core.ffi.memmove(core.m.nonce, vector["nonce"].encode() + b"\0", 33)
-        text = core.ffi.new("char[500]")
-        out = core.ffi.new("struct mdm_out *", {"at": text, "end": text + 500})
+        text = core.ffi.new("char[500]", b"{")
+        out = core.ffi.new("struct mdm_out *", {"at": text + 1, "end": text + 500})
         assert core.lib.mdm_say_recover(core.m, out)
-        assert core.ffi.string(text).decode() == vector["request"]["payload"]
+        assert core.ffi.string(text).decode() + "}" == vector["request"]["payload"]
 
 
 # ---- Reading ----

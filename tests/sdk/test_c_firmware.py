@@ -52,14 +52,28 @@ def test_an_image_is_fetched_verified_and_started_on_trial_then_confirmed() -> N
     online(core)
     actions = serve(core, data, core.message("firmware/offer", offer_of(data)))
     assert bytes(core.flash) == data
-    assert kinds(actions)[-1] == "VERIFY" or "VERIFY" in kinds(actions)
+    assert [it["stage"] for it in said(actions, "firmware/report")][-1] == "verifying"
+    assert kinds(actions)[-1] == "VERIFY"
     rest = verified(core)
-    assert kinds(rest) == ["STORE", "BOOT", "STORE", "STORE", "PUBACK", "PUBLISH", "DISCONNECT", "RESTART"]
+    assert kinds(rest) == ["STORE", "BOOT", "STORE", "STORE", "PUBLISH", "DISCONNECT", "RESTART"]
     assert said(rest, "firmware/report") == [{"sha256": hashlib.sha256(data).hexdigest(), "stage": "rebooting"}]
     new = with_slots(core.records, slot=1, on_trial=True)
     spoken = online(new)
     assert (new.kept, said(spoken, "firmware/report")[-1]["stage"]) == (True, "confirmed")
     assert said(with_slots(new.records, slot=1).log_in(), "firmware/report") == []
+
+
+def test_an_image_is_verified_although_the_connection_is_lost_before_the_server_knows() -> None:
+    core, data = with_slots(), image()
+    online(core)
+    actions = serve(core, data, core.message("firmware/offer", offer_of(data)), pieces=3)
+    (last,) = [it for it in said(actions, "firmware/chunk") if it["offset"] == 3 * CHUNK]
+    core.message(f"firmware/chunk/{last['sha256']}/{last['offset']}", data[3 * CHUNK :], answer=False)
+    core.lib.mdm_on_lost(core.m)
+    again = core.log_in()
+    assert [it["stage"] for it in said(again, "firmware/report")] == ["verifying"]
+    assert "VERIFY" in kinds(again)
+    assert said(verified(core), "firmware/report")[-1]["stage"] == "rebooting"
 
 
 def test_an_image_that_is_not_answered_in_time_is_rolled_back_reported_and_refused() -> None:

@@ -19,10 +19,10 @@ import pytest
 
 from tests.sdk.c_device import SOURCES
 
-CORE_BYTES: Final = 36 * 1024
+CORE_BYTES: Final = 34 * 1024
 CODEC_BYTES: Final = 2 * 1024
-STATE_BYTES: Final = 3 * 1024 + 192
-STACK_BYTES: Final = 880
+STATE_BYTES: Final = 3 * 1024 + 64
+STACK_BYTES: Final = 864
 PREFIX: Final = "riscv64-unknown-elf-"
 FLAGS: Final = (
     *("-march=rv32imc", "-mabi=ilp32", "-std=c99", "-Os", "-ffreestanding", "-fbuiltin", "-Werror"),

@@ -65,7 +65,7 @@ def test_a_machine_asks_again_after_a_while_whatever_it_was_told(outcome: str) -
 
 def test_a_secret_is_stored_before_it_is_used_and_an_outage_is_no_refusal() -> None:
     core = started()
-    assert [it.name or it.kind for it in core.run()] == ["place0", "identity", "places", "CONNECT"]
+    assert [it.name or it.kind for it in core.run()] == ["place1", "identity", "places", "CONNECT"]
     for _ in range(3):
         core.lib.mdm_on_lost(core.m)
         assert core.run() == []

@@ -106,7 +106,7 @@ def test_a_profile_that_cannot_be_stored_or_trusted_is_rejected(why: str) -> Non
     core = started({"package": package(connection_id=FIRST)})
     online(core)
     core.trusts = why != "its authorities"
-    core.refuse = {"place0", "place1", "place2"} if why == "no room" else set()
+    core.refuse = {"place1", "place2", "place3"} if why == "no room" else set()
     actions = offered(core, SECOND)
     assert "DISCONNECT" not in kinds(actions)
     assert str(connection(actions)["refused"]).count("rejected") == 1

@@ -40,7 +40,7 @@ class SecretHistory:
         return {"event": "start", **self._log_in(), "then": self.seen()}
 
     def receive(self) -> Step:
-        """Receive a message, and log in again if it asks for that."""
+        """Receive a message, and log in again if it requires that."""
         topic, message, facts = self._message()
         change = self._change(message, facts)
         anew = isinstance(message, messages.RotationSwitch) and rotation.must_switch(

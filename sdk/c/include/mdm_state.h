@@ -26,6 +26,31 @@ struct mdm_mark {
   uint8_t print[8];
 };
 
+/* ---- Records that are stored as they lie here ---- */
+
+/* Connection profiles: the records of first, fall-back and trial (0: none), whose turn it is, and which one worked (0:
+ * none, else a place plus 1); starts without an answer; the marks of the package's profile and of the three records. */
+struct mdm_profiles {
+  uint8_t places[3], turn, works, starts, refused_outcome;
+  char refused_id[17];
+  struct mdm_mark marks[MDM_MARKS];
+};
+
+struct mdm_config {
+  uint64_t version, before, refused;
+  uint8_t flags;
+};
+
+struct mdm_journal {
+  uint32_t begun, finished, told; /* bits of the entries */
+  uint8_t next, ids[MDM_COMMANDS][16];
+};
+
+struct mdm_image {
+  uint8_t state, slot, reason;
+  uint8_t sha256[32], refused[MDM_REFUSED_IMAGES][32];
+};
+
 struct mdm_recovery {
   uint16_t port; /* 0: not known */
   char account[MDM_ACCOUNT_MAX + 1], password[MDM_ACCOUNT_MAX + 1];
@@ -50,19 +75,15 @@ struct mdm {
   uint64_t login;                /* generation of the secret of the present connection */
   uint64_t begun_at, refused_until;
 
-  /* connection profiles: the records of first, fall-back and trial, whose turn it is, which worked, starts without an
-   * answer */
-  uint8_t places[6], refused_outcome;
-
   /* configuration */
-  uint8_t config_flags, report_outcome;
+  uint8_t report_outcome;
   bool at_start, replaces_trial;
   size_t document_at, document_size;
   uint32_t next_trial_s;
-  uint64_t config_version, config_before, config_refused, next_version, report_version;
+  uint64_t next_version, report_version;
+  struct mdm_config config;
 
   /* image */
-  uint8_t image_state, image_slot, image_reason;
   bool kept, is_healthy;
   const char *image_stage, *image_said, *image_error;
 
@@ -72,9 +93,8 @@ struct mdm {
   const uint8_t *part_data;
 
   /* commands */
-  uint8_t next_command, running, telling, restarts_after;
+  uint8_t running, telling, restarts_after;
   bool missed_command;
-  uint32_t begun, finished, told; /* bits of the entries */
   const char *command_name, *arguments;
   size_t arguments_size, result_size;
 
@@ -91,17 +111,18 @@ struct mdm {
   int64_t server_at_zero; /* the server's time when `now` was 0 */
 
   uint32_t pauses[15];
-  uint64_t timers[24];
+  uint32_t timers[24];
   uint32_t missing[MDM_MISSING];
   char request_id[9], check_id[9], nonce[33], result_name[4], public_key[44];
-  uint8_t key[32], image_sha256[32], image_report_sha256[32], download_sha256[32], image_head[24], expired_command[16];
+  uint8_t key[32], image_report_sha256[32], download_sha256[32], image_head[24], expired_command[16];
   struct mdm_wanted wanted;
   struct mdm_recovery recovery;
-  struct mdm_mark marks[MDM_MARKS], next_mark; /* of the three records and of the last package's profile */
-  char refused_place[17], client_id[MDM_NAME_MAX + 1], note[MDM_NOTE_MAX + 1];
+  struct mdm_mark next_mark;
+  struct mdm_profiles profiles;
+  char client_id[MDM_NAME_MAX + 1], note[MDM_NOTE_MAX + 1];
   struct mdm_slots slots;
-  uint8_t refused_images[MDM_REFUSED_IMAGES][32];
-  uint8_t commands[MDM_COMMANDS][16];
+  struct mdm_image image;
+  struct mdm_journal journal;
   char log[MDM_LOG_BYTES];
 };
 #endif

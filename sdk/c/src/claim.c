@@ -24,10 +24,8 @@ enum mdm_error mdm_begin_claim(struct mdm *m) {
 }
 
 bool mdm_say_claim(struct mdm *m, struct mdm_out *out) {
-  mdm_put_text(out, "{");
   mdm_put_field(out, "uid", m->client_id);
   mdm_put_field(out, "public_key", m->public_key);
-  mdm_put_text(out, "}");
   return true;
 }
 

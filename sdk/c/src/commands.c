@@ -2,32 +2,6 @@
  * it. The journal is a ring of the last MDM_COMMANDS; each result is a record of its own. */
 #include "core.h"
 
-enum { VERSION = 1 };
-
-void mdm_put_journal(struct mdm *m, struct mdm_out *out) {
-  mdm_put_u64(out, VERSION, 1);
-  mdm_put_u64(out, m->next_command, 1);
-  mdm_put_u64(out, m->begun, 4);
-  mdm_put_u64(out, m->finished, 4);
-  mdm_put_u64(out, m->told, 4);
-  mdm_put(out, m->commands, sizeof m->commands);
-}
-
-bool mdm_load_journal(struct mdm *m) {
-  const uint8_t *at, *end;
-  m->next_command = m->running = 0;
-  m->begun = m->finished = m->told = 0;
-  int there = mdm_load_record(m, "journal", VERSION, &at, &end);
-  bool good = true;
-  if (there <= 0) return there == 0;
-  m->next_command = (uint8_t)(mdm_take_u64(&at, end, 1, &good) % MDM_COMMANDS);
-  m->begun = (uint32_t)mdm_take_u64(&at, end, 4, &good);
-  m->finished = (uint32_t)mdm_take_u64(&at, end, 4, &good);
-  m->told = (uint32_t)mdm_take_u64(&at, end, 4, &good);
-  mdm_take(&at, end, m->commands, sizeof m->commands, &good);
-  return good && at == end;
-}
-
 static void id_to_bytes(const char id[37], uint8_t bytes[16]) {
   for (size_t i = 0, at = 0; i < 16; i++, at += 2) {
     if (id[at] == '-') at++;
@@ -46,13 +20,13 @@ static void put_id(struct mdm_out *out, const uint8_t bytes[16]) {
 }
 
 static void begin(struct mdm *m, const uint8_t id[16], const char *name, const struct mdm_json *arguments) {
-  uint32_t bit = 1U << m->next_command;
-  memcpy(m->commands[m->next_command], id, 16);
-  m->begun |= bit;
-  m->finished &= ~bit;
-  m->told &= ~bit;
-  m->running = (uint8_t)(m->next_command + 1);
-  m->next_command = (uint8_t)((m->next_command + 1) % MDM_COMMANDS);
+  uint32_t bit = 1U << m->journal.next;
+  memcpy(m->journal.ids[m->journal.next], id, 16);
+  m->journal.begun |= bit;
+  m->journal.finished &= ~bit;
+  m->journal.told &= ~bit;
+  m->running = (uint8_t)(m->journal.next + 1);
+  m->journal.next = (uint8_t)((m->journal.next + 1) % MDM_COMMANDS);
   m->command_name = name;
   m->arguments = arguments->at;
   m->arguments_size = arguments->size;
@@ -70,8 +44,8 @@ bool mdm_on_command(struct mdm *m, char *text, size_t size) {
   if (it[2].kind != '{' || it[3].kind != '"' || !mdm_from_time(it[3].at, it[3].size, &expires_ms)) return false;
   id_to_bytes(id, bytes);
   for (unsigned i = 0; i < MDM_COMMANDS; i++) {
-    if (!(m->begun >> i & 1) || memcmp(m->commands[i], bytes, 16) != 0) continue;
-    m->told &= ~(1U << i); /* in memory only */
+    if (!(m->journal.begun >> i & 1) || memcmp(m->journal.ids[i], bytes, 16) != 0) continue;
+    m->journal.told &= ~(1U << i); /* in memory only */
     mdm_say(m, P_RESULT);
     return true;
   }
@@ -137,7 +111,7 @@ void mdm_store_result(struct mdm *m, struct mdm_action *action) {
 }
 
 void mdm_stored_result(struct mdm *m) {
-  m->finished |= 1U << (m->running - 1);
+  m->journal.finished |= 1U << (m->running - 1);
   m->running = 0;
   mdm_do(m, W_JOURNAL);
   mdm_say(m, P_RESULT);
@@ -145,25 +119,23 @@ void mdm_stored_result(struct mdm *m) {
 
 bool mdm_say_result(struct mdm *m, struct mdm_out *out) {
   unsigned index = 0;
-  while (index < MDM_COMMANDS && (!(m->begun >> index & 1) || m->told >> index & 1 || m->running == index + 1)) index++;
+  while (index < MDM_COMMANDS && (!(m->journal.begun >> index & 1) || m->journal.told >> index & 1 || m->running == index + 1)) index++;
   if (index == MDM_COMMANDS) return false;
   m->telling = (uint8_t)index;
-  mdm_put_text(out, "{");
-  put_id(out, m->commands[index]);
+  put_id(out, m->journal.ids[index]);
   int32_t size = 0;
-  if (m->finished >> index & 1)
+  if (m->journal.finished >> index & 1)
     size = m->port->load(m->port->context, record(m, index), out->at, (size_t)(out->end - out->at));
   if (size > 0) {
     out->at += size;
   } else {
     mdm_put_text(out, ",\"ok\":false,\"error\":\"cut off by a restart\"");
   }
-  mdm_put_text(out, "}");
   return true;
 }
 
 void mdm_said_result(struct mdm *m) {
-  m->told |= 1U << m->telling;
+  m->journal.told |= 1U << m->telling;
   mdm_do(m, W_JOURNAL);
   mdm_say(m, P_RESULT);
   if (m->missed_command && m->running == 0) mdm_say(m, P_STATUS);
@@ -172,8 +144,7 @@ void mdm_said_result(struct mdm *m) {
 }
 
 bool mdm_say_refusal(struct mdm *m, struct mdm_out *out) {
-  mdm_put_text(out, "{");
   put_id(out, m->expired_command);
-  mdm_put_text(out, ",\"ok\":false,\"error\":\"expired\"}");
+  mdm_put_text(out, ",\"ok\":false,\"error\":\"expired\"");
   return true;
 }

@@ -2,30 +2,8 @@
  * is one durable write. A version on trial is followed by a new connection and a report on it, or it is reverted. */
 #include "core.h"
 
-enum { VERSION = 1 };
 enum { HAS = 1, BEFORE = 2, REFUSED = 4, TRIAL = 8, SECOND_RECORD = 16 }; /* bits of config_flags */
 enum { APPLIED, REJECTED, REVERTED };
-
-void mdm_put_config(struct mdm *m, struct mdm_out *out) {
-  mdm_put_u64(out, VERSION, 1);
-  mdm_put_u64(out, m->config_flags, 1);
-  mdm_put_u64(out, m->config_version, 8);
-  mdm_put_u64(out, m->config_before, 8);
-  mdm_put_u64(out, m->config_refused, 8);
-}
-
-bool mdm_load_config(struct mdm *m) {
-  const uint8_t *at, *end;
-  int there = mdm_load_record(m, "config", VERSION, &at, &end);
-  bool good = true;
-  m->config_flags = 0;
-  if (there <= 0) return there == 0;
-  m->config_flags = (uint8_t)mdm_take_u64(&at, end, 1, &good);
-  m->config_version = mdm_take_u64(&at, end, 8, &good);
-  m->config_before = mdm_take_u64(&at, end, 8, &good);
-  m->config_refused = mdm_take_u64(&at, end, 8, &good);
-  return good && at == end;
-}
 
 static void report(struct mdm *m, uint64_t version, uint8_t outcome, const char *note) {
   size_t size = note == NULL ? 0 : strlen(note);
@@ -39,14 +17,14 @@ static void report(struct mdm *m, uint64_t version, uint8_t outcome, const char 
 
 /* Returns to the version before, whose document is in the other record. */
 static void step_back(struct mdm *m, bool refuse) {
-  uint8_t flags = (m->config_flags ^ SECOND_RECORD) & SECOND_RECORD;
-  if (m->config_flags & BEFORE) flags |= HAS;
+  uint8_t flags = (m->config.flags ^ SECOND_RECORD) & SECOND_RECORD;
+  if (m->config.flags & BEFORE) flags |= HAS;
   if (refuse) {
     flags |= REFUSED;
-    m->config_refused = m->config_version;
+    m->config.refused = m->config.version;
   }
-  m->config_version = m->config_before;
-  m->config_flags = flags;
+  m->config.version = m->config.before;
+  m->config.flags = flags;
   mdm_do(m, W_CONFIG);
 }
 
@@ -61,28 +39,28 @@ static void revert(struct mdm *m, const char *why) {
   m->timers[T_CONFIG_TRIAL] = 0;
   apply_stored(m);
   mdm_log(m, MDM_WARNING, "mdm", why);
-  report(m, m->config_refused, REVERTED, why);
+  report(m, m->config.refused, REVERTED, why);
 }
 
 void mdm_begin_config(struct mdm *m) {
-  if (m->config_flags & TRIAL) {
+  if (m->config.flags & TRIAL) {
     revert(m, "the device restarted during the trial");
-  } else if (m->config_flags & HAS) {
+  } else if (m->config.flags & HAS) {
     apply_stored(m);
   }
 }
 
 void mdm_config_trial_ends(struct mdm *m) {
-  if (!(m->config_flags & TRIAL)) return;
+  if (!(m->config.flags & TRIAL)) return;
   revert(m, "was not connected and reported in time");
   mdm_log_in_anew(m); /* the document is loaded where a message may have been on its way */
 }
 
 void mdm_connected_config(struct mdm *m) {
-  if (m->config_flags & TRIAL) {
-    report(m, m->config_version, APPLIED, NULL);
-  } else if (m->config_flags & REFUSED) {
-    report(m, m->config_refused, REVERTED, NULL);
+  if (m->config.flags & TRIAL) {
+    report(m, m->config.version, APPLIED, NULL);
+  } else if (m->config.flags & REFUSED) {
+    report(m, m->config.refused, REVERTED, NULL);
   }
   mdm_ask_config(m);
 }
@@ -94,17 +72,17 @@ void mdm_ask_config(struct mdm *m) {
 
 /* The record of the document in force, or of the next one: never that of a version to return to. */
 const char *mdm_document_record(const struct mdm *m, bool next) {
-  bool other = next && !(m->config_flags & TRIAL);
-  return !(m->config_flags & SECOND_RECORD) == !other ? "doc0" : "doc1";
+  bool other = next && !(m->config.flags & TRIAL);
+  return !(m->config.flags & SECOND_RECORD) == !other ? "doc0" : "doc1";
 }
 
 /* Points to the document to apply: in the message that brought it, or loaded. */
 const char *mdm_document(struct mdm *m, size_t *size) {
   if (m->document_size == 0) {
-    int32_t loaded = m->config_flags & HAS ? mdm_load(m, mdm_document_record(m, false)) : 0;
+    int32_t loaded = m->config.flags & HAS ? mdm_load(m, mdm_document_record(m, false)) : 0;
     if (loaded <= 0) {
       *size = 2;
-      return loaded == 0 && !(m->config_flags & HAS) ? "{}" : NULL;
+      return loaded == 0 && !(m->config.flags & HAS) ? "{}" : NULL;
     }
     m->document_at = 0;
     m->document_size = (size_t)loaded;
@@ -126,12 +104,12 @@ bool mdm_on_config(struct mdm *m, char *text, size_t size) {
   if (answers) mdm_answered(m);
   mdm_learn_time(m, &it[5], answers);
   mdm_on_confirmed(m, generation);
-  bool has = m->config_flags & HAS;
-  if (has && version == m->config_version) {
-    if (!(m->config_flags & TRIAL)) report(m, version, APPLIED, NULL);
-  } else if (m->config_flags & REFUSED && version == m->config_refused) {
+  bool has = m->config.flags & HAS;
+  if (has && version == m->config.version) {
+    if (!(m->config.flags & TRIAL)) report(m, version, APPLIED, NULL);
+  } else if (m->config.flags & REFUSED && version == m->config.refused) {
     report(m, version, REVERTED, NULL);
-  } else if (it[2].kind == '{' && (answers || !has || version > m->config_version)) {
+  } else if (it[2].kind == '{' && (answers || !has || version > m->config.version)) {
     m->document_at = (size_t)(it[2].at - m->buffer);
     m->document_size = it[2].size;
     m->next_version = version;
@@ -144,14 +122,14 @@ bool mdm_on_config(struct mdm *m, char *text, size_t size) {
 }
 
 void mdm_stored_document(struct mdm *m) {
-  uint8_t before = m->config_flags, flags = before & (SECOND_RECORD | BEFORE);
+  uint8_t before = m->config.flags, flags = before & (SECOND_RECORD | BEFORE);
   m->replaces_trial = before & TRIAL;
   if (!m->replaces_trial) {
     flags = (uint8_t)((before & HAS ? BEFORE : 0) | ((before ^ SECOND_RECORD) & SECOND_RECORD));
-    m->config_before = m->config_version;
+    m->config.before = m->config.version;
   }
-  m->config_flags = (uint8_t)(flags | HAS | (m->next_trial_s > 0 ? TRIAL : 0));
-  m->config_version = m->next_version;
+  m->config.flags = (uint8_t)(flags | HAS | (m->next_trial_s > 0 ? TRIAL : 0));
+  m->config.version = m->next_version;
   m->at_start = false;
   m->timers[T_CONFIG_TRIAL] = 0;
   if (m->next_trial_s > 0) mdm_set_timer(m, T_CONFIG_TRIAL, m->next_trial_s * 1000);
@@ -160,7 +138,7 @@ void mdm_stored_document(struct mdm *m) {
 }
 
 static void reject(struct mdm *m, const char *error) {
-  uint64_t version = m->config_version;
+  uint64_t version = m->config.version;
   step_back(m, false);
   m->timers[T_CONFIG_TRIAL] = 0;
   report(m, version, REJECTED, error);
@@ -172,51 +150,47 @@ void mdm_on_configured(struct mdm *m, const char *error) {
   m->busy = 0;
   if (m->at_start) {
     if (error == NULL) return;
-    m->config_flags &= (uint8_t)~HAS; /* in memory only: it is requested again, and reported then */
+    m->config.flags &= (uint8_t)~HAS; /* in memory only: it is requested again, and reported then */
     mdm_log(m, MDM_ERROR, "mdm", error);
   } else if (error != NULL) {
     reject(m, error);
-  } else if (m->config_flags & TRIAL) {
+  } else if (m->config.flags & TRIAL) {
     mdm_log_in_anew(m);
   } else {
-    report(m, m->config_version, APPLIED, NULL);
+    report(m, m->config.version, APPLIED, NULL);
     mdm_say(m, P_STATUS);
   }
 }
 
 bool mdm_say_config_get(struct mdm *m, struct mdm_out *out) {
   if (m->request_id[0] == '\0') mdm_new_id(m, m->request_id, 4);
-  mdm_put_text(out, "{");
   mdm_put_field(out, "request_id", m->request_id);
   mdm_put_config_version(m, out, "have_version");
   mdm_put_connection(m, out);
-  mdm_put_text(out, "}");
   mdm_place_is_asked(m);
   return true;
 }
 
 bool mdm_say_config_report(struct mdm *m, struct mdm_out *out) {
   static const char *const OUTCOMES[] = {"applied", "rejected", "reverted"};
-  mdm_put_text(out, "{");
   mdm_put_number(out, "version", m->report_version);
   mdm_put_field(out, "outcome", OUTCOMES[m->report_outcome]);
   mdm_put_field(out, "error", m->note);
-  mdm_put_text(out, "}");
   return true;
 }
 
 void mdm_said_config_report(struct mdm *m) {
-  if (!(m->config_flags & TRIAL) || m->report_outcome != APPLIED || m->report_version != m->config_version) return;
-  m->config_flags &= (uint8_t)~(TRIAL | BEFORE);
+  if (!(m->config.flags & TRIAL) || m->report_outcome != APPLIED || m->report_version != m->config.version) return;
+  m->config.flags &= (uint8_t)~(TRIAL | BEFORE);
   m->timers[T_CONFIG_TRIAL] = 0;
   mdm_do(m, W_CONFIG);
 }
 
 void mdm_put_config_version(const struct mdm *m, struct mdm_out *out, const char *name) {
-  if (m->config_flags & HAS) mdm_put_number(out, name, m->config_version);
+  if (m->config.flags & HAS) mdm_put_number(out, name, m->config.version);
 }
 
-bool mdm_on_config_trial(const struct mdm *m) { return m->config_flags & TRIAL; }
+bool mdm_on_config_trial(const struct mdm *m) { return m->config.flags & TRIAL; }
 
 /* Asked again each hour: the server would send the same document at every request. Whose answer it is, is not read. */
 void mdm_config_is_too_large(struct mdm *m) {

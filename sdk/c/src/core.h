@@ -18,6 +18,7 @@ void mdm_put_base64url(struct mdm_out *out, const uint8_t *bytes, size_t size);
 void mdm_put_quoted(struct mdm_out *out, const char *text, size_t size);
 void mdm_put_key(struct mdm_out *out, const char *name);                       /* ,"name": */
 void mdm_put_field(struct mdm_out *out, const char *name, const char *text);   /* nothing for NULL or "" */
+void mdm_put_hash(struct mdm_out *out, const char *name, const uint8_t hash[32]);
 void mdm_put_number(struct mdm_out *out, const char *name, uint64_t value);
 void mdm_put_u64(struct mdm_out *out, uint64_t value, unsigned bytes); /* binary, little-endian, for records */
 uint64_t mdm_take_u64(const uint8_t **at, const uint8_t *end, unsigned bytes, bool *good);
@@ -43,6 +44,7 @@ bool mdm_json_count(const struct mdm_json *it, uint64_t most, uint64_t *value); 
 int32_t mdm_json_text(const struct mdm_json *it, char *to, size_t capacity);
 char *mdm_json_here(const struct mdm_json *it); /* decodes it in place; NULL if it is no string */
 bool mdm_json_is(const struct mdm_json *it, const char *text);
+bool mdm_json_hash(const struct mdm_json *it, uint8_t hash[32]); /* 64 hexadecimal digits */
 
 /* ---- seal.c: proofs and sealed texts ---- */
 bool mdm_make_key(struct mdm *m);
@@ -134,11 +136,13 @@ enum mdm_purpose { AS_DEVICE, TO_RECOVER, TO_CLAIM };
 void mdm_do(struct mdm *m, enum mdm_work work);
 void mdm_say(struct mdm *m, enum mdm_message message);
 void mdm_set_timer(struct mdm *m, unsigned timer, uint32_t ms);
+bool mdm_is_due(const struct mdm *m, unsigned timer);
 uint32_t mdm_pause(const struct mdm *m, uint32_t ms);
 void mdm_learn_time(struct mdm *m, const struct mdm_json *time, bool is_answer);
 void mdm_new_id(struct mdm *m, char *id, size_t bytes); /* twice as many hexadecimal digits */
 int32_t mdm_load(struct mdm *m, const char *name);      /* into m->buffer */
 /* Loads a record of this version: 1, or 0: there is none, or -1: it cannot be read. */
+bool mdm_load_records(struct mdm *m); /* those that are stored as they lie in memory */
 int mdm_load_record(struct mdm *m, const char *name, uint8_t version, const uint8_t **at, const uint8_t **end);
 void mdm_ask_in_an_hour(struct mdm *m, enum mdm_message message, char id[9]);
 void mdm_restart(struct mdm *m);
@@ -191,8 +195,6 @@ bool mdm_on_rotated(struct mdm *m, char *text, size_t size);
 bool mdm_on_cancelled(struct mdm *m, char *text, size_t size);
 
 /* ---- config.c ---- */
-bool mdm_load_config(struct mdm *m);
-void mdm_put_config(struct mdm *m, struct mdm_out *out);
 void mdm_begin_config(struct mdm *m);
 void mdm_connected_config(struct mdm *m);
 void mdm_ask_config(struct mdm *m);
@@ -210,8 +212,7 @@ void mdm_said_config_report(struct mdm *m);
 
 /* ---- profile.c ---- */
 enum { PLACE_FIRST, PLACE_FALLBACK, PLACE_TRIAL };
-bool mdm_load_places(struct mdm *m);
-void mdm_put_places(struct mdm *m, struct mdm_out *out);
+bool mdm_are_places_good(const struct mdm *m); /* as they were loaded */
 void mdm_begin_places(struct mdm *m);
 const char *mdm_place_in_use(const struct mdm *m);
 void mdm_turn_ends(struct mdm *m);
@@ -234,8 +235,6 @@ bool mdm_say_claim(struct mdm *m, struct mdm_out *out);
 bool mdm_on_claim_answer(struct mdm *m, char *text, size_t size);
 
 /* ---- image.c ---- */
-bool mdm_load_image(struct mdm *m);
-void mdm_put_image(struct mdm *m, struct mdm_out *out);
 void mdm_begin_image(struct mdm *m);
 void mdm_connected_image(struct mdm *m);
 bool mdm_on_image_trial(const struct mdm *m);
@@ -252,6 +251,7 @@ void mdm_put_progress(struct mdm *m, struct mdm_out *out);
 void mdm_fetch(struct mdm *m, const uint8_t sha256[32], uint32_t size, uint32_t piece);
 void mdm_stop_fetching(struct mdm *m, const uint8_t sha256[32]);
 void mdm_connected_download(struct mdm *m);
+void mdm_said_verifying(struct mdm *m);
 void mdm_prepared_flash(struct mdm *m, bool ok);
 bool mdm_is_next_piece(const struct mdm *m, const char *name, size_t size, size_t total);
 bool mdm_on_piece(struct mdm *m, const uint8_t *data, size_t size, size_t offset);
@@ -270,8 +270,6 @@ bool mdm_say_image_report(struct mdm *m, struct mdm_out *out);
 void mdm_said_image_report(struct mdm *m);
 
 /* ---- commands.c ---- */
-bool mdm_load_journal(struct mdm *m);
-void mdm_put_journal(struct mdm *m, struct mdm_out *out);
 bool mdm_on_command(struct mdm *m, char *text, size_t size);
 bool mdm_run(struct mdm *m, struct mdm_action *action);
 void mdm_store_result(struct mdm *m, struct mdm_action *action);

@@ -15,21 +15,17 @@ void mdm_connected_dump(struct mdm *m) {
 bool mdm_say_dump_offer(struct mdm *m, struct mdm_out *out) {
   const struct mdm_dump *dump = m->dump;
   if (dump == NULL) return false;
-  mdm_put_text(out, "{\"sha256\":\"");
-  mdm_put_hex(out, dump->sha256, 32);
-  mdm_put_text(out, "\"");
+  mdm_put_hash(out, "sha256", dump->sha256);
   mdm_put_number(out, "size_bytes", dump->size);
   mdm_put_field(out, "elf_sha256", dump->elf_sha256);
   mdm_put_field(out, "reason", dump->reason);
   mdm_put_field(out, "firmware_version", dump->firmware_version);
-  mdm_put_text(out, "}");
   return true;
 }
 
 static bool is_ours(const struct mdm *m, const struct mdm_json *it) {
   uint8_t sha256[32];
-  return m->dump != NULL && it->kind == '"' && it->size == 64 && mdm_from_hex(it->at, 32, sha256) &&
-         memcmp(sha256, m->dump->sha256, 32) == 0;
+  return m->dump != NULL && mdm_json_hash(it, sha256) && memcmp(sha256, m->dump->sha256, 32) == 0;
 }
 
 static bool take_offset(void *context, const struct mdm_json *it) {

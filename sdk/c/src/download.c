@@ -60,7 +60,11 @@ static void verify(struct mdm *m) {
   m->download_phase = VERIFYING;
   m->timers[T_PIECE] = m->timers[P_CHUNK] = 0;
   report(m, "verifying", NULL);
-  mdm_do(m, W_VERIFY);
+}
+
+/* It takes seconds, in which nothing else is said: so the server knows what for. */
+void mdm_said_verifying(struct mdm *m) {
+  if (m->download_phase == VERIFYING) mdm_do(m, W_VERIFY);
 }
 
 void mdm_prepared_flash(struct mdm *m, bool ok) {
@@ -78,6 +82,7 @@ void mdm_prepared_flash(struct mdm *m, bool ok) {
 }
 
 void mdm_connected_download(struct mdm *m) {
+  if (m->download_phase == VERIFYING) report(m, "verifying", NULL);
   if (m->download_phase != FETCHING) return;
   m->asked = m->done;
   mdm_say(m, P_CHUNK);
@@ -101,12 +106,9 @@ void mdm_fetch(struct mdm *m, const uint8_t sha256[32], uint32_t size, uint32_t 
 bool mdm_say_chunk(struct mdm *m, struct mdm_out *out) {
   if (m->download_phase != FETCHING || m->asked >= m->download_size) return false;
   if (m->asked - m->done >= m->window * m->piece_size) return false;
-  mdm_put_text(out, "{\"sha256\":\"");
-  mdm_put_hex(out, m->download_sha256, 32);
-  mdm_put_text(out, "\"");
+  mdm_put_hash(out, "sha256", m->download_sha256);
   mdm_put_number(out, "offset", m->asked);
   mdm_put_number(out, "length", piece_at(m, m->asked));
-  mdm_put_text(out, "}");
   m->asked += piece_at(m, m->asked);
   return true;
 }

@@ -12,7 +12,15 @@ uint32_t mdm_pause(const struct mdm *m, uint32_t ms) {
 
 void mdm_do(struct mdm *m, enum mdm_work work) { m->work |= 1U << work; }
 
-void mdm_set_timer(struct mdm *m, unsigned timer, uint32_t ms) { m->timers[timer] = m->now + ms + 1; /* 0 is no time */ }
+void mdm_set_timer(struct mdm *m, unsigned timer, uint32_t ms) {
+  m->timers[timer] = (uint32_t)m->now + ms;
+  if (m->timers[timer] == 0) m->timers[timer] = 1; /* 0 is no time */
+}
+
+/* How long until a timer is due; times are compared in the ring of 32 bits, of which a day is a small part. */
+static int32_t left(const struct mdm *m, unsigned timer) { return (int32_t)(m->timers[timer] - (uint32_t)m->now); }
+
+bool mdm_is_due(const struct mdm *m, unsigned timer) { return m->timers[timer] != 0 && left(m, timer) <= 0; }
 
 void mdm_new_id(struct mdm *m, char *id, size_t bytes) {
   uint8_t random[16];
@@ -61,8 +69,8 @@ static enum mdm_error load(struct mdm *m) {
   error = mdm_use_package(m, is_new);
   if (is_new && error == MDM_NO_IDENTITY) error = mdm_begin_claim(m);
   if (error != MDM_OK) return error;
-  bool good = mdm_load_config(m) && mdm_load_places(m) && mdm_load_journal(m) && mdm_load_image(m);
-  return good ? MDM_OK : MDM_DAMAGED;
+  m->running = 0;
+  return mdm_load_records(m) && mdm_are_places_good(m) ? MDM_OK : MDM_DAMAGED;
 }
 
 /* What the records mean at a start of the board. */
@@ -137,16 +145,16 @@ static void on_timer(struct mdm *m, unsigned timer) {
 }
 
 uint32_t mdm_tick(struct mdm *m, uint64_t now_ms) {
-  uint64_t next = now_ms + LONGEST_WAIT_MS;
+  int32_t next = LONGEST_WAIT_MS;
   m->now = now_ms;
   for (unsigned timer = P_COUNT; timer < T_COUNT; timer++) {
-    if (m->timers[timer] == 0 || m->timers[timer] > now_ms) continue;
+    if (!mdm_is_due(m, timer)) continue;
     m->timers[timer] = 0;
     on_timer(m, timer);
   }
   for (unsigned timer = 0; timer < T_COUNT; timer++) {
-    bool waits = timer >= P_COUNT || mdm_may_say(m, timer);
-    if (waits && m->timers[timer] != 0 && m->timers[timer] < next) next = m->timers[timer];
+    bool waits = m->timers[timer] != 0 && (timer >= P_COUNT || mdm_may_say(m, timer));
+    if (waits && left(m, timer) < next) next = left(m, timer);
   }
-  return next > now_ms ? (uint32_t)(next - now_ms) : 0;
+  return next > 0 ? (uint32_t)next : 0;
 }

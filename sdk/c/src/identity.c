@@ -182,12 +182,10 @@ bool mdm_say_rotation(struct mdm *m, struct mdm_out *out) {
   enum mdm_due what = due(m);
   const struct mdm_slot *first = &m->slots.first, *second = &m->slots.second;
   const char *id = what == MDM_REQUEST ? m->wanted.rotation_id : second->rotation_id;
-  mdm_put_text(out, "{");
   mdm_put_field(out, "rotation_id", id);
   if (what == MDM_REQUEST) mdm_put_field(out, "public_key", m->public_key);
   bool good = mdm_put_proof(m, out, "proof", what == MDM_REQUEST ? first->secret : second->secret, WORDS[what], id);
   if (what == MDM_STORED) good = good && mdm_put_proof(m, out, "current_proof", first->secret, "current", id);
-  mdm_put_text(out, "}");
   return good;
 }
 
@@ -196,10 +194,8 @@ bool mdm_say_rotation(struct mdm *m, struct mdm_out *out) {
 bool mdm_say_key(struct mdm *m, struct mdm_out *out) {
   const struct mdm_slot *slot = m->login == m->slots.first.generation ? &m->slots.first : &m->slots.second;
   if (slot->secret[0] == '\0' || slot->generation != m->login) return false; /* the package's: adopted first */
-  mdm_put_text(out, "{");
   mdm_put_field(out, "public_key", m->public_key);
   bool good = mdm_put_proof(m, out, "proof", slot->secret, "key", m->public_key);
-  mdm_put_text(out, "}");
   return good;
 }
 

@@ -197,6 +197,10 @@ char *mdm_json_here(const struct mdm_json *it) {
   return mdm_json_text(it, here, it->size + 1) < 0 ? NULL : here;
 }
 
+bool mdm_json_hash(const struct mdm_json *it, uint8_t hash[32]) {
+  return it->kind == '"' && it->size == 64 && mdm_from_hex(it->at, 32, hash);
+}
+
 bool mdm_json_is(const struct mdm_json *it, const char *text) {
   return it->kind == '"' && it->size == strlen(text) && memcmp(it->at, text, it->size) == 0;
 }

@@ -33,7 +33,6 @@ void mdm_log(struct mdm *m, enum mdm_level level, const char *tag, const char *t
 bool mdm_say_log(struct mdm *m, struct mdm_out *out) {
   static const char *const LEVELS[] = {"debug", "info", "warning", "error"};
   if (m->log_size == 0) return false;
-  mdm_put_text(out, "{");
   mdm_put_number(out, "boot", m->boot);
   mdm_put_number(out, "first", m->log_first);
   mdm_put_key(out, "lines");
@@ -56,7 +55,7 @@ bool mdm_say_log(struct mdm *m, struct mdm_out *out) {
     }
     out->at -= 2;
   }
-  mdm_put_text(out, "]}");
+  mdm_put_text(out, "]");
   return m->log_sent != m->log_first;
 }
 

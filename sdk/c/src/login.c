@@ -208,11 +208,9 @@ void mdm_put_side_topic(struct mdm *m, struct mdm_out *out, bool answer) {
 }
 
 bool mdm_say_recover(struct mdm *m, struct mdm_out *out) {
-  mdm_put_text(out, "{");
   mdm_put_field(out, "client_id", m->client_id);
   mdm_put_field(out, "nonce", m->nonce);
   bool good = mdm_put_recovery_mac(m, out);
-  mdm_put_text(out, "}");
   return good;
 }
 

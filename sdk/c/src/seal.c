@@ -29,10 +29,7 @@ static bool put_mac(struct mdm *m, struct mdm_out *out, const char *name, const 
   if (out->full) return false;
   if (!m->port->hmac_sha256(m->port->context, key, key_size, begin, (size_t)(out->at - begin), mac)) return false;
   out->at = begin;
-  mdm_put_key(out, name);
-  mdm_put_text(out, "\"");
-  mdm_put_hex(out, mac, sizeof mac);
-  mdm_put_text(out, "\"");
+  mdm_put_hash(out, name, mac);
   return !out->full;
 }
 

@@ -66,6 +66,13 @@ void mdm_put_field(struct mdm_out *out, const char *name, const char *text) {
   mdm_put_quoted(out, text, strlen(text));
 }
 
+void mdm_put_hash(struct mdm_out *out, const char *name, const uint8_t hash[32]) {
+  mdm_put_key(out, name);
+  put_char(out, '"');
+  mdm_put_hex(out, hash, 32);
+  put_char(out, '"');
+}
+
 void mdm_put_number(struct mdm_out *out, const char *name, uint64_t value) {
   mdm_put_key(out, name);
   mdm_put_count(out, value);
@@ -143,12 +150,15 @@ static int32_t digits(const char *at, unsigned count, int32_t least, int32_t mos
 }
 
 bool mdm_from_time(const char *text, size_t size, int64_t *ms) {
+  static const struct {
+    uint8_t at, count;
+    uint16_t least, most;
+  } PARTS[] = {{0, 4, 1970, 9999}, {5, 2, 1, 12}, {8, 2, 1, 31}, {11, 2, 0, 23}, {14, 2, 0, 59}, {17, 2, 0, 60}};
+  int32_t part[6];
   if (size < 20 || text[4] != '-' || text[7] != '-' || (text[10] | 0x20) != 't' || text[13] != ':' || text[16] != ':')
     return false;
-  int32_t year = digits(text, 4, 1970, 9999), month = digits(text + 5, 2, 1, 12), day = digits(text + 8, 2, 1, 31);
-  int32_t hour = digits(text + 11, 2, 0, 23), minute = digits(text + 14, 2, 0, 59);
-  int32_t second = digits(text + 17, 2, 0, 60);
-  if (year < 0 || month < 0 || day < 0 || hour < 0 || minute < 0 || second < 0) return false;
+  for (unsigned i = 0; i < 6; i++)
+    if ((part[i] = digits(text + PARTS[i].at, PARTS[i].count, PARTS[i].least, PARTS[i].most)) < 0) return false;
   size_t at = 19;
   int32_t thousandths = 0, scale = 100;
   if (text[at] == '.') {
@@ -166,9 +176,10 @@ bool mdm_from_time(const char *text, size_t size, int64_t *ms) {
     return false;
   }
   /* Days since 1970 in the Gregorian calendar, with years that begin in March. */
-  int32_t years = month > 2 ? year : year - 1, months = month > 2 ? month - 3 : month + 9;
-  int64_t days = (int64_t)years * 365 + years / 4 - years / 100 + years / 400 + (months * 153 + 2) / 5 + day - 719469;
-  *ms = (days * 86400 + hour * 3600 + minute * 60 + second - offset) * 1000 + thousandths;
+  int32_t years = part[1] > 2 ? part[0] : part[0] - 1, months = part[1] > 2 ? part[1] - 3 : part[1] + 9;
+  int32_t days = years * 365 + years / 4 - years / 100 + years / 400 + (months * 153 + 2) / 5 + part[2] - 719469;
+  int32_t seconds = part[3] * 3600 + part[4] * 60 + part[5] - offset;
+  *ms = ((int64_t)days * 86400 + seconds) * 1000 + thousandths;
   return true;
 }
 

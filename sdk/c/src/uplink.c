@@ -9,7 +9,7 @@ static const uint32_t REPEATED = 1U << P_KEY | 1U << P_CONFIG_GET | 1U << P_ROTA
                                  1U << P_DUMP_OFFER | 1U << P_CLAIM;
 
 void mdm_say(struct mdm *m, enum mdm_message message) {
-  m->timers[message] = 1; /* at once */
+  mdm_set_timer(m, message, 0);
   m->pauses[message] = mdm_pause(m, RETRY_MS);
 }
 
@@ -74,7 +74,7 @@ void mdm_stop(struct mdm *m) {
 
 static bool say_status(struct mdm *m, struct mdm_out *out) {
   const struct mdm_facts *facts = m->facts;
-  mdm_put_text(out, m->stopping ? "{\"online\":false" : "{\"online\":true");
+  mdm_put_text(out, m->stopping ? "\"online\":false" : "\"online\":true");
   mdm_put_field(out, "firmware_version", facts->firmware_version);
   mdm_put_field(out, "firmware_sha256", facts->firmware_sha256);
   mdm_put_field(out, "chip", facts->chip);
@@ -90,7 +90,6 @@ static bool say_status(struct mdm *m, struct mdm_out *out) {
     mdm_put_text(out, "-");
     mdm_put_count(out, (uint64_t)-(int64_t)facts->rssi_dbm);
   }
-  mdm_put_text(out, "}");
   return true;
 }
 
@@ -123,6 +122,15 @@ void mdm_put_topic(struct mdm *m, struct mdm_out *out, const char *way, const ch
   mdm_put(out, topic, strlen(topic) + 1);
 }
 
+/* An object, whose members the part writes; of a piece of a core dump, its header. */
+static bool put_payload(struct mdm *m, unsigned message, struct mdm_out *out) {
+  bool is_json = message != P_DUMP_CHUNK;
+  if (is_json) mdm_put_text(out, "{");
+  if (!MESSAGES[message].say(m, out)) return false;
+  if (is_json) mdm_put_text(out, "}");
+  return !out->full;
+}
+
 bool mdm_publish(struct mdm *m, unsigned message, struct mdm_action *action) {
   struct mdm_out out = {m->out, m->out + MDM_OUT_BYTES, false};
   bool repeats = REPEATED >> message & 1;
@@ -137,7 +145,7 @@ bool mdm_publish(struct mdm *m, unsigned message, struct mdm_action *action) {
     mdm_put_topic(m, &out, "/up/", topic);
   }
   char *payload = out.at;
-  if (out.at == m->out || !MESSAGES[message].say(m, &out) || out.full) {
+  if (payload == m->out || !put_payload(m, message, &out)) {
     m->timers[message] = 0;
     return false;
   }

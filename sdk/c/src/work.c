@@ -1,6 +1,40 @@
 /* What is to be done, in its order, as actions; and what follows when they are done. */
 #include "core.h"
 
+enum { VERSION = 1 };
+
+/* Each is written by the work W_CONFIG and those that follow it, in this order. */
+static const struct {
+  const char *name;
+  uint16_t at, size;
+} RECORDS[] = {
+    {"config", offsetof(struct mdm, config), sizeof(struct mdm_config)},
+    {"places", offsetof(struct mdm, profiles), sizeof(struct mdm_profiles)},
+    {"journal", offsetof(struct mdm, journal), sizeof(struct mdm_journal)},
+    {"image", offsetof(struct mdm, image), sizeof(struct mdm_image)},
+};
+
+bool mdm_load_records(struct mdm *m) {
+  for (unsigned i = 0; i < sizeof RECORDS / sizeof RECORDS[0]; i++) {
+    const uint8_t *at, *end;
+    void *to = (char *)m + RECORDS[i].at;
+    int there = mdm_load_record(m, RECORDS[i].name, VERSION, &at, &end);
+    if (there < 0 || (there > 0 && end - at != RECORDS[i].size)) return false;
+    if (there > 0) memcpy(to, at, RECORDS[i].size);
+    if (there == 0) memset(to, 0, RECORDS[i].size);
+  }
+  return true;
+}
+
+static bool store_record(struct mdm *m, struct mdm_action *action, unsigned work) {
+  struct mdm_out out = {m->out, m->out + MDM_OUT_BYTES, false};
+  unsigned i = work - W_CONFIG;
+  mdm_put_u64(&out, VERSION, 1);
+  mdm_put(&out, (char *)m + RECORDS[i].at, RECORDS[i].size);
+  *action = (struct mdm_action){.kind = MDM_STORE, .name = RECORDS[i].name, .data = m->out, .size = (size_t)(out.at - m->out)};
+  return true;
+}
+
 static bool store(struct mdm *m, struct mdm_action *action, const char *name, void (*put)(struct mdm *, struct mdm_out *)) {
   struct mdm_out out = {m->out, m->out + MDM_OUT_BYTES, false};
   put(m, &out);
@@ -45,13 +79,10 @@ static bool carry_out(struct mdm *m, unsigned work, struct mdm_action *action) {
     case W_IDENTITY:
       return store(m, action, "identity", mdm_put_identity);
     case W_CONFIG:
-      return store(m, action, "config", mdm_put_config);
     case W_PLACES:
-      return store(m, action, "places", mdm_put_places);
     case W_JOURNAL:
-      return store(m, action, "journal", mdm_put_journal);
     case W_IMAGE:
-      return store(m, action, "image", mdm_put_image);
+      return store_record(m, action, work);
     case W_PROGRESS:
       return store(m, action, "progress", mdm_put_progress);
     case W_APPLY:
@@ -113,7 +144,7 @@ bool mdm_next(struct mdm *m, struct mdm_action *action) {
   }
   if (m->busy > 0) return false;
   for (unsigned message = 0; message < P_COUNT; message++) {
-    if (m->timers[message] == 0 || m->timers[message] > m->now || !mdm_may_say(m, message)) continue;
+    if (!mdm_is_due(m, message) || !mdm_may_say(m, message)) continue;
     if (mdm_publish(m, message, action)) return true;
   }
   return false;

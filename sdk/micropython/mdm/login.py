@@ -42,11 +42,11 @@ def log_in(device):
 
 
 def join(device, profile):
-    """Join the networks of a profile, else those of the application, if it has given any; raise OSError."""
+    """Join the networks of a profile, else of the package or of the application, if it has any; raise OSError."""
     if device.networks:
         from mdm import wifi
 
-        if not wifi.join(profile.get("wifi") or device.networks):
+        if not wifi.join(profile.get("wifi") or device.package.get("wifi") or device.networks):
             raise OSError("no network takes this device")
 
 

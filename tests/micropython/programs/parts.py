@@ -6,7 +6,7 @@ import time
 sys.path[:0] = [sys.argv[1]]
 
 import mdm
-from mdm import clock, connection, tls, wifi
+from mdm import clock, connection, login, tls, wifi
 from network import WLAN
 
 # ---- networks
@@ -19,6 +19,17 @@ assert not wifi.join([cellar])
 assert wifi.join([{"ssid": "open", "password": ""}])
 assert WLAN.log == [("cellar", "another one"), ("attic", "a password"), ("cellar", "another one"), ("open", None)]
 assert wifi.facts() == {"rssi_dbm": -61, "ip": "192.0.2.7"}
+
+
+class Station:
+    """What a login needs of a device to join a network."""
+
+    networks, package = [cellar], {"wifi": [attic]}
+
+
+WLAN.joined = None
+login.join(Station, {"wifi": None})  # a profile without networks has those of the package
+assert WLAN.joined == "attic"
 print("networks")
 
 # ---- connection profiles, whose time is ours

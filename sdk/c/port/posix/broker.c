@@ -12,6 +12,7 @@ static struct mdm_mqtt_reader reader;
 static uint16_t packet_id, message_id;
 static uint64_t spoken_at, heard_at;
 static bool pinged;
+static char published[64]; /* the point of tests that the present publication comes to, as publish.config.get */
 
 void broker_begin(struct mdm *m) { device = m; }
 
@@ -54,6 +55,11 @@ void broker_publish(const struct mdm_action *action) {
   static uint8_t body[UINT16_MAX];
   uint8_t packet[PACKET_BYTES];
   (void)fprintf(stderr, "publishing %s\n", action->topic);
+  const char *up = strstr(action->topic, "/up/");
+  (void)snprintf(published, sizeof published, "publish.%.50s", up == NULL ? "request" : up + 4);
+  for (char *at = published; *at != '\0'; at++)
+    if (*at == '/') *at = '.';
+  files_fault(published, "before");
   memcpy(body, action->data, action->size);
   if (action->dump_size > 0 && !flash_read_dump(action->dump_offset, body + action->size, action->dump_size)) {
     lose("the core dump cannot be read");
@@ -84,7 +90,9 @@ static void on_event(const struct mdm_mqtt_event *event) {
       }
       break;
     case MDM_MQTT_PUBACK:
-      if (event->id == packet_id) mdm_on_acknowledged(device);
+      if (event->id != packet_id) break;
+      files_fault(published, "after");
+      mdm_on_acknowledged(device);
       break;
     case MDM_MQTT_PUBLISH:
       message_id = event->qos > 0 ? event->id : 0;

@@ -12,10 +12,19 @@
 
 static char root[PATH_MAX];
 
-void files_fault(void) {
-  static long count;
-  const char *at = getenv("MDM_DIE_AT");
-  if (at != NULL && ++count == atol(at)) raise(SIGKILL);
+void files_fault(const char *name, const char *moment) {
+  char point[80], left[112];
+  const char *cut = getenv("MDM_CUT_AT");
+  if (cut == NULL) return;
+  (void)snprintf(point, sizeof point, "%.60s:%.10s", name, moment);
+  (void)printf("step %s\n", point);
+  (void)fflush(stdout);
+  size_t size = strlen(point);
+  if (strncmp(cut, point, size) != 0 || cut[size] != '#') return;
+  long nth = atol(cut + size + 1);
+  if (nth == 1) (void)raise(SIGKILL);
+  (void)snprintf(left, sizeof left, "%s#%ld", point, nth - 1);
+  (void)setenv("MDM_CUT_AT", left, 1); /* counted on after a restart */
 }
 
 void files_path(char path[4096], const char *name) { (void)snprintf(path, 4096, "%.3900s/%.100s", root, name); }
@@ -48,14 +57,14 @@ bool files_write(const char *name, const void *data, size_t size) {
   char path[4096], fresh[4104];
   files_path(path, name);
   (void)snprintf(fresh, sizeof fresh, "%s.new", path);
-  files_fault();
+  files_fault(name, "before");
   int file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   if (file < 0) return false;
   bool good = put(file, data, size) && fsync(file) == 0;
   good = close(file) == 0 && good;
-  files_fault();
+  files_fault(name, "written");
   good = good && rename(fresh, path) == 0 && sync_folder();
-  files_fault();
+  files_fault(name, "after");
   return good;
 }
 

@@ -92,11 +92,11 @@ static int open_other(void) {
 }
 
 bool flash_erase(uint32_t from, size_t size) {
-  files_fault();
+  files_fault("flash", "before");
   int file = open_other();
   bool good = file >= 0 && ftruncate(file, from) == 0 && ftruncate(file, (off_t)size) == 0 && fsync(file) == 0;
   if (file >= 0) (void)close(file);
-  files_fault();
+  files_fault("flash", "after");
   return good;
 }
 

@@ -9,9 +9,10 @@ bool files_write(const char *name, const void *data, size_t size);
 int32_t files_read(const char *name, void *data, size_t size);
 int32_t files_load(const char *path, void *data, size_t size); /* any file */
 void files_path(char path[4096], const char *name);
-/* Calls that change what is durable call this before and after; the environment variable MDM_DIE_AT, a number, names
- * the call at which the process kills itself, counted from 1: tests cut the power there. */
-void files_fault(void);
+/* Calls that change what is durable, or publish, come to named points, `name:before` and so on. With the environment variable
+ * MDM_CUT_AT each is written to standard output, and at the n-th of the one that it names, `identity:written#1`, the
+ * process kills itself: tests cut the power there. */
+void files_fault(const char *name, const char *moment);
 
 /* net.c: one connection, with TLS or without. */
 bool net_open(const char *host, uint16_t port, bool tls, const char *ca_certificate);

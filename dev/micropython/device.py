@@ -5,6 +5,7 @@ Its one argument is a file of settings in JSON; each line of its output is a wor
 
 import gc
 import json
+import os
 import sys
 
 with open(sys.argv[1]) as file:
@@ -13,6 +14,7 @@ sys.path[:0] = settings["path"]
 
 import time
 
+import esp32
 import mdm
 
 
@@ -25,10 +27,8 @@ counts = {}
 
 def fault(point):
     counts[point] = counts.get(point, 0) + 1
-    point = f"{point}#{counts[point]}"
     say("step", point)
-    if point == settings.get("cut_at"):
-        say("cut", point)
+    if f"{point}#{counts[point]}" == os.getenv("MDM_CUT_AT"):
         while True:
             time.sleep(1)
 
@@ -52,10 +52,21 @@ def measures(arguments):
     return {"celsius": 21, "at": arguments.get("at")}
 
 
-commands = {"measure": measures, "fail": fails}
+def echoes(arguments):
+    return arguments
+
+
+def version():
+    """Return the version in the running image (esp_app_desc_t), or that of a board without slots."""
+    head = bytearray(80)
+    esp32.Partition(esp32.Partition.RUNNING).readblocks(0, head)
+    return head[48:].rstrip(b"\0").decode() if head[0] == 0xE9 else "1.0.0"
+
+
+commands = {"measure": measures, "fail": fails, "echo": echoes}
 store = mdm.Nvs(fault) if settings.get("nvs") else mdm.Files(settings["state"], fault)
 device = mdm.Device(
-    "1.0.0",
+    version(),
     mdm.load(settings["folder"]),
     store,
     commands,
@@ -72,10 +83,28 @@ log = device.log
 
 def narrated(message, level="info", tag="mdm"):
     say("log", message)
+    print(tag, level, message, file=sys.stderr)
     log(message, level, tag)
 
 
 device.log = narrated
+publish = device._publish
+
+
+def published(topic, payload, retain=False, then=None):
+    point = "publish." + topic.replace("/", ".")
+
+    def acknowledged():
+        fault(point + ":after")
+        if then is not None:
+            then()
+
+    fault(point + ":before")
+    publish(topic, payload, retain, acknowledged)
+
+
+if not settings.get("measure"):
+    device._publish = published
 known = False
 measured = False
 while True:
