@@ -18,7 +18,7 @@ CUTS_MAX = 40
 
 def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     image = image_file(folder.parent, "records")[1]
-    command = [build("board-records"), folder, image]
+    command = [str(build("board-records")), str(folder), image]
     return subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=20
     )
