@@ -84,25 +84,48 @@ class Partition:
 
 
 class NVS:
+    cut = False  # the power is cut in a blob that replaces one: as in ESP-IDF 5.5.5, neither is left
+
     def __init__(self, namespace):
         self._name = f"nvs.{namespace}."
         self._pending = {}
 
-    def set_blob(self, key, value):
+    def _set(self, key, value):
         if len(key) > 15:
             raise OSError(-0x1109)
-        self._pending[key] = bytes(value)
+        self._pending[key] = value
 
-    def get_blob(self, key, buffer):
+    def _get(self, key):
         found = _read(self._name + key)
         if found is None:
             raise OSError(-0x1102)
+        return found
+
+    def set_blob(self, key, value):
+        self._set(key, bytes(value))
+
+    def get_blob(self, key, buffer):
+        found = self._get(key)
         if len(found) > len(buffer):
             raise OSError(-0x110C)
         buffer[: len(found)] = found
         return len(found)
 
+    def set_i32(self, key, value):
+        self._set(key, value.to_bytes(4, "little"))
+
+    def get_i32(self, key):
+        return int.from_bytes(self._get(key), "little")
+
+    def erase_key(self, key):
+        self._get(key)
+        os.remove(f"{FLASH}/{self._name}{key}")
+
     def commit(self):
         for key, value in self._pending.items():
+            if NVS.cut and len(value) != 4:
+                if _read(self._name + key) is not None:
+                    os.remove(f"{FLASH}/{self._name}{key}")
+                raise OSError(5)
             _write(self._name + key, value)
         self._pending = {}

@@ -45,6 +45,7 @@ async def test_records_survive_on_littlefs_and_in_nvs_and_are_not_put_on_fat(tmp
         "full kept",
         "damaged config.json: is damaged: it must be JSON",
         "nvs no room for 20008 bytes",
+        "cut [Errno 5] EIO",
     ]
 
 

@@ -85,10 +85,12 @@ def test_a_packet_that_breaks_the_standard_ends_the_connection(data: bytes) -> N
     assert heard(data, 1)[-1][0] == lib.MDM_MQTT_BROKEN
 
 
+@pytest.mark.parametrize("qos", [0, 1])
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_384, 65_000])
-def test_what_it_publishes_is_read_again(size: int) -> None:
+def test_what_it_publishes_is_read_again(size: int, qos: int) -> None:
     ffi, lib = library()
     packet = ffi.new("uint8_t[]", 200)
-    written = lib.mdm_mqtt_publish(packet, 200, 258, TOPIC, size, False)  # noqa: FBT003 - C has no names of arguments
-    assert bytes(ffi.buffer(packet, written)) + b"x" * size == publish(b"x" * size, qos=1)
-    assert lib.mdm_mqtt_publish(packet, 10, 258, TOPIC, size, False) == 0  # noqa: FBT003
+    identifier = 258 if qos else 0
+    written = lib.mdm_mqtt_publish(packet, 200, identifier, TOPIC, size, False)  # noqa: FBT003 - C has no names
+    assert bytes(ffi.buffer(packet, written)) + b"x" * size == publish(b"x" * size, qos=qos)
+    assert lib.mdm_mqtt_publish(packet, 10, identifier, TOPIC, size, False) == 0  # noqa: FBT003

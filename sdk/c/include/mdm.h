@@ -15,7 +15,7 @@
  *
  * What the port must guarantee, because the promise that no device is locked out rests on it:
  *   - a stored record is durable and whole when mdm_on_done(m, true) is called: the old one or the new one after a power
- *     cut, never a mixture, never neither (NVS, littlefs or rename do this; FAT does not);
+ *     cut, never a mixture, never neither (littlefs and rename do this, FAT does not; of NVS see port/esp_idf/records.c);
  *   - records are never erased by anything but MDM_STORE: on ESP-IDF keep them in a partition of their own;
  *   - mdm_on_refused is called for CONNACK 4 and 5 (MQTT 5: 0x86, 0x87) and nothing else;
  *   - a message is acknowledged to the broker when MDM_PUBACK says so, and not before.

@@ -95,7 +95,11 @@ class Files:
 
 
 class Nvs:
-    """One blob a record in ESP-IDF's NVS, in the namespace `mdm`, which MicroPython's firmware has room for."""
+    """One blob a record in ESP-IDF's NVS, in the namespace `mdm`, which MicroPython's firmware has room for.
+
+    Each is under two names in turns, and a number names the one in force: a power cut while a blob is replaced may
+    leave neither the old nor the new one (seen with ESP-IDF 5.5.5), while a number is replaced whole.
+    """
 
     def __init__(self, fault=no_fault):
         from esp32 import NVS
@@ -105,14 +109,15 @@ class Nvs:
 
     def read(self, name):
         """Return a record, or None; raise StorageError if it is damaged."""
+        turn = self._turn(name)
+        if turn is None:
+            return None
         for size_bytes in _NVS_SIZES:
             data = bytearray(size_bytes)
             try:
-                length = self._nvs.get_blob(name, data)
+                length = self._nvs.get_blob(f"{name}.{turn}", data)
                 return _parsed(name, bytes(data[:length]))
             except OSError as error:
-                if error.args[0] == _NOT_FOUND:
-                    return None
                 if error.args[0] != _TOO_SHORT:
                     raise
         raise StorageError(f"{name}: is damaged: it must have at most {_NVS_SIZES[-1]} bytes")
@@ -122,10 +127,29 @@ class Nvs:
         data = dumps(value).encode()
         if len(data) > _NVS_SIZES[-1]:
             raise OSError(f"no room for {len(data)} bytes")
+        turn = self._turn(name)
+        following = 1 if turn == 0 else 0
         self._fault(name + ":before")
-        self._nvs.set_blob(name, data)
+        self._nvs.set_blob(f"{name}.{following}", data)
+        self._nvs.commit()
+        self._fault(name + ":written")
+        self._nvs.set_i32(name + ".t", following)
         self._nvs.commit()
         self._fault(name + ":after")
+        try:
+            self._nvs.erase_key(f"{name}.{1 - following}")
+            self._nvs.commit()
+        except OSError:
+            pass  # it makes room only; what is left is replaced the next time
+
+    def _turn(self, name):
+        """Return which of the two blobs of a record is in force, or None: there is no record yet."""
+        try:
+            return self._nvs.get_i32(name + ".t")
+        except OSError as error:
+            if error.args[0] != _NOT_FOUND:
+                raise
+            return None
 
 
 def is_fat(path):

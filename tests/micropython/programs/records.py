@@ -7,6 +7,7 @@ sys.path[:0] = [sys.argv[1]]
 
 import mdm
 import vfs
+from esp32 import NVS
 from mdm import storage
 
 folder = sys.argv[2]
@@ -77,3 +78,11 @@ for length in (10, 2000, 9000):
     assert mdm.Nvs().read("config") == {"a": "x" * length}
 print("nvs", refused(lambda: nvs.write("config", {"a": "x" * 20000})))
 assert len(nvs.read("config")["a"]) == 9000
+
+# A power cut while a blob is replaced may leave neither the old nor the new one.
+NVS.cut = True
+print("cut", refused(lambda: nvs.write("config", {"a": "new"})))
+NVS.cut = False
+assert len(mdm.Nvs().read("config")["a"]) == 9000
+mdm.Nvs().write("config", {"a": "new"})
+assert mdm.Nvs().read("config") == {"a": "new"}

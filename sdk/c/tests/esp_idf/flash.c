@@ -45,9 +45,32 @@ esp_err_t nvs_get_str(nvs_handle_t handle, const char *key, char *value, size_t 
   return nvs_get_blob(handle, key, value, length); /* with its NUL */
 }
 
+/* A blob that replaces one of its name may leave neither at a power cut, as NVS of ESP-IDF 5.5.5 does it. */
 esp_err_t nvs_set_blob(nvs_handle_t handle, const char *key, const void *value, size_t length) {
   must(handle == 1 && strlen(key) < 16, "a key has at most 15 characters");
+  (void)nvs_erase_key(handle, key);
   return files_write(key, value, length) ? ESP_OK : ESP_FAIL;
+}
+
+esp_err_t nvs_erase_key(nvs_handle_t handle, const char *key) {
+  char path[4096];
+  must(handle == 1 && strlen(key) < 16, "a key has at most 15 characters");
+  files_path(path, key);
+  if (access(path, F_OK) != 0) return ESP_ERR_NVS_NOT_FOUND;
+  files_fault();
+  bool good = unlink(path) == 0;
+  files_fault();
+  return good ? ESP_OK : ESP_FAIL;
+}
+
+esp_err_t nvs_get_u8(nvs_handle_t handle, const char *key, uint8_t *value) {
+  size_t length = 1;
+  return nvs_get_blob(handle, key, value, &length);
+}
+
+esp_err_t nvs_set_u8(nvs_handle_t handle, const char *key, uint8_t value) {
+  must(handle == 1 && strlen(key) < 16, "a key has at most 15 characters");
+  return files_write(key, &value, 1) ? ESP_OK : ESP_FAIL;
 }
 
 esp_err_t nvs_commit(nvs_handle_t handle) { return handle == 1 ? ESP_OK : ESP_FAIL; }

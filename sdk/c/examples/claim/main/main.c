@@ -7,6 +7,6 @@
 
 void app_main(void) {
   if (mdm_esp_start(NULL) == ESP_OK) return;
-  vTaskDelay(pdMS_TO_TICKS(10000)); /* the line above says why */
+  vTaskDelay(pdMS_TO_TICKS(10000)); /* the line above has the reason */
   esp_restart();                    /* the bootloader goes back from an image on trial */
 }

@@ -43,7 +43,7 @@ void app_main(void) {
   mdm_esp_on_config(on_config, NULL);
   (void)mdm_esp_command("measure", measure, NULL);
   (void)mdm_esp_command("identify", identify, NULL);
-  if (mdm_esp_start(&OPTIONS) != ESP_OK) { /* the line above says why */
+  if (mdm_esp_start(&OPTIONS) != ESP_OK) { /* the line above has the reason */
     vTaskDelay(pdMS_TO_TICKS(10000));
     esp_restart(); /* the bootloader goes back from an image on trial */
   }
