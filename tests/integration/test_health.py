@@ -287,10 +287,8 @@ async def told(services: Database) -> list[dict[str, Any]]:
     return [messages.Event.model_validate_json(row.payload).data for row in rows]
 
 
-async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not(
-    database: Database, services: Database
-) -> None:
-    assert await told(services) == []
+async def test_a_change_is_announced_once(database: Database, services: Database) -> None:
+    assert await told(services) == [{"health": "healthy"}]
     await change(database, **gone(hours=23))
     assert await told(services) == [{"health": "warning", "reasons": ["offline"], "before": "healthy"}]
     assert await told(services) == []
@@ -299,3 +297,10 @@ async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not
     assert await told(services) == [both]
     await change(database, online=True, rotation_state="OK", rotation_retry_at=None)
     assert await told(services) == [{"health": "healthy", "before": "warning"}]
+
+
+async def test_that_a_new_device_was_not_seen_yet_is_not_announced(database: Database, services: Database) -> None:
+    await change(database, online=False, last_seen_at=None)
+    assert await told(services) == []
+    await change(database, online=True, last_seen_at=NOW)
+    assert await told(services) == [{"health": "healthy", "before": "never_seen"}]
