@@ -96,13 +96,14 @@ function Form({ images, started }: { images: readonly ImageView[]; started: (rol
 }
 
 function Findings({ findings }: { findings: RolloutFindings }) {
-  const { fit, already, count, problems, waves } = findings;
+  const { fit, already, count, never_seen: unseen, problems, waves } = findings;
   return (
     <Notice tone={fit === 0 || count > 0 ? "warn" : "good"}>
       <p>
         {plural(fit, "device")} would accept the image, in waves of {waves.join(", ")}; {already.count} already run
         it.
       </p>
+      {unseen > 0 && <p>{plural(unseen, "device")} never seen and left out.</p>}
       {count > 0 && (
         <>
           <p>{plural(count, "device")} would fail and will be skipped:</p>
