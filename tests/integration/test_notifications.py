@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -321,6 +322,25 @@ async def test_a_message_through_apprise_arrives(office: Office, device: int) ->
         assert "token" not in str(found[0].error)
 
 
+async def test_a_service_of_apprise_that_fails_in_its_own_way_ends_nothing(
+    office: Office, device: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device
+
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("a secret")
+
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.send", fail)
+    async with receiver() as hook, office.delivering():
+        await office.add("phone", "json://127.0.0.1:9/token")
+        await office.add("hook", hook.url)
+        await office.ask("test", admin.NotificationRef, name="phone")
+        [failed] = await until(partial(office.history, "phone"), lambda found: found[0].error)
+        assert failed.error == "Apprise could not deliver it: LookupError"
+        await office.ask("test", admin.NotificationRef, name="hook")
+        await until(partial(office.history, "hook"), lambda found: found[0].delivery == "delivered")
+
+
 async def holding(office: Office, condition: str, **facts: object) -> list[str]:
     """Return what a new rule notifies of."""
     name = f"rule-{condition.replace('_', '-')}"
@@ -400,6 +420,9 @@ async def test_many_that_are_silent_at_once_are_one_message(office: Office, fres
 async def test_what_cannot_be_a_rule_is_refused(office: Office) -> None:
     with pytest.raises(InvalidInputError, match="Apprise does not know"):
         await office.add("odd", "nosuchservice://x")
+    for url in ("http://[::1/x", "https://:443/x", "http://host:port/x"):
+        with pytest.raises(InvalidInputError, match="url: "):
+            await office.add("odd", url)
     await office.add("one", "https://example.org/x")
     with pytest.raises(ConflictError, match="there is a rule one"):
         await office.add("one", "https://example.org/x")
