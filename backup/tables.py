@@ -61,7 +61,7 @@ _SETTLE = """
     UPDATE mdm.devices SET rotation_state = 'QUEUED', rotation_slot = NULL WHERE rotation_state = 'PENDING';
     DELETE FROM mdm.rotations WHERE outcome IS NULL;
     DELETE FROM mdm.outbox WHERE service = 'rotator';
-    UPDATE mdm.device_presence SET online = false,
+    UPDATE mdm.device_presence SET online = false, left_at = CASE WHEN online THEN now() ELSE left_at END,
         asleep_until = CASE WHEN wake_interval_s IS NOT NULL THEN now() END;
 """
 _GENERATION = """

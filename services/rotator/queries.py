@@ -185,7 +185,7 @@ async def left(session: AsyncSession, *, now: datetime) -> set[UUID]:
             .where(
                 Rotation.outcome.is_(None),
                 Rotation.step.in_(BEFORE_SWITCH),
-                or_(presences.ASLEEP, and_(presences.OFFLINE, Presence.last_seen_at < now - RECONNECTS)),
+                or_(presences.ASLEEP, and_(presences.OFFLINE, now - RECONNECTS > presences.SEEN_AT)),
             )
         )
     )

@@ -50,7 +50,7 @@ class Diagnostics(Message):
     """The state of a device; an unknown value is null.
 
     `present`: it is connected, or asleep and not overdue. `config_problem`: the desired configuration is not the
-    one that the device has reported as applied.
+    one that the device has reported as applied. `problem`: there are reasons why its health is not good.
     """
 
     present: bool
@@ -61,6 +61,9 @@ class Diagnostics(Message):
     reset_reason: Line | None
     rssi_dbm: int | None
     ip: Line | None
+    health: str | None = None
+    health_reasons: str | None = None
+    problem: bool = False
 
 
 class Component(Message):

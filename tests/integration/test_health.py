@@ -6,16 +6,19 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final, cast
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete, select, text
 
+from backup import tables
 from dev.stack import Stack
 from services.registry.context import Registry
 from services.registry.devices import fleet_queries, views
 from services.registry.devices.health_watch import HealthWatch
 from services.registry.health import HealthThresholds
+from services.rotator import queries as rotator_queries
 from shared.database import engine, grants
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
@@ -32,6 +35,7 @@ from shared.database.tables import (
     Presence,
     Rollout,
     RolloutDevice,
+    Rotation,
 )
 from shared.protocol import messages
 from tests.integration.conftest import empty_database
@@ -287,10 +291,8 @@ async def told(services: Database) -> list[dict[str, Any]]:
     return [messages.Event.model_validate_json(row.payload).data for row in rows]
 
 
-async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not(
-    database: Database, services: Database
-) -> None:
-    assert await told(services) == []
+async def test_a_change_is_announced_once(database: Database, services: Database) -> None:
+    assert await told(services) == [{"health": "healthy"}]
     await change(database, **gone(hours=23))
     assert await told(services) == [{"health": "warning", "reasons": ["offline"], "before": "healthy"}]
     assert await told(services) == []
@@ -299,3 +301,31 @@ async def test_a_change_is_announced_once_and_a_new_device_without_faults_is_not
     assert await told(services) == [both]
     await change(database, online=True, rotation_state="OK", rotation_retry_at=None)
     assert await told(services) == [{"health": "healthy", "before": "warning"}]
+
+
+async def test_that_a_new_device_was_not_seen_yet_is_not_announced(database: Database, services: Database) -> None:
+    await change(database, online=False, last_seen_at=None)
+    assert await told(services) == []
+    await change(database, online=True, last_seen_at=NOW)
+    assert await told(services) == [{"health": "healthy", "before": "never_seen"}]
+
+
+async def test_a_device_that_was_connected_for_months_has_its_time_to_come_back(
+    database: Database, services: Database
+) -> None:
+    await change(database, online=True, last_seen_at=ago(days=90))
+    async with database.transaction() as session:
+        device_id = (await session.scalars(select(Device.id))).one()
+        rotation = Rotation(id=uuid4(), device_id=device_id, generation=2, old_generation=1, step="OFFERED")
+        rotation.new_secret, rotation.started_at, rotation.deadline_at = b"x", NOW, NOW
+        session.add(rotation)
+    await change(database, **gone(seconds=1))
+    async with database.transaction() as session:
+        assert await rotator_queries.left(session, now=NOW) == set()
+        assert await rotator_queries.left(session, now=NOW + timedelta(seconds=10)) == {rotation.id}
+    await change(database, online=True, left_at=None)
+    async with database.transaction() as session:
+        raw = await (await session.connection()).get_raw_connection()
+        assert raw.driver_connection is not None
+        await raw.driver_connection.execute(tables._SETTLE)
+    assert await state(services) == ("healthy", [])

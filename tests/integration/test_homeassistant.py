@@ -161,6 +161,9 @@ async def test_it_is_seen_how_a_device_does(fleet: Fleet, home: Home) -> None:
         await fleet.ask(admin.ROTATION_START, device=package.client_id)
         await home.until(DIAGNOSTICS, package, lambda said: said["secret_generation"] == 2)
         assert home.said(DIAGNOSTICS, package)["rotation_state"] == "OK"
+        await home.until(
+            DIAGNOSTICS, package, lambda said: (said["health"], said["problem"]) == ("healthy", False)
+        )
     await home.until(DIAGNOSTICS, package, lambda said: not said["present"])
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -199,7 +200,8 @@ async def test_a_rule_tells_of_a_silent_device_and_of_its_return_signed_and_in_o
         await office.look()
         await back(fresh)
         await office.look()
-        await reached(lambda: hook.taken == ["firing", "resolved"])
+        await until(office.history, lambda found: [it.delivery for it in found] == ["delivered"] * 2)
+        assert hook.taken == ["firing", "resolved"]
         headers, body = hook.requests[0]
     assert body["subjects"][0]["subject"] == "iotdevice-lamp-notify01"
     assert body["text"].startswith("iotdevice-lamp-notify01 (Hall) is offline since 20")
@@ -229,15 +231,15 @@ async def test_a_refused_message_is_repeated_with_its_id_before_the_next_of_the_
         await reached(lambda: len(hook.requests) >= 3)
         await back(fresh)
         await office.look()
-        waiting = await office.history()
+        waiting = await until(office.history, lambda found: len(found) == 2 and found[1].error)
         assert [(it.state, it.delivery) for it in waiting] == [("resolved", "waiting"), ("firing", "waiting")]
         assert waiting[1].error == "the receiver answered 500"
         assert set(hook.taken) == {"firing"}
         hook.status = 200
-        await reached(lambda: hook.taken[-1] == "resolved")
+        await until(office.history, lambda found: all(it.delivery == "delivered" for it in found))
     assert hook.taken == ["firing"] * (len(hook.taken) - 1) + ["resolved"]
     assert len({body["id"] for _, body in hook.requests}) == 2
-    assert all(it.delivery == "delivered" and it.error is None for it in await office.history())
+    assert [it.error for it in await office.history()] == [None, None]
 
 
 async def test_nothing_waits_for_a_receiver_that_does_not_answer_or_is_gone(
@@ -293,7 +295,7 @@ async def test_a_message_that_nobody_takes_for_days_is_given_up_and_shown(
             await session.execute(text("UPDATE mdm.notifications SET created_at = now() - interval '4 days'"))
         await office.ask("test", admin.NotificationRef, name="night")
         async with office.delivering():
-            await reached(lambda: "test" in hook.taken)
+            await until(office.history, lambda found: found[0].error)
     [test, given_up] = await office.history()
     assert (given_up.delivery, given_up.error) == ("failed", "the receiver answered 410")
     assert (test.state, test.delivery) == ("test", "waiting")
@@ -318,6 +320,25 @@ async def test_a_message_through_apprise_arrives(office: Office, device: int) ->
         found = await until(lambda: office.history("phone"), lambda found: found[0].error)
         assert str(found[0].error).startswith("Apprise could not deliver it: Failed to send JSON")
         assert "token" not in str(found[0].error)
+
+
+async def test_a_service_of_apprise_that_fails_in_its_own_way_ends_nothing(
+    office: Office, device: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert device
+
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("a secret")
+
+    monkeypatch.setattr("apprise.plugins.custom_json.NotifyJSON.send", fail)
+    async with receiver() as hook, office.delivering():
+        await office.add("phone", "json://127.0.0.1:9/token")
+        await office.add("hook", hook.url)
+        await office.ask("test", admin.NotificationRef, name="phone")
+        [failed] = await until(partial(office.history, "phone"), lambda found: found[0].error)
+        assert failed.error == "Apprise could not deliver it: LookupError"
+        await office.ask("test", admin.NotificationRef, name="hook")
+        await until(partial(office.history, "hook"), lambda found: found[0].delivery == "delivered")
 
 
 async def holding(office: Office, condition: str, **facts: object) -> list[str]:
@@ -399,6 +420,9 @@ async def test_many_that_are_silent_at_once_are_one_message(office: Office, fres
 async def test_what_cannot_be_a_rule_is_refused(office: Office) -> None:
     with pytest.raises(InvalidInputError, match="Apprise does not know"):
         await office.add("odd", "nosuchservice://x")
+    for url in ("http://[::1/x", "https://:443/x", "http://host:port/x"):
+        with pytest.raises(InvalidInputError, match="url: "):
+            await office.add("odd", url)
     await office.add("one", "https://example.org/x")
     with pytest.raises(ConflictError, match="there is a rule one"):
         await office.add("one", "https://example.org/x")

@@ -168,7 +168,7 @@ class HomeAssistant:
                 update = await self._update(session, client_id, known)
                 outbox.put(session, _UPDATE, update, client_id=client_id)
             if _DIAGNOSTICS in wanted:
-                diagnostics = discovery.diagnostics(known.device, known.presence)
+                diagnostics = discovery.diagnostics(known.device, known.presence, known.health)
                 outbox.put(session, _DIAGNOSTICS, diagnostics, client_id=client_id)
 
     def _unpublish(self, session: AsyncSession, client_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.database import presences
-from shared.database.tables import Device, DeviceModel, Presence
+from shared.database.tables import Device, DeviceHealth, DeviceModel, Presence
 from shared.protocol import topics
 from shared.protocol.homeassistant import Component, DeviceInfo, Diagnostics, Discovery, Update
 
@@ -47,6 +47,9 @@ def discovery(client_id: str, device: Device, model: DeviceModel) -> Discovery:
             "connection": component(
                 "connection", "binary_sensor", "Connection", _yes("present"), device_class="connectivity"
             ),
+            "problem": component("problem", "binary_sensor", "Problem", _yes("problem"), device_class="problem"),
+            "health": component("health", "sensor", "Health", _text("health")),
+            "health_reasons": component("health_reasons", "sensor", "Problems", _or("health_reasons", "none")),
             "configuration": component(
                 "configuration", "binary_sensor", "Configuration", _yes("config_problem"), device_class="problem"
             ),
@@ -87,7 +90,7 @@ def update(*, running: str | None, wanted: str | None, stage: str | None, percen
     )
 
 
-def diagnostics(device: Device, presence: Presence) -> Diagnostics:
+def diagnostics(device: Device, presence: Presence, health: DeviceHealth | None = None) -> Diagnostics:
     """Return the state of a device, by its row and its last status."""
     said = presence.status or {}
     in_step = (presence.config_version, presence.config_outcome) == (device.config_version, "applied")
@@ -100,6 +103,9 @@ def diagnostics(device: Device, presence: Presence) -> Diagnostics:
         reset_reason=said.get("reset_reason"),
         rssi_dbm=said.get("rssi_dbm"),
         ip=said.get("ip"),
+        health=health.health if health else None,
+        health_reasons=", ".join(it.replace("_", " ") for it in health.reasons) if health else None,
+        problem=bool(health and health.reasons),
     )
 
 
@@ -108,7 +114,11 @@ def _value(field: str) -> str:
 
 
 def _text(field: str) -> str:
-    return f"{{{{ value_json.{field} or 'unknown' }}}}"
+    return _or(field, "unknown")
+
+
+def _or(field: str, nothing: str) -> str:
+    return f"{{{{ value_json.{field} or '{nothing}' }}}}"
 
 
 def _yes(field: str) -> str:

@@ -8,16 +8,17 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceModel, Presence
+from shared.database.tables import Device, DeviceHealth, DeviceModel, Presence
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDevice:
-    """A device, its model and its last status."""
+    """A device, its model, its last status and the health that was last announced."""
 
     device: Device
     model: DeviceModel
     presence: Presence
+    health: DeviceHealth | None
 
 
 async def lock(session: AsyncSession, client_id: str) -> None:
@@ -31,9 +32,10 @@ async def known(session: AsyncSession, client_id: str) -> KnownDevice | None:
     """Return a device with its state, or None if there is none of this name."""
     row = (
         await session.execute(
-            select(Device, DeviceModel, Presence)
+            select(Device, DeviceModel, Presence, DeviceHealth)
             .join(DeviceModel, DeviceModel.id == Device.model_id)
             .join(Presence, Presence.device_id == Device.id)
+            .outerjoin(DeviceHealth, DeviceHealth.device_id == Device.id)
             .where(device_refs.named(client_id), Device.lifecycle == "ACTIVE")
         )
     ).one_or_none()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any, Final, get_args
 
 from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from services.registry import queries
 from services.registry.context import Registry
@@ -29,19 +29,20 @@ MOST_VERSIONS: Final = 20
 OTHERS: Final = "others"
 
 
+_HEALTHS: Final = (
+    select(DeviceModel.code, DeviceHealth.health, DeviceHealth.reasons, func.count())
+    .select_from(DeviceHealth)
+    .join(Device, Device.id == DeviceHealth.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .group_by(DeviceModel.code, DeviceHealth.health, DeviceHealth.reasons)
+)
+
+
 async def look(registry: Registry) -> list[Samples]:
     """Return the samples of all gauges, in their order; what no device of a model has is 0."""
     async with registry.database.transaction() as session:
         models = list(await session.scalars(select(DeviceModel.code)))
-        reason = select(func.unnest(DeviceHealth.reasons).label("reason")).lateral()
-        by_reason = (
-            select(DeviceModel.code, reason.c.reason, func.count())
-            .select_from(DeviceHealth)
-            .join(Device, Device.id == DeviceHealth.device_id)
-            .join(DeviceModel, DeviceModel.id == Device.model_id)
-            .join(reason, literal_column("true"))
-            .group_by(DeviceModel.code, reason.c.reason)
-        )
+        healths = list(await session.execute(_HEALTHS))
         oldest = (
             queries.active(select(DeviceModel.code, func.min(Device.secret_created_at)))
             .where(Device.enabled, presences.WAS_SEEN)
@@ -49,9 +50,9 @@ async def look(registry: Registry) -> list[Samples]:
         )
         return [
             _zeros(models, admin.PresenceState) | await _count(session, presences.STATE),
-            _zeros(models, admin.Health) | await _count(session, DeviceHealth.health),
+            _zeros(models, admin.Health) | _sum((code, health, count) for code, health, _, count in healths),
             _zeros(models, admin.HealthReasonName)
-            | {(code, name): count for code, name, count in await session.execute(by_reason)},
+            | _sum((code, name, count) for code, _, names, count in healths for name in names),
             _most(await _count(session, func.coalesce(Presence.firmware_version, ""))),
             {code: at.timestamp() for code, at in await session.execute(oldest)},
         ]
@@ -61,14 +62,17 @@ def _zeros(models: list[str], names: Any) -> dict[tuple[str, ...], float]:  # no
     return dict.fromkeys(product(models, get_args(names)), 0)
 
 
-async def _count(
-    session: AsyncSession, what: ColumnElement[Any] | InstrumentedAttribute[str]
-) -> dict[tuple[str, ...], float]:
+async def _count(session: AsyncSession, what: ColumnElement[Any]) -> dict[tuple[str, ...], float]:
     query = queries.active(select(DeviceModel.code, what, func.count()))
-    # One that is new has no health yet.
-    query = query.outerjoin(DeviceHealth, DeviceHealth.device_id == Device.id).where(what.is_not(None))
-    rows = await session.execute(query.group_by(literal_column("1"), literal_column("2")))
-    return {(code, value): count for code, value, count in rows}
+    return _sum(await session.execute(query.group_by(literal_column("1"), literal_column("2"))))
+
+
+def _sum(rows: Iterable[Any]) -> dict[tuple[str, ...], float]:
+    """Return the sums of rows of model, value and number."""
+    found: dict[tuple[str, ...], float] = {}
+    for code, value, count in rows:
+        found[code, value] = found.get((code, value), 0) + count
+    return found
 
 
 def _most(counts: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:

@@ -66,8 +66,8 @@ class HealthWatch:
                 [{"device_id": it.device_id, "health": it.health, "reasons": it.reasons} for it in changes],
             )
             for it in changes:
-                # One that is new and has no faults is no news.
-                if it.before is not None or it.reasons:
+                # That a new device was not seen yet is no news.
+                if it.before is not None or it.health != "never_seen":
                     client_id = device_refs.client_id(it.code, it.key)
                     facts = events.HealthFacts(health=it.health, reasons=it.reasons, before=it.before)
                     self.registry.outbox.emit(session, events.DEVICE_HEALTH_CHANGED, client_id, facts)

@@ -101,7 +101,7 @@ class Senders:
             async with self.client.stream("POST", url, content=body, headers=headers) as answer:
                 if not answer.is_success:
                     raise DeliveryError(f"the receiver answered {answer.status_code}")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             # Not its text, which may quote the URL.
             raise DeliveryError(f"no connection, or no answer: {type(error).__name__}") from error
 
@@ -120,9 +120,13 @@ async def opened() -> AsyncIterator[Senders]:
 
 async def check(url: str) -> None:
     """Raise InvalidInputError for a URL that is neither a webhook's nor Apprise's."""
+    try:
+        is_without_host = is_webhook(url) and not httpx.URL(url).host
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InvalidInputError(f"url: {error}") from error
+    if is_without_host:
+        raise InvalidInputError("url: must name a host")
     if is_webhook(url):
-        if not urlsplit(url).hostname:
-            raise InvalidInputError("url: must name a host")
         return
     if not await asyncio.to_thread(_is_known, url):
         raise InvalidInputError(
@@ -158,6 +162,8 @@ def _through_apprise(url: str, message: OutgoingMessage) -> None:
     try:
         # Not by Apprise's own manager, which uses further threads.
         is_sent = target is not None and target.notify(title=f"{message.rule}: {message.state}", body=message.text)
+    except Exception as error:  # each of its hundred services has errors of its own
+        raise DeliveryError(f"Apprise could not deliver it: {type(error).__name__}") from error
     finally:
         log.removeHandler(warnings)
     if not is_sent:

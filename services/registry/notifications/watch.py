@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import and_, delete, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.context import Registry
@@ -19,10 +20,12 @@ from shared.database.tables import NotificationRow, NotificationRule, Notificati
 from shared.protocol import admin
 from shared.runtime.periodic import periodic
 
-LOOK_S: Final = 5.0
+LOOK_S: Final = 10.0
 MOST_NAMED: Final = 50
 """Subjects that a message names; it counts all."""
 _MOST_IN_TEXT: Final = 10
+_BATCH: Final = 5000
+_SUBJECTS: Final = NotificationSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,12 @@ class NotificationWatch:
         holding = await self._holding(session, rule, now)
         if holding is None:
             return
-        rows = await session.scalars(select(NotificationSubject).where(NotificationSubject.rule_id == rule.id))
-        known = {row.subject: row for row in rows}
-        tracked = {name: Tracked(row.since, row.fired, row.over_since) for name, row in known.items()}
+        # Columns, and no objects: there may be one for each device.
+        columns = (_SUBJECTS.since, _SUBJECTS.fired, _SUBJECTS.over_since)
+        rows = await session.execute(select(_SUBJECTS.subject, *columns).where(_SUBJECTS.rule_id == rule.id))
+        tracked = {subject: Tracked(since, fired, over_since) for subject, since, fired, over_since in rows}
         verdict = hysteresis.judge(tracked, holding, now, hold=timedelta(seconds=rule.hold_s))
-        for subject, after in verdict.changes.items():
-            row = known.get(subject)
-            if after is None:
-                if row is not None:
-                    await session.delete(row)
-                continue
-            if row is None:
-                row = NotificationSubject(rule_id=rule.id, subject=subject)
-                session.add(row)
-            row.since, row.fired, row.over_since = after.since, after.fired, after.over_since
+        await _track(session, rule.id, verdict.changes)
         if verdict.firing:
             put(session, rule, "firing", {name: holding[name] for name in verdict.firing}, now)
         if verdict.resolved:
@@ -75,6 +70,25 @@ class NotificationWatch:
         if rule.condition == "certificate_ends":
             return self.registry.certificates
         return await CONDITIONS[rule.condition](session, rule, now)
+
+
+async def _track(session: AsyncSession, rule_id: int, changes: Mapping[str, Tracked | None]) -> None:
+    over = [subject for subject, state in changes.items() if state is None]
+    for start in range(0, len(over), _BATCH):
+        names = over[start : start + _BATCH]
+        mine = and_(_SUBJECTS.rule_id == rule_id, _SUBJECTS.subject.in_(names))
+        await session.execute(delete(_SUBJECTS).where(mine).execution_options(synchronize_session=False))
+    rows = [
+        {"rule_id": rule_id, "subject": subject, "since": it.since, "fired": it.fired, "over_since": it.over_since}
+        for subject, it in changes.items()
+        if it is not None
+    ]
+    if rows:
+        new = insert(_SUBJECTS)
+        changed = {name: getattr(new.excluded, name) for name in ("since", "fired", "over_since")}
+        await session.execute(
+            new.on_conflict_do_update(index_elements=[_SUBJECTS.rule_id, _SUBJECTS.subject], set_=changed), rows
+        )
 
 
 def put(

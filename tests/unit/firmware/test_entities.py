@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.firmware.homeassistant import bridge, discovery
-from shared.database.tables import Device, DeviceModel, Presence
+from shared.database.tables import Device, DeviceHealth, DeviceModel, Presence
 from shared.protocol import topics
 from shared.protocol.events import EVENTS, DeviceEvent
 
@@ -99,7 +99,21 @@ def test_what_a_device_has_not_said_is_null() -> None:
         "reset_reason": None,
         "rssi_dbm": None,
         "ip": None,
+        "health": None,
+        "health_reasons": None,
+        "problem": False,
     }
+
+
+def test_a_device_that_is_not_healthy_is_a_problem_and_says_why() -> None:
+    presence = Presence(online=False)
+    sick = DeviceHealth(health="critical", reasons=["clash", "core_dump"])
+    said = discovery.diagnostics(device(), presence, sick)
+    assert (said.problem, said.health, said.health_reasons) == (True, "critical", "clash, core dump")
+    new = discovery.diagnostics(device(), presence, DeviceHealth(health="never_seen", reasons=[]))
+    assert (new.problem, new.health, new.health_reasons) == (False, "never_seen", "")
+    component = discovered()["components"]["problem"]
+    assert (component["platform"], component["device_class"]) == ("binary_sensor", "problem")
 
 
 def test_a_device_that_is_asleep_is_present() -> None:

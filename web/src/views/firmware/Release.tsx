@@ -34,12 +34,13 @@ export function Release({ image, done }: { image: ImageView; done: () => void })
 
 /** Who would take an image, and who not and why. */
 export function Findings({ findings }: { findings: RolloutFindings }) {
-  const { fit, already, count, problems } = findings;
+  const { fit, already, count, never_seen: unseen, problems } = findings;
   return (
     <Notice tone={count > 0 || fit + already.count === 0 ? "warn" : "good"}>
       <p>
         {plural(fit, "device")} would take it; {already.count} already {already.count === 1 ? "runs" : "run"} it.
       </p>
+      {unseen > 0 && <p>{plural(unseen, "device")} never seen.</p>}
       {count > 0 && (
         <>
           <p>{plural(count, "device")} would not:</p>
