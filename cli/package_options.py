@@ -7,15 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from pydantic import BaseModel
 
 from cli import passwords
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import nvs
-from shared.protocol.messages import WifiNetwork
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from shared.protocol.messages import WifiNetwork
 
 NVS_SIZE: Final = "0x6000"
 STDOUT: Final = Path("-")

@@ -25,7 +25,7 @@ from tests import nvs_reader
 from tests.claims import new_claim, new_uid
 from tests.integration.test_accounts import bare, new_account
 from tests.sdk.c_device import build, image_file
-from tests.sdk.test_c_device import died, rotated
+from tests.sdk.test_c_device import rotated
 
 CHUNK = 16 * 1024
 NETWORK = {"wifi_ssid": "hall", "wifi_password": "correct horse"}
@@ -53,6 +53,11 @@ async def board(
     finally:
         if process.returncode is None:
             process.kill()
+        await process.wait()
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    async with asyncio.timeout(PATIENCE_S):
         await process.wait()
 
 
@@ -100,7 +105,7 @@ async def test_a_board_keeps_its_identity_whenever_its_power_is_cut(fleet: Fleet
         package, place = await thermometer(fleet, tmp_path)
         async with board("thermometer", place, die_at=at) as process:
             rotating = asyncio.create_task(rotated(fleet, package))
-            await died(process)
+            await ended(process)
             rotating.cancel()
         async with board("thermometer", place):
             await rotated(fleet, package)
@@ -118,7 +123,7 @@ async def test_a_board_resumes_an_update_tests_the_image_and_keeps_it(fleet: Fle
         await fleet.until(package, lambda view: view.firmware_version == "1.0.0")
     await upload(fleet, model, image)
     async with board("thermometer", place, die_at=40) as process:
-        await died(process)
+        await ended(process)
     async with board("thermometer", place):
         await fleet.seen(package, "firmware/reported", stage="confirmed")
         await fleet.until(package, lambda view: view.firmware_version == "1.1.0")

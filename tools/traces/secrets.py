@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from device import rotation
 from device.rotation import Slot, SlotChange, Slots, Wanted
-from shared.protocol import messages
+from shared.protocol import messages, topics
 from tools.traces.board import LONGEST, SECRET, Step, package
 
 PAUSE: Final = timedelta(seconds=61)
@@ -96,7 +96,8 @@ class SecretHistory:
             case "done":
                 return "rotation/done", messages.RotationDone(**new), {}
             case "cancelled":
-                return "rotation/cancelled", messages.RotationCancelled(**ids, reason="over"), {}
+                name = topics.ROTATION_CANCELLED.template.partition("/down/")[2]
+                return name, messages.RotationCancelled(**ids, reason="over"), {}
         time = draw.choice([None, _BEGAN, _BEGAN + timedelta(minutes=1)])
         return "config", messages.Config(version=1, unchanged=True, secret_generation=generation, time=time), {}
 

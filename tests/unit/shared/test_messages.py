@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from shared.esp32.chips import CHIP_IDS
 from shared.protocol import admin, messages
+from shared.protocol.admin.notifications import OF_DEVICES
 from shared.protocol.topics import Topic
 
 SECRET = "secret-that-nobody-may-see-in-any-log-files"
@@ -107,6 +108,8 @@ def constrained(base: type, extras: tuple[object, ...]) -> st.SearchStrategy[Any
         return st.from_regex(exact, alphabet=CHARACTERS).filter(lambda text: len(text) <= limit)
     if base is str:
         return st.text(CHARACTERS, **rules)
+    if typing.get_origin(base) in {Union, UnionType}:
+        return values(base)
     return documents(JSON)
 
 
@@ -140,6 +143,8 @@ def instances(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(model, include_extras=True)
     fields = {name: values(hints[name]) for name in model.model_fields}
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    if model is admin.NotificationAdd:
+        fields["condition"] = st.sampled_from(sorted(OF_DEVICES))  # others select no devices
     required = {name: strategy for name, strategy in fields.items() if name not in optional}
     if model in ONE_OF:
         given_one = st.sampled_from(ONE_OF[model]).flatmap(
