@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run test check format docs asyncapi map bench soak sdk screenshots standins cluster clean
+.PHONY: help setup web run serve test check format docs asyncapi map bench soak sdk screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 3
 # Hundreds of processes are started: without the bytecode of earlier ones, each compiles all modules.
@@ -22,6 +22,9 @@ web/node_modules/.whole: web/package-lock.json | setup
 
 run: web  ## The main job, visibly, on a real stack; then it stays up (ONCE=1: not; DEVICE=c, micropython)
 	@$(UV) run --frozen python -m dev.story $(if $(ONCE),--once) $(if $(DEVICE),--device $(DEVICE))
+
+serve: web  ## The system, to stay: its data in a folder, its ports the same at each start (ARGS="--data FOLDER")
+	@$(UV) run --frozen python -m dev.serve $(ARGS)
 
 test: web  ## All tests (in three processes with servers of their own; WORKERS=0: in one), and beside them all checks
 	@mkdir -p .run

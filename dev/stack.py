@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from sqlalchemy import make_url
 
 from deploy import broker
 from deploy.homelab import databases
+from dev.installation import Installation
 from dev.servers import base, containers, keycloak, mosquitto, postgres
 from shared.database import grants
 
@@ -60,6 +61,7 @@ class Stack:
 
     endpoints: Endpoints
     folder: Path
+    installation: Installation
     postgres: base.Server
     broker: base.Server
     keycloak: base.Server
@@ -83,18 +85,23 @@ def _print_line(text: str) -> None:
 
 @contextmanager
 def running(
-    folder: Path, *, progress: Callable[[str], None] = _print_line, durable: bool = True
+    folder: Path,
+    *,
+    progress: Callable[[str], None] = _print_line,
+    durable: bool = True,
+    installation: Installation | None = None,
 ) -> Iterator[Stack]:
     """Start the three servers with their data and logs below `folder`, and stop them at exit.
 
     They run as processes of this machine, or as containers when TESTS_STACK is "containers", or when it is unset
     and a Docker engine has the images. All users must be able to enter `folder`, as one of `scratch`.
-    `durable=False` makes PostgreSQL faster, but its data may not survive a crash of the machine.
+    `durable=False` makes PostgreSQL faster, but its data may not survive a crash of the machine. `installation`
+    has the ports and secrets, by default new ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     with _sigterm_as_exit(), ExitStack() as cleanup:
-        stack = _prepare(folder, progress, cleanup, durable=durable)
+        stack = _prepare(folder, installation or Installation(), progress, cleanup, durable=durable)
         servers = (stack.postgres, stack.broker, stack.keycloak)
         cleanup.callback(_on_all, servers, lambda server: server.stop())
         _on_all(servers, lambda server: server.start())
@@ -114,21 +121,29 @@ async def _make_users(endpoints: Endpoints) -> None:
         await connection.close()
 
 
-def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, *, durable: bool) -> Stack:
-    accounts = {name: secrets.token_urlsafe(24) for name in broker.ACCOUNTS}
-    database_password = secrets.token_urlsafe(24)
-    database_port, keycloak_port = base.free_port(), base.free_port()
-    mqtt_ports = base.free_port(), base.free_port(), base.free_port(), base.free_port()
+def _prepare(
+    folder: Path,
+    installation: Installation,
+    progress: Callable[[str], None],
+    cleanup: ExitStack,
+    *,
+    durable: bool,
+) -> Stack:
+    accounts = {name: installation.secret(f"account {name}") for name in broker.ACCOUNTS}
+    database_password = installation.secret("database")
+    database_port, keycloak_port = installation.port("database"), installation.port("keycloak")
+    mqtt_ports = tuple(map(installation.port, ("services", "devices", "claims", "pages")))
     mqtt_port, device_mqtt_port, claim_mqtt_port, web_mqtt_port = mqtt_ports
     in_containers = _wants_containers()
     if in_containers:
         realm, clients = keycloak.realm()
     else:
-        clients = keycloak.clients(keycloak.ensure_template(progress))
+        new = keycloak.clients(keycloak.ensure_template(progress))
+        clients = {name: installation.secret(f"client {name}", partial(str, made)) for name, made in new.items()}
     endpoints = Endpoints(
         database_url=postgres.url(database_port, database_password),
         database_users={
-            name: postgres.url(database_port, secrets.token_urlsafe(24), user=name)
+            name: postgres.url(database_port, installation.secret(f"database {name}"), user=name)
             for name in (OWNER, *grants.USERS.values(), grants.BACKUP_USER)
         },
         keycloak_url=f"http://{base.HOST}:{keycloak_port}",
@@ -151,13 +166,14 @@ def _prepare(folder: Path, progress: Callable[[str], None], cleanup: ExitStack, 
         )
         for container in made:
             cleanup.callback(container.remove)
-        return Stack(endpoints, folder, *made)
+        return Stack(endpoints, folder, installation, *made)
     progress("stack: starting PostgreSQL, Mosquitto and Keycloak")
     leash = base.Leash()
     cleanup.callback(leash.close)
     return Stack(
         endpoints,
         folder,
+        installation,
         postgres.Postgres(folder, database_port, database_password, leash=leash, durable=durable),
         mosquitto.MosquittoProcess(folder, *mqtt_ports, accounts=accounts, leash=leash),
         keycloak.KeycloakProcess(folder, keycloak_port, leash=leash),

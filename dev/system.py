@@ -34,6 +34,10 @@ PAGE: Final = _ROOT / "web/dist"
 """The web page that `make web` has built, if any."""
 
 
+def _new_key() -> str:
+    return Fernet.generate_key().decode()
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """The services; `settings` are the environment variables of all of them.
@@ -135,7 +139,7 @@ class System:
 
     def http(self, name: str) -> dict[str, str]:
         """Return the settings of a firmware service to serve images and page with the broker's certificate."""
-        port = self.http_ports.setdefault(name, free_port())
+        port = self.http_ports.setdefault(name, self.stack.installation.port(name))
         certificates = self.stack.endpoints.ca_file.parent
         return {
             "MDM_HTTP_PORT": str(port),
@@ -184,7 +188,7 @@ def running(stack: Stack, **settings: str) -> Iterator[System]:
     own: dict[str, dict[str, str]] = {
         service: {
             "MDM_DATABASE_URL": endpoints.database_users[user],
-            "MDM_MASTER_KEYS": Fernet.generate_key().decode(),
+            "MDM_MASTER_KEYS": stack.installation.secret(f"master key {service}", _new_key),
         }
         for service, user in grants.USERS.items()
     }

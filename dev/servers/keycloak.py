@@ -90,6 +90,9 @@ class KeycloakProcess(base.Process):
             for name in _HOLDS_DATABASE:
                 shutil.copytree(template / name, new / "data" / name)
             new.rename(self._home)
+        # Perhaps it was made with another release.
+        (self._home / "lib").unlink()
+        (self._home / "lib").symlink_to(tools.find_keycloak() / "lib")
         archive = f"-XX:SharedArchiveFile={template / 'classes.jsa'}"
         super().__init__(
             "keycloak",

@@ -17,7 +17,7 @@ from shared.protocol import admin
 from shared.protocol.admin import Package, Role
 from tests import nvs_reader
 from tests.integration.test_accounts import new_account
-from tests.web.board import TWO_SLOTS, WITH_OWN_NVS, Board
+from tests.web.board import TABLE_OFFSET, TWO_SLOTS, WITH_OWN_NVS, Board, table
 from tests.web.conftest import go, log_in
 
 APP, NVS, OTA_DATA = 0x1_0000, 0x9000, 0xD000
@@ -55,6 +55,31 @@ async def download(page: Page, button: str) -> tuple[str, bytes]:
         await page.get_by_role("button", name=button).click()
     saved = await saving.value
     return saved.suggested_filename, await asyncio.to_thread((await saved.path()).read_bytes)
+
+
+async def test_a_blank_board_gets_its_whole_flash_from_a_file_and_its_secret(page: Page, fleet: Fleet) -> None:
+    package = await fleet.device()
+    image = build("blank", "1.0.0")
+    rows = table(TWO_SLOTS)
+    merged = bytearray(b"\xff" * (APP + len(image)))
+    merged[0x1000:0x1010] = b"\xe9 a bootloader "
+    merged[TABLE_OFFSET : TABLE_OFFSET + len(rows)] = rows
+    merged[APP:] = image
+    board = Board(rows=())
+    await board.plug_into(page)
+    await set_up(page, package.client_id)
+    await page.get_by_label("Image", exact=True).select_option("The whole flash of a blank board, from a file")
+    file = page.get_by_label("File", exact=True)
+    await file.set_input_files({"name": "app.bin", "mimeType": "x/y", "buffer": image})
+    await flash(page)
+    await expect(page.get_by_role("alert")).to_contain_text("The file is no merged flash image")
+    await file.set_input_files({"name": "all.bin", "mimeType": "x/y", "buffer": bytes(merged)})
+    await flash(page)
+    await expect(page.get_by_text("was flashed and verified")).to_be_visible(timeout=FLASHING_MS)
+    assert board.flash[:NVS] == merged[:NVS]
+    assert board.flash[APP : APP + len(image)] == image
+    assert facts(board.flash[NVS : NVS + 0x4000])["client_id"] == package.client_id
+    assert board.runs.is_set()
 
 
 async def test_a_board_is_flashed_with_the_models_image_and_the_devices_secret(page: Page, fleet: Fleet) -> None:

@@ -16,7 +16,7 @@ from tests.web.conftest import go, log_in
 
 PAGES: Final = (
     *("", "devices", "commands", "log", "models", "layers", "firmware", "rollouts"),
-    *("claims", "rotation", "connections", "audit", "accounts", "doctor"),
+    *("claims", "rotation", "connections", "notifications", "audit", "accounts", "doctor"),
 )
 TABS: Final = ("configuration", "history", "commands", "log", "rotations", "connection", "coredumps", "setup")
 

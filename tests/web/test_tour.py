@@ -249,3 +249,23 @@ async def test_the_list_is_filtered_sorted_saved_and_acted_upon(page: Page, flee
     await press(bulk, "Disable")
     await press(dialog(page, "Disable 1 device?"), "Disable")
     await fleet.until(packages[1], lambda view: not view.enabled)
+
+
+async def test_a_rule_of_notifications_is_added_tested_and_removed(page: Page) -> None:
+    name = f"r-{uuid4().hex[:6]}"
+    await go(page, "notifications")
+    await press(page, "Add rule")
+    form = dialog(page, "Add rule")
+    await form.get_by_label("Name").fill(name)
+    await form.get_by_label("When").select_option("a rollout has halted")
+    await form.get_by_label("To").fill("no url")
+    await press(form, "Add")
+    await expect(form.get_by_label("To")).to_have_attribute("aria-invalid", "true")
+    await form.get_by_label("To").fill("http://127.0.0.1:9/hook")
+    await press(form, "Add")
+    await press(dialog(page, f"Signing key of {name}"), "Done")
+    await page.get_by_role("button", name=f"Test {name}").click()
+    await expect(page.get_by_role("table", name="Messages").get_by_role("row", name=name)).to_be_visible()
+    await page.get_by_role("button", name=f"Remove {name}").click()
+    await press(dialog(page, f"Remove {name}?"), "Remove rule")
+    await expect(page.get_by_role("row", name=name)).to_have_count(0)

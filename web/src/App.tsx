@@ -16,6 +16,7 @@ import { LayersPage } from "./views/LayersPage.tsx";
 import { LogPage } from "./views/LogPage.tsx";
 import { LoginPage } from "./views/LoginPage.tsx";
 import { ModelsPage } from "./views/models/ModelsPage.tsx";
+import { NotificationsPage } from "./views/NotificationsPage.tsx";
 import { OverviewPage } from "./views/OverviewPage.tsx";
 import { RolloutPage } from "./views/RolloutPage.tsx";
 import { RolloutsPage } from "./views/RolloutsPage.tsx";
@@ -52,6 +53,7 @@ const PAGES: readonly (readonly [group: string, pages: readonly (readonly [name:
   [
     "System",
     [
+      ["notifications", "Notifications"],
       ["audit", "Audit"],
       ["accounts", "Accounts"],
       ["doctor", "Doctor"],
@@ -173,6 +175,8 @@ function Content() {
       return <CommandsPage />;
     case "log":
       return <LogPage />;
+    case "notifications":
+      return <NotificationsPage />;
     case "accounts":
       return <AccountsPage />;
     case "doctor":

@@ -57,8 +57,8 @@ export class Chip {
     }
   }
 
-  /** Starts the flasher stub on the chip and reads the partition table. */
-  async prepare(): Promise<Partition[]> {
+  /** Starts the flasher stub on the chip. */
+  async prepare(): Promise<void> {
     const { loader } = this;
     if (loader.secureDownloadMode) {
       throw new Error("The chip is in secure download mode and can only be flashed with esptool.");
@@ -71,6 +71,11 @@ export class Chip {
     if (this.baudRate !== ROM_BAUD) {
       await loader.changeBaud();
     }
+  }
+
+  /** Reads the partition table; throws an Error if there is none. */
+  async readTable(): Promise<Partition[]> {
+    const { loader } = this;
     const table = await loader.readFlash(TABLE_OFFSET, TABLE_BYTES);
     // The library does not read the digest that follows the data.
     const digest = await this.transport.read(DIGEST_TIMEOUT_MS);

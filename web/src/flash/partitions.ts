@@ -76,6 +76,41 @@ export function appParts(table: readonly Partition[], address: number, image: Ui
   ];
 }
 
+/** A merged flash image: its partition table, the application that starts, and what to write. */
+export interface Whole {
+  readonly table: readonly Partition[];
+  readonly application: Uint8Array;
+  readonly parts: readonly Part[];
+}
+
+/** Reads a merged flash image, as `esptool merge-bin` writes it; throws an Error if a file is none. */
+export function wholeOf(data: Uint8Array): Whole {
+  let table: Partition[] = [];
+  try {
+    table = parseTable(data.subarray(TABLE_OFFSET, TABLE_OFFSET + TABLE_BYTES));
+  } catch {
+    // said below
+  }
+  const apps = table.filter(({ type }) => type === APP);
+  const first = apps.find(({ subtype }) => subtype === FACTORY) ?? apps[0];
+  if (first === undefined || first.offset >= data.length) {
+    throw new Error(
+      `The file is no merged flash image: there is no partition table at ${hex(TABLE_OFFSET)}, or no app where it says. Make one with esptool merge-bin.`,
+    );
+  }
+  const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
+  return {
+    table,
+    application: data.subarray(first.offset),
+    parts: [
+      { address: 0, data },
+      ...choices
+        .filter(({ offset }) => offset >= data.length)
+        .map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) })),
+    ],
+  };
+}
+
 /** The place of an NVS partition. */
 export interface Place {
   readonly address: number;
@@ -84,13 +119,17 @@ export interface Place {
 
 /**
  * Where the chip's table has the device's identity: the NVS named `mdm`, which the libraries use, else the one wanted;
- * throws an Error if there is none such: old pages after a shorter one would be read as part of it.
+ * throws an Error if there is none such: old pages after a shorter one would be read as part of it. In a blank board
+ * any will do.
  */
-export function nvsPlace(table: readonly Partition[], wanted: Place): Place {
+export function nvsPlace(table: readonly Partition[], wanted: Place | undefined): Place {
   const stores = table.filter(({ type, subtype }) => type === DATA && subtype === NVS);
-  const own = stores.find(({ name }) => name === OWN_NVS);
+  const own = stores.find(({ name }) => name === OWN_NVS) ?? (wanted === undefined ? stores[0] : undefined);
   if (own !== undefined) {
     return { address: own.offset, sizeBytes: own.size };
+  }
+  if (wanted === undefined) {
+    throw new Error("The file's partition table has no NVS, which the device's secret needs.");
   }
   if (!stores.some(({ offset, size }) => offset === wanted.address && size === wanted.sizeBytes)) {
     throw new Error(

@@ -7,8 +7,10 @@ const MAX_NVS_BYTES = 0x4_0000;
 
 /** What to flash, as entered; addresses and sizes are decimal or start with 0x. */
 export interface Plan {
-  /** The SHA-256 of an image, or empty to keep the application. */
+  /** The SHA-256 of an image, FROM_FILE, or empty to keep the application. */
   readonly image: string;
+  /** The whole flash of a blank board: bootloader, partition table and application in one, from its first byte. */
+  readonly whole?: File;
   readonly provision: boolean;
   readonly ssid: string;
   readonly password: string;
@@ -17,6 +19,8 @@ export interface Plan {
   readonly nvsSize: string;
   readonly baudRate: string;
 }
+
+export const FROM_FILE = "file";
 
 /** Addresses in the default partition tables of ESP-IDF. */
 export const DEFAULT_PLAN: Plan = {
@@ -46,9 +50,15 @@ export function problemsOf({ appAddress, nvsAddress, nvsSize }: Plan): Partial<R
   };
 }
 
+/** The file of the plan's whole flash, if that is what it flashes. */
+export function wholeFile({ image, whole }: Plan): File | undefined {
+  return image === FROM_FILE ? whole : undefined;
+}
+
 /** Whether the plan has something to flash and no errors. */
 export function isRight(plan: Plan): boolean {
-  return (plan.image !== "" || plan.provision) && Object.keys(problemsOf(plan)).length === 0;
+  const isWhole = plan.image === FROM_FILE ? plan.whole !== undefined : plan.image !== "" || plan.provision;
+  return isWhole && Object.keys(problemsOf(plan)).length === 0;
 }
 
 /** The request for the plan's NVS image, if it includes one. */

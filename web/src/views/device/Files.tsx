@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { Panel } from "../../components/basics.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { esptoolCommand, fetchImage, fetchNvs, imageName, nvsName, save } from "../../flash/files.ts";
-import { isRight, numberOf, nvsOf, type Plan } from "../../flash/plan.ts";
+import { isRight, numberOf, nvsOf, wholeFile, type Plan } from "../../flash/plan.ts";
 import type { ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 
@@ -33,7 +33,9 @@ export function Files({ fields, ...props }: Props) {
 function Ways({ device, plan, image }: Omit<Props, "fields">) {
   const action = useAction();
   const nvs = nvsOf(plan, device);
+  const whole = wholeFile(plan);
   const files = [
+    ...(whole ? [{ name: whole.name, address: 0 }] : []),
     ...(image ? [{ name: imageName(image), address: numberOf(plan.appAddress) }] : []),
     ...(nvs ? [{ name: nvsName(device), address: numberOf(plan.nvsAddress) }] : []),
   ];

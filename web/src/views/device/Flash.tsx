@@ -5,8 +5,8 @@ import { Panel } from "../../components/basics.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { explained } from "../../flash/errors.ts";
 import { fetchImage, fetchNvs } from "../../flash/files.ts";
-import { appParts, nvsPlace, type Part } from "../../flash/partitions.ts";
-import { isRight, numberOf, nvsOf, type Plan } from "../../flash/plan.ts";
+import { appParts, nvsPlace, wholeOf, type Part } from "../../flash/partitions.ts";
+import { FROM_FILE, isRight, numberOf, nvsOf, wholeFile, type Plan } from "../../flash/plan.ts";
 import type { ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 import { useSerialConsole, type SerialConsole } from "../../state/console.ts";
@@ -60,8 +60,8 @@ export function Flash({ device, plan, image, fields }: Props) {
   return (
     <Panel title="Flash over USB">
       <p>
-        Connect the board. Its flash must already contain the bootloader and the partition table of your project.
-        Chip type, partition table and the written data are verified.
+        Connect the board. An image needs the bootloader and the partition table of your project in its flash; the
+        whole flash from a file needs nothing. Chip type, partition table and the written data are verified.
       </p>
       <form onSubmit={onSubmit}>
         {fields}
@@ -90,22 +90,32 @@ async function flash(
   print: (text: string) => void,
   report: (step: Step) => void,
 ): Promise<string> {
-  if (plan.image !== "" && image === undefined) {
+  if (plan.image !== "" && plan.image !== FROM_FILE && image === undefined) {
     throw new Error("The image was deleted in the meantime. Select another one.");
   }
-  const application = image && (await fetchImage(image, (share) => report({ name: "Reading the image", share })));
+  const file = wholeFile(plan);
+  const whole = file && wholeOf(new Uint8Array(await file.arrayBuffer()));
+  const application =
+    whole?.application ??
+    (image && (await fetchImage(image, (share) => report({ name: "Reading the image", share }))));
   report({ name: "Connecting to the chip" });
   const { Chip } = await import("../../flash/chip.ts");
   const chip = await Chip.connect(port, numberOf(plan.baudRate), print);
   try {
-    if (image && application) {
-      chip.mustBeFor(application, image.chip);
+    if (application) {
+      chip.mustBeFor(application, image?.chip ?? "another chip");
     }
-    const table = await chip.prepare();
-    const parts: Part[] = application ? appParts(table, numberOf(plan.appAddress), application) : [];
+    await chip.prepare();
+    const table = whole?.table ?? (await chip.readTable());
+    const parts: Part[] = whole
+      ? [...whole.parts]
+      : application
+        ? appParts(table, numberOf(plan.appAddress), application)
+        : [];
     const nvs = nvsOf(plan, device);
     if (nvs) {
-      const place = nvsPlace(table, { address: numberOf(plan.nvsAddress), sizeBytes: numberOf(plan.nvsSize) });
+      const wanted = { address: numberOf(plan.nvsAddress), sizeBytes: numberOf(plan.nvsSize) };
+      const place = nvsPlace(table, whole ? undefined : wanted);
       // Requested last, so that a secret is provided only for a matching chip.
       parts.push({ address: place.address, data: await fetchNvs({ ...nvs, size_bytes: place.sizeBytes }) });
     }

@@ -1,11 +1,16 @@
 import { SelectField, TextField } from "../../components/fields.tsx";
-import { BAUD_RATES, problemsOf, type Plan } from "../../flash/plan.ts";
+import { BAUD_RATES, FROM_FILE, problemsOf, type Plan } from "../../flash/plan.ts";
 import type { ImageView } from "../../protocol.ts";
 
 interface Props {
   readonly plan: Plan;
   readonly images: readonly ImageView[];
   readonly change: (part: Partial<Plan>) => void;
+}
+
+function chosen(files: FileList | null): Partial<Plan> {
+  const whole = files?.[0];
+  return whole ? { whole } : {};
 }
 
 /** Selects what to flash and where; the addresses must match the chip's partition table. */
@@ -28,10 +33,20 @@ export function PlanFields({ plan, images, change }: Props) {
           ...images.map(
             ({ sha256, version, current }) => [sha256, current ? `${version} (current)` : version] as const,
           ),
+          [FROM_FILE, "The whole flash of a blank board, from a file"],
           ["", "None: keep the application"],
         ]}
         onChange={(event) => change({ image: event.currentTarget.value })}
       />
+      {plan.image === FROM_FILE && (
+        <TextField
+          label="File"
+          type="file"
+          accept=".bin"
+          hint="Bootloader, partition table and application in one, from esptool merge-bin."
+          onChange={(event) => change(chosen(event.currentTarget.files))}
+        />
+      )}
       <SelectField
         label="Provisioning"
         value={plan.provision ? "yes" : ""}
@@ -53,8 +68,8 @@ export function PlanFields({ plan, images, change }: Props) {
           />
         </>
       )}
-      {plan.image && <TextField label="App address" {...text("appAddress")} />}
-      {plan.provision && (
+      {plan.image && plan.image !== FROM_FILE && <TextField label="App address" {...text("appAddress")} />}
+      {plan.provision && plan.image !== FROM_FILE && (
         <>
           <TextField
             label="NVS address"
