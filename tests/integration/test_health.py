@@ -41,6 +41,7 @@ from shared.protocol import messages
 from tests.integration.conftest import empty_database
 
 NOW: Final = datetime.now(UTC)
+"""When all cases are looked at, however long after these tests were collected they run."""
 THRESHOLDS: Final = HealthThresholds(timedelta(minutes=5), timedelta(days=1), timedelta(days=30))
 NAME: Final = "health"
 WANTED, OTHER = "a" * 64, "b" * 64
@@ -145,8 +146,9 @@ async def state(database: Database) -> tuple[str, list[tuple[str, datetime, str 
                 .join(Presence, Presence.device_id == Device.id)
             )
         )
-        [view] = await views.of_rows(session, registry(database), [(row[0], row[1], row[2]) for row in rows])
-        [group] = await fleet_queries.groups(session, now=datetime.now(UTC), thresholds=THRESHOLDS)
+        found = [(row[0], row[1], row[2]) for row in rows]
+        [view] = await views.of_rows(session, registry(database), found, now=NOW)
+        [group] = await fleet_queries.groups(session, now=NOW, thresholds=THRESHOLDS)
     reasons: list[tuple[str, datetime, str | None]] = [
         (it.reason, it.since, it.detail) for it in view.health_reasons
     ]

@@ -26,9 +26,11 @@ class DeviceState(NamedTuple):
     reasons: list[admin.HealthReason]
 
 
-async def of_rows(session: AsyncSession, registry: Registry, rows: Sequence[Row]) -> list[admin.DeviceView]:
-    """Return the views of devices."""
-    now = datetime.now(UTC)
+async def of_rows(
+    session: AsyncSession, registry: Registry, rows: Sequence[Row], *, now: datetime | None = None
+) -> list[admin.DeviceView]:
+    """Return the views of devices at a time, by default now."""
+    now = now or datetime.now(UTC)
     states = await states_of(session, registry.thresholds, [device.id for device, _, _ in rows], now)
     return [_view(row, states[row[0].id], now) for row in rows]
 
