@@ -7,6 +7,7 @@ write, such as `identity:written`. The reference device runs in this process, se
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -41,6 +42,13 @@ _RESTART: Final = 3
 @cache
 def build(target: str, flags: str = CHECKED, folder: str = "checked") -> Path:
     """Build a target of sdk/c with these flags of the compiler, and return its file."""
+    C_SOURCES.joinpath("build").mkdir(exist_ok=True)
+    with C_SOURCES.joinpath("build/.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others who test need it too
+        return _made(target, flags, folder)
+
+
+def _made(target: str, flags: str, folder: str) -> Path:
     made = subprocess.run(
         ["make", "-C", C_SOURCES, f"BUILD=build/{folder}", f"CFLAGS={flags}", f"build/{folder}/{target}"],
         capture_output=True,

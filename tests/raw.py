@@ -21,6 +21,7 @@ from shared.protocol.messages import (
     ClaimAnswer,
     ClaimOutcome,
     ClaimRequest,
+    Config,
     Packed,
     RotationRequest,
     RotationStored,
@@ -78,11 +79,18 @@ class RawClient:
 
     async def ask(self, topic: Topic[M], message: M, answer: Topic[N]) -> N:
         """Send a message again and again until it is answered."""
-        receiving = asyncio.ensure_future(self.receive(answer))
+        receiving = asyncio.ensure_future(self._answer(message, answer))
         while not receiving.done():
             await self.send(topic, message)
             await asyncio.wait([receiving], timeout=RESEND_S)
         return receiving.result()
+
+    async def _answer(self, question: object, answer: Topic[N]) -> N:
+        """Wait for the answer; a configuration that comes by itself, as after a change, is none."""
+        while True:
+            found = await self.receive(answer)
+            if not isinstance(found, Config) or found.request_id == getattr(question, "request_id", None):
+                return found
 
     @property
     def addresses(self) -> set[str]:

@@ -71,6 +71,8 @@ KNOWN: Final[dict[str, object]] = {
     "offset": 0,
     "size_bytes": 1024,
     "devices": [],
+    "condition": "silent",
+    "url": "https://localhost/hook",
 }
 """A value for each field that an operation demands, but for the names of a device and a model."""
 HANDLED: Final = {"done", InvalidInputError.code, NotFoundError.code, ConflictError.code}

@@ -50,7 +50,7 @@ WATCH = """() => {
 
 async def test_a_device_is_added_and_found(page: Page, fleet: Fleet) -> None:
     model = await fleet.model()
-    await page.get_by_role("link", name="Devices").click()
+    await page.get_by_role("link", name="Devices", exact=True).click()
     await page.get_by_role("button", name="Add device").click()
     dialog = page.get_by_role("dialog", name="Add device")
     await dialog.get_by_label("Model").select_option(model)
@@ -235,7 +235,7 @@ async def test_thousands_of_devices_are_a_few_rows_in_the_document(
     async with crowd(system.stack, model, MANY):
         page = opened
         await log_in(page, system.profile.password.get_secret_value())
-        await page.get_by_role("link", name="Devices").click()
+        await page.get_by_role("link", name="Devices", exact=True).click()
         await page.get_by_label("Search devices").fill(f"model:{model}")
         await expect(page.get_by_role("status").filter(has_text="5,000 of")).to_be_visible()
         table = page.get_by_role("table", name="Devices")
@@ -259,7 +259,7 @@ async def test_a_storm_of_events_changes_the_list_at_most_once_for_each_frame(
     ):
         page = opened
         await log_in(page, system.profile.password.get_secret_value())
-        await page.get_by_role("link", name="Devices").click()
+        await page.get_by_role("link", name="Devices", exact=True).click()
         await page.get_by_label("Search devices").fill(f"model:{model}")
         await expect(page.get_by_role("status").filter(has_text="5,000 of")).to_be_visible()
         await page.evaluate(WATCH)

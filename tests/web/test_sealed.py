@@ -81,6 +81,6 @@ async def test_a_sealed_setting_is_set_kept_replaced_and_cleared_and_never_shown
     for place in ("", "/history"):
         await go(page, f"device/{name}{place}")
         assert "7Kx" not in await page.content()
-    await go(page, "audit")
+    await go(page, f"audit/{name}")
     await expect(page.get_by_text("config.set").first).to_be_visible()
     assert "7Kx" not in await page.content()

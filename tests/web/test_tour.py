@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -214,8 +215,19 @@ async def test_the_list_is_filtered_sorted_saved_and_acted_upon(page: Page, flee
     names = table.get_by_role("row").get_by_role("link").locator("b")
     search = page.get_by_label("Search devices")
     await go(page, "devices")
-    await page.get_by_label("Filters").get_by_role("button", name=f"model {model}").click()
-    await expect(search).to_have_value(f"model:{model}")
+    await search.fill(f"model:{model} nobody")
+    await expect(page.get_by_text(f"No devices match “model:{model} nobody”.")).to_be_visible()
+    await search.fill("")
+    await (
+        page.get_by_label("Filters")
+        .get_by_role("button", name="presence offline")
+        .or_(page.get_by_label("Filters").get_by_role("button", name="health never seen"))
+        .first.click()
+    )
+    await expect(search).to_have_value(re.compile("^(presence:offline|health:never_seen)$"))
+    await search.fill(f"model:{model}")
+    chip = page.get_by_label("Filters").get_by_role("button", name=f"model {model}")
+    await expect(chip).to_have_attribute("aria-pressed", "true")
     await expect(names).to_have_text([f"{tag}-{name}" for name in ("a", "c", "b")])
     await table.get_by_role("button", name="Device").click()
     await expect(names).to_have_text([f"{tag}-{name}" for name in ("a", "b", "c")])
