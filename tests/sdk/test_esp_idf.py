@@ -44,7 +44,7 @@ async def board(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Power a board with the program of an example, until the block ends."""
     if die_at is not None:
-        environment["MDM_DIE_AT"] = str(die_at)
+        environment["MDM_CUT_AT"] = f"*#{die_at}"
     image = image_file(folder.parent, folder.name.split("-")[1] if "-" in folder.name else "claim")[1]
     command = await asyncio.to_thread(build, f"board-{program}")
     process = await asyncio.create_subprocess_exec(command, folder, image, env={**os.environ, **environment})

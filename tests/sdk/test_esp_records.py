@@ -31,7 +31,7 @@ def test_no_power_cut_leaves_a_board_without_its_record(tmp_path: Path) -> None:
     for at in range(1, CUTS_MAX):
         place = tmp_path / f"cut{at}"
         shutil.copytree(first, place)
-        cut = start(place, STORE="three", MDM_DIE_AT=str(at))
+        cut = start(place, STORE="three", MDM_CUT_AT=f"*#{at}")
         found = start(place)
         assert (found.returncode, found.stdout) in {(0, "two\n"), (0, "three\n")}, at
         assert start(place, STORE="four").returncode == 0

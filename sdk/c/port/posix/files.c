@@ -19,11 +19,12 @@ void files_fault(const char *name, const char *moment) {
   (void)snprintf(point, sizeof point, "%.60s:%.10s", name, moment);
   (void)printf("step %s\n", point);
   (void)fflush(stdout);
-  size_t size = strlen(point);
-  if (strncmp(cut, point, size) != 0 || cut[size] != '#') return;
+  bool any = cut[0] == '*';
+  size_t size = any ? 1 : strlen(point);
+  if ((!any && strncmp(cut, point, size) != 0) || cut[size] != '#') return;
   long nth = atol(cut + size + 1);
   if (nth == 1) (void)raise(SIGKILL);
-  (void)snprintf(left, sizeof left, "%s#%ld", point, nth - 1);
+  (void)snprintf(left, sizeof left, "%s#%ld", any ? "*" : point, nth - 1);
   (void)setenv("MDM_CUT_AT", left, 1); /* counted on after a restart */
 }
 

@@ -10,7 +10,7 @@ int32_t files_read(const char *name, void *data, size_t size);
 int32_t files_load(const char *path, void *data, size_t size); /* any file */
 void files_path(char path[4096], const char *name);
 /* Calls that change what is durable, or publish, come to named points, `name:before` and so on. With the environment variable
- * MDM_CUT_AT each is written to standard output, and at the n-th of the one that it names, `identity:written#1`, the
+ * MDM_CUT_AT each is written to standard output, and at the n-th that it names, `identity:written#1` or any by `*#7`, the
  * process kills itself: tests cut the power there. */
 void files_fault(const char *name, const char *moment);
 

@@ -1,5 +1,5 @@
 /* A board of files, on which port/esp_idf runs in tests: folder FOLDER with the records, the app partitions and the
- * bootloader's record. Power cuts as in port/posix: MDM_DIE_AT. */
+ * bootloader's record. Power cuts as in port/posix: MDM_CUT_AT. */
 #ifndef MDM_TEST_BOARD_H
 #define MDM_TEST_BOARD_H
 #include <stdbool.h>

@@ -57,9 +57,9 @@ esp_err_t nvs_erase_key(nvs_handle_t handle, const char *key) {
   must(handle == 1 && strlen(key) < 16, "a key has at most 15 characters");
   files_path(path, key);
   if (access(path, F_OK) != 0) return ESP_ERR_NVS_NOT_FOUND;
-  files_fault();
+  files_fault(key, "before");
   bool good = unlink(path) == 0;
-  files_fault();
+  files_fault(key, "erased");
   return good ? ESP_OK : ESP_FAIL;
 }
 
@@ -107,10 +107,10 @@ esp_err_t esp_partition_erase_range(const esp_partition_t *it, size_t offset, si
   must(offset % SECTOR == 0 && size % SECTOR == 0 && offset + size <= it->size, "sectors are erased whole");
   must(it == &APPS[1 - boot.active], "only the other app partition is erased");
   memset(blank, 0xFF, sizeof blank);
-  files_fault();
+  files_fault("flash", "before");
   for (; size > 0; offset += SECTOR, size -= SECTOR)
     if (put(it, offset, blank, SECTOR) != ESP_OK) return ESP_FAIL;
-  files_fault();
+  files_fault("flash", "after");
   return ESP_OK;
 }
 
