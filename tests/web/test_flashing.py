@@ -79,7 +79,7 @@ async def test_a_blank_board_gets_its_whole_flash_from_a_file_and_its_secret(pag
     assert board.flash[:NVS] == merged[:NVS]
     assert board.flash[APP : APP + len(image)] == image
     assert facts(board.flash[NVS : NVS + 0x4000])["client_id"] == package.client_id
-    assert board.runs.is_set()
+    await asyncio.wait_for(board.runs.wait(), FLASHING_MS / 1000)
 
 
 async def test_a_board_is_flashed_with_the_models_image_and_the_devices_secret(page: Page, fleet: Fleet) -> None:
