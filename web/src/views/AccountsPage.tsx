@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 
-import { Ago, Answered, Badge, Dialog, Notice, Table } from "../components/basics.tsx";
+import { Ago, Answered, Badge, Notice, Table } from "../components/basics.tsx";
 import { Outcome } from "../components/fields.tsx";
+import { ShownOnce } from "../components/ShownOnce.tsx";
 import { ConfirmButton, DialogButton, OperationForm } from "../components/form.tsx";
 import { newPassword } from "../mqtt/asker.ts";
 import {
@@ -37,7 +38,11 @@ export function AccountsPage() {
         {!refusal && <AddButton added={show} />}
       </div>
       {refusal ? <Notice tone="warn">{refusal}</Notice> : <Accounts show={show} />}
-      {shown && <Password shown={shown} close={() => show(undefined)} />}
+      {shown && (
+        <ShownOnce title={`Password of ${shown.name}`} secret={shown.password} close={() => show(undefined)}>
+          With it, {shown.name} logs in to the page and the tool.
+        </ShownOnce>
+      )}
     </>
   );
 }
@@ -67,24 +72,6 @@ function AddButton({ added }: { added: (account: Shown) => void }) {
 interface Shown {
   readonly name: string;
   readonly password: string;
-}
-
-function Password({ shown: { name, password }, close }: { shown: Shown; close: () => void }) {
-  return (
-    <Dialog title={`Password of ${name}`} close={close}>
-      <div class="grid">
-        <p>Write it down now: it is stored nowhere, and not shown again.</p>
-        <pre class="command">
-          <code>{password}</code>
-        </pre>
-        <footer>
-          <button type="button" class="primary" onClick={close}>
-            Done
-          </button>
-        </footer>
-      </div>
-    </Dialog>
-  );
 }
 
 function Accounts({ show }: { show: (shown: Shown) => void }) {

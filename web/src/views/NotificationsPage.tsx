@@ -1,7 +1,8 @@
 import { useState } from "preact/hooks";
 
-import { Ago, Answered, Badge, Dialog, Empty, Panel, Table, type Tone } from "../components/basics.tsx";
+import { Ago, Answered, Badge, Empty, Panel, Table, type Tone } from "../components/basics.tsx";
 import { Outcome } from "../components/fields.tsx";
+import { ShownOnce } from "../components/ShownOnce.tsx";
 import { Button } from "../components/Button.tsx";
 import { ConfirmButton, DialogButton, OperationForm } from "../components/form.tsx";
 import {
@@ -114,7 +115,11 @@ export function NotificationsPage() {
           }
         </Answered>
       </Panel>
-      {added?.key && <Key rule={added.name} value={added.key} close={() => setAdded(undefined)} />}
+      {added?.key && (
+        <ShownOnce title={`Signing key of ${added.name}`} secret={added.key} close={() => setAdded(undefined)}>
+          Messages are signed with it, by which the receiver knows them.
+        </ShownOnce>
+      )}
     </>
   );
 }
@@ -193,23 +198,5 @@ function AddRule({ added }: { added: (rule: NotificationRuleAdded) => void }) {
         return undefined;
       }}
     />
-  );
-}
-
-function Key({ rule, value, close }: { rule: string; value: string; close: () => void }) {
-  return (
-    <Dialog title={`Signing key of ${rule}`} close={close}>
-      <div class="grid">
-        <p>Messages are signed with it, by which the receiver knows them. It is not shown again.</p>
-        <pre class="command">
-          <code>{value}</code>
-        </pre>
-        <footer>
-          <button type="button" class="primary" onClick={close}>
-            Done
-          </button>
-        </footer>
-      </div>
-    </Dialog>
   );
 }
