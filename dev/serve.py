@@ -1,6 +1,6 @@
 """`make serve`: the whole system on this machine, with its data in a folder and on ports that stay the same.
 
-`python -m dev.serve --data FOLDER` starts it, and Ctrl-C ends it; the next start goes on with the same data.
+`python -m dev.serve --data FOLDER` starts it, and Ctrl-C ends it; the next start continues with the same data.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ which is signed by {servers.endpoints.ca_file}):
 
   https://{HOST}:{ports["firmware"]}/
 
-Logs are in {folder / "logs"}. Ctrl-C stops everything; the same command goes on with the same data.
+Logs are in {folder / "logs"}. Ctrl-C stops everything; the same command continues with the same data.
 """)
         sys.stdout.flush()
         with suppress(KeyboardInterrupt):
