@@ -17,7 +17,7 @@ def _new_secret() -> str:
 
 
 @dataclass(slots=True)
-class Installation:
+class LocalInstallation:
     """By default new ports and secrets; with `file` the secrets in it, and with `ports` these, by name."""
 
     file: Path | None = None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from dev import stack, system
-from dev.installation import Installation
+from dev.installation import LocalInstallation
 from dev.servers.base import HOST
 
 FIRST_PORT: Final = 18880
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _serve(folder: Path, ports: Mapping[str, int]) -> None:
-    installation = Installation(folder / "secrets.json", ports)
+    installation = LocalInstallation(folder / "secrets.json", ports)
     with (
         stack.running(folder, installation=installation) as servers,
         system.running(servers, **SETTINGS) as running,

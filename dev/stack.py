@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 
 from deploy import broker
 from deploy.homelab import databases
-from dev.installation import Installation
+from dev.installation import LocalInstallation
 from dev.servers import base, containers, keycloak, mosquitto, postgres
 from shared.database import grants
 
@@ -61,7 +61,7 @@ class Stack:
 
     endpoints: Endpoints
     folder: Path
-    installation: Installation
+    installation: LocalInstallation
     postgres: base.Server
     broker: base.Server
     keycloak: base.Server
@@ -89,7 +89,7 @@ def running(
     *,
     progress: Callable[[str], None] = _print_line,
     durable: bool = True,
-    installation: Installation | None = None,
+    installation: LocalInstallation | None = None,
 ) -> Iterator[Stack]:
     """Start the three servers with their data and logs below `folder`, and stop them at exit.
 
@@ -101,7 +101,7 @@ def running(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     with _sigterm_as_exit(), ExitStack() as cleanup:
-        stack = _prepare(folder, installation or Installation(), progress, cleanup, durable=durable)
+        stack = _prepare(folder, installation or LocalInstallation(), progress, cleanup, durable=durable)
         servers = (stack.postgres, stack.broker, stack.keycloak)
         cleanup.callback(_on_all, servers, lambda server: server.stop())
         _on_all(servers, lambda server: server.start())
@@ -123,7 +123,7 @@ async def _make_users(endpoints: Endpoints) -> None:
 
 def _prepare(
     folder: Path,
-    installation: Installation,
+    installation: LocalInstallation,
     progress: Callable[[str], None],
     cleanup: ExitStack,
     *,
