@@ -15,7 +15,7 @@ import { Labelled, Outcome, SelectField, TextField } from "./fields.tsx";
 export interface FieldSpec {
   readonly label: string;
   /** By default text. `words` is a list of them, `json` an object, `line` one that is short. */
-  readonly kind?: "text" | "password" | "number" | "words" | "json" | "line" | "check";
+  readonly kind?: "text" | "number" | "words" | "json" | "line" | "check";
   readonly hint?: string;
   readonly options?: readonly (readonly [value: string, text: string])[];
   /** The value that it has before; if the field is emptied, `empty` is sent. */
@@ -142,7 +142,7 @@ function Field({ name, spec, error }: { name: string; spec: FieldSpec; error: st
     min,
     max,
     maxLength,
-    autocomplete: kind === "password" ? "new-password" : "off",
+    autocomplete: "off",
   } as InputHTMLAttributes;
   return (
     <TextField
@@ -171,7 +171,7 @@ function valuesOf(entries: readonly [string, FieldSpec][], form: FormData): Reco
   const values: Record<string, Json> = {};
   for (const [name, spec] of entries) {
     const given = form.get(name);
-    const text = typeof given === "string" ? (spec.kind === "password" ? given : given.trim()) : "";
+    const text = typeof given === "string" ? given.trim() : "";
     const value = spec.kind === "check" ? given !== null : text === "" ? spec.empty : valueOf(name, spec, text);
     if (value !== undefined) {
       values[name] = value;

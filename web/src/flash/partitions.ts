@@ -69,11 +69,14 @@ export function appParts(table: readonly Partition[], address: number, image: Ui
       `The image has ${image.length} bytes, but the chip's app partition ${first.name} only has ${first.size}.`,
     );
   }
-  const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
-  return [
-    { address, data: image },
-    ...choices.map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) })),
-  ];
+  return [{ address, data: image }, ...erasedChoices(table)];
+}
+
+/** What makes a chip forget which image it chose over the air. */
+function erasedChoices(table: readonly Partition[]): Part[] {
+  return table
+    .filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA)
+    .map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) }));
 }
 
 /** A merged flash image: its partition table, the application that starts, and what to write. */
@@ -98,16 +101,10 @@ export function wholeOf(data: Uint8Array): Whole {
       `The file is no merged flash image: there is no partition table at ${hex(TABLE_OFFSET)}, or no app where it says. Make one with esptool merge-bin.`,
     );
   }
-  const choices = table.filter(({ type, subtype }) => type === DATA && subtype === OTA_DATA);
   return {
     table,
     application: data.subarray(first.offset),
-    parts: [
-      { address: 0, data },
-      ...choices
-        .filter(({ offset }) => offset >= data.length)
-        .map(({ offset, size }) => ({ address: offset, data: new Uint8Array(size).fill(0xff) })),
-    ],
+    parts: [{ address: 0, data }, ...erasedChoices(table).filter(({ address }) => address >= data.length)],
   };
 }
 

@@ -1,3 +1,4 @@
+import { sideBySide } from "../lib/sideBySide.ts";
 import { UPLOAD_BEGIN, UPLOAD_CHUNK, UPLOAD_FINISH, type ImageView } from "../protocol.ts";
 import { ask } from "../state/session.ts";
 
@@ -25,16 +26,13 @@ export async function uploadImage({ model, version, data, progress }: Wanted): P
     size_bytes: data.length,
     ...(version && { version }),
   });
-  const waiting = [...upload.missing];
-  const count = waiting.length;
-  const sender = async () => {
-    for (let offset = waiting.shift(); offset !== undefined; offset = waiting.shift()) {
-      const chunk = data.subarray(offset, offset + upload.chunk_size_bytes);
-      await ask(UPLOAD_CHUNK, { upload_id: upload.upload_id, offset, data: base64(chunk) });
-      progress(1 - waiting.length / count);
-    }
-  };
-  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, sender));
+  let sent = 0;
+  await sideBySide(upload.missing, SIDE_BY_SIDE, async (offset) => {
+    const chunk = data.subarray(offset, offset + upload.chunk_size_bytes);
+    await ask(UPLOAD_CHUNK, { upload_id: upload.upload_id, offset, data: base64(chunk) });
+    sent += 1;
+    progress(sent / upload.missing.length);
+  });
   return ask(UPLOAD_FINISH, { upload_id: upload.upload_id, release: false });
 }
 

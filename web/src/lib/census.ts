@@ -10,7 +10,7 @@ export function drifts(device: DeviceView): boolean {
 }
 
 export function inStep(device: DeviceView): boolean {
-  return !(device.config_version_reported !== device.config_version || device.config_outcome !== "applied");
+  return device.config_version_reported === device.config_version && device.config_outcome === "applied";
 }
 
 export const HEALTH_TONES: Record<DeviceView["health"], Tone> = {

@@ -1,4 +1,5 @@
 import type { DeviceView } from "../protocol.ts";
+import { sideBySide } from "./sideBySide.ts";
 
 /** How many of the devices are done, and of which it was refused. */
 export interface Tally {
@@ -15,22 +16,18 @@ export async function eachOf(
   work: (device: DeviceView) => Promise<unknown>,
   told: (tally: Tally) => void,
 ): Promise<void> {
-  const waiting = [...devices];
   const failed: Tally["failed"][number][] = [];
   let done = 0;
   const tell = () => told({ done, whole: devices.length, failed: [...failed] });
   tell();
-  const worker = async () => {
-    for (let device = waiting.shift(); device !== undefined; device = waiting.shift()) {
-      try {
-        await work(device);
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        failed.push({ name: device.name || device.client_id, reason });
-      }
-      done += 1;
-      tell();
+  await sideBySide(devices, SIDE_BY_SIDE, async (device) => {
+    try {
+      await work(device);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      failed.push({ name: device.name || device.client_id, reason });
     }
-  };
-  await Promise.all(Array.from({ length: SIDE_BY_SIDE }, worker));
+    done += 1;
+    tell();
+  });
 }

@@ -1,5 +1,6 @@
 import type { DeviceView } from "../protocol.ts";
 import { count } from "./census.ts";
+import { terms } from "./search.ts";
 
 const MOST_VALUES = 8;
 
@@ -48,8 +49,4 @@ function values(name: string, counts: ReadonlyMap<string, number>): Facet[] {
 export function toggled(text: string, term: string): string {
   const found = terms(text);
   return (found.includes(term) ? found.filter((one) => one !== term) : [...found, term]).join(" ");
-}
-
-export function terms(text: string): string[] {
-  return text.split(/\s+/).filter(Boolean);
 }

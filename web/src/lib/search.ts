@@ -15,16 +15,18 @@ const WORDS: Record<string, (device: DeviceView, value: string) => boolean> = {
   tag: (device, value) => device.tags.some((tag) => tag.toLowerCase() === value),
 };
 
+export function terms(text: string): string[] {
+  return text.split(/\s+/).filter(Boolean);
+}
+
 /** The terms of a text that look like `name:value` and have a name that there is not. */
 export function unknownWords(text: string): string[] {
-  return text
-    .split(/\s+/)
-    .filter((word) => /^[a-z]+:/.test(word) && !Object.hasOwn(WORDS, word.split(":")[0] ?? ""));
+  return terms(text).filter((word) => /^[a-z]+:/.test(word) && !Object.hasOwn(WORDS, word.split(":")[0] ?? ""));
 }
 
 /** The devices that match all terms: named ones, or parts of id, name, model and tags. */
 export function search(devices: readonly DeviceView[], text: string): readonly DeviceView[] {
-  const tests = text.toLowerCase().split(/\s+/).filter(Boolean).map(testOf);
+  const tests = terms(text.toLowerCase()).map(testOf);
   return tests.length === 0 ? devices : devices.filter((device) => tests.every((test) => test(device)));
 }
 

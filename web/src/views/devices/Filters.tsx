@@ -1,5 +1,6 @@
 import { DialogButton, OperationForm } from "../../components/form.tsx";
-import { facetsOf, terms, toggled } from "../../lib/facets.ts";
+import { facetsOf, toggled } from "../../lib/facets.ts";
+import { terms } from "../../lib/search.ts";
 import { DEVICE_LIST, type DeviceView } from "../../protocol.ts";
 import { forgetView, saveView, savedViews } from "../../state/views.ts";
 
