@@ -102,10 +102,14 @@ async def test_a_ciphertext_that_was_moved_to_another_device_is_not_opened_for_i
             size = system.services["registry"].log_size
             await device.send(topics.CONFIG_GET, messages.ConfigGet(request_id="1"))
             await logged(system.services["registry"], evil.client_id, "was sealed for another place", beyond=size)
-        assert not device.received(topics.CONFIG)
-        # The device is not lost: whatever is set again reaches it.
+        # The device is not lost: whatever is set again reaches it, and before it at most its own first
+        # version, which the outbox may push after the device has connected.
         await fleet.ask(admin.CONFIG_SET, device=evil.client_id, overrides={name: "again"})
-        assert (await device.receive(topics.CONFIG)).document == {name: "again"}
+        documents = [(await device.receive(topics.CONFIG)).document]
+        if documents != [{name: "again"}]:
+            documents.append((await device.receive(topics.CONFIG)).document)
+        assert documents[:-1] in ([], [{name: f"of {evil.device_key}"}])
+        assert documents[-1] == {name: "again"}
 
 
 async def test_a_schema_from_before_is_sealed_when_the_registry_starts(
