@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from cli.client import Admin
 from dev.waiting import MAX_SHOWN, PATIENCE_S, NotSeenError
 from shared.protocol import events
 from shared.protocol.messages import Event
 
+_BURST_S: Final = 0.05
+"""Events come together: one look is enough for them."""
 T = TypeVar("T")
 Named = events.EventType[Any, Any] | str
 """A declared event, or its name."""
@@ -67,6 +69,7 @@ class EventRecorder:
                 while not holds(last):
                     async with self._news:
                         await self._news.wait_for(lambda seen=known: self._count > seen)  # type: ignore[misc]
+                    await asyncio.sleep(_BURST_S)
                     known = self._count
                     last = await look()
         except TimeoutError:

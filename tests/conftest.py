@@ -15,6 +15,7 @@ from hypothesis import settings
 from cli.client import Admin
 from dev import stack as stack_module
 from dev import system as system_module
+from dev.database import run
 from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.stack import Stack
@@ -83,9 +84,11 @@ async def admin(system: System) -> AsyncIterator[Admin]:
 
 
 @pytest.fixture
-async def fleet(admin: Admin, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(admin: Admin, stack: Stack, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with watching(admin) as witness:
         yield Fleet(admin, witness, tmp_path)
+    # Else the firmware service would go on with them until the end of all tests.
+    await run(stack, "DELETE FROM mdm.rollouts")
 
 
 @pytest.fixture

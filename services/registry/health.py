@@ -29,7 +29,7 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.registry import clashes
@@ -80,7 +80,7 @@ class HealthThresholds:
     inactive: timedelta
 
 
-def reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
+def _reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None) -> Subquery:
     """Return all reasons at `now`, of all devices or of these: device_id, reason, level, since and detail."""
 
     def among(column: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
@@ -106,11 +106,19 @@ def reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = Non
 
 
 def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
-    """Return the health of all devices, or of these, and their reasons' names: device_id, health and reasons."""
-    found = reasons(now, thresholds, device_ids)
+    """Return the health of all devices, or of these, with its reasons: device_id, health, reasons and details.
+
+    `reasons` are their names, in order; `details` are objects with all columns, the worst first.
+    """
+    found = _reasons(now, thresholds, device_ids)
     names = func.array_agg(aggregate_order_by(found.c.reason, found.c.reason)).label("names")
+    columns = (found.c.reason, found.c.level, found.c.since, found.c.detail)
+    facts = func.jsonb_build_object(*(part for it in columns for part in (literal_column(f"'{it.name}'"), it)))
+    details = func.jsonb_agg(
+        aggregate_order_by(facts, found.c.level.desc(), found.c.since.desc(), found.c.reason), type_=JSONB
+    ).label("details")
     worst = (
-        select(found.c.device_id, func.max(found.c.level).label("level"), names)
+        select(found.c.device_id, func.max(found.c.level).label("level"), names, details)
         .group_by(found.c.device_id)
         .subquery()
     )
@@ -125,6 +133,7 @@ def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None
             Device.id.label("device_id"),
             health.label("health"),
             func.coalesce(worst.c.names, literal_column("'{}'::text[]")).label("reasons"),
+            func.coalesce(worst.c.details, literal_column("'[]'::jsonb")).label("details"),
         )
         .join(Presence, Presence.device_id == Device.id)
         .outerjoin(worst, worst.c.device_id == Device.id)

@@ -9,7 +9,20 @@ from itertools import count, islice
 from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, literal_column, not_, or_, select, true, update
+from sqlalchemy import (
+    DateTime,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator.states import BEFORE_SWITCH, Step
@@ -32,14 +45,70 @@ class DueDevice:
     slot: int
 
 
+# Built once: building a statement takes as long as executing it.
+_NOW: Final = bindparam("now", type_=DateTime(timezone=True))
+_SLOTS: Final = (
+    select(RotationSlot.slot, Device.id)
+    .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
+    .order_by(RotationSlot.slot)
+)
+_FREE_SLOT: Final = (
+    select(RotationSlot.slot)
+    .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
+    .order_by(RotationSlot.slot)
+    .limit(1)
+)
+_SLEEPS: Final = Presence.wake_interval_s.is_not(None)
+# Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
+_DUE: Final = tuple(
+    select(Device.id, DeviceModel.code, Device.key)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .join(Presence, Presence.device_id == Device.id)
+    .where(
+        Device.enabled,
+        Device.lifecycle == "ACTIVE",
+        Presence.online,
+        or_(
+            Device.rotation_state == "QUEUED",
+            and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= _NOW),
+        ),
+        kind,
+    )
+    .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
+    .limit(1)
+    # Rows locked by others are skipped.
+    .with_for_update(of=Device, skip_locked=True)
+    for kind in (_SLEEPS, not_(_SLEEPS))
+)
+_OPEN: Final = select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at)
+_LEFT: Final = (
+    select(Rotation.id)
+    .join(Presence, Presence.device_id == Rotation.device_id)
+    .where(
+        Rotation.outcome.is_(None),
+        Rotation.step.in_(BEFORE_SWITCH),
+        or_(presences.ASLEEP, and_(presences.OFFLINE, _NOW - RECONNECTS > presences.SEEN_AT)),
+    )
+)
+_ARRIVALS: Final = (
+    select(DeviceModel.code, Device.key, Device.rotation_state, Rotation)
+    .select_from(Device)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .outerjoin(
+        Rotation,
+        and_(
+            Rotation.device_id == Device.id,
+            Rotation.outcome.is_(None),
+            Rotation.step.in_([Step.OFFERED, Step.DELIVERED]),
+        ),
+    )
+    .where(device_refs.AMONG, Device.rotation_state != "OK")
+)
+
+
 async def fit_slots(session: AsyncSession, wanted: int) -> None:
     """Adjust the number of slots; a superfluous one in use is deleted as soon as it is free."""
-    rows = await session.execute(
-        select(RotationSlot.slot, Device.id)
-        .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
-        .order_by(RotationSlot.slot)
-    )
-    users = dict(rows.all())
+    users = dict((await session.execute(_SLOTS)).all())
     surplus = len(users) - wanted
     if surplus > 0:
         free = [slot for slot, device_id in users.items() if device_id is None]
@@ -55,36 +124,11 @@ async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None
     Only online devices; those that sleep first, as they are here for seconds only; QUEUED before TIMEOUT, oldest
     secret first.
     """
-    slot = await session.scalar(
-        select(RotationSlot.slot)
-        .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
-        .order_by(RotationSlot.slot)
-        .limit(1)
-    )
+    slot = await session.scalar(_FREE_SLOT)
     if slot is None:
         return None
-    due = (
-        select(Device.id, DeviceModel.code, Device.key)
-        .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .join(Presence, Presence.device_id == Device.id)
-        .where(
-            Device.enabled,
-            Device.lifecycle == "ACTIVE",
-            Presence.online,
-            or_(
-                Device.rotation_state == "QUEUED",
-                and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= now),
-            ),
-        )
-        .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
-        .limit(1)
-        # Rows locked by others are skipped.
-        .with_for_update(of=Device, skip_locked=True)
-    )
-    # Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
-    sleeps = Presence.wake_interval_s.is_not(None)
-    for kind in (sleeps, not_(sleeps)):
-        row = (await session.execute(due.where(kind))).one_or_none()
+    for due in _DUE:
+        row = (await session.execute(due, {"now": now})).one_or_none()
         if row is not None:
             return DueDevice(row.id, device_refs.client_id(row.code, row.key), slot)
     return None
@@ -102,9 +146,7 @@ async def count_states(session: AsyncSession) -> dict[str, int]:
 
 async def open_rotations(session: AsyncSession) -> list[UUID]:
     """Return the ids of all rotations in progress, oldest first."""
-    return list(
-        await session.scalars(select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at))
-    )
+    return list(await session.scalars(_OPEN))
 
 
 async def rotation(
@@ -152,23 +194,6 @@ class Arrival(NamedTuple):
     rotation: Rotation | None = None
 
 
-# Built once: building a statement takes as long as executing it.
-_ARRIVALS: Final = (
-    select(DeviceModel.code, Device.key, Device.rotation_state, Rotation)
-    .select_from(Device)
-    .join(DeviceModel, DeviceModel.id == Device.model_id)
-    .outerjoin(
-        Rotation,
-        and_(
-            Rotation.device_id == Device.id,
-            Rotation.outcome.is_(None),
-            Rotation.step.in_([Step.OFFERED, Step.DELIVERED]),
-        ),
-    )
-    .where(device_refs.AMONG, Device.rotation_state != "OK")
-)
-
-
 async def arrivals(session: AsyncSession, client_ids: Sequence[str]) -> list[Arrival]:
     """Return for each device its state, and its open rotation if it has not fetched or stored the secret yet."""
     rows = await session.execute(_ARRIVALS, {"keys": device_refs.keys(client_ids)})
@@ -178,17 +203,7 @@ async def arrivals(session: AsyncSession, client_ids: Sequence[str]) -> list[Arr
 
 async def left(session: AsyncSession, *, now: datetime) -> set[UUID]:
     """Return the rotations before the switch whose device has left: it is asleep, or offline for a while."""
-    return set(
-        await session.scalars(
-            select(Rotation.id)
-            .join(Presence, Presence.device_id == Rotation.device_id)
-            .where(
-                Rotation.outcome.is_(None),
-                Rotation.step.in_(BEFORE_SWITCH),
-                or_(presences.ASLEEP, and_(presences.OFFLINE, now - RECONNECTS > presences.SEEN_AT)),
-            )
-        )
-    )
+    return set(await session.scalars(_LEFT, {"now": now}))
 
 
 async def count_waiting(session: AsyncSession) -> dict[PresenceState, int]:

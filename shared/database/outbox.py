@@ -38,6 +38,11 @@ class Outbox:
     def __init__(self, service: str, vault: Vault | None = None) -> None:
         self.service = service
         self._vault = vault
+        # Built once: building a statement takes as long as executing it.
+        self._lock = select(func.pg_try_advisory_xact_lock(func.hashtext(f"outbox:{service}")))
+        self._waiting = (
+            select(OutboxMessage).where(OutboxMessage.service == service).order_by(OutboxMessage.id).limit(BATCH)
+        )
 
     def put(
         self,
@@ -106,18 +111,9 @@ class Outbox:
         """Publish up to BATCH messages in order; return whether there may be more."""
         async with database.transaction() as session:
             # One drain at a time keeps the order, also among replicas.
-            if not await session.scalar(
-                select(func.pg_try_advisory_xact_lock(func.hashtext(f"outbox:{self.service}")))
-            ):
+            if not await session.scalar(self._lock):
                 return False
-            waiting = (
-                await session.scalars(
-                    select(OutboxMessage)
-                    .where(OutboxMessage.service == self.service)
-                    .order_by(OutboxMessage.id)
-                    .limit(BATCH)
-                )
-            ).all()
+            waiting = (await session.scalars(self._waiting)).all()
             if not waiting:
                 return False
             now = datetime.now(UTC)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from zoneinfo import available_timezones
 
 from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -13,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from shared import crypto
+from shared import crypto, time_zones
 
 _CRON_FIELDS: Final = 5
 _HOUR_S: Final = 3600
@@ -271,8 +270,8 @@ class RotatorSettings(IdentitySettings, KeySettings):
     @field_validator("rotation_time_zone")
     @classmethod
     def _zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
+        if not time_zones.is_known(name):
+            raise ValueError(time_zones.WANTED)
         return name
 
 

@@ -90,10 +90,11 @@ async def unread(session: AsyncSession) -> list[FirmwareImage]:
     return list(await session.scalars(select(FirmwareImage).where(FirmwareImage.embedded_version.is_(None))))
 
 
-async def models_with_images(session: AsyncSession) -> list[str]:
-    """Return the codes of the models that have images."""
-    has_images = select(FirmwareImage.sha256).where(FirmwareImage.model_id == DeviceModel.id).exists()
-    return list(await session.scalars(select(DeviceModel.code).where(has_images).order_by(DeviceModel.code)))
+async def models_with_images(session: AsyncSession, *, above: int) -> list[str]:
+    """Return the codes of the models that have more than so many images."""
+    counted = select(FirmwareImage.model_id).group_by(FirmwareImage.model_id).having(func.count() > above)
+    query = select(DeviceModel.code).where(DeviceModel.id.in_(counted)).order_by(DeviceModel.code)
+    return list(await session.scalars(query))
 
 
 async def current(session: AsyncSession) -> dict[str, FirmwareImage | None]:

@@ -60,13 +60,14 @@ class Retention:
 
     async def _prune(self) -> None:
         """Delete images that are not to be kept: a device may have stopped using one, or the setting changed."""
-        database, outbox = self.firmware.database, self.firmware.outbox
+        database, outbox, keep = self.firmware.database, self.firmware.outbox, self.firmware.settings.firmware_keep
+        if keep == 0:
+            return
         async with database.transaction() as session:
-            codes = await image_queries.models_with_images(session)
+            codes = await image_queries.models_with_images(session, above=keep)
         for code in codes:
             async with database.transaction() as session:
                 model = await queries.model(session, code)
-                keep = self.firmware.settings.firmware_keep
                 gone = await catalog.prune(session, outbox, model, keep=keep)
             if gone:
                 log.info("firmware.pruned", model=code, versions=gone)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import DateTime, Select, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -74,26 +75,32 @@ class HealthWatch:
             return len(changes) == _BATCH
 
     async def _changes(self, session: AsyncSession) -> list[HealthChange]:
-        states = health.states(datetime.now(UTC), self.registry.thresholds)
-        query = (
-            select(
-                Device.id,
-                DeviceModel.code,
-                Device.key,
-                states.c.health,
-                states.c.reasons,
-                DeviceHealth.health,
-            )
-            .join(states, states.c.device_id == Device.id)
-            .join(DeviceModel, DeviceModel.id == Device.model_id)
-            .outerjoin(DeviceHealth, DeviceHealth.device_id == Device.id)
-            .where(
-                or_(
-                    DeviceHealth.health.is_distinct_from(states.c.health),
-                    DeviceHealth.reasons.is_distinct_from(states.c.reasons),
-                )
-            )
-            .order_by(Device.id)
-            .limit(_BATCH)
+        rows = await session.execute(_changes(self.registry.thresholds), {"now": datetime.now(UTC)})
+        return [HealthChange(*row) for row in rows]
+
+
+@cache
+def _changes(thresholds: health.HealthThresholds) -> Select[Any]:
+    """Return the query for some devices whose health differs from the one that was last announced."""
+    states = health.states(bindparam("now", type_=DateTime(timezone=True)), thresholds)
+    return (
+        select(
+            Device.id,
+            DeviceModel.code,
+            Device.key,
+            states.c.health,
+            states.c.reasons,
+            DeviceHealth.health,
         )
-        return [HealthChange(*row) for row in await session.execute(query)]
+        .join(states, states.c.device_id == Device.id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .outerjoin(DeviceHealth, DeviceHealth.device_id == Device.id)
+        .where(
+            or_(
+                DeviceHealth.health.is_distinct_from(states.c.health),
+                DeviceHealth.reasons.is_distinct_from(states.c.reasons),
+            )
+        )
+        .order_by(Device.id)
+        .limit(_BATCH)
+    )

@@ -44,24 +44,21 @@ async def states_of(
     session: AsyncSession, thresholds: health.HealthThresholds, device_ids: Sequence[int], now: datetime
 ) -> dict[int, DeviceState]:
     """Return the health of devices by their ids."""
-    states, reasons = _queries(thresholds)
-    these = {"now": now, "device_ids": device_ids}
-    found = {device_id: DeviceState(state, []) for device_id, state in await session.execute(states, these)}
-    for device_id, reason, level, since, detail in await session.execute(reasons, these):
-        view = admin.HealthReason(reason=reason, level=health.LEVELS[level], since=since, detail=detail)
-        found[device_id].reasons.append(view)
-    return found
+    rows = await session.execute(_states(thresholds), {"now": now, "device_ids": device_ids})
+    return {device_id: DeviceState(state, [_reason(it) for it in details]) for device_id, state, details in rows}
 
 
 @cache
-def _queries(thresholds: health.HealthThresholds) -> tuple[Select[Any], Select[Any]]:
-    """Return the queries for the health of devices, and for its reasons, the worst first."""
+def _states(thresholds: health.HealthThresholds) -> Select[Any]:
+    """Return the query for the health of devices and its reasons."""
     now = bindparam("now", type_=DateTime(timezone=True))
     device_ids: BindParameter[Sequence[int]] = bindparam("device_ids", expanding=True)
     states = health.states(now, thresholds, device_ids)
-    reasons = health.reasons(now, thresholds, device_ids)
-    order = (reasons.c.level.desc(), reasons.c.since.desc(), reasons.c.reason)
-    return select(states.c.device_id, states.c.health), select(reasons).order_by(*order)
+    return select(states.c.device_id, states.c.health, states.c.details)
+
+
+def _reason(facts: dict[str, Any]) -> admin.HealthReason:
+    return admin.HealthReason.model_validate({**facts, "level": health.LEVELS[facts["level"]]})
 
 
 def _view(row: Row, state: DeviceState, now: datetime) -> admin.DeviceView:

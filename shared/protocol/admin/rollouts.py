@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from datetime import time
 from typing import Annotated, Final, Self
-from zoneinfo import available_timezones
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared import time_zones
 from shared.protocol.admin.names import ModelCode, Named, PageSize, Tags
 from shared.protocol.admin.operation import Operation, Request, Result, Role
 from shared.protocol.messages import Version
@@ -60,8 +60,8 @@ class RolloutPlan(BaseModel):
     @field_validator("zone")
     @classmethod
     def _is_known(cls, zone: str) -> str:
-        if zone not in available_timezones():
-            raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
+        if not time_zones.is_known(zone):
+            raise ValueError(time_zones.WANTED)
         return zone
 
     @property
