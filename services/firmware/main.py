@@ -13,7 +13,6 @@ from services.firmware.assignment.service import Assignment
 from services.firmware.context import Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notifier
-from services.firmware.delivery.rollback_detection import RollbackDetection
 from services.firmware.diagnostics import routes as diagnostics
 from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
@@ -51,9 +50,8 @@ async def main(settings: FirmwareSettings) -> None:
         chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
         dumps, logs = CoreDumpService(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
         rpc, reports = RpcServer(database, connection), Reports(database, outbox)
-        rollback_detection = RollbackDetection(database, reports)
         await connection.listen(
-            *routes.routes(firmware, rpc, chunks, notices, rollback_detection),
+            *routes.routes(firmware, rpc, chunks, notices, reports),
             *diagnostics.routes(firmware, dumps, logs, rpc),
         )
         async with asyncio.TaskGroup() as tasks:
@@ -63,7 +61,6 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
             tasks.create_task(reports.run(), name="reports")
-            tasks.create_task(rollback_detection.run(), name="rollback detection")
             tasks.create_task(receive_lines(settings, connection, firmware, logs), name="lines")
             tasks.create_task(logs.run(), name="logs")
             tasks.create_task(

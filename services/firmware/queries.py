@@ -230,14 +230,15 @@ _ATTEMPTS: Final = (
 )
 
 
-async def attempts(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, tuple[int, list[ImageAttempt]]]:
-    """Return the ids of devices and their attempts with images, newest first, by client id."""
-    found: dict[str, tuple[int, list[ImageAttempt]]] = {}
-    for code, key, device_id, stage, since, image in await session.execute(
-        _ATTEMPTS, {"keys": device_refs.keys(client_ids)}
-    ):
-        of_device = found.setdefault(device_refs.client_id(code, key), (device_id, []))
-        of_device[1].append(ImageAttempt(image.sha256, hashes_of(image), stage, since))
+async def attempts(session: AsyncSession, client_id: str) -> dict[int, list[ImageAttempt]]:
+    """Return the attempts of a device with images, newest first, by its id; empty if there are none."""
+    found: dict[int, list[ImageAttempt]] = {}
+    rows = await session.execute(_ATTEMPTS, {"keys": device_refs.keys([client_id])})
+    for code, key, device_id, stage, since, image in rows:
+        # A client id with the key of another model's device names no device.
+        if device_refs.client_id(code, key) == client_id:
+            attempt = ImageAttempt(image.sha256, hashes_of(image), stage, since)
+            found.setdefault(device_id, []).append(attempt)
     return found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 
+from services.firmware.assignment.progress import Reports
 from services.firmware.assignment.service import Assignment
 from services.firmware.context import GROUP, Firmware
 from services.firmware.delivery.chunks import Chunks
 from services.firmware.delivery.notifier import Notifier
-from services.firmware.delivery.rollback_detection import RollbackDetection
 from services.firmware.images.doctor import FirmwareDoctor
 from services.firmware.images.service import ImageService
 from services.firmware.images.signing_keys import TrustedKeys
@@ -20,9 +20,7 @@ from shared.protocol import admin, events, messages, topics
 from shared.server.rpc import RpcServer
 
 
-def routes(
-    firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, rollback_detection: RollbackDetection
-) -> list[Route]:
+def routes(firmware: Firmware, rpc: RpcServer, chunks: Chunks, notices: Notifier, reports: Reports) -> list[Route]:
     """Return the routes of all messages to the firmware service."""
     connection, uploads, rollouts = rpc.connection, Uploads(firmware), RolloutService(firmware)
     images, trust, doctor = ImageService(firmware), TrustedKeys(firmware), FirmwareDoctor(firmware)
@@ -30,8 +28,7 @@ def routes(
     return [
         dated_route(topics.FIRMWARE_CHECK, partial(on_check, firmware, connection), group=GROUP, note=note),
         device_route(topics.FIRMWARE_CHUNK, chunks.enqueue, group=GROUP),
-        device_route(topics.FIRMWARE_REPORT, rollback_detection.reports.store, group=GROUP, note=note),
-        dated_route(topics.STATUS, partial(on_status, rollback_detection), group=GROUP),
+        device_route(topics.FIRMWARE_REPORT, reports.store, group=GROUP, note=note),
         Route(events.FIRMWARE_RELEASED.topic, notices.on_released, GROUP),
         rpc.route(admin.UPLOAD_BEGIN, uploads.begin, group=GROUP),
         rpc.route(admin.UPLOAD_CHUNK, uploads.store_chunk, group=GROUP),
@@ -70,10 +67,3 @@ async def on_check(
     """Answer a device's request for an image."""
     offer = await Assignment(firmware).answer_check(client_id, check, received_at)
     await connection.send(topics.FIRMWARE_OFFER, offer, client_id=client_id)
-
-
-async def on_status(
-    rollback_detection: RollbackDetection, client_id: str, status: messages.Status, received_at: datetime
-) -> None:
-    """Handle a device's status at connect."""
-    await rollback_detection.check(client_id, status, received_at)

@@ -32,6 +32,8 @@ class Rotator:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     reported_stored: set[UUID] = field(default_factory=set)
     """Rotations whose device has reported to this leader that the new secret is stored."""
+    in_rotation: set[str] = field(default_factory=set)
+    """The client ids of the devices in a rotation: the statuses of all others are nothing to the leader."""
 
     @asynccontextmanager
     async def attempt(self, rotation_id: UUID, client_id: str | None = None) -> AsyncIterator[Attempt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -25,8 +26,9 @@ def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcS
     # Operations that would hold up the leader's own connection use another one.
     beside = RpcServer(rotator.database, connection)
     campaigns = Campaigns(rotator)
+    statuses = device_route(topics.STATUS, partial(on_status, exchange, connection))
     return [
-        device_route(topics.STATUS, partial(on_status, exchange, connection)),
+        replace(statuses, wanted=lambda names: names["client_id"] in rotator.in_rotation),
         Route(events.DEVICE_ONLINE.topic, partial(on_online, exchange)),
         device_route(topics.ROTATION_REQUEST, partial(on_request, exchange, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, exchange, connection)),

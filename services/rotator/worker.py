@@ -75,7 +75,7 @@ class RotationWorker:
         await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
 
     async def _advance_all(self) -> None:
-        for work in await self._open():
+        for work in await self.read_open():
             await self._advance(work)
         while await self._claim():
             pass
@@ -122,6 +122,7 @@ class RotationWorker:
         async with self.rotator.leadership.transaction() as session:
             # Checked again: the device may have been disabled since, or another have come online.
             if await queries.claim_due(session, now=now) == candidate:
+                self.rotator.in_rotation.add(candidate.client_id)
                 await self._offer(session, candidate, old, None if account is None else account.held)
         return True
 
@@ -311,11 +312,14 @@ class RotationWorker:
         if named != generation:
             raise UnavailableError(f"Keycloak's token names secret_gen {named}, not {generation}")
 
-    async def _open(self) -> list[OpenRotation]:
+    async def read_open(self) -> list[OpenRotation]:
+        """Return the open rotations, and note their devices."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
             found = [await queries.rotation(session, one) for one in await queries.open_rotations(session)]
             left = await queries.left(session, now=now)
+        self.rotator.in_rotation.clear()
+        self.rotator.in_rotation.update(client_id for _, _, client_id in found)
         return [
             OpenRotation(
                 rotation_id=rotation.id,

@@ -58,11 +58,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A topic and the handler of its messages; replicas in a `group` share them (`$share`)."""
+    """A topic and the handler of its messages; replicas in a `group` share them (`$share`).
+
+    What is not `wanted`, by the names in the topic, is ignored before it costs anything.
+    """
 
     topic: Topic[Any]
     handle: Callable[[Delivery], Awaitable[None]]
     group: str | None = None
+    wanted: Callable[[Mapping[str, str]], bool] = field(default=lambda _: True)
 
     def subscription(self, password: SecretStr) -> str:
         """Return the topic filter of the subscription, for the account that has this password.
@@ -151,9 +155,9 @@ class Dispatcher:
         for route in self.routes:
             names = route.topic.match(topic)
             if names is not None:
-                self._admit(
-                    Waiting(route, _delivery(names, message), topic, self.admission.sender(route.topic, names))
-                )
+                if route.wanted(names):
+                    sender = self.admission.sender(route.topic, names)
+                    self._admit(Waiting(route, _delivery(names, message), topic, sender))
                 return
 
     def _admit(self, waiting: Waiting) -> None:

@@ -81,7 +81,7 @@ QUERIES: Final[dict[str, Query]] = {
     "devices ask for their configuration": lambda session: batch_queries.asking(session, FEW),
     "devices say their status": lambda session: batch_queries.presences(session, FEW),
     "have they a rotation that waits?": lambda session: rotator_queries.arrivals(session, FEW),
-    "do they run what they should?": lambda session: firmware_queries.attempts(session, FEW),
+    "do they run what they should?": lambda session: firmware_queries.attempts(session, FEW[0]),
     "who reports of an image": lambda session: firmware_queries.reporters(session, FEW),
     "how far were they with it?": lambda session: firmware_queries.stages(
         session, [(one, "0" * 64) for one in SOME]

@@ -123,14 +123,11 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Progr
     await queries.set_deliveries(session, delivered)
 
 
-async def record_lost(session: AsyncSession, outbox: Outbox, reported: Mapping[str, rules.ReportedRun]) -> None:
-    """Record for devices, by client id with what they report to run, which image they did not start or keep."""
-    attempts = await queries.attempts(session, reported)
-    lost: list[Progress] = []
-    for client_id, (device_id, newest_first) in attempts.items():
-        # A client id with the key of another model's device names no device.
-        found = rules.lost(newest_first, reported[client_id]) if client_id in reported else None
+async def record_lost(session: AsyncSession, outbox: Outbox, client_id: str, reported: rules.ReportedRun) -> None:
+    """Record which image a device did not start or keep, if there is one, by what it reports to run."""
+    for device_id, newest_first in (await queries.attempts(session, client_id)).items():
+        found = rules.lost(newest_first, reported)
         if found is not None:
             sha256, stage = found
-            lost.append(Progress(client_id, device_id, sha256, stage, error=_LOST[stage]))
-    await record(session, outbox, lost)
+            lost = Progress(client_id, device_id, sha256, stage, error=_LOST[stage])
+            await record(session, outbox, [lost])

@@ -47,7 +47,7 @@ class Assignment:
         """Return the offer of the image that a device should fetch, or that it is up to date."""
         reported = rules.ReportedRun(check.sha256, received_at)
         async with self.firmware.database.transaction() as session:
-            await progress.record_lost(session, self.firmware.outbox, {client_id: reported})
+            await progress.record_lost(session, self.firmware.outbox, client_id, reported)
             prospect = await prospects.prospect(session, client_id, check=check)
             if prospect.image is not None:
                 if prospect.runs_it:

@@ -118,6 +118,17 @@ async def test_a_device_route_hands_over_the_device_and_its_message() -> None:
     assert route.group == "registry"
 
 
+async def test_what_a_route_does_not_want_is_ignored_and_passed_to_no_other() -> None:
+    waited_for = {"one"}
+    ours = Route(topics.LOG, ignore, wanted=lambda names: names["client_id"] in waited_for)
+    reader = dispatcher(ours, Route(topics.LOG, ignore))
+    read(reader, message("another", "nobody waits for it"), message("one", "first"))
+    assert len(reader) == 1
+    waited_for.add("another")
+    read(reader, message("another", "now somebody does"))
+    assert len(reader) == 2
+
+
 async def test_messages_of_one_device_are_handled_one_by_one_in_their_order() -> None:
     busy: set[str] = set()
     seen: dict[str, list[int]] = {"one": [], "two": [], "three": []}
