@@ -26,9 +26,9 @@ from shared.protocol import admin
 from shared.protocol.admin import Package, RotationEntry
 from tests.matrix import reports
 
-DEVICES: Final = 20
+DEVICES: Final = 10
 AT_ONCE: Final = 8
-SLEEPY_DEVICES: Final = int(os.environ.get("CAMPAIGN_DEVICES", "40"))
+SLEEPY_DEVICES: Final = int(os.environ.get("CAMPAIGN_DEVICES", "20"))
 WAKE_INTERVAL_S: Final = int(os.environ.get("CAMPAIGN_WAKE_INTERVAL_S", "3"))
 
 

@@ -25,8 +25,8 @@ from shared.protocol.admin import Package
 PROCESSES: Final = ("registry", "rotator", "firmware", "broker", "postgres", "keycloak")
 ENOUGH: Final = 3
 """So many changes of each kind are acknowledged before a kill, and again after it."""
-PAUSE_S: Final = 0.1
-"""Between two changes of a kind, as each is looked for afterwards."""
+PAUSE_S: Final = 0.4
+"""Between two changes of a kind, as each is looked for afterwards; a rotation, the slowest, takes as long."""
 PATIENCE_S: Final = 120
 
 Look = Callable[[], Awaitable[bool]]
