@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Text, and_, case, func, literal_column, select
+from sqlalchemy import ARRAY, Text, and_, bindparam, case, cast, column, func, literal_column, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.connection_rules import REPORTED, SEPARATOR
 from shared.database import device_refs
+from shared.database.presences import Connected
 from shared.database.tables import (
     ConnectionLayer,
     Device,
@@ -19,6 +23,7 @@ from shared.database.tables import (
     DeviceModel,
     Presence,
 )
+from shared.protocol.messages import Status
 
 
 class Desired(NamedTuple):
@@ -78,8 +83,9 @@ _ASKING: Final = (
     .outerjoin(DeviceConnection, DeviceConnection.device_id == Device.id)
     .where(_AMONG)
 )
+_CONNECTED: Final = tuple(getattr(Presence, it.name) for it in fields(Connected))
 _PRESENCES: Final = (
-    select(DeviceModel.code, Device.key, Presence)
+    select(DeviceModel.code, Device.key, *_CONNECTED)
     .select_from(Device)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .join(Presence, Presence.device_id == Device.id)
@@ -87,6 +93,31 @@ _PRESENCES: Final = (
     # Always in the same order: two batches that lock the same rows must not deadlock.
     .order_by(Presence.device_id)
     .with_for_update(of=Presence)
+)
+
+_NAMES: Final = tuple(it.name for it in fields(Connected))
+_COLUMNS: Final = (*_CONNECTED, column("status", Text))
+# The names of columns as those of parameters would be values to set.
+_GIVEN: Final = (
+    func.unnest(*(bindparam(f"all_{it.key}", type_=ARRAY(it.type)) for it in _COLUMNS))
+    .table_valued(*(column(it.key, it.type) for it in _COLUMNS), name="given")
+    .render_derived()
+)
+_STATUS: Final = cast(_GIVEN.c.status, JSONB)
+_STORE: Final = (
+    update(Presence)
+    .where(Presence.device_id == _GIVEN.c.device_id)
+    .values({name: _GIVEN.c[name] for name in _NAMES if name != "device_id"})
+    .values(
+        {
+            Presence.status: func.coalesce(_STATUS, Presence.status),
+            **{
+                it: case((_GIVEN.c.status.is_(None), it), else_=cast(_STATUS[it.key].astext, it.type))
+                for it in (Presence.firmware_version, Presence.firmware_sha256, Presence.secret_generation)
+            },
+        }
+    )
+    .execution_options(synchronize_session=False)
 )
 
 
@@ -100,8 +131,24 @@ async def asking(session: AsyncSession, client_ids: Sequence[str]) -> list[Askin
     return [found.get(client_id) for client_id in client_ids]
 
 
-async def presences(session: AsyncSession, client_ids: Sequence[str]) -> list[Presence | None]:
-    """Return and lock the last statuses of devices; None: there is no such device."""
+async def presences(session: AsyncSession, client_ids: Sequence[str]) -> list[Connected | None]:
+    """Return and lock devices' presences; None: there is no such device. One that is named twice is one object."""
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(client_ids)})
-    found = {device_refs.client_id(code, key): presence for code, key, presence in rows}
+    found = {device_refs.client_id(code, key): Connected(*columns) for code, key, *columns in rows}
     return [found.get(client_id) for client_id in client_ids]
+
+
+async def store(session: AsyncSession, changed: Iterable[tuple[Connected, Status | None]]) -> None:
+    """Store presences with the status of each, None if it is as before: one statement for all."""
+    rows = [
+        (*attrgetter(*_NAMES)(it), status and status.model_dump_json(exclude_none=True)) for it, status in changed
+    ]
+    if rows:
+        names = [f"all_{it.key}" for it in _COLUMNS]
+        await session.execute(_STORE, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+async def status(session: AsyncSession, device_id: int) -> Status | None:
+    """Return the last status that a device has reported while it was online."""
+    found = await session.scalar(select(Presence.status).where(Presence.device_id == device_id))
+    return None if found is None else Status.model_validate(found)

@@ -5,6 +5,7 @@ The registry writes the rows, at each status and when a device is overdue; all s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -36,6 +37,18 @@ _PATIENCE: Final[ColumnElement[Any]] = (
 """As `patience`; null for a device that does not sleep."""
 
 
+@dataclass(slots=True)
+class Connected:
+    """What a presence has of a device's connection: the columns of these names."""
+
+    device_id: int
+    online: bool = False
+    last_seen_at: datetime | None = None
+    left_at: datetime | None = None
+    wake_interval_s: int | None = None
+    asleep_until: datetime | None = None
+
+
 def patience(wake_interval_s: int) -> timedelta:
     """Return how long a device that sleeps may be away: its wake interval, and a grace of half of it."""
     return timedelta(seconds=wake_interval_s + max(wake_interval_s // 2, LEAST_GRACE_S))
@@ -46,21 +59,21 @@ def asleep_until(left_at: datetime) -> ColumnElement[datetime]:
     return literal(left_at, DateTime(timezone=True)) + _PATIENCE
 
 
-def state(presence: Presence) -> PresenceState:
+def state(presence: Presence | Connected) -> PresenceState:
     """Return whether a device is online, asleep, or offline, as a sleeper is that has not come back in time."""
     if presence.online:
         return "online"
     return "offline" if presence.asleep_until is None else "asleep"
 
 
-def seen_at(presence: Presence, now: datetime) -> datetime | None:
+def seen_at(presence: Presence | Connected, now: datetime) -> datetime | None:
     """Return when a device was last known to be connected; None if it was never seen."""
     if presence.online or presence.last_seen_at is None:
         return now if presence.online else None
     return max(presence.last_seen_at, presence.left_at or presence.last_seen_at)
 
 
-def leave(presence: Presence, at: datetime, *, asleep: bool = False) -> None:
+def leave(presence: Presence | Connected, at: datetime, *, asleep: bool = False) -> None:
     """Record that a device has no connection any more; one that has a wake interval is asleep from then on.
 
     `asleep`: it has reported so; without an interval something else will wake it, such as a button.

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry import batch_queries
 from services.registry.context import Registry
 from shared.database import device_refs, presences
-from shared.database.tables import Presence
+from shared.database.presences import Connected
 from shared.protocol import events, messages, topics
 from shared.runtime.microbatch import MicroBatcher
 
@@ -48,21 +48,26 @@ class Presences:
         """Store all in order, and send waiting messages to online devices; return which devices exist."""
         async with self.registry.database.transaction() as session:
             rows = await batch_queries.presences(session, [it.client_id for it in batch])
+            changed: dict[int, tuple[Connected, messages.Status | None]] = {}
             for received, presence in zip(batch, rows, strict=True):
-                if presence is not None:
-                    self._record(session, received, presence)
+                if presence is None:
+                    continue
+                _, last = changed.get(presence.device_id, (presence, None))
+                if received.status.recorded and not received.retained:
+                    await self._take_back(session, received.client_id, presence, last)
+                elif self._record(session, received, presence):
+                    changed[presence.device_id] = presence, received.status if presence.online else last
+            await batch_queries.store(session, changed.values())
             online = [it.client_id for it in batch if it.status.online]
             if online:
                 await self.greet(session, online)
             return [presence is not None for presence in rows]
 
-    def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Presence) -> None:
+    def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Connected) -> bool:
+        """Change a presence as a status tells; return whether it counts."""
         client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
-            return  # its time is not known: a restarted broker still has statuses from before
-        if status.recorded and not retained:
-            self._take_back(session, client_id, presence)
-            return
+            return False  # its time is not known: a restarted broker still has statuses from before
         if status.online and status.boot is not None and not retained:
             self.registry.clashes.on_boot(client_id, status.boot, received_at)
         # Not what services publish for devices that they refuse: `offline`, also of those that never connected.
@@ -73,26 +78,22 @@ class Presences:
         if status.online or status.wake_interval_s is not None:
             presence.wake_interval_s = status.wake_interval_s
         if status.online:
-            self._record_online(session, client_id, status, presence)
+            if not presence.online:
+                self.registry.outbox.emit(session, events.DEVICE_ONLINE, client_id, events.NoFacts())
+            presence.online, presence.asleep_until = True, None
         elif presence.online or status.asleep:
             before = presences.state(presence)
             presences.leave(presence, received_at, asleep=bool(status.asleep))
             if presences.state(presence) != before:
                 presences.emit_left(self.registry.outbox, session, client_id, presence.asleep_until)
+        return True
 
-    def _take_back(self, session: AsyncSession, client_id: str, presence: Presence) -> None:
-        """Restore the retained status of a device that was back before our own `offline` took its place."""
-        if presence.online and presence.status is not None:
-            last = messages.Status.model_validate(presence.status)
-            self.registry.outbox.put(session, topics.STATUS, last, client_id=client_id)
-
-    def _record_online(
-        self, session: AsyncSession, client_id: str, status: messages.Status, presence: Presence
+    async def _take_back(
+        self, session: AsyncSession, client_id: str, presence: Connected, last: messages.Status | None
     ) -> None:
+        """Restore the retained status of a device that was back before our own `offline` took its place."""
         if not presence.online:
-            self.registry.outbox.emit(session, events.DEVICE_ONLINE, client_id, events.NoFacts())
-        presence.online, presence.asleep_until = True, None
-        presence.status = status.model_dump(mode="json", exclude_none=True)
-        presence.firmware_version = status.firmware_version
-        presence.firmware_sha256 = status.firmware_sha256
-        presence.secret_generation = status.secret_generation
+            return
+        last = last or await batch_queries.status(session, presence.device_id)
+        if last is not None:
+            self.registry.outbox.put(session, topics.STATUS, last, client_id=client_id)

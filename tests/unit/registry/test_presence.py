@@ -11,7 +11,7 @@ import pytest
 from services.registry.devices.presence import Presences, ReceivedStatus
 from shared.database import presences
 from shared.database.outbox import Outbox
-from shared.database.tables import Presence
+from shared.database.presences import Connected
 from shared.protocol.messages import Status
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -28,7 +28,7 @@ class Session:
         """Take a row."""
 
 
-def receive(presence: Presence, status: Status) -> datetime | None:
+def receive(presence: Connected, status: Status) -> datetime | None:
     """Receive a status, and return when the device was last seen."""
     registry = SimpleNamespace(outbox=Outbox("registry"))
     stored = Presences(cast("Any", registry), cast("Any", None))
@@ -41,20 +41,20 @@ def receive(presence: Presence, status: Status) -> datetime | None:
 def test_an_offline_status_in_the_place_of_a_device_that_is_not_connected_is_no_sight_of_it(
     seen_at: datetime | None,
 ) -> None:
-    presence = Presence(online=False, last_seen_at=seen_at)
+    presence = Connected(1, online=False, last_seen_at=seen_at)
     assert receive(presence, OFFLINE) == seen_at
 
 
 def test_a_device_was_seen_until_its_connection_ended() -> None:
-    assert receive(Presence(online=True, last_seen_at=NOW - timedelta(days=9)), OFFLINE) == NOW
-    assert receive(Presence(online=False), Status(online=False, asleep=True)) == NOW
+    assert receive(Connected(1, online=True, last_seen_at=NOW - timedelta(days=9)), OFFLINE) == NOW
+    assert receive(Connected(1, online=False), Status(online=False, asleep=True)) == NOW
 
 
 def test_a_device_that_is_connected_is_seen_now() -> None:
-    assert receive(Presence(online=False), Status(online=True)) == NOW + timedelta(hours=1)
+    assert receive(Connected(1, online=False), Status(online=True)) == NOW + timedelta(hours=1)
 
 
 def test_a_device_that_a_restart_of_the_broker_has_dropped_was_seen_until_then() -> None:
-    presence = Presence(online=True, last_seen_at=NOW - timedelta(days=9))
+    presence = Connected(1, online=True, last_seen_at=NOW - timedelta(days=9))
     presences.leave(presence, NOW)
     assert presences.seen_at(presence, NOW + timedelta(hours=1)) == NOW
