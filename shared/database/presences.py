@@ -75,4 +75,5 @@ def emit_left(outbox: Outbox, session: AsyncSession, client_id: str, asleep_unti
     if asleep_until is None:
         outbox.emit(session, events.DEVICE_OFFLINE, client_id, events.NoFacts())
     else:
-        outbox.emit(session, events.DEVICE_ASLEEP, client_id, events.AsleepFacts(until=asleep_until))
+        facts = events.AsleepFacts(until=asleep_until)
+        outbox.emit(session, events.DEVICE_ASLEEP, client_id, facts, kept=False)

@@ -73,7 +73,7 @@ class Presences:
         if status.online or status.wake_interval_s is not None:
             presence.wake_interval_s = status.wake_interval_s
         if status.online:
-            self._record_online(session, client_id, status, presence)
+            self._record_online(session, received, presence)
         elif presence.online or status.asleep:
             before = presences.state(presence)
             presences.leave(presence, received_at, asleep=bool(status.asleep))
@@ -86,11 +86,20 @@ class Presences:
             last = messages.Status.model_validate(presence.status)
             self.registry.outbox.put(session, topics.STATUS, last, client_id=client_id)
 
-    def _record_online(
-        self, session: AsyncSession, client_id: str, status: messages.Status, presence: Presence
-    ) -> None:
+    def _record_online(self, session: AsyncSession, received: ReceivedStatus, presence: Presence) -> None:
+        status = received.status
+        has_restarted = status.boot is not None and status.boot != (presence.status or {}).get("boot")
         if not presence.online:
-            self.registry.outbox.emit(session, events.DEVICE_ONLINE, client_id, events.NoFacts())
+            facts = events.OnlineFacts(reset_reason=status.reset_reason if has_restarted else None)
+            # A wake-up is routine, and may come every minute.
+            is_routine = presence.asleep_until is not None
+            self.registry.outbox.emit(
+                session, events.DEVICE_ONLINE, received.client_id, facts, kept=not is_routine
+            )
+        if status.boot is None or (has_restarted and received.retained):
+            presence.booted_at = None
+        elif has_restarted:
+            presence.booted_at = received.received_at
         presence.online, presence.asleep_until = True, None
         presence.status = status.model_dump(mode="json", exclude_none=True)
         presence.firmware_version = status.firmware_version
