@@ -31,6 +31,7 @@ _INCIDENTAL = (
     "outbox",
     "admin_requests",
     "audit_log",
+    "events",
 )
 _COLUMNS = """
     SELECT c.relname AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns

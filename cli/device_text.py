@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from cli import connection_text, output, session, tables
 from shared.protocol import admin
 
 D = TypeVar("D", bound="admin.DeviceView")
+_SIGNALS: Final = ((-60, "strong"), (-70, "good"), (-80, "weak"))
+"""From which dBm on a signal is called so."""
 
 
 def print_written(here: session.Session, package: admin.Package, target: Path) -> None:
@@ -22,7 +24,16 @@ def print_written(here: session.Session, package: admin.Package, target: Path) -
 
 def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | None) -> None:
     """Print the facts of a device, and what it reports against the rules."""
-    print_device(device, firmware, (("connection", _connection),))
+    print_device(
+        device,
+        firmware,
+        (
+            ("connection", _connection),
+            "running since=up_since, last start=reset_reason",
+            ("signal", lambda it: None if it.rssi_dbm is None else f"{signal(it.rssi_dbm)}, {it.rssi_dbm} dBm"),
+            "address=ip, chip",
+        ),
+    )
     if device.clashed_at is not None:
         at = output.cell(device.clashed_at)
         output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
@@ -50,7 +61,7 @@ def print_device(
             ("firmware", lambda it: firmware_state(it, firmware)),
             ("config", config_state),
             "config_error",
-            ("secret", lambda it: f"generation {it.secret_generation} of {output.cell(it.secret_created_at)}"),
+            ("secret", secret_state),
             (
                 "recovery",
                 lambda it: "with its device key" if it.has_key else "device has no key: mdm device reissue",
@@ -59,6 +70,18 @@ def print_device(
             *more,
         ),
     )
+
+
+def secret_state(device: admin.DeviceView) -> str:
+    """Return the generation of the secret in force, and the one that a device uses if that is another."""
+    text = f"generation {device.secret_generation} of {output.cell(device.secret_created_at)}"
+    used = getattr(device, "secret_generation_reported", None)
+    return text if used in {None, device.secret_generation} else f"{text}; it uses generation {used}"
+
+
+def signal(rssi_dbm: int) -> str:
+    """Return the strength of a Wi-Fi signal in words."""
+    return next((word for least, word in _SIGNALS if rssi_dbm >= least), "very weak")
 
 
 def health_state(device: admin.DeviceView) -> str:

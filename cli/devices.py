@@ -10,7 +10,19 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import client, config, imports, lifecycle, output, package_options, pages, selection, session
+from cli import (
+    client,
+    config,
+    events,
+    imports,
+    lifecycle,
+    output,
+    package_options,
+    pages,
+    selection,
+    session,
+    vitals,
+)
 from cli.arguments import Device
 from cli.device_text import (
     config_state,
@@ -31,6 +43,8 @@ app = typer.Typer()
 app.add_typer(lifecycle.app)
 app.add_typer(imports.app)
 app.add_typer(configuration, name="config")
+app.command("events")(events.of_device)
+app.command("vitals")(vitals.of_device)
 
 _FIRMWARE_TIMEOUT_S: Final = 5.0
 

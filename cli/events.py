@@ -1,15 +1,19 @@
-"""`mdm events`: events as they happen."""
+"""`mdm events` and `mdm device events`: events as they happen, and those of a device that have happened."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any, Final
 
 import typer
 
 from cli import client, output, session
+from cli.arguments import Device
 from shared.errors import InvalidInputError
+from shared.protocol import admin, messages
 from shared.protocol import events as catalogue
-from shared.protocol import messages
+
+_ID: Final = re.compile("(^|_)(id|sha256)$")
 
 
 def events(
@@ -42,6 +46,33 @@ def events(
                     return
 
     here.run(work)
+
+
+def of_device(
+    ctx: typer.Context,
+    device: Device,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of events.")] = 100,
+) -> None:
+    """Show what has happened to a device, newest first."""
+    here = session.of(ctx)
+    found = here.request_pages(admin.EVENT_LIST, "events", device=device, limit=limit)
+    here.show_table(
+        found,
+        found.events,
+        (
+            "at",
+            ("event", lambda it: f"{it.noun} {it.verb.replace('_', ' ')}"),
+            ("data", lambda it: facts(it.data)),
+        ),
+        none="nothing has happened to the device in the time that events are kept",
+    )
+
+
+def facts(data: dict[str, Any]) -> str:
+    """Return what is worth reading of an event's data: no ids, hashes and nulls."""
+    shown = {name: value for name, value in data.items() if value is not None and not _ID.search(name)}
+    return ", ".join(f"{name}={output.cell(value)}" for name, value in shown.items())
 
 
 def line(noun: str, verb: str, event: messages.Event, *, as_json: bool) -> str:

@@ -11,13 +11,14 @@ from typing import Annotated, Final
 
 import typer
 
-from cli import bars, client, firmware_keys, image_files, lifecycle, output, selection, session
+from cli import bars, client, firmware_keys, image_files, lifecycle, output, selection, session, vitals
 from shared.esp32 import image as esp32_image
 from shared.protocol import admin
 
 app = typer.Typer()
 app.add_typer(firmware_keys.app, name="key")
 image_files.add_to(app)
+app.command("vitals")(vitals.of_model)
 
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="Label of the image.")]
 

@@ -7,9 +7,11 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
+from pydantic import ValidationError
 
 from device import image as images
 from device import package as packages
@@ -18,9 +20,19 @@ from device.claim import Machine
 from device.options import Hooks, Options
 from shared.errors import FleetError, InvalidInputError
 from shared.esp32.chips import CHIP_IDS
-from shared.protocol.messages import MAX_WAKE_INTERVAL_S
+from shared.protocol.messages import MAX_WAKE_INTERVAL_S, Vitals
+from shared.protocol.topics import explain
 
 _DEFAULTS = Options()
+_POSITIVE = (
+    "slot_size_bytes",
+    "retry_s",
+    "claim_retry_s",
+    "verify_timeout_s",
+    "backoff_max_s",
+    "reading_s",
+    "vitals_s",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="publish the uptime on app/CLIENT_ID/up/uptime every S seconds",
     )
+    parser.add_argument("--vitals-s", type=float, metavar="S", default=300.0, help="report vitals every S seconds")
+    parser.add_argument(
+        "--vital",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="simulate a vital besides uptime_s, such as heap_free_bytes=142000; repeatable",
+    )
     parser.add_argument("--panic-bytes", type=int, default=0, help="simulate a core dump of this size in flash")
     parser.add_argument("--json", action="store_true", help="log as JSON")
     return parser
@@ -71,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _agent(given: argparse.Namespace) -> Agent:
     """Return the device, which may have to request its identity first."""
-    for name in ("slot_size_bytes", "retry_s", "claim_retry_s", "verify_timeout_s", "backoff_max_s", "reading_s"):
+    for name in _POSITIVE:
         if (value := getattr(given, name)) is not None and value <= 0:
             raise InvalidInputError(f"--{name.replace('_', '-')}: must be greater than 0")
     if given.wake_interval_s is not None and not 1 <= given.wake_interval_s <= MAX_WAKE_INTERVAL_S:
@@ -97,21 +117,33 @@ async def _agent(given: argparse.Namespace) -> Agent:
         verify_timeout_s=given.verify_timeout_s,
         backoff_max_s=given.backoff_max_s,
         reading_s=given.reading_s,
+        vitals_s=given.vitals_s,
         panic_bytes=given.panic_bytes,
         wake_interval_s=given.wake_interval_s,
     )
     state = given.state or Path("state") / (package.client_id if package else given.uid)
     if package is None:
         package = await Machine(packages.load_claim(given.claim), given.uid, state, options).package()
-    return Agent(package, state, options=options, hooks=_hooks(given.network), image=image)
+    return Agent(package, state, options=options, hooks=_hooks(given.network, given.vital), image=image)
 
 
-def _hooks(networks: list[str] | None) -> Hooks:
-    """Return the hooks of a device with only these networks in range; None: with any."""
+def _hooks(networks: list[str] | None, texts: Sequence[str] = ()) -> Hooks:
+    """Return the hooks of a device with these vitals, and with only these networks in range; None: with any."""
+    vitals = _vitals(texts)
+    hooks = Hooks(measure=lambda: vitals)
     if networks is None:
-        return Hooks()
+        return hooks
     passwords = {ssid: password for ssid, _, password in (it.partition("=") for it in networks)}
-    return Hooks(joins=lambda network: passwords.get(network.ssid) == network.password)
+    return replace(hooks, joins=lambda network: passwords.get(network.ssid) == network.password)
+
+
+def _vitals(texts: Sequence[str]) -> dict[str, float]:
+    try:
+        return Vitals.model_validate(
+            {name: number for name, _, number in (it.partition("=") for it in texts)}
+        ).root
+    except ValidationError as error:
+        raise InvalidInputError(f"--vital: {explain(error)}") from None
 
 
 async def _run(given: argparse.Namespace) -> int:

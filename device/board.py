@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from device import connection, image_builder, reading
+from device import connection, image_builder, reading, vitals
 from device import package as packages
 from device.commands import CommandRunner, CommandStore
 from device.config import ConfigStore, Configuration
@@ -82,6 +82,7 @@ class Board:
             self._flash, uplink, options, self.fetcher if options.prefer_http else None
         )
         self._reading = reading.source(uplink.hooks.clock)
+        self._vitals = vitals.source(uplink.hooks)
         self.core_dump = CoreDump(self._flash, uplink, options)
         self._routes = {
             route.topic.of(client_id=package.client_id): route
@@ -154,6 +155,8 @@ class Board:
         self.core_dump.on_connected()
         if self._options.reading_s is not None:
             self._uplink.repeat("reading", self._reading, every_s=self._options.reading_s)
+        if self._options.vitals_s is not None:
+            self._uplink.repeat("vitals", self._vitals, every_s=self._options.vitals_s)
 
     def deadlines(self) -> list[tuple[float, Callable[[], None]]]:
         """Return the times of what ends by itself, on the hooks' clock in seconds, each with its handler."""

@@ -68,6 +68,8 @@ class Options:
     """How often an image with a wrong sha256 is fetched again."""
     reading_s: float | None = None
     """Interval of a reading on the device's own topics; None: it publishes none."""
+    vitals_s: float | None = None
+    """Interval of its vitals; None: it reports none."""
     panic_bytes: int = 0
     """Size of a core dump in flash at each start, as if the previous run had ended in a panic."""
     slow_s: float = 0.0
@@ -117,6 +119,11 @@ def _accept(_argument: object) -> str | None:
     return None
 
 
+def _measure_nothing() -> Mapping[str, float]:
+    """Return no vitals."""
+    return {}
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -130,8 +137,9 @@ class Hooks:
     both return None, or a one-line error. `commands` are the commands of the device by name, besides `reboot` and
     `identify`. `accepts` gets a message's topic and returns whether the device accepts it; `proof` computes the
     proof of a new secret, as shared.crypto.proof does. `joins` gets a network of a connection profile and returns
-    whether it is in range and has this password. `now` is the device's own clock, which may be wrong, and is used
-    for the lines of its log only. `clock` counts seconds, from any time on.
+    whether it is in range and has this password. `measure` returns vitals by name, besides `uptime_s`. `now` is
+    the device's own clock, which may be wrong, and is used for the lines of its log only. `clock` counts seconds,
+    from any time on.
     """
 
     on_event: Callable[[str, Mapping[str, object]], None] = _ignore
@@ -142,5 +150,6 @@ class Hooks:
     accepts: Callable[[str], bool] = _accept_message
     proof: Callable[[SecretStr, crypto.Purpose, UUID], str] = crypto.proof
     joins: Callable[[WifiNetwork], bool] = _join
+    measure: Callable[[], Mapping[str, float]] = _measure_nothing
     now: Callable[[], datetime] = _utc_now
     clock: Callable[[], float] = time.monotonic

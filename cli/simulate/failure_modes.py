@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -62,7 +63,7 @@ def _count(client_ids: Collection[str], share: float) -> int:
 
 def hooks(mode: FailureMode | None, client_id: str, tally: Tally) -> Hooks:
     """Return the hooks that make a device fail in its mode, and count its events."""
-    usual = Hooks(on_event=partial(tally.record, client_id))
+    usual = Hooks(on_event=partial(tally.record, client_id), measure=_measure)
     match mode:
         case FailureMode.SILENT:
             return replace(usual, accepts=lambda _topic: False)
@@ -72,6 +73,14 @@ def hooks(mode: FailureMode | None, client_id: str, tally: Tally) -> Hooks:
             return replace(usual, proof=partial(_wrong_proof, client_id, tally))
         case _:
             return usual
+
+
+def _measure() -> dict[str, float]:
+    """Return vitals as a board might have them."""
+    return {
+        "heap_free_bytes": random.randint(120_000, 160_000),  # noqa: S311 - simulated
+        "rssi_dbm": random.randint(-75, -55),  # noqa: S311 - simulated
+    }
 
 
 def _wrong_proof(

@@ -24,6 +24,7 @@ SPARE_FILES: Final = 256
 """Open files besides connections of devices: flash files, which are open for a moment, and libraries."""
 _PATIENCE_S: Final = 60.0
 _KEEPALIVE_S: Final = 60
+_VITALS_S: Final = 300
 
 
 async def wait_stopped(stop: asyncio.Event, *, within_s: float) -> bool:
@@ -100,6 +101,7 @@ class SimulatedFleet:
             answer_timeout_s=_PATIENCE_S,
             disconnect_timeout_s=_PATIENCE_S,
             keepalive_s=_KEEPALIVE_S,
+            vitals_s=_VITALS_S,
         )
         hooks = failure_modes.hooks(mode, package.client_id, self.tally)
         return Agent(package, self.folder / package.client_id, options=options, hooks=hooks, image=image)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cli.client import Admin
 from dev import stack, system
-from dev.bench import configuration, firmware, growth, population, rotation, statuses, storm
+from dev.bench import configuration, firmware, growth, population, rotation, statuses, storm, vitals
 from dev.bench.report import Report, figures
 from dev.event_recorder import watching
 from dev.fleet import Fleet
@@ -35,6 +35,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "statuses": lambda running, _: statuses.run(running),
     "rotation": rotation.run,
     "firmware": firmware.run,
+    "vitals": vitals.run,
     "growth": growth.run,
 }
 

@@ -114,4 +114,5 @@ while True:
     if settings.get("measure") and known and not measured and device.document:
         gc.collect()
         say("heap", gc.mem_alloc())
+        device.vitals({"heap_free_bytes": gc.mem_free(), "uptime_s": device.clock.ms() // 1000})
         measured = True

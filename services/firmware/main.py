@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -16,6 +17,7 @@ from services.firmware.delivery.notifier import Notifier
 from services.firmware.diagnostics import routes as diagnostics
 from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
+from services.firmware.diagnostics.vitals import VitalService
 from services.firmware.homeassistant.bridge import HomeAssistant
 from services.firmware.http import server as http_server
 from services.firmware.images.export import ImageExport
@@ -25,7 +27,7 @@ from shared import crypto
 from shared.database import engine
 from shared.database.flaws import FlawRecorder
 from shared.database.outbox import Outbox
-from shared.mqtt.connection import Connection
+from shared.mqtt.connection import Connection, Route
 from shared.runtime import lifecycle, metrics
 from shared.runtime.periodic import periodic
 from shared.runtime.settings import FirmwareSettings
@@ -49,10 +51,11 @@ async def main(settings: FirmwareSettings) -> None:
         server = http_server.HttpServer(settings, firmware) if settings.http_port else None
         chunks, notices = Chunks(firmware, connection), Notifier(firmware, connection)
         dumps, logs = CoreDumpService(firmware, crypto.Vault(settings.master_keys)), Logs(firmware)
+        vitals = VitalService(firmware)
         rpc, reports = RpcServer(database, connection), Reports(database, outbox)
         await connection.listen(
             *routes.routes(firmware, rpc, chunks, notices, reports),
-            *diagnostics.routes(firmware, dumps, logs, rpc),
+            *diagnostics.routes(firmware, dumps, logs, vitals, rpc),
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
@@ -61,11 +64,14 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(chunks.run(), name="chunks")
             tasks.create_task(notices.run(), name="notices")
             tasks.create_task(reports.run(), name="reports")
-            tasks.create_task(receive_lines(settings, connection, firmware, logs), name="lines")
+            tasks.create_task(
+                receive_reports(settings, connection, diagnostics.reports(firmware, logs, vitals)), name="reported"
+            )
             tasks.create_task(logs.run(), name="logs")
+            tasks.create_task(vitals.run(), name="vitals")
             tasks.create_task(
                 periodic(
-                    partial(housekeeping, dumps, logs),
+                    partial(housekeeping, dumps, logs, vitals),
                     every_s=HOUSEKEEPING_S,
                     on_outage="diagnostics.housekeeping_failed",
                 ),
@@ -80,14 +86,12 @@ async def main(settings: FirmwareSettings) -> None:
                 tasks.create_task(server.run(), name="http")
 
 
-async def receive_lines(
-    settings: FirmwareSettings, connection: Connection, firmware: Firmware, logs: Logs
-) -> None:
-    """Receive devices' lines over a connection of their own, so that a flood of them delays nothing else."""
-    of_lines = connection_of("firmware", settings, suffix="-logs")
-    await of_lines.listen(diagnostics.log_route(firmware, logs))
+async def receive_reports(settings: FirmwareSettings, connection: Connection, received: Sequence[Route]) -> None:
+    """Receive devices' lines and vitals over a connection of their own, so that a flood delays nothing else."""
+    of_reports = connection_of("firmware", settings, suffix="-logs")
+    await of_reports.listen(*received)
     await connection.ready()
-    await of_lines.run()
+    await of_reports.run()
 
 
 async def bridge(settings: FirmwareSettings, connection: Connection, home_assistant: HomeAssistant) -> None:
@@ -103,10 +107,11 @@ async def bridge(settings: FirmwareSettings, connection: Connection, home_assist
         await home_assistant.run()
 
 
-async def housekeeping(dumps: CoreDumpService, logs: Logs) -> None:
-    """Delete expired core dumps and log lines."""
+async def housekeeping(dumps: CoreDumpService, logs: Logs, vitals: VitalService) -> None:
+    """Delete expired core dumps, log lines and vitals."""
     await dumps.forget_unfinished()
     await logs.forget()
+    await vitals.forget()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,20 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, Text, and_, bindparam, case, cast, column, func, literal_column, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -83,9 +96,10 @@ _ASKING: Final = (
     .outerjoin(DeviceConnection, DeviceConnection.device_id == Device.id)
     .where(_AMONG)
 )
-_CONNECTED: Final = tuple(getattr(Presence, it.name) for it in fields(Connected))
+_NAMES: Final = tuple(it.name for it in fields(Connected) if it.name != "boot")
+_CONNECTED: Final = tuple(getattr(Presence, name) for name in _NAMES)
 _PRESENCES: Final = (
-    select(DeviceModel.code, Device.key, *_CONNECTED)
+    select(DeviceModel.code, Device.key, *_CONNECTED, cast(Presence.status["boot"].astext, BigInteger))
     .select_from(Device)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .join(Presence, Presence.device_id == Device.id)
@@ -95,7 +109,6 @@ _PRESENCES: Final = (
     .with_for_update(of=Presence)
 )
 
-_NAMES: Final = tuple(it.name for it in fields(Connected))
 _COLUMNS: Final = (*_CONNECTED, column("status", Text))
 # The names of columns as those of parameters would be values to set.
 _GIVEN: Final = (

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from services.registry import certificates, routes
+from services.registry import certificates, history, routes
 from services.registry.commands import service as commands
 from services.registry.config.service import Configs
 from services.registry.connections import base
@@ -147,6 +147,8 @@ async def housekeeping(registry: Registry) -> None:
         await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
         await commands.forget(registry.database, before=datetime.now(UTC) - COMMANDS_KEPT)
         await notifications.forget(registry.database, before=datetime.now(UTC) - NOTIFICATIONS_KEPT)
+        events_kept = timedelta(days=registry.settings.events_keep_days)
+        await history.forget(registry.database, before=datetime.now(UTC) - events_kept, now=datetime.now(UTC))
         if now_s < registry.compare_at_s:
             await registry.identities.end_unfinished()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from services.registry import audit
+from services.registry import audit, history
 from services.registry.accounts.service import AccountService
 from services.registry.claims.service import Claims
 from services.registry.commands.service import CommandService
@@ -75,6 +75,7 @@ def routes(
         rpc.route(admin.ACCOUNT_REMOVE, accounts.remove, group=GROUP),
         rpc.route(admin.ACCOUNT_WHOAMI, accounts.who_am_i, group=GROUP),
         rpc.route(admin.AUDIT_LIST, audit.list_newest, group=GROUP),
+        rpc.route(admin.EVENT_LIST, history.list_newest, group=GROUP),
         rpc.route(admin.DEVICE_SHOW, devices.show, group=GROUP),
         rpc.route(admin.DEVICE_PROVISION, devices.provision, group=GROUP),
         rpc.route(admin.DEVICE_NVS, devices.nvs_image, group=GROUP),

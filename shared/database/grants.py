@@ -30,6 +30,8 @@ _KEEP: Final = "SELECT, INSERT, UPDATE"
 _ONCE: Final = "SELECT, INSERT, DELETE"
 # Append-only, and only the registry reads the log; the two columns are for RETURNING: the database fills them in.
 _APPEND: Final = "INSERT, SELECT (id, at)"
+# The same, where only the id is filled in.
+_EMIT: Final = "INSERT, SELECT (id)"
 # A lock on a row requires the right to update some column; this one nobody can change: GENERATED ALWAYS.
 _LOCK: Final = "SELECT, UPDATE (id)"
 # Rows that never change, as recorded answers, for repeated requests; the registry deletes old ones.
@@ -82,10 +84,12 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.CoreDumpRow: {"registry": "SELECT (id, device_id, stored_at, reason)", "firmware": _ALL},
     tables.CoreDumpChunkRow: {"firmware": _ONCE},
     tables.DeviceLogLine: {"firmware": _ONCE},
+    tables.VitalHour: {"registry": _READ, "firmware": _ALL},
     tables.NotificationRule: {"registry": _ALL},
     tables.NotificationSubject: {"registry": _ALL},
     tables.NotificationRow: {"registry": _ALL},
     tables.OutboxMessage: {"registry": _ONCE, "rotator": _ONCE, "firmware": _ONCE},
+    tables.EventRow: {"registry": _ONCE, "rotator": _EMIT, "firmware": _EMIT},
     tables.AdminRequest: {"registry": f"{_ANSWERS}, DELETE", "rotator": _ANSWERS, "firmware": _ANSWERS},
     tables.AuditEntry: {"registry": _ANSWERS, "rotator": _APPEND, "firmware": _APPEND},
 }

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.crypto import SecretUnreadableError, Vault
 from shared.database.engine import FILLS_OUTBOX, Database
-from shared.database.tables import OutboxMessage
+from shared.database.tables import EventRow, OutboxMessage
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
 from shared.protocol.events import C, EventType, F
@@ -92,10 +92,25 @@ class Outbox:
             )
         )
 
-    def emit(self, session: AsyncSession, event: EventType[F, C], client_id: C, facts: F) -> None:
-        """Publish an event, of the device `client_id` or of none, once the session's transaction has committed."""
+    def emit(
+        self, session: AsyncSession, event: EventType[F, C], client_id: C, facts: F, *, kept: bool = True
+    ) -> None:
+        """Publish an event, of the device `client_id` or of none, once the session's transaction has committed.
+
+        It is `kept` for a while, to be looked up, unless it is frequent and of little interest.
+        """
         message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.to_data())
         self.put(session, event.topic, message)
+        if kept:
+            session.add(
+                EventRow(
+                    event_id=message.event_id,
+                    at=message.at,
+                    name=event.name,
+                    client_id=client_id,
+                    data=message.data,
+                )
+            )
 
     async def drain(self, database: Database, connection: Connection) -> None:
         """Publish waiting messages after each commit and every SWEEP_S seconds, until cancelled."""

@@ -39,7 +39,7 @@ _PATIENCE: Final[ColumnElement[Any]] = (
 
 @dataclass(slots=True)
 class Connected:
-    """What a presence has of a device's connection: the columns of these names."""
+    """What a presence has of a device's connection: the columns of these names, and the `boot` of its status."""
 
     device_id: int
     online: bool = False
@@ -47,6 +47,8 @@ class Connected:
     left_at: datetime | None = None
     wake_interval_s: int | None = None
     asleep_until: datetime | None = None
+    booted_at: datetime | None = None
+    boot: int | None = None
 
 
 def patience(wake_interval_s: int) -> timedelta:
@@ -88,4 +90,5 @@ def emit_left(outbox: Outbox, session: AsyncSession, client_id: str, asleep_unti
     if asleep_until is None:
         outbox.emit(session, events.DEVICE_OFFLINE, client_id, events.NoFacts())
     else:
-        outbox.emit(session, events.DEVICE_ASLEEP, client_id, events.AsleepFacts(until=asleep_until))
+        facts = events.AsleepFacts(until=asleep_until)
+        outbox.emit(session, events.DEVICE_ASLEEP, client_id, facts, kept=False)

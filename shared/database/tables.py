@@ -190,7 +190,8 @@ class Device(Base):
 class Presence(Base):
     """A device's last reported status; apart from `devices`, so that its many writes do not lock device rows.
 
-    `last_seen_at` is when its last status was received, `left_at` when its last connection ended. `refused_at` is
+    `last_seen_at` is when its last status was received, `left_at` when its last connection ended, `booted_at` when
+    the first status of its present start was received, None if it does not report which that is. `refused_at` is
     when the broker last refused a login with its client id, `clashed_at` when two boards last used it. A device
     that sleeps has a `wake_interval_s`, and `asleep_until` from the end of its connection on until it is back or
     overdue: see shared/database/presences.py.
@@ -215,6 +216,7 @@ class Presence(Base):
     online: Mapped[bool] = mapped_column(server_default=text("false"))
     last_seen_at: Mapped[datetime | None]
     left_at: Mapped[datetime | None]
+    booted_at: Mapped[datetime | None]
     wake_interval_s: Mapped[int | None] = mapped_column(Integer)
     asleep_until: Mapped[datetime | None]
     refused_at: Mapped[datetime | None]
@@ -753,6 +755,24 @@ class DeviceLogLine(Base):
     uptime_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class VitalHour(Base):
+    """What a device has measured of itself in the hour that begins at `hour`.
+
+    `vitals` has six numbers by name: how many there were, the lowest, their sum, the highest, the last, and when
+    that was received, in seconds from `hour` on. `version` is the firmware that it ran, as far as is known.
+    """
+
+    __tablename__ = "device_vitals"
+    __table_args__ = (Index("device_vitals_hour_idx", "hour", postgresql_using="brin"),)
+
+    device_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    version: Mapped[str | None]
+    vitals: Mapped[dict[str, Any]]
+
+
 class NotificationRule(Base):
     """A rule by which messages are sent to people, see `admin.NotificationAdd`.
 
@@ -837,6 +857,26 @@ class OutboxMessage(Base):
     retain: Mapped[bool]
     sealed: Mapped[bool] = mapped_column(server_default=text("false"))
     expires_at: Mapped[datetime | None]
+
+
+class EventRow(Base):
+    """An event that is kept for a while; `name` is `noun/verb`. Rows are only ever added, with the change itself.
+
+    `client_id` may be the one of a device that is removed, or that never was.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("events_client_id_id_idx", "client_id", "id", postgresql_where=text("client_id IS NOT NULL")),
+        Index("events_at_idx", "at", postgresql_using="brin"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    event_id: Mapped[UUID]
+    at: Mapped[datetime]
+    name: Mapped[str]
+    client_id: Mapped[str | None]
+    data: Mapped[dict[str, Any]]
 
 
 class AdminRequest(Base):

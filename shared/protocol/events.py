@@ -113,6 +113,12 @@ class DeviceUpdateFacts(Facts):
     enabled: bool | None = None
 
 
+class OnlineFacts(Facts):
+    """Why the device has restarted since it was last online; absent if it has not, or does not report it."""
+
+    reset_reason: str | None = None
+
+
 class AsleepFacts(Facts):
     """When the device is overdue: its wake interval and a grace after the end of its connection."""
 
@@ -155,7 +161,7 @@ DEVICE_REISSUED: Final = DeviceEvent(
     "device/reissued", NoFacts, "A device got a new secret in a new package; the old one is refused."
 )
 DEVICE_REMOVED: Final = DeviceEvent("device/removed", NoFacts, "A device was removed, with its identity.")
-DEVICE_ONLINE: Final = DeviceEvent("device/online", NoFacts, "A device has connected.")
+DEVICE_ONLINE: Final = DeviceEvent("device/online", OnlineFacts, "A device has connected.")
 DEVICE_ASLEEP: Final = DeviceEvent(
     "device/asleep", AsleepFacts, "A device that sleeps has disconnected; it is to be back by then."
 )

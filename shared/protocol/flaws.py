@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+import re
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
@@ -11,6 +12,11 @@ from shared.protocol import wording
 
 M = TypeVar("M")
 _RULE_MAX = 200
+_FIELD_MAX: Final = 60
+MOST: Final = 20
+"""Limit of flaws of a message: where the device chooses the names of fields, it may send any number."""
+_BARE: Final = re.compile(r"(?<=[:,\[\s])[-+]?(?:nan|inf(?:inity)?)(?=[,\]}\s])", re.IGNORECASE)
+"""A number as C's printf writes it when it is none (C99, 7.19.6.1), which is no JSON."""
 
 
 class Flaw(NamedTuple):
@@ -28,13 +34,19 @@ def faults(error: ValidationError) -> list[ErrorDetails]:
 def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
     """Return the message in `payload` and its flaws; raise ValidationError if a mandatory field breaks a rule.
 
-    Bytes that are no UTF-8, as in a text that a board has cut or got from elsewhere, become U+FFFD.
+    Bytes that are no UTF-8, as in a text that a board has cut or got from elsewhere, become U+FFFD. A bare `nan`
+    or `-inf` is a number that breaks its rule.
     """
     text = payload.decode(errors="replace")
     try:
         return reader.validate_json(text), []
     except ValidationError as error:
         refusal = error
+    if (
+        refusal.errors(include_url=False)[0]["type"] == "json_invalid"
+        and (plain := _BARE.sub("NaN", text)) != text
+    ):
+        return read(reader, plain.encode())
     paths = {_path(fault): fault for fault in faults(refusal)}
     if () in paths:
         raise refusal
@@ -50,7 +62,7 @@ def read(reader: TypeAdapter[M], payload: bytes) -> tuple[M, list[Flaw]]:
     except ValidationError:
         raise refusal from None
     flaws = {_name(path): wording.rule(fault)[:_RULE_MAX] for path, fault in paths.items()}
-    return message, [Flaw(field, broken) for field, broken in flaws.items()]
+    return message, [Flaw(field, broken) for field, broken in flaws.items()][:MOST]
 
 
 def _path(fault: ErrorDetails) -> tuple[Any, ...]:
@@ -63,4 +75,6 @@ def _path(fault: ErrorDetails) -> tuple[Any, ...]:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    return ".".join(step for step in path if isinstance(step, str))
+    """Return a path as text that can be stored and shown, as a device may have chosen the name."""
+    name = ".".join(step for step in path if isinstance(step, str))[:_FIELD_MAX]
+    return "".join(it if it.isprintable() else "\ufffd" for it in name)

@@ -23,6 +23,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    RootModel,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -42,6 +43,8 @@ _BIGINT_MAX = 2**63 - 1
 _LINES_MAX = 2**53
 _LINE_MAX: Final = 200
 _LOG_TEXT_MAX: Final = 1000
+_VITAL_MAX: Final = 1e15
+"""All whole numbers up to it are exact as doubles."""
 _SSID_MAX: Final = 32
 _PASSPHRASE: Final = range(8, 64)
 _PSK: Final = re.compile("[0-9A-Fa-f]{64}")
@@ -536,6 +539,29 @@ class Log(Message):
     boot: Count
     first: Annotated[int, Field(ge=0, le=_LINES_MAX)]
     lines: Annotated[list[LogLine], Field(min_length=1, max_length=50)]
+
+
+VitalName = Annotated[
+    str, pattern(r"^[a-z][a-z0-9_]{0,39}$", "must be 1 to 40 of a-z, 0-9 and _, and begin with a letter")
+]
+VitalNumber = Annotated[float, Field(ge=-_VITAL_MAX, le=_VITAL_MAX)]
+
+
+class Vitals(RootModel[dict[VitalName, VitalNumber]]):
+    """`up/vitals`: numbers about the device itself by name, as measured now; the unit ends the name.
+
+    A name is 1 to 40 of a-z, 0-9 and _, and begins with a letter; a number is at most 1e15 from 0. Each of them is
+    optional. Null is no number: what was not measured may be sent as that.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, numbers: object) -> object:
+        if isinstance(numbers, dict):
+            return {name: number for name, number in numbers.items() if number is not None}
+        return numbers
 
 
 class CoreDumpOffer(FromDevice):

@@ -164,6 +164,7 @@ COMMAND = Topic(f"{_DOWN}/command", messages.Command)
 COMMAND_RESULT = Topic(f"{_UP}/command/result", messages.CommandResult, lenient=True)
 
 LOG = Topic(f"{_UP}/log", messages.Log, lenient=True)
+VITALS = Topic(f"{_UP}/vitals", messages.Vitals, max_bytes=2048, lenient=True)
 COREDUMP_OFFER = Topic(f"{_UP}/coredump/offer", messages.CoreDumpOffer, lenient=True)
 COREDUMP_CHUNK = Topic(f"{_UP}/coredump/chunk", messages.CoreDumpChunk)
 COREDUMP_WANTED = Topic(f"{_DOWN}/coredump/wanted", messages.CoreDumpWanted)

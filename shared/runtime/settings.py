@@ -218,6 +218,12 @@ class RegistrySettings(IdentitySettings, KeySettings):
     )
     http_url: str | None = HTTP_URL
     reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
+    events_keep_days: float = Field(
+        30,
+        gt=0,
+        le=3650,
+        description="how many days [events](operations.md#what-has-happened) are kept",
+    )
     health_warning_s: Seconds = Field(300, description="offline and silent for longer: warning")
     health_critical_s: Seconds = Field(_DAY_S, description="... for longer: critical")
     health_inactive_s: Seconds = Field(30 * _DAY_S, description="... for longer: inactive")
@@ -341,6 +347,9 @@ class FirmwareSettings(KeySettings):
     log_keep_days: float = Field(7, gt=0, le=3650, description="how many days lines of devices' logs are kept")
     log_lines_kept: int = Field(
         10_000, ge=1, description="lines of one device's log (a tenth more at times); older ones are removed"
+    )
+    vitals_keep_days: float = Field(
+        30, gt=0, le=3650, description="how many days [vitals](protocol.md#vitals) of devices are kept"
     )
     rollout_sweep_s: Seconds = Field(1, description="interval at which open rollouts are advanced")
     homeassistant: bool = Field(

@@ -43,8 +43,8 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
         "rotator": rotator_routes.routes(tools, tools, tools, desk),
         "firmware": [
             *firmware_routes.routes(tools, desk, tools, tools, tools),
-            *diagnostics_routes.routes(tools, tools, tools, desk),
-            diagnostics_routes.log_route(tools, tools),
+            *diagnostics_routes.routes(tools, tools, tools, tools, desk),
+            *diagnostics_routes.reports(tools, tools, tools),
         ],
     }
     return [(service, route.topic) for service, listed in routes.items() for route in listed]

@@ -152,6 +152,16 @@ async def test_its_log_reaches_the_server(fleet: Fleet, tmp_path: Path) -> None:
     assert [(line.number, line.message) for line in page.lines][:1] == [(0, "login: generation 1")]
 
 
+async def test_its_vitals_reach_the_server(fleet: Fleet, tmp_path: Path) -> None:
+    package = await fleet.device()
+    await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"interval_s": 60})
+    async with powered(package, tmp_path / "board", measure=True):
+        found = await until(
+            lambda: fleet.ask(admin.VITALS_SHOW, device=package.client_id), lambda found: found.vitals
+        )
+    assert [it.name for it in found.vitals] == ["heap_free_bytes", "uptime_s"]
+
+
 async def test_it_recovers_with_its_key_when_its_secrets_are_dead(
     fleet: Fleet, stack: Stack, tmp_path: Path
 ) -> None:

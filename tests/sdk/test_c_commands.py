@@ -114,6 +114,16 @@ def test_lines_are_numbered_and_kept_until_the_broker_has_them() -> None:
     assert numbers[-1] >= 29
 
 
+def test_vitals_are_sent_once_now_or_after_the_next_login() -> None:
+    core = started()
+    text = core.ffi.new("char[]", b'{"uptime_s":7}')
+    core.lib.mdm_vitals(core.m, text)
+    assert said(online(core), "vitals") == [{"uptime_s": 7}]
+    assert said(core.later(600), "vitals") == []
+    core.lib.mdm_vitals(core.m, text)
+    assert said(core.run(), "vitals") == [{"uptime_s": 7}]
+
+
 def test_a_core_dump_is_sent_in_the_pieces_that_are_wanted_and_then_erased() -> None:
     core = started()
     digest = hashlib.sha256(b"dump").digest()

@@ -33,7 +33,7 @@ FLAGS: Final = (
 POINTERS: Final = {
     "messages": r"mdm_on_(config$|key|offer|secret|switch|rotated|cancelled|connection|firmware|command$)"
     r"|mdm_on_(dump|recover|claim)_",
-    "uplink": r"mdm_sa(y|id)_|say_status",
+    "uplink": r"mdm_sa(y|id)_|sa(y|id)_(status|vitals)",
     "work": r"mdm_put_(identity|config|places|journal|image|progress)$",
     "json": r"take_offset",
 }

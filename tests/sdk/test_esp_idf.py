@@ -95,6 +95,10 @@ async def test_the_thermometer_is_configured_measures_and_rotates(
         async with asyncio.timeout(PATIENCE_S):
             reading = await anext(aiter(consumer.messages))
         assert json.loads(bytes(reading.payload)) == {"celsius": 21.5}
+        vitals = await until(
+            lambda: fleet.ask(admin.VITALS_SHOW, device=package.client_id), lambda found: found.vitals
+        )
+        assert [(it.name, it.last) for it in vitals.vitals] == [("temperature_celsius", 21.5)]
         await fleet.ask(admin.COMMAND_SEND, device=package.client_id, name="measure")
         assert (await fleet.seen(package, "command/answered")).data["ok"]
         await rotated(fleet, package)

@@ -89,7 +89,7 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: st
     await page.get_by_label("led.brightness").fill("80")
     await page.get_by_label("label").fill("Do not disturb")
     await page.get_by_role("button", name="Save and push").click()
-    await expect(page.get_by_text("version 2 applied")).to_be_visible()
+    await expect(page.get_by_role("row", name="Configuration version 2 version 2 applied")).to_be_visible()
     await page.get_by_role("link", name="History").click()
     await page.get_by_role("button", name="Changes of version 2").click()
     await expect(page.get_by_role("table", name="Changes")).to_be_visible()

@@ -24,7 +24,7 @@ async def test_a_rotation_is_started_and_seen_to_be_done(page: Page, fleet: Flee
         await expect(ended.get_by_role("listitem").filter(has_text=package.client_id)).to_contain_text("completed")
         await ended.get_by_role("link", name=package.client_id).click()
         await expect(page.get_by_role("row", name="2 done")).to_be_visible()
-        await expect(page.get_by_text("generation 2")).to_be_visible()
+        await expect(page.get_by_role("row", name="Secret generation 2 generation 2")).to_be_visible()
 
 
 async def test_a_rollout_is_checked_started_and_seen_to_halt(page: Page, fleet: Fleet) -> None:

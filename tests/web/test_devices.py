@@ -97,10 +97,12 @@ async def test_what_is_wanted_for_a_device_and_why_it_is_withheld_is_shown(page:
         await device.send(topics.STATUS, status("another project"))
         await fleet.until(package, lambda view: view.online)
         await go(page, f"device/{package.client_id}")
-        await expect(page.get_by_text("1.0.0", exact=True)).to_be_visible()
+        firmware = page.get_by_role("table", name="In use and wanted").get_by_role("row", name="Firmware")
+        await expect(firmware.get_by_text("1.0.0", exact=True)).to_be_visible()
         await upload(fleet, model, build(model, "1.1.0"))
         reason = f"withheld: project: the image is {model}, the device runs another project"
-        await expect(page.get_by_text(f"→ 1.1.0 ({reason})")).to_be_visible()
+        await expect(firmware.get_by_text("1.1.0", exact=True)).to_be_visible()
+        await expect(firmware.get_by_text(reason)).to_be_visible()
         await go(page, "devices")
         await page.get_by_label("Search devices").fill(f"model:{model}")
         await expect(page.get_by_text("→ 1.1.0 (withheld)")).to_be_visible()
@@ -155,7 +157,7 @@ async def test_a_configuration_that_breaks_the_schema_is_refused_at_its_field_an
         await brightness.fill("60")
         await brightness.press("Enter")
         await expect(page.get_by_text("Version 2 was pushed to the device.")).to_be_visible()
-        await expect(page.get_by_text("version 2 applied")).to_be_visible()
+        await expect(page.get_by_role("row", name="Configuration version 2 version 2 applied")).to_be_visible()
     found = await fleet.ask(admin.CONFIG_GET, device=package.client_id)
     assert found.overrides == {"led": {"brightness": 60, "color": "green"}}
 

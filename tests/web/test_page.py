@@ -25,7 +25,18 @@ TOO_WIDE: Final = """
       .filter((element) => element.getBoundingClientRect().right > innerWidth && !element.closest(".scroll"))
       .map((element) => element.outerHTML.slice(0, 200))
 """
-TABS: Final = ("configuration", "history", "commands", "log", "rotations", "connection", "coredumps", "setup")
+TABS: Final = (
+    "configuration",
+    "history",
+    "events",
+    "vitals",
+    "commands",
+    "log",
+    "rotations",
+    "connection",
+    "coredumps",
+    "setup",
+)
 
 
 async def test_a_wrong_password_is_reported_and_can_be_corrected(opened: Page, system: System) -> None:

@@ -714,9 +714,12 @@ export interface DeviceConnectionView {
 }
 
 /**
- * A device, with what it reports against the rules of the protocol.
+ * A device, with what it reports of itself, and against the rules of the protocol.
  *
- * `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+ * `rssi_dbm`, `ip`, `chip` and `reset_reason` are of its last status, as is `secret_generation_reported`, that of
+ * its login. `up_since` is when it started: by the uptime among its vitals, else when it was first seen after its
+ * start; None if it is not online, or neither is known. `clashed_at` is when two boards last used its identity,
+ * None if that is over for ten minutes.
  */
 export interface DeviceDetails {
   client_id: string;
@@ -741,6 +744,12 @@ export interface DeviceDetails {
   secret_created_at: string;
   has_key: boolean;
   rotation_state: string;
+  rssi_dbm: number | null;
+  ip: string | null;
+  chip: string | null;
+  reset_reason: string | null;
+  up_since: string | null;
+  secret_generation_reported: number | null;
   flaws: FlawView[];
   clashed_at: string | null;
   connection: DeviceConnectionView | null;
@@ -862,6 +871,13 @@ export interface DeviceView {
   rotation_state: string;
 }
 
+/** The vitals of a device by name, and up to 400 points of the one asked for, oldest first. */
+export interface DeviceVitals {
+  client_id: string;
+  vitals: VitalView[];
+  points: VitalPoint[];
+}
+
 /** A page of devices; `next` is None on the last. */
 export interface Devices {
   devices: DeviceView[];
@@ -891,6 +907,34 @@ export interface Event {
   at: string;
   client_id?: string | null;
   data?: Record<string, Json>;
+}
+
+/**
+ * List a page of the events that are kept, optionally of one device, or with one noun.
+ *
+ * `before` is the `next` of the page before.
+ */
+export interface EventList {
+  device?: string | null;
+  noun?: string | null;
+  before?: number | null;
+  limit?: number;
+}
+
+/** Something that has happened, as it was published. */
+export interface EventView {
+  event_id: string;
+  at: string;
+  noun: string;
+  verb: string;
+  client_id: string | null;
+  data: Record<string, Json>;
+}
+
+/** A page of events, newest first; `next` is None on the last. */
+export interface Events {
+  events: EventView[];
+  next: number | null;
 }
 
 /**
@@ -1391,6 +1435,11 @@ export interface NvsImage {
   client_id: string;
   secret_generation: number;
   data: string;
+}
+
+/** Why the device has restarted since it was last online; absent if it has not, or does not report it. */
+export interface OnlineFacts {
+  reset_reason?: string | null;
 }
 
 /**
@@ -1919,6 +1968,64 @@ export interface UploadFinish {
   signature?: string | null;
 }
 
+/**
+ * A vital of those devices that ran one firmware; each counts with the mean of its numbers.
+ *
+ * `p5` and `p95` are what 5 and 95 percent of the devices are at most.
+ */
+export interface VitalOfVersion {
+  name: string;
+  version: string | null;
+  devices: number;
+  mean: number;
+  p5: number;
+  median: number;
+  p95: number;
+}
+
+/**
+ * A vital in the hour, or in one of equal parts of the time, that begins at `at`.
+ *
+ * `version` is the firmware that ran last in it, as far as is known.
+ */
+export interface VitalPoint {
+  at: string;
+  version: string | null;
+  low: number;
+  mean: number;
+  high: number;
+}
+
+/** A vital of a device: its last number, received at `at`, and lowest, mean and highest in the time asked. */
+export interface VitalView {
+  name: string;
+  last: number;
+  at: string;
+  low: number;
+  mean: number;
+  high: number;
+}
+
+/** Compare the vitals of a model's devices, or one of them, by firmware, in the last `since_s` seconds. */
+export interface VitalsCompare {
+  model: string;
+  name?: string | null;
+  since_s?: number;
+}
+
+/** The vitals of a model's devices by name, and each by firmware, what most devices ran first. */
+export interface VitalsCompared {
+  model: string;
+  vitals: VitalOfVersion[];
+}
+
+/** Show the vitals of a device in the last `since_s` seconds; with `name` also how that one went. */
+export interface VitalsShow {
+  device: string;
+  name?: string | null;
+  since_s?: number;
+}
+
 /** The requesting account, and its role. */
 export interface WhoAmI {
   account: string;
@@ -1981,6 +2088,7 @@ export const DEVICE_SHOW: Operation<DeviceRef, DeviceDetails> = { service: "regi
 export const DEVICE_UPDATE: Operation<DeviceUpdate, DeviceView> = { service: "registry", noun: "device", verb: "update", role: "operator" };
 export const DOCTOR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "run", role: "viewer" };
 export const DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "registry", noun: "doctor", verb: "repair", role: "admin" };
+export const EVENT_LIST: Operation<EventList, Events> = { service: "registry", noun: "event", verb: "list", role: "viewer" };
 export const FIRMWARE_DOCTOR: Operation<Nothing, Diagnosis> = { service: "firmware", noun: "doctor", verb: "run", role: "viewer" };
 export const FIRMWARE_DOCTOR_REPAIR: Operation<Nothing, Diagnosis> = { service: "firmware", noun: "doctor", verb: "repair", role: "admin" };
 export const FIRMWARE_OF: Operation<FirmwareOf, DevicesFirmware> = { service: "firmware", noun: "device", verb: "show", role: "viewer" };
@@ -2027,6 +2135,8 @@ export const SECRETS_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "rot
 export const UPLOAD_BEGIN: Operation<UploadBegin, Upload> = { service: "firmware", noun: "upload", verb: "begin", role: "operator" };
 export const UPLOAD_CHUNK: Operation<UploadChunk, Received> = { service: "firmware", noun: "upload", verb: "chunk", role: "operator" };
 export const UPLOAD_FINISH: Operation<UploadFinish, ImageView> = { service: "firmware", noun: "upload", verb: "finish", role: "operator" };
+export const VITALS_COMPARE: Operation<VitalsCompare, VitalsCompared> = { service: "firmware", noun: "vitals", verb: "compare", role: "viewer" };
+export const VITALS_SHOW: Operation<VitalsShow, DeviceVitals> = { service: "firmware", noun: "vitals", verb: "show", role: "viewer" };
 
 export type NamedEvent =
   /** A model was added. */
@@ -2046,7 +2156,7 @@ export type NamedEvent =
   /** A device was removed, with its identity. */
   | Told<"device", "removed", string, NoFacts>
   /** A device has connected. */
-  | Told<"device", "online", string, NoFacts>
+  | Told<"device", "online", string, OnlineFacts>
   /** A device that sleeps has disconnected; it is to be back by then. */
   | Told<"device", "asleep", string, AsleepFacts>
   /** A device has disconnected, or its connection is lost, or it was asleep and is not back in time. */

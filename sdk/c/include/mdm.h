@@ -171,6 +171,9 @@ void mdm_on_verified(struct mdm *m, const uint8_t sha256[32]);
 /* A line for up/log; `tag` is the part of the firmware. Never log a secret. */
 enum mdm_level { MDM_DEBUG, MDM_INFO, MDM_WARNING, MDM_ERROR };
 void mdm_log(struct mdm *m, enum mdm_level level, const char *tag, const char *text);
+/* Vitals for up/vitals: a JSON object of numbers, at most 800 characters, which stays valid until the next call of this
+ * or until it is sent: now, or after the next login. docs/protocol.md, Vitals, has names and how often. */
+void mdm_vitals(struct mdm *m, const char *json);
 /* Offers a core dump from the next login on; it stays valid until MDM_ERASE_DUMP. */
 void mdm_offer_dump(struct mdm *m, const struct mdm_dump *dump);
 /* The image on trial has tested itself. */

@@ -103,15 +103,16 @@ struct mdm {
   uint32_t dump_piece, dump_offset, dump_size;
   uint8_t missing_count;
 
-  /* log, identity */
+  /* log, vitals, identity */
+  const char *vitals;
   uint16_t log_size;
   bool knows_key;
   uint32_t boot;
   uint64_t log_first, log_sent, started_at, key_told_at, package_generation;
   int64_t server_at_zero; /* the server's time when `now` was 0 */
 
-  uint32_t pauses[15];
-  uint32_t timers[24];
+  uint32_t pauses[16];
+  uint32_t timers[25];
   uint32_t missing[MDM_MISSING];
   char request_id[9], check_id[9], nonce[33], result_name[4], public_key[44];
   uint8_t key[32], image_report_sha256[32], download_sha256[32], image_head[24], expired_command[16];

@@ -123,6 +123,7 @@ enum mdm_message {
   P_RESULT,
   P_REFUSAL,
   P_LOG,
+  P_VITALS,
   P_DUMP_CHUNK,
   P_DUMP_OFFER,
   P_RECOVER,

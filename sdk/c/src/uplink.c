@@ -44,6 +44,7 @@ void mdm_begin_talk(struct mdm *m) {
   mdm_connected_download(m);
   mdm_say(m, P_RESULT);
   mdm_say(m, P_LOG);
+  mdm_say(m, P_VITALS);
   mdm_connected_dump(m);
 }
 
@@ -71,6 +72,18 @@ void mdm_stop(struct mdm *m) {
     mdm_do(m, W_LEAVE);
   }
 }
+
+void mdm_vitals(struct mdm *m, const char *json) {
+  m->vitals = json;
+  if (mdm_is_online(m)) mdm_say(m, P_VITALS);
+}
+
+static bool say_vitals(struct mdm *m, struct mdm_out *out) {
+  if (m->vitals != NULL) mdm_put_text(out, m->vitals);
+  return m->vitals != NULL;
+}
+
+static void said_vitals(struct mdm *m) { m->vitals = NULL; }
 
 static bool say_status(struct mdm *m, struct mdm_out *out) {
   const struct mdm_facts *facts = m->facts;
@@ -109,6 +122,7 @@ static const struct {
     [P_RESULT] = {"command/result", mdm_say_result, mdm_said_result},
     [P_REFUSAL] = {"command/result", mdm_say_refusal, NULL},
     [P_LOG] = {"log", mdm_say_log, mdm_said_log},
+    [P_VITALS] = {"vitals", say_vitals, said_vitals},
     [P_DUMP_CHUNK] = {"coredump/chunk", mdm_say_dump_chunk, mdm_said_dump_chunk},
     [P_DUMP_OFFER] = {"coredump/offer", mdm_say_dump_offer, NULL},
     [P_RECOVER] = {NULL, mdm_say_recover, NULL},
@@ -122,12 +136,12 @@ void mdm_put_topic(struct mdm *m, struct mdm_out *out, const char *way, const ch
   mdm_put(out, topic, strlen(topic) + 1);
 }
 
-/* An object, whose members the part writes; of a piece of a core dump, its header. */
+/* An object, whose members the part writes; of a piece of a core dump, its header; vitals are an object as they are. */
 static bool put_payload(struct mdm *m, unsigned message, struct mdm_out *out) {
-  bool is_json = message != P_DUMP_CHUNK;
-  if (is_json) mdm_put_text(out, "{");
+  bool is_object = message != P_DUMP_CHUNK && message != P_VITALS;
+  if (is_object) mdm_put_text(out, "{");
   if (!MESSAGES[message].say(m, out)) return false;
-  if (is_json) mdm_put_text(out, "}");
+  if (is_object) mdm_put_text(out, "}");
   return !out->full;
 }
 

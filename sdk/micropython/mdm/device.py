@@ -107,6 +107,11 @@ class Device(Downlink):
                 self._try(self._connect)
         return self.connected
 
+    def vitals(self, numbers):
+        """Report numbers about the board by name, the unit at its end, as `{"heap_free_bytes": gc.mem_free()}`."""
+        if self.connected:
+            self.send("vitals", numbers)
+
     def run(self):
         """Poll without an end."""
         while True:

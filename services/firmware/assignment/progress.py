@@ -119,7 +119,7 @@ async def record(session: AsyncSession, outbox: Outbox, reported: Sequence[Progr
             facts = events.FirmwareReportFacts(
                 sha256=one.sha256, stage=one.stage, percent=one.percent, error=one.error
             )
-            outbox.emit(session, events.FIRMWARE_REPORTED, one.client_id, facts)
+            outbox.emit(session, events.FIRMWARE_REPORTED, one.client_id, facts, kept=present != one.stage)
     await queries.set_deliveries(session, delivered)
 
 

@@ -1,1 +1,1 @@
-"""Core dumps and log lines of devices."""
+"""Core dumps, log lines and vitals of devices."""

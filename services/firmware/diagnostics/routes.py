@@ -1,4 +1,4 @@
-"""Routes of core dumps and logs."""
+"""Routes of core dumps, logs and vitals."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from functools import partial
 from services.firmware.context import GROUP, Firmware
 from services.firmware.diagnostics.coredumps import CoreDumpService
 from services.firmware.diagnostics.logs import Logs
-from shared.mqtt.connection import Connection, Route, device_route
+from services.firmware.diagnostics.vitals import VitalService
+from shared.mqtt.connection import Connection, Delivery, Route, device_route
 from shared.protocol import admin, messages, topics
 from shared.server.rpc import RpcServer
 
 
-def routes(firmware: Firmware, dumps: CoreDumpService, logs: Logs, rpc: RpcServer) -> list[Route]:
-    """Return the routes of all messages except devices' lines, which have a connection of their own."""
+def routes(
+    firmware: Firmware, dumps: CoreDumpService, logs: Logs, vitals: VitalService, rpc: RpcServer
+) -> list[Route]:
+    """Return the routes of all messages except devices' lines and vitals, which have a connection of their own."""
     return [
         device_route(
             topics.COREDUMP_OFFER,
@@ -28,12 +31,25 @@ def routes(firmware: Firmware, dumps: CoreDumpService, logs: Logs, rpc: RpcServe
         rpc.route(admin.COREDUMP_DELETE, dumps.delete, group=GROUP),
         rpc.route(admin.COREDUMP_REKEY, dumps.rekey, group=GROUP),
         rpc.route(admin.LOG_LIST, logs.list_lines, group=GROUP),
+        rpc.route(admin.VITALS_SHOW, vitals.show, group=GROUP),
+        rpc.route(admin.VITALS_COMPARE, vitals.compare, group=GROUP),
     ]
 
 
-def log_route(firmware: Firmware, logs: Logs) -> Route:
-    """Return the route of the devices' lines."""
-    return device_route(topics.LOG, logs.store, group=GROUP, note=firmware.flaws.note)
+def reports(firmware: Firmware, logs: Logs, vitals: VitalService) -> list[Route]:
+    """Return the routes of the devices' lines and vitals."""
+    return [
+        device_route(topics.LOG, logs.store, group=GROUP, note=firmware.flaws.note),
+        Route(topics.VITALS, partial(on_vitals, firmware, vitals), GROUP),
+    ]
+
+
+async def on_vitals(firmware: Firmware, vitals: VitalService, delivery: Delivery) -> None:
+    """Handle what a device measures of itself."""
+    client_id = delivery.names["client_id"]
+    message, flaws = topics.VITALS.read(delivery.payload)
+    too_many = await vitals.store(client_id, message, delivery.received_at)
+    await firmware.flaws.note(client_id, topics.VITALS, [*flaws, *too_many])
 
 
 async def on_offer(

@@ -78,9 +78,7 @@ class Presences:
         if status.online or status.wake_interval_s is not None:
             presence.wake_interval_s = status.wake_interval_s
         if status.online:
-            if not presence.online:
-                self.registry.outbox.emit(session, events.DEVICE_ONLINE, client_id, events.NoFacts())
-            presence.online, presence.asleep_until = True, None
+            self._record_online(session, received, presence)
         elif presence.online or status.asleep:
             before = presences.state(presence)
             presences.leave(presence, received_at, asleep=bool(status.asleep))
@@ -97,3 +95,19 @@ class Presences:
         last = last or await batch_queries.status(session, presence.device_id)
         if last is not None:
             self.registry.outbox.put(session, topics.STATUS, last, client_id=client_id)
+
+    def _record_online(self, session: AsyncSession, received: ReceivedStatus, presence: Connected) -> None:
+        status = received.status
+        has_restarted = status.boot is not None and status.boot != presence.boot
+        if not presence.online:
+            facts = events.OnlineFacts(reset_reason=status.reset_reason if has_restarted else None)
+            # A wake-up is routine, and may come every minute.
+            is_routine = presence.asleep_until is not None
+            self.registry.outbox.emit(
+                session, events.DEVICE_ONLINE, received.client_id, facts, kept=not is_routine
+            )
+        if status.boot is None or (has_restarted and received.retained):
+            presence.booted_at = None
+        elif has_restarted:
+            presence.booted_at = received.received_at
+        presence.online, presence.asleep_until, presence.boot = True, None, status.boot

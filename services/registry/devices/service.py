@@ -17,7 +17,7 @@ from services.registry.connections import queries as connection_queries
 from services.registry.connections import views as connection_views
 from services.registry.context import Registry
 from services.registry.credentials import service as credentials
-from services.registry.devices import fault_queries, name_queries, provisioning, views
+from services.registry.devices import fault_queries, name_queries, provisioning, reported, views
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.crypto import Held
@@ -80,6 +80,7 @@ class DeviceService:
         clashed_at = row[2].clashed_at
         return admin.DeviceDetails(
             **dict(await views.of_row(context.session, self.registry, row)),
+            **reported.facts(row[2], await reported.uptime(context.session, row[0].id)),
             flaws=[admin.FlawView.from_row(flaw) for flaw in flaws],
             clashed_at=clashed_at if clashes.is_recent(clashed_at, datetime.now(UTC)) else None,
             connection=await connection_views.of_device(context.session, self.registry, row[0].id),

@@ -1,11 +1,13 @@
-"""Operations of maintenance: the audit log and the reconciler."""
+"""Operations of maintenance: the audit log, what has happened, and the reconciler."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from shared.protocol.admin.names import DeviceName, PageSize
 from shared.protocol.admin.operation import Nothing, Operation, Request, Result, Role
 from shared.protocol.messages import Count, Line
 
@@ -59,6 +61,36 @@ class Audit(Result):
     next: int | None = None
 
 
+class EventList(Request):
+    """List a page of the events that are kept, optionally of one device, or with one noun.
+
+    `before` is the `next` of the page before.
+    """
+
+    device: DeviceName | None = None
+    noun: Line | None = None
+    before: Count | None = None
+    limit: PageSize = 100
+
+
+class EventView(Result):
+    """Something that has happened, as it was published."""
+
+    event_id: UUID
+    at: AwareDatetime
+    noun: str
+    verb: str
+    client_id: str | None
+    data: dict[str, Any]
+
+
+class Events(Result):
+    """A page of events, newest first; `next` is None on the last."""
+
+    events: list[EventView]
+    next: int | None = None
+
+
 DOCTOR = Operation("registry", "doctor", "run", Nothing, Diagnosis, role=Role.VIEWER)
 """Compare database, Keycloak and broker; a repetition of the request while it runs waits for the same result."""
 DOCTOR_REPAIR = Operation("registry", "doctor", "repair", Nothing, Diagnosis)
@@ -68,3 +100,4 @@ FIRMWARE_DOCTOR = Operation("firmware", "doctor", "run", Nothing, Diagnosis, rol
 FIRMWARE_DOCTOR_REPAIR = Operation("firmware", "doctor", "repair", Nothing, Diagnosis)
 """Compare them, and delete bytes in the store that belong to no image."""
 AUDIT_LIST = Operation("registry", "audit", "list", AuditList, Audit, once=False, role=Role.VIEWER)
+EVENT_LIST = Operation("registry", "event", "list", EventList, Events, once=False, role=Role.VIEWER)

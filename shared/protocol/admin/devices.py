@@ -107,10 +107,20 @@ class FlawView(Result):
 
 
 class DeviceDetails(DeviceView):
-    """A device, with what it reports against the rules of the protocol.
+    """A device, with what it reports of itself, and against the rules of the protocol.
 
-    `clashed_at` is when two boards last used its identity, None if that is over for ten minutes.
+    `rssi_dbm`, `ip`, `chip` and `reset_reason` are of its last status, as is `secret_generation_reported`, that of
+    its login. `up_since` is when it started: by the uptime among its vitals, else when it was first seen after its
+    start; None if it is not online, or neither is known. `clashed_at` is when two boards last used its identity,
+    None if that is over for ten minutes.
     """
+
+    rssi_dbm: int | None = None
+    ip: str | None = None
+    chip: str | None = None
+    reset_reason: str | None = None
+    up_since: AwareDatetime | None = None
+    secret_generation_reported: int | None = None
 
     flaws: list[FlawView] = []
     clashed_at: AwareDatetime | None = None

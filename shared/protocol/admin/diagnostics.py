@@ -1,18 +1,23 @@
-"""Operations on the diagnostics of devices: core dumps, and lines of their logs."""
+"""Operations on the diagnostics of devices: core dumps, lines of their logs, and vitals."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, PlainSerializer
 
 from shared.protocol.admin.encoding import Base64
-from shared.protocol.admin.names import DeviceName, PageSize, Selection
+from shared.protocol.admin.names import DeviceName, ModelCode, PageSize, Selection
 from shared.protocol.admin.operation import Nothing, Operation, Removed, Request, Result, Role
 from shared.protocol.admin.secrets import SecretsRekeyed
-from shared.protocol.messages import Count, LogLevel
+from shared.protocol.messages import Count, LogLevel, VitalName
 
 MAX_CORE_DUMP_BYTES: Final = 1024 * 1024
+_HOUR_S: Final = 3600
+_DAY_S: Final = 24 * _HOUR_S
+Age = Annotated[int, Field(ge=1, le=10 * 365 * _DAY_S)]
+"""In seconds."""
+_DECIMALS: Final = 4
 
 
 class CoreDumpList(Request):
@@ -74,7 +79,7 @@ class LogList(Selection):
     """
 
     level: LogLevel = LogLevel.DEBUG
-    since_s: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 3600)] | None = None
+    since_s: Age | None = None
     after: Count | None = None
     limit: PageSize = 100
 
@@ -103,9 +108,92 @@ class LogLines(Result):
     next: int
 
 
+def _short(number: float) -> int | float:
+    rounded = round(number, _DECIMALS)
+    return int(rounded) if float(rounded).is_integer() else rounded
+
+
+Measured = Annotated[float, PlainSerializer(_short)]
+"""A number with few decimals, so that all programs write it in the same way."""
+
+
+class VitalsShow(Request):
+    """Show the vitals of a device in the last `since_s` seconds; with `name` also how that one went."""
+
+    device: DeviceName
+    name: VitalName | None = None
+    since_s: Age = 7 * _DAY_S
+
+
+class VitalView(Result):
+    """A vital of a device: its last number, received at `at`, and lowest, mean and highest in the time asked."""
+
+    name: str
+    last: Measured
+    at: AwareDatetime
+    low: Measured
+    mean: Measured
+    high: Measured
+
+
+class VitalPoint(Result):
+    """A vital in the hour, or in one of equal parts of the time, that begins at `at`.
+
+    `version` is the firmware that ran last in it, as far as is known.
+    """
+
+    at: AwareDatetime
+    version: str | None
+    low: Measured
+    mean: Measured
+    high: Measured
+
+
+class DeviceVitals(Result):
+    """The vitals of a device by name, and up to 400 points of the one asked for, oldest first."""
+
+    client_id: str
+    vitals: list[VitalView]
+    points: list[VitalPoint]
+
+
+class VitalsCompare(Request):
+    """Compare the vitals of a model's devices, or one of them, by firmware, in the last `since_s` seconds."""
+
+    model: ModelCode
+    name: VitalName | None = None
+    since_s: Age = 6 * _HOUR_S
+
+
+class VitalOfVersion(Result):
+    """A vital of those devices that ran one firmware; each counts with the mean of its numbers.
+
+    `p5` and `p95` are what 5 and 95 percent of the devices are at most.
+    """
+
+    name: str
+    version: str | None
+    devices: int
+    mean: Measured
+    p5: Measured
+    median: Measured
+    p95: Measured
+
+
+class VitalsCompared(Result):
+    """The vitals of a model's devices by name, and each by firmware, what most devices ran first."""
+
+    model: str
+    vitals: list[VitalOfVersion]
+
+
 COREDUMP_LIST = Operation("firmware", "coredump", "list", CoreDumpList, CoreDumps, once=False, role=Role.VIEWER)
 COREDUMP_SHOW = Operation("firmware", "coredump", "show", CoreDumpRef, CoreDumpView, once=False, role=Role.VIEWER)
 COREDUMP_READ = Operation("firmware", "coredump", "read", CoreDumpRead, CoreDumpBytes, once=False)
 COREDUMP_DELETE = Operation("firmware", "coredump", "delete", CoreDumpRef, Removed)
 COREDUMP_REKEY = Operation("firmware", "secrets", "rekey", Nothing, SecretsRekeyed)
 LOG_LIST = Operation("firmware", "log", "list", LogList, LogLines, once=False, role=Role.VIEWER)
+VITALS_SHOW = Operation("firmware", "vitals", "show", VitalsShow, DeviceVitals, once=False, role=Role.VIEWER)
+VITALS_COMPARE = Operation(
+    "firmware", "vitals", "compare", VitalsCompare, VitalsCompared, once=False, role=Role.VIEWER
+)

@@ -255,3 +255,30 @@ def test_a_device_publishes_no_reading_by_itself(tmp_path: Path) -> None:
     board(tmp_path, around).on_connected(slot())
     assert around.take(reading.READING) == []
     assert not [topic for topic, _ in around.link.sent if not topic.startswith("mdm/")]
+
+
+def test_a_device_reports_its_uptime_and_what_its_hooks_measure_if_it_is_to(tmp_path: Path) -> None:
+    around = Surroundings()
+    around.uplink.hooks = replace(around.hooks, measure=lambda: {"heap_free_bytes": 90_000})
+    options = Options(vitals_s=60)
+    device = Board(package(), tmp_path, around.uplink, options, image=None, reset_reason="poweron")
+
+    around.time_s = 5
+    device.on_connected(slot())
+    assert [it.root for it in around.take(topics.VITALS)] == [{"uptime_s": 5, "heap_free_bytes": 90_000}]
+    assert around.take(topics.VITALS, after_s=59) == []
+    assert [it.root["uptime_s"] for it in around.take(topics.VITALS, after_s=1)] == [65]
+
+
+def test_a_device_reports_no_vitals_by_itself(tmp_path: Path) -> None:
+    around = Surroundings()
+    board(tmp_path, around).on_connected(slot())
+    assert around.take(topics.VITALS) == []
+
+
+def test_a_vital_on_the_command_line_must_be_a_number(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    place = tmp_path / "package.json"
+    place.write_text(package().model_dump_json())
+    words = ["--package", str(place), "--state", str(tmp_path / "state"), "--vital", "heap_free_bytes=much"]
+    assert command_line.main(words) == 2
+    assert "--vital: heap_free_bytes: must be a valid number" in capsys.readouterr().err

@@ -58,6 +58,40 @@ def test_lines_of_which_one_is_no_object_are_refused(lines: list[object]) -> Non
         read(topics.LOG, boot=1, first=0, lines=lines)
 
 
+def test_of_vitals_each_number_counts_for_itself() -> None:
+    vitals, flaws = read(
+        topics.VITALS,
+        uptime_s=86400,
+        rssi_dbm="-61",
+        heap_free_bytes="much",
+        battery_mv=None,
+        door_open=True,
+        voltage=float("nan"),
+        far=1e300,
+        Temperature=21.5,
+        nested={"a": 1},
+    )
+    assert vitals.root == {"uptime_s": 86400, "rssi_dbm": -61, "door_open": 1}
+    assert list(flaws) == ["heap_free_bytes", "voltage", "far", "Temperature", "nested"]
+    assert flaws["Temperature"] == "must be 1 to 40 of a-z, 0-9 and _, and begin with a letter"
+
+
+@pytest.mark.parametrize("bare", ["nan", "-nan", "NaN", "inf", "-inf", "-Infinity", "+inf"])
+def test_a_number_as_printf_writes_it_costs_no_other(bare: str) -> None:
+    vitals, flaws = topics.VITALS.read(f'{{"t_celsius": {bare},"uptime_s":7}}'.encode())
+    assert (vitals.root, [flaw.field for flaw in flaws]) == ({"uptime_s": 7}, ["t_celsius"])
+    status, flaws = topics.STATUS.read(f'{{"online":true,"rssi_dbm":{bare}}}'.encode())
+    assert (status.online, status.rssi_dbm, [flaw.field for flaw in flaws]) == (True, None, ["rssi_dbm"])
+
+
+def test_a_name_that_a_device_has_chosen_can_be_stored_and_shown() -> None:
+    names = ["a\0b\x1b[31m", "x" * 500, *(f"No {number}" for number in range(50))]
+    vitals, flaws = topics.VITALS.read(json.dumps(dict.fromkeys(names, 1)).encode())
+    assert vitals.root == {}
+    assert len(flaws) == 20
+    assert all(flaw.field.isprintable() and len(flaw.field) <= 60 for flaw in flaws)
+
+
 def test_bytes_that_are_no_utf_8_cost_at_most_their_own_field() -> None:
     payload = '{"online":true,"reset_reason":"Netzgerät","firmware_version":"1.ä","rssi_dbm":-61}'
     status, flaws = topics.STATUS.read(payload.encode("latin-1"))

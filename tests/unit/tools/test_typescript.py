@@ -20,7 +20,7 @@ def test_an_answer_has_all_its_fields() -> None:
 
 def test_an_event_has_its_name_its_device_and_what_it_says() -> None:
     text = typescript.render()
-    assert '  | Told<"device", "online", string, NoFacts>' in text
+    assert '  | Told<"device", "online", string, OnlineFacts>' in text
     assert '  | Told<"rotation", "queued", string | undefined, SelectionFacts>' in text
     assert '  | Told<"rollout", "started", undefined, RolloutStartFacts>' in text
     started = text.split("export interface RolloutStartFacts {")[1].split("}")[0]

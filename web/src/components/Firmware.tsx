@@ -1,26 +1,35 @@
 import type { DeviceFirmware, DeviceView } from "../protocol.ts";
-import { Badge } from "./basics.tsx";
+import { Badge, type Tone } from "./basics.tsx";
 
-/** What a device runs, and what is wanted for it if that is something else; `brief` without the reason. */
-export function Firmware({
-  device,
-  firmware,
-  brief = false,
-}: {
-  device: DeviceView;
-  firmware: DeviceFirmware | undefined;
-  brief?: boolean;
-}) {
-  const runs = firmware?.runs ?? device.firmware_version ?? "–";
+/** What a device runs, and what is wanted for it if that is something else, without the reason. */
+export function Firmware({ device, firmware }: { device: DeviceView; firmware: DeviceFirmware | undefined }) {
+  const runs = runsOf(device, firmware);
   if (firmware === undefined || firmware.up_to_date) {
     return <>{runs}</>;
   }
-  const { wanted, withheld, stage, percent } = firmware;
-  const progress = stage === "downloading" && percent !== null ? `${percent} %` : (stage ?? "not offered yet");
-  const why = withheld === null ? progress : brief ? "withheld" : `withheld: ${withheld}`;
+  const state = firmware.withheld === null ? progressOf(firmware) : "withheld";
   return (
     <>
-      {runs} <Badge tone={withheld === null ? "busy" : "warn"}>{`→ ${wanted} (${why})`}</Badge>
+      {runs} <Badge tone={toneOf(firmware)}>{`→ ${firmware.wanted} (${state})`}</Badge>
     </>
   );
+}
+
+export function runsOf(device: DeviceView, firmware: DeviceFirmware | undefined): string {
+  return firmware?.runs ?? device.firmware_version ?? "–";
+}
+
+/** How far a device is with the image that it should have, or why it does not get it. */
+export function progressOf({ up_to_date: isDone, withheld, stage, percent }: DeviceFirmware): string {
+  if (isDone) {
+    return "as wanted";
+  }
+  if (withheld !== null) {
+    return `withheld: ${withheld}`;
+  }
+  return stage === "downloading" && percent !== null ? `${percent} %` : (stage ?? "not offered yet");
+}
+
+export function toneOf({ up_to_date: isDone, withheld }: DeviceFirmware): Tone {
+  return isDone ? "good" : withheld === null ? "busy" : "warn";
 }

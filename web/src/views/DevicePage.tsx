@@ -3,22 +3,13 @@ import { useState } from "preact/hooks";
 import { Ago, Answered, Badge, Facts, Notice } from "../components/basics.tsx";
 import { Button } from "../components/Button.tsx";
 import { ConfirmButton } from "../components/form.tsx";
-import { Firmware } from "../components/Firmware.tsx";
 import { Health, LastSeen } from "../components/Health.tsx";
 import { Outcome } from "../components/fields.tsx";
-import { PROGRESS_TONES, progressOf } from "../lib/connections.ts";
-import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { PRESENCE_TONES } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
-import {
-  DEVICE_SHOW,
-  DEVICE_UPDATE,
-  FIRMWARE_OF,
-  ROTATION_START,
-  type DeviceConnectionView,
-  type DeviceDetails,
-  type DeviceFirmware,
-} from "../protocol.ts";
+import { DEVICE_SHOW, DEVICE_UPDATE, FIRMWARE_OF, ROTATION_START, type DeviceDetails } from "../protocol.ts";
 import { time } from "../lib/text.ts";
+import { signal } from "../lib/vitals.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
@@ -27,14 +18,19 @@ import { Connection } from "./device/Connection.tsx";
 import { Configuration } from "./device/Configuration.tsx";
 import { CoreDumps } from "./device/CoreDumps.tsx";
 import { EditDevice } from "./device/EditDevice.tsx";
+import { Events } from "./device/Events.tsx";
 import { History } from "./device/History.tsx";
 import { Log } from "./device/Log.tsx";
 import { RotationHistory } from "./device/RotationHistory.tsx";
 import { Setup } from "./device/Setup.tsx";
+import { Vitals } from "./device/Vitals.tsx";
+import { Wanted } from "./device/Wanted.tsx";
 
 const TABS = [
   ["configuration", "Configuration"],
   ["history", "History"],
+  ["events", "Events"],
+  ["vitals", "Vitals"],
   ["commands", "Commands"],
   ["log", "Log"],
   ["rotations", "Rotations"],
@@ -73,6 +69,10 @@ function Tab({ device, tab }: { device: DeviceDetails; tab: string }) {
   switch (tab) {
     case "history":
       return <History device={clientId} />;
+    case "events":
+      return <Events device={clientId} />;
+    case "vitals":
+      return <Vitals device={clientId} />;
     case "commands":
       return <Commands of={{ device: clientId }} />;
     case "log":
@@ -153,7 +153,8 @@ function Head({ device }: { device: DeviceDetails }) {
       </div>
       {editing && <EditDevice device={device} close={() => setEditing(false)} />}
       <Outcome action={action} />
-      <Facts facts={factsOf(device, firmware.data?.devices[0])} />
+      <Facts facts={factsOf(device)} />
+      <Wanted device={device} firmware={firmware.data?.devices[0]} />
       {device.clashed_at && (
         <Notice tone="bad">
           <span>
@@ -185,8 +186,8 @@ function Flaws({ device }: { device: DeviceDetails }) {
   );
 }
 
-function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
-  const drift = drifts(device);
+function factsOf(device: DeviceDetails) {
+  const { rssi_dbm: rssi, reset_reason: reason } = device;
   return [
     [
       "State",
@@ -198,35 +199,12 @@ function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
     ...(device.wake_interval_s ? ([["Wakes up every", `${device.wake_interval_s} s`]] as const) : []),
     ["Health", <Health device={device} />],
     ["Last seen", <LastSeen device={device} />],
+    ...(device.up_since ? ([["Running since", <Ago at={device.up_since} />]] as const) : []),
+    ...(reason ? ([["Last start", reason]] as const) : []),
+    ...(rssi === null ? [] : ([["Signal", `${signal(rssi)}, ${rssi} dBm`]] as const)),
+    ...(device.ip ? ([["Address", device.ip]] as const) : []),
     ["Model", device.model],
     ["Tags", device.tags.join(", ") || "–"],
-    ["Firmware", <Firmware device={device} firmware={firmware} />],
-    [
-      "Configuration",
-      <Badge tone={drift ? "warn" : "good"}>
-        {drift
-          ? `version ${device.config_version}, reported ${device.config_version_reported ?? "none"}${device.config_outcome && device.config_outcome !== "applied" ? ` (${device.config_outcome})` : ""}`
-          : `version ${device.config_version} applied`}
-      </Badge>,
-    ],
-    ...(device.config_error ? ([["Configuration error", device.config_error]] as const) : []),
-    [
-      "Secret",
-      <>
-        generation {device.secret_generation}{" "}
-        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
-      </>,
-    ],
-    ...(device.connection ? ([["Connection", <ConnectionLine connection={device.connection} />]] as const) : []),
     ["Recovery", device.has_key ? "with its device key" : <Badge tone="warn">no device key</Badge>],
   ] as const;
-}
-
-function ConnectionLine({ connection }: { connection: DeviceConnectionView }) {
-  return (
-    <>
-      <Badge tone={PROGRESS_TONES[connection.progress]}>{connection.progress}</Badge>{" "}
-      {connection.progress !== "in use" && <small>{progressOf(connection)}</small>}
-    </>
-  );
 }

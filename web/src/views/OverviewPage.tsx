@@ -1,10 +1,12 @@
-import { Ago, Empty, Failed, Loading, Panel } from "../components/basics.tsx";
+import { Empty, Failed, Loading, Panel } from "../components/basics.tsx";
 import { Bars, Ring, type Slice } from "../components/charts.tsx";
+import { EventLines, type Happening } from "../components/EventLines.tsx";
 import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, inStep, versions } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
-import { facts } from "../lib/text.ts";
-import { fleet, nameOf, reloadFleet } from "../state/fleet.ts";
-import { recentEvents } from "../state/session.ts";
+import { EVENT_LIST } from "../protocol.ts";
+import { fleet, reloadFleet } from "../state/fleet.ts";
+import { useQuery } from "../state/query.ts";
+import { ask, recentEvents } from "../state/session.ts";
 import { Attention } from "./Attention.tsx";
 
 const SHOWN_EVENTS = 12;
@@ -63,29 +65,21 @@ export function OverviewPage() {
   );
 }
 
+/** The newest events: those before the page was loaded, too. */
 function RecentEvents() {
-  const events = recentEvents.value.slice(0, SHOWN_EVENTS);
+  const stored = useQuery("events", () => ask(EVENT_LIST, { limit: SHOWN_EVENTS }));
+  const heard = recentEvents.value.slice(0, SHOWN_EVENTS);
+  const known = new Set(heard.map(({ event_id: id }) => id));
+  const events = [
+    ...(heard as readonly Happening[]),
+    ...(stored.data?.events ?? []).filter(({ event_id: id }) => !known.has(id)),
+  ]
+    .sort((one, other) => Date.parse(other.at) - Date.parse(one.at))
+    .slice(0, SHOWN_EVENTS);
   return (
     <div class="wide">
       <Panel title="Events">
-        {events.length === 0 ? (
-          <Empty>New events appear here.</Empty>
-        ) : (
-          <ol class="events lines">
-            {events.map((event) => (
-              <li key={event.event_id}>
-                <Ago at={event.at} />
-                <b>
-                  {event.noun} {event.verb.replaceAll("_", " ")}
-                </b>
-                <span>
-                  {event.client_id && <a href={href("device", event.client_id)}>{nameOf(event.client_id)}</a>}{" "}
-                  <small>{facts(event.data)}</small>
-                </span>
-              </li>
-            ))}
-          </ol>
-        )}
+        {events.length === 0 ? <Empty>New events appear here.</Empty> : <EventLines events={events} named />}
       </Panel>
     </div>
   );

@@ -28,6 +28,8 @@ class MdmDevice {
   void log(mdm_esp_level level, const char *tag, const String &text) { mdm_esp_log(level, tag, text.c_str()); }
   /* On the own topic app/{client_id}/up/{name}; false: not online, the message is dropped. */
   bool publish(const char *name, const String &message) { return mdm_esp_publish(name, message.c_str(), message.length()); }
+  /* Numbers about the board, as {"heap_free_bytes":142336}: docs/protocol.md, Vitals. False as above. */
+  bool vitals(const String &numbers) { return mdm_esp_vitals(numbers.c_str()); }
   /* A member of a JSON object as text, or "" if it is not there. For more than this, take ArduinoJson. */
   static String member(const String &json, const char *name);
 

@@ -209,16 +209,20 @@ void mdm_esp_log(enum mdm_esp_level level, const char *tag, const char *text) {
   if (calls != NULL) (void)xQueueSend(calls, &call, 0);
 }
 
-bool mdm_esp_publish(const char *topic, const void *data, size_t size) {
+static bool post(const char *prefix, const char *topic, const void *data, size_t size) {
   if (!is_online || size > MESSAGE_BYTES) return false;
-  size_t length = strlen("app//up/") + strlen(name) + strlen(topic) + 1;
+  size_t length = strlen(prefix) + strlen("//up/") + strlen(name) + strlen(topic) + 1;
   struct call call = {.kind = MESSAGE, .size = size, .message = malloc(length + size)};
   if (call.message == NULL) return false;
-  (void)snprintf(call.message, length, "app/%s/up/%s", name, topic);
+  (void)snprintf(call.message, length, "%s/%s/up/%s", prefix, name, topic);
   memcpy(call.message + length, data, size);
   if (xQueueSend(calls, &call, 0) == pdTRUE) return true;
   free(call.message);
   return false;
 }
+
+bool mdm_esp_publish(const char *topic, const void *data, size_t size) { return post("app", topic, data, size); }
+
+bool mdm_esp_vitals(const char *json) { return post("mdm/v1/d", "vitals", json, strlen(json)); }
 
 bool mdm_esp_is_online(void) { return is_online; }

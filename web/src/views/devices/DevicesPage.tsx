@@ -104,7 +104,7 @@ function cells(device: DeviceView) {
         : device.config_version}
     </Badge>,
     <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>,
-    <Firmware device={device} firmware={fleet.value.firmware.get(device.client_id)} brief />,
+    <Firmware device={device} firmware={fleet.value.firmware.get(device.client_id)} />,
     <LastSeen device={device} />,
   ];
 }

@@ -19,6 +19,7 @@ import { ask } from "../../state/session.ts";
 import { Keys } from "./Keys.tsx";
 import { Release } from "./Release.tsx";
 import { Upload } from "./Upload.tsx";
+import { VitalsByVersion } from "./VitalsByVersion.tsx";
 
 /** The stored images, which of them is its model's, and the keys that images must be signed with. */
 export function FirmwarePage() {
@@ -51,6 +52,7 @@ export function FirmwarePage() {
           )
         }
       </Answered>
+      <VitalsByVersion />
       <Keys />
     </>
   );

@@ -53,6 +53,8 @@ void app_main(void) {
     if (now > -40.0f && now < 125.0f) mdm_esp_healthy(); /* the sensor answers: this image may stay */
     int size = snprintf(reading, sizeof reading, "{\"celsius\":%.1f}", (double)now);
     if (!mdm_esp_publish("temperature", reading, (size_t)size)) ESP_LOGI("thermometer", "not online: not sent");
+    (void)snprintf(reading, sizeof reading, "{\"temperature_celsius\":%.1f}", (double)now);
+    (void)mdm_esp_vitals(reading); /* add your heap, signal, battery: `mdm device vitals` shows them */
     for (unsigned waited = 0; waited < interval_s; waited++) vTaskDelay(pdMS_TO_TICKS(1000));
   }
 }

@@ -45,6 +45,9 @@ void mdm_esp_log(enum mdm_esp_level level, const char *tag, const char *text);
 /* Publishes on the device's own topic app/{client_id}/up/{name} with QoS 0. False: not online, or too much is waiting;
  * the message is dropped. From any task. */
 bool mdm_esp_publish(const char *name, const void *data, size_t size);
+/* Reports vitals, as {"heap_free_bytes":142336,"rssi_dbm":-61}, with QoS 0: every five minutes, see docs/protocol.md,
+ * Vitals. False as above. From any task. */
+bool mdm_esp_vitals(const char *json);
 /* From any task. */
 bool mdm_esp_is_online(void);
 /* Copies the member `name` of a JSON object as text with a NUL: a string decoded, a number and anything else as it is

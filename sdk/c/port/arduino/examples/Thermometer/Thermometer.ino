@@ -35,5 +35,6 @@ void loop() {
   float now = celsius();
   if (now > -40 && now < 125) Mdm.healthy();  // the sensor answers: this image may stay
   Mdm.publish("temperature", "{\"celsius\":" + String(now, 1) + "}");
+  Mdm.vitals("{\"temperature_celsius\":" + String(now, 1) + "}");  // add your heap, signal, battery
   for (unsigned waited = 0; waited < interval_s; waited++) delay(1000);
 }

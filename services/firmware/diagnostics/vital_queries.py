@@ -1,0 +1,162 @@
+"""Queries on the vitals of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from sqlalchemy import ARRAY, Float, Text, and_, cast, column, delete, func, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.firmware.diagnostics.vital_hours import StoredHour, Summary
+from shared.database import device_refs
+from shared.database.image_hashes import is_hash_of
+from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, VitalHour
+from shared.protocol import admin
+
+VERSIONS_MAX: Final = 50
+_SHARES: Final = (0.05, 0.5, 0.95)
+
+
+class ReportingDevice(NamedTuple):
+    """A device that reports vitals: its id, and the firmware that it runs, as far as is known."""
+
+    device_id: int
+    version: str | None
+
+
+class Comparison(NamedTuple):
+    """A vital of the devices that ran one firmware: how many, and of their means the mean and three quantiles."""
+
+    name: str
+    version: str | None
+    devices: int
+    mean: float
+    quantiles: Sequence[float]
+
+
+# The label of the running image, or the version that the device reports if that is not stored.
+_VERSION: Final = func.coalesce(
+    select(FirmwareImage.version)
+    .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
+    .order_by(FirmwareImage.uploaded_at.desc())
+    .limit(1)
+    .scalar_subquery(),
+    Presence.firmware_version,
+)
+_REPORTING: Final = (
+    select(DeviceModel.code, Device.key, Device.id, _VERSION)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .outerjoin(Presence, Presence.device_id == Device.id)
+    .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
+)
+
+
+async def reporting(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, ReportingDevice]:
+    """Return those devices that exist, by client id.
+
+    They are not locked: one that is about to be removed, or is being compared, must not hold up all others.
+    """
+    rows = await session.execute(_REPORTING, {"keys": device_refs.keys(client_ids)})
+    return {device_refs.client_id(code, key): ReportingDevice(*rest) for code, key, *rest in rows}
+
+
+async def hours(
+    session: AsyncSession, keys: Iterable[tuple[int, datetime]]
+) -> dict[tuple[int, datetime], StoredHour]:
+    """Return what is stored of devices, by their ids, and hours, by their begin."""
+    query = select(VitalHour).where(tuple_(VitalHour.device_id, VitalHour.hour).in_(list(keys)))
+    return {(row.device_id, row.hour): stored(row) for row in await session.scalars(query)}
+
+
+def stored(row: VitalHour) -> StoredHour:
+    """Return the content of a row."""
+    return StoredHour(row.version, {name: Summary(*numbers) for name, numbers in row.vitals.items()})
+
+
+async def store(session: AsyncSession, hours: Mapping[tuple[int, datetime], StoredHour]) -> None:
+    """Store many hours at once, in place of what is stored of them."""
+    new = insert(VitalHour)
+    changed = {name: new.excluded[name] for name in ("version", "vitals")}
+    rows = [
+        {
+            "device_id": device_id,
+            "hour": begin,
+            "version": hour.version,
+            "vitals": {name: list(map(_short, summary)) for name, summary in hour.vitals.items()},
+        }
+        for (device_id, begin), hour in sorted(hours.items(), key=itemgetter(0))
+    ]
+    await session.execute(
+        new.on_conflict_do_update(index_elements=[VitalHour.device_id, VitalHour.hour], set_=changed), rows
+    )
+
+
+def _short(number: float) -> float:
+    """Return a whole number as an integer, which takes less place."""
+    return int(number) if float(number).is_integer() else number
+
+
+async def forget(session: AsyncSession, *, before: datetime) -> None:
+    """Delete the hours that began before this time (UTC)."""
+    await session.execute(delete(VitalHour).where(VitalHour.hour < before))
+
+
+async def of_device(
+    session: AsyncSession, name: str, *, since: datetime
+) -> tuple[str, dict[datetime, StoredHour]]:
+    """Return a device's client id and its hours since a time, oldest first, or raise NotFoundError."""
+    query = (
+        select(DeviceModel.code, Device.key, VitalHour)
+        .select_from(Device)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .outerjoin(VitalHour, and_(VitalHour.device_id == Device.id, VitalHour.hour >= since))
+        .where(device_refs.named(name))
+        .order_by(VitalHour.hour)
+    )
+    rows = list(await session.execute(query))
+    if not rows:
+        raise device_refs.unknown(name)
+    code, key, _ = rows[0]
+    return device_refs.client_id(code, key), {row.hour: stored(row) for _, _, row in rows if row is not None}
+
+
+async def compared(session: AsyncSession, wanted: admin.VitalsCompare, *, since: datetime) -> list[Comparison]:
+    """Return the vitals of a model's devices by name and firmware version, by what most devices ran first."""
+    each = func.jsonb_each(VitalHour.vitals).table_valued(column("key", Text), column("value", JSONB))
+    vital = each.lateral("vital")
+    # Of one vital, the others need not be unpacked, which takes most of the time.
+    name = vital.c.key if wanted.name is None else literal(wanted.name)
+    numbers = vital.c.value if wanted.name is None else VitalHour.vitals[wanted.name]
+    count, total = (func.sum(cast(numbers[place], Float)) for place in (0, 2))
+    means = (
+        select(name.label("name"), VitalHour.version, (total / count).label("mean"))
+        .select_from(VitalHour)
+        .join(Device, Device.id == VitalHour.device_id)
+        .join(DeviceModel, DeviceModel.id == Device.model_id)
+        .where(DeviceModel.code == wanted.model, VitalHour.hour >= since)
+        .group_by(VitalHour.version, VitalHour.device_id)
+    )
+    if wanted.name is None:
+        means = means.join(vital, true()).group_by(vital.c.key)
+    else:
+        means = means.where(VitalHour.vitals.has_key(wanted.name))
+    of_devices = means.subquery()
+    shares = literal(list(_SHARES), ARRAY(Float))
+    devices = func.count()
+    query = (
+        select(
+            of_devices.c.name,
+            of_devices.c.version,
+            devices,
+            func.avg(of_devices.c.mean),
+            func.percentile_cont(shares).within_group(of_devices.c.mean),
+        )
+        .group_by(of_devices.c.name, of_devices.c.version)
+        .order_by(of_devices.c.name, devices.desc(), of_devices.c.version)
+        .limit(VERSIONS_MAX * 16)
+    )
+    return [Comparison(*row) for row in await session.execute(query)]
