@@ -64,7 +64,7 @@ class Presences:
             return [presence is not None for presence in rows]
 
     def _record(self, session: AsyncSession, received: ReceivedStatus, presence: Connected) -> bool:
-        """Change a presence as a status tells; return whether it counts."""
+        """Change a presence by a status; return whether it counts."""
         client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
             return False  # its time is not known: a restarted broker still has statuses from before
