@@ -38,7 +38,10 @@ function Shown({ schedule, refresh }: { schedule: RotationScheduleView; refresh:
           ["Time zone", zone],
           ["From", author === null ? "the rotator's settings" : `set by ${author}`],
           ["Last run", <Ago at={last} />],
-          ["Next runs", next.length === 0 ? "none" : next.slice(0, SHOWN).map((at) => <div key={at}>{timeIn(zone, at)}</div>)],
+          [
+            "Next runs",
+            next.length === 0 ? "none" : next.slice(0, SHOWN).map((at) => <div key={at}>{timeIn(zone, at)}</div>),
+          ],
         ]}
       />
       <footer>
@@ -88,5 +91,8 @@ function Shown({ schedule, refresh }: { schedule: RotationScheduleView; refresh:
 }
 
 function zones(): [string, string][] {
-  return ["UTC", ...Intl.supportedValuesOf("timeZone").filter((name) => name !== "UTC")].map((name) => [name, name]);
+  return ["UTC", ...Intl.supportedValuesOf("timeZone").filter((name) => name !== "UTC")].map((name) => [
+    name,
+    name,
+  ]);
 }
