@@ -38,10 +38,11 @@ def set_schedule(
         typer.Option(help="Time zone, as Europe/Berlin; by default that of the present schedule."),
     ] = None,
 ) -> None:
-    """Set when all devices are queued, as "30 3 * * 0" for Sundays at half past three.
+    """Set when all devices are queued.
 
-    It is in force at once and takes precedence over the rotator's setting. It counts from now: what was missed
-    before is not made up for.
+    "30 3 * * 0" is Sundays at half past three, "0 8 * * 6#1" the first Saturday of a month at eight. The schedule
+    is in force at once and takes precedence over the rotator's setting. It counts from now: what was missed before
+    is not made up for.
     """
     here = session.of(ctx)
     wanted = "" if expression == _NEVER else expression

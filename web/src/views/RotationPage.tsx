@@ -16,6 +16,7 @@ import {
   type RotationUnderWay,
 } from "../protocol.ts";
 import { useAction } from "../state/action.ts";
+import { nameOf } from "../state/fleet.ts";
 import { useInterval } from "../state/interval.ts";
 import { useQuery } from "../state/query.ts";
 import { ask, recentEvents } from "../state/session.ts";
@@ -132,7 +133,7 @@ function Row({ rotation }: { rotation: RotationUnderWay }) {
   return (
     <tr>
       <th scope="row">
-        <a href={href("device", rotation.client_id, "rotations")}>{rotation.client_id}</a>
+        <a href={href("device", rotation.client_id, "rotations")}>{nameOf(rotation.client_id)}</a>
       </th>
       <td>
         <progress max={STEPS.length + 1} value={done} aria-label={`step ${done} of ${STEPS.length + 1}`} />{" "}
@@ -158,7 +159,7 @@ function Ended() {
       {ended.map((event) => (
         <li key={event.event_id}>
           <Badge tone={event.verb === "completed" ? "good" : "bad"}>{event.verb.replace("_", " ")}</Badge>{" "}
-          <a href={href("device", event.client_id ?? "", "rotations")}>{event.client_id}</a>{" "}
+          <a href={href("device", event.client_id ?? "", "rotations")}>{nameOf(event.client_id ?? "")}</a>{" "}
           <small>
             <Ago at={event.at} />
           </small>
