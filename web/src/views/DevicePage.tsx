@@ -7,7 +7,7 @@ import { Firmware } from "../components/Firmware.tsx";
 import { Health, LastSeen } from "../components/Health.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { PROGRESS_TONES, progressOf } from "../lib/connections.ts";
-import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../lib/census.ts";
+import { PRESENCE_TONES, ROTATION_TONES, drifts, rotationWord } from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import {
   DEVICE_SHOW,
@@ -214,7 +214,7 @@ function factsOf(device: DeviceDetails, firmware: DeviceFirmware | undefined) {
       "Secret",
       <>
         generation {device.secret_generation}{" "}
-        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
+        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{rotationWord(device.rotation_state)}</Badge>
       </>,
     ],
     ...(device.connection ? ([["Connection", <ConnectionLine connection={device.connection} />]] as const) : []),

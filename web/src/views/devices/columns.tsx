@@ -3,7 +3,7 @@ import { Firmware } from "../../components/Firmware.tsx";
 import { DialogButton, OperationForm } from "../../components/form.tsx";
 import { Health, LastSeen } from "../../components/Health.tsx";
 import type { Column } from "../../components/VirtualList.tsx";
-import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../../lib/census.ts";
+import { PRESENCE_TONES, ROTATION_TONES, drifts, rotationWord } from "../../lib/census.ts";
 import { DEVICE_LIST, type DeviceView } from "../../protocol.ts";
 import { changeColumns, changedColumns } from "../../state/columns.ts";
 import { fleet } from "../../state/fleet.ts";
@@ -55,7 +55,7 @@ const OTHERS: readonly (Column<DeviceView> & { readonly isExtra?: boolean })[] =
     name: "Secret",
     share: 1,
     cell: ({ rotation_state: state }) => (
-      <Badge tone={ROTATION_TONES[state] ?? "calm"}>{state.toLowerCase()}</Badge>
+      <Badge tone={ROTATION_TONES[state] ?? "calm"}>{rotationWord(state)}</Badge>
     ),
   },
   { name: "Secret since", share: 1, isExtra: true, cell: (device) => <Ago at={device.secret_created_at} /> },
