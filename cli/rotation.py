@@ -13,7 +13,7 @@ from shared.errors import InvalidInputError
 from shared.protocol import admin
 
 app = typer.Typer()
-app.command("schedule")(schedule.show_schedule)
+app.add_typer(schedule.app, name="schedule")
 
 POLL_S: Final = 0.5
 """Between two polls while rotations are watched."""

@@ -142,6 +142,7 @@ COMMANDS: Final = (
         "start --tag attic",
         "status --watch",
         "history hall",
+        "schedule set '30 3 * * 0' --zone Europe/Berlin",
     ),
     Later(
         "firmware",

@@ -9,10 +9,9 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -186,15 +185,20 @@ def main() -> int:
                 system.running(servers, **settings()) as running,
             ):
                 _print_line("services: registry, rotator and firmware are up")
-                stay = partial(_stay, page=f"{HOST}:{running.http_ports['firmware']}")
+                if not once:
+                    hand_over(running)
                 try:
-                    asyncio.run(perform(running, _print_line, kind, None if once else stay))
+                    asyncio.run(_until_stopped(perform(running, _print_line, kind, None if once else _stay)))
                 except (StoryError, NotSeenError) as error:
                     print(f"\nThe demo failed: {error}\n")
                     for server in (*running.services.values(), servers.keycloak, servers.broker):
                         print(f"--- the end of {server.log_file.name}\n{server.log_tail(15)}")
+                    if not once:
+                        _print_line("The system keeps running; Ctrl-C stops it.")
+                        asyncio.run(_until_stopped(_forever()))
                     return 1
-                print("\nThe demo is complete.")
+                if once:
+                    _print_line("\nThe demo is complete.")
     return 0
 
 
@@ -202,29 +206,47 @@ def _print_line(line: str) -> None:
     print(line, flush=True)
 
 
-async def _stay(esp32: Esp32, page: str) -> None:
-    folder = esp32.state.parent
-    print(
+def hand_over(running: system.System) -> None:
+    """Print how to use the system, which is up, while the demo runs."""
+    folder, profile = running.stack.folder, running.profile
+    profile.save(folder / "profile.toml")
+    _print_line(
         f"""
-The system and the device keep running. In another terminal:
+The system is up, and stays until Ctrl-C. The web page (the browser will warn about the certificate, which is
+signed by {running.stack.endpoints.ca_file}):
+
+  https://{HOST}:{running.http_ports["firmware"]}/
+  account {profile.account}, password {profile.password.get_secret_value()}
+
+In another terminal:
 
   export MDM_PROFILE={folder}/profile.toml
   scripts/uv run mdm device list
   scripts/uv run mdm events
-  scripts/uv run mdm rotate {esp32.package.client_id}
   tail -f {folder}/logs/*.log
 
-The web page, for the account admin with the password in profile.toml (the browser will warn about the certificate,
-which is signed by {folder}/certificates/ca.crt):
-
-  https://{page}/
-
-Press Ctrl-C to stop everything."""
+Meanwhile, a device shows what the system does:"""
     )
-    stop = asyncio.Event()
+
+
+async def _until_stopped(work: Coroutine[None, None, None]) -> None:
+    """Do the work until it is done, or until Ctrl-C or SIGTERM."""
+    task = asyncio.create_task(work)
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _stay(esp32: Esp32) -> None:
+    _print_line(
+        f"\nThe demo is complete. The system and {esp32.package.client_id} keep running; Ctrl-C stops everything."
+    )
+    await _forever()
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

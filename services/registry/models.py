@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.registry import queries, rules
+from services.registry import queries
 from services.registry.claims import queries as claim_queries
 from services.registry.config import resealing, sealing, versions
 from services.registry.context import Registry
@@ -77,7 +78,8 @@ class ModelService:
             else:
                 rows = await queries.lock_of_model(context.session, model)
                 changed = await versions.refresh(context.session, self.registry, rows, author=context.account)
-        if not rules.same(before, wanted):
+        # The order of the keys is the model's too.
+        if json.dumps(before) != json.dumps(wanted):
             context.audit("model.update", model.code, before=before, after=wanted)
             facts = events.ModelUpdateFacts(code=model.code, devices=len(changed))
             self.registry.outbox.emit(context.session, events.MODEL_UPDATED, None, facts)

@@ -29,6 +29,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.database.ordered_json import OrderedJson
+
 SCHEMA = "mdm"
 VERIFY_AFTER: Final = timedelta(seconds=60)
 """Delay after a change of credentials until all places are compared: by then an abandoned call has arrived too."""
@@ -108,8 +110,8 @@ class DeviceModel(Base):
     name: Mapped[str]
     chip: Mapped[str]
     slot_size_bytes: Mapped[int] = mapped_column(BigInteger)
-    config_schema: Mapped[dict[str, Any] | None]
-    config_defaults: Mapped[dict[str, Any]]
+    config_schema: Mapped[dict[str, Any] | None] = mapped_column(OrderedJson())
+    config_defaults: Mapped[dict[str, Any]] = mapped_column(OrderedJson())
     sealed: Mapped[list[Any] | None] = mapped_column(server_default=text("'[]'"))
     """The places of the schema that are `writeOnly`; None: a schema from before they were looked for."""
     commands: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
@@ -459,7 +461,10 @@ class Rotation(Base):
 
 
 class RotationSchedule(Base):
-    """The schedule in force, in one row; the next run is computed from `since`, or from the last run."""
+    """The schedule in force, in one row; the next run is computed from `since`, or from the last run.
+
+    Without an `author` it is the setting of the rotator, and follows it.
+    """
 
     __tablename__ = "rotation_schedule"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -470,6 +475,7 @@ class RotationSchedule(Base):
     zone: Mapped[str]
     since: Mapped[datetime]
     last_fire_at: Mapped[datetime | None]
+    author: Mapped[str | None]
 
 
 class FirmwareImage(Base):

@@ -359,6 +359,14 @@ class ScheduleFacts(Facts):
     already: Annotated[int, Field(description="how many were queued or in progress before")]
 
 
+class ScheduleChangeFacts(Facts):
+    """A schedule, and the account that has set it; without one it is the rotator's setting."""
+
+    expression: Annotated[str, Field(description="empty: never")]
+    zone: str
+    author: str | None = None
+
+
 class RotationFacts(Facts):
     """A rotation, and the generation of its new secret."""
 
@@ -397,6 +405,9 @@ ROTATION_CANCELLED: Final = SelectionEvent(
 )
 ROTATION_SCHEDULED: Final = FleetEvent(
     "rotation/scheduled", ScheduleFacts, "The schedule has queued all devices that are enabled."
+)
+SCHEDULE_CHANGED: Final = FleetEvent(
+    "schedule/changed", ScheduleChangeFacts, "The schedule of rotations was changed."
 )
 ROTATION_OFFERED: Final = DeviceEvent("rotation/offered", RotationOfferFacts, "A device was offered a new secret.")
 ROTATION_DELIVERED: Final = DeviceEvent("rotation/delivered", RotationFacts, "A device was sent its new secret.")

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from croniter import CroniterError, croniter
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from shared import crypto, time_zones
+from shared import crypto
+from shared.runtime import schedule_rules
 
-_CRON_FIELDS: Final = 5
 _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
 _LONGEST_S: Final = 3650 * _DAY_S
@@ -236,10 +235,14 @@ class RotatorSettings(IdentitySettings, KeySettings):
     rotation_retry_s: float = Field(
         _HOUR_S, ge=0, le=_LONGEST_S, description="how long a device in TIMEOUT waits for its retry"
     )
-    rotation_schedule: str = Field(
-        "0 8 * * 6#1", description="when all devices are queued: cron, five fields; empty: never"
+    rotation_schedule: Annotated[str, AfterValidator(schedule_rules.cron_expression)] = Field(
+        "0 8 * * 6#1",
+        description="when all devices are queued, unless an admin has set another "
+        "[schedule](operations.md#the-schedule): cron, five fields; empty: never",
     )
-    rotation_time_zone: str = Field("UTC", description="IANA name of the zone of the schedule, as `Europe/Berlin`")
+    rotation_time_zone: Annotated[str, AfterValidator(schedule_rules.time_zone)] = Field(
+        "UTC", description="IANA name of the zone of this schedule, as `Europe/Berlin`"
+    )
     rotation_grace_s: float = Field(
         _DAY_S, ge=60, le=_LONGEST_S, description="how late a run that all rotators missed is still made up for"
     )
@@ -257,28 +260,6 @@ class RotatorSettings(IdentitySettings, KeySettings):
         if self.leader_poll_s >= self.leader_lease_s:
             raise ValueError("MDM_LEADER_POLL_S: must be less than MDM_LEADER_LEASE_S")
         return self
-
-    @field_validator("rotation_schedule")
-    @classmethod
-    def _cron(cls, expression: str) -> str:
-        fields = expression.split()
-        if not fields:
-            return ""
-        # A field of croniter's that begins with R or H means another time for each process.
-        if len(fields) != _CRON_FIELDS or any(field[0] in "RrHh" for field in fields):
-            raise ValueError("must be five fields of cron (minute, hour, day, month, weekday), or empty for none")
-        try:
-            croniter(expression, start_time=0).get_next()
-        except CroniterError as error:
-            raise ValueError(f"must be an expression of cron that has a next time: {error}") from None
-        return " ".join(fields)
-
-    @field_validator("rotation_time_zone")
-    @classmethod
-    def _zone(cls, name: str) -> str:
-        if not time_zones.is_known(name):
-            raise ValueError(time_zones.WANTED)
-        return name
 
 
 class FirmwareSettings(KeySettings):

@@ -300,6 +300,23 @@ async def test_a_new_schema_that_one_device_would_break_changes_nothing_and_name
     await set_config(fleet, bad, overrides={"level": 9})
 
 
+async def test_a_model_keeps_the_order_in_which_its_owner_wrote_its_settings(fleet: Fleet) -> None:
+    integer = {"type": "integer"}
+    written = {"properties": {"zone": integer, "a_long_name": integer, "on": integer}}
+    reversed_ = {"properties": {"on": integer, "a_long_name": integer, "zone": integer}}
+    model = await fleet.model(config_schema=written, config_defaults={"zone": 1, "on": 2})
+
+    async def shown() -> tuple[list[str], list[str]]:
+        (view,) = [it for it in (await fleet.ask(admin.MODEL_LIST)).models if it.code == model]
+        assert view.config_schema is not None
+        return list(view.config_schema["properties"]), list(view.config_defaults)
+
+    assert await shown() == (["zone", "a_long_name", "on"], ["zone", "on"])
+    await fleet.ask(admin.MODEL_UPDATE, code=model, config_schema=reversed_)
+    await fleet.witness.seen(None, "model/updated", code=model)
+    assert await shown() == (["on", "a_long_name", "zone"], ["zone", "on"])
+
+
 async def test_devices_added_while_the_defaults_change_all_have_the_new_ones(fleet: Fleet) -> None:
     model = await fleet.model(config_defaults={"level": 0})
     adding = [asyncio.ensure_future(fleet.device(model)) for _ in range(8)]

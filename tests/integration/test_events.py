@@ -13,7 +13,6 @@ from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
 from dev.waiting import until
-from dev.waiting import until
 from services.registry import history
 from shared.database import engine
 from shared.protocol import admin, messages, topics

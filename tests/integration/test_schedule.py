@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
+from cli.client import AnswerError
 from dev.database import run
 from dev.fleet import Fleet
 from dev.stack import Stack
@@ -27,7 +28,9 @@ from shared.database.outbox import Outbox
 from shared.database.tables import AuditEntry, RotationSchedule
 from shared.protocol import admin, topics
 from shared.protocol.admin import AuditView
+from shared.runtime import schedule_rules
 from shared.runtime.settings import RotatorSettings
+from shared.server.rpc import RequestContext
 from tests.raw import RawDevice
 
 GRACE_S = 400 * 24 * 3600
@@ -81,7 +84,7 @@ async def fires(fleet: Fleet) -> list[AuditView]:
 
 async def shown(fleet: Fleet) -> admin.RotationScheduleView:
     """What the leader says of its schedule; it answers only after it has made up for what was missed."""
-    return await fleet.ask(admin.ROTATION_SCHEDULE)
+    return await fleet.ask(admin.SCHEDULE_SHOW)
 
 
 @pytest.mark.usefixtures("usual")
@@ -189,3 +192,92 @@ async def test_a_schedule_that_was_off_meanwhile_makes_up_for_nothing(database: 
 async def test_no_schedule_is_shown_as_empty(fleet: Fleet) -> None:
     view = await shown(fleet)
     assert (view.expression, view.zone, view.last_fire_at, view.next) == ("", "UTC", None, [])
+
+
+async def change(clock: Scheduler, expression: str) -> admin.RotationScheduleView:
+    """Set another schedule as an admin does; the rules of expressions are not applied here."""
+    async with clock.rotator.leadership.transaction() as session:
+        request = admin.ScheduleSet(request_id="x", expression=expression, zone="UTC")
+        return await clock.change(RequestContext("alice", "x", session), request)
+
+
+async def test_a_changed_schedule_is_in_force_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule_rules, "cron_expression", str)
+    async with leading(database, "") as clock:
+        running = asyncio.create_task(clock.run())
+        await until(lambda: rows(database), len)
+        await change(clock, EACH_SECOND)
+        # Without the wake-up it would sleep for a minute.
+        await until(lambda: done(database), lambda fires: len(fires) >= 2)
+        await change(clock, "")
+        fired = await done(database)
+        running.cancel()
+    async with leading(database, EACH_SECOND) as clock:
+        await clock.begin()
+    assert await done(database) == fired
+
+
+async def test_at_a_change_a_run_that_is_due_is_done_once_and_the_new_schedule_counts_from_then(
+    database: Database,
+) -> None:
+    async with leading(database, NEW_YEAR) as clock:
+        await clock.begin()
+        async with database.transaction() as session:
+            await session.execute(
+                text("UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
+            )
+        view = await change(clock, "0 0 2 1 *")
+        assert (view.expression, view.author, view.last_fire_at) == ("0 0 2 1 *", "alice", None)
+    assert len(await done(database)) == 1
+    # The next leader has another setting, and continues with what the admin has set.
+    async with leading(database, NEW_YEAR) as clock:
+        await clock.begin()
+        async with clock.rotator.leadership.transaction() as session:
+            context = RequestContext("alice", "y", session)
+            assert (await clock.show(context, admin.Nothing(request_id="y"))).expression == "0 0 2 1 *"
+            cleared = await clock.clear(context, admin.Nothing(request_id="y"))
+        assert (cleared.expression, cleared.author) == (NEW_YEAR, None)
+        await clock.begin()
+    assert len(await done(database)) == 1
+
+
+async def test_the_same_schedule_again_keeps_what_was_done(database: Database) -> None:
+    async with leading(database, NEW_YEAR) as clock:
+        await clock.begin()
+        before = (await rows(database))[0]
+        await change(clock, NEW_YEAR)
+        assert (await rows(database))[0].since == before.since
+
+
+async def rows(database: Database) -> list[RotationSchedule]:
+    async with database.transaction() as session:
+        return list(await session.scalars(select(RotationSchedule)))
+
+
+async def test_an_admin_sets_and_clears_the_schedule(fleet: Fleet, system: System) -> None:
+    try:
+        made = await fleet.ask(admin.SCHEDULE_SET, expression=" 0  0 1 1 * ", zone="Europe/Berlin")
+        assert (made.expression, made.zone, made.author) == (NEW_YEAR, "Europe/Berlin", "admin")
+        assert [(at.astimezone(UTC).month, at.astimezone(UTC).hour) for at in made.next] == [(12, 23)] * 5
+        event = await fleet.witness.seen(None, "schedule/changed")
+        assert event.data == {"expression": NEW_YEAR, "zone": "Europe/Berlin", "author": "admin"}
+        await system.restart("rotator")
+        assert await shown(fleet) == made
+        for fields, rule in (
+            ({"expression": "0 8 * *"}, "expression: must be five fields of cron"),
+            ({"expression": "0 25 * * *"}, "expression: must be an expression of cron"),
+            ({"expression": NEW_YEAR, "zone": "CEST"}, "zone: must be the IANA name of a time zone"),
+        ):
+            with pytest.raises(AnswerError, match=rule):
+                await fleet.ask(admin.SCHEDULE_SET, **fields)
+        off = await fleet.ask(admin.SCHEDULE_SET, expression="")
+        assert (off.expression, off.zone, off.next) == ("", "Europe/Berlin", [])
+    finally:
+        cleared = await fleet.ask(admin.SCHEDULE_CLEAR)
+    assert (cleared.expression, cleared.zone, cleared.author) == ("", "UTC", None)
+    entries = (await fleet.ask(admin.AUDIT_LIST, subject="rotation")).entries
+    assert [it.action for it in entries if it.action.startswith("schedule")] == [
+        "schedule.clear",
+        "schedule.set",
+        "schedule.set",
+    ]

@@ -120,7 +120,7 @@ async def test_a_rotation_is_started_watched_looked_up_and_called_off(
     assert [(it["generation"], it["outcome"]) for it in history["rotations"]] == [(2, "DONE")]
     again = await mdm("rotation", "cancel", package.device_key, **environment)
     assert (again.status, again.errors) == (0, "nothing to cancel\n")
-    assert (await mdm("rotation", "schedule", **environment)).output == "no schedule is set\n"
+    assert (await mdm("rotation", "schedule", "show", **environment)).output.startswith("no schedule: ")
 
 
 async def test_an_image_is_signed_uploaded_replaced_and_deleted(

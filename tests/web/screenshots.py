@@ -43,6 +43,7 @@ ROOMS: Final = (
     *("kitchen-table", "kitchen-sink", "hall", "stairs", "living-room-left", "living-room-right"),
     *("desk", "bed-left", "bed-right", "bathroom-mirror", "garage", "garden-door"),
 )
+TABLE: Final = b"name;tags\ndesk;desk lights\nattic;attic lights\ncellar;cellar lights\nattic;upstairs\n"
 BROKEN: Final = {"garage", "garden-door"}
 
 
@@ -81,6 +82,13 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: st
     await expect(page.get_by_role("link", name="stairs")).to_be_visible()
     await take(page, "devices")
 
+    await page.get_by_role("button", name="Import").click()
+    await page.get_by_label("Model of lines without one").select_option(MODEL)
+    await page.get_by_label("File").set_input_files({"name": "t.csv", "mimeType": "text/csv", "buffer": TABLE})
+    await expect(page.get_by_text("2 devices to be added")).to_be_visible()
+    await take(page, "import")
+    await page.get_by_role("button", name="Close").click()
+
     await go(page, f"device/{desk}")
     await page.get_by_label("led.brightness").fill("300")
     await page.get_by_role("button", name="Save and push").click()
@@ -95,6 +103,7 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: st
     await expect(page.get_by_role("table", name="Changes")).to_be_visible()
     await take(page, "history")
 
+    await fleet.ask(admin.SCHEDULE_SET, expression="30 3 * * 0", zone="Europe/Berlin")
     await fleet.ask(admin.ROTATION_START, all=True)
     await go(page, "rotation")
     ended = page.get_by_role("region", name="Recently ended").get_by_role("listitem")

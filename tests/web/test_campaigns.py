@@ -8,6 +8,7 @@ from dev.fleet import Fleet
 from dev.uploads import upload
 from device import image_builder
 from device.options import Hooks
+from shared.protocol import admin
 from tests.web.conftest import go
 
 
@@ -51,3 +52,25 @@ async def test_a_rollout_is_checked_started_and_seen_to_halt(page: Page, fleet: 
         await expect(failures.get_by_role("row").filter(has_text=package.client_id)).to_contain_text("rolled back")
         await page.get_by_role("button", name="Abort").click()
         await expect(page.get_by_text("aborted", exact=True)).to_have_count(1)
+
+
+async def test_the_schedule_is_shown_changed_and_cleared(page: Page, fleet: Fleet) -> None:
+    await go(page, "rotation")
+    panel = page.get_by_role("region", name="Schedule")
+    await expect(panel.get_by_text("never").first).to_be_visible()
+    await panel.get_by_role("button", name="Change schedule").click()
+    form = page.get_by_role("dialog", name="Change schedule")
+    await form.get_by_label("Time zone").select_option("Asia/Tokyo")
+    await form.get_by_label("Schedule", exact=True).fill("0 0 31 2 *")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form.get_by_role("alert")).to_contain_text("must be an expression of cron that has a next time")
+    await form.get_by_label("Schedule", exact=True).fill("30 3 1 1 *")
+    await form.get_by_role("button", name="Save").click()
+    await expect(form).to_have_count(0)
+    await expect(panel.get_by_text("set by admin")).to_be_visible()
+    await expect(panel.get_by_text("January 1").first).to_contain_text("3:30")
+    await fleet.ask(admin.SCHEDULE_SET, expression="0 4 1 1 *")
+    await expect(panel.get_by_text("0 4 1 1 *")).to_be_visible()
+    await panel.get_by_role("button", name="Use the settings").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Return").click()
+    await expect(panel.get_by_text("the rotator's settings")).to_be_visible()

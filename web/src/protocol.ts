@@ -1828,10 +1828,15 @@ export interface RotationQueued {
   skipped: Named;
 }
 
-/** When all devices are queued; `expression` and `next` are empty if no schedule is set. All times in UTC. */
+/**
+ * When all devices are queued; `expression` and `next` are empty if no schedule is set. All times in UTC.
+ *
+ * `author` is the account that has set it; None: it is the setting of the rotator.
+ */
 export interface RotationScheduleView {
   expression: string;
   zone: string;
+  author: string | null;
   last_fire_at: string | null;
   next: string[];
 }
@@ -1896,11 +1901,28 @@ export interface RunningVersion {
   devices: number;
 }
 
+/** A schedule, and the account that has set it; without one it is the rotator's setting. */
+export interface ScheduleChangeFacts {
+  expression: string;
+  zone: string;
+  author?: string | null;
+}
+
 /** The result of a scheduled run. */
 export interface ScheduleFacts {
   fire_at: string;
   queued: number;
   already: number;
+}
+
+/**
+ * Set when all devices are queued: a cron expression of five fields, or an empty one for never.
+ *
+ * It is in the local time of `zone`, an IANA name, or of the present one.
+ */
+export interface ScheduleSet {
+  expression: string;
+  zone?: string | null;
 }
 
 /** How many are encrypted with the first master key now, and the devices of those that no key decrypts. */
@@ -2128,9 +2150,11 @@ export const ROLLOUT_START: Operation<RolloutStart, RolloutStatus> = { service: 
 export const ROLLOUT_STATUS: Operation<RolloutShow, RolloutStatus> = { service: "firmware", noun: "rollout", verb: "status", role: "viewer" };
 export const ROTATION_CANCEL: Operation<RotationCancel, RotationsCancelled> = { service: "rotator", noun: "rotation", verb: "cancel", role: "operator" };
 export const ROTATION_HISTORY: Operation<RotationHistory, Rotations> = { service: "rotator", noun: "rotation", verb: "history", role: "viewer" };
-export const ROTATION_SCHEDULE: Operation<Nothing, RotationScheduleView> = { service: "rotator", noun: "rotation", verb: "schedule", role: "viewer" };
 export const ROTATION_START: Operation<RotationStart, RotationQueued> = { service: "rotator", noun: "rotation", verb: "start", role: "operator" };
 export const ROTATION_STATUS: Operation<RotationStatus, RotationOverview> = { service: "rotator", noun: "rotation", verb: "status", role: "viewer" };
+export const SCHEDULE_CLEAR: Operation<Nothing, RotationScheduleView> = { service: "rotator", noun: "schedule", verb: "clear", role: "admin" };
+export const SCHEDULE_SET: Operation<ScheduleSet, RotationScheduleView> = { service: "rotator", noun: "schedule", verb: "set", role: "admin" };
+export const SCHEDULE_SHOW: Operation<Nothing, RotationScheduleView> = { service: "rotator", noun: "schedule", verb: "show", role: "viewer" };
 export const SECRETS_REKEY: Operation<Nothing, SecretsRekeyed> = { service: "rotator", noun: "secrets", verb: "rekey", role: "admin" };
 export const UPLOAD_BEGIN: Operation<UploadBegin, Upload> = { service: "firmware", noun: "upload", verb: "begin", role: "operator" };
 export const UPLOAD_CHUNK: Operation<UploadChunk, Received> = { service: "firmware", noun: "upload", verb: "chunk", role: "operator" };
@@ -2221,6 +2245,8 @@ export type NamedEvent =
   | Told<"rotation", "cancelled", string | undefined, SelectionFacts>
   /** The schedule has queued all devices that are enabled. */
   | Told<"rotation", "scheduled", undefined, ScheduleFacts>
+  /** The schedule of rotations was changed. */
+  | Told<"schedule", "changed", undefined, ScheduleChangeFacts>
   /** A device was offered a new secret. */
   | Told<"rotation", "offered", string, RotationOfferFacts>
   /** A device was sent its new secret. */

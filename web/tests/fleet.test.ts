@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { drifts, versions } from "../src/lib/census.ts";
+import { drifts, rotationWord, versions } from "../src/lib/census.ts";
 import { search } from "../src/lib/search.ts";
 import { eventName, replyTopic, requestTopic } from "../src/mqtt/topics.ts";
 import { DEVICE_SHOW, type DeviceView } from "../src/protocol.ts";
@@ -72,10 +72,29 @@ test("the most frequent versions stand first, and rare ones are counted together
   expect(found.reduce((sum, { count }) => sum + count, 0)).toBe(20);
 });
 
+test("versions of several models are not mixed", () => {
+  const two = [device({ firmware_version: "1.0" }), device({ model: "fan", firmware_version: "1.0" })];
+  expect(versions(two, (search) => search)).toMatchObject([
+    { name: "m 1.0", count: 1, href: "model:m firmware:1.0" },
+    { name: "fan 1.0", count: 1, href: "model:fan firmware:1.0" },
+  ]);
+});
+
 test("topics are made as the protocol has them", () => {
   expect(requestTopic(DEVICE_SHOW, "admin")).toBe("mdm/v1/admin/admin/registry/device/show");
   expect(replyTopic("admin", "x")).toBe("mdm/v1/replies/admin/x");
   expect(eventName("mdm/v1/events/device/online")).toEqual({ noun: "device", verb: "online" });
   expect(eventName("mdm/v1/events/device")).toBeUndefined();
   expect(eventName("mdm/v1/replies/admin/x")).toBeUndefined();
+});
+
+test("rotations are called the same in all views", () => {
+  expect(["OK", "QUEUED", "PENDING", "TIMEOUT", "DONE", "WITHDRAWN"].map(rotationWord)).toEqual([
+    "ok",
+    "queued",
+    "in progress",
+    "timed out",
+    "done",
+    "withdrawn",
+  ]);
 });

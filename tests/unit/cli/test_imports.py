@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.unit.cli import fakes
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import FakeAdmin
 
+CASES: Final = Path(__file__).parents[2] / "spreadsheets.json"
 GERMAN = "name;tags\nKüche;attic north\nGröße 5 €;\n"
 READ = [
     (2, {"model": "lamp", "name": "Küche", "tags": ["attic", "north"]}),
@@ -82,6 +84,21 @@ def test_both_byte_orders_of_utf_16_are_read(tmp_path: Path, order: str) -> None
 def test_a_table_is_read_in_each_form(tmp_path: Path, text: str) -> None:
     found = valid(lines(tmp_path, "d.csv", text))
     assert [fields for _, fields in found] == [{"model": "lamp", "name": "hall, left", "tags": ["a", "b"]}]
+
+
+@pytest.mark.parametrize("case", json.loads(CASES.read_text()), ids=lambda case: case["about"])
+def test_the_cases_that_the_page_reads_too(tmp_path: Path, case: dict[str, Any]) -> None:
+    content = case["text"].encode(case.get("encoding", "utf8"))
+    if "error" in case:
+        with pytest.raises(InvalidInputError, match=case["error"]):
+            lines(tmp_path, "d.csv", content, model="fan")
+        return
+    assert [
+        [it.number, it.fields["model"], it.fields["name"], it.fields.get("tags", [])]
+        if it.fault is None
+        else [it.number, it.fault]
+        for it in lines(tmp_path, "d.csv", content, model="fan")
+    ] == case["rows"]
 
 
 def test_umlauts_of_a_mac_are_those_of_other_systems(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from datetime import UTC, datetime
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from cli import schedule
@@ -13,29 +12,23 @@ NEXT = [datetime(2025, 10, 4, 6, tzinfo=UTC), datetime(2025, 11, 1, 7, tzinfo=UT
 VIEW = admin.RotationScheduleView(
     expression="0 8 * * 6#1", zone="Europe/Berlin", last_fire_at=datetime(2025, 9, 6, 6, tzinfo=UTC), next=NEXT
 )
+OFF = admin.RotationScheduleView(expression="", zone="UTC", last_fire_at=None, next=[])
 
 ALICE = {"host": "broker.test", "account": "alice", "password": "secret"}
 
 
-@pytest.fixture
-def app() -> typer.Typer:
-    app = typer.Typer()
-    app.command()(schedule.show_schedule)
-    return app
-
-
-def shown(app: typer.Typer, fake: FakeAdmin, view: admin.RotationScheduleView, *, as_json: bool = False) -> str:
-    fake.answers[admin.ROTATION_SCHEDULE.name] = view
-    ran = CliRunner().invoke(app, [], obj=Session(as_json=as_json, given=ALICE))
+def run(fake: FakeAdmin, verb: str, *words: str, view: admin.RotationScheduleView, as_json: bool = False) -> str:
+    fake.answers[f"rotator.schedule.{verb}"] = view
+    ran = CliRunner().invoke(schedule.app, [verb, *words], obj=Session(as_json=as_json, given=ALICE))
     assert ran.exit_code == 0, ran.output
-    assert [name for name, _ in fake.requests] == ["rotator.rotation.schedule"]
     return ran.stdout
 
 
-def test_the_next_fires_are_shown_in_the_zone_and_in_utc(app: typer.Typer, fake: FakeAdmin) -> None:
-    assert shown(app, fake, VIEW).splitlines() == [
+def test_the_next_fires_are_shown_in_the_zone_and_in_utc(fake: FakeAdmin) -> None:
+    assert run(fake, "show", view=VIEW).splitlines() == [
         "schedule  0 8 * * 6#1",
         "zone      Europe/Berlin",
+        "from      MDM_ROTATION_SCHEDULE of the rotator",
         "last run  2025-09-06 06:00:00Z",
         "NEXT                   UTC",
         "2025-10-04 08:00 CEST  2025-10-04 06:00:00Z",
@@ -43,10 +36,27 @@ def test_the_next_fires_are_shown_in_the_zone_and_in_utc(app: typer.Typer, fake:
     ]
 
 
-def test_a_missing_schedule_is_printed_as_text(app: typer.Typer, fake: FakeAdmin) -> None:
-    off = admin.RotationScheduleView(expression="", zone="UTC", last_fire_at=None, next=[])
-    assert shown(app, fake, off) == "no schedule is set\n"
+def test_a_missing_schedule_is_printed_as_text(fake: FakeAdmin) -> None:
+    assert run(fake, "clear", view=OFF) == (
+        "no schedule: devices are queued by admins only (MDM_ROTATION_SCHEDULE of the rotator)\n"
+    )
 
 
-def test_a_script_gets_json(app: typer.Typer, fake: FakeAdmin) -> None:
-    assert admin.RotationScheduleView.model_validate_json(shown(app, fake, VIEW, as_json=True)) == VIEW
+def test_a_script_gets_json(fake: FakeAdmin) -> None:
+    assert admin.RotationScheduleView.model_validate_json(run(fake, "show", view=VIEW, as_json=True)) == VIEW
+
+
+@pytest.mark.parametrize(
+    ("words", "expression", "zone"),
+    [
+        (["0 8 * * 6#1", "--zone", "Europe/Berlin"], "0 8 * * 6#1", "Europe/Berlin"),
+        (["0 8 * * 6#1"], "0 8 * * 6#1", None),
+        (["never"], "", None),
+    ],
+)
+def test_a_schedule_is_set(fake: FakeAdmin, words: list[str], expression: str, zone: str | None) -> None:
+    mine = VIEW.model_copy(update={"author": "alice"})
+    assert "from      set by alice" in run(fake, "set", *words, view=mine)
+    [request] = fake.sent("rotator.schedule.set")
+    assert isinstance(request, admin.ScheduleSet)
+    assert (request.expression, request.zone) == (expression, zone)

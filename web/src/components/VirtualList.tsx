@@ -6,16 +6,22 @@ import type { Order } from "../lib/sorting.ts";
 const ROW_PX = 44;
 const SPARE_ROWS = 8;
 
+export interface Column<T> {
+  readonly name: string;
+  /** Its share of the width. */
+  readonly share: number;
+  readonly cell: (item: T) => ComponentChildren;
+}
+
 interface Props<T> {
   readonly label: string;
-  readonly head: readonly string[];
+  /** The first has the link of a row. */
+  readonly columns: readonly Column<T>[];
   readonly items: readonly T[];
   readonly keyOf: (item: T) => string;
   readonly hrefOf: (item: T) => string;
   /** What its checkbox is called. */
   readonly nameOf: (item: T) => string;
-  /** The cells of a row; the first is the row's link. */
-  readonly cells: (item: T) => readonly ComponentChildren[];
   readonly order: Order | undefined;
   readonly sort: (order: Order | undefined) => void;
   /** The keys of the selected items. */
@@ -42,7 +48,7 @@ function toggled(keys: ReadonlySet<string>, key: string): ReadonlySet<string> {
 
 /** A table of any length; only visible rows are in the document, and arrow keys move between rows. */
 export function VirtualList<T>(props: Props<T>) {
-  const { label, head, items, keyOf, hrefOf, nameOf, cells, order, sort, selected, select } = props;
+  const { label, columns, items, keyOf, hrefOf, nameOf, order, sort, selected, select } = props;
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
@@ -101,7 +107,13 @@ export function VirtualList<T>(props: Props<T>) {
   };
 
   return (
-    <div class="virtual" role="table" aria-label={label} aria-rowcount={items.length + 1}>
+    <div
+      class="virtual"
+      role="table"
+      aria-label={label}
+      aria-rowcount={items.length + 1}
+      style={{ "--columns": columns.map(({ share }) => `minmax(0, ${share}fr)`).join(" ") }}
+    >
       <div class="row head" role="row" aria-rowindex={1}>
         <span role="columnheader">
           <input
@@ -111,7 +123,7 @@ export function VirtualList<T>(props: Props<T>) {
             onChange={(event) => select(new Set(event.currentTarget.checked ? items.map(keyOf) : []))}
           />
         </span>
-        {head.map((name) => (
+        {columns.map(({ name }) => (
           <span key={name} role="columnheader" aria-sort={sortOf(name, order)}>
             <button type="button" class="plain" onClick={() => sort(next(name, order))}>
               {name}
@@ -132,7 +144,7 @@ export function VirtualList<T>(props: Props<T>) {
           <div style={{ transform: `translateY(${first * ROW_PX}px)` }} role="presentation">
             {shown.map((item, offset) => {
               const index = first + offset;
-              const [name, ...others] = cells(item);
+              const [name, ...others] = columns.map(({ cell }) => cell(item));
               return (
                 <div key={keyOf(item)} class="row" role="row" aria-rowindex={index + 2}>
                   <span role="cell">

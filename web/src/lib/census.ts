@@ -35,6 +35,11 @@ export const ROTATION_TONES: Partial<Record<string, Tone>> = {
   TIMEOUT: "bad",
 };
 
+/** What a state or an outcome of rotations is called in all views. */
+export function rotationWord(state: string): string {
+  return { PENDING: "in progress", TIMEOUT: "timed out" }[state] ?? state.toLowerCase();
+}
+
 /** The number of devices by value, the most frequent first. */
 export function count<T>(devices: readonly T[], valueOf: (device: T) => string): Map<string, number> {
   const counts = new Map<string, number>();
@@ -45,12 +50,15 @@ export function count<T>(devices: readonly T[], valueOf: (device: T) => string):
   return new Map([...counts].sort(([, one], [, other]) => other - one));
 }
 
-/** The most frequent firmware versions, and all others combined. */
-export function versions(devices: readonly DeviceView[], hrefOf: (version: string) => string): Slice[] {
-  const counts = [...count(devices, ({ firmware_version: version }) => version ?? "unknown")];
-  const shown = counts
-    .slice(0, MOST_VERSIONS)
-    .map(([name, number]) => ({ name, count: number, href: hrefOf(name) }));
+/** The most frequent firmware versions, by model if there are several, and all others combined. */
+export function versions(devices: readonly DeviceView[], hrefOf: (search: string) => string): Slice[] {
+  const isMixed = new Set(devices.map(({ model }) => model)).size > 1;
+  const counts = [...count(devices, ({ model, firmware_version: version }) => `${model} ${version ?? "unknown"}`)];
+  const shown = counts.slice(0, MOST_VERSIONS).map(([name, number]) => {
+    const [model, ...version] = name.split(" ");
+    const terms = [...(isMixed ? [`model:${model}`] : []), `firmware:${version.join(" ")}`];
+    return { name: isMixed ? name : version.join(" "), count: number, href: hrefOf(terms.join(" ")) };
+  });
   const others = counts.slice(MOST_VERSIONS).reduce((sum, [, number]) => sum + number, 0);
   return others === 0 ? shown : [...shown, { name: "others", count: others, href: hrefOf("") }];
 }

@@ -11,6 +11,8 @@ const KEYS: Record<string, (device: DeviceView) => string | number> = {
   Health: ({ health }) => LEVELS.indexOf(health),
   Configuration: (device) => (inStep(device) ? 0 : 1),
   Secret: ({ secret_created_at: at }) => Date.parse(at),
+  "Secret since": ({ secret_created_at: at }) => Date.parse(at),
+  Tags: ({ tags }) => tags.join(" "),
   Firmware: ({ firmware_version: version }) => version ?? "",
   "Last seen": ({ online, last_seen_at: at }) => (online ? Infinity : at ? Date.parse(at) : 0),
 };

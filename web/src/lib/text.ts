@@ -14,6 +14,19 @@ export function time(text: string | null | undefined): string {
   return text ? TIME.format(new Date(text)) : "never";
 }
 
+/** Formats a time as clocks in an IANA zone show it; in UTC if the browser does not know the zone. */
+export function timeIn(zone: string, text: string): string {
+  const style = { dateStyle: "full", timeStyle: "short" } as const;
+  let format: Intl.DateTimeFormat;
+  try {
+    format = new Intl.DateTimeFormat(undefined, { ...style, timeZone: zone });
+  } catch {
+    format = new Intl.DateTimeFormat(undefined, { ...style, timeZone: "UTC" });
+    return `${format.format(new Date(text))} UTC`;
+  }
+  return format.format(new Date(text));
+}
+
 export function ago(text: string | null | undefined, now = Date.now()): string {
   if (!text) {
     return "never";

@@ -1,10 +1,17 @@
 import { useState } from "preact/hooks";
 
 import { Answered, Empty, Panel, Table } from "../components/basics.tsx";
+import { Button } from "../components/Button.tsx";
 import { Outcome, SelectField, TextField } from "../components/fields.tsx";
 import { conclusions, placeOf } from "../lib/connections.ts";
 import { plural } from "../lib/text.ts";
-import { CONNECTION_RETRY, CONNECTION_STATUS, type ConnectionStatus, type ConnectionTarget } from "../protocol.ts";
+import {
+  CONNECTION_RETRY,
+  CONNECTION_SET,
+  CONNECTION_STATUS,
+  type ConnectionStatus,
+  type ConnectionTarget,
+} from "../protocol.ts";
 import { useAction } from "../state/action.ts";
 import { useQuery } from "../state/query.ts";
 import { ask } from "../state/session.ts";
@@ -74,12 +81,12 @@ function Target({ busy, change, retry }: TargetProps) {
           onInput={(event) => setValue(event.currentTarget.value.trim())}
         />
       )}
-      <button type="submit" class="primary">
+      <Button needs={CONNECTION_SET} type="submit" class="primary">
         Change profile
-      </button>
-      <button type="submit" value="again" disabled={busy}>
+      </Button>
+      <Button needs={CONNECTION_RETRY} type="submit" value="again" disabled={busy}>
         Send again
-      </button>
+      </Button>
     </form>
   );
 }

@@ -1,7 +1,16 @@
 import { Empty, Failed, Loading, Panel } from "../components/basics.tsx";
 import { Bars, Ring, type Slice } from "../components/charts.tsx";
 import { EventLines, type Happening } from "../components/EventLines.tsx";
-import { HEALTH_TONES, PRESENCE_TONES, ROTATION_TONES, count, drifts, inStep, versions } from "../lib/census.ts";
+import {
+  HEALTH_TONES,
+  PRESENCE_TONES,
+  ROTATION_TONES,
+  count,
+  drifts,
+  inStep,
+  rotationWord,
+  versions,
+} from "../lib/census.ts";
 import { href } from "../lib/router.ts";
 import { EVENT_LIST } from "../protocol.ts";
 import { fleet, reloadFleet } from "../state/fleet.ts";
@@ -56,7 +65,7 @@ export function OverviewPage() {
         </Panel>
         <div class="double">
           <Panel title="Firmware">
-            <Bars label="Firmware" slices={versions(devices, (version) => list(`firmware:${version}`))} />
+            <Bars label="Firmware" slices={versions(devices, list)} />
           </Panel>
         </div>
         <RecentEvents />
@@ -87,7 +96,7 @@ function RecentEvents() {
 
 function toned(tones: Partial<Record<string, Slice["tone"]>>, counts: Map<string, number>, word: string): Slice[] {
   return Object.entries(tones).map(([name, tone = "calm"]) => ({
-    name: name.toLowerCase().replaceAll("_", " "),
+    name: rotationWord(name).replaceAll("_", " "),
     count: counts.get(name) ?? 0,
     tone,
     href: list(`${word}:${name.toLowerCase()}`),

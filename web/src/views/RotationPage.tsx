@@ -1,25 +1,26 @@
 import { useState } from "preact/hooks";
 
-import { Ago, Answered, Badge, Empty, Facts, Panel, Table } from "../components/basics.tsx";
+import { Ago, Answered, Badge, Empty, Panel, Table } from "../components/basics.tsx";
 import { Button } from "../components/Button.tsx";
 import { Ring } from "../components/charts.tsx";
 import { Outcome } from "../components/fields.tsx";
 import { ConfirmButton } from "../components/form.tsx";
 import { ALL, SelectionField, devicesOf, reach } from "../components/selection.tsx";
 import { href } from "../lib/router.ts";
-import { plural, time } from "../lib/text.ts";
+import { plural } from "../lib/text.ts";
 import {
   ROTATION_CANCEL,
-  ROTATION_SCHEDULE,
   ROTATION_START,
   ROTATION_STATUS,
   type RotationOverview,
   type RotationUnderWay,
 } from "../protocol.ts";
 import { useAction } from "../state/action.ts";
+import { nameOf } from "../state/fleet.ts";
 import { useInterval } from "../state/interval.ts";
 import { useQuery } from "../state/query.ts";
 import { ask, recentEvents } from "../state/session.ts";
+import { Schedule } from "./Schedule.tsx";
 
 /** The steps of a successful rotation. */
 const STEPS = ["OFFERED", "DELIVERED", "STORED", "SWITCHING", "SWITCHED"];
@@ -132,7 +133,7 @@ function Row({ rotation }: { rotation: RotationUnderWay }) {
   return (
     <tr>
       <th scope="row">
-        <a href={href("device", rotation.client_id, "rotations")}>{rotation.client_id}</a>
+        <a href={href("device", rotation.client_id, "rotations")}>{nameOf(rotation.client_id)}</a>
       </th>
       <td>
         <progress max={STEPS.length + 1} value={done} aria-label={`step ${done} of ${STEPS.length + 1}`} />{" "}
@@ -158,36 +159,12 @@ function Ended() {
       {ended.map((event) => (
         <li key={event.event_id}>
           <Badge tone={event.verb === "completed" ? "good" : "bad"}>{event.verb.replace("_", " ")}</Badge>{" "}
-          <a href={href("device", event.client_id ?? "", "rotations")}>{event.client_id}</a>{" "}
+          <a href={href("device", event.client_id ?? "", "rotations")}>{nameOf(event.client_id ?? "")}</a>{" "}
           <small>
             <Ago at={event.at} />
           </small>
         </li>
       ))}
     </ol>
-  );
-}
-
-function Schedule() {
-  const query = useQuery("schedule", () => ask(ROTATION_SCHEDULE, {}));
-  return (
-    <Panel title="Schedule">
-      <Answered query={query}>
-        {({ expression, zone, next, last_fire_at: last }) =>
-          expression === "" ? (
-            <Empty>No schedule is set. The rotator's setting is MDM_ROTATION_SCHEDULE.</Empty>
-          ) : (
-            <Facts
-              facts={[
-                ["Schedule", <code>{expression}</code>],
-                ["Time zone", zone],
-                ["Last run", <Ago at={last} />],
-                ["Next run", time(next[0])],
-              ]}
-            />
-          )
-        }
-      </Answered>
-    </Panel>
   );
 }

@@ -1,10 +1,11 @@
 import type { ComponentChildren } from "preact";
 
 import { Panel } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { esptoolCommand, fetchImage, fetchNvs, imageName, nvsName, save } from "../../flash/files.ts";
 import { isRight, numberOf, nvsOf, wholeFile, type Plan } from "../../flash/plan.ts";
-import type { ImageView } from "../../protocol.ts";
+import { DEVICE_NVS, IMAGE_READ, type ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 
 interface Props {
@@ -48,22 +49,22 @@ function Ways({ device, plan, image }: Omit<Props, "fields">) {
     <div class="grid">
       <p class="buttons">
         {image && (
-          <button
-            type="button"
+          <Button
+            needs={IMAGE_READ}
             disabled={action.busy}
             onClick={() => saveAs(imageName(image), () => fetchImage(image, () => undefined))}
           >
             Download image
-          </button>
+          </Button>
         )}
         {nvs && (
-          <button
-            type="button"
+          <Button
+            needs={DEVICE_NVS}
             disabled={action.busy || !isRight(plan)}
             onClick={() => saveAs(nvsName(device), () => fetchNvs(nvs))}
           >
             Download NVS image
-          </button>
+          </Button>
         )}
       </p>
       {files.length > 0 && isRight(plan) && (

@@ -2,12 +2,13 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Panel } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
 import { Outcome } from "../../components/fields.tsx";
 import { explained } from "../../flash/errors.ts";
 import { fetchImage, fetchNvs } from "../../flash/files.ts";
 import { appParts, nvsPlace, wholeOf, type Part } from "../../flash/partitions.ts";
 import { FROM_FILE, isRight, numberOf, nvsOf, wholeFile, type Plan } from "../../flash/plan.ts";
-import type { ImageView } from "../../protocol.ts";
+import { DEVICE_NVS, DEVICE_SHOW, IMAGE_READ, type ImageView } from "../../protocol.ts";
 import { useAction } from "../../state/action.ts";
 import { useSerialConsole, type SerialConsole } from "../../state/console.ts";
 
@@ -71,9 +72,14 @@ export function Flash({ device, plan, image, fields }: Props) {
           <button type="button" disabled={action.busy || serial.isOpen} onClick={openConsole}>
             Restart and open console
           </button>
-          <button type="submit" class="primary" disabled={action.busy || !isRight(plan)}>
+          <Button
+            needs={nvsOf(plan, device) ? DEVICE_NVS : image ? IMAGE_READ : DEVICE_SHOW}
+            type="submit"
+            class="primary"
+            disabled={action.busy || !isRight(plan)}
+          >
             {action.busy ? "Flashing…" : "Select port and flash"}
-          </button>
+          </Button>
         </footer>
       </form>
       <Console serial={serial} />

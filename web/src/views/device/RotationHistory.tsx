@@ -1,4 +1,5 @@
 import { Ago, Answered, Badge, Empty, Panel, Table } from "../../components/basics.tsx";
+import { rotationWord } from "../../lib/census.ts";
 import { ROTATION_HISTORY, type RotationEntry } from "../../protocol.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
@@ -38,7 +39,7 @@ function Row({ rotation }: { rotation: RotationEntry }) {
       <td>{rotation.generation}</td>
       <td>
         <Badge tone={outcome === "DONE" ? "good" : outcome === null ? "busy" : "bad"}>
-          {outcome?.toLowerCase() ?? "in progress"}
+          {rotationWord(outcome ?? "PENDING")}
         </Badge>
       </td>
       <td>{rotation.step.toLowerCase()}</td>

@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 
 import { Badge, Table } from "../../components/basics.tsx";
 import { progressOf, runsOf, toneOf } from "../../components/Firmware.tsx";
-import { drifts, inStep, ROTATION_TONES } from "../../lib/census.ts";
+import { drifts, inStep, ROTATION_TONES, rotationWord } from "../../lib/census.ts";
 import { PROGRESS_TONES, refusalOf } from "../../lib/connections.ts";
 import { time } from "../../lib/text.ts";
 import type { DeviceConnectionView, DeviceDetails, DeviceFirmware } from "../../protocol.ts";
@@ -30,7 +30,7 @@ export function Wanted({ device, firmware }: { device: DeviceDetails; firmware: 
         has={reported === null ? "–" : `generation ${reported}`}
         wanted={`generation ${device.secret_generation}`}
       >
-        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>
+        <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{rotationWord(device.rotation_state)}</Badge>
       </Row>
       {connection && (
         <Row

@@ -1,28 +1,25 @@
 import { useMemo, useState } from "preact/hooks";
 
-import { Badge, Empty, Failed, Loading } from "../../components/basics.tsx";
+import { Empty, Failed, Loading } from "../../components/basics.tsx";
 import { Button } from "../../components/Button.tsx";
-import { Firmware } from "../../components/Firmware.tsx";
-import { Health, LastSeen } from "../../components/Health.tsx";
 import { VirtualList } from "../../components/VirtualList.tsx";
-import { PRESENCE_TONES, ROTATION_TONES, drifts } from "../../lib/census.ts";
 import { href } from "../../lib/router.ts";
 import { unknownWords, search } from "../../lib/search.ts";
 import { sorted, type Order } from "../../lib/sorting.ts";
 import { plural } from "../../lib/text.ts";
-import { DEVICE_ADD, type DeviceView } from "../../protocol.ts";
+import { DEVICE_ADD } from "../../protocol.ts";
 import { fleet, reloadFleet } from "../../state/fleet.ts";
 import { AddDevice } from "./AddDevice.tsx";
 import { Bulk } from "./Bulk.tsx";
+import { ChooseColumns, shownColumns } from "./columns.tsx";
 import { Filters } from "./Filters.tsx";
-
-const HEAD = ["Device", "State", "Health", "Model", "Configuration", "Secret", "Firmware", "Last seen"];
+import { ImportDevices } from "./ImportDevices.tsx";
 
 export function DevicesPage({ query }: { query: readonly string[] }) {
   const [text, setText] = useState(query.join(" "));
   const [order, setOrder] = useState<Order>();
   const [selected, select] = useState<ReadonlySet<string>>(new Set());
-  const [adding, setAdding] = useState(false);
+  const [adding, setAdding] = useState<"one" | "many">();
   const { devices, complete, error } = fleet.value;
   const found = useMemo(() => sorted(search(devices, text), order), [devices, text, order]);
   const chosen = found.filter(({ client_id: id }) => selected.has(id));
@@ -30,9 +27,14 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
     <>
       <div class="title">
         <h1>Devices</h1>
-        <Button needs={DEVICE_ADD} class="primary" onClick={() => setAdding(true)}>
-          Add device
-        </Button>
+        <div class="buttons">
+          <Button needs={DEVICE_ADD} onClick={() => setAdding("many")}>
+            Import
+          </Button>
+          <Button needs={DEVICE_ADD} class="primary" onClick={() => setAdding("one")}>
+            Add device
+          </Button>
+        </div>
       </div>
       <div class="searching">
         <input
@@ -48,6 +50,7 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
             : `${found.length.toLocaleString()} of ${plural(devices.length, "device")}`}
           {!complete && " so far…"}
         </span>
+        <ChooseColumns />
       </div>
       {devices.length > 0 && <Filters devices={found} text={text} change={setText} />}
       {error && <Failed error={error} retry={reloadFleet} />}
@@ -58,19 +61,19 @@ export function DevicesPage({ query }: { query: readonly string[] }) {
       {found.length > 0 && (
         <VirtualList
           label="Devices"
-          head={HEAD}
+          columns={shownColumns()}
           items={found}
           keyOf={(device) => device.client_id}
           hrefOf={(device) => href("device", device.client_id)}
           nameOf={(device) => device.name || device.client_id}
-          cells={cells}
           order={order}
           sort={setOrder}
           selected={selected}
           select={select}
         />
       )}
-      {adding && <AddDevice close={() => setAdding(false)} />}
+      {adding === "one" && <AddDevice close={() => setAdding(undefined)} />}
+      {adding === "many" && <ImportDevices close={() => setAdding(undefined)} />}
     </>
   );
 }
@@ -80,31 +83,4 @@ function nothing(text: string): string {
   return unknown.length > 0
     ? `There is no search term ${unknown.join(", ")}; those above are, and reason, rotation, firmware, drift, enabled.`
     : `No devices match “${text}”.`;
-}
-
-function cells(device: DeviceView) {
-  return [
-    <>
-      <b>{device.name || device.client_id}</b>
-      {device.name && <small>{device.client_id}</small>}
-    </>,
-    !device.enabled ? (
-      <Badge tone="bad">disabled</Badge>
-    ) : (
-      <Badge tone={PRESENCE_TONES[device.presence]}>{device.presence}</Badge>
-    ),
-    <Health device={device} brief />,
-    <>
-      {device.model}
-      {device.tags.length > 0 && <small>{device.tags.join(", ")}</small>}
-    </>,
-    <Badge tone={drifts(device) ? "warn" : "good"}>
-      {drifts(device)
-        ? `${device.config_version_reported ?? "–"} → ${device.config_version}`
-        : device.config_version}
-    </Badge>,
-    <Badge tone={ROTATION_TONES[device.rotation_state] ?? "calm"}>{device.rotation_state.toLowerCase()}</Badge>,
-    <Firmware device={device} firmware={fleet.value.firmware.get(device.client_id)} />,
-    <LastSeen device={device} />,
-  ];
 }

@@ -1,4 +1,6 @@
 import { Ago, Answered, Badge, Empty, Facts, Loading, Table } from "../../components/basics.tsx";
+import { Button } from "../../components/Button.tsx";
+import { Outcome } from "../../components/fields.tsx";
 import { ConfirmButton, DialogButton } from "../../components/form.tsx";
 import { imageName, fetchImage, save } from "../../flash/files.ts";
 import { href } from "../../lib/router.ts";
@@ -7,6 +9,7 @@ import {
   IMAGE_DELETE,
   IMAGE_LIST,
   IMAGE_PIN,
+  IMAGE_READ,
   IMAGE_RELEASE,
   IMAGE_SHOW,
   IMAGE_UNPIN,
@@ -14,6 +17,7 @@ import {
   UPLOAD_BEGIN,
   type ImageView,
 } from "../../protocol.ts";
+import { useAction } from "../../state/action.ts";
 import { useQuery } from "../../state/query.ts";
 import { ask } from "../../state/session.ts";
 import { Keys } from "./Keys.tsx";
@@ -183,13 +187,19 @@ function Details({ image }: { image: ImageView }) {
 }
 
 function DownloadButton({ image }: { image: ImageView }) {
+  const action = useAction();
+  const download = () =>
+    action.run(async () => {
+      save(imageName(image), await fetchImage(image, () => undefined));
+      return undefined;
+    });
   return (
-    <button
-      type="button"
-      onClick={() => void fetchImage(image, () => undefined).then((bytes) => save(imageName(image), bytes))}
-    >
-      Download
-    </button>
+    <>
+      <Outcome action={action} />
+      <Button needs={IMAGE_READ} disabled={action.busy} onClick={download}>
+        Download
+      </Button>
+    </>
   );
 }
 
