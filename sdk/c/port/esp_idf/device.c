@@ -31,85 +31,18 @@ static QueueHandle_t calls;
 static volatile bool is_online, is_healthy;
 static char name[MDM_NAME_MAX + 1]; /* our client id, since the first login */
 
-/* ---- Actions ---- */
+/* ---- What actions need ---- */
 
-static void join_and_connect(const struct mdm_login *login) {
-  if (!mdm_wifi_join(login->wifi)) {
-    mdm_on_lost(&device);
-    return;
-  }
+bool mdm_board_join(const struct mdm_login *login) {
+  if (!mdm_wifi_join(login->wifi)) return false;
   mdm_wifi_describe(&facts);
   if (login->will != NULL) (void)snprintf(name, sizeof name, "%s", login->client_id);
-  mdm_broker_connect(login);
+  return true;
 }
 
-/* What concerns the flash; returns false for anything else. */
-static bool carry_out_on_flash(const struct mdm_action *action) {
-  uint8_t sha256[32] = {0};
-  switch (action->kind) {
-    case MDM_STORE:
-      mdm_on_done(&device, mdm_records_store(action->name, action->data, action->size));
-      return true;
-    case MDM_ERASE:
-      mdm_on_done(&device, mdm_app_erase(action->offset));
-      return true;
-    case MDM_WRITE:
-      mdm_on_done(&device, mdm_app_write(action->offset, action->data, action->size));
-      return true;
-    case MDM_VERIFY:
-      (void)mdm_app_hash(action->size, sha256); /* zeros, if it fails, are no image's */
-      mdm_on_verified(&device, sha256);
-      return true;
-    case MDM_BOOT:
-      mdm_on_done(&device, mdm_app_select());
-      return true;
-    case MDM_KEEP_IMAGE:
-      mdm_on_done(&device, mdm_app_keep());
-      return true;
-    case MDM_ROLL_BACK:
-      mdm_app_roll_back();
-      return true;
-    case MDM_ERASE_DUMP:
-      mdm_on_done(&device, mdm_dump_erase());
-      return true;
-    default:
-      return false;
-  }
-}
+void mdm_board_wait(uint32_t ms) { vTaskDelay(pdMS_TO_TICKS(ms) + 1); }
 
-static void carry_out(const struct mdm_action *action) {
-  if (carry_out_on_flash(action)) return;
-  switch (action->kind) {
-    case MDM_APPLY:
-      mdm_on_configured(&device, mdm_handlers_apply(action));
-      break;
-    case MDM_RUN:
-      mdm_handlers_run(&device, action);
-      break;
-    case MDM_PUBACK:
-      mdm_broker_acknowledge();
-      break;
-    case MDM_CONNECT:
-      join_and_connect(&action->login);
-      break;
-    case MDM_SUBSCRIBE:
-      mdm_broker_subscribe(action->topic);
-      break;
-    case MDM_PUBLISH:
-      mdm_broker_publish(action);
-      break;
-    case MDM_DISCONNECT:
-      mdm_broker_leave();
-      break;
-    default: /* MDM_RESTART */
-      esp_restart();
-  }
-}
-
-static void carry_out_all(void) {
-  static struct mdm_action action;
-  while (mdm_next(&device, &action)) carry_out(&action);
-}
+void mdm_board_restart(void) { esp_restart(); }
 
 /* ---- The task ---- */
 
@@ -127,22 +60,6 @@ static void take_calls(void) {
       free(call.message);
     }
   }
-}
-
-/* One round; waits at most `LOOK_MS`, since select cannot wait for a queue. */
-static void take_turn(void) {
-  (void)mdm_tick(&device, mdm_line_now_ms());
-  carry_out_all();
-  take_calls();
-  carry_out_all();
-  uint32_t wait_ms = mdm_tick(&device, mdm_line_now_ms());
-  if (wait_ms > LOOK_MS) wait_ms = LOOK_MS;
-  if (mdm_line_is_open()) {
-    mdm_broker_receive(wait_ms, carry_out_all);
-  } else {
-    vTaskDelay(pdMS_TO_TICKS(wait_ms) + 1);
-  }
-  is_online = mdm_is_online(&device);
 }
 
 /* ---- Calls of the program ---- */
@@ -164,7 +81,7 @@ static esp_err_t begin(void) {
     mdm_psa_use(&port);
     port.load = mdm_records_load;
     mdm_app_describe(&facts);
-    mdm_broker_begin(&device);
+    mdm_actions_begin(&device);
     failed = mdm_begin(&device, &port, &facts, buffer, CONFIG_MDM_BUFFER_BYTES, mdm_line_now_ms());
   }
   if (failed == MDM_OK) {
@@ -181,7 +98,11 @@ static void run_device(void *started) {
   esp_err_t error = begin();
   (void)xQueueSend(started, &error, portMAX_DELAY);
   if (error != ESP_OK) vTaskDelete(NULL);
-  for (;;) take_turn();
+  for (;;) {
+    take_calls();
+    mdm_take_turn(LOOK_MS); /* select cannot wait for a queue */
+    is_online = mdm_is_online(&device);
+  }
 }
 
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {

@@ -62,6 +62,7 @@ static void send_dump(uint32_t offset, uint32_t size) {
 }
 
 void mdm_broker_publish(const struct mdm_action *action) {
+  mdm_line_carries(MDM_PUBLISHES, action->topic);
   size_t size = action->size + action->dump_size;
   size_t head = mdm_mqtt_publish(packet, sizeof packet, next_id(), action->topic, size, action->retain);
   if (send_packet(head, action->data, action->size)) send_dump(action->dump_offset, action->dump_size);
@@ -92,10 +93,13 @@ static void on_event(const struct mdm_mqtt_event *event) {
       }
       break;
     case MDM_MQTT_PUBACK:
-      if (event->id == packet_id) mdm_on_acknowledged(device);
+      if (event->id != packet_id) break;
+      mdm_line_carries(MDM_PUBLISHED, NULL);
+      mdm_on_acknowledged(device);
       break;
     case MDM_MQTT_PUBLISH:
       message_id = event->qos > 0 ? event->id : 0;
+      if (event->offset == 0) mdm_line_carries(MDM_RECEIVED, reader.topic);
       if (!mdm_on_message(device, reader.topic, reader.topic_size, event->data, event->size, event->offset, event->total))
         lose("a message came while another one was under way");
       break;

@@ -12,25 +12,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../psa/crypto.h"
+#include "actions.h"
+#include "broker.h"
 #include "posix.h"
 
-enum { BUFFER_BYTES = 64 * 1024 };
+enum { BUFFER_BYTES = 64 * 1024, LONGEST_MS = 1000 };
 
 static struct mdm device;
 static const char *package_path, *claim_path;
 static struct mdm_dump dump;
 static char **arguments;
 static volatile sig_atomic_t ends;
-
-uint64_t now_ms(void) {
-  struct timespec now;
-  (void)clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static int32_t load(void *context, const char *name, void *data, size_t size) {
   (void)context;
@@ -39,99 +34,38 @@ static int32_t load(void *context, const char *name, void *data, size_t size) {
   return files_read(name, data, size);
 }
 
-static void restart(void) {
+bool mdm_records_store(const char *name, const void *data, size_t size) { return files_write(name, data, size); }
+
+bool mdm_board_join(const struct mdm_login *login) { return login != NULL; } /* the system has joined its networks */
+
+void mdm_board_wait(uint32_t ms) {
+  if (!ends) (void)poll(NULL, 0, (int)ms);
+}
+
+void mdm_board_restart(void) {
   net_close();
   (void)execv("/proc/self/exe", arguments);
   perror("mdm-device: cannot start again");
   exit(1);
 }
 
-static void apply(const struct mdm_action *action) {
+const char *mdm_handlers_apply(const struct mdm_action *action) {
   (void)fprintf(stderr, "configuration: %.*s\n", (int)action->size, (const char *)action->data);
-  mdm_on_configured(&device, files_write("config.json", action->data, action->size) ? NULL : "cannot be written");
+  return files_write("config.json", action->data, action->size) ? NULL : "cannot be written";
 }
 
-static void run(const struct mdm_action *action) {
+void mdm_handlers_run(struct mdm *m, const struct mdm_action *action) {
   char arguments_text[MDM_RESULT_MAX + 1];
   (void)fprintf(stderr, "command: %s\n", action->name);
   if (strcmp(action->name, "identify") == 0) {
-    mdm_on_command_done(&device, NULL, NULL);
+    mdm_on_command_done(m, NULL, NULL);
   } else if (strcmp(action->name, "echo") == 0 && action->size <= MDM_RESULT_MAX) {
     memcpy(arguments_text, action->data, action->size);
     arguments_text[action->size] = '\0';
-    mdm_on_command_done(&device, arguments_text, NULL);
+    mdm_on_command_done(m, arguments_text, NULL);
   } else {
-    mdm_on_command_done(&device, NULL, "unknown command; this firmware knows echo, identify, reboot");
+    mdm_on_command_done(m, NULL, "unknown command; this firmware knows echo, identify, reboot");
   }
-}
-
-/* What concerns the flash; returns false for anything else. */
-static bool carry_out_on_flash(const struct mdm_action *action) {
-  uint8_t sha256[32] = {0};
-  switch (action->kind) {
-    case MDM_ERASE:
-      mdm_on_done(&device, flash_erase(action->offset, action->size));
-      return true;
-    case MDM_WRITE:
-      mdm_on_done(&device, flash_write(action->offset, action->data, action->size));
-      return true;
-    case MDM_VERIFY:
-      (void)flash_hash(action->size, sha256); /* zeros, if it fails, are no image's */
-      mdm_on_verified(&device, sha256);
-      return true;
-    case MDM_BOOT:
-      mdm_on_done(&device, flash_select());
-      return true;
-    case MDM_KEEP_IMAGE:
-      mdm_on_done(&device, flash_confirm());
-      return true;
-    case MDM_ROLL_BACK:
-      (void)flash_roll_back();
-      restart();
-      return true;
-    case MDM_ERASE_DUMP:
-      mdm_on_done(&device, flash_erase_dump());
-      return true;
-    default:
-      return false;
-  }
-}
-
-static void carry_out(const struct mdm_action *action) {
-  if (carry_out_on_flash(action)) return;
-  switch (action->kind) {
-    case MDM_STORE:
-      mdm_on_done(&device, files_write(action->name, action->data, action->size));
-      break;
-    case MDM_APPLY:
-      apply(action);
-      break;
-    case MDM_RUN:
-      run(action);
-      break;
-    case MDM_PUBACK:
-      broker_acknowledge();
-      break;
-    case MDM_CONNECT:
-      broker_connect(&action->login);
-      break;
-    case MDM_SUBSCRIBE:
-      broker_subscribe(action->topic);
-      break;
-    case MDM_PUBLISH:
-      broker_publish(action);
-      break;
-    case MDM_DISCONNECT:
-      broker_leave();
-      break;
-    default: /* MDM_RESTART */
-      restart();
-  }
-}
-
-static void carry_out_all(void) {
-  struct mdm_action action;
-  while (mdm_next(&device, &action)) carry_out(&action);
 }
 
 static void end(int signal_number) {
@@ -170,8 +104,8 @@ int main(int count, char **values) {
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGTERM, end);
   if (!flash_begin(&port, image, &facts)) return fail("the image cannot be started");
-  broker_begin(&device);
-  enum mdm_error error = mdm_begin(&device, &port, &facts, buffer, sizeof buffer, now_ms());
+  mdm_actions_begin(&device);
+  enum mdm_error error = mdm_begin(&device, &port, &facts, buffer, sizeof buffer, mdm_line_now_ms());
   if (error != MDM_OK) return fail(ERRORS[error]);
   if (flash_find_dump(&dump)) mdm_offer_dump(&device, &dump);
   for (bool stopping = false; !stopping || net_is_open();) {
@@ -179,15 +113,7 @@ int main(int count, char **values) {
       stopping = true;
       mdm_stop(&device);
     }
-    uint32_t wait_ms = mdm_tick(&device, now_ms());
-    carry_out_all();
-    wait_ms = mdm_tick(&device, now_ms());
-    if (wait_ms > 1000) wait_ms = 1000;
-    if (net_is_open()) {
-      broker_receive(wait_ms, carry_out_all);
-    } else if (!stopping) {
-      (void)poll(NULL, 0, (int)wait_ms);
-    }
+    mdm_take_turn(LONGEST_MS);
   }
   return 0;
 }
