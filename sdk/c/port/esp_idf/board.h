@@ -26,6 +26,7 @@ bool mdm_wifi_join(const char *networks);
 bool mdm_wifi_is_there(void);
 void mdm_wifi_describe(struct mdm_facts *facts);
 void mdm_wifi_leave_to_program(void);
+void mdm_wifi_stop(void); /* before a deep sleep */
 
 /* app.c: app partitions. */
 void mdm_app_describe(struct mdm_facts *facts);

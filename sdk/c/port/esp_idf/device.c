@@ -1,5 +1,7 @@
 /* The task of the device, and the calls of mdm_esp.h, which reach it by a queue: the core has one thread. */
+#include <esp_attr.h>
 #include <esp_log.h>
+#include <esp_sleep.h>
 #include <esp_system.h>
 #include <freertos/FreeRTOS.h>
 #include <freertos/queue.h>
@@ -30,6 +32,7 @@ static struct mdm_dump dump;
 static QueueHandle_t calls;
 static volatile bool is_online, is_healthy;
 static char name[MDM_NAME_MAX + 1]; /* our client id, since the first login */
+static RTC_DATA_ATTR uint32_t key_told_s; /* survives a deep sleep, and nothing else */
 
 /* ---- What actions need ---- */
 
@@ -43,6 +46,13 @@ bool mdm_board_join(const struct mdm_login *login) {
 void mdm_board_wait(uint32_t ms) { vTaskDelay(pdMS_TO_TICKS(ms) + 1); }
 
 void mdm_board_restart(void) { esp_restart(); }
+
+void mdm_board_sleep(uint32_t seconds) {
+  uint32_t told_s = mdm_key_told_s(&device);
+  key_told_s = told_s > 0 ? told_s + seconds : 0;
+  mdm_wifi_stop();
+  esp_deep_sleep((uint64_t)seconds * 1000000);
+}
 
 /* ---- The task ---- */
 
@@ -70,6 +80,7 @@ static esp_err_t begin(void) {
     const char *why;
   } ERRORS[] = {[MDM_NO_IDENTITY] = {ESP_ERR_NOT_FOUND, "the partition mdm has neither a package nor a claim package"},
                 [MDM_BAD_PACKAGE] = {ESP_ERR_INVALID_ARG, "the package breaks a rule, is another device's, or exceeds the buffer"},
+                [MDM_NO_TOKENS] = {ESP_FAIL, ""}, /* this port has them */
                 [MDM_DAMAGED] = {ESP_ERR_INVALID_STATE, "a record cannot be read"},
                 [MDM_FAILED] = {ESP_FAIL, "the cryptography failed"}};
   esp_err_t error = mdm_records_begin();
@@ -107,10 +118,18 @@ static void run_device(void *started) {
 
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {
   if (calls != NULL) return ESP_ERR_INVALID_STATE;
+  if (options != NULL && options->wake_interval_s > MDM_WAKE_INTERVAL_MAX_S) {
+    ESP_LOGE("mdm", "wake_interval_s: must be at most 2592000");
+    return ESP_ERR_INVALID_ARG;
+  }
 #ifdef CONFIG_MDM_HURRY /* tests only */
   facts.hurry = CONFIG_MDM_HURRY;
 #endif
+  facts.has_tokens = true;
+  facts.key_told_s = key_told_s;
   if (options != NULL) facts.self_tested = options->self_tests;
+  if (options != NULL) facts.wake_interval_s = options->wake_interval_s;
+  if (options != NULL) facts.either = options->either_login;
   if (options != NULL && options->own_network) mdm_wifi_leave_to_program();
   QueueHandle_t started = xQueueCreate(1, sizeof(esp_err_t)); /* stays: the task may still be in its call of it */
   calls = xQueueCreate(WAITING, sizeof(struct call));

@@ -71,6 +71,9 @@ static void carry_out(const struct mdm_action *action) {
     case MDM_DISCONNECT:
       mdm_broker_leave();
       break;
+    case MDM_SLEEP:
+      mdm_board_sleep(device->facts->wake_interval_s);
+      break;
     default: /* MDM_RESTART */
       mdm_board_restart();
   }

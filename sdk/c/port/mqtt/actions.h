@@ -14,6 +14,7 @@ void mdm_take_turn(uint32_t longest_ms);
 bool mdm_board_join(const struct mdm_login *login); /* its Wi-Fi; false: no network can be joined */
 void mdm_board_wait(uint32_t ms);                   /* while there is no connection */
 void mdm_board_restart(void);                       /* does not return */
+void mdm_board_sleep(uint32_t seconds);             /* likewise */
 
 bool mdm_records_store(const char *name, const void *data, size_t size);
 const char *mdm_handlers_apply(const struct mdm_action *action); /* NULL: the configuration is in force, else why not */

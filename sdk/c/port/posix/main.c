@@ -6,7 +6,8 @@
  * Its records are files in FOLDER; an existing one takes precedence over the package. It writes what it does to standard
  * error, and each configuration in force to FOLDER/config.json. With --image it has app partitions, of which the file
  * is the first content. It knows the commands `identify` and `echo`. SIGTERM ends it cleanly. Tests divide all its
- * pauses with --hurry N, and take turns of profiles after --turn-ms N. */
+ * pauses with --hurry N, and take turns of profiles after --turn-ms N. With --wake-interval-s N it sleeps, with
+ * --mqtt-auth either it presents a token first and the secret if that fails. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 
 enum { BUFFER_BYTES = 64 * 1024, LONGEST_MS = 1000 };
 
+static const char KEY_TOLD[] = "MDM_KEY_TOLD_S";
 static struct mdm device;
 static const char *package_path, *claim_path;
 static struct mdm_dump dump;
@@ -47,6 +49,17 @@ void mdm_board_restart(void) {
   (void)execv("/proc/self/exe", arguments);
   perror("mdm-device: cannot start again");
   exit(1);
+}
+
+/* What a board keeps in the memory of its clock, a process keeps in its environment. */
+void mdm_board_sleep(uint32_t seconds) {
+  char told[12];
+  (void)fprintf(stderr, "asleep for %u s\n", (unsigned)seconds);
+  (void)snprintf(told, sizeof told, "%u", (unsigned)mdm_key_told_s(&device));
+  (void)setenv(KEY_TOLD, told, 1);
+  (void)poll(NULL, 0, (int)seconds * 1000); /* SIGTERM ends it too */
+  if (!ends) mdm_board_restart();
+  exit(0);
 }
 
 const char *mdm_handlers_apply(const struct mdm_action *action) {
@@ -81,9 +94,9 @@ static int fail(const char *what) {
 int main(int count, char **values) {
   static char buffer[BUFFER_BYTES];
   static struct mdm_port port;
-  static struct mdm_facts facts = {.firmware_version = "1.0.0", .project = "mdm-device"};
+  static struct mdm_facts facts = {.firmware_version = "1.0.0", .project = "mdm-device", .has_tokens = true};
   static const char *const ERRORS[] = {"", "there is no package, and no claim package with a uid", "the package breaks a rule, or is another device's",
-                                       "a record cannot be read", "the cryptography failed"};
+                                       "", "a record cannot be read", "the cryptography failed"};
   const char *state = NULL, *image = NULL;
   arguments = values;
   for (int i = 1; i + 1 < count; i += 2) {
@@ -92,15 +105,20 @@ int main(int count, char **values) {
     if (strcmp(values[i], "--claim") == 0) claim_path = values[i + 1];
     if (strcmp(values[i], "--uid") == 0) facts.uid = values[i + 1];
     if (strcmp(values[i], "--image") == 0) image = values[i + 1];
+    if (strcmp(values[i], "--wake-interval-s") == 0) facts.wake_interval_s = (uint32_t)atol(values[i + 1]);
+    if (strcmp(values[i], "--mqtt-auth") == 0) facts.either = strcmp(values[i + 1], "either") == 0;
     if (strcmp(values[i], "--hurry") == 0) facts.hurry = (uint16_t)atoi(values[i + 1]);
     if (strcmp(values[i], "--turn-ms") == 0) facts.turn_ms = (uint32_t)atol(values[i + 1]);
   }
+  if (facts.wake_interval_s > MDM_WAKE_INTERVAL_MAX_S) return fail("--wake-interval-s: must be at most 2592000");
   if (state == NULL) return fail("usage: mdm-device (--package FILE | --claim FILE --uid UID) --state FOLDER [--image FILE]");
   if (!files_begin(state)) return fail("the folder of the state cannot be made");
   if (!mdm_psa_begin()) return fail(ERRORS[MDM_FAILED]);
   mdm_psa_use(&port);
   port.load = load;
   port.can_trust = net_can_trust;
+  facts.key_told_s = getenv(KEY_TOLD) == NULL ? 0 : (uint32_t)atol(getenv(KEY_TOLD));
+  (void)unsetenv(KEY_TOLD);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGTERM, end);
   if (!flash_begin(&port, image, &facts)) return fail("the image cannot be started");
