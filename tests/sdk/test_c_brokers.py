@@ -56,9 +56,7 @@ async def test_it_sleeps_wakes_for_its_commands_and_rotates(fleet: Fleet, tmp_pa
         asleep = await fleet.until(package, lambda view: view.presence == "asleep")
         assert (asleep.wake_interval_s, asleep.has_key, asleep.flaws) == (1, True, [])
         await fleet.seen(package, events.DEVICE_ASLEEP)
-        await fleet.ask(
-            admin.COMMAND_SEND, device=package.client_id, name="echo", arguments={}, expires_in_s=600
-        )
+        await fleet.ask(admin.COMMAND_SEND, device=package.client_id, name="echo", arguments={}, expires_in_s=600)
         assert (await fleet.seen(package, "command/answered")).data["ok"]
         await rotated(fleet, package)
         await fleet.until(package, lambda view: view.presence == "asleep")
