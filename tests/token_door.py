@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
@@ -20,9 +19,11 @@ from deploy.rmqtt import ANY_CLIENT, AUDIENCE
 from dev.servers.base import HOST
 from shared.auth.tokens import SigningKeys
 from shared.errors import FleetError
+from tests import mqtt_packets
 from tests.cluster.balancer import join
 
 _REFUSALS = {4: b"\x20\x02\x00\x05", 5: b"\x20\x03\x00\x87\x00"}
+_CONNECT = 0x10
 _FLAGS_AT = 7
 _WILL, _PROPERTIES_SINCE = 0x04, 5
 
@@ -40,7 +41,7 @@ class Connect:
     def with_password(self, password: str) -> bytes:
         """Return the packet with another password."""
         body = self.before + len(password).to_bytes(2, "big") + password.encode()
-        return b"\x10" + _varied(len(body)) + body
+        return mqtt_packets.Packet(_CONNECT, body).raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,10 @@ async def opened(broker_port: int, realm_url: str, password: Callable[[str], str
 
 
 async def _read(reader: asyncio.StreamReader) -> Connect:
-    await reader.readexactly(1)
-    length = shift = 0
-    more = True
-    while more:
-        [digit] = await reader.readexactly(1)
-        length |= (digit & 0x7F) << shift
-        shift += 7
-        more = digit >= 0x80
-    body = await reader.readexactly(length)
+    packet = await mqtt_packets.read(reader)
+    if packet is None:
+        raise asyncio.IncompleteReadError(b"", 1)
+    body = packet.body
     level, flags = body[_FLAGS_AT - 1], body[_FLAGS_AT]
     at = _FLAGS_AT + 3
 
@@ -127,13 +123,3 @@ async def _read(reader: asyncio.StreamReader) -> Connect:
     username = field()
     before = body[:at]
     return Connect(level, client_id, username, field(), before)
-
-
-def _varied(length: int) -> bytes:
-    """Return a variable byte integer (MQTT 5, 1.5.5)."""
-    digits: list[Any] = []
-    while True:
-        length, digit = divmod(length, 0x80)
-        digits.append(digit | 0x80 if length else digit)
-        if not length:
-            return bytes(digits)

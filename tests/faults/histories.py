@@ -151,7 +151,7 @@ class History:
         await self.power_on()
         with suppress(AnswerError):
             await self.fleet.ask(admin.DEVICE_UPDATE, device=self.package.client_id, enabled=True)
-        await until(self._is_well, within_s=BACK_WITHIN_S)
+        await until(self._lack, lambda lack: not lack, within_s=BACK_WITHIN_S)
         recovered = "SELECT id FROM mdm.audit_log WHERE action = 'device.recover' AND subject = $1"
         rows = await run(self.system.stack, recovered, self.package.client_id)
         return "recovered" if rows else "kept"
@@ -163,14 +163,14 @@ class History:
         except (AnswerError, NoAnswerError):
             return None
 
-    async def _is_well(self) -> bool:
-        """Look; what a service refuses now, as while a rotation is in progress, is not well yet."""
+    async def _lack(self) -> str:
+        """Return what is not well, or "": also what a service refuses now, as while a rotation is in progress."""
         try:
-            return await self._looks_well()
-        except (AnswerError, NoAnswerError):
-            return False
+            return await self._look()
+        except (AnswerError, NoAnswerError) as error:
+            return str(error)
 
-    async def _looks_well(self) -> bool:
+    async def _look(self) -> str:
         """Look, and let time pass faster: deadlines and comparisons that are due some day are due now."""
         stack, key = self.system.stack, self.package.device_key
         await run(stack, "UPDATE mdm.devices SET verify_at = now() WHERE key = $1 AND verify_at > now()", key)
@@ -182,24 +182,25 @@ class History:
             stack, "SELECT secret_generation, secret_fingerprint FROM mdm.devices WHERE key = $1", key
         )
         if not view.online or view.rotation_state in {"PENDING", "QUEUED"}:
-            return False
+            return f"online: {view.online}, rotation: {view.rotation_state}"
         client, label = await self._client(), await self._label()
         held = Held.of(SecretStr(client["secret"]), _generation(client))
-        if not str(held) == label == f"{row['secret_generation']}:{row['secret_fingerprint']}":
-            return False
+        known = f"{row['secret_generation']}:{row['secret_fingerprint']}"
+        if not str(held) == label == known:
+            return f"Keycloak has {held}, the broker {label}, the database {known}"
         # It may have been logged in since before: it must get in again.
         valid = await self.fleet.ask(admin.DEVICE_PROVISION, device=self.package.client_id)
         before = (await self.fleet.show(self.package)).last_seen_at
         if not await credentials.broker_accepts(valid):
-            return False
+            return "the broker refuses its account's secret"
         with suppress(NotSeenError):
             await until(
                 lambda: self.fleet.show(self.package),
                 lambda now: now.online and now.last_seen_at != before,
                 within_s=20,
             )
-            return True
-        return False
+            return ""
+        return "it does not log in again"
 
     def _acts(self) -> list[Callable[[], Awaitable[None]]]:
         acts: list[Callable[[], Awaitable[None]]] = [

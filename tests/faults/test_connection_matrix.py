@@ -40,8 +40,8 @@ from tests.faults.moves import (
     old_gone,
     profile_of,
 )
-from tests.faults.roads import Road, WrongBrokers, wrong_brokers
-from tests.faults.wires import MessageFault, Wire, Wires
+from tests.faults.roads import WrongBrokers, watched, wrong_brokers
+from tests.faults.wires import MessageFault, Wire
 from tests.matrix import Matrix
 
 SIDE_BY_SIDE: Final = 12
@@ -101,7 +101,6 @@ class Ground:
 
     stack: Stack
     offers: Offers
-    wires: Wires
     folder: Path
     packages: list[Package]
 
@@ -134,13 +133,14 @@ class Ground:
 
     @asynccontextmanager
     async def _move(self, package: Package, cell: Cell) -> AsyncIterator[Move]:
-        port, client_id = self.stack.endpoints.device_mqtt_port, package.client_id
-        old, new, old_id, new_id = Road(port), Road(port), token_hex(8), token_hex(8)
+        client_id, wire = package.client_id, cell.wire
+        wire.offered = partial(self.offers.offered, client_id)
+        old, new = (watched(self.stack.endpoints, wire.judge) for _ in range(2))
+        old_id, new_id = token_hex(8), token_hex(8)
         flashed = package.model_copy(update={"mqtt_port": old.port, "connection_id": old_id})
         cut = cell.fault if isinstance(cell.fault, CrashPoint) else None
         device = MovingDevice(flashed, self.folder / client_id, lambda it: it != HOME, cut)
         device.forget()
-        self.wires.by_client_id[client_id] = cell.wire
         for road in (old, new):
             await road.open()
         await device.on()
@@ -180,15 +180,11 @@ def faults(steps: list[str], wire: Wire, *, tried: bool) -> Iterator[CrashPoint 
 
 
 @pytest.fixture
-async def ground(
-    fleet: Fleet, system: System, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> AsyncIterator[Ground]:
+async def ground(fleet: Fleet, system: System, tmp_path: Path) -> AsyncIterator[Ground]:
     model = await fleet.model()
     packages = [await fleet.device(model) for _ in range(SIDE_BY_SIDE)]
     async with offering(system.stack.endpoints) as offers:
-        wires = Wires(offers.offered)
-        wires.begin(monkeypatch)
-        yield Ground(system.stack, offers, wires, tmp_path, packages)
+        yield Ground(system.stack, offers, tmp_path, packages)
 
 
 async def test_a_device_that_moves_is_reached_by_one_of_its_profiles_whatever_fails(

@@ -28,9 +28,10 @@ from dev.waiting import PATIENCE_S, logged
 from device import image_builder
 from device.link import Link
 from device.options import Hooks, Options
-from shared.protocol import admin, topics
+from shared.protocol import topics
 from shared.protocol.admin import Package
 from tests.downloads import check
+from tests.faults.roads import opened, watched
 from tests.faults.weather import Fault, Weather
 from tests.integration.test_firmware import CHUNK
 from tests.matrix import Matrix
@@ -259,21 +260,18 @@ async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
 
 
 async def test_a_device_that_missed_the_notice_gets_the_image_at_its_next_connect(
-    fleet: Fleet, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, ledger: Ledger, system: System
 ) -> None:
     model = await fleet.model()
     package = await fleet.device(model)
     weather = Weather(topics.FIRMWARE_OFFER, Fault.LOST)
-    async with fleet.powered(package):
+    road = watched(system.stack.endpoints)
+    async with opened(road), fleet.powered(package.model_copy(update={"mqtt_port": road.port})):
         await fleet.until(package, lambda view: view.online)
-        weather.begin(monkeypatch)
-        # The device waits for a message already: this one still comes through whatever the weather.
-        await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"level": 1})
-        await fleet.until(package, lambda view: view.config_version_reported == 2)
+        road.judge = weather.judge
         await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=PIECES * CHUNK))
         await weather.holds()
     assert not ledger.asked
-    await weather.clear_up()
     async with fleet.powered(package):
         await Trip(fleet, package, model).arrives()
 

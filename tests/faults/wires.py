@@ -1,4 +1,4 @@
-"""Faults of single messages between devices of this process and their broker."""
+"""Faults of single messages on the roads of one device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
-from weakref import WeakKeyDictionary
 
-import pytest
-
-from device.link import Link
 from shared.protocol import topics
 
 LATE_S: Final = 1.0
@@ -33,64 +29,23 @@ class Wire:
     fault: tuple[str, int, MessageFault] | None = None
     happened: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    offered: Callable[[], str | None] | None = None
+    """Returns the id of the profile that a test offers: one that the registry offers by itself is lost."""
 
-    def pass_on(self, topic: str) -> MessageFault | None:
-        """Return what becomes of a message."""
+    async def judge(self, topic: str, payload: bytes) -> int:
+        """Return how often a message arrives."""
+        if self._is_of_another(topic, payload):
+            return 0
         short = topic.split("/", 4)[-1]
         self.counts[short] += 1
         if self.fault is None or (short, self.counts[short]) != self.fault[:2]:
-            return None
+            return 1
         self.happened = True
-        return self.fault[2]
-
-
-@dataclass(slots=True)
-class Wires:
-    """The wires of all devices of this process, by client id.
-
-    What the registry itself wants of a device is lost: it knows nothing of the profiles that a test offers.
-    """
-
-    offered: Callable[[str], str | None]
-    """Returns the id of the profile that a test offers to a client."""
-    by_client_id: dict[str, Wire] = field(default_factory=dict)
-    _again: WeakKeyDictionary[Link, tuple[str, bytes]] = field(default_factory=WeakKeyDictionary)
-
-    def begin(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Come between the devices and the broker."""
-        publish, receive = Link.publish, Link.receive
-
-        async def publish_through(link: Link, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-            fault = self._fault(topic)
-            await asyncio.sleep(LATE_S if fault is MessageFault.LATE else 0)
-            copies = {None: 1, MessageFault.LOST: 0, MessageFault.DOUBLED: 2, MessageFault.LATE: 1}[fault]
-            for _ in range(copies):
-                await publish(link, topic, payload, qos=qos, retain=retain)
-
-        async def receive_through(link: Link) -> tuple[str, bytes]:
-            while True:
-                if link in self._again:
-                    return self._again.pop(link)
-                message = await receive(link)
-                if self._is_of_another(*message):
-                    continue
-                fault = self._fault(message[0])
-                if fault is MessageFault.LOST:
-                    continue
-                if fault is MessageFault.DOUBLED:
-                    self._again[link] = message
-                await asyncio.sleep(LATE_S if fault is MessageFault.LATE else 0)
-                return message
-
-        monkeypatch.setattr(Link, "publish", publish_through)
-        monkeypatch.setattr(Link, "receive", receive_through)
+        if self.fault[2] is MessageFault.LATE:
+            await asyncio.sleep(LATE_S)
+        return {MessageFault.LOST: 0, MessageFault.DOUBLED: 2, MessageFault.LATE: 1}[self.fault[2]]
 
     def _is_of_another(self, topic: str, payload: bytes) -> bool:
-        names = topics.CONNECTION.match(topic)
-        if names is None or names["client_id"] not in self.by_client_id:
+        if self.offered is None or topics.CONNECTION.match(topic) is None:
             return False
-        return topics.CONNECTION.decode(payload).connection_id != self.offered(names["client_id"])
-
-    def _fault(self, topic: str) -> MessageFault | None:
-        wire = self.by_client_id.get(topic.split("/")[3])
-        return None if wire is None else wire.pass_on(topic)
+        return topics.CONNECTION.decode(payload).connection_id != self.offered()

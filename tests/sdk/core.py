@@ -111,6 +111,7 @@ class Core:
             )
         }
         login |= {"port": action.login.port, "tls": action.login.tls, "clean": action.login.clean_session}
+        login["token"] = action.login.use_token
         return Action(
             names[action.kind].removeprefix("MDM_"),
             self._text(action.name),

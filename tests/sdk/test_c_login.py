@@ -137,3 +137,45 @@ def test_nothing_is_acknowledged_that_could_not_be_stored() -> None:
     core.refuse.clear()
     asked = core.log_in(actions)
     assert said(answered(core, asked, version=2, document={"a": 1}), "config/report")
+
+
+TOKENS = {"mqtt_auth": "token", "token_url": "https://keycloak.example/token"}
+
+
+def test_a_package_that_wants_tokens_is_refused_by_a_port_without_them() -> None:
+    token = package(**TOKENS)
+    Core({"package": token}, has_tokens=True)
+    with pytest.raises(ValueError, match="3"):  # MDM_NO_TOKENS
+        Core({"package": token})
+
+
+def test_a_token_is_presented_at_each_login_and_a_refused_one_is_followed_by_the_next_slot() -> None:
+    core = Core({"package": package(**TOKENS)}, has_tokens=True)
+    (login,) = [action.login for action in core.run() if action.kind == "CONNECT"]
+    assert (login["token"], login["password"]) == (True, SECRET)
+    core.lib.mdm_on_refused(core.m)
+    assert [action.login["client_id"] for action in core.run()] == ["recover-07"]
+    assert not Core({"package": package()}, has_tokens=True).run()[-1].login["token"]
+
+
+@pytest.mark.parametrize("fails", ["mdm_on_lost", "mdm_on_refused"])
+@pytest.mark.parametrize("auth", ["password", "token"])
+def test_a_device_for_both_kinds_of_broker_presents_the_secret_if_the_token_fails(fails: str, auth: str) -> None:
+    core = Core({"package": package(**{**TOKENS, "mqtt_auth": auth})}, has_tokens=True, either=True)
+    assert core.run()[-1].login["token"]
+    getattr(core.lib, fails)(core.m)
+    (second,) = core.run()
+    assert (second.login["token"], second.login["password"]) == (False, SECRET)
+    getattr(core.lib, fails)(core.m)
+    later = core.run() + core.later(2_000)
+    if fails == "mdm_on_lost":
+        assert later[-1].login["token"]  # the same slot again, from the beginning
+    else:
+        assert later[0].login["client_id"] == "recover-07"
+    core = Core({"package": package(**{**TOKENS, "mqtt_auth": auth})}, has_tokens=True, either=True)
+    core.run()
+    core.lib.mdm_on_lost(core.m)
+    core.run()
+    core.accept()
+    core.lib.mdm_on_lost(core.m)
+    assert core.run()[-1].login["token"]

@@ -104,6 +104,16 @@ async def test_the_thermometer_is_configured_measures_and_rotates(
         await rotated(fleet, package)
 
 
+async def test_a_board_sleeps_and_wakes(fleet: Fleet, tmp_path: Path) -> None:
+    package, place = await thermometer(fleet, tmp_path)
+    async with board("sleeper", place):
+        first = await fleet.until(package, lambda view: view.presence == "asleep")
+        again = await fleet.until(
+            package, lambda view: view.presence == "asleep" and view.last_seen_at != first.last_seen_at
+        )
+        assert (again.wake_interval_s, again.flaws) == (1, [])
+
+
 async def test_a_board_keeps_its_identity_whenever_its_power_is_cut(fleet: Fleet, tmp_path: Path) -> None:
     async def cut(at: int) -> None:
         package, place = await thermometer(fleet, tmp_path)

@@ -33,6 +33,7 @@
 #define MDM_COMMANDS 32     /* commands that are remembered, so that none is executed twice: protocol.md, Commands */
 #define MDM_LOG_BYTES 512   /* lines that wait for the broker; beyond it the oldest are lost */
 #define MDM_RESULT_MAX 512  /* characters of a command's result */
+#define MDM_WAKE_INTERVAL_MAX_S 2592000 /* 30 days */
 #define MDM_OUT_BYTES 1024  /* end of the caller's buffer in which actions are written */
 #define MDM_BUFFER_MIN 2048 /* the least buffer: a message may have its size less MDM_OUT_BYTES */
 
@@ -74,6 +75,9 @@ struct mdm_facts {
   bool on_trial;             /* the running image is not confirmed: ESP_OTA_IMG_PENDING_VERIFY */
   bool self_tested;          /* an image on trial is kept only after mdm_healthy */
   bool has_tokens;           /* the port can log in with `use_token` */
+  bool either;               /* and presents a token first, and the secret if that fails: protocol.md, the same place */
+  uint32_t wake_interval_s;  /* 0: stays connected; else it sleeps so long between two connections, see MDM_SLEEP */
+  uint32_t key_told_s;       /* after a sleep: what mdm_key_told_s said before it, and the time since; 0: unknown */
   uint16_t hurry;            /* tests only: all pauses are shorter by this factor */
   uint32_t turn_ms;          /* tests only: instead of the hour after which the other connection profile is tried */
 };
@@ -106,7 +110,8 @@ enum mdm_kind {
   MDM_SUBSCRIBE,   /*   subscribe to `topic` with QoS 1, then mdm_on_acknowledged, or mdm_on_lost if refused */
   MDM_PUBLISH,     /*   publish, QoS 1, then mdm_on_acknowledged (with QoS 0: at once) */
   MDM_DISCONNECT,  /*   end the connection with DISCONNECT: mdm_on_lost is not needed */
-  MDM_RESTART      /*   restart the board */
+  MDM_RESTART,     /*   restart the board */
+  MDM_SLEEP        /*   switch off, and start again after the wake interval: nothing is lost by it but this memory */
 };
 
 /* One connection. The texts are valid until the next call. */
@@ -139,6 +144,7 @@ enum mdm_error {
   MDM_OK,
   MDM_NO_IDENTITY, /* there is neither a package nor a claim package with a `uid` */
   MDM_BAD_PACKAGE, /* a field of it breaks a rule, or it exceeds the buffer */
+  MDM_NO_TOKENS,   /* its broker wants tokens (`mqtt_auth`), which this port does not have */
   MDM_DAMAGED,     /* a record cannot be read, or is of a newer version: nothing is overwritten */
   MDM_FAILED       /* the port's cryptography or randomness failed */
 };
@@ -180,6 +186,8 @@ void mdm_offer_dump(struct mdm *m, const struct mdm_dump *dump);
 void mdm_healthy(struct mdm *m);
 /* A fact has changed: the status is published again. */
 void mdm_on_facts(struct mdm *m);
+/* Seconds since the server has answered for the key, which is sent once a day; 0: not since the start. */
+uint32_t mdm_key_told_s(const struct mdm *m);
 /* Says goodbye: the status offline, then MDM_DISCONNECT, and no other action until the next start. */
 void mdm_stop(struct mdm *m);
 bool mdm_is_online(const struct mdm *m);

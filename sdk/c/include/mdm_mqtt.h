@@ -10,6 +10,7 @@
 #define MDM_MQTT_KEEPALIVE_S 30
 
 /* Each writes a packet to `to` and returns its length, or 0 if it exceeds `capacity`. */
+/* Only the part before the password, which follows: a token is larger than all else. */
 size_t mdm_mqtt_connect(uint8_t *to, size_t capacity, const struct mdm_login *login);
 size_t mdm_mqtt_subscribe(uint8_t *to, size_t capacity, uint16_t id, const char *topic);
 size_t mdm_mqtt_puback(uint8_t *to, size_t capacity, uint16_t id);

@@ -66,14 +66,14 @@ struct mdm {
   uint32_t work; /* bits of what is to be done */
   uint8_t busy;  /* the work that mdm_on_done will answer, plus one */
   uint8_t phase, purpose, sending, route;
-  bool knows_time, stopping, restarts, was_answered;
+  bool knows_time, stopping, sleeps, restarts, was_answered, by_token, token_failed;
   size_t capacity, received, total;
 
   /* login */
   uint8_t candidate;
   uint16_t failures, asked_port; /* of the last recovery */
   uint64_t login;                /* generation of the secret of the present connection */
-  uint64_t begun_at, refused_until;
+  uint64_t begun_at, active_at, refused_until; /* active: a login, or a message */
 
   /* configuration */
   uint8_t report_outcome;

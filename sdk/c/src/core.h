@@ -106,6 +106,7 @@ enum mdm_work {
   W_DISCONNECT,
   W_ROLL_BACK,
   W_RESTART,
+  W_SLEEP,
   W_CONNECT,
   W_SUBSCRIBE,
   W_COUNT
@@ -151,8 +152,13 @@ bool mdm_may_say(const struct mdm *m, unsigned message); /* now, if it is due */
 bool mdm_publish(struct mdm *m, unsigned message, struct mdm_action *action);
 void mdm_fail(struct mdm *m); /* a record could not be written */
 void mdm_put_topic(struct mdm *m, struct mdm_out *out, const char *way, const char *topic); /* with a NUL */
+void mdm_leave(struct mdm *m);    /* without coming back */
 void mdm_answered(struct mdm *m); /* our request of the configuration, over this connection */
 void mdm_begin_talk(struct mdm *m);
+
+/* ---- sleep.c ---- */
+/* Falls asleep if it is time to, else returns the milliseconds until then, at most `next`. */
+uint32_t mdm_rest(struct mdm *m, uint32_t next);
 
 /* ---- place.c ---- */
 /* The texts lie in the text that was read, and are NULL if absent. */

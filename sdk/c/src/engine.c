@@ -90,7 +90,9 @@ enum mdm_error mdm_begin(struct mdm *m, const struct mdm_port *port, const struc
   if (size < MDM_BUFFER_MIN) return MDM_BAD_PACKAGE;
   m->capacity = size - MDM_OUT_BYTES;
   m->out = m->buffer + m->capacity;
-  m->now = m->started_at = now_ms;
+  m->now = m->started_at = m->active_at = now_ms;
+  m->knows_key = facts->key_told_s > 0;
+  m->key_told_at = now_ms - (uint64_t)facts->key_told_s * 1000;
   uint8_t random[4];
   if (!port->random(port->context, random, sizeof random)) return MDM_FAILED;
   memcpy(&m->boot, random, sizeof m->boot);
@@ -145,16 +147,16 @@ static void on_timer(struct mdm *m, unsigned timer) {
 }
 
 uint32_t mdm_tick(struct mdm *m, uint64_t now_ms) {
-  int32_t next = LONGEST_WAIT_MS;
   m->now = now_ms;
   for (unsigned timer = P_COUNT; timer < T_COUNT; timer++) {
     if (!mdm_is_due(m, timer)) continue;
     m->timers[timer] = 0;
     on_timer(m, timer);
   }
+  int32_t next = m->work != 0 && m->busy == 0 ? 0 : LONGEST_WAIT_MS;
   for (unsigned timer = 0; timer < T_COUNT; timer++) {
     bool waits = m->timers[timer] != 0 && (timer >= P_COUNT || mdm_may_say(m, timer));
     if (waits && left(m, timer) < next) next = left(m, timer);
   }
-  return next > 0 ? (uint32_t)next : 0;
+  return mdm_rest(m, next > 0 ? (uint32_t)next : 0);
 }

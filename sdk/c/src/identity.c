@@ -236,3 +236,5 @@ bool mdm_on_key(struct mdm *m, char *text, size_t size) {
 }
 
 bool mdm_key_is_due(const struct mdm *m) { return !m->knows_key || m->now - m->key_told_at >= DAY_MS; }
+
+uint32_t mdm_key_told_s(const struct mdm *m) { return m->knows_key ? (uint32_t)((m->now - m->key_told_at) / 1000) + 1 : 0; }

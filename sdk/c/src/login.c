@@ -65,10 +65,18 @@ void mdm_begin_login(struct mdm *m) {
 
 void mdm_log_in_anew(struct mdm *m) { mdm_do(m, W_LEAVE); }
 
+/* A device for both kinds of broker: after a token, the secret of the same slot. */
+static bool try_secret(struct mdm *m) {
+  m->token_failed = m->facts->either && m->by_token && m->phase == CONNECTING && !m->stopping;
+  if (m->token_failed) connect_in(m, 0);
+  return m->token_failed;
+}
+
 void mdm_on_lost(struct mdm *m) {
   bool was_online = mdm_is_online(m);
   if (m->phase == IDLE) return;
   if (m->restarts) mdm_restart(m); /* it has said all that it could */
+  if (try_secret(m)) return;
   if (was_online) mdm_place_is_lost(m);
   if (was_online && m->now - m->begun_at >= STABLE_MS) {
     m->failures = 0;
@@ -84,11 +92,12 @@ void mdm_on_lost(struct mdm *m) {
   } else {
     connect_in(m, 0); /* the broker may have dropped us to demand the new secret */
   }
-  if (m->stopping) mdm_do(m, W_DISCONNECT);
+  if (m->stopping) mdm_leave(m);
 }
 
 void mdm_on_refused(struct mdm *m) {
   if (m->phase != CONNECTING) return;
+  if (try_secret(m)) return;
   m->refused_until = m->now + mdm_pause(m, REFUSED_MS);
   if (try_next(m)) return;
   mdm_log(m, MDM_WARNING, "mdm", "the broker refused every secret");
@@ -155,8 +164,9 @@ static bool fill_in(struct mdm *m, struct mdm_login *login) {
   login->port = place.port;
   login->tls = place.tls;
   login->ca_certificate = place.ca_certificate;
-  login->use_token = place.use_token && m->purpose == AS_DEVICE;
   login->token_url = place.token_url;
+  login->use_token = m->by_token = m->purpose == AS_DEVICE && !m->token_failed && place.token_url != NULL &&
+                                   (place.use_token || m->facts->either);
   if (m->purpose == TO_RECOVER) {
     bool own = m->candidate == RECOVERY && place.recovery_port != 0;
     login->port = m->asked_port = own ? place.recovery_port : m->recovery.port;
@@ -179,6 +189,7 @@ bool mdm_connect(struct mdm *m, struct mdm_action *action) {
 void mdm_on_connected(struct mdm *m) {
   if (m->phase != CONNECTING) return;
   m->phase = SUBSCRIBING;
+  m->token_failed = false;
   m->begun_at = m->now;
   mdm_do(m, W_SUBSCRIBE);
 }

@@ -59,6 +59,7 @@ bool mdm_on_message(struct mdm *m, const char *topic, size_t topic_size, const v
                     size_t total) {
   if (m->phase != ONLINE) return true; /* of a connection that has ended */
   if (m->work != 0 || m->busy != 0) return false;
+  m->active_at = m->now;
   if (offset == 0) {
     m->received = 0;
     m->total = total;

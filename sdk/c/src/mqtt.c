@@ -50,7 +50,7 @@ size_t mdm_mqtt_connect(uint8_t *to, size_t capacity, const struct mdm_login *lo
     put_text(&out, login->will);
   }
   put_text(&out, login->username);
-  put_text(&out, login->password);
+  put_u16(&out, strlen(login->password));
   return end(&out, to);
 }
 

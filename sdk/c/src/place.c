@@ -96,5 +96,5 @@ enum mdm_error mdm_use_package(struct mdm *m, bool is_new) {
   m->package_generation = place.secret_generation;
   bool has_recovery = place.recovery.kind == '{';
   if (m->recovery.port == 0 && has_recovery && !mdm_take_recovery(&place.recovery, &m->recovery)) return MDM_BAD_PACKAGE;
-  return place.use_token && !m->facts->has_tokens ? MDM_BAD_PACKAGE : MDM_OK;
+  return place.use_token && !m->facts->has_tokens ? MDM_NO_TOKENS : MDM_OK;
 }

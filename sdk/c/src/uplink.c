@@ -29,6 +29,7 @@ void mdm_answered(struct mdm *m) {
 
 /* What is said after each login, see docs/protocol.md, Connection. */
 void mdm_begin_talk(struct mdm *m) {
+  m->active_at = m->now;
   for (unsigned message = 0; message < P_COUNT; message++) m->timers[message] = 0;
   if (m->purpose != AS_DEVICE) {
     mdm_say(m, m->purpose == TO_RECOVER ? P_RECOVER : P_CLAIM);
@@ -64,6 +65,11 @@ void mdm_on_facts(struct mdm *m) {
   if (mdm_is_online(m)) mdm_say(m, P_STATUS);
 }
 
+void mdm_leave(struct mdm *m) {
+  mdm_do(m, W_DISCONNECT);
+  if (m->sleeps) mdm_do(m, W_SLEEP);
+}
+
 void mdm_stop(struct mdm *m) {
   m->stopping = true;
   if (mdm_is_online(m)) {
@@ -88,6 +94,8 @@ static void said_vitals(struct mdm *m) { m->vitals = NULL; }
 static bool say_status(struct mdm *m, struct mdm_out *out) {
   const struct mdm_facts *facts = m->facts;
   mdm_put_text(out, m->stopping ? "\"online\":false" : "\"online\":true");
+  if (m->sleeps) mdm_put_text(out, ",\"asleep\":true");
+  if (facts->wake_interval_s > 0) mdm_put_number(out, "wake_interval_s", facts->wake_interval_s);
   mdm_put_field(out, "firmware_version", facts->firmware_version);
   mdm_put_field(out, "firmware_sha256", facts->firmware_sha256);
   mdm_put_field(out, "chip", facts->chip);
@@ -185,6 +193,6 @@ void mdm_on_acknowledged(struct mdm *m) {
     m->timers[T_ANSWER] = 0;
     if (MESSAGES[message].said != NULL) MESSAGES[message].said(m);
     if (m->purpose == TO_RECOVER) mdm_set_timer(m, T_ANSWER, mdm_pause(m, ANSWER_MS));
-    if (m->stopping && message == P_STATUS) mdm_do(m, W_DISCONNECT);
+    if (m->stopping && message == P_STATUS) mdm_leave(m);
   }
 }

@@ -109,7 +109,7 @@ static bool carry_out(struct mdm *m, unsigned work, struct mdm_action *action) {
     case W_PUBACK:
       return simply(action, MDM_PUBACK);
     case W_LEAVE:
-      mdm_do(m, W_DISCONNECT);
+      mdm_leave(m);
       mdm_begin_login(m);
       return false;
     case W_DISCONNECT:
@@ -118,6 +118,8 @@ static bool carry_out(struct mdm *m, unsigned work, struct mdm_action *action) {
       return simply(action, MDM_ROLL_BACK);
     case W_RESTART:
       return simply(action, MDM_RESTART);
+    case W_SLEEP:
+      return simply(action, MDM_SLEEP);
     case W_CONNECT:
       return mdm_connect(m, action);
     case W_SUBSCRIBE:

@@ -21,6 +21,8 @@ class MdmDevice {
   void selfTests() { options_.self_tests = true; }
   /* Your sketch brings the network up (WiFi.begin, Ethernet), instead of the library. Call before begin(). */
   void ownNetwork() { options_.own_network = true; }
+  /* Deep sleep between short connections: see wake_interval_s of mdm_esp.h. setup() runs again. Call before begin(). */
+  void sleeps(uint32_t wakeIntervalSeconds) { options_.wake_interval_s = wakeIntervalSeconds; }
   /* False: it has no identity, or a wrong one; the reason is on the serial console (core debug level "Error"). */
   bool begin() { return mdm_esp_start(&options_) == ESP_OK; }
   void healthy() { mdm_esp_healthy(); }

@@ -58,7 +58,8 @@ void mdm_app_describe(struct mdm_facts *facts) {
   facts->on_trial = esp_ota_get_state_partition(running, &state) == ESP_OK && state == ESP_OTA_IMG_PENDING_VERIFY;
 }
 
-bool mdm_app_erase(uint32_t offset) {
+bool mdm_app_erase(uint32_t offset, size_t size) {
+  (void)size; /* sectors are erased as they are reached */
   erased_to = written_to = offset;
   return other != NULL && offset % SECTOR_BYTES == 0;
 }

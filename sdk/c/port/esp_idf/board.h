@@ -1,7 +1,7 @@
-/* The parts of the port for ESP32. */
+/* The parts of the port for ESP32, next to what actions.h and broker.h require of a port. */
 #ifndef MDM_BOARD_H
 #define MDM_BOARD_H
-#include "mdm.h"
+#include "actions.h"
 #include "mdm_esp.h"
 
 #ifndef CONFIG_MDM_STACK_BYTES /* Arduino has no menu for these: Kconfig has what they mean */
@@ -17,7 +17,6 @@
 /* records.c: one blob each in the NVS partition and namespace `mdm`. Nothing there is ever erased. */
 esp_err_t mdm_records_begin(void);
 int32_t mdm_records_load(void *context, const char *name, void *data, size_t size);
-bool mdm_records_store(const char *name, const void *data, size_t size);
 bool mdm_records_text(const char *name, char *text, size_t capacity); /* a string that the image of NVS has */
 
 /* wifi.c */
@@ -27,23 +26,13 @@ bool mdm_wifi_join(const char *networks);
 bool mdm_wifi_is_there(void);
 void mdm_wifi_describe(struct mdm_facts *facts);
 void mdm_wifi_leave_to_program(void);
+void mdm_wifi_stop(void); /* before a deep sleep */
 
 /* app.c: app partitions. */
 void mdm_app_describe(struct mdm_facts *facts);
-bool mdm_app_erase(uint32_t offset);
-bool mdm_app_write(uint32_t offset, const void *data, size_t size);
-bool mdm_app_hash(size_t size, uint8_t sha256[32]);
-bool mdm_app_select(void);
-bool mdm_app_keep(void);
-void mdm_app_roll_back(void); /* does not return if it can */
-
-/* handlers.c: those of the program. */
-const char *mdm_handlers_apply(const struct mdm_action *action);
-void mdm_handlers_run(struct mdm *m, const struct mdm_action *action);
 
 /* dump.c: the core dump. */
 bool mdm_dump_find(struct mdm_dump *dump);
-bool mdm_dump_erase(void);
 
 /* digest.c: SHA-256 of flash, and bytes as text. */
 bool mdm_digest(const void *partition, uint32_t offset, size_t size, uint8_t sha256[32]);

@@ -1,5 +1,7 @@
 /* The task of the device, and the calls of mdm_esp.h, which reach it by a queue: the core has one thread. */
+#include <esp_attr.h>
 #include <esp_log.h>
+#include <esp_sleep.h>
 #include <esp_system.h>
 #include <freertos/FreeRTOS.h>
 #include <freertos/queue.h>
@@ -30,85 +32,26 @@ static struct mdm_dump dump;
 static QueueHandle_t calls;
 static volatile bool is_online, is_healthy;
 static char name[MDM_NAME_MAX + 1]; /* our client id, since the first login */
+static RTC_DATA_ATTR uint32_t key_told_s; /* survives a deep sleep, and nothing else */
 
-/* ---- Actions ---- */
+/* ---- What actions need ---- */
 
-static void join_and_connect(const struct mdm_login *login) {
-  if (!mdm_wifi_join(login->wifi)) {
-    mdm_on_lost(&device);
-    return;
-  }
+bool mdm_board_join(const struct mdm_login *login) {
+  if (!mdm_wifi_join(login->wifi)) return false;
   mdm_wifi_describe(&facts);
   if (login->will != NULL) (void)snprintf(name, sizeof name, "%s", login->client_id);
-  mdm_broker_connect(login);
+  return true;
 }
 
-/* What concerns the flash; returns false for anything else. */
-static bool carry_out_on_flash(const struct mdm_action *action) {
-  uint8_t sha256[32] = {0};
-  switch (action->kind) {
-    case MDM_STORE:
-      mdm_on_done(&device, mdm_records_store(action->name, action->data, action->size));
-      return true;
-    case MDM_ERASE:
-      mdm_on_done(&device, mdm_app_erase(action->offset));
-      return true;
-    case MDM_WRITE:
-      mdm_on_done(&device, mdm_app_write(action->offset, action->data, action->size));
-      return true;
-    case MDM_VERIFY:
-      (void)mdm_app_hash(action->size, sha256); /* zeros, if it fails, are no image's */
-      mdm_on_verified(&device, sha256);
-      return true;
-    case MDM_BOOT:
-      mdm_on_done(&device, mdm_app_select());
-      return true;
-    case MDM_KEEP_IMAGE:
-      mdm_on_done(&device, mdm_app_keep());
-      return true;
-    case MDM_ROLL_BACK:
-      mdm_app_roll_back();
-      return true;
-    case MDM_ERASE_DUMP:
-      mdm_on_done(&device, mdm_dump_erase());
-      return true;
-    default:
-      return false;
-  }
-}
+void mdm_board_wait(uint32_t ms) { vTaskDelay(pdMS_TO_TICKS(ms) + 1); }
 
-static void carry_out(const struct mdm_action *action) {
-  if (carry_out_on_flash(action)) return;
-  switch (action->kind) {
-    case MDM_APPLY:
-      mdm_on_configured(&device, mdm_handlers_apply(action));
-      break;
-    case MDM_RUN:
-      mdm_handlers_run(&device, action);
-      break;
-    case MDM_PUBACK:
-      mdm_broker_acknowledge();
-      break;
-    case MDM_CONNECT:
-      join_and_connect(&action->login);
-      break;
-    case MDM_SUBSCRIBE:
-      mdm_broker_subscribe(action->topic);
-      break;
-    case MDM_PUBLISH:
-      mdm_broker_publish(action);
-      break;
-    case MDM_DISCONNECT:
-      mdm_broker_leave();
-      break;
-    default: /* MDM_RESTART */
-      esp_restart();
-  }
-}
+void mdm_board_restart(void) { esp_restart(); }
 
-static void carry_out_all(void) {
-  static struct mdm_action action;
-  while (mdm_next(&device, &action)) carry_out(&action);
+void mdm_board_sleep(uint32_t seconds) {
+  uint32_t told_s = mdm_key_told_s(&device);
+  key_told_s = told_s > 0 ? told_s + seconds : 0;
+  mdm_wifi_stop();
+  esp_deep_sleep((uint64_t)seconds * 1000000);
 }
 
 /* ---- The task ---- */
@@ -129,22 +72,6 @@ static void take_calls(void) {
   }
 }
 
-/* One round; waits at most `LOOK_MS`, since select cannot wait for a queue. */
-static void take_turn(void) {
-  (void)mdm_tick(&device, mdm_line_now_ms());
-  carry_out_all();
-  take_calls();
-  carry_out_all();
-  uint32_t wait_ms = mdm_tick(&device, mdm_line_now_ms());
-  if (wait_ms > LOOK_MS) wait_ms = LOOK_MS;
-  if (mdm_line_is_open()) {
-    mdm_broker_receive(wait_ms, carry_out_all);
-  } else {
-    vTaskDelay(pdMS_TO_TICKS(wait_ms) + 1);
-  }
-  is_online = mdm_is_online(&device);
-}
-
 /* ---- Calls of the program ---- */
 
 static esp_err_t begin(void) {
@@ -153,6 +80,7 @@ static esp_err_t begin(void) {
     const char *why;
   } ERRORS[] = {[MDM_NO_IDENTITY] = {ESP_ERR_NOT_FOUND, "the partition mdm has neither a package nor a claim package"},
                 [MDM_BAD_PACKAGE] = {ESP_ERR_INVALID_ARG, "the package breaks a rule, is another device's, or exceeds the buffer"},
+                [MDM_NO_TOKENS] = {ESP_FAIL, ""}, /* this port has them */
                 [MDM_DAMAGED] = {ESP_ERR_INVALID_STATE, "a record cannot be read"},
                 [MDM_FAILED] = {ESP_FAIL, "the cryptography failed"}};
   esp_err_t error = mdm_records_begin();
@@ -164,7 +92,7 @@ static esp_err_t begin(void) {
     mdm_psa_use(&port);
     port.load = mdm_records_load;
     mdm_app_describe(&facts);
-    mdm_broker_begin(&device);
+    mdm_actions_begin(&device);
     failed = mdm_begin(&device, &port, &facts, buffer, CONFIG_MDM_BUFFER_BYTES, mdm_line_now_ms());
   }
   if (failed == MDM_OK) {
@@ -181,15 +109,27 @@ static void run_device(void *started) {
   esp_err_t error = begin();
   (void)xQueueSend(started, &error, portMAX_DELAY);
   if (error != ESP_OK) vTaskDelete(NULL);
-  for (;;) take_turn();
+  for (;;) {
+    take_calls();
+    mdm_take_turn(LOOK_MS); /* select cannot wait for a queue */
+    is_online = mdm_is_online(&device);
+  }
 }
 
 esp_err_t mdm_esp_start(const struct mdm_esp_options *options) {
   if (calls != NULL) return ESP_ERR_INVALID_STATE;
+  if (options != NULL && options->wake_interval_s > MDM_WAKE_INTERVAL_MAX_S) {
+    ESP_LOGE("mdm", "wake_interval_s: must be at most 2592000");
+    return ESP_ERR_INVALID_ARG;
+  }
 #ifdef CONFIG_MDM_HURRY /* tests only */
   facts.hurry = CONFIG_MDM_HURRY;
 #endif
+  facts.has_tokens = true;
+  facts.key_told_s = key_told_s;
   if (options != NULL) facts.self_tested = options->self_tests;
+  if (options != NULL) facts.wake_interval_s = options->wake_interval_s;
+  if (options != NULL) facts.either = options->either_login;
   if (options != NULL && options->own_network) mdm_wifi_leave_to_program();
   QueueHandle_t started = xQueueCreate(1, sizeof(esp_err_t)); /* stays: the task may still be in its call of it */
   calls = xQueueCreate(WAITING, sizeof(struct call));

@@ -1,6 +1,6 @@
 /* One blob for a record, under two names in turns, and a number for the one in force. NVS alone would not do:
  * it writes the new bytes of a blob and then its index, and if the power is cut between the two, it may drop both the
- * new and the old blob at the next start (seen with ESP-IDF 5.5.5). A number is one entry, and is replaced whole. */
+ * new and the old blob at the next start (seen with ESP-IDF 5.5.5 and 6.0.2). A number is one entry, and is replaced whole. */
 #include <esp_log.h>
 #include <nvs.h>
 #include <nvs_flash.h>

@@ -135,6 +135,10 @@ bool mdm_wifi_join(const char *text) {
   return false;
 }
 
+void mdm_wifi_stop(void) {
+  if (events != NULL) (void)esp_wifi_stop();
+}
+
 void mdm_wifi_describe(struct mdm_facts *facts) {
   static char address[16];
   esp_netif_ip_info_t info;

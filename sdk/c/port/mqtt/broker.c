@@ -1,8 +1,10 @@
 #include "broker.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "mdm_mqtt.h"
+#include "token.h"
 
 enum { PACKET_BYTES = 1280, RECEIVE_BYTES = 1460, DUMP_BYTES = 512 };
 
@@ -35,16 +37,38 @@ static uint16_t next_id(void) {
   return packet_id;
 }
 
-void mdm_broker_connect(const struct mdm_login *login) {
+static void enter(const struct mdm_login *login) {
   memset(&reader, 0, sizeof reader);
   pinged = false;
   heard_at = mdm_line_now_ms();
   mdm_line_note(false, "connecting to", login->host);
   if (mdm_line_open(login)) {
-    (void)send_packet(mdm_mqtt_connect(packet, sizeof packet, login), NULL, 0);
+    (void)send_packet(mdm_mqtt_connect(packet, sizeof packet, login), login->password, strlen(login->password));
   } else {
     lose(mdm_line_error());
   }
+}
+
+static void refuse(const char *by) {
+  mdm_line_note(true, "the secret is refused", by);
+  mdm_line_close();
+  mdm_on_refused(device);
+}
+
+void mdm_broker_connect(const struct mdm_login *login) {
+  struct mdm_login with_token = *login;
+  char *memory = NULL;
+  const char *error = NULL;
+  bool refused = false;
+  if (login->use_token) error = mdm_token_fetch(login, &memory, &with_token.password, &refused);
+  if (refused) {
+    refuse(error);
+  } else if (error != NULL) {
+    lose(error);
+  } else {
+    enter(&with_token);
+  }
+  free(memory);
 }
 
 /* The piece of a core dump that follows a message, straight from the flash. */
@@ -62,6 +86,7 @@ static void send_dump(uint32_t offset, uint32_t size) {
 }
 
 void mdm_broker_publish(const struct mdm_action *action) {
+  mdm_line_carries(MDM_PUBLISHES, action->topic);
   size_t size = action->size + action->dump_size;
   size_t head = mdm_mqtt_publish(packet, sizeof packet, next_id(), action->topic, size, action->retain);
   if (send_packet(head, action->data, action->size)) send_dump(action->dump_offset, action->dump_size);
@@ -77,9 +102,7 @@ static void on_event(const struct mdm_mqtt_event *event) {
       if (event->code == 0) {
         mdm_on_connected(device);
       } else if (event->code == 4 || event->code == 5) {
-        mdm_line_note(true, "the broker refused", "the secret");
-        mdm_line_close();
-        mdm_on_refused(device);
+        refuse("the broker");
       } else {
         lose("the broker is not ready");
       }
@@ -92,10 +115,13 @@ static void on_event(const struct mdm_mqtt_event *event) {
       }
       break;
     case MDM_MQTT_PUBACK:
-      if (event->id == packet_id) mdm_on_acknowledged(device);
+      if (event->id != packet_id) break;
+      mdm_line_carries(MDM_PUBLISHED, NULL);
+      mdm_on_acknowledged(device);
       break;
     case MDM_MQTT_PUBLISH:
       message_id = event->qos > 0 ? event->id : 0;
+      if (event->offset == 0) mdm_line_carries(MDM_RECEIVED, reader.topic);
       if (!mdm_on_message(device, reader.topic, reader.topic_size, event->data, event->size, event->offset, event->total))
         lose("a message came while another one was under way");
       break;

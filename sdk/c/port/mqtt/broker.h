@@ -27,4 +27,7 @@ const char *mdm_line_error(void); /* of the last call that failed: a line for pe
 bool mdm_line_read_dump(uint32_t offset, void *data, size_t size);
 uint64_t mdm_line_now_ms(void);
 void mdm_line_note(bool bad, const char *what, const char *which); /* for the local log */
+/* What a message on the line has come to: for tests, which cut the power there. `topic` is NULL for MDM_PUBLISHED. */
+enum mdm_traffic { MDM_PUBLISHES, MDM_PUBLISHED, MDM_RECEIVED };
+void mdm_line_carries(enum mdm_traffic what, const char *topic);
 #endif

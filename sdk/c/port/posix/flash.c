@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "actions.h"
+#include "broker.h"
 #include "posix.h"
 
 enum { HEADER_BYTES = 208, DESCRIPTOR_AT = 32, STARTS_MAX = 3, SLOT_BYTES = 1536 * 1024 };
@@ -91,7 +93,7 @@ static int open_other(void) {
   return open(path, O_RDWR | O_CREAT, 0600);
 }
 
-bool flash_erase(uint32_t from, size_t size) {
+bool mdm_app_erase(uint32_t from, size_t size) {
   files_fault("flash", "before");
   int file = open_other();
   bool good = file >= 0 && ftruncate(file, from) == 0 && ftruncate(file, (off_t)size) == 0 && fsync(file) == 0;
@@ -100,32 +102,33 @@ bool flash_erase(uint32_t from, size_t size) {
   return good;
 }
 
-bool flash_write(uint32_t offset, const void *data, size_t size) {
+bool mdm_app_write(uint32_t offset, const void *data, size_t size) {
   int file = open_other();
   bool good = file >= 0 && pwrite(file, data, size, offset) == (ssize_t)size && fsync(file) == 0;
   if (file >= 0) (void)close(file);
   return good;
 }
 
-bool flash_hash(size_t size, uint8_t sha256[32]) {
+bool mdm_app_hash(size_t size, uint8_t sha256[32]) {
   char path[4096];
   slot_path(path, 1U - boot.active);
   return with_file(path, size, hash, sha256);
 }
 
-bool flash_select(void) {
+bool mdm_app_select(void) {
   boot = (struct boot){(uint8_t)(1 - boot.active), 1, 0};
   return keep();
 }
 
-bool flash_confirm(void) {
+bool mdm_app_keep(void) {
   boot.on_trial = boot.starts = 0;
   return keep();
 }
 
-bool flash_roll_back(void) {
+void mdm_app_roll_back(void) {
   boot = (struct boot){(uint8_t)(1 - boot.active), 0, 0};
-  return keep();
+  (void)keep();
+  mdm_board_restart();
 }
 
 static bool read_dump(const uint8_t *data, size_t size, void *to) {
@@ -147,7 +150,7 @@ bool flash_find_dump(struct mdm_dump *dump) {
   return with_file(path, 0, read_dump, dump);
 }
 
-bool flash_read_dump(uint32_t offset, void *data, size_t size) {
+bool mdm_line_read_dump(uint32_t offset, void *data, size_t size) {
   char path[4096];
   files_path(path, "coredump.bin");
   int file = open(path, O_RDONLY);
@@ -156,7 +159,7 @@ bool flash_read_dump(uint32_t offset, void *data, size_t size) {
   return good;
 }
 
-bool flash_erase_dump(void) {
+bool mdm_dump_erase(void) {
   char path[4096];
   files_path(path, "coredump.bin");
   return unlink(path) == 0;

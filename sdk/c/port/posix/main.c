@@ -6,31 +6,28 @@
  * Its records are files in FOLDER; an existing one takes precedence over the package. It writes what it does to standard
  * error, and each configuration in force to FOLDER/config.json. With --image it has app partitions, of which the file
  * is the first content. It knows the commands `identify` and `echo`. SIGTERM ends it cleanly. Tests divide all its
- * pauses with --hurry N, and take turns of profiles after --turn-ms N. */
+ * pauses with --hurry N, and take turns of profiles after --turn-ms N. With --wake-interval-s N it sleeps, with
+ * --mqtt-auth either it presents a token first and the secret if that fails. */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../psa/crypto.h"
+#include "actions.h"
+#include "broker.h"
 #include "posix.h"
 
-enum { BUFFER_BYTES = 64 * 1024 };
+enum { BUFFER_BYTES = 64 * 1024, LONGEST_MS = 1000 };
 
+static const char KEY_TOLD[] = "MDM_KEY_TOLD_S";
 static struct mdm device;
 static const char *package_path, *claim_path;
 static struct mdm_dump dump;
 static char **arguments;
 static volatile sig_atomic_t ends;
-
-uint64_t now_ms(void) {
-  struct timespec now;
-  (void)clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static int32_t load(void *context, const char *name, void *data, size_t size) {
   (void)context;
@@ -39,99 +36,49 @@ static int32_t load(void *context, const char *name, void *data, size_t size) {
   return files_read(name, data, size);
 }
 
-static void restart(void) {
+bool mdm_records_store(const char *name, const void *data, size_t size) { return files_write(name, data, size); }
+
+bool mdm_board_join(const struct mdm_login *login) { return login != NULL; } /* the system has joined its networks */
+
+void mdm_board_wait(uint32_t ms) {
+  if (!ends) (void)poll(NULL, 0, (int)ms);
+}
+
+void mdm_board_restart(void) {
   net_close();
   (void)execv("/proc/self/exe", arguments);
   perror("mdm-device: cannot start again");
   exit(1);
 }
 
-static void apply(const struct mdm_action *action) {
-  (void)fprintf(stderr, "configuration: %.*s\n", (int)action->size, (const char *)action->data);
-  mdm_on_configured(&device, files_write("config.json", action->data, action->size) ? NULL : "cannot be written");
+/* What a board keeps in the memory of its clock, a process keeps in its environment. */
+void mdm_board_sleep(uint32_t seconds) {
+  char told[12];
+  (void)fprintf(stderr, "asleep for %u s\n", (unsigned)seconds);
+  (void)snprintf(told, sizeof told, "%u", (unsigned)mdm_key_told_s(&device));
+  (void)setenv(KEY_TOLD, told, 1);
+  (void)poll(NULL, 0, (int)seconds * 1000); /* SIGTERM ends it too */
+  if (!ends) mdm_board_restart();
+  exit(0);
 }
 
-static void run(const struct mdm_action *action) {
+const char *mdm_handlers_apply(const struct mdm_action *action) {
+  (void)fprintf(stderr, "configuration: %.*s\n", (int)action->size, (const char *)action->data);
+  return files_write("config.json", action->data, action->size) ? NULL : "cannot be written";
+}
+
+void mdm_handlers_run(struct mdm *m, const struct mdm_action *action) {
   char arguments_text[MDM_RESULT_MAX + 1];
   (void)fprintf(stderr, "command: %s\n", action->name);
   if (strcmp(action->name, "identify") == 0) {
-    mdm_on_command_done(&device, NULL, NULL);
+    mdm_on_command_done(m, NULL, NULL);
   } else if (strcmp(action->name, "echo") == 0 && action->size <= MDM_RESULT_MAX) {
     memcpy(arguments_text, action->data, action->size);
     arguments_text[action->size] = '\0';
-    mdm_on_command_done(&device, arguments_text, NULL);
+    mdm_on_command_done(m, arguments_text, NULL);
   } else {
-    mdm_on_command_done(&device, NULL, "unknown command; this firmware knows echo, identify, reboot");
+    mdm_on_command_done(m, NULL, "unknown command; this firmware knows echo, identify, reboot");
   }
-}
-
-/* What concerns the flash; returns false for anything else. */
-static bool carry_out_on_flash(const struct mdm_action *action) {
-  uint8_t sha256[32] = {0};
-  switch (action->kind) {
-    case MDM_ERASE:
-      mdm_on_done(&device, flash_erase(action->offset, action->size));
-      return true;
-    case MDM_WRITE:
-      mdm_on_done(&device, flash_write(action->offset, action->data, action->size));
-      return true;
-    case MDM_VERIFY:
-      (void)flash_hash(action->size, sha256); /* zeros, if it fails, are no image's */
-      mdm_on_verified(&device, sha256);
-      return true;
-    case MDM_BOOT:
-      mdm_on_done(&device, flash_select());
-      return true;
-    case MDM_KEEP_IMAGE:
-      mdm_on_done(&device, flash_confirm());
-      return true;
-    case MDM_ROLL_BACK:
-      (void)flash_roll_back();
-      restart();
-      return true;
-    case MDM_ERASE_DUMP:
-      mdm_on_done(&device, flash_erase_dump());
-      return true;
-    default:
-      return false;
-  }
-}
-
-static void carry_out(const struct mdm_action *action) {
-  if (carry_out_on_flash(action)) return;
-  switch (action->kind) {
-    case MDM_STORE:
-      mdm_on_done(&device, files_write(action->name, action->data, action->size));
-      break;
-    case MDM_APPLY:
-      apply(action);
-      break;
-    case MDM_RUN:
-      run(action);
-      break;
-    case MDM_PUBACK:
-      broker_acknowledge();
-      break;
-    case MDM_CONNECT:
-      broker_connect(&action->login);
-      break;
-    case MDM_SUBSCRIBE:
-      broker_subscribe(action->topic);
-      break;
-    case MDM_PUBLISH:
-      broker_publish(action);
-      break;
-    case MDM_DISCONNECT:
-      broker_leave();
-      break;
-    default: /* MDM_RESTART */
-      restart();
-  }
-}
-
-static void carry_out_all(void) {
-  struct mdm_action action;
-  while (mdm_next(&device, &action)) carry_out(&action);
 }
 
 static void end(int signal_number) {
@@ -147,9 +94,9 @@ static int fail(const char *what) {
 int main(int count, char **values) {
   static char buffer[BUFFER_BYTES];
   static struct mdm_port port;
-  static struct mdm_facts facts = {.firmware_version = "1.0.0", .project = "mdm-device"};
+  static struct mdm_facts facts = {.firmware_version = "1.0.0", .project = "mdm-device", .has_tokens = true};
   static const char *const ERRORS[] = {"", "there is no package, and no claim package with a uid", "the package breaks a rule, or is another device's",
-                                       "a record cannot be read", "the cryptography failed"};
+                                       "", "a record cannot be read", "the cryptography failed"};
   const char *state = NULL, *image = NULL;
   arguments = values;
   for (int i = 1; i + 1 < count; i += 2) {
@@ -158,20 +105,25 @@ int main(int count, char **values) {
     if (strcmp(values[i], "--claim") == 0) claim_path = values[i + 1];
     if (strcmp(values[i], "--uid") == 0) facts.uid = values[i + 1];
     if (strcmp(values[i], "--image") == 0) image = values[i + 1];
+    if (strcmp(values[i], "--wake-interval-s") == 0) facts.wake_interval_s = (uint32_t)atol(values[i + 1]);
+    if (strcmp(values[i], "--mqtt-auth") == 0) facts.either = strcmp(values[i + 1], "either") == 0;
     if (strcmp(values[i], "--hurry") == 0) facts.hurry = (uint16_t)atoi(values[i + 1]);
     if (strcmp(values[i], "--turn-ms") == 0) facts.turn_ms = (uint32_t)atol(values[i + 1]);
   }
+  if (facts.wake_interval_s > MDM_WAKE_INTERVAL_MAX_S) return fail("--wake-interval-s: must be at most 2592000");
   if (state == NULL) return fail("usage: mdm-device (--package FILE | --claim FILE --uid UID) --state FOLDER [--image FILE]");
   if (!files_begin(state)) return fail("the folder of the state cannot be made");
   if (!mdm_psa_begin()) return fail(ERRORS[MDM_FAILED]);
   mdm_psa_use(&port);
   port.load = load;
   port.can_trust = net_can_trust;
+  facts.key_told_s = getenv(KEY_TOLD) == NULL ? 0 : (uint32_t)atol(getenv(KEY_TOLD));
+  (void)unsetenv(KEY_TOLD);
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGTERM, end);
   if (!flash_begin(&port, image, &facts)) return fail("the image cannot be started");
-  broker_begin(&device);
-  enum mdm_error error = mdm_begin(&device, &port, &facts, buffer, sizeof buffer, now_ms());
+  mdm_actions_begin(&device);
+  enum mdm_error error = mdm_begin(&device, &port, &facts, buffer, sizeof buffer, mdm_line_now_ms());
   if (error != MDM_OK) return fail(ERRORS[error]);
   if (flash_find_dump(&dump)) mdm_offer_dump(&device, &dump);
   for (bool stopping = false; !stopping || net_is_open();) {
@@ -179,15 +131,7 @@ int main(int count, char **values) {
       stopping = true;
       mdm_stop(&device);
     }
-    uint32_t wait_ms = mdm_tick(&device, now_ms());
-    carry_out_all();
-    wait_ms = mdm_tick(&device, now_ms());
-    if (wait_ms > 1000) wait_ms = 1000;
-    if (net_is_open()) {
-      broker_receive(wait_ms, carry_out_all);
-    } else if (!stopping) {
-      (void)poll(NULL, 0, (int)wait_ms);
-    }
+    mdm_take_turn(LONGEST_MS);
   }
   return 0;
 }

@@ -1,4 +1,5 @@
-/* The parts of the port for POSIX: durable records, connections, the flash of images. */
+/* The parts of the port for POSIX: durable records, connections, the flash of images. What they do for port/mqtt is in its
+ * headers. */
 #ifndef MDM_POSIX_H
 #define MDM_POSIX_H
 #include "mdm.h"
@@ -24,29 +25,10 @@ void net_close(void);
 bool net_can_trust(void *context, const char *ca_certificate);
 const char *net_error(void); /* of the last call that failed: a line for people */
 
-/* broker.c: MQTT over that connection. What comes is told to the device, and `carry_out_all` carries out what follows. */
-void broker_begin(struct mdm *m);
-void broker_connect(const struct mdm_login *login);
-void broker_subscribe(const char *topic);
-void broker_publish(const struct mdm_action *action);
-void broker_acknowledge(void); /* the message that came last */
-void broker_leave(void);
-void broker_receive(uint32_t wait_ms, void (*carry_out_all)(void));
-
-uint64_t now_ms(void);
-
 /* flash.c: app partitions, the bootloader's record, and a core dump, as files in the same folder. */
 /* Starts the active image, and puts what it is into `facts`; installs `image` at the first start. Without any image
  * the device takes none. The dump is the file coredump.bin: the SHA-256 of the ELF that crashed, its version (32 bytes
  * each), the memory. */
 bool flash_begin(const struct mdm_port *port, const char *image, struct mdm_facts *facts);
-bool flash_erase(uint32_t from, size_t size);
-bool flash_write(uint32_t offset, const void *data, size_t size);
-bool flash_hash(size_t size, uint8_t sha256[32]);
-bool flash_select(void);
-bool flash_confirm(void);
-bool flash_roll_back(void);
 bool flash_find_dump(struct mdm_dump *dump);
-bool flash_read_dump(uint32_t offset, void *data, size_t size);
-bool flash_erase_dump(void);
 #endif

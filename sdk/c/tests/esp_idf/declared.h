@@ -21,6 +21,7 @@ typedef int esp_err_t;
 enum { ESP_OK, ESP_FAIL = -1, ESP_ERR_NO_MEM = 0x101, ESP_ERR_INVALID_ARG = 0x102, ESP_ERR_INVALID_STATE = 0x103 };
 enum { ESP_ERR_NOT_FOUND = 0x105, ESP_ERR_NVS_NOT_FOUND = 0x1102, ESP_ERR_NVS_PART_NOT_FOUND = 0x110F };
 
+#define RTC_DATA_ATTR
 #define ESP_ERROR_CHECK(call) \
   do {                        \
     if ((call) != ESP_OK) abort(); \
@@ -120,6 +121,7 @@ vprintf_like_t esp_log_set_vprintf(vprintf_like_t func);
 int64_t esp_timer_get_time(void);
 esp_reset_reason_t esp_reset_reason(void);
 void esp_restart(void) __attribute__((noreturn));
+void esp_deep_sleep(uint64_t time_in_us) __attribute__((noreturn));
 esp_err_t esp_efuse_mac_get_default(uint8_t *mac);
 
 esp_err_t nvs_flash_init_partition(const char *partition_label);
@@ -182,6 +184,7 @@ esp_err_t esp_event_handler_register(esp_event_base_t event_base, int32_t event_
 esp_err_t esp_wifi_init(const wifi_init_config_t *config);
 esp_err_t esp_wifi_set_mode(wifi_mode_t mode);
 esp_err_t esp_wifi_start(void);
+esp_err_t esp_wifi_stop(void);
 esp_err_t esp_wifi_connect(void);
 esp_err_t esp_wifi_disconnect(void);
 esp_err_t esp_wifi_set_config(wifi_interface_t interface, wifi_config_t *conf);

@@ -39,6 +39,12 @@ void board_restart(void) {
 
 void esp_restart(void) { board_restart(); }
 
+void esp_deep_sleep(uint64_t time_in_us) {
+  net_close();
+  (void)poll(NULL, 0, (int)(time_in_us / 1000));
+  board_restart();
+}
+
 esp_err_t esp_efuse_mac_get_default(uint8_t *mac) {
   const char *uid = getenv("MDM_UID");
   for (int i = 0; i < 6; i++) mac[i] = uid == NULL ? 0 : (uint8_t)strtoul((char[3]){uid[2 * i], uid[2 * i + 1]}, NULL, 16);
@@ -176,6 +182,7 @@ esp_err_t esp_event_handler_register(esp_event_base_t base, int32_t id, esp_even
 esp_err_t esp_wifi_init(const wifi_init_config_t *settings) { return settings->nvs_enable == 0 ? ESP_OK : ESP_FAIL; }
 esp_err_t esp_wifi_set_mode(wifi_mode_t mode) { return mode == WIFI_MODE_STA ? ESP_OK : ESP_FAIL; }
 esp_err_t esp_wifi_start(void) { return ESP_OK; }
+esp_err_t esp_wifi_stop(void) { return ESP_OK; }
 esp_err_t esp_wifi_connect(void) {
   handler(NULL, joined ? IP_EVENT : WIFI_EVENT, joined ? IP_EVENT_STA_GOT_IP : WIFI_EVENT_STA_DISCONNECTED, NULL);
   tried = true;

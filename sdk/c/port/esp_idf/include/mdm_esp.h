@@ -7,6 +7,7 @@
 #define MDM_ESP_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <esp_err.h>
 #ifdef __cplusplus
@@ -29,6 +30,10 @@ enum mdm_esp_level { MDM_ESP_DEBUG, MDM_ESP_INFO, MDM_ESP_WARNING, MDM_ESP_ERROR
 struct mdm_esp_options {
   bool self_tests; /* an image on trial is kept only after mdm_esp_healthy; else once the server has answered it */
   bool own_network; /* your program brings the network up, as with Ethernet; else the library joins Wi-Fi */
+  bool either_login; /* a token first, and the secret if that fails: while a fleet moves to a broker that wants tokens */
+  /* 0: stays connected. Else, from 1 to 2592000, it falls into deep sleep for so many seconds once the server has answered
+   * and nothing has come for two seconds, or after three minutes without a connection: app_main runs again then. */
+  uint32_t wake_interval_s;
 };
 
 void mdm_esp_on_config(mdm_esp_config apply, void *context);
