@@ -104,11 +104,13 @@ async def test_bad_messages_are_refused_counted_and_logged(
         is_event = topic.template.startswith(f"{topics.PREFIX}/events/")
         sender = account_client(system.stack.endpoints, f"svc-{service}") if is_event else device_client(package)
         async with sender as client:
-            for payload in BAD.values():
+            # Any name is one of a vital, and each is optional.
+            bad = [it for kind, it in BAD.items() if topic is not topics.VITALS or kind != "wrong field types"]
+            for payload in bad:
                 await client.publish(address, payload, qos=1)
-            await system.takes(service, topic.template, "refused", beyond=before["refused"] + len(BAD) - 1)
+            await system.takes(service, topic.template, "refused", beyond=before["refused"] + len(bad) - 1)
         log = process.log_file.read_bytes()[logged:]
-        assert log.count(b"message.refused") >= len(BAD)
+        assert log.count(b"message.refused") >= len(bad)
     assert process.pid == pid
     assert system.counted(service, topic.template)["crashed"] == before["crashed"]
 

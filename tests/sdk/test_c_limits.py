@@ -21,7 +21,7 @@ from tests.sdk.c_device import SOURCES
 
 CORE_BYTES: Final = 35 * 1024
 CODEC_BYTES: Final = 2 * 1024
-STATE_BYTES: Final = 3 * 1024 + 72
+STATE_BYTES: Final = 3 * 1024 + 88
 STACK_BYTES: Final = 864
 PREFIX: Final = "riscv64-unknown-elf-"
 FLAGS: Final = (
