@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 
 class FleetError(Exception):
@@ -56,3 +58,9 @@ class LeadershipLostError(FleetError):
     """The advisory lock is lost: this process must not write as the leader any more."""
 
     code = "leadership_lost"
+
+
+def first(group: ExceptionGroup[E]) -> E:
+    """Return the first error in nested groups."""
+    error = group.exceptions[0]
+    return first(error) if isinstance(error, ExceptionGroup) else error

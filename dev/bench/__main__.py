@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cli.client import Admin
 from dev import stack, system
-from dev.bench import configuration, firmware, growth, population, rotation, statuses, storm, vitals
+from dev.bench import configuration, firmware, growth, parallel, population, rotation, statuses, storm, vitals
 from dev.bench.report import Report, figures
 from dev.event_recorder import watching
 from dev.fleet import Fleet
@@ -34,6 +34,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "storm": lambda running, _: storm.run(running),
     "statuses": lambda running, _: statuses.run(running),
     "rotation": rotation.run,
+    "parallel": parallel.run,
     "firmware": firmware.run,
     "vitals": vitals.run,
     "growth": growth.run,

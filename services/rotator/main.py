@@ -20,7 +20,7 @@ from shared.broker.api import Broker
 from shared.database import engine
 from shared.database.engine import Database
 from shared.database.outbox import Outbox
-from shared.errors import LeadershipLostError, UnavailableError
+from shared.errors import LeadershipLostError, UnavailableError, first
 from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
 from shared.runtime.settings import RotatorSettings
@@ -52,9 +52,9 @@ async def main(settings: RotatorSettings) -> None:
                     log.info("rotator.leads")
                     await lead(settings, leadership, database, identity_provider, gate, greeted=health.connection)
             except* LeadershipLostError as group:
-                log.warning("rotator.stepped_down", reason=str(group.exceptions[0]))
+                log.warning("rotator.stepped_down", reason=first(group).message)
             except* UnavailableError as group:
-                log.warning("rotator.election_failed", reason=str(group.exceptions[0]))
+                log.warning("rotator.election_failed", reason=first(group).message)
             await health.announce("standby")
             await asyncio.sleep(settings.leader_poll_s)
 

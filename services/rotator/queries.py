@@ -10,7 +10,9 @@ from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     DateTime,
+    Integer,
     and_,
     bindparam,
     delete,
@@ -52,15 +54,12 @@ _SLOTS: Final = (
     .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
     .order_by(RotationSlot.slot)
 )
-_FREE_SLOT: Final = (
+_FREE_SLOTS: Final = (
     select(RotationSlot.slot)
     .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
     .order_by(RotationSlot.slot)
-    .limit(1)
 )
-_SLEEPS: Final = Presence.wake_interval_s.is_not(None)
-# Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
-_DUE: Final = tuple(
+_ALL_DUE: Final = (
     select(Device.id, DeviceModel.code, Device.key)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .join(Presence, Presence.device_id == Device.id)
@@ -72,14 +71,17 @@ _DUE: Final = tuple(
             Device.rotation_state == "QUEUED",
             and_(Device.rotation_state == "TIMEOUT", Device.rotation_retry_at <= _NOW),
         ),
-        kind,
     )
     .order_by(Device.rotation_state, Device.secret_created_at, Device.id)
-    .limit(1)
     # Rows locked by others are skipped.
     .with_for_update(of=Device, skip_locked=True)
-    for kind in (_SLEEPS, not_(_SLEEPS))
 )
+_SLEEPS: Final = Presence.wake_interval_s.is_not(None)
+# Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
+_DUE: Final = tuple(
+    _ALL_DUE.where(kind).limit(bindparam("count", type_=Integer)) for kind in (_SLEEPS, not_(_SLEEPS))
+)
+_STILL_DUE: Final = _ALL_DUE.where(Device.id == bindparam("device_id", type_=BigInteger))
 _OPEN: Final = select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at)
 _LEFT: Final = (
     select(Rotation.id)
@@ -118,20 +120,27 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
         session.add_all(RotationSlot(slot=slot) for slot in missing)
 
 
-async def claim_due(session: AsyncSession, *, now: datetime) -> DueDevice | None:
-    """Lock the next device due at `now` (UTC), if there is one and a slot is free.
+async def claim_due(session: AsyncSession, *, now: datetime) -> list[DueDevice]:
+    """Lock the next devices due at `now` (UTC), one for each free slot.
 
     Only online devices; those that sleep first, as they are here for seconds only; QUEUED before TIMEOUT, oldest
     secret first.
     """
-    slot = await session.scalar(_FREE_SLOT)
-    if slot is None:
-        return None
-    for due in _DUE:
-        row = (await session.execute(due, {"now": now})).one_or_none()
-        if row is not None:
-            return DueDevice(row.id, device_refs.client_id(row.code, row.key), slot)
-    return None
+    slots = list(await session.scalars(_FREE_SLOTS))
+    due: list[tuple[int, str]] = []
+    for query in _DUE:
+        if len(due) < len(slots):
+            rows = await session.execute(query, {"now": now, "count": len(slots) - len(due)})
+            due += [(row.id, device_refs.client_id(row.code, row.key)) for row in rows]
+    return [DueDevice(*device, slot) for device, slot in zip(due, slots, strict=False)]
+
+
+async def is_due(session: AsyncSession, candidate: DueDevice, *, now: datetime) -> bool:
+    """Lock a device if it is still due at `now` (UTC), and return whether it is, and its slot is still free."""
+    if candidate.slot not in await session.scalars(_FREE_SLOTS):
+        return False
+    one = {"now": now, "device_id": candidate.device_id}
+    return (await session.execute(_STILL_DUE, one)).one_or_none() is not None
 
 
 async def count_states(session: AsyncSession) -> dict[str, int]:

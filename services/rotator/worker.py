@@ -6,6 +6,7 @@ Before an attempt ends without an answer of the device, all places are read: the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,8 +76,10 @@ class RotationWorker:
         await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
 
     async def _advance_all(self) -> None:
-        for work in await self.read_open():
-            await self._advance(work)
+        """Advance all rotations side by side, as many as there are slots, and let others begin in free slots."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in await self.read_open():
+                tasks.create_task(self._advance(work), name=work.client_id)
         while await self._claim():
             pass
 
@@ -106,24 +109,32 @@ class RotationWorker:
             )
 
     async def _claim(self) -> bool:
-        """Offer the next device a new secret; return whether there may be another to claim."""
+        """Offer a new secret to due devices, one for each free slot; return whether there may be more to claim."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
             await queries.fit_slots(session, self.settings.rotation_max_parallel)
-            candidate = await queries.claim_due(session, now=now)
-        if candidate is None:
-            return False
+            candidates = await queries.claim_due(session, now=now)
+        async with asyncio.TaskGroup() as tasks:
+            begun = [tasks.create_task(self._begin(one, now), name=one.client_id) for one in candidates]
+        return bool(begun) and all(task.result() for task in begun)
+
+    async def _begin(self, candidate: queries.DueDevice, now: datetime) -> bool:
+        """Offer a due device a new secret, or defer it; return False on an outage."""
         try:
-            old = await self.keycloak.get(candidate.client_id)
-        except NotFoundError:
-            await self._defer(candidate)
-            return True
-        account = await self.broker.device(candidate.client_id)
-        async with self.rotator.leadership.transaction() as session:
-            # Checked again: the device may have been disabled since, or another have come online.
-            if await queries.claim_due(session, now=now) == candidate:
-                self.rotator.in_rotation.add(candidate.client_id)
-                await self._offer(session, candidate, old, None if account is None else account.held)
+            try:
+                old = await self.keycloak.get(candidate.client_id)
+            except NotFoundError:
+                await self._defer(candidate)
+                return True
+            account = await self.broker.device(candidate.client_id)
+            async with self.rotator.leadership.transaction() as session:
+                # Checked again: the device may have been disabled since, or have left.
+                if await queries.is_due(session, candidate, now=now):
+                    self.rotator.in_rotation.add(candidate.client_id)
+                    await self._offer(session, candidate, old, None if account is None else account.held)
+        except UnavailableError as error:
+            log.warning("rotation.deferred", client_id=candidate.client_id, reason=error.message)
+            return False
         return True
 
     async def _offer(

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from shared.errors import FleetError
+from shared.errors import FleetError, first
 from shared.runtime import log, metrics
 from shared.runtime.environment import load
 from shared.runtime.settings import ProcessSettings
@@ -52,15 +52,9 @@ def run(service: str, kind: type[S], main: Callable[[S], Awaitable[None]]) -> No
     try:
         asyncio.run(until_signal())
     except* FleetError as group:
-        failed = _first(group)
+        failed = first(group)
     if failed is not None:
         sys.exit(f"{service}: {failed.message}")
-
-
-def _first(group: BaseExceptionGroup[FleetError]) -> FleetError:
-    """Return the first error in nested groups."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _return_large_blocks() -> None:

@@ -76,7 +76,7 @@ def rss_kb(system: System) -> dict[str, int]:
 
 async def is_flooded(system: System, *kinds: str) -> None:
     """Wait until services drop what a device says of each of these topics."""
-    services = {"config-get": "registry", "status": "rotator", "log": "firmware", "stored": "rotator"}
+    services = {"config-get": "registry", "status": "registry", "log": "firmware", "stored": "rotator"}
     wanted = [(services[kind], KINDS[kind][0].template) for kind in kinds]
     before = [(await asyncio.to_thread(system.counted, *counter))["dropped"] for counter in wanted]
     for counter, count in zip(wanted, before, strict=True):
