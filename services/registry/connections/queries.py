@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, null, select, true, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import queries
@@ -27,7 +27,7 @@ from shared.protocol import admin
 _STORED: Final = tuple(getattr(DeviceConnection, name) for name in StoredConnection._fields)
 _SCOPE: Final = (ConnectionLayer.scope, ConnectionLayer.tag, ConnectionLayer.device_id)
 # Built once: building a statement takes as long as executing it.
-_NEWEST: Final = select(ConnectionLayer).distinct(*_SCOPE).order_by(*_SCOPE, ConnectionLayer.number.desc())
+_NEWEST: Final = select(ConnectionLayer).ext(distinct_on(*_SCOPE)).order_by(*_SCOPE, ConnectionLayer.number.desc())
 
 
 class Reachable(NamedTuple):
