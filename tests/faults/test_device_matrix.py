@@ -28,7 +28,7 @@ from tests.faults.weather import Fault, Weather
 from tests.matrix import Matrix
 
 SIDE_BY_SIDE: Final = 6
-SAMPLE: Final = 24
+SAMPLE: Final = 15
 SEED: Final = int(os.environ.get("MATRIX_SEED") or secrets.randbelow(2**20))
 IS_ONLINE = """
     UPDATE mdm.device_presence SET online = true FROM mdm.devices WHERE devices.id = device_id AND key = $1
