@@ -13,6 +13,7 @@ from dev.fleet import Fleet
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.messages import FirmwareStage
+from tests.downloads import check
 from tests.raw import RawDevice
 
 CrashPlan = Literal["confirms", "fails", "rolls back", "comes back", "goes silent", "is deaf"]
@@ -63,6 +64,8 @@ class Swarm:
         await device.send(topics.STATUS, status(self.model))
         while True:
             offer = await device.wait(topics.FIRMWARE_OFFER)
+            if offer.request_id is not None:
+                continue  # the answer to a check
             self.offers[device.client_id] += 1
             await self.go.wait()
             if offer.sha256 is not None:
@@ -85,9 +88,10 @@ class Swarm:
             return
         await report(FirmwareStage.REBOOTING)
         if fate == "comes back":
-            # Of two services one may see the status before the other has stored the report: the next one tells it.
+            # Of two services one may see the check before the other has stored the report: the next one tells it.
             for _ in range(_CONNECTS):
                 await device.send(topics.STATUS, status(self.model))
+                await device.send(topics.FIRMWARE_CHECK, check(self.model, sha256=OLD))
                 await asyncio.sleep(_BOOT_S)
             return
         if fate == "rolls back":

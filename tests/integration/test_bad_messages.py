@@ -47,18 +47,15 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
             *diagnostics_routes.reports(tools, tools, tools),
         ],
     }
-    return [(service, route.topic) for service, listed in routes.items() for route in listed]
+    found = [(service, route.topic) for service, listed in routes.items() for route in listed]
+    # The rotator ignores the statuses of devices that are in no rotation, whatever they are.
+    return [it for it in found if it != ("rotator", topics.STATUS)]
 
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
-# At a status, the rotator looks for an open rotation and the firmware service for an image on trial: it is the
-# registry that misses the device. A request for a piece of an image is answered with the reason why there is none.
-KNOWING_TOPICS = [
-    (service, topic)
-    for service, topic in DEVICE_TOPICS
-    if topic is not topics.FIRMWARE_CHUNK and (topic is not topics.STATUS or service == "registry")
-]
+# A request for a piece of an image is answered with the reason why there is none.
+KNOWING_TOPICS = [(service, topic) for service, topic in DEVICE_TOPICS if topic is not topics.FIRMWARE_CHUNK]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "/admin/" in topic.template]
 # Of what is packed, any bytes are a message.
 JSON_TOPICS = [(service, topic) for service, topic in TOPICS if not issubclass(topic.model, messages.Packed)]
