@@ -73,6 +73,7 @@ KNOWN: Final[dict[str, object]] = {
     "devices": [],
     "condition": "silent",
     "url": "https://localhost/hook",
+    "expression": "0 0 29 2 *",
 }
 """A value for each field that an operation demands, but for the names of a device and a model."""
 HANDLED: Final = {"done", InvalidInputError.code, NotFoundError.code, ConflictError.code}
