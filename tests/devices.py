@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+import random
+import secrets
+from typing import Final, TypeVar
 
 import pytest
 
@@ -19,6 +21,18 @@ every_device: Final = pytest.mark.parametrize(
 )
 ALL_FAULTS: Final = os.environ.get("FAULTS") == "all"
 """Run what the usual run of the tests takes only a part of."""
+SEED: Final = int(os.environ.get("MATRIX_SEED") or secrets.randbelow(2**20))
+T = TypeVar("T")
+
+
+def sample(kind: DeviceKind, cases: list[T], count: int) -> tuple[list[T], str]:
+    """Return the cases to run, of other kinds than the reference device usually so many, and a title for that."""
+    if kind is REFERENCE or ALL_FAULTS or len(cases) <= count:
+        return cases, ""
+    drawn = set(random.Random(SEED).sample(range(len(cases)), count))  # noqa: S311 - a seed replays it
+    return [
+        case for number, case in enumerate(cases) if number in drawn
+    ], f"; {count} of {len(cases)}, seed {SEED}"
 
 
 def cuts(kind: DeviceKind, steps: list[str]) -> list[CrashPoint]:

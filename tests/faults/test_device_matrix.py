@@ -7,21 +7,18 @@ cases, drawn by a seed: `FAULTS=all` takes all, and `MATRIX_SEED` the same again
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 
 from dev.database import run
-from dev.device_kinds import REFERENCE, DeviceKind
+from dev.device_kinds import DeviceKind
 from dev.fleet import Fleet
 from dev.system import System
 from shared.protocol import admin, topics
 from shared.protocol.topics import Topic
-from tests.devices import ALL_FAULTS, every_device
+from tests.devices import every_device, sample
 from tests.faults.promise import ended, expire, kept
 from tests.faults.roads import opened, watched
 from tests.faults.weather import Fault, Weather
@@ -29,7 +26,6 @@ from tests.matrix import Matrix
 
 SIDE_BY_SIDE: Final = 6
 SAMPLE: Final = 15
-SEED: Final = int(os.environ.get("MATRIX_SEED") or secrets.randbelow(2**20))
 IS_ONLINE = """
     UPDATE mdm.device_presence SET online = true FROM mdm.devices WHERE devices.id = device_id AND key = $1
 """
@@ -47,12 +43,8 @@ async def patient(system: System) -> AsyncIterator[System]:
 async def test_each_message_of_a_rotation_may_be_lost_doubled_or_late(
     fleet: Fleet, patient: System, kind: DeviceKind
 ) -> None:
-    cells = [(topic, fault) for topic in ROTATION for fault in Fault]
-    title = f"{kind}: each message of a rotation is lost once, lost, doubled, late, cut"
-    if kind is not REFERENCE and not ALL_FAULTS:
-        cells = random.Random(SEED).sample(cells, SAMPLE)  # noqa: S311 - a seed replays it
-        title += f"; {SAMPLE} of them, seed {SEED}"
-    matrix = Matrix(title)
+    cells, drawn = sample(kind, [(topic, fault) for topic in ROTATION for fault in Fault], SAMPLE)
+    matrix = Matrix(f"{kind}: each message of a rotation is lost once, lost, doubled, late, cut{drawn}")
     turns = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(topic: Topic[Any], fault: Fault) -> None:
