@@ -1,8 +1,8 @@
 """The power of each kind of device is cut at each of its durable writes: before it, half way, and after it.
 
 The points are those that one run takes; the reference device is cut around its publications too, the others
-outside a rotation at a sample of the points, drawn by `MATRIX_SEED`. With `FAULTS=all` each is cut everywhere. At the
-end each device has a secret that works, and can get the next one.
+outside a rotation at a sample of the points, drawn by `MATRIX_SEED`. With `FAULTS=all` each is cut everywhere. At
+the end each device has a secret that works, and can get the next one.
 """
 
 from __future__ import annotations
