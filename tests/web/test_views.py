@@ -10,7 +10,9 @@ import pytest
 from playwright import async_api
 from playwright.async_api import Page, expect
 
+from dev.database import run
 from dev.fleet import Fleet
+from dev.stack import Stack
 from dev.system import PAGE
 from dev.uploads import build, upload
 from shared import crypto
@@ -43,8 +45,9 @@ LIVE: Final = {
 """Buttons that an account of this role may use and one of a lesser role may not."""
 
 
-async def fill(fleet: Fleet) -> str:
-    """Have something to be seen in each view, and return the tabs' device."""
+async def fill(fleet: Fleet, stack: Stack) -> str:
+    """Have something to be seen in each view, and no layers of other tests; return the tabs' device."""
+    await run(stack, "DELETE FROM mdm.config_layers")
     schema = {"properties": {"on": {"type": "boolean"}, "n": {"type": "integer"}}}
     model = await fleet.model(config_schema=schema)
     package = await fleet.device(model, tags=["seen"])
@@ -57,9 +60,9 @@ async def fill(fleet: Fleet) -> str:
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
 async def test_each_view_fits_shows_no_error_and_offers_what_the_role_may_do(
-    opened: Page, fleet: Fleet, role: Role
+    opened: Page, fleet: Fleet, stack: Stack, role: Role
 ) -> None:
-    page, device = opened, await fill(fleet)
+    page, device = opened, await fill(fleet, stack)
     password = crypto.new_secret().get_secret_value()
     await fleet.ask(admin.ACCOUNT_ADD, name=f"views-{role}", role=role, password=password)
     await log_in(page, password, f"views-{role}")
