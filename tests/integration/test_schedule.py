@@ -112,7 +112,7 @@ async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system:
         assert fire.after == event.data
         assert datetime.fromisoformat(event.data["fire_at"]) == made_up.last_fire_at
         assert event.data["queued"] >= 1
-        assert event.data["already"] == 1
+        assert event.data["already"] >= 1
         states = [(await fleet.show(one)).rotation_state for one in (holder, device, disabled)]
         assert states == ["PENDING", "QUEUED", "OK"]
 
