@@ -244,8 +244,8 @@ async def test_a_device_that_floods_is_slowed_and_the_others_do_not_notice(
         with suppress(asyncio.CancelledError):
             await flooding
     assert_alike(race)
-    # Who always asks also gets the turns that others leave while they are busy with what has come: on a slow machine
-    # many, but not the hundreds that it asks for.
+    # Who always asks also gets the turns that others leave while they are busy with what has come: on a slow
+    # machine many, but not the hundreds that it asks for.
     assert race.others <= 12 * max(race.half) / 1024 + 2 * 4, "far more than the fastest of the others"
     assert sent <= narrow * (took_s + 2), "faster than allowed, with a full bucket and what was in progress"
 
