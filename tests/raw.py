@@ -130,6 +130,12 @@ class RawDevice(RawClient):
             await self.send(topics.STATUS, Status(online=True))
         return self
 
+    async def pushed(self, version: int) -> Config:
+        """Wait for a version of the configuration; the outbox may push earlier ones after a device has connected."""
+        while (found := await self.receive(topics.CONFIG)).version < version:
+            pass
+        return found
+
     async def fetch_secret(self) -> tuple[UUID, SecretStr]:
         """Wait for an offer, ask for its secret, and return both."""
         rotation_id = (await self.receive(topics.ROTATION_OFFER)).rotation_id

@@ -125,8 +125,8 @@ async def revert(ear: Ear, package: Package) -> None:
     """Set a secret on trial, which the device reverts with a reason that quotes it."""
     async with RawDevice(package) as device:
         overrides = {"token": SECRETS["trial"]}
-        await ear.ask(admin.CONFIG_SET, device=package.client_id, overrides=overrides, trial_seconds=60)
-        trial = await device.receive(topics.CONFIG)
+        made = await ear.ask(admin.CONFIG_SET, device=package.client_id, overrides=overrides, trial_seconds=60)
+        trial = await device.pushed(made.version)
         assert (trial.document or {})["token"] == SECRETS["trial"]
         error = f"no broker takes {SECRETS['trial']}"
         report = messages.ConfigReport(version=trial.version, outcome=ConfigOutcome.REVERTED, error=error)
