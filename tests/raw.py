@@ -131,7 +131,7 @@ class RawDevice(RawClient):
         return self
 
     async def pushed(self, version: int) -> Config:
-        """Wait for a version of the configuration; the outbox may push earlier ones after a device has connected."""
+        """Wait for a version of the configuration; earlier ones may be pushed after a device has connected."""
         while (found := await self.receive(topics.CONFIG)).version < version:
             pass
         return found
