@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.rules import FELL_BACK, REFUSED_BY_DEVICE, WITHHELD, ImageAttempt
 from shared.database import device_refs
-from shared.database.image_hashes import hashes_of
+from shared.database.image_hashes import hashes_of, is_hash_of
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -26,6 +26,15 @@ from shared.database.tables import (
     Rotation,
 )
 from shared.errors import NotFoundError
+
+RUNNING_LABEL: Final = (
+    select(FirmwareImage.version)
+    .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
+    .order_by(FirmwareImage.uploaded_at.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""The label of the image that a device of Device and Presence runs; null if that is not stored."""
 
 
 async def model(session: AsyncSession, code: str) -> DeviceModel:

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.firmware import rules
 from services.firmware.assignment import rollout_states
 from services.firmware.assignment.rollout_states import DeviceStatus, State
+from services.firmware.queries import RUNNING_LABEL
 from shared.database import device_refs
-from shared.database.image_hashes import hashes_of, is_hash_of
+from shared.database.image_hashes import hashes_of
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -99,16 +100,11 @@ def running_of(presence: Presence | None, check: messages.FirmwareCheck | None =
     return replace(running, chip=running.chip and chips.normalise(running.chip))
 
 
-_LABEL: Final = (
-    select(FirmwareImage.version)
-    .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
-    .order_by(FirmwareImage.uploaded_at.desc())
-    .limit(1)
-    .scalar_subquery()
-)
 # Built once: building a statement takes as long as executing it.
 _DEVICES: Final = (
-    select(Device.id, Device.key, DeviceModel.id, DeviceModel.code, DeviceModel.image_sha256, Presence, _LABEL)
+    select(
+        Device.id, Device.key, DeviceModel.id, DeviceModel.code, DeviceModel.image_sha256, Presence, RUNNING_LABEL
+    )
     .join(DeviceModel, DeviceModel.id == Device.model_id)
     .outerjoin(Presence, Presence.device_id == Device.id)
     .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")

@@ -12,9 +12,9 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.diagnostics.vital_hours import StoredHour, Summary
+from services.firmware.queries import RUNNING_LABEL
 from shared.database import device_refs
-from shared.database.image_hashes import is_hash_of
-from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, VitalHour
+from shared.database.tables import Device, DeviceModel, Presence, VitalHour
 from shared.protocol import admin
 
 VERSIONS_MAX: Final = 50
@@ -38,15 +38,8 @@ class Comparison(NamedTuple):
     quantiles: Sequence[float]
 
 
-# The label of the running image, or the version that the device reports if that is not stored.
-_VERSION: Final = func.coalesce(
-    select(FirmwareImage.version)
-    .where(FirmwareImage.model_id == Device.model_id, is_hash_of(Presence.firmware_sha256, FirmwareImage))
-    .order_by(FirmwareImage.uploaded_at.desc())
-    .limit(1)
-    .scalar_subquery(),
-    Presence.firmware_version,
-)
+# The version that a device reports counts only if its image is not stored.
+_VERSION: Final = func.coalesce(RUNNING_LABEL, Presence.firmware_version)
 _REPORTING: Final = (
     select(DeviceModel.code, Device.key, Device.id, _VERSION)
     .join(DeviceModel, DeviceModel.id == Device.model_id)
