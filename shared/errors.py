@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
 E = TypeVar("E", bound=Exception)
@@ -58,6 +61,21 @@ class LeadershipLostError(FleetError):
     """The advisory lock is lost: this process must not write as the leader any more."""
 
     code = "leadership_lost"
+
+
+@contextmanager
+def cancellation_first() -> Iterator[None]:
+    """Let a cancellation win over an error of the cleanup after it, such as a rollback on a broken connection.
+
+    Whoever handles that error would go on, and the cancelled task would never end.
+    """
+    try:
+        yield
+    except Exception as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise
 
 
 def first(group: ExceptionGroup[E]) -> E:

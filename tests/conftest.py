@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from tests import keycloak_proxy, matrix
 from tests.keycloak_proxy import Proxy
 
 DEADLINE_S = 5
+SHOWN_LINES = 20
+"""Lines of each service's log that are shown with a failure."""
 UNIT_TESTS = Path(__file__).parent / "unit"
 
 # How long an example takes says nothing on a machine that does other work too.
@@ -41,6 +43,18 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run unit tests last: their files take seconds only, so that no worker ends long before the others."""
     items.sort(key=lambda item: UNIT_TESTS in item.path.parents)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what the services logged last: the reason often stands there only."""
+    report = yield
+    system = getattr(item, "funcargs", {}).get("system")
+    if report.failed and isinstance(system, System):
+        for name, process in system.services.items():
+            state = "running" if process.running else "not running"
+            report.sections.append((f"log of {name} ({state})", process.log_tail(SHOWN_LINES)))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

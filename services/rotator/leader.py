@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_e
 from sqlalchemy.pool import NullPool
 
 from shared.database.engine import FILLS_OUTBOX, Database, is_busy, is_outage, refusal
-from shared.errors import LeadershipLostError, UnavailableError
+from shared.errors import LeadershipLostError, UnavailableError, cancellation_first
 
 log = structlog.get_logger()
 _LOCK: Final = func.hashtextextended("mdm:rotator", 0)
@@ -43,11 +43,12 @@ class Leadership:
             if self._lost.is_set() or self._connection.invalidated:
                 raise self._loss()
             try:
-                async with AsyncSession(self._connection, expire_on_commit=False) as session:
-                    async with session.begin():
-                        yield session
-                    if FILLS_OUTBOX in session.info:
-                        self._database.filled.set()
+                with cancellation_first():
+                    async with AsyncSession(self._connection, expire_on_commit=False) as session:
+                        async with session.begin():
+                            yield session
+                        if FILLS_OUTBOX in session.info:
+                            self._database.filled.set()
             except IntegrityError as error:
                 raise refusal(error) from error
             except DBAPIError as error:
@@ -95,12 +96,13 @@ async def elected(
         },
     )
     try:
-        async with engine.connect() as connection:
-            while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-                await connection.rollback()
-                await asyncio.sleep(poll_s)
-            await connection.commit()
-            yield Leadership(connection, database, lease_s)
+        with cancellation_first():
+            async with engine.connect() as connection:
+                while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+                    await connection.rollback()
+                    await asyncio.sleep(poll_s)
+                await connection.commit()
+                yield Leadership(connection, database, lease_s)
     except DBAPIError as error:
         if is_outage(error):
             raise UnavailableError("the database does not answer; no leader can be elected") from error

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from shared.errors import ConflictError, UnavailableError
+from shared.errors import ConflictError, UnavailableError, cancellation_first
 
 POOL_SIZE = 16
 _ANSWER_S = 5.0
@@ -87,11 +87,12 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Commit at the end of the block, roll back when it raises; an outage raises UnavailableError."""
         try:
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
-                async with session.begin():
-                    yield session
-                if FILLS_OUTBOX in session.info:
-                    self.filled.set()
+            with cancellation_first():
+                async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                    async with session.begin():
+                        yield session
+                    if FILLS_OUTBOX in session.info:
+                        self.filled.set()
         except IntegrityError as error:
             raise refusal(error) from error
         except DBAPIError as error:

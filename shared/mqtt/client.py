@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import SecretStr
 
 from shared.auth import client_token
+from shared.errors import cancellation_first
 
 TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 """A socket option: without it an answered request takes 25 ms on an idle network."""
@@ -183,10 +184,11 @@ async def entered(client: aiomqtt.Client, *, timeout_s: float) -> AsyncIterator[
     A finite timeout of aiomqtt is an asyncio.wait_for, which loses a cancellation that arrives at the same time as
     an answer (Python 3.11, bpo-37658): a service would then ignore its shutdown and run forever.
     """
-    async with asyncio.timeout(timeout_s):
-        await client.__aenter__()
-    try:
-        yield
-    finally:
+    with cancellation_first():
         async with asyncio.timeout(timeout_s):
-            await client.__aexit__(None, None, None)
+            await client.__aenter__()
+        try:
+            yield
+        finally:
+            async with asyncio.timeout(timeout_s):
+                await client.__aexit__(None, None, None)
