@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup web run serve test check format docs asyncapi map bench soak sdk screenshots standins cluster clean
+.PHONY: help setup web run serve test check format docs asyncapi map bench soak drill sdk screenshots standins cluster clean
 UV := scripts/uv
 WORKERS ?= 3
 # Hundreds of processes are started: without the bytecode of earlier ones, each compiles all modules.
@@ -60,6 +60,9 @@ bench:  ## How fast it is, against baselines of the same run (ARGS="configuratio
 
 soak: setup  ## Whether memory stays flat with 1000 simulated devices for 10 minutes (ARGS="--devices 100 --minutes 3")
 	@$(UV) run --frozen python -m dev.soak $(ARGS)
+
+drill: setup  ## Whether 1000 simulated devices come through the loss of each server, and an update (ARGS="broker --away-s 10")
+	@$(UV) run --frozen python -m dev.drill $(ARGS)
 
 sdk:  ## What the device in C takes of a board: flash, memory, stack (a compiler for RISC-V is unpacked)
 	@scripts/bootstrap sdk

@@ -67,13 +67,15 @@ class LeadershipLostError(FleetError):
 def cancellation_first() -> Iterator[None]:
     """Let a cancellation win over an error of the cleanup after it, such as a rollback on a broken connection.
 
-    Whoever handles that error would go on, and the cancelled task would never end.
+    Whoever handles that error would go on, and the cancelled task would never end. A block with a task group does
+    not belong here: Python 3.11 counts its end by an error as a cancellation.
     """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
     except Exception as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task and task.cancelling() > before:
             raise asyncio.CancelledError from error
         raise
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from rich.console import Console
 
 from cli.client import Admin
 from dev import stack, system
 from dev.bench import configuration, firmware, growth, parallel, population, rotation, statuses, storm, vitals
-from dev.bench.report import Report, figures
+from dev.bench.report import Report, console, figures
 from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.system import System
@@ -78,7 +77,7 @@ async def _run(running: System, folder: Path, names: list[str]) -> dict[str, Rep
             sys.stderr.write(f"bench: {name}\n")
             reports[name] = await BENCHES[name](running, fleet)
             sys.stderr.write(f"bench: {name} took {time.monotonic() - began:.0f} s\n")
-            Console().print(reports[name].table)
+            console().print(reports[name].table)
     return reports
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from rich.console import Console
 from rich.table import Table
 
+_FILE_COLUMNS: Final = 200
 _LIBRARIES: Final = ("aiomqtt", "paho-mqtt", "asyncpg", "sqlalchemy", "pydantic", "uvicorn", "starlette")
 
 
@@ -31,6 +34,11 @@ class Report:
         for row in self.rows:
             shown.add_row(*map(_text, row.values()))
         return shown
+
+
+def console() -> Console:
+    """Return the console for tables: in a file they are as wide as they need."""
+    return Console(width=None if sys.stdout.isatty() else _FILE_COLUMNS)
 
 
 def figures(reports: Mapping[str, Report], *, seconds: float) -> dict[str, Any]:

@@ -11,11 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from cli.client import Admin
 from cli.simulate import inventory, runner
 from dev import stack, system
+from dev.bench.report import console
 from dev.event_recorder import EventRecorder
 from dev.fleet import Fleet
 from dev.simulator import Simulator, simulating
@@ -59,9 +58,9 @@ def main() -> int:
         system.running(servers, **SETTINGS) as running,
     ):
         found, facts = asyncio.run(_soak(running, folder, given))
-    console = Console()
-    console.print(measure.table(f"{given.devices} devices, {given.minutes:g} minutes", found))
-    console.print_json(data=facts)
+    printed = console()
+    printed.print(measure.table(f"{given.devices} devices, {given.minutes:g} minutes", found))
+    printed.print_json(data=facts)
     if given.json:
         given.json.write_text(json.dumps({**facts, "series": [one.facts() for one in found]}, indent=2) + "\n")
     return 0 if all(one.is_flat for one in found if one.judged) else 1

@@ -96,13 +96,12 @@ async def elected(
         },
     )
     try:
-        with cancellation_first():
-            async with engine.connect() as connection:
-                while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
-                    await connection.rollback()
-                    await asyncio.sleep(poll_s)
-                await connection.commit()
-                yield Leadership(connection, database, lease_s)
+        async with engine.connect() as connection:
+            while not await connection.scalar(select(func.pg_try_advisory_lock(_LOCK))):
+                await connection.rollback()
+                await asyncio.sleep(poll_s)
+            await connection.commit()
+            yield Leadership(connection, database, lease_s)
     except DBAPIError as error:
         if is_outage(error):
             raise UnavailableError("the database does not answer; no leader can be elected") from error

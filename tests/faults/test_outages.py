@@ -138,6 +138,7 @@ async def test_services_are_unhealthy_for_as_long_as_a_neighbour_is_away(
         await count_becomes(0, tmp_path)
         await asyncio.to_thread(server.start)
         await count_becomes(len(SERVICES), tmp_path)
+        assert all(process.running for process in system.services.values())
     finally:
         for service in SERVICES:
             await asyncio.to_thread(system.stop, f"watched-{service}")

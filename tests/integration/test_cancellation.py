@@ -14,10 +14,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from dev.database import run
 from dev.stack import Stack
 from services.rotator import leader
-from shared.database import engine
 from shared.database.engine import Database, Transactions
 from shared.errors import FleetError
 from shared.mqtt.client import Account, entered
@@ -47,24 +45,23 @@ async def ends(held: Callable[[], AbstractAsyncContextManager[T]], cut: Callable
     assert task.cancelled()
 
 
-async def transaction_ends(stack: Stack, transactions: Transactions) -> None:
+async def transaction_ends(transactions: Transactions, database: Database) -> None:
     async def cut(session: AsyncSession) -> None:
         process = await session.scalar(text("SELECT pg_backend_pid()"))
-        await run(stack, "SELECT pg_terminate_backend($1, 5000)", process)
+        async with database.transaction() as other:
+            await other.execute(text("SELECT pg_terminate_backend(:process, 5000)"), {"process": process})
 
     await ends(transactions.transaction, cut)
 
 
-async def test_a_cancelled_transaction_ends(stack: Stack) -> None:
-    async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
-        await transaction_ends(stack, database)
+async def test_a_cancelled_transaction_ends(database: Database) -> None:
+    await transaction_ends(database, database)
 
 
-async def test_a_cancelled_transaction_of_the_leader_ends(stack: Stack) -> None:
-    url = SecretStr(stack.endpoints.database_url)
-    database = Database(url)
+async def test_a_cancelled_transaction_of_the_leader_ends(database: Database) -> None:
+    url = SecretStr(database.engine.url.render_as_string(hide_password=False))
     async with leader.elected(url, database, poll_s=0.1, lease_s=60) as leadership:
-        await transaction_ends(stack, leadership)
+        await transaction_ends(leadership, database)
 
 
 async def test_a_cancelled_connection_to_a_broker_that_does_not_answer_ends(stack: Stack) -> None:
