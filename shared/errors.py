@@ -67,8 +67,8 @@ class LeadershipLostError(FleetError):
 def cancellation_first() -> Iterator[None]:
     """Let a cancellation win over an error of the cleanup after it, such as a rollback on a broken connection.
 
-    Whoever handles that error would go on, and the cancelled task would never end. A block with a task group does
-    not belong here: Python 3.11 counts its end by an error as a cancellation.
+    Whoever handles that error would continue, and the cancelled task would never end. Not for a block with a task
+    group: Python 3.11 counts its end by an error as a cancellation.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
