@@ -47,6 +47,13 @@ def restart():
     sys.exit(3)
 
 
+def sleep():
+    say("asleep", device.wake_interval_s)
+    time.sleep(device.wake_interval_s)
+    if not settings.get("light"):
+        sys.exit(3)
+
+
 def measures(arguments):
     say("measuring")
     return {"celsius": 21, "at": arguments.get("at")}
@@ -74,10 +81,12 @@ device = mdm.Device(
     self_test=lambda: settings.get("sick"),
     networks=settings.get("networks"),
     uid=settings.get("uid"),
+    wake_interval_s=settings.get("wake_interval_s"),
 )
 for name, value in settings["times"].items():
     setattr(device, name, value)
 device.restart = restart
+device.sleep = sleep
 log = device.log
 
 
@@ -114,5 +123,6 @@ while True:
     if settings.get("measure") and known and not measured and device.document:
         gc.collect()
         say("heap", gc.mem_alloc())
+        device.publish("temperature", {"celsius": 21.5})
         device.vitals({"heap_free_bytes": gc.mem_free(), "uptime_s": device.clock.ms() // 1000})
         measured = True

@@ -35,6 +35,6 @@ while True:
     ):
         measured_at = time.ticks_ms()
         now = celsius()
-        print(now)
+        device.publish("temperature", {"celsius": now})
         if now > settings.get("alarm_celsius", 50):
             device.log(f"it is {now} degrees", level="warning", tag="thermometer")

@@ -34,6 +34,7 @@ async def runner(system: System, fleet: Fleet) -> AsyncIterator[Runner]:
             yield Runner(fleet, system, proxy, seed, [kind for kind in ALL.values() if ONLY in {None, kind.name}])
 
 
+@pytest.mark.timeout(0)  # as many and as long as is wanted; each history has limits of its own
 async def test_no_device_is_lost_in_random_histories(runner: Runner) -> None:
     await runner.run(SECONDS, MOST)
     reports.append(runner.report())

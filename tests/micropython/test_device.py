@@ -20,16 +20,18 @@ from dev.credentials import account_client, behind_our_back, broker_accepts, key
 from dev.devices import micropython_device as powered
 from dev.fleet import Fleet
 from dev.stack import Stack
+from dev.system import System
 from dev.uploads import upload
-from dev.waiting import until
+from dev.waiting import PATIENCE_S, until
 from device import image_builder
 from shared import crypto
 from shared.protocol import admin, messages, topics
-from shared.protocol.admin import Package
+from shared.protocol.admin import Package, Role
 from shared.protocol.topics import Topic
 from tests import token_door
 from tests.claims import new_claim, new_uid
 from tests.faults.test_recovery import change_in_keycloak
+from tests.integration.test_accounts import bare, new_account
 from tests.micropython.board import PROGRAMS, compiled, needs_micropython, run
 
 pytestmark = needs_micropython
@@ -152,10 +154,15 @@ async def test_its_log_reaches_the_server(fleet: Fleet, tmp_path: Path) -> None:
     assert [(line.number, line.message) for line in page.lines][:1] == [(0, "login: generation 1")]
 
 
-async def test_its_vitals_reach_the_server(fleet: Fleet, tmp_path: Path) -> None:
+async def test_its_vitals_and_its_readings_arrive(fleet: Fleet, system: System, tmp_path: Path) -> None:
     package = await fleet.device()
     await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"interval_s": 60})
-    async with powered(package, tmp_path / "board", measure=True):
+    account = await new_account(fleet, system, Role.APP)
+    async with bare(account) as consumer, powered(package, tmp_path / "board", measure=True):
+        await consumer.subscribe(f"app/{package.client_id}/up/temperature", qos=1)
+        async with asyncio.timeout(PATIENCE_S):
+            reading = await anext(aiter(consumer.messages))
+        assert json.loads(bytes(reading.payload)) == {"celsius": 21.5}
         found = await until(
             lambda: fleet.ask(admin.VITALS_SHOW, device=package.client_id), lambda found: found.vitals
         )

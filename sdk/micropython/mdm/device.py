@@ -17,6 +17,8 @@ from mdm.log import Log
 from mdm.slots import Credentials
 
 _CAUSES = {1: "poweron", 2: "ext", 3: "wdt", 4: "deepsleep", 5: "sw"}
+_WAKE_INTERVAL_MAX_S = 2592000
+_SLEEP_MAX_MS = 0x7FFFFFFF  # what `machine` takes
 
 
 class Device(Downlink):
@@ -24,8 +26,8 @@ class Device(Downlink):
 
     `commands` are functions by name: each gets the arguments and returns a dict, or None. `on_config` gets each
     document and returns None, or why it cannot be applied; `self_test` does so for a new image. With `networks`,
-    a list of dicts with `ssid` and `password`, the device joins Wi-Fi itself. All times are attributes, to be
-    changed before the first `poll`.
+    a list of dicts with `ssid` and `password`, the device joins Wi-Fi itself. With `wake_interval_s` it sleeps so
+    long between short connections. All times are attributes, to be changed before the first `poll`.
     """
 
     retry_ms = 5000
@@ -38,6 +40,8 @@ class Device(Downlink):
     verify_ms = 120000
     turn_ms = 3600000
     silent_ms = 24 * 3600000
+    quiet_ms = 2000
+    awake_ms = 180000
     keepalive_s = 30
 
     def __init__(
@@ -50,13 +54,17 @@ class Device(Downlink):
         self_test=None,
         networks=None,
         uid=None,
+        wake_interval_s=None,
     ):
+        if wake_interval_s is not None and not 1 <= wake_interval_s <= _WAKE_INTERVAL_MAX_S:
+            raise ValueError(f"wake_interval_s: must be 1 to {_WAKE_INTERVAL_MAX_S}")
         self._boot = int.from_bytes(os.urandom(4), "big")
         super().__init__(Clock(), Log(self._boot))
         self.version = version
         self.store = store or storage.default()
         self.networks = networks
         self.uid = uid
+        self.wake_interval_s = wake_interval_s
         self.chip = getattr(sys.implementation, "_machine", None) if sys.platform == "esp32" else None
         self._handlers = commands or {}
         self._on_config = on_config
@@ -105,6 +113,17 @@ class Device(Downlink):
                 time.sleep_ms(min(left_ms, wait_ms))
             else:
                 self._try(self._connect)
+        if self._is_tired():
+            self._fall_asleep()
+        return self.connected
+
+    def publish(self, name, message, retain=False):
+        """Publish bytes, a text or what JSON can have on the own topic `app/{client_id}/up/{name}`.
+
+        Return whether the device is connected; else the message is dropped.
+        """
+        if self.connected:
+            self.send(f"app/{self.package['client_id']}/up/{name}", message, retain)
         return self.connected
 
     def vitals(self, numbers):
@@ -119,15 +138,19 @@ class Device(Downlink):
 
     def stop(self):
         """Say that the device goes, and end the connection; `poll` would begin another one."""
-        if self.connected:
-            self._ending = "stop"
-            self._try(self.leave)
+        self._leave("stop")
 
     def restart(self):
         """Restart the board."""
         import machine
 
         machine.reset()
+
+    def sleep(self):
+        """Sleep until the next wake-up, which is a start, also of a sleep that returns."""
+        import machine
+
+        machine.deepsleep(min(self.wake_interval_s * 1000, _SLEEP_MAX_MS))
 
     def configure(self, document):
         """Let the application check and apply a document; return None, or what is wrong with it, in a line."""
@@ -151,6 +174,7 @@ class Device(Downlink):
         """Make the parts of the device, unless that is done: so late that times can be changed before."""
         if self._parts is not None:
             return
+        self._active_at = self.clock.ms()
         if self._machine:
             self._parts = []
             return
@@ -197,14 +221,43 @@ class Device(Downlink):
                 self._link = None
             self.log(f"connection: lost: {error}", "warning")
 
+    def _is_tired(self):
+        """Return whether it is time to sleep: all is answered and nothing came for a moment, or for minutes."""
+        if self.wake_interval_s is None or self._ending is not None:
+            return False
+        # What was answered is asked again after a sweep; all else that is repeated is due sooner.
+        soon_ms = self.sweep_ms // 2
+        is_done = self.connected and not self._once and not self._link.unacknowledged
+        limit_ms = self.quiet_ms if is_done and self.due_ms(soon_ms) == soon_ms else self.awake_ms
+        return self.clock.ms() - self._active_at >= limit_ms
+
+    def _fall_asleep(self):
+        self._leave("sleep")
+        if self._link is not None:  # of a machine without an identity, which has no status
+            self._link.close()
+            self._link = None
+        if self.networks:
+            from mdm import wifi
+
+            wifi.leave()
+        self.sleep()
+        self._parts = None
+        self._failures = self._retry_at = 0
+
+    def _leave(self, reason):
+        if self.connected:
+            self._ending = reason
+            self._try(self.leave)
+
     def _connect(self):
         self.begin()
         if self._machine:
             login.join(self, self.package)
             self._link = self._machine.login()
+            self._active_at = self.clock.ms()
             return
         self._link, slot = login.log_in(self)
-        self._connected_at = self.clock.ms()
+        self._connected_at = self._active_at = self.clock.ms()
         self._told = None
         self.log(f"login: generation {slot['generation']}")
         self._link.subscribe(self._base + "down/#")
@@ -231,6 +284,7 @@ class Device(Downlink):
             left_ms = until - self.clock.ms()
             message = self._link.receive(self.due_ms(max(0, left_ms)))
             if message is not None:
+                self._active_at = self.clock.ms()
                 self.handle(*message)
                 if self._link is not None:
                     self._link.acknowledge()
@@ -242,6 +296,7 @@ class Device(Downlink):
         status = {"online": True, "firmware_version": self.version, "boot": self._boot, "chip": self.chip}
         status["secret_generation"] = self.credentials.login
         status["config_version"] = self.config.version
+        status["wake_interval_s"] = self.wake_interval_s
         if self.firmware:
             status.update(self.firmware.facts())
         if self._told != status:

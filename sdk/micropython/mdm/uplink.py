@@ -22,7 +22,7 @@ class Uplink:
         self._lines.add(message, level, tag, self.clock.ms())
 
     def send(self, topic, payload, retain=False, then=None):
-        """Send once, on a topic below `up/`; `then` is called when the broker has it."""
+        """Send once, on a topic below `up/` or `app/`; `then` is called when the broker has it."""
         self._once.append((topic, payload, retain, then))
 
     def repeat(self, key, source, every_ms, first_ms=0, slowing=False):
@@ -76,6 +76,8 @@ class Uplink:
         reason, self._ending = self._ending, None
         if reason == "stop":
             self._publish("status", {"online": False}, retain=True)
+        elif reason == "sleep":
+            self._publish("status", {"online": False, "asleep": True}, retain=True)
         until = self.clock.ms() + _LEAVE_MS
         while self._link.unacknowledged and self.clock.ms() < until:
             self._link.receive(100)  # a message is not acknowledged, and comes again
@@ -84,4 +86,6 @@ class Uplink:
         return reason
 
     def _publish(self, topic, payload, retain=False, then=None):
-        self._link.publish(f"{self._base}up/{topic}", dumps(payload), retain, then)
+        topic = topic if topic.startswith("app/") else f"{self._base}up/{topic}"
+        payload = payload if isinstance(payload, (str, bytes)) else dumps(payload)
+        self._link.publish(topic, payload, retain, then)

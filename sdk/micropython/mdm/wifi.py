@@ -25,6 +25,13 @@ def join(networks):
     return False
 
 
+def leave():
+    """Switch the radio off, before a sleep."""
+    import network
+
+    network.WLAN(network.STA_IF).active(False)
+
+
 def facts():
     """Return what `up/status` has of the network."""
     try:

@@ -19,6 +19,8 @@ assert not wifi.join([cellar])
 assert wifi.join([{"ssid": "open", "password": ""}])
 assert WLAN.log == [("cellar", "another one"), ("attic", "a password"), ("cellar", "another one"), ("open", None)]
 assert wifi.facts() == {"rssi_dbm": -61, "ip": "192.0.2.7"}
+wifi.leave()
+assert not WLAN.is_on
 
 
 class Station:
@@ -31,6 +33,12 @@ WLAN.joined = None
 login.join(Station, {"wifi": None})  # a profile without networks has those of the package
 assert WLAN.joined == "attic"
 print("networks")
+
+# ---- what is refused
+try:
+    mdm.Device("1.0.0", wake_interval_s=0)
+except ValueError as error:
+    print(error)
 
 # ---- connection profiles, whose time is ours
 
@@ -132,6 +140,9 @@ class Example:
 
     def log(self, message, level, tag):
         print(message, level, tag)
+
+    def publish(self, name, message):
+        print(name, message)
 
 
 mdm.Device = Example
