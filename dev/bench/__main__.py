@@ -18,7 +18,18 @@ from rich.console import Console
 
 from cli.client import Admin
 from dev import stack, system
-from dev.bench import configuration, firmware, growth, parallel, population, rotation, statuses, storm, vitals
+from dev.bench import (
+    configuration,
+    firmware,
+    growth,
+    parallel,
+    population,
+    reconciler,
+    rotation,
+    statuses,
+    storm,
+    vitals,
+)
 from dev.bench.report import Report, figures
 from dev.event_recorder import watching
 from dev.fleet import Fleet
@@ -37,6 +48,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "parallel": parallel.run,
     "firmware": firmware.run,
     "vitals": vitals.run,
+    "reconciler": reconciler.run,
     "growth": growth.run,
 }
 

@@ -42,17 +42,7 @@ def active(query: S) -> S:
     )
 
 
-def drifts() -> ColumnElement[bool]:
-    """Return the condition that a device was seen, and its desired configuration is not the reported one."""
-    return and_(presences.WAS_SEEN, not_(in_step()))
-
-
-def in_step() -> ColumnElement[bool]:
-    """Return the condition that a device has reported its desired configuration as applied."""
-    same = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
-    return func.coalesce(same, false())
-
-
+_IN_STEP: Final = and_(Presence.config_version == Presence.desired_version, Presence.config_outcome == "applied")
 # Built once: building a statement takes as long as executing it.
 _DEVICES: Final = active(select(Device, DeviceModel, Presence))
 
@@ -127,7 +117,7 @@ async def devices(
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:
-        query = query.where(drifts() if wanted.drift else in_step())
+        query = query.where(Presence.drifts if wanted.drift else _IN_STEP)
     if alike is not None:
         query = query.where(alike)
     return list(await session.execute(query))

@@ -216,7 +216,11 @@ class RegistrySettings(IdentitySettings, KeySettings):
         "separated by spaces; by default the broker as devices see it, and `https` URLs of Keycloak and images",
     )
     http_url: str | None = HTTP_URL
-    reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
+    reconcile_s: Seconds | None = Field(
+        None,
+        description="time between the [comparisons](operations.md#when-database-keycloak-and-broker-do-not-agree) "
+        "of database, Keycloak and broker; by default 150 times as long as one takes, at least 300",
+    )
     events_keep_days: float = Field(
         30,
         gt=0,
