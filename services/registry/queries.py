@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -169,6 +169,17 @@ async def config_versions(
     if wanted.before is not None:
         query = query.where(DeviceConfig.version < wanted.before)
     return list(await session.scalars(query.order_by(DeviceConfig.version.desc()).limit(wanted.limit)))
+
+
+async def forget_configs(session: AsyncSession, device: Device, *, keep: int) -> None:
+    """Delete the versions of a device beyond the newest, except the one that it has last reported."""
+    reported = select(Presence.config_version).where(Presence.device_id == device.id).scalar_subquery()
+    await session.execute(
+        delete(DeviceConfig)
+        .where(DeviceConfig.device_id == device.id, DeviceConfig.version <= device.config_version - keep)
+        .where(DeviceConfig.version.is_distinct_from(reported))
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def last_good_config(session: AsyncSession, config: DeviceConfig) -> DeviceConfig | None:

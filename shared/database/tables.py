@@ -456,6 +456,7 @@ class Rotation(Base):
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
         UniqueConstraint("device_id", "generation"),
         Index("rotations_open_key", "device_id", unique=True, postgresql_where=text("outcome IS NULL")),
+        Index("rotations_ended_at_idx", "ended_at", postgresql_using="brin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -72,9 +72,13 @@ def upgrade() -> None:
         schema="mdm",
         postgresql_where=sa.text("author LIKE 'iotdevice-%'"),
     )
+    op.create_index(
+        op.f("rotations_ended_at_idx"), "rotations", ["ended_at"], schema="mdm", postgresql_using="brin"
+    )
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("rotations_ended_at_idx"), table_name="rotations", schema="mdm")
     op.drop_index(op.f("device_configs_by_device_idx"), table_name="device_configs", schema="mdm")
     op.drop_index(op.f("device_presence_drifts_idx"), table_name="device_presence", schema="mdm")
     op.drop_column("device_presence", "drifts", schema="mdm")
