@@ -22,6 +22,7 @@ from dev.bench import (
     configuration,
     firmware,
     growth,
+    million,
     parallel,
     population,
     reconciler,
@@ -50,6 +51,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "vitals": vitals.run,
     "reconciler": reconciler.run,
     "growth": growth.run,
+    "million": lambda running, _: million.run(running),
 }
 
 
