@@ -17,7 +17,19 @@ import structlog
 
 from cli.client import Admin
 from dev import stack, system
-from dev.bench import configuration, firmware, growth, parallel, population, rotation, statuses, storm, vitals
+from dev.bench import (
+    configuration,
+    firmware,
+    growth,
+    million,
+    parallel,
+    population,
+    reconciler,
+    rotation,
+    statuses,
+    storm,
+    vitals,
+)
 from dev.bench.report import Report, console, figures
 from dev.event_recorder import watching
 from dev.fleet import Fleet
@@ -36,7 +48,9 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "parallel": parallel.run,
     "firmware": firmware.run,
     "vitals": vitals.run,
+    "reconciler": reconciler.run,
     "growth": growth.run,
+    "million": lambda running, _: million.run(running),
 }
 
 

@@ -42,11 +42,12 @@ WITH made AS (
     ON CONFLICT DO NOTHING
     RETURNING id
 ), configured AS (
-    INSERT INTO mdm.device_configs (device_id, version, overrides, document, author)
-    SELECT id, 1, '{}', $4, 'bench' FROM made
+    INSERT INTO mdm.device_configs (device_id, version, overrides, document, author, outcome, reported_at)
+    SELECT id, 1, '{}', $4, 'bench', CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END, now() FROM made
 )
-INSERT INTO mdm.device_presence (device_id, config_version, config_outcome)
-SELECT id, 1, CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END FROM made
+INSERT INTO mdm.device_presence (device_id, config_version, config_outcome, last_seen_at)
+SELECT id, 1, CASE WHEN id % 100 = 0 THEN 'rejected' ELSE 'applied' END, CASE WHEN id % 100 = 0 THEN now() END
+FROM made
 """
 """One device in a hundred drifts; each tag such as `room-7` is on one in a thousand."""
 

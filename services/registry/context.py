@@ -24,9 +24,9 @@ class Registry:
     """Settings, stores and the observed state of the broker.
 
     `broker_started_at` is None until the broker publishes it; `wake` wakes the housekeeping, which compares
-    everything from `compare_at_s` on, by the loop's clock. `connection_base` is the connection profile of the
-    settings; `push_connections` wakes the search for devices that want another one. `certificates` is what is
-    wrong with certificates, by place, None until they were looked at. By client id: logins that the
+    everything if it is due, or if it is to `compare_at_once`, as after a start. `connection_base` is the profile
+    of the settings; `push_connections` wakes the search for devices that want another one. `certificates`
+    is what is wrong with certificates, by place, None until they were looked at. By client id: logins that the
     broker has refused, until they are stored, and logins that the registry itself has tried.
     """
 
@@ -42,14 +42,14 @@ class Registry:
     push_connections: asyncio.Event = field(default_factory=asyncio.Event)
     certificates: dict[str, str] | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    compare_at_s: float = 0
+    compare_at_once: bool = True
     refused_at: dict[str, datetime] = field(default_factory=dict)
     tried_at: dict[str, datetime] = field(default_factory=dict)
     clashes: Clashes = field(default_factory=Clashes)
 
     def compare_soon(self) -> None:
         """Compare everything now, or again if a comparison is in progress."""
-        self.compare_at_s = 0
+        self.compare_at_once = True
         self.wake.set()
 
     async def count_devices(self) -> dict[str, int]:

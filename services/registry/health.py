@@ -63,6 +63,7 @@ _WARNING: Final = literal_column("1", Integer)
 _CRITICAL: Final = literal_column("2", Integer)
 _INACTIVE: Final = literal_column("3", Integer)
 _NOTHING: Final[ColumnElement[Any]] = literal_column("NULL::text")
+_BY_A_DEVICE: Final[ColumnElement[str]] = literal_column(f"'{device_refs.PREFIX}%'")
 _FIRMWARE: Final = {
     "withheld": "firmware_withheld",
     "failed": "firmware_failed",
@@ -105,10 +106,10 @@ def _reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None) -> 
     return query.where(Device.enabled, Device.lifecycle == "ACTIVE").subquery("reasons")
 
 
-def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
-    """Return the health of all devices, or of these, with its reasons: device_id, health, reasons and details.
+def worst(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
+    """Return the devices that have reasons, or which of these have: device_id, level, names and details.
 
-    `reasons` are their names, in order; `details` are objects with all columns, the worst first.
+    `names` are those of the reasons, in order; `details` are objects with all columns, the worst first.
     """
     found = _reasons(now, thresholds, device_ids)
     names = func.array_agg(aggregate_order_by(found.c.reason, found.c.reason)).label("names")
@@ -117,26 +118,35 @@ def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None
     details = func.jsonb_agg(
         aggregate_order_by(facts, found.c.level.desc(), found.c.since.desc(), found.c.reason), type_=JSONB
     ).label("details")
-    worst = (
-        select(found.c.device_id, func.max(found.c.level).label("level"), names, details)
-        .group_by(found.c.device_id)
-        .subquery()
-    )
-    health = case(
+    query = select(found.c.device_id, func.max(found.c.level).label("level"), names, details)
+    return query.group_by(found.c.device_id).subquery("worst")
+
+
+def of(level: ColumnElement[Any]) -> ColumnElement[Health]:
+    """Return the health of a device with its presence, by the level of its worst reason, null if it has none."""
+    return case(
         (not_(Device.enabled), "disabled"),
-        *((worst.c.level == level, name) for level, name in LEVELS.items()),
+        *((level == number, name) for number, name in LEVELS.items()),
         (not_(presences.WAS_SEEN), "never_seen"),
         else_="healthy",
     )
+
+
+def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None) -> Subquery:
+    """Return the health of all devices, or of these, with its reasons: device_id, health, reasons and details.
+
+    The last two are those of `worst`.
+    """
+    found = worst(now, thresholds, device_ids)
     query = (
         select(
             Device.id.label("device_id"),
-            health.label("health"),
-            func.coalesce(worst.c.names, literal_column("'{}'::text[]")).label("reasons"),
-            func.coalesce(worst.c.details, literal_column("'[]'::jsonb")).label("details"),
+            of(found.c.level).label("health"),
+            func.coalesce(found.c.names, literal_column("'{}'::text[]")).label("reasons"),
+            func.coalesce(found.c.details, literal_column("'[]'::jsonb")).label("details"),
         )
         .join(Presence, Presence.device_id == Device.id)
-        .outerjoin(worst, worst.c.device_id == Device.id)
+        .outerjoin(found, found.c.device_id == Device.id)
         .where(Device.lifecycle == "ACTIVE")
     )
     if device_ids is not None:
@@ -200,7 +210,8 @@ def _restored_configuration() -> Select[Any]:
             DeviceConfig,
             and_(DeviceConfig.device_id == Device.id, DeviceConfig.version == Device.config_version),
         )
-        .where(DeviceConfig.author == itself)
+        # The first condition is that of an index: few versions are made by devices.
+        .where(DeviceConfig.author.like(_BY_A_DEVICE), DeviceConfig.author == itself)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -28,6 +29,7 @@ from services.registry.models import ModelService
 from services.registry.notifications import service as notifications
 from services.registry.notifications.delivery import NotificationDelivery
 from services.registry.notifications.watch import NotificationWatch
+from services.registry.reconciler import pace
 from services.registry.reconciler.service import Reconciler
 from services.registry.validation import checker as checker_module
 from shared import crypto
@@ -89,7 +91,7 @@ async def main(settings: RegistrySettings) -> None:
             tasks.create_task(
                 periodic(
                     partial(housekeeping, registry),
-                    every_s=min(HOUSEKEEPING_S, settings.reconcile_s),
+                    every_s=min(HOUSEKEEPING_S, settings.reconcile_s or HOUSEKEEPING_S),
                     wake=registry.wake,
                     on_outage="registry.housekeeping_failed",
                 ),
@@ -142,24 +144,33 @@ async def watch_certificates(registry: Registry) -> None:
 async def housekeeping(registry: Registry) -> None:
     """Finish interrupted sagas, delete old answers, and compare and repair everything if it is due."""
     await registry.identities.ready()
-    now_s = asyncio.get_running_loop().time()
     try:
         await forget_answers(registry.database, before=datetime.now(UTC) - ANSWERS_KEPT)
         await commands.forget(registry.database, before=datetime.now(UTC) - COMMANDS_KEPT)
         await notifications.forget(registry.database, before=datetime.now(UTC) - NOTIFICATIONS_KEPT)
         events_kept = timedelta(days=registry.settings.events_keep_days)
         await history.forget(registry.database, before=datetime.now(UTC) - events_kept, now=datetime.now(UTC))
-        if now_s < registry.compare_at_s:
+        if not await pace.claim(registry.database, at_once=registry.compare_at_once):
             await registry.identities.end_unfinished()
             return
-        registry.compare_at_s = now_s + registry.settings.reconcile_s
+        registry.compare_at_once = False
         await ModelService(registry).seal_old()
+        began_s = time.monotonic()
         diagnosis = await Reconciler(registry).run(repair=True)
-        log.info("registry.reconciled", devices=diagnosis.devices, findings=len(diagnosis.findings))
+        took = timedelta(seconds=time.monotonic() - began_s)
+        next_in = pace.interval(took, registry.settings.reconcile_s)
+        await pace.compared(registry.database, next_in=next_in)
+        log.info(
+            "registry.reconciled",
+            devices=diagnosis.devices,
+            findings=len(diagnosis.findings),
+            took_s=round(took.total_seconds(), 1),
+            next_in_s=round(next_in.total_seconds()),
+        )
     except OtherInstallationError:
         raise
     except FleetError as error:
-        registry.compare_at_s = 0
+        registry.compare_at_once = True
         log.warning("registry.housekeeping_failed", reason=error.message)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, delete, false, func, not_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -42,17 +42,7 @@ def active(query: S) -> S:
     )
 
 
-def drifts() -> ColumnElement[bool]:
-    """Return the condition that a device was seen, and its desired configuration is not the reported one."""
-    return and_(presences.WAS_SEEN, not_(in_step()))
-
-
-def in_step() -> ColumnElement[bool]:
-    """Return the condition that a device has reported its desired configuration as applied."""
-    same = and_(Presence.config_version == Device.config_version, Presence.config_outcome == "applied")
-    return func.coalesce(same, false())
-
-
+_IN_STEP: Final = and_(Presence.config_version == Presence.desired_version, Presence.config_outcome == "applied")
 # Built once: building a statement takes as long as executing it.
 _DEVICES: Final = active(select(Device, DeviceModel, Presence))
 
@@ -127,7 +117,7 @@ async def devices(
     if wanted.rotation_state is not None:
         query = query.where(Device.rotation_state == wanted.rotation_state)
     if wanted.drift is not None:
-        query = query.where(drifts() if wanted.drift else in_step())
+        query = query.where(Presence.drifts if wanted.drift else _IN_STEP)
     if alike is not None:
         query = query.where(alike)
     return list(await session.execute(query))
@@ -179,6 +169,17 @@ async def config_versions(
     if wanted.before is not None:
         query = query.where(DeviceConfig.version < wanted.before)
     return list(await session.scalars(query.order_by(DeviceConfig.version.desc()).limit(wanted.limit)))
+
+
+async def forget_configs(session: AsyncSession, device: Device, *, keep: int) -> None:
+    """Delete the versions of a device beyond the newest, except the one that it has last reported."""
+    reported = select(Presence.config_version).where(Presence.device_id == device.id).scalar_subquery()
+    await session.execute(
+        delete(DeviceConfig)
+        .where(DeviceConfig.device_id == device.id, DeviceConfig.version <= device.config_version - keep)
+        .where(DeviceConfig.version.is_distinct_from(reported))
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def last_good_config(session: AsyncSession, config: DeviceConfig) -> DeviceConfig | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
@@ -13,6 +14,7 @@ from shared.database.tables import Device, DeviceModel, Presence, Rotation
 from shared.protocol import admin
 
 _BATCH: Final = 5000
+_FORGOTTEN: Final = 10_000
 
 
 class RotationTarget(NamedTuple):
@@ -106,6 +108,13 @@ async def history(session: AsyncSession, wanted: admin.RotationHistory) -> list[
     if wanted.before is not None:
         query = query.where(Rotation.generation < wanted.before)
     return list(await session.scalars(query))
+
+
+async def forget_ended(session: AsyncSession, *, before: datetime) -> bool:
+    """Delete some of the rotations that ended before a time (UTC); return whether there may be more."""
+    old = select(Rotation.id).where(Rotation.ended_at < before).limit(_FORGOTTEN)
+    gone = await session.execute(delete(Rotation).where(Rotation.id.in_(old)).returning(Rotation.id))
+    return len(gone.all()) == _FORGOTTEN
 
 
 def _batches(targets: Sequence[RotationTarget]) -> Iterator[list[int]]:

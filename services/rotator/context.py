@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
 
-from services.rotator import queries
+from services.rotator import campaign_queries, queries
 from services.rotator.attempt import Attempt
 from services.rotator.leader import Leadership
 from shared import crypto
@@ -52,6 +53,13 @@ class Rotator:
                 await queries.verify_soon(session, client_id)
         except UnavailableError as error:
             log.warning("rotation.not_verified", client_id=client_id, reason=error.message)
+
+    async def forget_ended(self, keep: timedelta) -> None:
+        """Delete the rotations that ended longer ago."""
+        is_more = True
+        while is_more:
+            async with self.database.transaction() as session:
+                is_more = await campaign_queries.forget_ended(session, before=datetime.now(UTC) - keep)
 
     async def count_states(self) -> dict[str, int]:
         """Return the number of devices in each state of rotation."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import Final
 
 import structlog
 
@@ -23,11 +26,13 @@ from shared.database.outbox import Outbox
 from shared.errors import LeadershipLostError, UnavailableError, first
 from shared.mqtt.connection import Connection
 from shared.runtime import lifecycle, metrics
+from shared.runtime.periodic import periodic
 from shared.runtime.settings import RotatorSettings
 from shared.server.connection import Health, connection_of
 from shared.server.rpc import RpcServer
 
 log = structlog.get_logger()
+_FORGET_S: Final = 3600.0
 
 
 async def main(settings: RotatorSettings) -> None:
@@ -84,6 +89,11 @@ async def lead(
         tasks.create_task(exchange.run_lookups(), name="offers")
         tasks.create_task(sweep.run(), name="sweep")
         tasks.create_task(scheduler.run(), name="scheduler")
+        keep = timedelta(days=settings.rotations_keep_days)
+        tasks.create_task(
+            periodic(partial(rotator.forget_ended, keep), every_s=_FORGET_S, on_outage="rotation.history_kept"),
+            name="history",
+        )
         tasks.create_task(metrics.ROTATION_STATES.refresh(rotator.count_states), name="metrics")
 
 

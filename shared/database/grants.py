@@ -50,7 +50,7 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.Presence: {"registry": _KEEP, "rotator": _READ, "firmware": _READ},
     tables.DeviceHealth: {"registry": _KEEP, "firmware": _READ},
     tables.DeviceFlaw: {"registry": _ALL, "firmware": _ALL},
-    tables.DeviceConfig: {"registry": _KEEP},
+    tables.DeviceConfig: {"registry": _ALL},
     tables.ConfigLayer: {"registry": _ALL},
     tables.ConnectionLayer: {"registry": f"{_ANSWERS}, UPDATE (wifi)"},
     tables.ConnectionProfileRow: {"registry": _ANSWERS},
@@ -61,7 +61,7 @@ GRANTS: Final[Mapping[type[tables.Base], Mapping[Service, str]]] = {
     tables.AdminAccount: {"registry": _ALL},
     tables.Rotation: {
         "registry": "SELECT (device_id, outcome, step, ended_at)",
-        "rotator": _KEEP,
+        "rotator": _ALL,
         # Which tokens are valid while a secret changes, and no more: the secrets' ciphertext is in this table.
         "firmware": "SELECT (device_id, outcome, generation, old_generation)",
     },

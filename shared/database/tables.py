@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -66,7 +67,7 @@ class InstanceRow(Base):
     """The identity of this installation, in one row: Keycloak and the broker are marked with the same id.
 
     The X25519 key pair is the server's half of recovery; its private key is ciphertext. The registry generates it,
-    and the id, at its first start.
+    and the id, at its first start. Everything is compared with Keycloak and the broker at `compare_at`.
     """
 
     __tablename__ = "instance"
@@ -79,6 +80,7 @@ class InstanceRow(Base):
     uuid: Mapped[UUID] = mapped_column(server_default=text("gen_random_uuid()"))
     public_key: Mapped[str | None]
     private_key: Mapped[bytes | None]
+    compare_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Stray(Base):
@@ -197,6 +199,9 @@ class Presence(Base):
     when the broker last refused a login with its client id, `clashed_at` when two boards last used it. A device
     that sleeps has a `wake_interval_s`, and `asleep_until` from the end of its connection on until it is back or
     overdue: see shared/database/presences.py.
+
+    `desired_version` is the device's `config_version`, copied by triggers: so `drifts` needs no other table, and
+    has an index. It is whether a device that was seen has not reported its desired configuration as applied.
     """
 
     __tablename__ = "device_presence"
@@ -210,6 +215,7 @@ class Presence(Base):
             postgresql_where=text("online AND wake_interval_s IS NOT NULL"),
         ),
         Index("device_presence_asleep_idx", "asleep_until", postgresql_where=text("asleep_until IS NOT NULL")),
+        Index("device_presence_drifts_idx", "device_id", postgresql_where=text("drifts")),
     )
 
     device_id: Mapped[int] = mapped_column(
@@ -230,6 +236,14 @@ class Presence(Base):
     config_version: Mapped[int | None] = mapped_column(BigInteger)
     config_outcome: Mapped[str | None]
     config_error: Mapped[str | None]
+    desired_version: Mapped[int | None] = mapped_column(BigInteger)
+    drifts: Mapped[bool] = mapped_column(
+        Computed(
+            "last_seen_at IS NOT NULL AND "
+            "NOT coalesce(config_version = desired_version AND config_outcome = 'applied', false)",
+            persisted=True,
+        )
+    )
 
 
 class DeviceHealth(Base):
@@ -273,6 +287,7 @@ class DeviceConfig(Base):
         CheckConstraint("trial_seconds > 0", name="trial_seconds"),
         CheckConstraint("outcome IN ('applied', 'rejected', 'reverted')", name="outcome"),
         CheckConstraint("(outcome IS NULL) = (reported_at IS NULL)", name="reported"),
+        Index("device_configs_by_device_idx", "device_id", postgresql_where=text("author LIKE 'iotdevice-%'")),
     )
 
     device_id: Mapped[int] = mapped_column(
@@ -441,6 +456,7 @@ class Rotation(Base):
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
         UniqueConstraint("device_id", "generation"),
         Index("rotations_open_key", "device_id", unique=True, postgresql_where=text("outcome IS NULL")),
+        Index("rotations_ended_at_idx", "ended_at", postgresql_using="brin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

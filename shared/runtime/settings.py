@@ -216,7 +216,18 @@ class RegistrySettings(IdentitySettings, KeySettings):
         "separated by spaces; by default the broker as devices see it, and `https` URLs of Keycloak and images",
     )
     http_url: str | None = HTTP_URL
-    reconcile_s: Seconds = Field(300, description="interval of the comparisons of database, Keycloak and broker")
+    reconcile_s: Seconds | None = Field(
+        None,
+        description="time between the [comparisons](operations.md#when-database-keycloak-and-broker-do-not-agree) "
+        "of database, Keycloak and broker; by default 150 times as long as one takes, at least 300",
+    )
+    config_keep: int = Field(
+        100,
+        ge=2,
+        le=1_000_000,
+        description="how many newest versions of a device's configuration are kept, besides the one that it last "
+        "reported",
+    )
     events_keep_days: float = Field(
         30,
         gt=0,
@@ -247,6 +258,9 @@ class RotatorSettings(IdentitySettings, KeySettings):
         _DAY_S, ge=60, le=_LONGEST_S, description="how late a run that all rotators missed is still made up for"
     )
     rotation_max_parallel: int = Field(1, ge=1, le=10_000, description="how many devices rotate at a time")
+    rotations_keep_days: float = Field(
+        365, gt=0, le=3650, description="how many days the history of rotations is kept"
+    )
     sweep_s: Seconds = Field(1, description="how often the leader looks without a wake-up")
     leader_poll_s: Seconds = Field(
         0.5, description="how often a standby tries to lead; must be less than the lease"

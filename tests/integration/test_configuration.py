@@ -9,6 +9,7 @@ import pytest
 
 from cli.client import AnswerError
 from dev.fleet import Fleet
+from dev.system import System
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from shared.protocol.messages import ConfigOutcome
@@ -53,6 +54,22 @@ async def test_history_says_who_made_a_version_and_what_the_device_said_of_it(fl
     assert said == [(3, "admin", None, False), (2, "admin", "applied", True)]
     assert [entry.version for entry in oldest.versions] == [1]
     assert (newest.desired, newest.next, oldest.next) == (3, 2, None)
+
+
+async def test_old_versions_are_forgotten_but_not_the_one_that_the_device_has(
+    fleet: Fleet, system: System
+) -> None:
+    package = await fleet.device()
+    async with RawDevice(package) as device:
+        await reports(device, 1, ConfigOutcome.APPLIED)
+    await fleet.until(package, lambda view: view.config_outcome == "applied")
+    async with system.altered("registry", MDM_CONFIG_KEEP="3"):
+        for number in range(6):
+            await set_config(fleet, package, overrides={"a": number})
+    history = await fleet.ask(admin.CONFIG_HISTORY, device=package.client_id)
+    assert [it.version for it in history.versions] == [7, 6, 5, 1]
+    with pytest.raises(AnswerError, match="version"):
+        await fleet.ask(admin.CONFIG_ROLLBACK, device=package.client_id, version=2)
 
 
 async def test_a_change_that_is_based_on_an_old_version_is_refused_and_changes_nothing(fleet: Fleet) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Any, Final, cast
 
 import pytest
 from sqlalchemy import event, text
@@ -19,13 +20,15 @@ from services.firmware.assignment.prospects import prospects
 from services.firmware.images import doctor
 from services.registry import batch_queries
 from services.registry import queries as registry_queries
-from services.registry.devices import views
+from services.registry.context import Registry
+from services.registry.devices import fleet, views
 from services.registry.health import HealthThresholds
 from services.rotator import campaign_queries
 from services.rotator import queries as rotator_queries
 from shared.database import device_refs
 from shared.database.engine import Database
 from shared.protocol import admin
+from shared.server.rpc import RequestContext
 from tests.integration.conftest import empty_database
 
 DEVICES: Final = 20_000
@@ -93,6 +96,7 @@ QUERIES: Final[dict[str, Query]] = {
     "a later page": lambda session: registry_queries.devices(session, listed(after=DEVICES // 2)),
     "a page of those with a tag": lambda session: registry_queries.devices(session, listed(tag="room-7")),
     "a page of those online": lambda session: registry_queries.devices(session, listed(online=True)),
+    "a page of those that drift": lambda session: registry_queries.devices(session, listed(drift=True)),
     "the health of some": lambda session: views.states_of(
         session, THRESHOLDS, [number + 1 for number in SOME], datetime.now(UTC)
     ),
@@ -177,6 +181,22 @@ async def test_the_measure_would_notice_a_whole_table_being_read(crowded: Databa
 
     [plan] = await plans(crowded, whole)
     assert sum(map(read, nodes(plan))) > MOST_READ
+
+
+async def test_numbers_of_many_devices_are_kept_for_a_moment(
+    crowded: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "KEPT_S", 1)
+    service = fleet.FleetService(cast("Registry", SimpleNamespace(thresholds=THRESHOLDS)))
+    async with crowded.transaction() as session:
+        context = cast("RequestContext", SimpleNamespace(session=session))
+        counted = await service.show(context, admin.Nothing(request_id="x"))
+        await session.execute(text("UPDATE mdm.devices SET enabled = false WHERE id % 4 = 0"))
+        assert await service.show(context, admin.Nothing(request_id="x")) == counted
+        monkeypatch.setattr(fleet, "MANY", DEVICES)
+        again = await fleet.FleetService(service.registry).show(context, admin.Nothing(request_id="x"))
+        assert (counted.disabled, again.disabled) == (0, DEVICES // 4)
+        await session.rollback()
 
 
 async def test_a_reason_why_a_whole_fleet_gets_no_image_is_one_finding(crowded: Database) -> None:

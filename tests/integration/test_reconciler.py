@@ -17,6 +17,8 @@ from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
 from dev.waiting import until
+from services.registry.reconciler import pace
+from shared.database.engine import Database
 from shared.protocol import admin, topics
 from shared.protocol.admin import Finding, Package
 from tests.raw import RawDevice
@@ -73,6 +75,19 @@ async def test_what_is_lost_is_mended_from_time_to_time(fleet: Fleet, stack: Sta
     async with system.altered("registry", MDM_RECONCILE_S="1"):
         await behind_our_back(stack, "deleteClient", package.client_id)
         await until(lambda: credentials.broker_accepts(package))
+
+
+async def test_of_several_registries_one_compares_and_a_start_compares_anyway(database: Database) -> None:
+    assert await pace.claim(database, at_once=True)
+    assert not await pace.claim(database, at_once=False)
+    await pace.compared(database, next_in=timedelta(0))
+    assert sorted(await asyncio.gather(*(pace.claim(database, at_once=False) for _ in range(4))))[-2:] == [
+        False,
+        True,
+    ]
+    await pace.compared(database, next_in=timedelta(days=1))
+    assert not await pace.claim(database, at_once=False)
+    assert await pace.claim(database, at_once=True)
 
 
 async def test_a_lost_account_of_a_disabled_device_is_made_anew_but_lets_nobody_in(

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from pydantic import SecretStr
 
 from cli.client import AnswerError
 from dev import credentials
+from dev.database import run
 from dev.fleet import Fleet
+from dev.stack import Stack
 from dev.system import System
+from dev.waiting import until
 from device.options import Options, Protocol
 from shared import crypto
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
 from tests.raw import RawDevice
+
+ENDED_AGO = """
+    INSERT INTO mdm.rotations
+        (id, device_id, generation, old_generation, step, outcome, started_at, deadline_at, ended_at)
+    SELECT gen_random_uuid(), id, $2, 1, 'SWITCHED', 'DONE', now(), now(), now() - $3::interval
+    FROM mdm.devices WHERE key = $1
+"""
 
 
 async def settled(fleet: Fleet, package: Package, state: str) -> admin.DeviceView:
@@ -40,6 +52,19 @@ async def test_a_device_gets_a_new_secret_and_the_old_one_dies(
     assert not await credentials.broker_accepts(package)
     assert await credentials.keycloak_accepts(renewed)
     assert await credentials.broker_accepts(renewed)
+
+
+async def test_rotations_that_ended_long_ago_are_forgotten(fleet: Fleet, stack: Stack, system: System) -> None:
+    package = await fleet.device()
+    for generation, ago in ((2, timedelta(days=370)), (3, timedelta(days=360))):
+        await run(stack, ENDED_AGO, package.device_key, generation, ago)
+    await system.restart("rotator")
+
+    async def history() -> list[int]:
+        found = await fleet.ask(admin.ROTATION_HISTORY, device=package.client_id)
+        return [it.generation for it in found.rotations]
+
+    await until(history, lambda generations: generations == [3])
 
 
 async def test_an_offer_that_nobody_takes_times_out_and_changes_nothing(fleet: Fleet) -> None:

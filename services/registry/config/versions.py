@@ -92,6 +92,8 @@ async def write(
         trial_seconds=trial_seconds,
     )
     session.add(new)
+    if device.config_version > registry.settings.config_keep:
+        await queries.forget_configs(session, device, keep=registry.settings.config_keep)
     desired = Desired(new.version, document, trial_seconds, new.outcome, device.secret_generation)
     topic, push = message(vault, desired, client_id, request_id=None)
     registry.outbox.put(session, topic, push, sealed=topic is _UNKEPT, client_id=client_id)

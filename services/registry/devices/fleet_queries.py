@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final, get_args
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, literal_column, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import health, queries
@@ -14,39 +16,51 @@ from shared.database import presences
 from shared.database.tables import Device, DeviceModel, Presence
 from shared.protocol import admin
 
+_HEALTHS: Final[tuple[admin.Health, ...]] = get_args(admin.Health)
+_REASONS: Final[tuple[admin.HealthReasonName, ...]] = get_args(admin.HealthReasonName)
+_ROTATIONS: Final[tuple[admin.RotationState, ...]] = get_args(admin.RotationState)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A number of devices that agree in all of these fields."""
+    """The devices of a model that run a version: how many, and how many of them are in which state."""
 
     model: str
     version: str | None
-    enabled: bool
-    presence: admin.PresenceState
-    drifts: bool
-    has_key: bool
-    health: admin.Health
-    reasons: list[admin.HealthReasonName]
-    rotation_state: admin.RotationState
     devices: int
+    disabled: int
+    online: int
+    asleep: int
+    drifting: int
+    without_key: int
+    health: dict[admin.Health, int]
+    reasons: dict[admin.HealthReasonName, int]
+    rotation: dict[admin.RotationState, int]
 
 
 async def groups(session: AsyncSession, *, now: datetime, thresholds: HealthThresholds) -> list[Group]:
-    """Return all devices in groups; their number does not depend on the number of devices."""
-    states = health.states(now, thresholds)
-    alike = (
-        DeviceModel.code,
-        Presence.firmware_version,
-        Device.enabled,
-        presences.STATE,
-        queries.drifts(),
-        Device.public_key.is_not(None),
-        states.c.health,
-        states.c.reasons,
-        Device.rotation_state,
+    """Return all devices in groups; their number does not depend on the number of devices.
+
+    Counted side by side: in a group for each combination, PostgreSQL would sort all devices.
+    """
+    worst = health.worst(now, thresholds)
+    state = health.of(worst.c.level)
+    conditions = (
+        not_(Device.enabled),
+        Presence.online,
+        presences.ASLEEP,
+        Presence.drifts,
+        Device.public_key.is_(None),
+        *(state == name for name in _HEALTHS),
+        *(literal_column(f"'{name}'") == worst.c.names.any_() for name in _REASONS),
+        *(Device.rotation_state == name for name in _ROTATIONS),
     )
-    # By the columns' positions: PostgreSQL treats a repeated parameter as a different expression.
-    places = [str(number) for number in range(1, len(alike) + 1)]
-    query = queries.active(select(*alike, func.count())).join(states, states.c.device_id == Device.id)
-    query = query.group_by(*map(literal_column, places))
-    return [Group(*row) for row in await session.execute(query)]
+    alike = (DeviceModel.code, Presence.firmware_version)
+    counts = (func.count(), *(func.count().filter(condition) for condition in conditions))
+    query = queries.active(select(*alike, *counts)).outerjoin(worst, worst.c.device_id == Device.id)
+    return [_group(iter(row)) for row in await session.execute(query.group_by(*alike))]
+
+
+def _group(row: Iterator[Any]) -> Group:
+    simple = [next(row) for _ in range(8)]
+    return Group(*simple, *({name: next(row) for name in names} for names in (_HEALTHS, _REASONS, _ROTATIONS)))

@@ -103,4 +103,6 @@ def _changes(thresholds: health.HealthThresholds) -> Select[Any]:
         )
         .order_by(Device.id)
         .limit(_BATCH)
+        # One that is being removed would be gone when its row is written.
+        .with_for_update(of=Device, read=True, key_share=True, skip_locked=True)
     )
