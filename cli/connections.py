@@ -218,7 +218,7 @@ def _lines(effect: admin.ConnectionEffect) -> list[str]:
 
 def _print_expected(effect: admin.ConnectionEffect) -> None:
     for line in _lines(effect):
-        output.print_line(line)
+        output.print_text(line)
 
 
 def _print_effect(effect: admin.ConnectionEffect) -> None:
