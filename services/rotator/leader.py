@@ -74,7 +74,7 @@ class Leadership:
 
     def _loss(self) -> LeadershipLostError:
         self._lost.set()
-        return LeadershipLostError("the rotator is changing its leader; try again in a moment")
+        return LeadershipLostError("the rotator is changing its leader; retry in a moment")
 
 
 @asynccontextmanager
