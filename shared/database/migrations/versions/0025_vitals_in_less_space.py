@@ -44,6 +44,7 @@ def upgrade() -> None:
     op.add_column("device_vitals", sa.Column("numbers", sa.ARRAY(sa.REAL()), nullable=False), schema="mdm")
     op.execute(_PUT_BACK)
     op.drop_table("device_vitals_kept", schema="mdm")
+    op.execute("ANALYZE mdm.device_vitals")
 
 
 def downgrade() -> None:
