@@ -17,8 +17,7 @@ _HOUR_S: Final = 3600
 _DAY_S: Final = 24 * _HOUR_S
 Age = Annotated[int, Field(ge=1, le=10 * 365 * _DAY_S)]
 """In seconds."""
-_DIGITS: Final = 7
-"""What is exact of a real number of PostgreSQL: 20.1 is stored as 20.1000004."""
+_DECIMALS: Final = 4
 
 
 class CoreDumpList(Request):
@@ -110,12 +109,12 @@ class LogLines(Result):
 
 
 def _short(number: float) -> int | float:
-    rounded = number if number.is_integer() else float(f"{number:.{_DIGITS}g}")
-    return int(rounded) if rounded.is_integer() else rounded
+    rounded = round(number, _DECIMALS)
+    return int(rounded) if float(rounded).is_integer() else rounded
 
 
 Measured = Annotated[float, PlainSerializer(_short)]
-"""A number without the digits that its storage adds, so that all programs write it in the same way."""
+"""A number with few decimals, so that all programs write it in the same way."""
 
 
 class VitalsShow(Request):
