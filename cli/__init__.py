@@ -20,5 +20,6 @@ lazy.defer(
     ),
     *("cli.simulate.failure_modes", "cli.simulate.runner", "cli.simulate.screen", "cli.simulate.inventory"),
     *("shared.crypto", "shared.esp32.signature", "shared.protocol.admin", "shared.protocol.events"),
-    *("shared.protocol.messages", "shared.protocol.nvs", "shared.protocol.topics", "httpx", "importlib.metadata"),
+    *("shared.protocol.messages", "shared.protocol.nvs", "shared.protocol.topics", "shared.protocol.wording"),
+    *("httpx", "importlib.metadata"),
 )

@@ -32,7 +32,7 @@ def print_view(found: admin.ConnectionView) -> None:
         facts = {"device": found.client_id, **facts, "in use": progress(found.device)}
         facts["fallback"] = found.device.fallback
     tables.print_all(facts)
-    tables.print_table(
+    tables.print_table_below(
         found.values,
         (
             "field",
@@ -59,19 +59,17 @@ def print_status(found: admin.ConnectionStatus) -> None:
     )
     if found.more:
         output.print_note(f"and {found.more} more profiles")
-    if found.authorities:
-        output.print_line("")
-        tables.print_table(
-            found.authorities,
-            (
-                "authority=subject",
-                ("ends", lambda it: f"{it.ends_at:%Y-%m-%d}"),
-                ("trusted by", lambda it: it.devices),
-                ("alone by", lambda it: it.alone),
-            ),
-        )
+    tables.print_table_below(
+        found.authorities,
+        (
+            "authority=subject",
+            ("ends", lambda it: f"{it.ends_at:%Y-%m-%d}"),
+            ("trusted by", lambda it: it.devices),
+            ("alone by", lambda it: it.alone),
+        ),
+    )
     for line in _conclusions(found):
-        output.print_line(line)
+        output.print_text(line)
 
 
 def _target(profile: admin.ProfileUse) -> str:

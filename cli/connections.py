@@ -32,14 +32,15 @@ def set_profile(
     everything: _All = False,
     tag: _Tag = None,
     device: _Device = None,
-    host: Annotated[str | None, typer.Option(help="Host name of the broker.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the broker.")] = None,
-    tls: Annotated[bool | None, typer.Option("--tls/--no-tls", help="Whether devices use TLS.")] = None,
-    auth: Annotated[str | None, typer.Option(help="How devices log in: password or token.")] = None,
+    mqtt_host: Annotated[str | None, typer.Option("--host", help="Host name of the broker.")] = None,
+    mqtt_port: Annotated[int | None, typer.Option("--port", help="Port of the broker.")] = None,
+    mqtt_tls: Annotated[bool | None, typer.Option("--tls/--no-tls", help="Whether devices use TLS.")] = None,
+    mqtt_auth: Annotated[str | None, typer.Option("--auth", help="How devices log in: password or token.")] = None,
     token_url: Annotated[str | None, typer.Option(metavar="URL", help="Token endpoint of Keycloak.")] = None,
-    ca: Annotated[
+    ca_certificate: Annotated[
         list[Path] | None,
         typer.Option(
+            "--ca",
             metavar="FILE",
             exists=True,
             dir_okay=False,
@@ -64,9 +65,11 @@ def set_profile(
             help="File with the password of a network, one for each --wifi in order; - for stdin, empty if open.",
         ),
     ] = None,
-    trial: Annotated[
+    trial_seconds: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", help="Time for a device to connect before it goes back; default 300."),
+        typer.Option(
+            "--trial", metavar="SECONDS", help="Time for a device to connect before it goes back; default 300."
+        ),
     ] = None,
     priority: Annotated[
         int | None, typer.Option(help="Order of the layers of tags, from the lowest to the highest; default 0.")
@@ -85,15 +88,15 @@ def set_profile(
     """
     change: dict[str, Any] = {
         **_target(everything=everything, tag=tag, device=device),
-        "mqtt_host": host,
-        "mqtt_port": port,
-        "mqtt_tls": tls,
-        "mqtt_auth": auth,
+        "mqtt_host": mqtt_host,
+        "mqtt_port": mqtt_port,
+        "mqtt_tls": mqtt_tls,
+        "mqtt_auth": mqtt_auth,
         "token_url": token_url,
-        "ca_certificate": _pem(ca) if ca else None,
+        "ca_certificate": _pem(ca_certificate) if ca_certificate else None,
         "recovery_port": recovery_port,
         "wifi": _networks(wifi or [], wifi_password_file or []),
-        "trial_seconds": trial,
+        "trial_seconds": trial_seconds,
         "priority": priority,
         "unset": unset,
     }
@@ -218,7 +221,7 @@ def _lines(effect: admin.ConnectionEffect) -> list[str]:
 
 def _print_expected(effect: admin.ConnectionEffect) -> None:
     for line in _lines(effect):
-        output.print_line(line)
+        output.print_text(line)
 
 
 def _print_effect(effect: admin.ConnectionEffect) -> None:

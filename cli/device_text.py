@@ -36,11 +36,9 @@ def print_details(device: admin.DeviceDetails, firmware: admin.DeviceFirmware | 
     )
     if device.clashed_at is not None:
         at = output.cell(device.clashed_at)
-        output.print_line(f"Two boards have this identity and end each other's connection, last at {at}.")
-    if device.health_reasons:
-        tables.print_table(device.health_reasons, "reason, level, since, detail")
-    if device.flaws:
-        tables.print_table(device.flaws, "flaw in=topic, field, rule, since=at")
+        output.print_text(f"Two boards have this identity and end each other's connection, last at {at}.")
+    tables.print_table_below(device.health_reasons, "reason, level, since, detail")
+    tables.print_table_below(device.flaws, "flaw in=topic, field, rule, since=at")
 
 
 def _connection(device: admin.DeviceDetails) -> str | None:

@@ -44,4 +44,4 @@ def _print(found: admin.Diagnosis) -> None:
     """Print each finding as a whole: it is for reading, and its remedy must not be cut."""
     for one in found.findings:
         remedy = f"repaired: {one.remedy}" if one.repaired else one.remedy
-        output.print_line(output.clean(f"{one.subject}: {one.problem}; {remedy}"))
+        output.print_text(f"{one.subject}: {one.problem}; {remedy}")

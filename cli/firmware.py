@@ -164,7 +164,19 @@ def show_all(
 def show(ctx: typer.Context, model: firmware_keys.Model, version: Version) -> None:
     """Show an image, and how many devices run or download it."""
     here = session.of(ctx)
-    here.show_facts(here.request(admin.IMAGE_SHOW, model=model, version=version))
+    here.show_facts(
+        here.request(admin.IMAGE_SHOW, model=model, version=version),
+        (
+            "model, version, embedded=embedded_version, current, pinned, project, chip",
+            ("chip revisions", _revisions),
+            ("size", lambda it: f"{it.size_bytes} ({output.size(it.size_bytes)})"),
+            "IDF=idf_version, secure version=secure_version",
+            ("Secure Boot", lambda it: it.secure_boot_keys or it.secure_boot_signatures or None),
+            "SHA256=sha256, app SHA256=app_sha256, ELF SHA256=elf_sha256, signature",
+            ("signed by", lambda it: it.signed_by or _signed(it)),
+            "uploaded=uploaded_at, by=uploaded_by, running, delivering, rollout",
+        ),
+    )
 
 
 @app.command("release")
@@ -235,6 +247,12 @@ def _show(here: session.Session, result: admin.ImageView | admin.Images) -> None
         ),
         none="no images yet; `mdm firmware upload FILE --model MODEL` adds one",
     )
+
+
+def _revisions(image: admin.ImageView) -> str:
+    """Return the revisions of the chip that run an image."""
+    most = image.max_chip_revision
+    return f"{esp32_image.revision(image.min_chip_revision)} to {esp32_image.revision(most) if most else 'any'}"
 
 
 def _signed(image: admin.ImageView) -> str:

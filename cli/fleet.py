@@ -97,4 +97,4 @@ def _print(view: admin.FleetView) -> None:
             **{f"rotation {name}": count for name, count in sorted(view.rotation.items())},
         }
     )
-    tables.print_table(view.versions, "model, version, devices")
+    tables.print_table_below(view.versions, "model, version, devices")

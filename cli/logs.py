@@ -25,16 +25,17 @@ def show(
     ctx: typer.Context,
     device: Device,
     *,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only lines received within this time: 90s, 30m, 1h, 2d.")
+    since_s: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Only lines received within this time: 90s, 30m, 1h, 2d."),
     ] = None,
     level: _Level = LogLevel.DEBUG,
     limit: Annotated[int, typer.Option(help="Maximum number of lines, up to 500.")] = 200,
 ) -> None:
     """Show the newest log lines of a device, oldest first."""
     here = session.of(ctx)
-    since_s = None if since is None else durations.seconds(since, field="since")
-    found = here.request(admin.LOG_LIST, device=device, since_s=since_s, level=level, limit=limit)
+    age_s = None if since_s is None else durations.seconds(since_s, field="since_s")
+    found = here.request(admin.LOG_LIST, device=device, since_s=age_s, level=level, limit=limit)
     here.show(found, _print)
 
 

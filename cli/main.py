@@ -9,6 +9,7 @@ Exit status: 0 success, 1 refused or failed, 2 invalid command (nothing was sent
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -23,6 +24,7 @@ from cli.durations import TIMEOUT_S
 from cli.session import Session
 from cli.tree import COMMANDS
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
+from shared.protocol import wording
 from shared.runtime import secret_files
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ INTERRUPTED: Final = 130
 UNREAD: Final = 141
 _OUTPUT_FAULTS: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """Of click's own writing; all other files have errors of their own."""
+_OF_VALUE: Final = re.compile(r"^Invalid value for '\[?(.+?)\]?'(?: \(.*?\))?: ")
 _LISTS: Final = {
     "device": "device list",
     "image": "firmware list",
@@ -74,8 +77,7 @@ class RootGroup(TyperGroup):
         except typer.TyperException as error:
             where = getattr(error, "ctx", None)
             hint = f"see `{where.command_path} --help`" if where else None
-            message = error.format_message().rstrip(".")
-            _print_error("invalid", message, hint, as_json=as_json)
+            _print_error("invalid", _misuse(error), hint, as_json=as_json)
             status = error.exit_code
         except (typer.Abort, EOFError):
             _print_error("invalid", "standard input has ended before the question was answered", as_json=as_json)
@@ -198,6 +200,16 @@ def _check_text(words: Sequence[str]) -> None:
     for word in words:
         if not word.isprintable() and any("\ud800" <= character <= "\udfff" for character in word):
             raise InvalidInputError(f"{word.encode('utf-8', 'backslashreplace').decode()}: must be text in UTF-8")
+
+
+def _misuse(error: typer.TyperException) -> str:
+    """Return what is wrong with a command; of a value, which parameter it is of and its rule."""
+    message = _OF_VALUE.sub(r"\1: ", error.format_message().rstrip("."))
+    violation = error.__cause__
+    if not isinstance(violation, ValueError) or not hasattr(violation, "errors"):
+        return message
+    name, _, _ = message.partition(": ")
+    return f"{name}: {wording.rule(violation.errors()[0]).rstrip('.')}"
 
 
 def _report(error: FleetError, *, as_json: bool) -> int:

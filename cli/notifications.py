@@ -113,7 +113,7 @@ def test(ctx: typer.Context, name: Name) -> None:
     here = session.of(ctx)
     queued = here.request(admin.NOTIFICATION_TEST, name=name)
     found = here.run(partial(_delivered, name, queued))
-    here.show(found, lambda _: tables.print_facts(found, "rule, delivery, attempts, error"))
+    here.show(found, lambda _: tables.print_facts(found, "rule, delivery, attempts"))
     if found.delivery != "delivered":
         raise NotDeliveredError(
             f"the test is not delivered yet: {found.error or 'others of the rule wait before it'}"

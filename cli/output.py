@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from cli import streams
 from shared.errors import ConflictError, FleetError
@@ -56,6 +58,11 @@ def print_line(text: str) -> None:
         raise streams.lost(error) from None
 
 
+def print_text(text: str) -> None:
+    """Print sentences on stdout; a terminal breaks them at words."""
+    print_line(_wrapped(clean(text), sys.stdout))
+
+
 def print_while_read(text: str) -> bool:
     """Print one line on stdout; return whether there still is a reader, as `head` exits when it has enough."""
     try:
@@ -68,7 +75,13 @@ def print_while_read(text: str) -> bool:
 
 def print_note(text: str) -> None:
     """Print one line on stderr, which scripts do not read."""
-    print(clean(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the tool's output
+    print(_wrapped(clean(text), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - this is the tool's output
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    if not stream.isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
 
 
 def cell(value: object, *, now: datetime | None = None) -> str:

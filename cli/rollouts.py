@@ -277,8 +277,7 @@ def _print_findings(found: admin.RolloutFindings) -> None:
             "never seen=never_seen, waves by default=waves",
         ),
     )
-    if found.problems:
-        tables.print_table(found.problems, "device=client_id, why=reason")
+    tables.print_table_below(found.problems, "device=client_id, why=reason")
     _print_rest(found.count, len(found.problems))
 
 
@@ -291,7 +290,7 @@ def _print_status(found: admin.RolloutStatus) -> None:
             "tags, percent, started=created_at, by=author",
         ),
     )
-    tables.print_table(
+    tables.print_table_below(
         found.counts,
         (
             ("wave", lambda it: it.wave or "before"),
@@ -301,8 +300,7 @@ def _print_status(found: admin.RolloutStatus) -> None:
             "silent=counts.silent, -skipped=counts.skipped",
         ),
     )
-    if found.failures:
-        tables.print_table(found.failures[:_NAMED], "device=client_id, -wave, state, --at, why=reason")
+    tables.print_table_below(found.failures[:_NAMED], "device=client_id, --wave, -state, --at, why=reason")
     _print_rest(found.failure_count, min(_NAMED, len(found.failures)))
 
 

@@ -145,7 +145,7 @@ def _print_queued(result: admin.RotationQueued) -> None:
     )
     if result.waiting.count:
         output.print_note(
-            f"{result.waiting.count} of the queued are not online, and get a new secret when they are"
+            f"not online: {result.waiting.count} of the queued; a new secret is offered on connection"
         )
 
 
@@ -171,13 +171,12 @@ def _print_named(*groups: tuple[admin.Named, str]) -> None:
 def _print_overview(found: admin.RotationOverview) -> None:
     tables.print_facts(found.counts, "OK=ok, QUEUED=queued, PENDING=pending, TIMEOUT=timeout")
     if found.asleep or found.offline:
-        output.print_line(f"Of the queued, {found.asleep} are asleep and {found.offline} offline.")
-    if found.under_way:
-        tables.print_table(
-            found.under_way,
-            (
-                "device=client_id, step",
-                ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
-                "-slot, since=started_at, --rotation=rotation_id",
-            ),
-        )
+        output.print_text(f"Of the queued, {found.asleep} are asleep and {found.offline} offline.")
+    tables.print_table_below(
+        found.under_way,
+        (
+            "device=client_id, step",
+            ("seconds left", lambda it: "cancelled" if it.cancelled else it.left_s),
+            "-slot, since=started_at, --rotation=rotation_id",
+        ),
+    )

@@ -59,10 +59,10 @@ def clear_schedule(ctx: typer.Context) -> None:
 def _print(view: admin.RotationScheduleView) -> None:
     origin = f"set by {view.author}" if view.author else "MDM_ROTATION_SCHEDULE of the rotator"
     if not view.expression:
-        output.print_line(f"no schedule: devices are queued by admins only ({origin})")
+        output.print_text(f"no schedule: devices are queued by admins only ({origin})")
         return
     tables.print_facts(view, ("schedule=expression, zone", ("from", lambda _: origin), "last run=last_fire_at"))
     zone = ZoneInfo(view.zone)
-    tables.print_table(
-        view.next, (("next", lambda at: at.astimezone(zone).strftime(_SHOWN)), ("UTC", lambda at: at))
+    tables.print_table_below(
+        view.next, (("next", lambda at: at.astimezone(zone).strftime(_SHOWN)), ("UTC", output.cell))
     )

@@ -71,6 +71,13 @@ def print_table(
     _print(table, width=sum(widths.values()) + _GAP * (len(widths) - 1))
 
 
+def print_table_below(rows: Sequence[Row], columns: Sequence[Column[Row]]) -> None:
+    """Print a table apart from what stands above it, or nothing if there are no rows."""
+    if rows:
+        output.print_line("")
+        print_table(rows, columns)
+
+
 def _chosen(columns: list[_Shown[Row]], only: Sequence[str]) -> list[_Shown[Row]]:
     """Return the columns named in `only`, in its order, or all; raise InvalidInputError for an unknown name."""
     known = {column.heading.lower(): column for column in columns}
@@ -117,7 +124,8 @@ def print_facts(thing: Row, columns: Sequence[Column[Row]]) -> None:
         if isinstance(value, dict) and cell_len(text) > console.width - indent:
             text = output.as_json(value, indent=2)
         elif isinstance(value, datetime) and console.is_terminal:
-            text = f"{text} ({output.cell(value, now=datetime.now(UTC))})"
+            ago = output.cell(value, now=datetime.now(UTC))
+            text = text if text.startswith(ago) else f"{text} ({ago})"
         table.add_row(Text(column.heading), Text(text))
     _print(table)
 

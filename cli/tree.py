@@ -70,7 +70,7 @@ class Later(TyperCommand):
     """
 
     def __init__(self, name: str, place: str, summary: str, *examples: str) -> None:
-        super().__init__(name, help=summary)
+        super().__init__(name, help=summary, short_help=summary)
         self._place = place
         lines = "".join(f"\n  mdm {name} {example}".rstrip() for example in examples)
         self.epilog = f"\b\nExamples:{lines}" if examples else None

@@ -23,12 +23,13 @@ def of_device(
     device: Device,
     name: Name = None,
     *,
-    since: Annotated[str, typer.Option(metavar="TIME", help=_HELP)] = "7d",
+    since_s: Annotated[str, typer.Option("--since", metavar="TIME", help=_HELP)] = "7d",
 ) -> None:
     """Show the vitals of a device, or how one of them went by the hour."""
     here = session.of(ctx)
-    since_s = durations.seconds(since, field="since")
-    found = here.request(admin.VITALS_SHOW, device=device, name=name, since_s=since_s)
+    found = here.request(
+        admin.VITALS_SHOW, device=device, name=name, since_s=durations.seconds(since_s, field="since_s")
+    )
     if name is None:
         here.show_table(
             found,
@@ -45,15 +46,16 @@ def of_model(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Code of the model.")],
     name: Name = None,
     *,
-    since: Annotated[str, typer.Option(metavar="TIME", help=_HELP)] = "6h",
+    since_s: Annotated[str, typer.Option("--since", metavar="TIME", help=_HELP)] = "6h",
 ) -> None:
     """Compare the vitals of a model by firmware version.
 
     Each device counts with the mean of its numbers. P5 and P95: 5 and 95 percent of the devices are at most there.
     """
     here = session.of(ctx)
-    since_s = durations.seconds(since, field="since")
-    found = here.request(admin.VITALS_COMPARE, model=model, name=name, since_s=since_s)
+    found = here.request(
+        admin.VITALS_COMPARE, model=model, name=name, since_s=durations.seconds(since_s, field="since_s")
+    )
     here.show_table(
         found,
         found.vitals,

@@ -75,7 +75,7 @@ class Leadership:
 
     def _loss(self) -> LeadershipLostError:
         self._lost.set()
-        return LeadershipLostError("the connection that holds the lock is gone")
+        return LeadershipLostError("the rotator is changing its leader; retry in a moment")
 
 
 @asynccontextmanager

@@ -56,8 +56,8 @@ async def main(settings: RotatorSettings) -> None:
                     await health.announce("leader")
                     log.info("rotator.leads")
                     await lead(settings, leadership, database, identity_provider, gate, greeted=health.connection)
-            except* LeadershipLostError as group:
-                log.warning("rotator.stepped_down", reason=first(group).message)
+            except* LeadershipLostError:
+                log.warning("rotator.stepped_down", reason="the connection that holds the lock is gone")
             except* UnavailableError as group:
                 log.warning("rotator.election_failed", reason=first(group).message)
             await health.announce("standby")

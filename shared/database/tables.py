@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -780,8 +781,9 @@ class DeviceLogLine(Base):
 class VitalHour(Base):
     """What a device has measured of itself in the hour that begins at `hour`.
 
-    `vitals` has six numbers by name: how many there were, the lowest, their sum, the highest, the last, and when
-    that was received, in seconds from `hour` on. `version` is the firmware that it ran, as far as is known.
+    `names` are separated by spaces, and `numbers` has six for each of them: how many there were, the lowest, their
+    mean, the highest, the last, and when that was received, in seconds from `hour` on. `version` is the firmware
+    that it ran, as far as is known.
     """
 
     __tablename__ = "device_vitals"
@@ -792,7 +794,8 @@ class VitalHour(Base):
     )
     hour: Mapped[datetime] = mapped_column(primary_key=True)
     version: Mapped[str | None]
-    vitals: Mapped[dict[str, Any]]
+    names: Mapped[str]
+    numbers: Mapped[list[float]] = mapped_column(ARRAY(REAL))
 
 
 class NotificationRule(Base):

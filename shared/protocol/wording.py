@@ -16,6 +16,7 @@ _OF_KIND: Final = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "uuid_parsing": "must be a UUID",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -269,6 +270,34 @@ async def test_images_rollouts_and_deliveries_outlive_the_change_to_images_of_mo
         assert released == before[1]
         assert rollouts == [*before[2], (None,)]
         assert stages == before[3]
+        await asyncio.to_thread(migrate.upgrade, url)
+
+
+VITALS = """
+    INSERT INTO mdm.device_vitals (device_id, hour, version, vitals) VALUES
+        (1, '2026-11-30 12:00Z', '1.0.0',
+            '{"uptime_s": [2, 7, 20, 13, 13, 300], "t": [1, -0.5, -0.5, -0.5, -0.5, 9]}'),
+        (2, '2026-11-30 11:00Z', NULL, '{"t": [3, 1e-300, 0.75, 0.75, 0, 5]}')
+"""
+
+
+async def test_vitals_outlive_the_change_of_their_layout_and_back(stack: Stack) -> None:
+    async with new_database(stack) as url:
+        await asyncio.to_thread(migrate.upgrade, url, "0023")
+        async with connected(url) as connection:
+            await connection.execute(BEFORE_IMAGES_OF_MODELS.partition("INSERT INTO mdm.firmware_images")[0])
+            await connection.execute(VITALS)
+        await asyncio.to_thread(migrate.upgrade, url)
+        async with connected(url) as connection:
+            found = await connection.fetch("SELECT version, names, numbers FROM mdm.device_vitals")
+        assert [tuple(row) for row in found] == [
+            (None, "t", [3, 0, 0.25, 0.75, 0, 5]),
+            ("1.0.0", "t uptime_s", [1, -0.5, -0.5, -0.5, -0.5, 9, 2, 7, 10, 13, 13, 300]),
+        ]
+        await asyncio.to_thread(command.downgrade, migrate.config(url), "0023")
+        async with connected(url) as connection:
+            (row, _) = await connection.fetch("SELECT vitals FROM mdm.device_vitals ORDER BY device_id")
+        assert json.loads(row["vitals"])["uptime_s"] == [2, 7, 20, 13, 13, 300]
         await asyncio.to_thread(migrate.upgrade, url)
 
 

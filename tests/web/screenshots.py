@@ -12,7 +12,7 @@ from typing import Final, Literal
 from playwright.async_api import Page, async_playwright, expect
 
 from cli.client import Admin
-from dev import stack, system
+from dev import database, stack, system
 from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.system import System
@@ -44,6 +44,18 @@ ROOMS: Final = (
     *("desk", "bed-left", "bed-right", "bathroom-mirror", "garage", "garden-door"),
 )
 TABLE: Final = b"name;tags\ndesk;desk lights\nattic;attic lights\ncellar;cellar lights\nattic;upstairs\n"
+VITALS: Final = """
+INSERT INTO mdm.device_vitals (device_id, hour, version, names, numbers)
+SELECT d.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', '1.0.0',
+    'heap_free_bytes rssi_dbm uptime_s', ARRAY[
+        12, heap - 6000, heap, heap + 2500, heap, 3590,
+        12, rssi - 4, rssi, rssi + 3, rssi, 3590,
+        12, up - 3300, up - 1650, up, up, 3590]
+FROM mdm.devices d, generate_series(0, 160) n,
+    LATERAL (SELECT 113200 + 180 * n + 2500 * sin(n / 3.8), round(-63 - 5 * cos(n / 6.0)), 600000 - 3600.0 * n)
+        AS it(heap, rssi, up)
+WHERE d.key = $1
+"""
 BROKEN: Final = {"garage", "garden-door"}
 
 
@@ -60,6 +72,11 @@ async def populate(fleet: Fleet) -> dict[str, Package]:
         added = await fleet.ask(admin.DEVICE_ADD, model=MODEL, name=room, tags=tags)
         lamps[room] = await fleet.ask(admin.DEVICE_PROVISION, device=added.client_id)
     return lamps
+
+
+async def measure(running: System, package: Package) -> None:
+    """Store a week of vitals of a lamp that leaks a little."""
+    await database.run(running.stack, VITALS, package.device_key)
 
 
 async def take(page: Page, name: str, scheme: Literal["light", "dark"] = "light") -> None:
@@ -102,6 +119,11 @@ async def tour(page: Page, fleet: Fleet, lamps: dict[str, Package], password: st
     await page.get_by_role("button", name="Changes of version 2").click()
     await expect(page.get_by_role("table", name="Changes")).to_be_visible()
     await take(page, "history")
+
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("link", name="Vitals").click()
+    await expect(page.get_by_role("img", name="heap_free_bytes")).to_be_visible()
+    await take(page, "vitals")
 
     await fleet.ask(admin.SCHEDULE_SET, expression="30 3 * * 0", zone="Europe/Berlin")
     await fleet.ask(admin.ROTATION_START, all=True)
@@ -152,6 +174,7 @@ async def photograph(running: System, folder: Path) -> None:
         )
         page = await context.new_page()
         await visit(page, running)
+        await measure(running, lamps["desk"])
         async with shining(fleet, lamps):
             await tour(page, fleet, lamps, running.profile.password.get_secret_value())
         await browser.close()

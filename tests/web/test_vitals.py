@@ -22,12 +22,11 @@ from tests.web.test_connections import faults
 
 AXE: Final = PAGE.parent / "node_modules/axe-core/axe.min.js"
 INSERT: Final = """
-INSERT INTO mdm.device_vitals (device_id, hour, version, vitals)
+INSERT INTO mdm.device_vitals (device_id, hour, version, names, numbers)
 SELECT d.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour',
     CASE WHEN n < 4 THEN '1.1.0' ELSE '1.0.0' END,
-    jsonb_build_object(
-        'heap_free_bytes', jsonb_build_array(1, 90000 + 100 * n, 91000 + 100 * n, 92000 + 100 * n, 91000, 9),
-        'rssi_dbm', jsonb_build_array(1, -61, -61, -61, -61, 9))
+    'heap_free_bytes rssi_dbm',
+    ARRAY[1, 90000 + 100 * n, 91000 + 100 * n, 92000 + 100 * n, 91000, 9, 1, -61, -61, -61, -61, 9]
 FROM mdm.devices d, generate_series(1, 60) n WHERE d.key = $1 AND n NOT BETWEEN 30 AND 40
 """
 
@@ -86,6 +85,13 @@ async def test_what_has_happened_to_a_device_and_how_it_is_are_shown(
     await expect(page.get_by_role("definition").filter(has_text="brownout")).to_be_visible()
     wanted = page.get_by_role("table", name="In use and wanted")
     await expect(wanted.get_by_role("row", name="Configuration \u2013 version 2")).to_be_visible()
+    await expect(wanted.get_by_role("row", name="Firmware")).to_contain_text("none released")
+    if width < 760:
+        menu = await page.get_by_role("button", name="Menu").bounding_box()
+        log_out = await page.get_by_role("button", name="Log out").bounding_box()
+        assert menu is not None
+        assert log_out is not None
+        assert log_out["y"] < menu["y"] + menu["height"]  # on one line
     assert await faults(page) == []
 
 

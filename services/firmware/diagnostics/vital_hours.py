@@ -11,19 +11,17 @@ NAMES_MAX: Final = 16
 """Limit of vitals of one device in an hour: with it, a row has a bounded size, whatever the device sends."""
 POINTS_MAX: Final = 400
 HOUR: Final = timedelta(hours=1)
-_DECIMALS: Final = 6
-"""Of sums: what the addition of doubles leaves behind them takes place in the database, and has no meaning."""
 
 
 class Summary(NamedTuple):
-    """What is stored of a vital in an hour: how many numbers, the lowest, their sum, the highest and the last.
+    """What is stored of a vital in an hour: how many numbers, the lowest, their mean, the highest and the last.
 
     `second` is when the last was received, in seconds from the begin of the hour.
     """
 
     numbers: int
     low: float
-    total: float
+    mean: float
     high: float
     last: float
     second: int
@@ -33,17 +31,20 @@ class Summary(NamedTuple):
         """Return the summary of one number, received at a time."""
         return cls(1, number, number, number, number, (at - begin(at)).seconds)
 
-    @property
-    def mean(self) -> float:
-        """The mean of the numbers."""
-        return self.total / self.numbers
+    @classmethod
+    def read(cls, stored: Sequence[float]) -> Self:
+        """Return the summary of its fields as numbers of one kind."""
+        numbers, low, mean, high, last, second = stored
+        return cls(int(numbers), low, mean, high, last, int(second))
 
     def then(self, later: Summary) -> Summary:
         """Return the summary of these numbers and of later ones."""
+        numbers = self.numbers + later.numbers
         return Summary(
-            self.numbers + later.numbers,
+            numbers,
             min(self.low, later.low),
-            round(self.total + later.total, _DECIMALS),
+            # The mean of equal numbers is the same number, as it would not be of a sum.
+            self.mean + (later.mean - self.mean) * later.numbers / numbers,
             max(self.high, later.high),
             later.last,
             later.second,

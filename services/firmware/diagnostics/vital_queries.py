@@ -7,8 +7,8 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from sqlalchemy import ARRAY, Float, Text, and_, cast, column, delete, func, literal, select, true, tuple_
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import ARRAY, Float, and_, cast, delete, func, literal, select, true, tuple_
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.diagnostics.vital_hours import StoredHour, Summary
@@ -19,6 +19,7 @@ from shared.protocol import admin
 
 VERSIONS_MAX: Final = 50
 _SHARES: Final = (0.05, 0.5, 0.95)
+_SIZE: Final = len(Summary._fields)
 
 
 class ReportingDevice(NamedTuple):
@@ -67,30 +68,28 @@ async def hours(
 
 def stored(row: VitalHour) -> StoredHour:
     """Return the content of a row."""
-    return StoredHour(row.version, {name: Summary(*numbers) for name, numbers in row.vitals.items()})
+    places = range(0, len(row.numbers), _SIZE)
+    summaries = (Summary.read(row.numbers[place : place + _SIZE]) for place in places)
+    return StoredHour(row.version, dict(zip(row.names.split(), summaries, strict=True)))
 
 
 async def store(session: AsyncSession, hours: Mapping[tuple[int, datetime], StoredHour]) -> None:
     """Store many hours at once, in place of what is stored of them."""
     new = insert(VitalHour)
-    changed = {name: new.excluded[name] for name in ("version", "vitals")}
+    changed = {name: new.excluded[name] for name in ("version", "names", "numbers")}
     rows = [
         {
             "device_id": device_id,
             "hour": begin,
             "version": hour.version,
-            "vitals": {name: list(map(_short, summary)) for name, summary in hour.vitals.items()},
+            "names": " ".join(hour.vitals),
+            "numbers": [number for summary in hour.vitals.values() for number in summary],
         }
         for (device_id, begin), hour in sorted(hours.items(), key=itemgetter(0))
     ]
     await session.execute(
         new.on_conflict_do_update(index_elements=[VitalHour.device_id, VitalHour.hour], set_=changed), rows
     )
-
-
-def _short(number: float) -> float:
-    """Return a whole number as an integer, which takes less place."""
-    return int(number) if float(number).is_integer() else number
 
 
 async def forget(session: AsyncSession, *, before: datetime) -> None:
@@ -119,24 +118,22 @@ async def of_device(
 
 async def compared(session: AsyncSession, wanted: admin.VitalsCompare, *, since: datetime) -> list[Comparison]:
     """Return the vitals of a model's devices by name and firmware version, by what most devices ran first."""
-    each = func.jsonb_each(VitalHour.vitals).table_valued(column("key", Text), column("value", JSONB))
-    vital = each.lateral("vital")
-    # Of one vital, the others need not be unpacked, which takes most of the time.
-    name = vital.c.key if wanted.name is None else literal(wanted.name)
-    numbers = vital.c.value if wanted.name is None else VitalHour.vitals[wanted.name]
-    count, total = (func.sum(cast(numbers[place], Float)) for place in (0, 2))
+    # PostgreSQL remembers where a name is in such a line of names, which most rows share.
+    names = func.unnest(func.string_to_array(VitalHour.names, " "))
+    vital = names.table_valued("name", with_ordinality="place").render_derived("vital")
+    place = (vital.c.place - 1) * _SIZE
+    count, mean = (cast(VitalHour.numbers[place + number], Float) for number in (1, 3))
     means = (
-        select(name.label("name"), VitalHour.version, (total / count).label("mean"))
+        select(vital.c.name, VitalHour.version, (func.sum(mean * count) / func.sum(count)).label("mean"))
         .select_from(VitalHour)
+        .join(vital, true())
         .join(Device, Device.id == VitalHour.device_id)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
         .where(DeviceModel.code == wanted.model, VitalHour.hour >= since)
-        .group_by(VitalHour.version, VitalHour.device_id)
+        .group_by(vital.c.name, VitalHour.version, VitalHour.device_id)
     )
-    if wanted.name is None:
-        means = means.join(vital, true()).group_by(vital.c.key)
-    else:
-        means = means.where(VitalHour.vitals.has_key(wanted.name))
+    if wanted.name is not None:
+        means = means.where(vital.c.name == wanted.name)
     of_devices = means.subquery()
     shares = literal(list(_SHARES), ARRAY(Float))
     devices = func.count()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Integer, Text, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import Presence, VitalHour
@@ -25,17 +25,20 @@ class Uptime(NamedTuple):
 
 async def uptime(session: AsyncSession, device_id: int) -> Uptime | None:
     """Return the last uptime among the vitals of a device."""
+    names = func.string_to_array(VitalHour.names, " ")
+    place = func.array_position(names, literal(_UPTIME, Text), type_=Integer)
+    last, second = VitalHour.numbers[place * 6 - 1], VitalHour.numbers[place * 6]
     query = (
-        select(VitalHour.hour, VitalHour.vitals[_UPTIME])
-        .where(VitalHour.device_id == device_id, VitalHour.vitals.has_key(_UPTIME))
+        select(VitalHour.hour, last, second)
+        .where(VitalHour.device_id == device_id, place.is_not(None))
         .order_by(VitalHour.hour.desc())
         .limit(1)
     )
     found = (await session.execute(query)).one_or_none()
     if found is None:
         return None
-    hour, (*_, last, second) = found
-    return Uptime(hour + timedelta(seconds=second), last)
+    hour, seconds, received_s = found
+    return Uptime(hour + timedelta(seconds=received_s), seconds)
 
 
 def facts(presence: Presence, said: Uptime | None) -> dict[str, Any]:

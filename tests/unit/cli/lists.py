@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final, Self
 from uuid import UUID
@@ -21,7 +21,12 @@ LONG = (
 DOCUMENT = {"led": {"on": True, "colour": "warm white"}, "interval_s": 300, "server": "https://collector.example"}
 
 
-class Now(datetime):
+class _Clock(type):
+    def __instancecheck__(cls, it: object) -> bool:
+        return isinstance(it, datetime)
+
+
+class Now(datetime, metaclass=_Clock):
     """A clock that stands still, three minutes after all that has happened."""
 
     @classmethod
@@ -34,7 +39,7 @@ def ago(minutes: float) -> datetime:
     return fakes.NOW - timedelta(minutes=minutes)
 
 
-def of(kind: type[BaseModel], *changes: Mapping[str, object], **facts: object) -> list[Any]:
+def of(kind: type[BaseModel], /, *changes: Mapping[str, object], **facts: object) -> list[Any]:
     """Return one object with the facts for each change of them."""
     return [kind.model_validate({**facts, **change}) for change in changes]
 
@@ -330,13 +335,13 @@ LISTS: Final = (
 )
 
 
-def print_all(options: list[str]) -> None:
-    """Print every list, each below its command."""
+def print_all(options: list[str], commands: Iterable[Sequence[str]], answers: Mapping[str, object]) -> None:
+    """Print what each command shows, below the command."""
     for module, name in ((client, "Admin"), (tables, "datetime")):
         getattr(module, name)  # A deferred module is loaded by reading from it.
-    vars(client)["Admin"] = fakes.FakeAdmin(ANSWERS, [])
+    vars(client)["Admin"] = fakes.FakeAdmin(dict(answers), [])
     vars(tables)["datetime"] = Now
-    for words in LISTS:
+    for words in commands:
         output.print_line(f"$ mdm {' '.join([*words, *options])}")
         try:
             main.app([*words, *options], prog_name="mdm")
@@ -345,4 +350,4 @@ def print_all(options: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    print_all(sys.argv[1:])
+    print_all(sys.argv[1:], LISTS, ANSWERS)

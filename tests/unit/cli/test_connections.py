@@ -80,7 +80,7 @@ def networks(fake: fakes.FakeAdmin) -> object:
             ("--all", "--wifi", "a", "--wifi", "b", "--wifi-password-file", "-"),
             "--wifi-password-file: must be given once for each --wifi: 2 times",
         ),
-        (("--all", "--auth", "magic"), "mqtt_auth: must be 'password' or 'token'"),
+        (("--all", "--auth", "magic"), "--auth: must be 'password' or 'token'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_sent(

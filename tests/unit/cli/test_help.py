@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from cli import main, tree
 from shared.protocol.admin import RolloutPlan
+from tests.unit.cli import terminal
 from tests.unit.cli.conftest import Run
+from tests.unit.cli.terminal import Terminal
 
 
 def paths(command: object, *path: str) -> Iterator[tuple[str, ...]]:
@@ -37,6 +39,11 @@ def test_help_is_whole_and_for_people(path: tuple[str, ...]) -> None:
     assert text == shown(*path, "--help")
     assert [line for line in text.splitlines()[1:] if line.endswith("...")] == []
     assert re.findall(r"<[^>\s]*(?:str|int|float|Path|UUID|range)[^>\s]*>|\[\[|[{}]", text) == []
+
+
+def test_summaries_are_whole_before_any_command_is_loaded() -> None:
+    with Terminal(terminal.mdm("--help"), columns=80) as screen:
+        assert [line for line in screen.rest().splitlines()[1:] if line.endswith("...")] == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -65,4 +72,4 @@ def test_defaults_of_rollouts_are_in_the_help() -> None:
 
 def test_global_options_may_be_anywhere(mdm: Run) -> None:
     result = mdm("model", "list", "--timeout", "x")
-    assert result.stderr.startswith("error: Invalid value for '--timeout'")
+    assert result.stderr.startswith("error: --timeout: must be a number")

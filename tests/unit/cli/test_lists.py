@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 
 from cli import tree
-from tests.unit.cli import lists
+from tests.unit.cli import lists, views
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.fakes import SHA256, FakeAdmin
 from tests.unit.cli.terminal import Terminal
@@ -18,17 +18,51 @@ from tests.unit.cli.terminal import Terminal
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def shown(columns: int, *options: str) -> str:
-    with Terminal([sys.executable, "-m", "tests.unit.cli.lists", *options], columns=columns) as terminal:
+OTHERS = {
+    "config": {"set", "rollback", "layer set", "layer remove"},
+    "connection": {"set", "remove", "rollback", "retry"},
+    "device": {
+        "add",
+        "provision",
+        "rename",
+        "tag",
+        "enable",
+        "disable",
+        "remove",
+        "reissue",
+        "import",
+        "config set",
+    },
+    "firmware": {"inspect", "sign", "upload", "release", "withdraw", "pin", "unpin", "delete"},
+    "firmware key": {"add", "remove"},
+    "rollout": {"start", "pause", "resume", "abort"},
+    "rotation": {"schedule set", "schedule clear"},
+    "claim": {"create", "revoke", "approve", "deny", "forget"},
+    "model": {"add", "change", "remove"},
+    "log": {"show", "tail"},
+    "command": {"send"},
+    "coredump": {"get", "delete"},
+    "notification": {"add", "remove"},
+    "fleet": {"watch"},
+    "admin": {"add", "password", "remove"},
+    "": {"events", "login", "backup", "restore", "simulate"},
+}
+"""Commands that change something and print a few facts of it, or lines."""
+
+
+def shown(columns: int, *options: str, module: str = "lists") -> str:
+    with Terminal([sys.executable, "-m", f"tests.unit.cli.{module}", *options], columns=columns) as terminal:
         return "".join(f"{line.rstrip()}\n" for line in terminal.rest().splitlines())
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-def test_a_row_of_a_list_is_a_line_of_the_terminal(columns: int) -> None:
-    text = shown(columns)
-    assert text == (GOLDEN / f"{columns}.txt").read_text("utf-8")
+@pytest.mark.parametrize("module", ["lists", "views"])
+def test_a_row_is_a_line_of_the_terminal(module: str, columns: int) -> None:
+    text = shown(columns, module=module)
+    assert text == (GOLDEN / f"{module}-{columns}.txt").read_text("utf-8")
+    lines = [it for it in text.splitlines() if not it.startswith("$ mdm ")]
     # Only an id is never cut: a fingerprint has 64 characters.
-    assert [it for it in text.splitlines() if cell_len(it) > columns and SHA256 not in it] == []
+    assert [it for it in lines if cell_len(it) > columns and SHA256 not in it] == []
 
 
 def test_wide_has_all_columns_whole_cells_and_exact_times() -> None:
@@ -48,11 +82,11 @@ def commands(command: object, *path: str) -> Iterator[tuple[str, ...]]:
             yield from commands(one, *path, name)
 
 
-def test_no_list_is_missing_here() -> None:
-    every = [path for it in tree.COMMANDS for path in commands(it.load(), str(it.name))]
-    named = [path for path in every if path[-1] in {"list", "history", "requests", "preflight", "audit"}]
-    assert len(named) == len(lists.LISTS)
-    assert [path for path in named if not any(words[: len(path)] == path for words in lists.LISTS)] == []
+def test_no_command_is_missing_here() -> None:
+    every = [" ".join(path) for it in tree.COMMANDS for path in commands(it.load(), str(it.name))]
+    here = [" ".join(words) for words in (*lists.LISTS, *views.VIEWS)]
+    missing = {path for path in every if not any(f"{words} ".startswith(f"{path} ") for words in here)}
+    assert missing == {f"{noun} {verb}".strip() for noun, verbs in OTHERS.items() for verb in verbs}
 
 
 def test_columns_are_chosen_by_their_headings(fake: FakeAdmin, mdm: Run) -> None:

@@ -62,7 +62,7 @@ def test_start_takes_one_device_or_many(fake: fakes.FakeAdmin, mdm: Run, words: 
     )
     fake.answers["rotator.rotation.start"] = answer
     result = mdm(*words, "abcd1234")
-    assert result.stderr == "1 of the queued are not online, and get a new secret when they are\n"
+    assert result.stderr == "not online: 1 of the queued; a new secret is offered on connection\n"
     assert result.stdout.splitlines()[1:] == [
         "a       queued",
         "b       already queued or in progress",
@@ -127,7 +127,7 @@ def test_status_gathers_all_pages(fake: fakes.FakeAdmin, mdm: Run) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[:4] == [["OK", "5"], ["QUEUED", "7"], ["PENDING", "2"], ["TIMEOUT", "1"]]
     assert " ".join(lines[4]) == "Of the queued, 4 are asleep and 1 offline."
-    assert [line[:4] for line in lines[6:]] == [
+    assert [line[:4] for line in lines[7:]] == [
         ["device-0", "DELIVERED", "17", "0"],
         ["device-9", "DELIVERED", "cancelled", "9"],
     ]

@@ -30,6 +30,7 @@ def test_the_next_fires_are_shown_in_the_zone_and_in_utc(fake: FakeAdmin) -> Non
         "zone      Europe/Berlin",
         "from      MDM_ROTATION_SCHEDULE of the rotator",
         "last run  2025-09-06 06:00:00Z",
+        "",
         "NEXT                   UTC",
         "2025-10-04 08:00 CEST  2025-10-04 06:00:00Z",
         "2025-11-01 08:00 CET   2025-11-01 07:00:00Z",

@@ -60,14 +60,14 @@ def test_what_is_no_share_is_refused_with_the_rule(text: str) -> None:
     [
         ([], "--devices: expected either --devices or --remove"),
         (["--devices", "3", "--remove"], "--devices: expected either --devices or --remove"),
-        (["--devices", "0"], "Invalid value for '--devices'"),
+        (["--devices", "0"], "--devices: must be at least 1"),
         (["--devices", "3", "--wrong-proof", "x"], "--wrong-proof: must be a percentage"),
         (
             ["--devices", "3", "--silent", "60%", "--rolled-back", "40.5%"],
             "--silent, --rolled-back: must be at most 100% in total, are 100.5%",
         ),
-        (["--devices", "3", "--per-second", "0"], "Invalid value for '--per-second'"),
-        (["--devices", "3", "--minutes", "0"], "Invalid value for '--minutes'"),
+        (["--devices", "3", "--per-second", "0"], "--per-second: must be at least 0.1"),
+        (["--devices", "3", "--minutes", "0"], "--minutes: must be at least 0.01"),
     ],
 )
 def test_invalid_options_are_refused_before_any_request(

@@ -20,9 +20,9 @@ export function runsOf(device: DeviceView, firmware: DeviceFirmware | undefined)
 }
 
 /** How far a device is with the image that it should have, or why it does not get it. */
-export function progressOf({ up_to_date: isDone, withheld, stage, percent }: DeviceFirmware): string {
+export function progressOf({ up_to_date: isDone, wanted, withheld, stage, percent }: DeviceFirmware): string {
   if (isDone) {
-    return "as wanted";
+    return wanted === null ? "none released" : "as wanted";
   }
   if (withheld !== null) {
     return `withheld: ${withheld}`;
@@ -30,6 +30,9 @@ export function progressOf({ up_to_date: isDone, withheld, stage, percent }: Dev
   return stage === "downloading" && percent !== null ? `${percent} %` : (stage ?? "not offered yet");
 }
 
-export function toneOf({ up_to_date: isDone, withheld }: DeviceFirmware): Tone {
-  return isDone ? "good" : withheld === null ? "busy" : "warn";
+export function toneOf({ up_to_date: isDone, wanted, withheld }: DeviceFirmware): Tone {
+  if (isDone) {
+    return wanted === null ? "calm" : "good";
+  }
+  return withheld === null ? "busy" : "warn";
 }

@@ -1,5 +1,5 @@
 import { draw, HEIGHT, WIDTH, type Place } from "../lib/trend.ts";
-import { time } from "../lib/text.ts";
+import { hour, time } from "../lib/text.ts";
 import { amount } from "../lib/vitals.ts";
 import type { VitalPoint } from "../protocol.ts";
 
@@ -29,8 +29,8 @@ export function Trend({ name, points }: { name: string; points: readonly VitalPo
         ))}
       </svg>
       <div class="ends" aria-hidden="true">
-        <span>{time(points[0]?.at)}</span>
-        <span>{points.length > 1 && time(points.at(-1)?.at)}</span>
+        <span>{hour(points[0]?.at)}</span>
+        <span>{points.length > 1 && hour(points.at(-1)?.at)}</span>
       </div>
       {firmware.length > 0 && <small>{firmware.join("; ")}</small>}
     </div>

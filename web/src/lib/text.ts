@@ -2,6 +2,12 @@ import type { Json } from "../protocol.ts";
 import { toJson } from "./json.ts";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const HOUR = new Intl.DateTimeFormat(undefined, {
+  month: "short",
+  day: "numeric",
+  hour: "numeric",
+  minute: "2-digit",
+});
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
   ["day", 86_400],
@@ -12,6 +18,11 @@ const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
 
 export function time(text: string | null | undefined): string {
   return text ? TIME.format(new Date(text)) : "never";
+}
+
+/** Formats a time of the last weeks, in little room. */
+export function hour(text: string | undefined): string {
+  return text ? HOUR.format(new Date(text)) : "";
 }
 
 /** Formats a time as clocks in an IANA zone show it; in UTC if the browser does not know the zone. */

@@ -112,7 +112,7 @@ function Plan({ status }: { status: RolloutStatus }) {
       <Facts
         facts={[
           ["Waves", plan.waves?.join(", ")],
-          ["Success share", `${plan.success_percent} %`],
+          ["Success share", `${plan.success_percent}%`],
           ["Failure limit", plan.failure_limit],
           ["Soak time", `${plan.soak_s} s`],
           ["Silence limit", `${plan.silence_s} s`],
