@@ -128,8 +128,7 @@ async def _measured(system: System, devices: int) -> list[Way]:
             asker.turn_to(question)
         await way.measure(over_mqtt)
 
-    http, broker = Way("HTTP, SQLAlchemy"), Way("broker alone")
-    echo_of_one, echo_of_two = Way("echo", broker), Way("echo, later")
+    http, echo_of_one, echo_of_two = Way("HTTP, SQLAlchemy"), Way("echo"), Way("echo, later")
     one, two = Way("registry", echo_of_one), Way("two registries", echo_of_two)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(echoing(system))
@@ -142,14 +141,13 @@ async def _measured(system: System, devices: int) -> list[Way]:
             stack.callback(device.light.close)
         for _ in range(ROUNDS):
             await http.measure(over_http)
-            await turn(broker, echo.LIGHT_QUESTION)
             await turn(echo_of_one, echo.QUESTION)
             await turn(one, topics.CONFIG_GET.template)
         await stack.enter_async_context(second_registry(system))
         for _ in range(ROUNDS):
             await turn(echo_of_two, echo.QUESTION)
             await turn(two, topics.CONFIG_GET.template)
-    return [one, two, echo_of_one, echo_of_two, broker, http]
+    return [one, two, echo_of_one, echo_of_two, http]
 
 
 async def run(system: System) -> Report:

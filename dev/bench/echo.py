@@ -1,8 +1,7 @@
-"""The baselines for MQTT: answer each request with fixed bytes, without a database.
+"""The baseline for MQTT: answers each request with fixed bytes, without a database.
 
-`python -m dev.bench.echo HOST PORT ACCOUNT` with the password and the answer in the environment. One responder is
-a simple one with aiomqtt, with as many concurrent answers as a service has. The other, with a minimal client,
-shows what the broker carries.
+`python -m dev.bench.echo HOST PORT ACCOUNT` with the password and the answer in the environment. It is a simple
+responder with aiomqtt, with as many concurrent answers as a service has.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from uuid import uuid4
 
 import aiomqtt
 
-from dev.bench.light import Light
 from shared.mqtt.client import TCP_NODELAY
 from shared.mqtt.dispatcher import WORKERS
 from shared.protocol import topics
@@ -24,7 +22,6 @@ PASSWORD: Final = "ECHO_PASSWORD"
 ANSWER: Final = "ECHO_ANSWER"
 """Follows the fields of the request in the answer."""
 QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/question"
-LIGHT_QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/light"
 STATUS: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/status"
 READY: Final = "echo is ready"
 
@@ -51,13 +48,6 @@ async def main(host: str, port: int, account: str) -> None:
                 topic = topics.CONFIG.of(client_id=parts[3])
                 await client.publish(topic, message.payload[:-1] + rest, qos=1)
 
-    def answer_lightly(topic: bytes, payload: bytes) -> None:
-        client_id = topic.split(b"/")[3].decode()
-        light.publish(topics.CONFIG.of(client_id=client_id).encode(), payload[:-1] + rest)
-
-    light = Light(answer_lightly)
-    await light.connect(host, port, account, os.environ[PASSWORD])
-    await light.subscribe("$share/light/" + LIGHT_QUESTION.format(client_id="+"))
     async with client:
         group = "$share/echo/"
         await client.subscribe([(group + topic.format(client_id="+"), 1) for topic in (QUESTION, STATUS)])
