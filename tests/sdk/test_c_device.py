@@ -144,9 +144,12 @@ async def test_it_rolls_an_image_back_that_never_gets_an_answer(fleet: Fleet, tm
     async with powered(package, tmp_path / package.client_id, options=options):
         await fleet.until(package, lambda view: view.online)
     await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=CHUNK))
-    boot = tmp_path / package.client_id / "boot"
-    async with powered(package, tmp_path / package.client_id, options=options):
-        await until(lambda: asyncio.to_thread(lambda: boot.read_bytes()[1] == 1))
+    # The first is that of the start, the second that the new image is the next to start.
+    async with powered(
+        package, tmp_path / package.client_id, cut_at=CrashPoint("boot:after", 2), options=options
+    ) as board:
+        await board.failed()
+    assert (tmp_path / package.client_id / "boot").read_bytes()[1] == 1
     for _ in range(BOOTS_MAX):
         async with powered(
             package, tmp_path / package.client_id, cut_at=CrashPoint("config.json:before", 1), options=options

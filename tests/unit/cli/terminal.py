@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -35,6 +36,7 @@ class Terminal:
     def __init__(self, words: Sequence[str], *, columns: int = 80) -> None:
         self._words = words
         self._columns = columns
+        self._interrupted = False
 
     def __enter__(self) -> Self:
         self._master, slave = pty.openpty()
@@ -58,7 +60,11 @@ class Terminal:
         os.close(self._master)
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does."""
+        """Do what Ctrl-C does, and again each second that nothing happens, as a person does.
+
+        Python misses one that comes after a question is printed and before it begins to read.
+        """
+        self._interrupted = True
         self.process.send_signal(signal.SIGINT)
 
     def type(self, text: str) -> None:
@@ -69,9 +75,15 @@ class Terminal:
         """Read until this is on the screen, or the process has ended."""
         shown = b""
         with suppress(OSError):  # EIO: the process has closed the terminal
-            while text.encode() not in shown and (piece := os.read(self._master, 65536)):
+            while text.encode() not in shown and (piece := self._read()):
                 shown += piece
         return _STYLE.sub("", shown.decode()).replace("\r\n", "\n")
+
+    def _read(self) -> bytes:
+        while not select.select([self._master], [], [], 1)[0]:
+            if self._interrupted:
+                self.process.send_signal(signal.SIGINT)
+        return os.read(self._master, 65536)
 
     def rest(self) -> str:
         """Read until the process has ended."""

@@ -113,7 +113,7 @@ async function read(): Promise<void> {
   downloading = new Set();
   readAll = false;
   try {
-    await (all ? readPages() : Promise.all([...changed].map(readOne)));
+    await (all ? readPages() : readEach([...changed]));
     draw(fleet.peek().complete || all);
     await readFirmware([...(all ? devices.keys() : moved)]);
     draw();
@@ -143,14 +143,27 @@ async function readPages(): Promise<void> {
   devices = found;
 }
 
-async function readOne(clientId: string): Promise<void> {
-  try {
-    devices.set(clientId, await ask(DEVICE_SHOW, { device: clientId }));
-  } catch (error) {
-    if (!(error instanceof RefusedError && error.code === "not_found")) {
-      throw error;
+/** New devices are added in the order of their events, whichever answer comes first. */
+async function readEach(clientIds: string[]): Promise<void> {
+  const found = await Promise.all(clientIds.map(readOne));
+  clientIds.forEach((clientId, place) => {
+    const device = found[place];
+    if (device === undefined) {
+      devices.delete(clientId);
+    } else {
+      devices.set(clientId, device);
     }
-    devices.delete(clientId);
+  });
+}
+
+async function readOne(clientId: string): Promise<DeviceView | undefined> {
+  try {
+    return await ask(DEVICE_SHOW, { device: clientId });
+  } catch (error) {
+    if (error instanceof RefusedError && error.code === "not_found") {
+      return undefined;
+    }
+    throw error;
   }
 }
 
