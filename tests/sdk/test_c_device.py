@@ -144,9 +144,9 @@ async def test_it_rolls_an_image_back_that_never_gets_an_answer(fleet: Fleet, tm
     async with powered(package, tmp_path / package.client_id, options=options):
         await fleet.until(package, lambda view: view.online)
     await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=CHUNK))
-    # The first is that of the start, the second that the new image is the next to start.
+    # The start, the change to the new image, and its first start.
     async with powered(
-        package, tmp_path / package.client_id, cut_at=CrashPoint("boot:after", 2), options=options
+        package, tmp_path / package.client_id, cut_at=CrashPoint("boot:after", 3), options=options
     ) as board:
         await board.failed()
     assert (tmp_path / package.client_id / "boot").read_bytes()[1] == 1
