@@ -94,7 +94,7 @@ async def test_a_flood_of_one_device_is_not_noticed_by_the_others(
         before, rss_before = await answer_times(devices), rss_kb(system)
         async with flooder(evil, tmp_path):
             await is_flooded(system, "config-get", "status", "log", "stored")
-            # The best of three: other work on the machine delays some answers, the flood would delay those of each.
+            # The best of three: other work on the machine delays some answers, the flood would delay those of all.
             during = min([await answer_times(devices) for _ in range(3)], key=p95)
             await is_flooded(system, "config-get", "status", "log", "stored")
             rss_during = rss_kb(system)
