@@ -778,6 +778,10 @@ class DeviceLogLine(Base):
     uptime_ms: Mapped[int | None] = mapped_column(BigInteger)
 
 
+VITAL_FIELDS: Final = 6
+"""The numbers of one vital in `VitalHour.numbers`."""
+
+
 class VitalHour(Base):
     """What a device has measured of itself in the hour that begins at `hour`.
 

@@ -14,12 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.firmware.diagnostics.vital_hours import StoredHour, Summary
 from services.firmware.queries import RUNNING_LABEL
 from shared.database import device_refs
-from shared.database.tables import Device, DeviceModel, Presence, VitalHour
+from shared.database.tables import VITAL_FIELDS, Device, DeviceModel, Presence, VitalHour
 from shared.protocol import admin
 
 VERSIONS_MAX: Final = 50
 _SHARES: Final = (0.05, 0.5, 0.95)
-_SIZE: Final = len(Summary._fields)
 
 
 class ReportingDevice(NamedTuple):
@@ -68,8 +67,8 @@ async def hours(
 
 def stored(row: VitalHour) -> StoredHour:
     """Return the content of a row."""
-    places = range(0, len(row.numbers), _SIZE)
-    summaries = (Summary.read(row.numbers[place : place + _SIZE]) for place in places)
+    places = range(0, len(row.numbers), VITAL_FIELDS)
+    summaries = (Summary.read(row.numbers[place : place + VITAL_FIELDS]) for place in places)
     return StoredHour(row.version, dict(zip(row.names.split(), summaries, strict=True)))
 
 
@@ -121,7 +120,7 @@ async def compared(session: AsyncSession, wanted: admin.VitalsCompare, *, since:
     # PostgreSQL remembers where a name is in such a line of names, which most rows share.
     names = func.unnest(func.string_to_array(VitalHour.names, " "))
     vital = names.table_valued("name", with_ordinality="place").render_derived("vital")
-    place = (vital.c.place - 1) * _SIZE
+    place = (vital.c.place - 1) * VITAL_FIELDS
     count, mean = (cast(VitalHour.numbers[place + number], Float) for number in (1, 3))
     means = (
         select(vital.c.name, VitalHour.version, (func.sum(mean * count) / func.sum(count)).label("mean"))

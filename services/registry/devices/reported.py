@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Integer, Text, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.tables import Presence, VitalHour
+from shared.database.tables import VITAL_FIELDS, Presence, VitalHour
 
 _UPTIME: Final = "uptime_s"
 _LONGEST_S: Final = 50 * 365 * 24 * 3600
@@ -27,7 +27,8 @@ async def uptime(session: AsyncSession, device_id: int) -> Uptime | None:
     """Return the last uptime among the vitals of a device."""
     names = func.string_to_array(VitalHour.names, " ")
     place = func.array_position(names, literal(_UPTIME, Text), type_=Integer)
-    last, second = VitalHour.numbers[place * 6 - 1], VitalHour.numbers[place * 6]
+    end = place * VITAL_FIELDS
+    last, second = VitalHour.numbers[end - 1], VitalHour.numbers[end]
     query = (
         select(VitalHour.hour, last, second)
         .where(VitalHour.device_id == device_id, place.is_not(None))
