@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -11,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.errors import InvalidInputError, UnavailableError
+from shared.runtime.periodic import SCAN_PAUSE, periodic
 
 REFRESH_S: Final = 5.0
 
@@ -47,20 +47,22 @@ class Counts(Collector):
 
 async def refresh(gauges: Sequence[Counts], look: Callable[[], Awaitable[Sequence[Samples]]]) -> None:
     """Query the samples of gauges, as `Counts.refresh`."""
-    nothing: Sequence[Samples] = [{}] * len(gauges)
-    found = nothing
+
+    def serve(found: Sequence[Samples]) -> None:
+        for gauge, samples in zip(gauges, found, strict=True):
+            gauge.samples = samples
+
+    async def look_again() -> None:
+        try:
+            serve(await look())
+        except UnavailableError:
+            serve([{}] * len(gauges))
+            raise
+
     try:
-        while True:
-            try:
-                found = await look()
-            except UnavailableError:
-                found = nothing
-            for gauge, samples in zip(gauges, found, strict=True):
-                gauge.samples = samples
-            await asyncio.sleep(REFRESH_S)
+        await periodic(look_again, every_s=REFRESH_S, pause=SCAN_PAUSE, on_outage="metrics.absent")
     finally:
-        for gauge in gauges:
-            gauge.samples = {}
+        serve([{}] * len(gauges))
 
 
 MESSAGES = Counter(

@@ -17,7 +17,7 @@ from services.registry.context import Registry
 from shared.database import device_refs
 from shared.database.tables import Device, DeviceHealth, DeviceModel
 from shared.protocol import admin, events
-from shared.runtime.periodic import periodic
+from shared.runtime.periodic import SCAN_PAUSE, periodic
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -43,8 +43,8 @@ class HealthWatch:
     registry: Registry
 
     async def run(self) -> None:
-        """Look periodically, until cancelled."""
-        await periodic(self.look, every_s=LOOK_S, on_outage="health.deferred")
+        """Look periodically, until cancelled; the more devices there are, the more rarely."""
+        await periodic(self.look, every_s=LOOK_S, pause=SCAN_PAUSE, on_outage="health.deferred")
 
     async def look(self) -> None:
         """Announce all changes; of several replicas, one does."""

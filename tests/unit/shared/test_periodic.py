@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -44,6 +45,26 @@ async def test_what_wakes_it_during_a_step_makes_another_step_follow() -> None:
     async with running(step, every_s=LONG_S, wake=wake), asyncio.timeout(5):
         await done.wait()
     assert steps == 2
+
+
+async def test_a_pause_is_a_multiple_of_what_the_step_took() -> None:
+    """However much there is to look at, looking takes the same share of the time."""
+    began: list[float] = []
+    third = asyncio.Event()
+
+    async def step() -> None:
+        began.append(time.monotonic())
+        if len(began) == 3:
+            third.set()
+        await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(periodic(step, every_s=0.001, pause=10, on_outage="test.waits"))
+    async with asyncio.timeout(60):
+        await third.wait()
+    task.cancel()
+    first, second, last = began
+    assert second - first >= 11 * 0.02
+    assert last - second >= 11 * 0.02
 
 
 async def test_an_outage_is_waited_out_even_if_something_wakes_it_all_the_time() -> None:
