@@ -79,5 +79,5 @@ cluster: setup  ## The main jobs on two nodes of RMQTT (needs rmqttd, see docs/s
 
 clean:  ## Remove what tools left in this folder; the cache of downloads stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .run htmlcov .coverage
-	@rm -rf tests/asyncapi/node_modules web/node_modules web/dist sdk/c/build
+	@rm -rf tests/asyncapi/node_modules tests/s3/node_modules web/node_modules web/dist sdk/c/build
 	@find . -name __pycache__ -prune -exec rm -rf {} +

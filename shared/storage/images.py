@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore
+from obstore.store import LocalStore, MemoryStore, S3Store
 
 from shared.errors import FleetError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -22,6 +24,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"images/([0-9a-f]{64})\.bin")
 # obstore raises OSError subclasses for errors of a local disk, and its own errors for all else.
 _FAULTS: Final = (BaseError, OSError)
+_SIGNED_FOR: Final = timedelta(minutes=5)
 
 
 class Store:
@@ -36,6 +39,9 @@ class Store:
         try:
             if url.startswith("file:"):
                 self._objects: ObjectStore = obstore.store.from_url(url, mkdir=True)
+            elif url.startswith("s3:"):
+                # Ten times by default, so that a silent server would be waited for 3 minutes and more.
+                self._objects = obstore.store.from_url(url, retry_config={"max_retries": 1})
             else:
                 self._objects = obstore.store.from_url(url)
         except (*_FAULTS, ValueError) as error:
@@ -80,6 +86,22 @@ class Store:
         except _FAULTS as error:
             await self._refuse_behind_end(sha256, offset)
             raise _translated(error, sha256) from error
+
+    @property
+    def is_shared(self) -> bool:
+        """Return whether another server could read the images too."""
+        return not isinstance(self._objects, MemoryStore)
+
+    async def path(self, sha256: str) -> str:
+        """Return where another server finds an image, which need not exist, below this store's folder or host.
+
+        For S3 it is signed for five minutes, as path and query of a URL.
+        """
+        key = _key(sha256)
+        if not isinstance(self._objects, S3Store):
+            return f"/{key}"
+        url = urlsplit(await obstore.sign_async(self._objects, "GET", key, _SIGNED_FOR))
+        return f"{url.path}?{url.query}"
 
     async def has(self, sha256: str) -> bool:
         """Return whether the image is stored."""

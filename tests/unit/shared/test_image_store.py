@@ -1,22 +1,46 @@
+import asyncio
 import hashlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.servers.base import Leash, Process
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.storage.images import Store
+from tests import s3_server
 
 DATA = bytes(range(256)) * 5
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Run a server of S3, which all stores of this module find by their environment."""
+    leash = Leash()
+    process, settings = s3_server.server(tmp_path_factory.mktemp("s3"), leash=leash)
+    process.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        yield process
+    process.stop()
+    leash.close()
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "memory":
         return Store("memory:///")
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        return Store(f"{s3_server.URL}/{uuid4().hex}")
     return Store((tmp_path / "made when missing").as_uri())
 
 
@@ -55,6 +79,12 @@ async def test_an_image_is_there_until_it_is_deleted(store: Store) -> None:
 async def test_reading_an_unknown_image_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError, match="no image"):
         await store.read(SHA256, 0, 10)
+
+
+async def test_what_is_stored_is_listed_and_a_fault_of_it_is_found(store: Store) -> None:
+    assert (await store.names(), await store.fault(SHA256)) == ([], "missing")
+    await store.put(SHA256, DATA)
+    assert (await store.names(), await store.fault(SHA256)) == ([SHA256], None)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +141,37 @@ async def test_a_store_in_trouble_is_unavailable(tmp_path: Path) -> None:
     for attempt in (store.read(SHA256, 0, 1), store.has(SHA256), store.delete(SHA256)):
         with pytest.raises(UnavailableError):
             await attempt
+
+
+@pytest.mark.usefixtures("s3")
+async def test_a_signed_path_is_all_that_is_needed_to_fetch_an_image() -> None:
+    store = Store(s3_server.URL)
+    await store.put(SHA256, DATA)
+    path = await store.path(SHA256)
+    async with httpx.AsyncClient(base_url=os.environ["AWS_ENDPOINT"]) as client:
+        fetched = await client.get(path, headers={"Range": "bytes=10-19"})
+        assert (fetched.status_code, fetched.content) == (206, DATA[10:20])
+        assert fetched.request.url.params["X-Amz-Expires"] == "300"
+        assert (await client.get(path.replace("Signature", "Signed"))).status_code == 400
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "silent"])
+async def test_an_s3_server_that_does_not_answer_is_unavailable_after_two_requests(
+    s3: Process, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_TIMEOUT", "1s")
+    store = Store(s3_server.URL)
+    await store.put(SHA256, DATA)
+    s3.send_signal(number)
+    attempts = (store.read(SHA256, 0, 1), store.has(SHA256), store.put(SHA256, DATA), store.names())
+    try:
+        async with asyncio.timeout(30):
+            found = await asyncio.gather(*attempts, return_exceptions=True)
+    finally:
+        s3.kill()
+        s3.start()
+    assert [type(error) for error in found] == [UnavailableError] * len(attempts)
+    assert await store.read(SHA256, 0, len(DATA)) == DATA
 
 
 @pytest.mark.parametrize("url", ["", "/var/lib/mdm", "nope://x", "s3://", "file:///proc/nowhere/x"])
