@@ -16,7 +16,7 @@ import httpx
 from dev import http_helpers
 from dev.bench.measure import ResultRow, Run, rss_peak_bytes, timed
 from dev.bench.report import Report
-from dev.bench.servers import nginx_serving
+from dev.bench.servers import accelerated, nginx_serving
 from dev.credentials import account_client, device_client
 from dev.fleet import Fleet
 from dev.servers.base import HOST
@@ -107,6 +107,13 @@ class Bench:
         seconds = await self._fetched(url, tokens)
         return self._run(seconds, self.system.services["firmware"].pid)
 
+    async def nginx(self) -> Run:
+        """The product with nginx in front, which sends the image; its memory is measured."""
+        tokens = [await http_helpers.token(package) for package in self.packages]
+        async with accelerated(self.system) as (port, server):
+            seconds = await self._fetched(f"https://{HOST}:{port}/firmware/{self.sha256}", tokens)
+            return self._run(seconds, server.pid)
+
     async def http_copy(self) -> Run:
         """The baseline: a file served by nginx."""
         folder = self.system.stack.folder / "nginx"
@@ -193,6 +200,7 @@ async def _ways(bench: Bench) -> list[dict[str, Any]]:
         ("MQTT", "MQTT copy"): bench.mqtt,
         ("MQTT copy", None): bench.mqtt_copy,
         ("HTTP", "HTTP copy"): bench.http,
+        ("HTTP, nginx", "HTTP copy"): bench.nginx,
         ("HTTP copy", None): bench.http_copy,
     }
     runs: dict[tuple[str, str | None], list[Run]] = {way: [] for way in ways}

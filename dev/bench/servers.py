@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from deploy.broker import render_acl
 from dev.bench import echo, plain_http
 from dev.bench.population import DOCUMENT
-from dev.servers.base import HOST, Process, ServerError, free_port
-from dev.servers.tools import find_nginx
+from dev.servers.base import HOST, Process, ServerError, free_port, listens, started
+from dev.servers.nginx import configured, nginx
 from dev.system import System
 from shared.protocol import messages, topics
 
-NGINX: Final = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    sendfile on;
-    client_body_temp_path {folder}/nginx-bodies;
-    proxy_temp_path {folder}/nginx-proxied;
-    fastcgi_temp_path {folder}/nginx-fastcgi;
-    uwsgi_temp_path {folder}/nginx-uwsgi;
-    scgi_temp_path {folder}/nginx-scgi;
-    server {{
-        listen {host}:{port} ssl;
-        ssl_certificate {certificates}/server.crt;
-        ssl_certificate_key {certificates}/server.key;
-        root {files};
-    }}
+FILES: Final = """
+server {{
+    listen {host}:{port} ssl;
+    ssl_certificate {certificates}/server.crt;
+    ssl_certificate_key {certificates}/server.key;
+    root {files};
 }}
 """
 
@@ -57,15 +43,31 @@ async def module(
 @asynccontextmanager
 async def nginx_serving(system: System, files: Path) -> AsyncIterator[tuple[int, Process]]:
     """Serve a folder over TLS by one process of nginx, and yield its port and the process."""
-    folder, port = system.stack.folder, free_port()
-    configuration = folder / "nginx.conf"
     certificates = system.stack.endpoints.ca_file.parent
-    configuration.write_text(
-        NGINX.format(folder=folder, host=HOST, port=port, certificates=certificates, files=files)
+    port = free_port()
+    server = FILES.format(host=HOST, port=port, certificates=certificates, files=files)
+    async with started(nginx(system.stack.folder / "nginx", server, port=port, leash=system.leash)) as process:
+        yield port, process
+
+
+@asynccontextmanager
+async def accelerated(system: System) -> AsyncIterator[tuple[int, Process]]:
+    """Run nginx before the firmware service, as owners configure it, and yield its port and the process."""
+    port = free_port()
+    values = {
+        "listen 8443 ssl": f"listen {HOST}:{port} ssl",
+        "/etc/mdm/": f"{system.stack.endpoints.ca_file.parent}/",
+        "http://127.0.0.1:8444": f"https://{HOST}:{system.http_ports['firmware']}",
+        "/var/lib/mdm/": f"{system.stack.folder}/assets/",
+    }
+    process = nginx(
+        system.stack.folder / "nginx", configured("images.conf", values), port=port, leash=system.leash
     )
-    command: list[str | Path] = [find_nginx(), "-e", folder / "logs/nginx.log", "-c", configuration]
-    async with _running(system, "nginx", command, lambda: listens(port), {}) as server:
-        yield port, server
+    async with (
+        system.altered("firmware", fate=None, max_files=None, MDM_HTTP_ACCEL="/stored"),
+        started(process),
+    ):
+        yield port, process
 
 
 @asynccontextmanager
@@ -77,19 +79,9 @@ async def _running(
     environment: Mapping[str, str],
 ) -> AsyncIterator[Process]:
     log_file = system.stack.folder / "logs" / f"{name}.log"
-    server = Process(name, log_file, is_ready, command, leash=system.leash, environment=environment)
-    await asyncio.to_thread(server.start)
-    try:
-        yield server
-    finally:
-        await asyncio.to_thread(server.stop)
-
-
-def listens(port: int) -> bool:
-    """Return whether a port accepts connections."""
-    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False
+    process = Process(name, log_file, is_ready, command, leash=system.leash, environment=environment)
+    async with started(process):
+        yield process
 
 
 @asynccontextmanager

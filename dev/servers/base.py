@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -16,7 +17,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -263,6 +264,23 @@ def free_port() -> int:
             _taken_ports.add(port)
             return port
     raise ServerError("no free port between 15000 and 30000")
+
+
+def listens(port: int) -> bool:
+    """Return whether a port accepts connections."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+@contextlib.asynccontextmanager
+async def started(process: Process) -> AsyncIterator[Process]:
+    """Run a process until the block ends."""
+    await asyncio.to_thread(process.start)
+    try:
+        yield process
+    finally:
+        await asyncio.to_thread(process.stop)
 
 
 def group_of(user: str | None) -> int | None:

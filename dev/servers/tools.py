@@ -18,8 +18,8 @@ NODE_WANTED = (18,)
 class MissingToolError(Exception):
     """A program is missing; the message names it."""
 
-    def __init__(self, name: str, *, of: str = "") -> None:
-        super().__init__(f"{name} is missing: run scripts/bootstrap {of}".rstrip())
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is missing: run scripts/bootstrap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ def find_postgres() -> Path:
 
 
 def find_nginx() -> Path:
-    """Return nginx, which only `make bench` needs."""
+    """Return nginx."""
     places = (os.environ.get("PATH", ""), "/usr/sbin", str(cache_folder() / "nginx/usr/sbin"))
     found = shutil.which("nginx", path=os.pathsep.join(places))
     if found is None:
-        raise MissingToolError("nginx", of="bench")
+        raise MissingToolError("nginx")
     return Path(found)
 
 

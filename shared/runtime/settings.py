@@ -304,6 +304,12 @@ class FirmwareSettings(KeySettings):
     )
     http_key_file: Path | None = Field(None, description="PEM file of its key; both or neither")
     http_url: str | None = HTTP_URL
+    http_accel: str | None = Field(
+        None,
+        pattern=r"^/[A-Za-z0-9._-]+$",
+        description="with [nginx in front](operations.md#images-through-nginx): the internal location below which "
+        "nginx finds the stored images, as `/stored`; nginx sends them then",
+    )
     http_max_parallel: int = Field(
         256, ge=1, le=100_000, description="requests at a time; others are answered with 503"
     )

@@ -288,8 +288,12 @@ async def test_a_service_that_stops_cuts_downloads_off_and_the_rest_comes_from_a
         ({}, "MDM_HTTP_HOST, MDM_HTTP_PORT: cannot listen on"),
         ({"MDM_HTTP_KEY_FILE": "/etc/hostname"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: cannot be used"),
         ({"MDM_HTTP_KEY_FILE": "/nowhere"}, "MDM_HTTP_CERTIFICATE_FILE, MDM_HTTP_KEY_FILE: cannot be used"),
+        (
+            {"MDM_HTTP_ACCEL": "/stored", "MDM_ASSETS_URL": "memory:///"},
+            "MDM_HTTP_ACCEL: nginx cannot read images in memory",
+        ),
     ],
-    ids=["port taken", "no key", "no file"],
+    ids=["port taken", "no key", "no file", "no files for nginx"],
 )
 def test_a_service_that_cannot_listen_does_not_start(
     system: System, settings: dict[str, str], reason: str

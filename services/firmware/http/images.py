@@ -29,15 +29,20 @@ RETRY_AFTER_S: Final = 5
 _LATEST: Final = "latest"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+_CONDITIONS: Final = ("if-match", "if-none-match", "if-range")
 _AGAIN_LATER: Final = {"retry-after": str(RETRY_AFTER_S)}
 
 
 @dataclass(frozen=True, slots=True)
 class ImageEndpoint:
-    """The endpoint; it leaves facts about a request in `request.state` for the log."""
+    """The endpoint; it leaves facts about a request in `request.state` for the log.
+
+    `accel` is the location of nginx below which it finds the stored images; None: the endpoint sends them itself.
+    """
 
     downloads: Downloads
     tokens: Tokens
+    accel: str | None
 
     async def answer(self, request: Request) -> Response:
         """Return an image, a range of it, or an error with its reason."""
@@ -82,10 +87,14 @@ class ImageEndpoint:
             return Response(status_code=wanted.status, headers=headers)
         if wanted.status == HTTPStatus.PRECONDITION_FAILED:
             return _plain(wanted.status, headers)
+        media_type = "application/octet-stream"
+        # nginx does not know our tag before it has the file, so that it cannot compare it.
+        if is_get and self.accel is not None and not any(name in request.headers for name in _CONDITIONS):
+            path = await self.downloads.assignment.firmware.store.path(image.sha256)
+            return Response(headers={"etag": etag, "x-accel-redirect": self.accel + path}, media_type=media_type)
         headers["content-length"] = str(wanted.end - wanted.start)
         if wanted.status == HTTPStatus.PARTIAL_CONTENT:
             headers["content-range"] = f"bytes {wanted.start}-{wanted.end - 1}/{size_bytes}"
-        media_type = "application/octet-stream"
         if not is_get:
             return Response(status_code=wanted.status, headers=headers, media_type=media_type)
         # The first chunk is read before the response begins, while an error can still be returned.

@@ -102,7 +102,9 @@ class HttpServer:
         if settings.keycloak_url is None:
             raise InvalidInputError("MDM_KEYCLOAK_URL: must be given")
         tokens = tokens_of(settings.keycloak_url, settings.keycloak_realm, public_url=settings.keycloak_public_url)
-        images = ImageEndpoint(Downloads(Assignment(firmware)), tokens)
+        if settings.http_accel is not None and not firmware.store.is_shared:
+            raise InvalidInputError("MDM_HTTP_ACCEL: nginx cannot read images in memory: see MDM_ASSETS_URL")
+        images = ImageEndpoint(Downloads(Assignment(firmware)), tokens, settings.http_accel)
         routes = [Route("/firmware/{name}", images.answer, methods=["GET"])]
         if settings.web_dir is not None:
             routes += web_ui.read(settings.web_dir, settings.web_broker_url).routes()
