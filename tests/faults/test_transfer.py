@@ -24,7 +24,7 @@ from dev.servers.base import Server
 from dev.stack import Stack
 from dev.system import System
 from dev.uploads import upload
-from dev.waiting import PATIENCE_S, logged
+from dev.waiting import PATIENCE_S, until
 from device import image_builder
 from device.link import Link
 from device.options import Hooks, Options
@@ -247,12 +247,17 @@ async def test_many_faults_in_one_transfer_cost_a_device_no_more_than_two_window
 async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
     fleet: Fleet, ledger: Ledger, system: System
 ) -> None:
-    trip, database, service = await begun(fleet, ledger), system.stack.postgres, system.services["firmware"]
-    written = service.log_size
+    trip, database = await begun(fleet, ledger), system.stack.postgres
+
+    def failed() -> float:
+        answers = system.samples("firmware", "iot_firmware_answers_total")
+        return sum(sample.value for sample in answers if sample.labels["outcome"] == "failed")
+
+    before = failed()
     ledger.on_ask = once(database.kill)
     async with fleet.powered(trip.package):
         try:
-            await logged(service, "message.deferred", beyond=written)
+            await until(lambda: asyncio.to_thread(failed), lambda now: now > before)
         finally:
             await asyncio.to_thread(database.start)
         await trip.arrives()
