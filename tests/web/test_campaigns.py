@@ -48,6 +48,7 @@ async def test_a_rollout_is_checked_started_and_seen_to_halt(page: Page, fleet: 
         await expect(page.get_by_role("heading", name=f"{model} 1.1.0")).to_be_visible()
         await expect(page.get_by_text("wave 1: 1 of 1 devices failed, 0 may").first).to_be_visible()
         await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+        await expect(page.get_by_role("region", name="Plan")).to_contain_text("Silence limit30 min")
         failures = page.get_by_role("region", name="Failures")
         await expect(failures.get_by_role("row").filter(has_text=package.client_id)).to_contain_text("rolled back")
         await page.get_by_role("button", name="Abort").click()

@@ -5,6 +5,7 @@ import { Outcome } from "../components/fields.tsx";
 import { STATE_TONES, slices } from "../lib/rollouts.ts";
 import { href } from "../lib/router.ts";
 import { plural } from "../lib/text.ts";
+import { duration } from "../lib/vitals.ts";
 import { ROLLOUT_ABORT, ROLLOUT_PAUSE, ROLLOUT_RESUME, ROLLOUT_STATUS, type RolloutStatus } from "../protocol.ts";
 import { useAction } from "../state/action.ts";
 import { useInterval } from "../state/interval.ts";
@@ -114,8 +115,8 @@ function Plan({ status }: { status: RolloutStatus }) {
           ["Waves", plan.waves?.join(", ")],
           ["Success share", `${plan.success_percent}%`],
           ["Failure limit", plan.failure_limit],
-          ["Soak time", `${plan.soak_s} s`],
-          ["Silence limit", `${plan.silence_s} s`],
+          ["Soak time", time(plan.soak_s)],
+          ["Silence limit", time(plan.silence_s)],
           ["Time window", plan.window ? `${plan.window} ${plan.zone}` : "at any time"],
           ["Tags", status.tags.join(", ") || "–"],
           ["By", status.author],
@@ -125,6 +126,10 @@ function Plan({ status }: { status: RolloutStatus }) {
       />
     </Panel>
   );
+}
+
+function time(seconds: number | undefined) {
+  return seconds === undefined ? "–" : duration(seconds);
 }
 
 function Failures({ status }: { status: RolloutStatus }) {
