@@ -12,15 +12,16 @@ from typing import Any, Final
 from dev.bench import echo
 from dev.bench.light import Light
 from dev.bench.load import Requester, percentile, run_load
-from dev.bench.population import PASSWORD, PopulationDevice
+from dev.bench.population import DOCUMENT, PASSWORD, PopulationDevice
 from dev.bench.report import Report
 from dev.bench.servers import echoing, plain_http_serving, second_registry
 from dev.servers.base import HOST
 from dev.system import System
-from shared.protocol import topics
+from shared.protocol import messages, topics
 
 COUNTS: Final = (100, 1000)
 SECONDS: Final = 2.0
+_REST: Final = b"," + topics.CONFIG.encode(messages.Config(version=1, document=DOCUMENT, secret_generation=1))[1:]
 ROUNDS: Final = 3
 
 
@@ -52,6 +53,24 @@ class MqttRequester:
     def _on_message(self, _topic: bytes, payload: bytes) -> None:
         if payload.startswith(b'{"request_id":"%d",' % self._number):
             self.answered()
+
+
+class LightResponder:
+    """Answers as the echo does, in the devices' own process and at the least cost: the broker's limit."""
+
+    def __init__(self) -> None:
+        self.light = Light(self._on_message)
+
+    async def connect(self, system: System) -> None:
+        """Connect with the registry's account."""
+        endpoints, account = system.stack.endpoints, "svc-registry"
+        host, port = endpoints.mqtt_host, endpoints.mqtt_port
+        await self.light.connect(host, port, account, endpoints.accounts[account])
+        await self.light.subscribe(echo.BARE_QUESTION.format(client_id="+"))
+
+    def _on_message(self, topic: bytes, payload: bytes) -> None:
+        answer = topics.CONFIG.of(client_id=topic.split(b"/")[3].decode()).encode()
+        self.light.publish(answer, payload[:-1] + _REST)
 
 
 class HttpRequester(asyncio.Protocol):
@@ -128,7 +147,8 @@ async def _measured(system: System, devices: int) -> list[Way]:
             asker.turn_to(question)
         await way.measure(over_mqtt)
 
-    http, echo_of_one, echo_of_two = Way("HTTP, SQLAlchemy"), Way("echo"), Way("echo, later")
+    responder, broker, http = LightResponder(), Way("broker alone"), Way("HTTP, SQLAlchemy")
+    echo_of_one, echo_of_two = Way("echo", broker), Way("echo, later")
     one, two = Way("registry", echo_of_one), Way("two registries", echo_of_two)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(echoing(system))
@@ -139,15 +159,18 @@ async def _measured(system: System, devices: int) -> list[Way]:
         for device in over_mqtt:
             await device.connect(system)
             stack.callback(device.light.close)
+        await responder.connect(system)
+        stack.callback(responder.light.close)
         for _ in range(ROUNDS):
             await http.measure(over_http)
+            await turn(broker, echo.BARE_QUESTION)
             await turn(echo_of_one, echo.QUESTION)
             await turn(one, topics.CONFIG_GET.template)
         await stack.enter_async_context(second_registry(system))
         for _ in range(ROUNDS):
             await turn(echo_of_two, echo.QUESTION)
             await turn(two, topics.CONFIG_GET.template)
-    return [one, two, echo_of_one, echo_of_two, http]
+    return [one, two, echo_of_one, echo_of_two, broker, http]
 
 
 async def run(system: System) -> Report:

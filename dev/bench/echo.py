@@ -22,6 +22,8 @@ PASSWORD: Final = "ECHO_PASSWORD"
 ANSWER: Final = "ECHO_ANSWER"
 """Follows the fields of the request in the answer."""
 QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/question"
+BARE_QUESTION: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/bare"
+"""Answered by the benchmark itself."""
 STATUS: Final = f"{topics.PREFIX}/d/{{client_id}}/up/bench/status"
 READY: Final = "echo is ready"
 
