@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -165,6 +166,26 @@ class System:
         text = _HTTP.get(f"http://{HOST}:{self.metrics_ports[name]}/metrics").text
         families = text_string_to_metric_families(text)
         return [sample for family in families for sample in family.samples if sample.name == metric]
+
+    async def compared(self) -> None:
+        """Wait until the registry has compared all since it, or the broker, has started.
+
+        It would repair what a test breaks meanwhile.
+        """
+        await until(lambda: asyncio.to_thread(self._has_compared))
+
+    def _has_compared(self) -> bool:
+        known: set[tuple[str, int]] = set()
+        done = False
+        for line in self.services["registry"].log_since().splitlines():
+            if b'"mqtt.connected"' in line:
+                said = json.loads(line)
+                connection = said["account"], said["routes"]
+                # The first time it compares by itself, perhaps before the last of its connections is up.
+                done = done and connection not in known
+                known.add(connection)
+            done = done or b'"registry.reconciled"' in line
+        return done
 
     async def takes(self, name: str, topic: str, outcome: str, *, beyond: int) -> None:
         """Wait until a service has handled more than `beyond` messages with this outcome."""

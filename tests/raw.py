@@ -86,10 +86,11 @@ class RawClient:
         return receiving.result()
 
     async def _answer(self, question: object, answer: Topic[N]) -> N:
-        """Wait for the answer; a configuration that comes by itself, as after a change, is none."""
+        """Wait for the answer, not for what comes by itself, as after a change, or answers another question."""
+        asked = getattr(question, "request_id", None)
         while True:
             found = await self.receive(answer)
-            if not isinstance(found, Config) or found.request_id == getattr(question, "request_id", None):
+            if asked is None or getattr(found, "request_id", asked) == asked:
                 return found
 
     @property

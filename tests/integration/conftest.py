@@ -3,14 +3,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from dev.fleet import Fleet
 from dev.stack import Stack
+from dev.system import System
+from dev.waiting import until
 from shared.database import engine, migrate
 from shared.database.engine import Database
+from shared.protocol import admin
 
 
 @asynccontextmanager
@@ -32,3 +37,30 @@ async def database(stack: Stack) -> AsyncIterator[Database]:
     """A database without a rotator, so that the lock is free."""
     async with empty_database(stack, "leader") as made:
         yield made
+
+
+@pytest.fixture
+async def compared(system: System) -> None:
+    """Begin when the registry compares nothing: it would repair what the test breaks."""
+    await system.compared()
+
+
+async def call_off_all(fleet: Fleet) -> None:
+    """Call off all rotations, and wait until none is in progress."""
+    await fleet.ask(admin.ROTATION_CANCEL, all=True)
+    await until(partial(fleet.ask, admin.ROTATION_STATUS), lambda found: not found.under_way)
+
+
+@pytest.fixture
+async def no_rotations(fleet: Fleet) -> None:
+    """Begin without rotations of other tests, which may hold the only slot, and end at any time."""
+    await call_off_all(fleet)
+
+
+@pytest.fixture
+async def patient(no_rotations: None, fleet: Fleet, system: System) -> AsyncIterator[None]:
+    """Run a rotator with a deadline that no test reaches, and leave it no rotation."""
+    del no_rotations
+    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="300"):
+        yield
+        await call_off_all(fleet)

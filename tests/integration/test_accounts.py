@@ -302,6 +302,7 @@ async def until_two_wait(database: Database) -> None:
             await connection.rollback()
 
 
+@pytest.mark.usefixtures("compared")
 async def test_an_account_that_the_broker_lost_is_named_and_made_again_with_a_new_password(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
@@ -319,6 +320,7 @@ async def test_an_account_that_the_broker_lost_is_named_and_made_again_with_a_ne
     assert await findings(fleet, profile.account, repair=False) == []
 
 
+@pytest.mark.usefixtures("compared")
 async def test_rights_that_were_changed_behind_our_back_are_put_back(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
@@ -333,6 +335,7 @@ async def test_rights_that_were_changed_behind_our_back_are_put_back(
         assert await publish(connection, topic) == NOT_AUTHORIZED
 
 
+@pytest.mark.usefixtures("compared")
 async def test_an_account_that_the_database_does_not_know_is_disabled_by_a_repair_only(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:

@@ -26,6 +26,7 @@ from shared.protocol import admin, messages, topics
 from shared.protocol.admin import ClaimPackage
 from shared.protocol.messages import ClaimOutcome
 from tests.claims import new_claim, new_uid, package_of, show, switched_on
+from tests.faults.promise import expire as end_rotation
 from tests.integration.test_registry import traces
 from tests.integration.test_schema import dsn
 from tests.integration.test_tool import mdm
@@ -346,12 +347,14 @@ async def test_keycloak_away_delays_a_claim_and_costs_no_use(fleet: Fleet, proxy
     assert (await show(fleet, claim)).used == 1
 
 
-async def test_in_a_rotation_nothing_final_is_said(fleet: Fleet) -> None:
+@pytest.mark.usefixtures("patient")
+async def test_in_a_rotation_nothing_final_is_said(fleet: Fleet, stack: Stack) -> None:
     claim = await new_claim(fleet)
     async with RawMachine(claim, new_uid()) as machine:
         package = await machine.granted()
         await fleet.offered(package)
         assert (await machine.claim()).outcome is ClaimOutcome.PENDING
+        await end_rotation(stack, package)
         await fleet.seen(package, "rotation/timed_out")
         assert await machine.granted() == package
 
@@ -501,6 +504,7 @@ async def findings(fleet: Fleet, claim: ClaimPackage, *, repair: bool) -> list[t
     return [(finding.problem, finding.repaired) for finding in found if finding.subject == claim.account]
 
 
+@pytest.mark.usefixtures("compared")
 async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fleet, stack: Stack) -> None:
     expired = await new_claim(fleet)
     # Machines may ask again for what they got, for a day.
@@ -524,6 +528,7 @@ async def test_the_account_of_a_claim_that_is_not_in_force_is_removed(fleet: Fle
             pass
 
 
+@pytest.mark.usefixtures("compared")
 async def test_a_live_claim_without_an_account_is_left_to_a_person(fleet: Fleet, stack: Stack) -> None:
     claim = await new_claim(fleet)
     await behind_our_back(stack, "deleteClient", claim.account)

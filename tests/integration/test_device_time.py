@@ -61,8 +61,8 @@ async def test_what_carries_time_has_the_servers(fleet: Fleet) -> None:
         config = await device.ask(topics.CONFIG_GET, request, topics.CONFIG)
         assert is_now(config)
         await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"led": 1})
-        pushed = await device.receive(topics.CONFIG)
-        assert pushed.request_id is None
+        while (pushed := await device.receive(topics.CONFIG)).request_id is not None:
+            pass  # the question was repeated before its answer had come
         assert is_now(pushed)
         offer = await device.ask(topics.FIRMWARE_CHECK, check(model), topics.FIRMWARE_OFFER)
         assert offer.up_to_date

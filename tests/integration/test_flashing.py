@@ -60,6 +60,8 @@ async def test_a_stored_image_that_is_cut_short_is_named_as_damaged(fleet: Fleet
     await asyncio.to_thread(stored_at(system, image).write_bytes, image[:-1])
     with pytest.raises(AnswerError, match=f"sha256: the stored image {view.sha256} is damaged"):
         await fleet.ask(admin.IMAGE_READ, sha256=view.sha256)
+    # Another test looks at all that is stored.
+    await upload(fleet, model, image)
 
 
 @pytest.mark.parametrize("length", [0, admin.MAX_IMAGE_PIECE_BYTES + 1])
@@ -147,6 +149,7 @@ async def test_a_size_that_is_no_partitions_is_refused(fleet: Fleet, size_bytes:
         await fleet.admin.call(admin.DEVICE_NVS, request)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_no_nvs_image_is_handed_out_in_the_middle_of_a_rotation(fleet: Fleet) -> None:
     package = await fleet.device()
     await fleet.offered(package)

@@ -283,5 +283,7 @@ async def another(system: System, **settings: str) -> AsyncIterator[None]:
     """Run one more firmware service until the block ends."""
     name = "firmware-another"
     await asyncio.to_thread(lambda: system.start("firmware", name=name, fate=None, **settings))
-    yield
-    await asyncio.to_thread(system.stop, name)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(system.stop, name)

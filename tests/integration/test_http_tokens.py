@@ -254,13 +254,6 @@ async def test_a_token_of_a_secret_that_was_given_anew_is_refused(fleet: Fleet, 
     assert (await door.knock(await http_helpers.token(renewed))).status_code == 200
 
 
-@pytest.fixture
-async def patient(system: System) -> AsyncIterator[None]:
-    """A rotator that leaves time to look at a rotation."""
-    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="120"):
-        yield
-
-
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("ends", ["done", "cancelled"])
 async def test_a_device_is_let_in_all_through_a_rotation_and_afterwards_with_the_secret_in_force_only(

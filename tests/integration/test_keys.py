@@ -32,8 +32,9 @@ async def open_rotation(stack: Stack, package: Package) -> asyncpg.Record:
 
 
 @pytest.fixture
-async def restart(system: System) -> AsyncIterator[Restart]:
+async def restart(no_rotations: None, system: System) -> AsyncIterator[Restart]:
     """Restart the rotator with these keys, a long deadline and two slots; at the end it is as it was."""
+    del no_rotations
 
     async def again(keys: str = "", *, file: str = "") -> None:
         source = {"MDM_MASTER_KEYS_FILE": file} if file else {}

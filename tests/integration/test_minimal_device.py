@@ -95,6 +95,7 @@ async def test_it_goes_through_two_rotations(fleet: Fleet, tmp_path: Path, qos: 
     assert not await broker_accepts(package)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_it_comes_back_with_the_new_secret_when_its_power_is_cut_in_the_middle(
     fleet: Fleet, tmp_path: Path
 ) -> None:

@@ -21,7 +21,10 @@ from services.registry.reconciler import pace
 from shared.database.engine import Database
 from shared.protocol import admin, topics
 from shared.protocol.admin import Finding, Package
+from tests.faults.promise import expire
 from tests.raw import RawDevice
+
+pytestmark = pytest.mark.usefixtures("compared")
 
 
 async def examined(fleet: Fleet, package: Package, *, repair: bool) -> list[Finding]:
@@ -141,11 +144,13 @@ async def test_a_client_without_a_row_is_disabled_and_one_of_another_instance_is
     assert await credentials.keycloak_accepts(foreign)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_device_in_a_rotation_is_left_to_the_rotator(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
     await fleet.offered(package)
     await behind_our_back(stack, "disableClient", package.client_id)
     assert await examined(fleet, package, repair=True) == []
+    await expire(stack, package)
     await fleet.seen(package, "rotation/timed_out")
     assert [finding.repaired for finding in await examined(fleet, package, repair=True)] == [True]
 
@@ -191,14 +196,22 @@ async def test_what_a_device_that_is_gone_left_retained_is_cleared_by_a_repair_o
     assert left.problem == "is not in the database but has a client"
 
 
-async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(fleet: Fleet, stack: Stack) -> None:
+async def test_all_accounts_are_made_anew_after_the_broker_lost_its_file(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
     model = await fleet.model()
     packages = await asyncio.gather(*(fleet.device(model) for _ in range(5)))
-    await asyncio.to_thread(stack.broker.stop)
-    (file,) = stack.folder.rglob("dynamic-security.json")
-    file.write_text(broker.render_accounts(stack.endpoints.accounts))
-    await asyncio.to_thread(stack.broker.start)
-    assert not await credentials.broker_accepts(packages[0])
+    registry = system.services["registry"]
+    # It would mend them as soon as the broker is back, and note which device was refused meanwhile.
+    registry.send_signal(signal.SIGSTOP)
+    try:
+        await asyncio.to_thread(stack.broker.stop)
+        (file,) = stack.folder.rglob("dynamic-security.json")
+        file.write_text(broker.render_accounts(stack.endpoints.accounts))
+        await asyncio.to_thread(stack.broker.start)
+        assert not await credentials.broker_accepts(packages[0])
+    finally:
+        registry.send_signal(signal.SIGCONT)
     # The devices of all other tests are mended too.
     repair = admin.Nothing(request_id=uuid4().hex)
     await fleet.admin.call(admin.DOCTOR_REPAIR, repair, timeout_s=300)

@@ -97,9 +97,8 @@ async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system:
             # It holds the only slot, so that no other device is offered anything meanwhile.
             await fleet.ask(admin.ROTATION_START, device=holder.client_id)
             await raw.receive(topics.ROTATION_OFFER)
-        first = await shown(fleet)
+        first, before = await shown(fleet), await fires(fleet)
         assert first.last_fire_at is None
-        assert await fires(fleet) == []
 
         await run(stack, "UPDATE mdm.rotation_schedule SET last_fire_at = since - interval '3 years'")
         await restart(system)
@@ -108,7 +107,8 @@ async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system:
         await restart(system)
         assert await shown(fleet) == made_up
 
-        [fire] = await fires(fleet)
+        [fire, *others] = await fires(fleet)
+        assert others == before
         assert fire.after == event.data
         assert datetime.fromisoformat(event.data["fire_at"]) == made_up.last_fire_at
         assert event.data["queued"] >= 1
@@ -121,7 +121,7 @@ async def test_fires_that_were_missed_are_made_up_for_once(fleet: Fleet, system:
         await restart(system, zone="Asia/Tokyo")
         anew = await shown(fleet)
         assert (anew.zone, anew.last_fire_at) == ("Asia/Tokyo", None)
-        assert len(await fires(fleet)) == 1
+        assert await fires(fleet) == [fire, *before]
     finally:
         await run(stack, "UPDATE mdm.devices SET rotation_state = 'OK' WHERE rotation_state = 'QUEUED'")
         await run(stack, "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL")
@@ -147,6 +147,7 @@ async def test_a_leader_fires_by_itself_and_each_fire_is_done_once(database: Dat
         running = asyncio.create_task(clock.run())
         await until(lambda: done(database), lambda fires: len(fires) >= 3)
         running.cancel()
+        await asyncio.wait([running])
     fired = await done(database)
     assert all(earlier < later for earlier, later in pairwise(fired))
     async with database.transaction() as session:
@@ -276,7 +277,7 @@ async def test_an_admin_sets_and_clears_the_schedule(fleet: Fleet, system: Syste
         cleared = await fleet.ask(admin.SCHEDULE_CLEAR)
     assert (cleared.expression, cleared.zone, cleared.author) == ("", "UTC", None)
     entries = (await fleet.ask(admin.AUDIT_LIST, subject="rotation")).entries
-    assert [it.action for it in entries if it.action.startswith("schedule")] == [
+    assert [it.action for it in entries if it.action.startswith("schedule")][:3] == [
         "schedule.clear",
         "schedule.set",
         "schedule.set",

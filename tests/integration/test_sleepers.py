@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -35,13 +34,6 @@ SEEN_AGO: Final = """
     UPDATE mdm.device_presence SET left_at = NULL, last_seen_at = now() - $2 * interval '1 second'
     FROM mdm.devices WHERE devices.id = device_id AND key = $1
 """
-
-
-@pytest.fixture
-async def patient(system: System) -> AsyncIterator[None]:
-    """Run a rotator with a deadline that no test reaches."""
-    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="300"):
-        yield
 
 
 async def listed(fleet: Fleet, package: Package, **wanted: object) -> bool:
@@ -96,7 +88,7 @@ async def test_an_odd_wake_interval_is_a_flaw_and_no_silent_device(fleet: Fleet)
     async with device_client(package) as device:
         topic = topics.STATUS.of(client_id=package.client_id)
         await device.publish(topic, b'{"online":true,"wake_interval_s":0}')
-        view = await until(lambda: fleet.show(package), lambda view: view.online)
+        view = await until(lambda: fleet.show(package), lambda view: view.online and view.flaws)
         assert [(flaw.field, flaw.topic) for flaw in view.flaws] == [("wake_interval_s", "up/status")]
         await device.publish(topic, b'{"online":true,"wake_interval_s":59.6}')
         await until(lambda: fleet.show(package), lambda view: view.wake_interval_s == 60 and not view.flaws)
@@ -129,7 +121,8 @@ async def test_a_device_that_is_not_online_holds_no_slot_and_rotates_when_it_wak
         await fleet.ask(admin.ROTATION_START, device=other.client_id)
         await fleet.seen(other, "rotation/completed")
     status = await fleet.ask(admin.ROTATION_STATUS)
-    assert (status.under_way, status.asleep >= 1, status.offline >= 1) == ([], True, True)
+    assert {it.client_id for it in status.under_way}.isdisjoint({sleeper.client_id, gone.client_id})
+    assert (status.asleep >= 1, status.offline >= 1) == (True, True)
     async with fleet.powered(sleeper, options=SLEEPY):
         await fleet.seen(sleeper, "rotation/completed")
     assert (await fleet.show(gone)).rotation_state == "QUEUED"
@@ -210,7 +203,8 @@ async def test_what_waits_for_a_device_reaches_it_before_it_sleeps_again(fleet: 
     sent = await fleet.ask(admin.COMMAND_SEND, device=package.client_id, name="identify", expires_in_s=3600)
     await fleet.ask(admin.ROTATION_START, device=package.client_id)
     await fleet.ask(admin.CONFIG_SET, device=package.client_id, overrides={"level": 7})
-    async with fleet.powered(package, options=options):
+    # The server may be slow: the device waits for the next message for longer than usual.
+    async with fleet.powered(package, options=replace(options, quiet_s=10)):
         # It would not wake up a second time within the test.
         await fleet.seen(package, "rotation/completed")
         await fleet.until(package, lambda view: view.presence == "asleep")

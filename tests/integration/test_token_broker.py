@@ -78,6 +78,7 @@ async def newcomer(fleet: Fleet, stack: Stack) -> Package:
 @pytest.fixture
 async def without_accounts(system: System) -> AsyncIterator[None]:
     async with system.altered("registry", MDM_BROKER_AUTH="token"):
+        await system.compared()
         yield
 
 
@@ -98,6 +99,7 @@ async def test_a_token_says_what_its_device_may_do_in_a_broker(fleet: Fleet) -> 
     ]
 
 
+@pytest.mark.usefixtures("compared")
 @pytest.mark.parametrize("older", ["without claims", "without own topics"])
 async def test_a_client_of_an_older_version_gets_its_claims_and_keeps_its_secret(
     fleet: Fleet, stack: Stack, older: str

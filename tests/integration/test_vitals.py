@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,16 @@ ADDED = (
     " SELECT id, date_trunc('hour', now(), 'UTC') - $2::interval, 't', '{1, 2, 2, 2, 2, 0}'"
     " FROM mdm.devices WHERE key = $1"
 )
+
+
+@pytest.fixture(autouse=True)
+async def within_an_hour() -> None:
+    """Do not begin a moment before the next hour, which has sums of its own."""
+    now = datetime.now(UTC)
+    if now + timedelta(seconds=30) > (
+        following := now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    ):
+        await asyncio.sleep((following - now).total_seconds())
 
 
 async def send(device: RawDevice, payload: dict[str, Any] | bytes, *, qos: int = 1) -> None:
