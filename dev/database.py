@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
 import asyncpg
+from pydantic import SecretStr
 
 from dev.stack import Stack
+from shared.database import engine, migrate
+from shared.database.engine import Database
 
 _GONE: Final = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)
 _idle: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, list[asyncpg.Connection]]]] = (
@@ -33,6 +37,18 @@ async def disconnect() -> None:
     for idle in _idle.pop(asyncio.get_running_loop(), {}).values():
         for connection in idle:
             await connection.close()
+
+
+@asynccontextmanager
+async def empty_database(stack: Stack, name: str) -> AsyncIterator[Database]:
+    """Make a database with the newest schema beside the services' one, open it for the block, and drop it."""
+    url = stack.endpoints.database_url.rpartition("/")[0] + f"/{name}"
+    await run(stack, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await run(stack, f"CREATE DATABASE {name}")
+    await asyncio.to_thread(migrate.upgrade, url)
+    async with engine.connected(SecretStr(url)) as connected:
+        yield connected
+    await run(stack, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def _fetch(

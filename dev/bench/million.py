@@ -5,28 +5,25 @@ In a database of its own on the same server, which no service uses.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, Final
 
-from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from dev import database
 from dev.bench import population
 from dev.bench.measure import timed
 from dev.bench.population import PopulationDevice
 from dev.bench.report import Report
+from dev.database import empty_database
 from dev.system import System
 from services.firmware.assignment.prospects import prospects
 from services.registry import batch_queries, queries
 from services.registry.devices import fleet_queries, views
 from services.registry.health import HealthThresholds
 from services.rotator import queries as rotator_queries
-from shared.database import engine, migrate
 from shared.database.engine import Database
 from shared.protocol import admin
 
@@ -88,20 +85,15 @@ def _listed(**wanted: object) -> admin.DeviceList:
 
 async def run(system: System) -> Report:
     """Insert devices by SQL, and measure; sizes include indexes."""
-    base = system.stack.endpoints.database_url
-    url = f"{base.rpartition('/')[0]}/{NAME}"
-    await database.run(system.stack, f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
-    await database.run(system.stack, f"CREATE DATABASE {NAME}")
-    await asyncio.to_thread(migrate.upgrade, url)
     found: dict[str, dict[str, Any]] = {}
     there = 0
-    async with engine.connected(SecretStr(url)) as million:
+    async with empty_database(system.stack, NAME) as million:
+        url = million.engine.url.render_as_string(hide_password=False)
         for size in SIZES:
             await population.insert(url, there, size)
             there = size
             for name, figure in (await _figures(million, size)).items():
                 found.setdefault(name, {})[f"{size}_devices"] = figure
-    await database.run(system.stack, f"DROP DATABASE {NAME} WITH (FORCE)")
     return Report(
         "the database alone: milliseconds, and MiB with indexes",
         [{"what": name, **figures} for name, figures in found.items()],

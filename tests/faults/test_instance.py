@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from dev import credentials
-from dev.database import run
+from dev.database import empty_database, run
 from dev.fleet import Fleet
 from dev.servers.base import ServerError
 from dev.stack import Stack
@@ -21,7 +21,6 @@ from services.registry.reconciler.strays import too_many
 from shared.database.engine import Database
 from shared.protocol import admin
 from shared.protocol.admin import Finding, Package
-from tests.integration.conftest import empty_database
 
 FLEET = 7
 

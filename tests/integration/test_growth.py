@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from dev.bench import population
 from dev.bench.population import PopulationDevice
+from dev.database import empty_database
 from dev.stack import Stack
 from services.firmware import queries as firmware_queries
 from services.firmware.assignment.prospects import prospects
@@ -29,7 +30,6 @@ from shared.database import device_refs
 from shared.database.engine import Database
 from shared.protocol import admin
 from shared.server.rpc import RequestContext
-from tests.integration.conftest import empty_database
 
 DEVICES: Final = 20_000
 THRESHOLDS: Final = HealthThresholds(*[timedelta(days=days) for days in (1, 7, 30)])

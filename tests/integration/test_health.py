@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import delete, select, text
 
 from backup import tables
+from dev.database import empty_database
 from dev.stack import Stack
 from dev.waiting import PATIENCE_S
 from services.registry.context import Registry
@@ -40,7 +41,6 @@ from shared.database.tables import (
     Rotation,
 )
 from shared.protocol import messages
-from tests.integration.conftest import empty_database
 
 NOW: Final = datetime.now(UTC)
 """When all cases are looked at, however long after these tests were collected they run."""

@@ -19,6 +19,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import delete, select, text, update
 
+from dev.database import empty_database
 from dev.servers.base import free_port
 from dev.stack import Stack
 from dev.waiting import until
@@ -45,7 +46,6 @@ from shared.database.tables import (
 from shared.errors import ConflictError, InvalidInputError
 from shared.protocol import admin
 from shared.server.rpc import RequestContext
-from tests.integration.conftest import empty_database
 
 NAME: Final = "notifications"
 KEYS: Final = SecretStr(base64.urlsafe_b64encode(bytes(32)).decode())
