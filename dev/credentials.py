@@ -21,6 +21,7 @@ from shared.protocol.admin import ClaimPackage, Package
 CONTROL = "$CONTROL/dynamic-security/v1"
 _TRUST: Final = ssl.create_default_context()
 """One for all: to read the usual authorities takes longer than a request."""
+_PATIENCE_S: Final = 30.0
 _REFUSED_HTTP = {400, 401}
 _REFUSED_V5 = {0x86, 0x87}
 _TAKEN_OVER_V5 = 0x8E
@@ -38,7 +39,7 @@ async def keycloak_token(package: Package, secret: str | None = None) -> str | N
         "client_id": package.client_id,
         "client_secret": secret or package.secret,
     }
-    async with httpx.AsyncClient(timeout=10, verify=_TRUST) as client:
+    async with httpx.AsyncClient(timeout=_PATIENCE_S, verify=_TRUST) as client:
         response = await client.post(package.token_url, data=form)
     if response.status_code in _REFUSED_HTTP:
         return None
@@ -129,7 +130,7 @@ async def _control_broker(endpoints: Endpoints, command: str, **arguments: str) 
     """Return the data of the broker's answer, without data if it refuses."""
     correlation = uuid4().hex
     body = {"commands": [{"command": command, "correlationData": correlation, **arguments}]}
-    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(20):
+    async with account_client(endpoints, "svc-accounts") as client, asyncio.timeout(_PATIENCE_S):
         await client.subscribe(f"{CONTROL}/response", qos=1)
         await client.publish(CONTROL, json.dumps(body), qos=1)
         async for message in client.messages:
@@ -148,7 +149,7 @@ async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClien
         "client_id": "mdm-registry",
         "client_secret": endpoints.keycloak_clients["mdm-registry"],
     }
-    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=endpoints.keycloak_url, timeout=_PATIENCE_S) as client:
         answer = await client.post(f"/realms/{endpoints.realm}/protocol/openid-connect/token", data=form)
         client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['access_token']}"
         yield client

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiomqtt
 from joserfc.jwk import OKPKey
 
+from dev.waiting import until
 from device.key import KEY_FILE
 from shared import crypto
 from shared.protocol import messages, topics
@@ -31,6 +32,12 @@ class Recovering:
     def key_of(state: Path) -> OKPKey:
         """Return the key in a reference device's flash."""
         return OKPKey.import_key(json.loads((state / KEY_FILE).read_bytes()))
+
+    async def answered(self, pair: OKPKey) -> Package:
+        """Ask with a key until there is an answer, however long it takes; return the package that it holds."""
+        found = await until(lambda: self.ask(pair))
+        assert found is not None
+        return found
 
     async def ask(self, pair: OKPKey, *, client_id: str | None = None) -> Package | None:
         """Ask with a key, for the package's device or another one; return the package that the answer holds."""

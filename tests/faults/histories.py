@@ -444,7 +444,8 @@ class Runner:
         seeds = iter(range(self.first_seed, self.first_seed + (most or 2**31)))
         model = await self.fleet.model()
         self.proxy.judge = self._judge
-        trouble = asyncio.create_task(self._trouble())
+        over = asyncio.Event()
+        trouble = asyncio.create_task(self._trouble(over))
 
         async def live() -> None:
             while loop.time() < until_s and not self.failures:
@@ -457,8 +458,8 @@ class Runner:
                 for _ in range(SIDE_BY_SIDE):
                     tasks.create_task(live())
         finally:
-            trouble.cancel()
-            await asyncio.wait([trouble])
+            over.set()  # and not cancelled: a service that is being started would be left behind
+            await trouble
 
     async def _live(self, seed: int, model: str) -> None:
         draw = random.Random(seed)  # noqa: S311 - a seed replays it
@@ -492,11 +493,13 @@ class Runner:
                 return fault
         return None
 
-    async def _trouble(self) -> None:
-        """Kill or freeze a service now and then."""
+    async def _trouble(self, over: asyncio.Event) -> None:
+        """Kill or freeze a service now and then, until it is over."""
         draw = random.Random(self.first_seed)  # noqa: S311
         while True:
-            await asyncio.sleep(10 + draw.random() * 20)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), 10 + draw.random() * 20)
+                return
             name = draw.choice(["rotator", "rotator", "registry"])
             process = self.system.services[name]
             if draw.random() < 0.5:

@@ -21,6 +21,7 @@ from dev.database import run
 from dev.fleet import Fleet
 from dev.simulator import simulating
 from dev.system import System
+from dev.waiting import until
 from device.options import Options
 from shared.protocol import admin
 from shared.protocol.admin import Package, RotationEntry
@@ -94,7 +95,8 @@ async def test_a_campaign_over_devices_of_which_half_sleep_gives_each_a_new_secr
         system.altered("rotator", MDM_ROTATION_DEADLINE_S="600"),
         simulating(system, tmp_path, "--devices", count, "--model", model, *sleeping) as simulator,
     ):
-        await simulator.until(lambda it: it["configured"] == count and it["asleep"], patience_s=patience_s)
+        await simulator.until(lambda it: it["configured"] == count, patience_s=patience_s)
+        await until(lambda: fleet.ask(admin.DEVICE_LIST, model=model, online=False), lambda page: page.devices)
         began = time.monotonic()
         started = await fleet.ask(admin.ROTATION_START, model=model)
         assert (started.queued.count, started.waiting.count > 0) == (count, True)

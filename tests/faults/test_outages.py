@@ -25,6 +25,7 @@ from tests import keycloak_proxy
 STEPS = ("rotation/offered", "rotation/delivered", "rotation/stored")
 DEADLINE_S = "60"
 """It outlasts an outage."""
+STEPPED_DOWN = b"rotator.stepped_down"
 
 
 def neighbour(stack: Stack, name: str) -> Server:
@@ -84,8 +85,9 @@ async def test_a_rotation_survives_the_outage_of_keycloak(fleet: Fleet, system: 
 
 
 async def test_a_frozen_leader_gives_way_and_writes_nothing_when_it_wakes(fleet: Fleet, system: System) -> None:
-    standby = await asyncio.to_thread(lambda: system.start("rotator", name="standby"))
     old = system.services["rotator"]
+    await until(lambda: asyncio.to_thread(leads, old))  # it may have been started a moment ago
+    standby = await asyncio.to_thread(lambda: system.start("rotator", name="standby"))
     written = old.log_size
     try:
         old.send_signal(signal.SIGSTOP)
@@ -95,12 +97,20 @@ async def test_a_frozen_leader_gives_way_and_writes_nothing_when_it_wakes(fleet:
             await fleet.ask(admin.ROTATION_START, device=package.client_id)
             await fleet.until(package, lambda view: view.secret_generation == 2)
         old.send_signal(signal.SIGCONT)
-        await logged(old, "rotator.stepped_down", beyond=written)
+        await logged(old, STEPPED_DOWN.decode(), beyond=written)
         assert await leaders(system.stack) == 1
         assert standby.running
     finally:
         old.send_signal(signal.SIGCONT)
         await asyncio.to_thread(system.stop, "standby")
+
+
+def leads(rotator: Server) -> bool:
+    """Return whether a rotator leads, by what it has logged last of that."""
+    changes = [
+        line for line in rotator.log_since().splitlines() if b"rotator.leads" in line or STEPPED_DOWN in line
+    ]
+    return bool(changes) and STEPPED_DOWN not in changes[-1]
 
 
 async def leaders(stack: Stack) -> int:

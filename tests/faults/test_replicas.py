@@ -20,6 +20,7 @@ from dev.database import run
 from dev.fleet import Fleet
 from dev.system import System
 from dev.uploads import build, upload
+from dev.waiting import until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import DeviceView, Package
 from shared.protocol.topics import Topic
@@ -141,28 +142,31 @@ async def test_no_answer_and_no_transfer_is_lost_with_a_replica_and_nothing_is_s
         await stack.enter_async_context(replicas(system))
         askers = [await stack.enter_async_context(RawDevice(package)) for package in asking]
         fetchers = await stack.enter_async_context(downloaders(fetching, model))
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         deeds: dict[str, Deed] = {
             "admin": configure,
             **{it.client_id: partial(asks, it) for it in askers},
             **{it.client_id: partial(fetches, it, offer) for it in fetchers},
         }
-        for name, deed in deeds.items():
-            load.done[name] = 0
-            tasks.create_task(load.keep_at(name, deed), name=name)
-        await both_answer(system)
+        async with asyncio.TaskGroup() as tasks:
+            for name, deed in deeds.items():
+                load.done[name] = 0
+                tasks.create_task(load.keep_at(name, deed), name=name)
+            await both_answer(system)
 
-        for name in SECOND.values():
-            await asyncio.to_thread(system.services[name].kill)
-        await load.goes_on()
+            for name in SECOND.values():
+                await asyncio.to_thread(system.services[name].kill)
+            await load.goes_on()
 
-        for service, name in SECOND.items():
-            await asyncio.to_thread(system.start, service, name=name)
-        await both_answer(system)
-        await load.goes_on()
-        load.ending.set()
+            for service, name in SECOND.items():
+                await asyncio.to_thread(system.start, service, name=name)
+            await both_answer(system)
+            await load.goes_on()
+            load.ending.set()
+
+        # Before the second ones are killed once more: a status that only such a one has is lost with it.
+        for package in asking:
+            said = f"1.0.{load.done[package.client_id]}"
+            assert (await until(partial(fleet.show, package), partial(runs, said))).online
 
     for package in asking:
         assert await versions(system, package) == stored[package.client_id]
-        said = f"1.0.{load.done[package.client_id]}"
-        assert (await fleet.until(package, partial(runs, said))).online

@@ -36,6 +36,8 @@ from tests.micropython.board import PROGRAMS, compiled, needs_micropython, run
 
 pytestmark = needs_micropython
 M = TypeVar("M", bound=BaseModel)
+State = dict[str, Any]
+Holds = Callable[[State], object]
 HEAP_KIB = 24
 """With pointers of 8 bytes; a board's have 4."""
 
@@ -256,22 +258,23 @@ async def test_only_a_working_connection_replaces_a_working_one(
         # Nobody listens there.
         dead = working.model_copy(update={"mqtt_port": 1})
         await send(stack, topics.CONNECTION, package, offer(bad, 2, dead))
-        assert (await state(bad))["refused"]["outcome"] == "reverted"
+        assert (await state(partial(refuses, bad)))["refused"]["outcome"] == "reverted"
         # An authority that is none.
         nobody = working.model_copy(update={"ca_certificate": "-----BEGIN CERTIFICATE-----\nAA=="})
         await send(stack, topics.CONNECTION, package, offer(odd, 2, nobody))
-        assert (await state(odd))["refused"]["outcome"] == "rejected"
+        assert (await state(partial(refuses, odd)))["refused"]["outcome"] == "rejected"
         # One that works, sealed for the device's key.
         other = working.model_copy(update={"ca_certificate": f"{package.ca_certificate}{package.ca_certificate}"})
         public_key = record(tmp_path / "board", "key")["x"]
         await send(stack, topics.CONNECTION, package, sealed(good, 30, other, public_key))
-        before = {"fallback": package.connection_id} if package.connection_id else {}
-        assert await until(lambda: state(good), lambda it: it.get("first") == good) == {
+        assert await state(lambda it: it["first"] == good) == {
             "first": good,
+            "fallback": package.connection_id,
             "in_use": good,
             "refused": {"connection_id": odd, "outcome": "rejected", "reason": "invalid cert"},
-            **before,
         }
+        # The registry knows nothing of this one, and offers its own again.
+        await state(lambda it: it["first"] == it["in_use"] == package.connection_id and it.get("fallback") == good)
     # The fall-back is permanent: when the first is out of reach, they take turns.
     first = tmp_path / "board" / "mdm" / f"{record(tmp_path / 'board', 'connection')['first']}.json"
     first.write_text(json.dumps({**json.loads(first.read_text()), "mqtt_port": 1}))
@@ -331,10 +334,14 @@ def flashed(folder: Path, model: str) -> None:
     (folder / "flash" / "ota_0.bin").write_bytes(image)
 
 
+def refuses(connection_id: str, state: State) -> bool:
+    return bool(state.get("refused", {}).get("connection_id") == connection_id)
+
+
 @asynccontextmanager
-async def questions(stack: Stack, package: Package) -> AsyncIterator[Callable[[str], Awaitable[dict[str, Any]]]]:
-    """Read along what a device says of its connections; the function waits for a state in which an id stands."""
-    states: list[dict[str, Any]] = []
+async def questions(stack: Stack, package: Package) -> AsyncIterator[Callable[[Holds], Awaitable[State]]]:
+    """Read along what a device says of its connections; the function waits for a state, also one that is over."""
+    states: list[State] = []
     async with account_client(stack.endpoints, "svc-registry") as registry:
         await registry.subscribe(topics.CONFIG_GET.of(client_id=package.client_id), qos=1)
 
@@ -343,11 +350,11 @@ async def questions(stack: Stack, package: Package) -> AsyncIterator[Callable[[s
                 assert isinstance(message.payload, bytes)
                 states.append(json.loads(message.payload)["connection"])
 
-        async def state(connection_id: str) -> dict[str, Any]:
-            async def last() -> dict[str, Any]:
-                return states[-1] if states else {}
+        async def state(holds: Holds) -> State:
+            async def found() -> list[State]:
+                return [it for it in states if holds(it)]
 
-            return await until(last, lambda it: connection_id in json.dumps(it))
+            return (await until(found))[0]
 
         reading = asyncio.create_task(read())
         yield state

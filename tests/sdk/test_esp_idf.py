@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.crash_injection import CrashPoint
 from dev.fleet import Fleet
 from dev.system import System
 from dev.uploads import upload
@@ -40,11 +41,12 @@ def flash(folder: Path, image: bytes) -> None:
 
 @asynccontextmanager
 async def board(
-    program: str, folder: Path, *, die_at: int | None = None, **environment: str
+    program: str, folder: Path, *, die_at: int | CrashPoint | None = None, **environment: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Power a board with the program of an example, until the block ends."""
+    """Power a board with the program of an example, until the block ends or its power is cut at a write."""
     if die_at is not None:
-        environment["MDM_CUT_AT"] = f"*#{die_at}"
+        cut = CrashPoint("*", die_at) if isinstance(die_at, int) else die_at
+        environment["MDM_CUT_AT"] = f"{cut.step}#{cut.nth}"
     image = image_file(folder.parent, folder.name.split("-")[1] if "-" in folder.name else "claim")[1]
     command = await asyncio.to_thread(build, f"board-{program}")
     process = await asyncio.create_subprocess_exec(command, folder, image, env={**os.environ, **environment})
@@ -149,9 +151,10 @@ async def test_an_image_that_restarts_in_its_trial_is_rolled_back(fleet: Fleet, 
     model = await fleet.model()
     package, place = await thermometer(fleet, tmp_path, model)
     await upload(fleet, model, image_builder.build(version="1.1.0", project=model, size_bytes=CHUNK))
-    async with board("thermometer", place):
-        boot = place / "boot"
-        await until(lambda: asyncio.to_thread(lambda: boot.exists() and boot.read_bytes()[1:] == bytes([1, 1])))
+    # The first start, the change to the new image, and its first start.
+    async with board("thermometer", place, die_at=CrashPoint("boot:after", 3)) as process:
+        await ended(process)
+    assert (place / "boot").read_bytes()[1:] == bytes([1, 1])
     async with board("thermometer", place):
         await fleet.seen(package, "firmware/reported", stage="rolled_back")
         await fleet.until(package, lambda view: view.online and view.firmware_version == "1.0.0")

@@ -34,6 +34,7 @@ RADIO_BYTES_PER_S: Final = 2_500_000
 DEVICES: Final = 5
 ROUNDS: Final = 3
 ROUND_S: Final = 1.0
+MEASUREMENTS: Final = 3
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ async def test_a_device_that_floods_its_own_topics_slows_nobodys_management(
     flood = {"size_bytes": size_bytes, "bytes_per_s": RADIO_BYTES_PER_S}
     sending = as_device(evil, topic=f"app/{evil.client_id}/up/x", **flood)
     reading = as_consumer(profile, topic="app/+/up/#", reads=True)
-    goes_on(*await measured(fleet, tmp_path, sending, reading))
+    await goes_on(fleet, tmp_path, sending, reading)
 
 
 @pytest.mark.parametrize("size_bytes", [100, 1900 * KIB], ids=["many", "big"])
@@ -145,13 +146,26 @@ async def test_a_consumer_that_floods_a_device_slows_no_others_management(
     flood = {"size_bytes": size_bytes, "bytes_per_s": RADIO_BYTES_PER_S}
     sending = as_consumer(profile, topic=f"app/{victim.client_id}/down/x", **flood)
     reading = as_device(victim, topic=f"app/{victim.client_id}/down/#", reads=True)
-    goes_on(*await measured(fleet, tmp_path, sending, reading))
+    await goes_on(fleet, tmp_path, sending, reading)
 
 
-def goes_on(quiet: Times, flooded: Times) -> None:
-    """Assert that answers take less than twice their time."""
-    assert statistics.median(flooded.configurations) < 2 * statistics.median(quiet.configurations)
-    assert statistics.median(flooded.requests) < 2 * statistics.median(quiet.requests)
+async def goes_on(fleet: Fleet, folder: Path, sending: Flood, reading: Flood) -> None:
+    """Assert that answers take less than twice their time in the best of a few measurements.
+
+    Other work on the machine delays some answers, the flood would delay those of each.
+    """
+    seen: list[float] = []
+    while len(seen) < MEASUREMENTS:
+        quiet, flooded = await measured(fleet, folder, sending, reading)
+        seen.append(
+            max(
+                statistics.median(flooded.configurations) / statistics.median(quiet.configurations),
+                statistics.median(flooded.requests) / statistics.median(quiet.requests),
+            )
+        )
+        if seen[-1] < 2:
+            return
+    raise AssertionError(f"answers take {seen} times as long")
 
 
 @pytest.mark.parametrize("size_bytes", [100, 1900 * KIB], ids=["many", "big"])

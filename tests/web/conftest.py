@@ -60,8 +60,12 @@ async def opened(browser: BrowserContext, system: System) -> AsyncIterator[Page]
 
 
 def is_complaint(line: ConsoleMessage) -> bool:
-    """Return whether the page has caused a message; Chromium itself logs a connection that ends during a write."""
-    return line.type == "error" and line.text != "WebSocket is already in CLOSING or CLOSED state."
+    """Return whether the page has caused a message.
+
+    Chromium itself logs a connection that ends during a write, and one that a broker refuses while it starts.
+    """
+    refused = line.text.startswith("WebSocket connection to") and "ERR_CONNECTION_" in line.text
+    return line.type == "error" and line.text != "WebSocket is already in CLOSING or CLOSED state." and not refused
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ async def test_a_rollout_is_checked_started_and_seen_to_halt(page: Page, fleet: 
 
 
 async def test_the_schedule_is_shown_changed_and_cleared(page: Page, fleet: Fleet) -> None:
+    await fleet.ask(admin.SCHEDULE_CLEAR)  # of other tests
     await go(page, "rotation")
     panel = page.get_by_role("region", name="Schedule")
     await expect(panel.get_by_text("never").first).to_be_visible()
