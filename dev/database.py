@@ -41,7 +41,7 @@ async def disconnect() -> None:
 
 @asynccontextmanager
 async def empty_database(stack: Stack, name: str) -> AsyncIterator[Database]:
-    """Make a database with the newest schema beside the services' one, open it for the block, and drop it."""
+    """Make a database with the newest schema next to the services' one, open it for the block, and drop it."""
     url = stack.endpoints.database_url.rpartition("/")[0] + f"/{name}"
     await run(stack, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     await run(stack, f"CREATE DATABASE {name}")
