@@ -182,7 +182,9 @@ class RotationWorker:
         """Defer a device without a client in Keycloak, so that it does not hold up the others."""
         log.error("rotation.no_identity", client_id=candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
-            device = await session.get_one(Device, candidate.device_id)
+            device = await session.get(Device, candidate.device_id)
+            if device is None:
+                return  # it is being removed, its client first
             device.rotation_state = "TIMEOUT"
             device.rotation_retry_at = datetime.now(UTC) + self._retry_in
 
@@ -327,7 +329,11 @@ class RotationWorker:
         """Return the open rotations, and note their devices."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
-            found = [await queries.rotation(session, one) for one in await queries.open_rotations(session)]
+            found = []
+            for rotation_id in await queries.open_rotations(session):
+                # One that is gone meanwhile: the database was put back to an earlier copy.
+                with contextlib.suppress(NotFoundError):
+                    found.append(await queries.rotation(session, rotation_id))
             left = await queries.left(session, now=now)
         self.rotator.in_rotation.clear()
         self.rotator.in_rotation.update(client_id for _, _, client_id in found)

@@ -35,8 +35,8 @@ _CONTROL: Final = "$CONTROL/dynamic-security/v1"
 _RESPONSE: Final = Topic("$CONTROL/dynamic-security/v1/response", bytes)
 _TIMEOUT_S: Final = 10.0
 _PAGE: Final = 1000
-_REFUSED: Final = (4, 5)
-"""MQTT 3.1.1, 3.2.2.3: bad user name or password, not authorized."""
+_REFUSED: Final = (0x86, 0x87)
+"""Bad user name or password, not authorized: paho has the codes of MQTT 5 for those of 3.1.1, too."""
 MARK: Final = "mdm-instance"
 """A role that no account has; its text name is the installation's id."""
 

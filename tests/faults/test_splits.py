@@ -6,12 +6,14 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -30,10 +32,12 @@ from shared.database import engine
 from shared.database.outbox import Outbox
 from shared.mqtt.connection import Delivery
 from shared.protocol import admin
+from tests import keycloak_proxy
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
 from tests.faults.test_recovery import change_in_keycloak
 from tests.integration.test_reconciler import examined
+from tests.keycloak_proxy import Fault
 
 OLD_DEVICE = replace(OPTIONS, keyless=True)
 """Without a key: nothing of this may depend on recovery."""
@@ -180,6 +184,13 @@ async def test_a_client_that_has_lost_its_generation_gets_one_again(
     assert not await examined(fleet, package, repair=False)
 
 
+async def delete_client(stack: Stack, package: admin.Package) -> None:
+    clients = f"/admin/realms/{stack.endpoints.realm}/clients"
+    async with keycloak_admin(stack.endpoints) as client:
+        (found,) = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+        (await client.delete(f"{clients}/{found['id']}")).raise_for_status()
+
+
 async def lose_generation(stack: Stack, package: admin.Package) -> None:
     """Take from a client the mapper that says which secret it has."""
     clients = f"/admin/realms/{stack.endpoints.realm}/clients"
@@ -270,3 +281,104 @@ async def test_an_earlier_copy_of_the_database_puts_no_dead_secret_back(fleet: F
     async with fleet.powered(package, options=OLD_DEVICE):
         view = await kept(fleet, stack, package)
     assert view.secret_generation == 2
+
+
+async def test_an_old_device_whose_account_has_another_secret_than_is_recorded_heals(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """All three places agree by what is recorded: only a login shows that the broker has another one."""
+    package = await fleet.device()
+    due = "UPDATE mdm.devices SET verify_at = now() WHERE key = $1 AND verify_at > now()"
+    async with fleet.powered(package, options=OLD_DEVICE):
+        await fleet.until(package, lambda view: view.online)
+        await behind_our_back(stack, "setClientPassword", package.client_id, password=secrets.token_urlsafe(32))
+        await fleet.until(package, lambda view: not view.online)
+        await fleet.seen(package, "device/refused")
+
+        async def is_back() -> bool:
+            await run(stack, due, package.device_key)
+            return (await fleet.show(package)).online
+
+        await until(is_back)
+        await kept(fleet, stack, package)
+
+
+async def test_a_device_that_was_refused_as_its_account_is_disabled_is_enabled_again(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """A call that enables a device is lost on its way to the broker."""
+    package = await fleet.device()
+    await behind_our_back(stack, "disableClient", package.client_id)
+    assert not await credentials.broker_accepts(package)
+    await fleet.seen(package, "device/refused")
+    found = await examined(fleet, package, repair=True)
+    assert ("is not enabled everywhere", True) in [(it.problem, it.repaired) for it in found]
+    assert await credentials.broker_accepts(package)
+
+
+@asynccontextmanager
+async def held(stack: Stack, package: admin.Package) -> AsyncIterator[asyncpg.Connection]:
+    """Yield a transaction that has locked a device, and commits when somebody waits for it after the block."""
+    connection = await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", ""))
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM mdm.devices WHERE key = $1 FOR UPDATE", package.device_key)
+            yield connection
+            waits = "SELECT FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))"
+            await until(partial(run, stack, waits, connection.get_server_pid()))
+    finally:
+        await connection.close()
+
+
+async def rotates(fleet: Fleet, system: System) -> bool:
+    """Say whether the rotator still works."""
+    package = await fleet.device()
+    async with fleet.powered(package):
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")
+    return system.services["rotator"].running
+
+
+async def test_a_rotation_that_is_gone_when_the_leader_reads_it_ends_no_rotator(
+    fleet: Fleet, system: System, stack: Stack
+) -> None:
+    """The database is put back to an earlier copy while the leader looks at what is open."""
+    package = await fleet.device()
+    await fleet.offered(package)
+    async with held(stack, package) as connection:
+        of_device = "(SELECT id FROM mdm.devices WHERE key = $1)"
+        await connection.execute(f"DELETE FROM mdm.rotations WHERE device_id = {of_device}", package.device_key)  # noqa: S608
+        idle = "UPDATE mdm.devices SET rotation_state = 'OK', rotation_slot = NULL WHERE key = $1"
+        await connection.execute(idle, package.device_key)
+    assert await rotates(fleet, system)
+
+
+async def test_a_device_that_is_removed_when_its_rotation_begins_ends_no_rotator(
+    fleet: Fleet, system: System, stack: Stack
+) -> None:
+    """Its client goes first: the leader finds none, and then no row."""
+    package = await fleet.device()
+    await fleet.present(package)
+    await delete_client(stack, package)
+    asked = asyncio.Event()
+
+    def late(method: str, path: str) -> Fault | None:
+        if method != "GET" or not path.endswith("/clients"):
+            return None
+        asked.set()
+        return Fault(wait_s=1.0)
+
+    real = stack.endpoints.keycloak_url
+    async with (
+        keycloak_proxy.running(real) as proxy,
+        system.altered("rotator", MDM_KEYCLOAK_URL=proxy.url, MDM_KEYCLOAK_PUBLIC_URL=real),
+    ):
+        rotator = system.services["rotator"]
+        proxy.judge = late
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        async with asyncio.timeout(PATIENCE_S):
+            await asked.wait()
+        await run(stack, "DELETE FROM mdm.devices WHERE key = $1", package.device_key)
+        await logged(rotator, "rotation.no_identity", package.client_id)
+        proxy.judge = lambda _method, _path: None
+        assert await rotates(fleet, system)

@@ -114,7 +114,9 @@ class CredentialService:
                 self.registry, presence, device, identity, account, reported=presence.secret_generation
             )
             remedy = credential_rules.remedy(places)
-            lies = remedy is Remedy.NONE and places.refused and device.enabled
+            # A disabled account refuses whatever secret it has.
+            may_enter = device.enabled and (account is None or account.enabled)
+            lies = remedy is Remedy.NONE and places.refused and may_enter
             if lies and not await self.accepts(client_id, identity):
                 remedy = Remedy.PUT  # the account has another secret than recorded in it
             if remedy is Remedy.ROTATE and self._is_in_doubt(presence, places):
