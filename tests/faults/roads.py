@@ -62,8 +62,12 @@ class Road:
     async def close(self) -> None:
         """Refuse connections, and end those that there are."""
         if self._server is not None:
-            self._server.close()
-            self._server = None  # as one that has just been accepted sees
+            server, self._server = self._server, None  # as one that has just been accepted sees
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            # Python 3.11 forgets a connection that was accepted just before, and leaves it open.
+            await asyncio.sleep(0)
+            server.close()
         for one in self._travellers:
             one.transport.abort()
 
