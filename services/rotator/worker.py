@@ -331,7 +331,7 @@ class RotationWorker:
         async with self.rotator.leadership.transaction() as session:
             found = []
             for rotation_id in await queries.open_rotations(session):
-                # One that is gone meanwhile: the database was put back to an earlier copy.
+                # One that is gone meanwhile: the database was restored from an earlier copy.
                 with contextlib.suppress(NotFoundError):
                     found.append(await queries.rotation(session, rotation_id))
             left = await queries.left(session, now=now)
