@@ -25,6 +25,7 @@ from dev.system import SERVICES, System
 from shared.protocol import admin
 
 EVERY_S = 5.0
+BUFFERS = "PostgreSQL, its buffers alone"
 SHORTEST_MINUTES = 0.5
 FAILURES = ("--silent", "1%", "--slow", "2%", "--rolled-back", "1%", "--wrong-proof", "1%")
 SETTINGS = {
@@ -99,6 +100,8 @@ async def _watch(
     others = {"broker": running.stack.broker.pid, "PostgreSQL": running.stack.postgres.pid}
     others |= {"Keycloak": running.stack.keycloak.pid, "simulator": simulator.process.pid}
     found = [Series(name, judged=name in pids) for name in {**pids, **others}]
+    found.append(Series(BUFFERS, judged=False, kind=measure.SHARED))
+    others[BUFFERS] = running.stack.postgres.pid
     loop = asyncio.get_running_loop()
     began = loop.time()
     while (at_s := loop.time() - began) < seconds:

@@ -17,6 +17,9 @@ GROWTH_MAX: Final = 0.10
 """Maximum growth from the first third to the last."""
 STEP_MAX: Final = 0.02
 """Maximum growth from one third to the next; if both steps exceed it, memory keeps growing."""
+ALL: Final = "Pss"
+SHARED: Final = "Pss_Shmem"
+"""Kinds of memory, by their names in smaps_rollup; the second is shared by processes, as PostgreSQL's buffers."""
 _MIB: Final = 1024 * 1024
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
@@ -31,12 +34,12 @@ def tree(pid: int) -> Iterator[Path]:
                 yield from tree(int(child))
 
 
-def memory_bytes(pid: int) -> int:
+def memory_bytes(pid: int, kind: str = ALL) -> int:
     """Return the memory of a process and its children, with shared memory counted proportionally (PSS)."""
     total = 0
     for folder in tree(pid):
         with suppress(OSError):
-            [kib] = re.findall(r"^Pss:\s+(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)
+            [kib] = re.findall(rf"^{kind}:\s+(\d+) kB$", (folder / "smaps_rollup").read_text(), re.MULTILINE)
             total += int(kib) * 1024
     return total
 
@@ -53,16 +56,17 @@ def cpu_s(pid: int) -> float:
 
 @dataclass(slots=True)
 class Series:
-    """Samples of one process's memory in bytes with times in seconds; `judged` ones must be flat."""
+    """Samples of a kind of one process's memory in bytes with times in seconds; `judged` ones must be flat."""
 
     name: str
     judged: bool
+    kind: str = ALL
     memory: list[tuple[float, int]] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def add(self, at_s: float, pid: int) -> None:
         """Take a sample."""
-        self.memory.append((at_s, memory_bytes(pid)))
+        self.memory.append((at_s, memory_bytes(pid, self.kind)))
         self.cpu.append(cpu_s(pid))
 
     @property

@@ -35,4 +35,5 @@ def test_a_slope_is_per_minute() -> None:
 
 def test_a_process_has_memory_and_has_used_time() -> None:
     assert measure.memory_bytes(os.getpid()) > 1024 * 1024
+    assert 0 <= measure.memory_bytes(os.getpid(), measure.SHARED) < measure.memory_bytes(os.getpid())
     assert measure.cpu_s(os.getpid()) > 0
