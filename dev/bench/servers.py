@@ -15,7 +15,7 @@ from deploy.broker import render_acl
 from dev.bench import echo, plain_http
 from dev.bench.population import DOCUMENT
 from dev.servers.base import HOST, Process, ServerError, free_port, listens, started
-from dev.servers.nginx import configured, nginx
+from dev.servers.nginx import before_images, nginx
 from dev.system import System
 from shared.protocol import messages, topics
 
@@ -53,16 +53,11 @@ async def nginx_serving(system: System, files: Path) -> AsyncIterator[tuple[int,
 @asynccontextmanager
 async def accelerated(system: System) -> AsyncIterator[tuple[int, Process]]:
     """Run nginx before the firmware service, as owners configure it, and yield its port and the process."""
-    port = free_port()
-    values = {
-        "listen 8443 ssl": f"listen {HOST}:{port} ssl",
-        "/etc/mdm/": f"{system.stack.endpoints.ca_file.parent}/",
-        "http://127.0.0.1:8444": f"https://{HOST}:{system.http_ports['firmware']}",
-        "/var/lib/mdm/": f"{system.stack.folder}/assets/",
-    }
-    process = nginx(
-        system.stack.folder / "nginx", configured("images.conf", values), port=port, leash=system.leash
-    )
+    port, certificates = free_port(), system.stack.endpoints.ca_file.parent
+    stored = {"/var/lib/mdm/": f"{system.stack.folder}/assets/"}
+    service_port = system.http_ports["firmware"]
+    server = before_images("images.conf", stored, certificates=certificates, port=port, service_port=service_port)
+    process = nginx(system.stack.folder / "nginx", server, port=port, leash=system.leash)
     async with (
         system.altered("firmware", fate=None, max_files=None, MDM_HTTP_ACCEL="/stored"),
         started(process),

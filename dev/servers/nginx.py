@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from dev.servers.base import Leash, Process, listens
+from dev.servers.base import HOST, Leash, Process, listens
 from dev.servers.tools import find_nginx
 
 _DEPLOY: Final = Path(__file__).parents[2] / "deploy/nginx"
@@ -38,9 +38,20 @@ def nginx(folder: Path, server: str, *, port: int, leash: Leash) -> Process:
     return Process("nginx", log_file, lambda: listens(port), command, leash=leash)
 
 
-def configured(name: str, values: Mapping[str, str]) -> str:
-    """Return a file of deploy/nginx with values in place of its examples; ValueError if one does not occur."""
+def before_images(
+    name: str, examples: Mapping[str, str], *, certificates: Path, port: int, service_port: int
+) -> str:
+    """Return a block `server` of deploy/nginx, before a firmware service with TLS on this machine.
+
+    `examples` are further texts of the file with what replaces them; ValueError if one does not occur in it.
+    """
     text = (_DEPLOY / name).read_text()
+    values = {
+        "listen 8443 ssl": f"listen {HOST}:{port} ssl",
+        "/etc/mdm/": f"{certificates}/",
+        "http://127.0.0.1:8444": f"https://{HOST}:{service_port}",
+        **examples,
+    }
     for example, value in values.items():
         if example not in text:
             raise ValueError(f"{name}: must contain {example}")

@@ -15,7 +15,7 @@ from dev import http_helpers
 from dev.fleet import Fleet
 from dev.http_helpers import bearer, served
 from dev.servers.base import HOST, free_port, started
-from dev.servers.nginx import configured, nginx
+from dev.servers.nginx import before_images, nginx
 from dev.servers.tools import MissingToolError
 from dev.system import System
 from dev.uploads import upload
@@ -43,21 +43,19 @@ async def front(
     request: pytest.FixtureRequest, fleet: Fleet, system: System, tmp_path: Path
 ) -> AsyncIterator[Front]:
     port, certificates = free_port(), system.stack.endpoints.ca_file.parent
-    values = {
-        "listen 8443 ssl": f"listen {HOST}:{port} ssl",
-        "/etc/mdm/": f"{certificates}/",
-        "http://127.0.0.1:8444": f"https://{HOST}:{system.http_ports['firmware']}",
-    }
     settings = {"MDM_HTTP_ACCEL": "/stored"}
     async with AsyncExitStack() as stack:
         if request.param == "s3":
             process, theirs = s3_server.server(tmp_path, leash=system.leash)
             await stack.enter_async_context(started(process))
             settings |= {**theirs, "MDM_ASSETS_URL": s3_server.URL, "MDM_ASSETS_DIR": str(tmp_path / "shelf")}
-            values |= {"https://s3.eu-central-1.amazonaws.com/": f"{theirs['AWS_ENDPOINT']}/"}
-            server = configured("images-s3.conf", values)
+            name = "images-s3.conf"
+            examples = {"https://s3.eu-central-1.amazonaws.com/": f"{theirs['AWS_ENDPOINT']}/"}
         else:
-            server = configured("images.conf", values | {"/var/lib/mdm/": f"{system.stack.folder}/assets/"})
+            name = "images.conf"
+            examples = {"/var/lib/mdm/": f"{system.stack.folder}/assets/"}
+        service_port = system.http_ports["firmware"]
+        server = before_images(name, examples, certificates=certificates, port=port, service_port=service_port)
         try:
             proxy = nginx(tmp_path / "nginx", server, port=port, leash=system.leash)
         except MissingToolError as error:
