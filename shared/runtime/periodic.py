@@ -27,11 +27,13 @@ async def periodic(
 ) -> NoReturn:
     """Run a step now, every `every_s` seconds and whenever `wake` is set, until cancelled.
 
-    A pause takes `every_s`, or `pause` times as long as the step did if that is longer.
+    A pause takes `every_s`, or `pause` times as long as the shorter one of the last two steps if that is longer: a
+    step that had to wait for something says nothing about the next.
 
     On an UnavailableError the event `on_outage` is logged, and the step is due again after `every_s`. If `wake` is
     set during a step, another step follows.
     """
+    before_s = 0.0
     while True:
         if wake is not None:
             wake.clear()
@@ -42,7 +44,9 @@ async def periodic(
             log.warning(on_outage, reason=error.message)
             await asyncio.sleep(every_s)
             continue
-        pause_s = max(every_s, pause * (time.monotonic() - began))
+        took_s = time.monotonic() - began
+        pause_s = max(every_s, pause * min(took_s, before_s))
+        before_s = took_s
         if wake is None:
             await asyncio.sleep(pause_s)
         else:

@@ -100,7 +100,10 @@ class Store:
         key = _key(sha256)
         if not isinstance(self._objects, S3Store):
             return f"/{key}"
-        url = urlsplit(await obstore.sign_async(self._objects, "GET", key, _SIGNED_FOR))
+        try:
+            url = urlsplit(await obstore.sign_async(self._objects, "GET", key, _SIGNED_FOR))
+        except _FAULTS as error:
+            raise _translated(error, sha256) from error
         return f"{url.path}?{url.query}"
 
     async def has(self, sha256: str) -> bool:

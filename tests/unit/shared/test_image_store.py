@@ -155,6 +155,19 @@ async def test_a_signed_path_is_all_that_is_needed_to_fetch_an_image() -> None:
         assert (await client.get(path.replace("Signature", "Signed"))).status_code == 400
 
 
+@pytest.mark.usefixtures("s3")
+async def test_a_path_that_cannot_be_signed_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where the keys are those of a role, and who gives them out is away."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "missing"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/images")
+    with pytest.raises(UnavailableError, match="image store: "):
+        await Store(s3_server.URL).path(SHA256)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "silent"])
 async def test_an_s3_server_that_does_not_answer_is_unavailable_after_two_requests(
     s3: Process, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
