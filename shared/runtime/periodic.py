@@ -28,7 +28,7 @@ async def periodic(
     """Run a step now, every `every_s` seconds and whenever `wake` is set, until cancelled.
 
     A pause takes `every_s`, or `pause` times as long as the shorter one of the last two steps if that is longer: a
-    step that had to wait for something says nothing about the next.
+    step that had to wait for something is no sign of how long the next takes.
 
     On an UnavailableError the event `on_outage` is logged, and the step is due again after `every_s`. If `wake` is
     set during a step, another step follows.
