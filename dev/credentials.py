@@ -155,6 +155,17 @@ async def keycloak_admin(endpoints: Endpoints) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
+@asynccontextmanager
+async def client_in_keycloak(
+    endpoints: Endpoints, package: Package
+) -> AsyncIterator[tuple[httpx.AsyncClient, str, dict[str, Any]]]:
+    """Open Keycloak's admin interface, and yield it with the path of a device's client and its representation."""
+    async with keycloak_admin(endpoints) as http:
+        clients = f"/admin/realms/{endpoints.realm}/clients"
+        (found,) = (await http.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+        yield http, f"{clients}/{found['id']}", found
+
+
 async def behind_our_back(stack: Stack, command: str, client_id: str, **arguments: object) -> None:
     """Change an account of the broker with full rights."""
     body = {"commands": [{"command": command, "username": client_id, "correlationData": "x", **arguments}]}

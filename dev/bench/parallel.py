@@ -26,13 +26,11 @@ PATIENCE_S: Final = 600
 async def _keycloak_s(system: System, package: Package, at_once: int) -> float:
     """Return the seconds that Keycloak takes to change a client and issue a token for each device."""
     endpoints, turns = system.stack.endpoints, asyncio.Semaphore(at_once)
-    async with credentials.keycloak_admin(endpoints) as client:
-        clients = f"/admin/realms/{endpoints.realm}/clients"
-        [found] = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+    async with credentials.client_in_keycloak(endpoints, package) as (http, path, found):
 
         async def change() -> None:
             async with turns:
-                (await client.put(f"{clients}/{found['id']}", json=found)).raise_for_status()
+                (await http.put(path, json=found)).raise_for_status()
                 await credentials.keycloak_token(package)
 
         began = time.perf_counter()

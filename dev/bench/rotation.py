@@ -25,12 +25,10 @@ LOOKS: Final = 5
 async def _alone(system: System, package: Package) -> Mapping[str, float]:
     """Return the seconds that Keycloak and the broker take for a device without other load, by part."""
     endpoints = system.stack.endpoints
-    async with credentials.keycloak_admin(endpoints) as client:
-        clients = f"/admin/realms/{endpoints.realm}/clients"
-        [found] = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+    async with credentials.client_in_keycloak(endpoints, package) as (http, path, found):
 
         async def change() -> None:
-            (await client.put(f"{clients}/{found['id']}", json=found)).raise_for_status()
+            (await http.put(path, json=found)).raise_for_status()
             await credentials.keycloak_token(package)
 
         async def log_in() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from dev import credentials
-from dev.credentials import behind_our_back, keycloak_admin
+from dev.credentials import behind_our_back, client_in_keycloak
 from dev.database import run
 from dev.fleet import OPTIONS, Fleet
 from dev.stack import Stack
@@ -26,10 +26,14 @@ from tests.recovering import Recovering
 
 async def change_in_keycloak(stack: Stack, package: Package, secret: str) -> None:
     """Change a client's secret by hand, as in Keycloak's console."""
-    async with keycloak_admin(stack.endpoints) as client:
-        path = f"/admin/realms/{stack.endpoints.realm}/clients"
-        (found,) = (await client.get(path, params={"clientId": package.client_id})).raise_for_status().json()
-        (await client.put(f"{path}/{found['id']}", json={"secret": secret})).raise_for_status()
+    async with client_in_keycloak(stack.endpoints, package) as (http, path, _):
+        (await http.put(path, json={"secret": secret})).raise_for_status()
+
+
+async def delete_client(stack: Stack, package: Package) -> None:
+    """Delete a client by hand, as in Keycloak's console."""
+    async with client_in_keycloak(stack.endpoints, package) as (http, path, _):
+        (await http.delete(path)).raise_for_status()
 
 
 async def registered(fleet: Fleet, package: Package) -> None:
@@ -64,10 +68,7 @@ async def test_a_device_whose_client_and_account_are_gone_comes_back(fleet: Flee
     async with fleet.powered(package):
         await registered(fleet, package)
     await behind_our_back(stack, "deleteClient", package.client_id)
-    async with keycloak_admin(stack.endpoints) as client:
-        path = f"/admin/realms/{stack.endpoints.realm}/clients"
-        (found,) = (await client.get(path, params={"clientId": package.client_id})).raise_for_status().json()
-        (await client.delete(f"{path}/{found['id']}")).raise_for_status()
+    await delete_client(stack, package)
     async with fleet.powered(package):
         await fleet.until(package, lambda view: view.online)
     valid = await fleet.ask(admin.DEVICE_PROVISION, device=package.client_id)

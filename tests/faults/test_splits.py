@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from cli.client import AnswerError
 from dev import credentials
-from dev.credentials import behind_our_back, keycloak_admin
+from dev.credentials import behind_our_back, client_in_keycloak
 from dev.database import run
 from dev.fleet import OPTIONS, Fleet
 from dev.stack import Stack
@@ -35,7 +35,7 @@ from shared.protocol import admin
 from tests import keycloak_proxy
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
-from tests.faults.test_recovery import change_in_keycloak
+from tests.faults.test_recovery import change_in_keycloak, delete_client
 from tests.integration.test_reconciler import examined
 from tests.keycloak_proxy import Fault
 
@@ -54,7 +54,7 @@ async def quick(system: System) -> AsyncIterator[System]:
     async with system.altered("registry", MDM_RECONCILE_S="1"):
         yield system
     # It compares all on startup, and would repair what the next test breaks.
-    await logged(system.services["registry"], "registry.reconciled")
+    await system.compared()
 
 
 @pytest.fixture
@@ -184,21 +184,11 @@ async def test_a_client_that_has_lost_its_generation_gets_one_again(
     assert not await examined(fleet, package, repair=False)
 
 
-async def delete_client(stack: Stack, package: admin.Package) -> None:
-    clients = f"/admin/realms/{stack.endpoints.realm}/clients"
-    async with keycloak_admin(stack.endpoints) as client:
-        (found,) = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
-        (await client.delete(f"{clients}/{found['id']}")).raise_for_status()
-
-
 async def lose_generation(stack: Stack, package: admin.Package) -> None:
     """Take from a client the mapper that says which secret it has."""
-    clients = f"/admin/realms/{stack.endpoints.realm}/clients"
-    async with keycloak_admin(stack.endpoints) as client:
-        (found,) = (await client.get(clients, params={"clientId": package.client_id})).raise_for_status().json()
+    async with client_in_keycloak(stack.endpoints, package) as (http, path, found):
         (mapper,) = [it for it in found["protocolMappers"] if it["name"] == "secret_gen"]
-        models = f"{clients}/{found['id']}/protocol-mappers/models"
-        (await client.delete(f"{models}/{mapper['id']}")).raise_for_status()
+        (await http.delete(f"{path}/protocol-mappers/models/{mapper['id']}")).raise_for_status()
 
 
 async def test_a_device_that_is_not_heard_after_the_brokers_start_is_not_shown_as_online(
@@ -342,7 +332,7 @@ async def rotates(fleet: Fleet, system: System) -> bool:
 async def test_a_rotation_that_is_gone_when_the_leader_reads_it_ends_no_rotator(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
-    """The database is put back to an earlier copy while the leader looks at what is open."""
+    """The database is restored from an earlier copy while the leader reads what is open."""
     package = await fleet.device()
     await fleet.offered(package)
     async with held(stack, package) as connection:

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from dev import http_helpers
-from dev.credentials import keycloak_admin
+from dev.credentials import client_in_keycloak, keycloak_admin
 from dev.fleet import Fleet
 from dev.servers.base import HOST
 from dev.stack import Stack
@@ -193,17 +193,9 @@ async def keycloak_client(
             (await keycloak.delete(made)).raise_for_status()
 
 
-async def device_client(stack: Stack, package: Package) -> dict[str, Any]:
-    async with keycloak_admin(stack.endpoints) as keycloak:
-        path = f"/admin/realms/{stack.endpoints.realm}/clients"
-        [found] = (await keycloak.get(path, params={"clientId": package.client_id})).raise_for_status().json()
-    assert isinstance(found, dict)
-    return found
-
-
 async def test_a_client_that_is_no_device_is_refused_also_with_the_claims_of_one(door: Door, stack: Stack) -> None:
-    mappers = (await device_client(stack, door.package))["protocolMappers"]
-    mappers = [{name: mapper[name] for name in mapper if name != "id"} for mapper in mappers]
+    async with client_in_keycloak(stack.endpoints, door.package) as (_, _, found):
+        mappers = [{name: it[name] for name in it if name != "id"} for it in found["protocolMappers"]]
     for client_id in (f"visitor-{uuid4().hex}", door.package.device_key, "iotdevice-nomodel-aaaaaaaa"):
         async with keycloak_client(stack, client_id, mappers=mappers) as visitor:
             token = await http_helpers.token(visitor)
@@ -217,20 +209,16 @@ async def test_a_client_that_is_no_device_is_refused_also_with_the_claims_of_one
 async def test_a_token_that_is_not_for_us_or_names_no_secret_is_refused(
     door: Door, stack: Stack, missing: str
 ) -> None:
-    found = await device_client(stack, door.package)
-    [mapper] = [mapper for mapper in found["protocolMappers"] if mapper["name"] == missing]
-    models = f"/admin/realms/{stack.endpoints.realm}/clients/{found['id']}/protocol-mappers/models"
-    async with keycloak_admin(stack.endpoints) as keycloak:
-        (await keycloak.delete(f"{models}/{mapper['id']}")).raise_for_status()
+    async with client_in_keycloak(stack.endpoints, door.package) as (http, path, found):
+        [mapper] = [mapper for mapper in found["protocolMappers"] if mapper["name"] == missing]
+        (await http.delete(f"{path}/protocol-mappers/models/{mapper['id']}")).raise_for_status()
     assert refused(await door.knock(await http_helpers.token(door.package)))
 
 
 async def test_an_expired_token_is_refused(door: Door, stack: Stack) -> None:
-    found = await device_client(stack, door.package)
-    lifespan = {"attributes": {**found["attributes"], "access.token.lifespan": "-60"}}
-    async with keycloak_admin(stack.endpoints) as keycloak:
-        path = f"/admin/realms/{stack.endpoints.realm}/clients/{found['id']}"
-        (await keycloak.put(path, json=found | lifespan)).raise_for_status()
+    async with client_in_keycloak(stack.endpoints, door.package) as (http, path, found):
+        lifespan = {"attributes": {**found["attributes"], "access.token.lifespan": "-60"}}
+        (await http.put(path, json=found | lifespan)).raise_for_status()
     token = await http_helpers.token(door.package)
     assert unverified_claims(token)["exp"] < time.time()
     assert refused(await door.knock(token))

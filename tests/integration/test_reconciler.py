@@ -172,11 +172,8 @@ async def test_a_generation_that_differs_is_recorded_where_keycloak_and_the_brok
 
 
 async def mark_as_foreign(stack: Stack, package: Package) -> None:
-    endpoints = stack.endpoints
-    async with credentials.keycloak_admin(endpoints) as client:
-        path = f"/admin/realms/{endpoints.realm}/clients"
-        (found,) = (await client.get(path, params={"clientId": package.client_id})).json()
-        changed = await client.put(f"{path}/{found['id']}", json={"attributes": {"mdm.instance": "another"}})
+    async with credentials.client_in_keycloak(stack.endpoints, package) as (http, path, _):
+        changed = await http.put(path, json={"attributes": {"mdm.instance": "another"}})
         changed.raise_for_status()
 
 

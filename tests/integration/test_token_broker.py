@@ -28,7 +28,6 @@ from shared.protocol.admin import Package
 from shared.protocol.topics import device_writes
 from tests import token_door
 from tests.faults.promise import survives_a_power_cut
-from tests.integration.test_http_tokens import device_client
 from tests.integration.test_reconciler import examined
 
 KNOCK = "knock-knock"
@@ -105,17 +104,15 @@ async def test_a_client_of_an_older_version_gets_its_claims_and_keeps_its_secret
     fleet: Fleet, stack: Stack, older: str
 ) -> None:
     package = await fleet.device()
-    client = await device_client(stack, package)
-    path = f"/admin/realms/{stack.endpoints.realm}/clients/{client['id']}/protocol-mappers/models"
-    async with credentials.keycloak_admin(stack.endpoints) as keycloak:
+    async with credentials.client_in_keycloak(stack.endpoints, package) as (http, path, client):
         for mapper in client["protocolMappers"]:
             if older == "without claims" and mapper["name"] in {"acl", "mqtt_client_id"}:
-                (await keycloak.delete(f"{path}/{mapper['id']}")).raise_for_status()
+                (await http.delete(f"{path}/protocol-mappers/models/{mapper['id']}")).raise_for_status()
             if older == "without own topics" and mapper["name"] == "acl":
                 rules = json.loads(mapper["config"]["claim.value"])
                 known = [rule for rule in rules if rule["topic"].startswith(("mdm/", "#"))]
                 mapper["config"]["claim.value"] = json.dumps(known)
-                (await keycloak.put(f"{path}/{mapper['id']}", json=mapper)).raise_for_status()
+                (await http.put(f"{path}/protocol-mappers/models/{mapper['id']}", json=mapper)).raise_for_status()
 
     (found,) = await examined(fleet, package, repair=False)
     assert (found.problem, found.repaired) == ("its tokens lack claims", False)
@@ -170,10 +167,8 @@ async def test_without_accounts_keycloak_alone_lets_devices_in_and_refuses_them(
 @pytest.mark.usefixtures("without_accounts")
 async def test_without_accounts_one_that_keycloak_treats_otherwise_is_mended(fleet: Fleet, stack: Stack) -> None:
     package = await fleet.device()
-    client = await device_client(stack, package)
-    async with credentials.keycloak_admin(stack.endpoints) as keycloak:
-        path = f"/admin/realms/{stack.endpoints.realm}/clients/{client['id']}"
-        (await keycloak.put(path, json={**client, "enabled": False})).raise_for_status()
+    async with credentials.client_in_keycloak(stack.endpoints, package) as (http, path, client):
+        (await http.put(path, json={**client, "enabled": False})).raise_for_status()
     (mended,) = await examined(fleet, package, repair=True)
     assert mended.repaired
     assert await credentials.keycloak_accepts(package)
