@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +21,7 @@ from dev.waiting import until
 from device.options import Hooks
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import DeviceVitals, Package
+from tests.hours import hour_has_begun
 from tests.raw import RawDevice
 from tests.swarm import status
 
@@ -43,11 +43,7 @@ ADDED = (
 @pytest.fixture(autouse=True)
 async def within_an_hour() -> None:
     """Do not begin a moment before the next hour, which has sums of its own."""
-    now = datetime.now(UTC)
-    if now + timedelta(seconds=30) > (
-        following := now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    ):
-        await asyncio.sleep((following - now).total_seconds())
+    await hour_has_begun()
 
 
 async def send(device: RawDevice, payload: dict[str, Any] | bytes, *, qos: int = 1) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -18,14 +16,12 @@ from dev.system import PAGE, System
 from dev.waiting import until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
+from tests.hours import hour_has_begun
 from tests.raw import RawDevice
 from tests.web.conftest import go, log_in, visit
 from tests.web.test_connections import faults
 
 AXE: Final = PAGE.parent / "node_modules/axe-core/axe.min.js"
-HOUR_S: Final = 3600.0
-MARGIN_S: Final = 45.0
-"""Longer than a test here takes."""
 INSERT: Final = """
 INSERT INTO mdm.device_vitals (device_id, hour, version, names, numbers)
 SELECT d.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour',
@@ -34,13 +30,6 @@ SELECT d.id, date_trunc('hour', now(), 'UTC') - n * interval '1 hour',
     ARRAY[1, 90000 + 100 * n, 91000 + 100 * n, 92000 + 100 * n, 91000, 9, 1, -61, -61, -61, -61, 9]
 FROM mdm.devices d, generate_series(1, 60) n WHERE d.key = $1 AND n NOT BETWEEN 30 AND 40
 """
-
-
-async def hour_has_begun() -> None:
-    """Wait for the next hour if this one is about to end: there is a row of vitals for each."""
-    left_s = HOUR_S - time.time() % HOUR_S
-    if left_s < MARGIN_S:
-        await asyncio.sleep(left_s)
 
 
 async def living(fleet: Fleet, system: System) -> Package:
