@@ -34,6 +34,7 @@ from tests.downloads import check
 from tests.faults.roads import opened, watched
 from tests.faults.weather import Fault, Weather
 from tests.integration.test_firmware import CHUNK
+from tests.integration.test_metrics import by
 from tests.matrix import Matrix
 from tests.raw import RawDevice
 
@@ -249,9 +250,8 @@ async def test_a_database_that_is_away_when_a_transfer_begins_costs_time_only(
 ) -> None:
     trip, database = await begun(fleet, ledger), system.stack.postgres
 
-    def failed() -> float:
-        answers = system.samples("firmware", "iot_firmware_answers_total")
-        return sum(sample.value for sample in answers if sample.labels["outcome"] == "failed")
+    def failed() -> int:
+        return by(system, "firmware", "iot_firmware_answers_total", "outcome")["failed"]
 
     before = failed()
     ledger.on_ask = once(database.kill)

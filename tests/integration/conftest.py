@@ -9,7 +9,6 @@ from dev.database import empty_database
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from dev.waiting import until
 from shared.database.engine import Database
 from shared.protocol import admin
 
@@ -28,9 +27,11 @@ async def compared(system: System) -> None:
 
 
 async def call_off_all(fleet: Fleet) -> None:
-    """Call off all rotations, and wait until none is in progress."""
+    """Call off whatever tests have left, and wait until it has ended."""
     await fleet.ask(admin.ROTATION_CANCEL, all=True)
-    await until(partial(fleet.ask, admin.ROTATION_STATUS), lambda found: not found.under_way)
+    await fleet.witness.until(
+        partial(fleet.ask, admin.ROTATION_STATUS), lambda found: not found.counts.queued + found.counts.pending
+    )
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,6 +19,8 @@ from dev.system import System
 from dev.waiting import until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
+from tests.faults.promise import expire
+from tests.integration.conftest import call_off_all
 from tests.raw import RawDevice
 
 MANY: Final = 10_000
@@ -44,14 +45,6 @@ async def patient(system: System) -> AsyncIterator[None]:
     await system.restart("rotator")
 
 
-async def call_off_all(fleet: Fleet) -> None:
-    """Call off whatever tests have left, and wait until it has ended."""
-    await fleet.ask(admin.ROTATION_CANCEL, all=True)
-    await fleet.witness.until(
-        partial(fleet.ask, admin.ROTATION_STATUS), lambda found: not found.counts.queued + found.counts.pending
-    )
-
-
 @pytest.fixture(autouse=True)
 async def idle(patient: None, fleet: Fleet) -> AsyncIterator[None]:  # noqa: ARG001 - its order
     """Begin and end without rotations."""
@@ -66,15 +59,6 @@ async def no_slot(idle: None, fleet: Fleet) -> None:  # noqa: ARG001 - its order
     for _ in range(SLOTS):
         holder = await fleet.device()
         await fleet.offered(holder)
-
-
-async def expire(stack: Stack, package: Package) -> None:
-    await run(
-        stack,
-        """UPDATE mdm.rotations SET deadline_at = now()
-        WHERE outcome IS NULL AND device_id = (SELECT id FROM mdm.devices WHERE key = $1)""",
-        package.device_key,
-    )
 
 
 async def timed_out(fleet: Fleet, stack: Stack, package: Package) -> None:
