@@ -170,17 +170,17 @@ class System:
         families = text_string_to_metric_families(text)
         return [sample for family in families for sample in family.samples if sample.name == metric]
 
-    async def compared(self) -> None:
-        """Wait until the registry has compared all since it, or the broker, has started.
+    async def compared(self, name: str = "registry") -> None:
+        """Wait until a registry has compared all since it, or the broker, has started.
 
         It would repair what a test breaks meanwhile.
         """
-        await until(lambda: asyncio.to_thread(self._has_compared))
+        await until(lambda: asyncio.to_thread(self._has_compared, name))
 
-    def _has_compared(self) -> bool:
+    def _has_compared(self, name: str) -> bool:
         known: set[tuple[str, int]] = set()
         done = False
-        for line in self.services["registry"].log_since().splitlines():
+        for line in self.services[name].log_since().splitlines():
             if b'"mqtt.connected"' in line:
                 said = json.loads(line)
                 connection = said["account"], said["routes"]

@@ -20,7 +20,6 @@ from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
-from dev.waiting import logged
 from tests import keycloak_proxy, matrix
 from tests.keycloak_proxy import Proxy
 
@@ -87,7 +86,7 @@ def system(stack: Stack) -> Iterator[System]:
     settings = {"MDM_ROTATION_DEADLINE_S": str(DEADLINE_S), "MDM_LEADER_LEASE_S": "2"}
     with system_module.running(stack, **settings) as running:
         # It compares all on startup, and would repair what a test breaks.
-        asyncio.run(logged(running.services["registry"], "registry.reconciled"))
+        asyncio.run(running.compared())
         yield running
 
 

@@ -12,16 +12,15 @@ from typing import Any, Final
 from dev.bench import echo
 from dev.bench.light import Light
 from dev.bench.load import Requester, percentile, run_load
-from dev.bench.population import DOCUMENT, PASSWORD, PopulationDevice
+from dev.bench.population import PASSWORD, PopulationDevice
 from dev.bench.report import Report
-from dev.bench.servers import echoing, plain_http_serving, second_registry
+from dev.bench.servers import ANSWER, echoing, plain_http_serving, second_registry
 from dev.servers.base import HOST
 from dev.system import System
-from shared.protocol import messages, topics
+from shared.protocol import topics
 
 COUNTS: Final = (100, 1000)
 SECONDS: Final = 2.0
-_REST: Final = b"," + topics.CONFIG.encode(messages.Config(version=1, document=DOCUMENT, secret_generation=1))[1:]
 ROUNDS: Final = 3
 
 
@@ -70,7 +69,7 @@ class LightResponder:
 
     def _on_message(self, topic: bytes, payload: bytes) -> None:
         answer = topics.CONFIG.of(client_id=topic.split(b"/")[3].decode()).encode()
-        self.light.publish(answer, payload[:-1] + _REST)
+        self.light.publish(answer, payload[:-1] + b"," + ANSWER[1:])
 
 
 class HttpRequester(asyncio.Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +13,13 @@ from typing import Final
 from deploy.broker import render_acl
 from dev.bench import echo, plain_http
 from dev.bench.population import DOCUMENT
-from dev.servers.base import HOST, Process, ServerError, free_port, listens, started
+from dev.servers.base import HOST, Process, free_port, listens, started
 from dev.servers.nginx import before_images, nginx
 from dev.system import System
 from shared.protocol import messages, topics
 
+ANSWER: Final = topics.CONFIG.encode(messages.Config(version=1, document=DOCUMENT, secret_generation=1))
+"""Of the registry's length, for those who answer without a database, after the fields of the request."""
 FILES: Final = """
 server {{
     listen {host}:{port} ssl;
@@ -89,7 +90,6 @@ async def echoing(system: System) -> AsyncIterator[Process]:
     system.stack.broker.send_signal(signal.SIGHUP)
     log_file = system.stack.folder / "logs/echo.log"
     written = log_file.stat().st_size if log_file.exists() else 0
-    answer = messages.Config(version=1, document=DOCUMENT, secret_generation=1)
     async with module(
         system,
         "echo",
@@ -99,7 +99,7 @@ async def echoing(system: System) -> AsyncIterator[Process]:
         is_ready=lambda: echo.READY.encode() in log_file.read_bytes()[written:],
         **{
             echo.PASSWORD: endpoints.accounts[account],
-            echo.ANSWER: topics.CONFIG.encode(answer).decode(),
+            echo.ANSWER: ANSWER.decode(),
         },
     ) as server:
         yield server
@@ -123,19 +123,9 @@ async def plain_http_serving(system: System) -> AsyncIterator[int]:
 async def second_registry(system: System) -> AsyncIterator[None]:
     """Run one more registry until the block ends; wait for the comparison that it runs at startup."""
     name = "registry-2"
-    log_file = system.stack.folder / "logs" / f"{name}.log"
-    written = log_file.stat().st_size if log_file.exists() else 0
-
-    def start() -> None:
-        system.start("registry", name=name)
-        deadline = time.monotonic() + 120
-        while b"registry.reconciled" not in log_file.read_bytes()[written:]:
-            if time.monotonic() > deadline:
-                raise ServerError(f"{name} has not completed its comparison")
-            time.sleep(0.1)
-
-    await asyncio.to_thread(start)
+    await asyncio.to_thread(lambda: system.start("registry", name=name))
     try:
+        await system.compared(name)
         yield
     finally:
         await asyncio.to_thread(system.stop, name)
