@@ -9,11 +9,9 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    ARRAY,
     BigInteger,
     Text,
     and_,
-    bindparam,
     case,
     cast,
     column,
@@ -27,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.connection_rules import REPORTED, SEPARATOR
 from shared.database import device_refs
+from shared.database.arrays import Given
 from shared.database.presences import Connected
 from shared.database.tables import (
     ConnectionLayer,
@@ -109,13 +108,7 @@ _PRESENCES: Final = (
     .with_for_update(of=Presence)
 )
 
-_COLUMNS: Final = (*_CONNECTED, column("status", Text))
-# The names of columns as those of parameters would be values to set.
-_GIVEN: Final = (
-    func.unnest(*(bindparam(f"all_{it.key}", type_=ARRAY(it.type)) for it in _COLUMNS))
-    .table_valued(*(column(it.key, it.type) for it in _COLUMNS), name="given")
-    .render_derived()
-)
+_GIVEN: Final = Given(*_CONNECTED, column("status", Text))
 _STATUS: Final = cast(_GIVEN.c.status, JSONB)
 _STORE: Final = (
     update(Presence)
@@ -157,8 +150,7 @@ async def store(session: AsyncSession, changed: Iterable[tuple[Connected, Status
         (*attrgetter(*_NAMES)(it), status and status.model_dump_json(exclude_none=True)) for it, status in changed
     ]
     if rows:
-        names = [f"all_{it.key}" for it in _COLUMNS]
-        await session.execute(_STORE, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+        await session.execute(_STORE, _GIVEN.parameters(rows))
 
 
 async def status(session: AsyncSession, device_id: int) -> Status | None:

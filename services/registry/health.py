@@ -19,6 +19,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    any_,
     case,
     func,
     literal,
@@ -57,8 +58,9 @@ CRASHED_FOR: Final = timedelta(days=7)
 SETTLES: Final = timedelta(minutes=1)
 """A device between two secrets is refused once, and logs in with the other one."""
 Now = datetime | ColumnElement[datetime]
-Ids = Sequence[int] | BindParameter[Sequence[int]]
-"""Parameters, where a query is built once for many times and devices: that takes longer than to execute it."""
+"""A parameter, where a query is built once for many times: that takes longer than to execute it."""
+Ids = BindParameter[Sequence[int]]
+"""A parameter for an array."""
 _WARNING: Final = literal_column("1", Integer)
 _CRITICAL: Final = literal_column("2", Integer)
 _INACTIVE: Final = literal_column("3", Integer)
@@ -85,7 +87,7 @@ def _reasons(now: Now, thresholds: HealthThresholds, device_ids: Ids | None) -> 
     """Return all reasons at `now`, of all devices or of these: device_id, reason, level, since and detail."""
 
     def among(column: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
-        return true() if device_ids is None else column.in_(device_ids)
+        return true() if device_ids is None else column == any_(device_ids)
 
     found = (
         _offline(now, thresholds).where(among(Presence.device_id)),
@@ -150,7 +152,7 @@ def states(now: Now, thresholds: HealthThresholds, device_ids: Ids | None = None
         .where(Device.lifecycle == "ACTIVE")
     )
     if device_ids is not None:
-        query = query.where(Device.id.in_(device_ids))
+        query = query.where(Device.id == any_(device_ids))
     return query.subquery("states")
 
 

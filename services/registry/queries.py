@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from shared.database import device_refs, presences
+from shared.database.arrays import one_of
 from shared.database.tables import (
     AuditEntry,
     ConfigLayer,
@@ -237,7 +238,7 @@ async def lock_all(session: AsyncSession) -> list[tuple[Device, DeviceModel, Pre
 
 async def all_versions(session: AsyncSession, device_ids: Iterable[int]) -> list[DeviceConfig]:
     """Return all versions of the configurations of devices, oldest first."""
-    query = select(DeviceConfig).where(DeviceConfig.device_id.in_(device_ids))
+    query = select(DeviceConfig).where(one_of(DeviceConfig.device_id, device_ids))
     return list(await session.scalars(query.order_by(DeviceConfig.device_id, DeviceConfig.version)))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.tables import Device, DeviceModel, Presence, Rotation
 from shared.protocol import admin
 
@@ -56,7 +57,7 @@ async def set_state(session: AsyncSession, targets: Sequence[RotationTarget], st
     for ids in _batches(targets):
         await session.execute(
             update(Device)
-            .where(Device.id.in_(ids))
+            .where(one_of(Device.id, ids))
             .values(rotation_state=state, rotation_retry_at=None)
             .execution_options(synchronize_session=False)
         )
@@ -67,7 +68,7 @@ async def cancel(session: AsyncSession, targets: Sequence[RotationTarget]) -> No
     for ids in _batches(targets):
         await session.execute(
             update(Rotation)
-            .where(Rotation.device_id.in_(ids), Rotation.outcome.is_(None))
+            .where(one_of(Rotation.device_id, ids), Rotation.outcome.is_(None))
             .values(deadline_at=Rotation.started_at)
             .execution_options(synchronize_session=False)
         )

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.database.engine import FILLS_OUTBOX, Database, is_busy, is_outage, refusal
-from shared.errors import LeadershipLostError, UnavailableError, cancellation_first
+from shared.database.engine import Database, begun, is_busy, is_outage, refusal
+from shared.errors import LeadershipLostError, UnavailableError
 
 log = structlog.get_logger()
 _LOCK: Final = func.hashtextextended("mdm:rotator", 0)
@@ -43,12 +43,8 @@ class Leadership:
             if self._lost.is_set() or self._connection.invalidated:
                 raise self._loss()
             try:
-                with cancellation_first():
-                    async with AsyncSession(self._connection, expire_on_commit=False) as session:
-                        async with session.begin():
-                            yield session
-                        if FILLS_OUTBOX in session.info:
-                            self._database.filled.set()
+                async with begun(self._connection, self._database.filled) as session:
+                    yield session
             except IntegrityError as error:
                 raise refusal(error) from error
             except DBAPIError as error:

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator.states import BEFORE_SWITCH, Step
 from shared.database import device_refs, presences
+from shared.database.arrays import one_of
 from shared.database.tables import Device, DeviceModel, Presence, Rotation, RotationSlot
 from shared.errors import NotFoundError
 from shared.protocol import admin
@@ -114,7 +115,7 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
     surplus = len(users) - wanted
     if surplus > 0:
         free = [slot for slot, device_id in users.items() if device_id is None]
-        await session.execute(delete(RotationSlot).where(RotationSlot.slot.in_(free[-surplus:])))
+        await session.execute(delete(RotationSlot).where(one_of(RotationSlot.slot, free[-surplus:])))
     elif surplus < 0:
         missing = islice((slot for slot in count() if slot not in users), -surplus)
         session.add_all(RotationSlot(slot=slot) for slot in missing)

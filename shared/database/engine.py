@@ -11,16 +11,15 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from shared.database import outbox_rows
 from shared.errors import ConflictError, UnavailableError, cancellation_first
 
 POOL_SIZE = 16
 _ANSWER_S = 5.0
 _SILENT_S: Final = 120
 """Idle timeout of a transaction: a process that is frozen in the middle of one would hold its locks."""
-FILLS_OUTBOX = "fills_outbox"
-"""Key in a session's `info`: its transaction has put a message into the outbox."""
 
 
 def sqlstate(error: DBAPIError) -> str:
@@ -70,6 +69,18 @@ class Transactions(Protocol):
         ...
 
 
+@asynccontextmanager
+async def begun(bind: AsyncEngine | AsyncConnection, filled: asyncio.Event) -> AsyncIterator[AsyncSession]:
+    """Commit at the end of the block, roll back when it raises; set `filled` if the commit fills the outbox."""
+    with cancellation_first():
+        async with AsyncSession(bind, expire_on_commit=False) as session:
+            async with session.begin():
+                yield session
+                fills = await outbox_rows.write(session)
+            if fills:
+                filled.set()
+
+
 class Database:
     """The service's connections to PostgreSQL; `filled` is set after a commit that fills the outbox."""
 
@@ -87,12 +98,8 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Commit at the end of the block, roll back when it raises; an outage raises UnavailableError."""
         try:
-            with cancellation_first():
-                async with AsyncSession(self.engine, expire_on_commit=False) as session:
-                    async with session.begin():
-                        yield session
-                    if FILLS_OUTBOX in session.info:
-                        self.filled.set()
+            async with begun(self.engine, self.filled) as session:
+                yield session
         except IntegrityError as error:
             raise refusal(error) from error
         except DBAPIError as error:

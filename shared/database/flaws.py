@@ -12,6 +12,7 @@ from sqlalchemy import delete, not_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.engine import Database
 from shared.database.tables import Device, DeviceFlaw, DeviceModel
 from shared.protocol.flaws import Flaw
@@ -57,7 +58,7 @@ class FlawRecorder:
             device_id = await session.scalar(device.where(device_refs.named(client_id)))
             if device_id is None:
                 return
-            rest = DeviceFlaw.field.in_([flaw.field for flaw in flaws])
+            rest = one_of(DeviceFlaw.field, (flaw.field for flaw in flaws))
             await session.execute(
                 delete(DeviceFlaw).where(DeviceFlaw.device_id == device_id, DeviceFlaw.topic == topic, not_(rest))
             )

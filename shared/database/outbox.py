@@ -17,8 +17,11 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.crypto import SecretUnreadableError, Vault
-from shared.database.engine import FILLS_OUTBOX, Database
-from shared.database.tables import EventRow, OutboxMessage
+from shared.database import outbox_rows
+from shared.database.arrays import one_of
+from shared.database.engine import Database
+from shared.database.outbox_rows import NewEvent, NewMessage
+from shared.database.tables import OutboxMessage
 from shared.mqtt.connection import Connection
 from shared.protocol import messages
 from shared.protocol.events import C, EventType, F
@@ -79,17 +82,10 @@ class Outbox:
         *,
         sealed: bool = False,
     ) -> None:
-        session.info[FILLS_OUTBOX] = True
-        session.add(
-            OutboxMessage(
-                service=self.service,
-                topic=topic.of(**names),
-                payload=payload,
-                qos=topic.qos,
-                retain=topic.retain,
-                sealed=sealed,
-                expires_at=expires_at,
-            )
+        written_to = topic.of(**names)
+        outbox_rows.add(
+            session,
+            NewMessage(self.service, written_to, payload, topic.qos, topic.retain, sealed, expires_at),
         )
 
     def emit(
@@ -102,15 +98,7 @@ class Outbox:
         message = messages.Event(event_id=uuid4(), at=datetime.now(UTC), client_id=client_id, data=facts.to_data())
         self.put(session, event.topic, message)
         if kept:
-            session.add(
-                EventRow(
-                    event_id=message.event_id,
-                    at=message.at,
-                    name=event.name,
-                    client_id=client_id,
-                    data=message.data,
-                )
-            )
+            outbox_rows.add(session, NewEvent(message.event_id, message.at, event.name, client_id, message.data))
 
     async def drain(self, database: Database, connection: Connection) -> None:
         """Publish waiting messages after each commit and every SWEEP_S seconds, until cancelled."""
@@ -143,7 +131,9 @@ class Outbox:
             for failure in await asyncio.gather(*sending, return_exceptions=True):
                 if failure is not None:
                     raise failure
-            await session.execute(delete(OutboxMessage).where(OutboxMessage.id.in_([row.id for row in waiting])))
+            await session.execute(
+                delete(OutboxMessage).where(one_of(OutboxMessage.id, (row.id for row in waiting)))
+            )
             return len(waiting) == BATCH
 
     def _opened(self, row: OutboxMessage) -> bytes | None:

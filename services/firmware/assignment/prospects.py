@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware import rules
@@ -14,6 +14,7 @@ from services.firmware.assignment import rollout_states
 from services.firmware.assignment.rollout_states import DeviceStatus, State
 from services.firmware.queries import RUNNING_LABEL
 from shared.database import device_refs
+from shared.database.arrays import one_of, one_of_rows
 from shared.database.image_hashes import hashes_of
 from shared.database.tables import (
     Device,
@@ -162,7 +163,7 @@ async def _bound(session: AsyncSession, device_ids: Sequence[int]) -> dict[int, 
     rows = await session.execute(
         select(RolloutDevice.device_id, Rollout.sha256, Rollout.state, RolloutDevice.state)
         .join(RolloutDevice, RolloutDevice.rollout_id == Rollout.id)
-        .where(RolloutDevice.device_id.in_(device_ids), Rollout.in_force, Rollout.sha256.is_not(None))
+        .where(one_of(RolloutDevice.device_id, device_ids), Rollout.in_force, Rollout.sha256.is_not(None))
         .order_by(Rollout.id.desc())
     )
     found: dict[int, list[_Bound]] = {}
@@ -176,7 +177,7 @@ async def _images(
 ) -> dict[tuple[int, str | None], FirmwareImage]:
     named = [(model_id, sha256) for model_id, sha256 in wanted if sha256 is not None]
     rows = await session.scalars(
-        select(FirmwareImage).where(tuple_(FirmwareImage.model_id, FirmwareImage.sha256).in_(named))
+        select(FirmwareImage).where(one_of_rows((FirmwareImage.model_id, FirmwareImage.sha256), named))
     )
     return {(image.model_id, image.sha256): image for image in rows}
 
@@ -201,7 +202,9 @@ def _of_rollout(
 
 async def _with_deliveries(session: AsyncSession, found: Sequence[Prospect], *, lock: bool) -> list[Prospect]:
     pairs = [(one.device_id, one.image.sha256) for one in found if one.image]
-    query = select(FirmwareDelivery).where(tuple_(FirmwareDelivery.device_id, FirmwareDelivery.sha256).in_(pairs))
+    query = select(FirmwareDelivery).where(
+        one_of_rows((FirmwareDelivery.device_id, FirmwareDelivery.sha256), pairs)
+    )
     rows = await session.scalars(query.with_for_update() if lock else query) if pairs else ()
     deliveries = {(row.device_id, row.sha256): row for row in rows}
     return [

@@ -14,6 +14,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
+    literal,
     select,
     update,
 )
@@ -30,6 +31,7 @@ from services.firmware.assignment.rollout_states import (
     WaveTally,
 )
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -168,10 +170,12 @@ async def was_skipped(session: AsyncSession, device_id: int, sha256: str) -> boo
 
 async def offer(session: AsyncSession, device_ids: Iterable[int], sha256: str) -> None:
     """Record that the image is offered to these devices; progress of earlier offers is kept."""
-    rows = [{"device_id": one, "sha256": sha256, "stage": rules.OFFERED} for one in device_ids]
-    statement = insert(FirmwareDelivery).values(rows)
+    device = func.unnest(literal(list(device_ids), ARRAY(BigInteger)))
+    new = select(device, literal(sha256), literal(rules.OFFERED))
     await session.execute(
-        statement.on_conflict_do_update(
+        insert(FirmwareDelivery)
+        .from_select(["device_id", "sha256", "stage"], new)
+        .on_conflict_do_update(
             index_elements=[FirmwareDelivery.device_id, FirmwareDelivery.sha256],
             set_={"stage": rules.OFFERED, "percent": None, "error": None, "updated_at": func.now()},
             where=FirmwareDelivery.stage.in_(rules.ENDS | {rules.WITHHELD}),
@@ -210,7 +214,7 @@ async def client_ids(session: AsyncSession, device_ids: Sequence[int]) -> list[s
     rows = await session.execute(
         select(DeviceModel.code, Device.key)
         .join(Device, Device.model_id == DeviceModel.id)
-        .where(Device.id.in_(device_ids))
+        .where(one_of(Device.id, device_ids))
     )
     return [device_refs.client_id(*row) for row in rows]
 
@@ -227,7 +231,7 @@ async def confirm(session: AsyncSession, device_ids: Sequence[int], sha256: str)
     """Record that these devices have confirmed the image, although their report was lost."""
     await session.execute(
         update(FirmwareDelivery)
-        .where(FirmwareDelivery.device_id.in_(device_ids), FirmwareDelivery.sha256 == sha256)
+        .where(one_of(FirmwareDelivery.device_id, device_ids), FirmwareDelivery.sha256 == sha256)
         .values(stage="confirmed", percent=None, error=None, updated_at=func.now())
         .execution_options(synchronize_session=False)
     )

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.tables import CoreDumpChunkRow, CoreDumpRow, Device, DeviceLogLine, DeviceModel, FirmwareImage
 from shared.errors import NotFoundError
 from shared.protocol import admin
@@ -136,7 +137,7 @@ async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[s
     query = (
         select(FirmwareImage, DeviceModel.code)
         .join(DeviceModel, DeviceModel.id == FirmwareImage.model_id)
-        .where(FirmwareImage.elf_sha256.in_(set(elf_sha256s)))
+        .where(one_of(FirmwareImage.elf_sha256, elf_sha256s))
         .order_by(FirmwareImage.uploaded_at)
     )
     return {image.elf_sha256: (image, code) for image, code in await session.execute(query) if image.elf_sha256}
@@ -144,15 +145,15 @@ async def images_of(session: AsyncSession, elf_sha256s: Iterable[str]) -> dict[s
 
 async def device_ids(session: AsyncSession, client_ids: Iterable[str]) -> dict[str, int]:
     """Return the ids of those devices that exist, by client id, and lock them against removal."""
-    keys = {client_id.rpartition("-")[2] for client_id in client_ids}
     query = (
         select(Device.id, DeviceModel.code, Device.key)
         .join(DeviceModel, DeviceModel.id == Device.model_id)
-        .where(Device.key.in_(keys), Device.enabled, Device.lifecycle == "ACTIVE")
+        .where(device_refs.AMONG, Device.enabled, Device.lifecycle == "ACTIVE")
         .order_by(Device.id)
         .with_for_update(of=Device, read=True, key_share=True)
     )
-    return {device_refs.client_id(code, key): device_id for device_id, code, key in await session.execute(query)}
+    rows = await session.execute(query, {"keys": device_refs.keys(client_ids)})
+    return {device_refs.client_id(code, key): device_id for device_id, code, key in rows}
 
 
 async def add_lines(session: AsyncSession, rows: list[dict[str, Any]]) -> None:

@@ -7,13 +7,14 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from sqlalchemy import ARRAY, Float, and_, cast, delete, func, literal, select, true, tuple_
+from sqlalchemy import ARRAY, Float, and_, cast, delete, func, literal, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.firmware.diagnostics.vital_hours import StoredHour, Summary
 from services.firmware.queries import RUNNING_LABEL
 from shared.database import device_refs
+from shared.database.arrays import one_of_rows
 from shared.database.tables import VITAL_FIELDS, Device, DeviceModel, Presence, VitalHour
 from shared.protocol import admin
 
@@ -61,7 +62,7 @@ async def hours(
     session: AsyncSession, keys: Iterable[tuple[int, datetime]]
 ) -> dict[tuple[int, datetime], StoredHour]:
     """Return what is stored of devices, by their ids, and hours, by their begin."""
-    query = select(VitalHour).where(tuple_(VitalHour.device_id, VitalHour.hour).in_(list(keys)))
+    query = select(VitalHour).where(one_of_rows((VitalHour.device_id, VitalHour.hour), keys))
     return {(row.device_id, row.hour): stored(row) for row in await session.scalars(query)}
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from services.firmware import rules
 from services.firmware.rules import Uses
+from shared.database.arrays import one_of
 from shared.database.image_hashes import hashes_of
 from shared.database.tables import (
     Device,
@@ -215,7 +216,7 @@ async def keys(session: AsyncSession, model_ids: Iterable[int]) -> dict[int, lis
     """Return the keys that models trust, oldest first; a model without keys is absent."""
     rows = await session.scalars(
         select(FirmwareKey)
-        .where(FirmwareKey.model_id.in_(set(model_ids)))
+        .where(one_of(FirmwareKey.model_id, model_ids))
         .order_by(FirmwareKey.created_at, FirmwareKey.fingerprint)
     )
     trusted: dict[int, list[FirmwareKey]] = {}

@@ -20,6 +20,7 @@ from services.firmware.images import catalog
 from services.firmware.rollouts import targets
 from services.firmware.rollouts.transitions import ITSELF, RolloutChange
 from shared.database import presences
+from shared.database.arrays import one_of
 from shared.database.image_hashes import hashes_of
 from shared.database.tables import Device, DeviceModel, FirmwareImage, Presence, Rollout, RolloutDevice
 from shared.errors import FleetError, InvalidInputError, UnavailableError
@@ -179,7 +180,7 @@ class RolloutExecutor:
             return
         ids = [known.device_id for known in wanting]
         await rollout_devices.apply(
-            session, rollout, DeviceStep.OFFERED, RolloutDevice.device_id.in_(ids), offered_at=now
+            session, rollout, DeviceStep.OFFERED, one_of(RolloutDevice.device_id, ids), offered_at=now
         )
         await rollout_devices.offer(session, ids, image.sha256)
         offer = Assignment(self.firmware).offer_of(image, None)

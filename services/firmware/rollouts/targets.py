@@ -14,6 +14,7 @@ from services.firmware import rules
 from services.firmware.assignment.prospects import running_of
 from services.firmware.assignment.rollout_states import DeviceStatus
 from shared.database import device_refs, presences
+from shared.database.arrays import one_of
 from shared.database.tables import (
     Device,
     DeviceModel,
@@ -70,7 +71,7 @@ async def candidates(session: AsyncSession, rollout: Rollout, sha256: str, limit
         .with_for_update(of=RolloutDevice, skip_locked=True)
     )
     found = list(await session.scalars(waiting))
-    return await _known(session, sha256, Device.id.in_(found), order=Device.id) if found else []
+    return await _known(session, sha256, one_of(Device.id, found), order=Device.id) if found else []
 
 
 async def _known(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry.claims.rules import Taken
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.tables import Claim, ClaimRequestRow, Device, DeviceModel
 from shared.errors import NotFoundError
 from shared.protocol import admin
@@ -62,7 +63,7 @@ async def taken(session: AsyncSession, claims: list[Claim]) -> dict[str, Taken]:
             func.count().filter(ClaimRequestRow.state == "granted"),
             func.count().filter(ClaimRequestRow.state == "pending"),
         )
-        .where(ClaimRequestRow.claim_id.in_(counted))
+        .where(one_of(ClaimRequestRow.claim_id, counted))
         .group_by(ClaimRequestRow.claim_id)
     )
     return counted | {claim_id: Taken(used, waiting) for claim_id, used, waiting in rows}

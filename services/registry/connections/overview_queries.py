@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.registry.connection_rules import StoredConnection
 from services.registry.connections import queries as connection_queries
 from shared.database import device_refs
+from shared.database.arrays import one_of
 from shared.database.tables import (
     Claim,
     ConnectionLayer,
@@ -54,7 +55,7 @@ class AlikeDevices(NamedTuple):
 async def alike(session: AsyncSession, own: Collection[int]) -> list[AlikeDevices]:
     """Return all active devices in groups; `own` are the ids of those that have a layer of their own."""
     columns = (
-        case((Device.id.in_(own), Device.id)),
+        case((one_of(Device.id, own), Device.id)),
         Device.tags,
         DeviceConnection.first,
         DeviceConnection.fallback,
@@ -85,7 +86,7 @@ async def suspects(session: AsyncSession) -> list[connection_queries.Reachable]:
 async def profiles(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """Return the documents of profiles that were given to devices, by id; missing ones are left out."""
     query = select(ConnectionProfileRow.id, ConnectionProfileRow.document)
-    rows = await session.execute(query.where(ConnectionProfileRow.id.in_(ids)))
+    rows = await session.execute(query.where(one_of(ConnectionProfileRow.id, ids)))
     return {row[0]: row[1] for row in rows}
 
 

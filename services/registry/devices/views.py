@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, DateTime, Select, bindparam, select
+from sqlalchemy import ARRAY, BigInteger, BindParameter, DateTime, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import health
@@ -52,7 +52,7 @@ async def states_of(
 def _states(thresholds: health.HealthThresholds) -> Select[Any]:
     """Return the query for the health of devices and its reasons."""
     now = bindparam("now", type_=DateTime(timezone=True))
-    device_ids: BindParameter[Sequence[int]] = bindparam("device_ids", expanding=True)
+    device_ids: BindParameter[Sequence[int]] = bindparam("device_ids", type_=ARRAY(BigInteger))
     states = health.states(now, thresholds, device_ids)
     return select(states.c.device_id, states.c.health, states.c.details)
 

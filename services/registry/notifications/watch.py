@@ -16,6 +16,7 @@ from services.registry.context import Registry
 from services.registry.notifications import hysteresis
 from services.registry.notifications.conditions import CONDITIONS, Subjects
 from services.registry.notifications.hysteresis import Tracked
+from shared.database.arrays import one_of
 from shared.database.tables import NotificationRow, NotificationRule, NotificationSubject
 from shared.protocol import admin
 from shared.runtime.periodic import periodic
@@ -76,7 +77,7 @@ async def _track(session: AsyncSession, rule_id: int, changes: Mapping[str, Trac
     over = [subject for subject, state in changes.items() if state is None]
     for start in range(0, len(over), _BATCH):
         names = over[start : start + _BATCH]
-        mine = and_(_SUBJECTS.rule_id == rule_id, _SUBJECTS.subject.in_(names))
+        mine = and_(_SUBJECTS.rule_id == rule_id, one_of(_SUBJECTS.subject, names))
         await session.execute(delete(_SUBJECTS).where(mine).execution_options(synchronize_session=False))
     rows = [
         {"rule_id": rule_id, "subject": subject, "since": it.since, "fired": it.fired, "over_since": it.over_since}
