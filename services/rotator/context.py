@@ -33,6 +33,8 @@ class Rotator:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     reported_stored: set[UUID] = field(default_factory=set)
     """Rotations whose device has reported to this leader that the new secret is stored."""
+    queue: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while devices are queued or wait for another attempt: else it is nothing to the leader who is online."""
     in_rotation: set[str] = field(default_factory=set)
     """The client ids of the devices in a rotation: the statuses of all others are nothing to the leader."""
 

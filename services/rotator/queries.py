@@ -77,6 +77,7 @@ _ALL_DUE: Final = (
     # Rows locked by others are skipped.
     .with_for_update(of=Device, skip_locked=True)
 )
+_ANY_WAITS: Final = select(exists().where(Device.rotation_state.in_(["QUEUED", "TIMEOUT"])))
 _SLEEPS: Final = Presence.wake_interval_s.is_not(None)
 # Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
 _DUE: Final = tuple(
@@ -119,6 +120,11 @@ async def fit_slots(session: AsyncSession, wanted: int) -> None:
     elif surplus < 0:
         missing = islice((slot for slot in count() if slot not in users), -surplus)
         session.add_all(RotationSlot(slot=slot) for slot in missing)
+
+
+async def any_waits(session: AsyncSession) -> bool:
+    """Return whether any device is queued or waits for another attempt, online or not."""
+    return bool(await session.scalar(_ANY_WAITS))
 
 
 async def claim_due(session: AsyncSession, *, now: datetime) -> list[DueDevice]:

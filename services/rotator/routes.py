@@ -29,7 +29,7 @@ def routes(rotator: Rotator, exchange: Exchange, scheduler: Scheduler, rpc: RpcS
     statuses = device_route(topics.STATUS, partial(on_status, exchange, connection))
     return [
         replace(statuses, wanted=lambda names: names["client_id"] in rotator.in_rotation),
-        Route(events.DEVICE_ONLINE.topic, partial(on_online, exchange)),
+        Route(events.DEVICE_ONLINE.topic, partial(on_online, exchange), wanted=lambda _: rotator.queue.is_set()),
         device_route(topics.ROTATION_REQUEST, partial(on_request, exchange, connection)),
         device_route(topics.ROTATION_STORED, partial(on_stored, exchange, connection)),
         device_route(topics.ROTATION_ACK, partial(on_ack, exchange, connection)),

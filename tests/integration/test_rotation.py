@@ -16,7 +16,7 @@ from dev.system import System
 from dev.waiting import until
 from device.options import Options, Protocol
 from shared import crypto
-from shared.protocol import admin, messages, topics
+from shared.protocol import admin, events, messages, topics
 from shared.protocol.admin import Package
 from tests.faults.promise import expire
 from tests.raw import RawDevice
@@ -53,6 +53,27 @@ async def test_a_device_gets_a_new_secret_and_the_old_one_dies(
     assert not await credentials.broker_accepts(package)
     assert await credentials.keycloak_accepts(renewed)
     assert await credentials.broker_accepts(renewed)
+
+
+@pytest.mark.usefixtures("no_rotations")
+async def test_who_comes_online_concerns_the_leader_only_while_a_device_waits(
+    fleet: Fleet, system: System
+) -> None:
+    template = events.DEVICE_ONLINE.topic.template
+    absent = await fleet.device()
+
+    async def comes() -> bool:
+        """Let a device come online, and return whether the leader has handled it."""
+        package = await fleet.device()
+        before = system.counted("rotator", template)["handled"]
+        async with RawDevice(package, online=True):
+            await fleet.seen(package, "device/online")
+            await fleet.ask(admin.ROTATION_STATUS)  # answered by the leader after what came before
+        return system.counted("rotator", template)["handled"] > before
+
+    await until(comes, lambda handled: not handled)
+    await fleet.ask(admin.ROTATION_START, device=absent.client_id)
+    await until(comes)
 
 
 async def test_rotations_that_ended_long_ago_are_forgotten(fleet: Fleet, stack: Stack, system: System) -> None:
