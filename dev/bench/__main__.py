@@ -80,7 +80,6 @@ def main() -> int:
         folder.chmod(0o755)  # PostgreSQL runs as another user when this runs as root
         with stack.running(folder) as servers:
             migrate.upgrade(servers.endpoints.database_users[stack.OWNER])
-            asyncio.run(population.insert(servers.endpoints.database_url, 0, population.COUNT))
             population.write_accounts(servers, population.COUNT)
             with system.running(servers, **SETTINGS) as running:
                 reports = asyncio.run(
@@ -94,6 +93,9 @@ def main() -> int:
 
 async def _run(running: System, folder: Path, names: list[str]) -> dict[str, Report]:
     reports: dict[str, Report] = {}
+    # Before, the registry would compare these devices, and add a client for each to Keycloak while others measure.
+    await running.compared()
+    await population.insert(running.stack.endpoints.database_url, 0, population.COUNT)
     async with Admin(running.profile) as admin, watching(admin) as witness:
         fleet = Fleet(admin, witness, folder)
         for name in names:
