@@ -57,6 +57,7 @@ async def main(settings: FirmwareSettings) -> None:
             *routes.routes(firmware, rpc, chunks, notices, reports),
             *diagnostics.routes(firmware, dumps, logs, vitals, rpc),
         )
+        executor = RolloutExecutor(firmware)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(outbox.drain(database, connection), name="outbox")
@@ -71,13 +72,13 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(vitals.run(), name="vitals")
             tasks.create_task(
                 periodic(
-                    partial(housekeeping, dumps, logs, vitals),
+                    partial(housekeeping, dumps, logs, vitals, executor),
                     every_s=HOUSEKEEPING_S,
                     on_outage="diagnostics.housekeeping_failed",
                 ),
                 name="diagnostics",
             )
-            tasks.create_task(RolloutExecutor(firmware).run(), name="conductor")
+            tasks.create_task(executor.run(), name="conductor")
             tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_statuses), name="metrics")
             tasks.create_task(
                 bridge(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
@@ -107,11 +108,14 @@ async def bridge(settings: FirmwareSettings, connection: Connection, home_assist
         await home_assistant.run()
 
 
-async def housekeeping(dumps: CoreDumpService, logs: Logs, vitals: VitalService) -> None:
-    """Delete expired core dumps, log lines and vitals."""
+async def housekeeping(
+    dumps: CoreDumpService, logs: Logs, vitals: VitalService, rollouts: RolloutExecutor
+) -> None:
+    """Delete expired core dumps, log lines, vitals and rollouts."""
     await dumps.forget_unfinished()
     await logs.forget()
     await vitals.forget()
+    await rollouts.forget_ended()
 
 
 if __name__ == "__main__":

@@ -353,6 +353,12 @@ class FirmwareSettings(KeySettings):
         30, gt=0, le=3650, description="how many days [vitals](protocol.md#vitals) of devices are kept"
     )
     rollout_sweep_s: Seconds = Field(1, description="interval at which open rollouts are advanced")
+    rollouts_keep_days: float = Field(
+        365,
+        gt=0,
+        le=3650,
+        description="how many days rollouts are kept after their end, except for those in force",
+    )
     homeassistant: bool = Field(
         default=False,
         description="whether [Home Assistant](operations.md#home-assistant) gets the devices",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic import SecretStr
 
 from cli.client import AnswerError
 from dev import waiting
@@ -20,6 +22,8 @@ from dev.system import System
 from dev.uploads import upload
 from dev.waiting import PATIENCE_S
 from device import image_builder
+from services.firmware.assignment import rollout_queries
+from shared.database import engine, grants
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import RolloutStatus
 from shared.protocol.messages import FirmwareStage
@@ -404,3 +408,66 @@ async def test_a_rollout_of_what_does_not_exist_is_refused(
         await fleet.ask(admin.ROLLOUT_START, **{"model": model, "version": "1.1.0", **fields})
     with pytest.raises(AnswerError, match="there is no rollout 999999"):
         await fleet.ask(admin.ROLLOUT_PAUSE, rollout=999999)
+
+
+ENDED_AGO: Final = """
+    WITH made AS (
+        INSERT INTO mdm.rollouts
+            (model_id, version, sha256, tags, percent, plan, waves, state, in_force, author, ended_at)
+        SELECT m.id, '1.1.0', i.sha256, '{}', 100, '{}', 1, 'COMPLETED', $2, 'test', now() - $3::interval
+        FROM mdm.device_models m JOIN mdm.firmware_images i ON i.model_id = m.id WHERE m.code = $1
+        RETURNING id
+    )
+    INSERT INTO mdm.rollout_devices (rollout_id, device_id, wave, state, live)
+    SELECT made.id, d.id, 1, 'CONFIRMED', false
+    FROM made, mdm.devices d JOIN mdm.device_models m ON m.id = d.model_id WHERE m.code = $1
+    RETURNING rollout_id
+"""
+
+
+async def test_rollouts_that_ended_long_ago_are_forgotten_unless_they_are_in_force(
+    fleet: Fleet, stack: Stack, system: System
+) -> None:
+    model = await fleet.model()
+    await stored(fleet, model)
+    for _ in range(2):
+        await fleet.device(model)
+    cases = [(False, timedelta(days=370)), (True, timedelta(days=370)), (False, timedelta(days=360))]
+    made = [(await run(stack, ENDED_AGO, model, *case))[0]["rollout_id"] for case in cases]
+    await asyncio.to_thread(partial(system.start, "firmware", name="firmware-3", fate=None))
+
+    async def left() -> list[int]:
+        rows = await run(stack, "SELECT id FROM mdm.rollouts WHERE id = ANY($1) ORDER BY id", made)
+        return [row["id"] for row in rows]
+
+    await waiting.until(left, lambda ids: ids == made[1:])
+    await asyncio.to_thread(system.stop, "firmware-3")
+    rows = await run(stack, "SELECT rollout_id FROM mdm.rollout_devices WHERE rollout_id = ANY($1)", made)
+    assert sorted(row["rollout_id"] for row in rows) == sorted(made[1:] * 2)
+
+
+async def test_the_devices_of_a_forgotten_rollout_go_in_batches(
+    fleet: Fleet, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = await fleet.model()
+    await stored(fleet, model)
+    for _ in range(3):
+        await fleet.device(model)
+    case = (False, timedelta(days=370))
+    [rollout] = {row["rollout_id"] for row in await run(stack, ENDED_AGO, model, *case)}
+    before = datetime.now(UTC) - timedelta(days=365)
+    monkeypatch.setattr(rollout_queries, "_BATCH", 2)
+    found = []
+    async with engine.connected(SecretStr(stack.endpoints.database_users[grants.USERS["firmware"]])) as database:
+        is_more = True
+        while is_more:
+            async with database.transaction() as session:
+                is_more = await rollout_queries.forget_ended(session, before=before)
+            [row] = await run(
+                stack,
+                "SELECT (SELECT count(*) FROM mdm.rollouts WHERE id = $1), "
+                "(SELECT count(*) FROM mdm.rollout_devices WHERE rollout_id = $1)",
+                rollout,
+            )
+            found.append(tuple(row))
+    assert found == [(1, 1), (0, 0)]

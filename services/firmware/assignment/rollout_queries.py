@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -136,3 +137,24 @@ async def end_force(session: AsyncSession, model: DeviceModel) -> bool:
         .execution_options(synchronize_session=False)
     )
     return bool(ended.all())
+
+
+async def forget_ended(session: AsyncSession, *, before: datetime) -> bool:
+    """Delete some of what ended before a time (UTC) and is not in force; return whether there may be more.
+
+    The devices first: a rollout may have a million.
+    """
+    over = and_(Rollout.ended_at < before, not_(Rollout.in_force))
+    key = tuple_(RolloutDevice.rollout_id, RolloutDevice.device_id)
+    some = (
+        select(RolloutDevice.rollout_id, RolloutDevice.device_id)
+        .join(Rollout, Rollout.id == RolloutDevice.rollout_id)
+        .where(over)
+        .limit(_BATCH)
+    )
+    gone = await session.execute(delete(RolloutDevice).where(key.in_(some)).returning(RolloutDevice.device_id))
+    if len(gone.all()) == _BATCH:
+        return True
+    empty = ~exists().where(RolloutDevice.rollout_id == Rollout.id)
+    await session.execute(delete(Rollout).where(over, empty).execution_options(synchronize_session=False))
+    return False

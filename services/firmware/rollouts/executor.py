@@ -53,6 +53,14 @@ class RolloutExecutor:
         every_s = self.firmware.settings.rollout_sweep_s
         await periodic(self._advance_all, every_s=every_s, on_outage="rollout.deferred")
 
+    async def forget_ended(self) -> None:
+        """Delete rollouts past their retention."""
+        keep = timedelta(days=self.firmware.settings.rollouts_keep_days)
+        is_more = True
+        while is_more:
+            async with self.firmware.database.transaction() as session:
+                is_more = await rollout_queries.forget_ended(session, before=datetime.now(UTC) - keep)
+
     async def _advance_all(self) -> None:
         async with self.firmware.database.transaction() as session:
             due = await rollout_queries.due(session)
