@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from device.options import Options
 from shared.errors import FleetError, InvalidInputError, UnavailableError
-from shared.mqtt.client import Client, Publication
+from shared.mqtt.client import Client
 from shared.protocol import messages, topics
 from shared.protocol.admin import ClaimPackage, Package
 
@@ -157,7 +157,7 @@ class Link:
         """Publish and wait for the broker's acknowledgement, or raise LinkLostError."""
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                await self._client.send_all([Publication(topic, payload, None, qos, retain)])
+                await self._client.send(topic, payload, qos=qos, retain=retain)
         except (aiomqtt.MqttError, TimeoutError, ValueError) as error:
             raise LinkLostError(f"the broker did not accept {topic}: {error}") from error
 

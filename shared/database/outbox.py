@@ -5,6 +5,7 @@ After a crash between the two, the next drain publishes them, perhaps twice, in 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -21,7 +22,7 @@ from shared.database.arrays import one_of
 from shared.database.engine import Database
 from shared.database.outbox_rows import NewEvent, NewMessage
 from shared.database.tables import OutboxMessage
-from shared.mqtt.connection import Connection, publication
+from shared.mqtt.connection import Connection
 from shared.protocol import messages
 from shared.protocol.events import C, EventType, F
 from shared.protocol.topics import Topic
@@ -125,10 +126,11 @@ class Outbox:
                 payload = self._opened(row)
                 if payload is not None and (left_s is None or left_s > 0):
                     sending.append(
-                        publication(row.topic, payload, qos=row.qos, retain=row.retain, expires_in_s=left_s)
+                        connection.publish(row.topic, payload, qos=row.qos, retain=row.retain, expires_in_s=left_s)
                     )
-            if sending:
-                await connection.publish_all(sending)
+            for failure in await asyncio.gather(*sending, return_exceptions=True):
+                if failure is not None:
+                    raise failure
             await session.execute(
                 delete(OutboxMessage).where(one_of(OutboxMessage.id, (row.id for row in waiting)))
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiomqtt
 from paho.mqtt import client as mqtt
@@ -25,16 +25,6 @@ TCP_NODELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 _LOOKS_A_KEEPALIVE: Final = 8
-
-
-class Publication(NamedTuple):
-    """A message to publish."""
-
-    topic: str
-    payload: bytes
-    properties: Properties | None
-    qos: int
-    retain: bool
 
 
 class Client(aiomqtt.Client):
@@ -58,38 +48,22 @@ class Client(aiomqtt.Client):
 
         Raise MqttError if the connection breaks before, at once: the library waits for a timeout.
         """
-        [code] = await self._acknowledged([Publication(topic, payload, properties, 1, retain)])
-        return code
-
-    async def send_all(self, publications: Iterable[Publication]) -> None:
-        """Publish in this order; wait for all acknowledgements, which those with QoS 0 have none of.
-
-        Raise MqttError if one cannot be published, or if the connection breaks before; some may be published then.
-        """
-        await self._acknowledged(publications)
-
-    async def _acknowledged(self, publications: Iterable[Publication]) -> list[int]:
-        """Publish, and return the reason codes of the acknowledgements: without a task for each publication."""
-        codes: dict[int, asyncio.Future[int]] = {}
+        mid = self.post(topic, payload, properties, qos=1, retain=retain)
+        code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def fail(disconnected: asyncio.Future[None]) -> None:
-            for code in codes.values():
-                if not code.done():
-                    error = aiomqtt.MqttError("the connection broke")
-                    error.__cause__ = None if disconnected.cancelled() else disconnected.exception()
-                    code.set_exception(error)
+            error = aiomqtt.MqttError("the connection broke")
+            error.__cause__ = None if disconnected.cancelled() else disconnected.exception()
+            if not code.done():
+                code.set_exception(error)
 
+        self._codes[mid] = code
+        self._disconnected.add_done_callback(fail)
         try:
-            for one in publications:
-                mid = self.post(one.topic, one.payload, one.properties, qos=one.qos, retain=one.retain)
-                if one.qos:
-                    codes[mid] = self._codes[mid] = asyncio.get_running_loop().create_future()
-            self._disconnected.add_done_callback(fail)
-            return await asyncio.gather(*codes.values())
+            return await code
         finally:
             self._disconnected.remove_done_callback(fail)
-            for mid in codes:
-                del self._codes[mid]
+            del self._codes[mid]
 
     @property
     def unacknowledged(self) -> int:
@@ -104,6 +78,15 @@ class Client(aiomqtt.Client):
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise aiomqtt.MqttCodeError(info.rc, "could not publish")
         return info.mid
+
+    async def send(
+        self, topic: str, payload: bytes, properties: Properties | None = None, *, qos: int, retain: bool
+    ) -> None:
+        """Publish, with QoS 1 as `deliver` and with QoS 0 as `post`."""
+        if qos:
+            await self.deliver(topic, payload, properties, retain=retain)
+        else:
+            self.post(topic, payload, properties, qos=qos, retain=retain)
 
     def _on_publish(
         self,

@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from shared.errors import FleetError, UnavailableError
-from shared.mqtt.client import Account, Client, Publication, entered
+from shared.mqtt.client import Account, Client, entered
 from shared.mqtt.dispatcher import Delivery, Dispatcher, Route, dated_route, device_route
 from shared.protocol.topics import Topic
 
@@ -115,30 +115,18 @@ class Connection:
         correlation_data: bytes | None = None,
     ) -> None:
         """Publish and wait for the broker's acknowledgement, or raise UnavailableError."""
-        await self.publish_all(
-            [
-                publication(
-                    topic,
-                    payload,
-                    qos=qos,
-                    retain=retain,
-                    expires_in_s=expires_in_s,
-                    ResponseTopic=response_topic,
-                    CorrelationData=correlation_data,
-                )
-            ]
-        )
-
-    async def publish_all(self, publications: Sequence[Publication]) -> None:
-        """Publish in this order and wait for all acknowledgements; if UnavailableError, some may be published."""
+        wanted = {
+            "MessageExpiryInterval": None if expires_in_s is None else max(1, int(expires_in_s)),
+            "ResponseTopic": response_topic,
+            "CorrelationData": correlation_data,
+        }
         if self._client is None:
             raise UnavailableError("the broker cannot be reached")
         try:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._client.send_all(publications)
+                await self._client.send(topic, payload, _properties(wanted), qos=qos, retain=retain)
         except (aiomqtt.MqttError, TimeoutError) as error:
-            concerns = publications[0].topic
-            raise UnavailableError(f"the broker did not accept a message: {error}", topic=concerns) from error
+            raise UnavailableError(f"the broker did not accept a message: {error}", topic=topic) from error
 
     async def send(self, topic: Topic[M], message: M, *, expires_in_s: float | None = None, **names: str) -> None:
         """Publish a message of the protocol, or raise UnavailableError."""
@@ -210,18 +198,9 @@ class Connection:
                     await client.deliver(topic, payload, retain=True)
 
 
-def publication(
-    topic: str, payload: bytes, *, qos: int, retain: bool, expires_in_s: float | None, **properties: object
-) -> Publication:
-    """Return a message to publish, without the properties that are None."""
-    if expires_in_s is not None:
-        properties["MessageExpiryInterval"] = max(1, int(expires_in_s))
-    given = {name: value for name, value in properties.items() if value is not None}
-    return Publication(topic, payload, _properties(given), qos, retain)
-
-
-def _properties(given: Mapping[str, object]) -> Properties | None:
-    """Return the properties, or None if there are none: they cost more than the message."""
+def _properties(wanted: Mapping[str, object]) -> Properties | None:
+    """Return the properties that are not None, or None if there are none: they cost more than the message."""
+    given = {name: value for name, value in wanted.items() if value is not None}
     if not given:
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]

@@ -11,32 +11,20 @@ import pytest
 from services.registry.devices.presence import Presences, ReceivedStatus
 from shared.database import presences
 from shared.database.outbox import Outbox
+from shared.database.outbox_rows import NewEvent
 from shared.database.presences import Connected
-from shared.database.tables import EventRow
 from shared.protocol.messages import Status
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 OFFLINE = Status(online=False)
 
 
-class Session:
-    """A transaction that takes what is put into the outbox."""
-
-    def __init__(self) -> None:
-        self.info: dict[str, object] = {}
-        self.rows: list[object] = []
-
-    def add(self, row: object) -> None:
-        """Take a row."""
-        self.rows.append(row)
-
-
-def receive(presence: Connected, status: Status, session: Session | None = None) -> datetime | None:
+def receive(presence: Connected, status: Status, session: object | None = None) -> datetime | None:
     """Receive a status, and return when the device was last seen."""
     registry = SimpleNamespace(outbox=Outbox("registry"), clashes=SimpleNamespace(on_boot=lambda *_: None))
     stored = Presences(cast("Any", registry), cast("Any", None))
     received = ReceivedStatus("iotdevice-lamp-abcd1234", status, NOW)
-    stored._record(cast("Any", session or Session()), received, presence)
+    stored._record(cast("Any", session or SimpleNamespace(info={})), received, presence)
     return presences.seen_at(presence, NOW + timedelta(hours=1))
 
 
@@ -77,10 +65,10 @@ def test_the_present_start_of_a_device_is_dated_by_its_first_status() -> None:
     assert presence.booted_at is None
 
 
-def events_of(presence: Connected, status: Status) -> list[EventRow]:
-    session = Session()
+def events_of(presence: Connected, status: Status) -> list[NewEvent]:
+    session = SimpleNamespace(info={})
     receive(presence, status, session)
-    return [row for row in session.rows if isinstance(row, EventRow)]
+    return list(session.info.get(NewEvent, ()))
 
 
 def test_it_is_kept_why_a_device_is_back_but_not_that_one_wakes_up() -> None:
