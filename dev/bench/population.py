@@ -17,7 +17,7 @@ from shared.database import device_refs
 
 MODEL: Final = "bench"
 COUNT: Final = 2000
-"""Number of devices with rows and accounts before the services start."""
+"""Number of devices with rows and accounts in all benchmarks."""
 PASSWORD: Final = "bench-password-of-every-device"
 DOCUMENT: Final[dict[str, Any]] = {
     "report_s": 60,

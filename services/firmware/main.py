@@ -72,13 +72,17 @@ async def main(settings: FirmwareSettings) -> None:
             tasks.create_task(vitals.run(), name="vitals")
             tasks.create_task(
                 periodic(
-                    partial(housekeeping, dumps, logs, vitals, executor),
+                    partial(housekeeping, dumps, logs, vitals),
                     every_s=HOUSEKEEPING_S,
                     on_outage="diagnostics.housekeeping_failed",
                 ),
                 name="diagnostics",
             )
             tasks.create_task(executor.run(), name="conductor")
+            tasks.create_task(
+                periodic(executor.forget_ended, every_s=HOUSEKEEPING_S, on_outage="rollout.history_kept"),
+                name="rollout history",
+            )
             tasks.create_task(metrics.ROLLOUT_STATES.refresh(Assignment(firmware).count_statuses), name="metrics")
             tasks.create_task(
                 bridge(settings, connection, HomeAssistant(firmware, connection)), name="homeassistant"
@@ -108,14 +112,11 @@ async def bridge(settings: FirmwareSettings, connection: Connection, home_assist
         await home_assistant.run()
 
 
-async def housekeeping(
-    dumps: CoreDumpService, logs: Logs, vitals: VitalService, rollouts: RolloutExecutor
-) -> None:
-    """Delete expired core dumps, log lines, vitals and rollouts."""
+async def housekeeping(dumps: CoreDumpService, logs: Logs, vitals: VitalService) -> None:
+    """Delete expired core dumps, log lines and vitals."""
     await dumps.forget_unfinished()
     await logs.forget()
     await vitals.forget()
-    await rollouts.forget_ended()
 
 
 if __name__ == "__main__":

@@ -114,11 +114,10 @@ class RotationWorker:
         async with self.rotator.leadership.transaction() as session:
             await queries.fit_slots(session, self.settings.rotation_max_parallel)
             # First: who comes online from now on is looked up, and who came before is found.
-            if await queries.any_waits(session):
-                self.rotator.queue.set()
-            else:
+            if not await queries.any_waits(session):
                 self.rotator.queue.clear()
                 return False
+            self.rotator.queue.set()
             candidates = await queries.claim_due(session, now=now)
         async with asyncio.TaskGroup() as tasks:
             begun = [tasks.create_task(self._begin(one, now), name=one.client_id) for one in candidates]

@@ -82,11 +82,8 @@ class Outbox:
         *,
         sealed: bool = False,
     ) -> None:
-        written_to = topic.of(**names)
-        outbox_rows.add(
-            session,
-            NewMessage(self.service, written_to, payload, topic.qos, topic.retain, sealed, expires_at),
-        )
+        name, qos, retain = topic.of(**names), topic.qos, topic.retain
+        outbox_rows.add(session, NewMessage(self.service, name, payload, qos, retain, sealed, expires_at))
 
     def emit(
         self, session: AsyncSession, event: EventType[F, C], client_id: C, facts: F, *, kept: bool = True
