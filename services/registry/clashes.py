@@ -49,12 +49,18 @@ class Clashes:
 
     def on_boot(self, client_id: str, boot: int, at: datetime) -> None:
         """Note the number of the start of the board that has just reported online."""
+        if self._addresses.pop(client_id, None) is not None:
+            self.seen_at.pop(client_id, None)  # by its addresses, which say nothing of such a board
         self._note(self._boots, client_id, boot, at)
 
     def on_takeover(self, client_id: str, address: str, at: datetime) -> None:
         """Note the address from which a session was taken over, of a board that reports no number."""
-        if client_id not in self._boots:
+        if not self.is_numbered(client_id):
             self._note(self._addresses, client_id, address, at)
+
+    def is_numbered(self, client_id: str) -> bool:
+        """Return whether a board has reported a number to this process, so that its addresses do not count."""
+        return client_id in self._boots
 
     def _note(self, all_marks: dict[str, Marks], client_id: str, mark: int | str, at: datetime) -> None:
         marks = all_marks[client_id] = added(all_marks.get(client_id, []), mark, at)

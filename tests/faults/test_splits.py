@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,13 +27,15 @@ from dev.stack import Stack
 from dev.system import System
 from dev.waiting import PATIENCE_S, logged, until
 from device.options import Hooks
+from services.registry.clashes import Clashes
 from services.registry.credentials.broker_watch import GRACE, BrokerWatch
 from services.registry.credentials.service import CAME
 from shared.database import engine
 from shared.database.outbox import Outbox
 from shared.mqtt.connection import Delivery
-from shared.protocol import admin
+from shared.protocol import admin, messages
 from tests import keycloak_proxy
+from tests.bare_connection import bare
 from tests.faults.histories import put_back_rows, rows_of
 from tests.faults.promise import expire, kept
 from tests.faults.test_recovery import change_in_keycloak, delete_client
@@ -242,6 +245,31 @@ async def test_a_device_that_reconnects_before_its_drop_is_heard_of_stays_online
         await until(partial(is_online, tried), lambda online: not online)
         assert await is_online(back)
     await fleet.seen(gone, "device/offline")
+
+
+async def test_addresses_do_not_count_for_a_board_whose_start_another_replica_knows(
+    fleet: Fleet, stack: Stack
+) -> None:
+    """The broker's log goes to each replica, a status to one of them."""
+    numbered, old = [await fleet.device() for _ in range(2)]
+    async with bare(numbered) as connection:
+        await connection.report(messages.Status(online=True, boot=8))
+        await fleet.until(numbered, lambda view: view.online)
+    async with engine.connected(SecretStr(stack.endpoints.database_url)) as database:
+        registry: Any = SimpleNamespace(
+            database=database, outbox=Outbox("registry"), clashes=Clashes(), tried_at={}, refused_at={}
+        )
+        watch = BrokerWatch(registry)
+        for package, number in product((numbered, old), range(8)):
+            name, address = package.client_id, f"192.168.1.{number % 2}:1"
+            for line in (
+                f"Client {name} already connected, closing old connection.",
+                f"New client connected from {address} as {name} (p5, c0, k60, u'{name}').",
+            ):
+                await watch.on_log(Delivery({}, f"1796011888: {line}".encode()))
+        await watch.mark_clashed()
+    assert (await fleet.show(numbered)).clashed_at is None
+    assert (await fleet.show(old)).clashed_at is not None
 
 
 @pytest.mark.usefixtures("patient")

@@ -127,7 +127,7 @@ class BrokerWatch:
         self._forget_attempts()
         await self.mark_dropped()
         await self._store_refusals()
-        await self._store_clashes()
+        await self.mark_clashed()
         await self._keepalives.store()
         await self.mark_silent()
 
@@ -166,18 +166,22 @@ class BrokerWatch:
             self.registry.refused_at = noted | self.registry.refused_at
             raise
 
-    async def _store_clashes(self) -> None:
-        seen_at = dict(self.registry.clashes.seen_at)
+    async def mark_clashed(self) -> None:
+        """Record which identities two boards use, and tell those for which this begins."""
+        clashing = self.registry.clashes
+        seen_at = dict(clashing.seen_at)
         if not seen_at:
             return
         async with self.registry.database.transaction() as session:
-            fresh = await credential_queries.record_clashes(session, seen_at, window=clashes.WINDOW)
+            fresh = await credential_queries.record_clashes(
+                session, seen_at, window=clashes.WINDOW, is_numbered=clashing.is_numbered
+            )
             for client_id in fresh:
                 log.warning("device.clashed", client_id=client_id)
                 self.registry.outbox.emit(session, events.DEVICE_CLASHED, client_id, events.NoFacts())
         for client_id, at in seen_at.items():
-            if self.registry.clashes.seen_at.get(client_id) == at:
-                del self.registry.clashes.seen_at[client_id]
+            if clashing.seen_at.get(client_id) == at:
+                del clashing.seen_at[client_id]
 
     async def mark_silent(self) -> None:
         """Mark devices offline that have not reconnected some time after the broker's start."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -73,15 +73,22 @@ async def record_refusals(session: AsyncSession, refused_at: Mapping[str, dateti
 
 
 async def record_clashes(
-    session: AsyncSession, clashed_at: Mapping[str, datetime], *, window: timedelta
+    session: AsyncSession,
+    clashed_at: Mapping[str, datetime],
+    *,
+    window: timedelta,
+    is_numbered: Callable[[str], bool],
 ) -> list[str]:
-    """Record when two boards last used each identity; return those for which this begins."""
+    """Record when two boards last used each identity; return those for which this begins.
+
+    Not of a board whose number is stored but not known here, as an earlier run or another replica received it.
+    """
     rows = await session.execute(_PRESENCES, {"keys": device_refs.keys(clashed_at)})
     fresh = []
     for presence, code, key in rows:
         client_id = device_refs.client_id(code, key)
         at = clashed_at.get(client_id)
-        if at is None:
+        if at is None or ((presence.status or {}).get("boot") is not None and not is_numbered(client_id)):
             continue
         if presence.clashed_at is None or presence.clashed_at < at - window:
             fresh.append(client_id)

@@ -37,8 +37,12 @@ class Presences:
 
     async def record(self, received: ReceivedStatus) -> None:
         """Store a device's status; emit an event when it connects or disconnects."""
+        client_id, status, received_at, retained = received
+        if status.online and status.boot is not None and not retained:
+            # Not when it is stored: the broker's log does not wait for the database.
+            self.registry.clashes.on_boot(client_id, status.boot, received_at)
         if not await self.statuses.submit(received):
-            raise device_refs.unknown(received.client_id)
+            raise device_refs.unknown(client_id)
 
     async def run(self) -> None:
         """Store statuses in batches, until cancelled."""
@@ -68,8 +72,6 @@ class Presences:
         client_id, status, received_at, retained = received
         if retained and presence.online == status.online:
             return False  # its time is not known: a restarted broker still has statuses from before
-        if status.online and status.boot is not None and not retained:
-            self.registry.clashes.on_boot(client_id, status.boot, received_at)
         # Not what services publish for devices that they refuse: `offline`, also of those that never connected.
         is_seen = status.online or presence.online or bool(status.asleep)
         if is_seen and (not retained or presence.last_seen_at is None):

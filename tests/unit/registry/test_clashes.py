@@ -68,6 +68,22 @@ def test_a_board_with_two_addresses_is_known_by_its_start() -> None:
     assert found.seen_at == {}
 
 
+def test_addresses_do_not_count_once_a_start_is_reported() -> None:
+    """The broker's log may be ahead of the statuses."""
+    found = Clashes()
+    for number in range(6):
+        found.on_takeover(NAME, f"192.168.1.{number % 2}", NOW + timedelta(seconds=number))
+    found.on_boot(NAME, 7, NOW + timedelta(seconds=6))
+    assert found.seen_at == {}
+
+
+def test_a_clash_by_starts_stays_when_the_same_start_is_reported_again() -> None:
+    found = Clashes()
+    for number, boot in enumerate([1, 2, 1, 2, 1, 1]):
+        found.on_boot(NAME, boot, NOW + timedelta(seconds=number))
+    assert found.seen_at == {NAME: NOW + timedelta(seconds=5)}
+
+
 def test_what_is_remembered_is_bounded() -> None:
     marks: clashes.Marks = []
     for boot in range(1000):
