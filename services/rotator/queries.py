@@ -84,7 +84,13 @@ _DUE: Final = tuple(
     _ALL_DUE.where(kind).limit(bindparam("count", type_=Integer)) for kind in (_SLEEPS, not_(_SLEEPS))
 )
 _STILL_DUE: Final = _ALL_DUE.where(Device.id == bindparam("device_id", type_=BigInteger))
-_OPEN: Final = select(Rotation.id).where(Rotation.outcome.is_(None)).order_by(Rotation.started_at)
+_OPEN: Final = (
+    select(Rotation, DeviceModel.code, Device.key)
+    .join(Device, Device.id == Rotation.device_id)
+    .join(DeviceModel, DeviceModel.id == Device.model_id)
+    .where(Rotation.outcome.is_(None))
+    .order_by(Rotation.started_at)
+)
 _LEFT: Final = (
     select(Rotation.id)
     .join(Presence, Presence.device_id == Rotation.device_id)
@@ -160,9 +166,10 @@ async def count_states(session: AsyncSession) -> dict[str, int]:
     return dict.fromkeys(get_args(admin.RotationState), 0) | dict(rows.all())
 
 
-async def open_rotations(session: AsyncSession) -> list[UUID]:
-    """Return the ids of all rotations in progress, oldest first."""
-    return list(await session.scalars(_OPEN))
+async def open_rotations(session: AsyncSession) -> list[tuple[Rotation, str]]:
+    """Return all rotations in progress with the client ids of their devices, oldest first; none is locked."""
+    rows = await session.execute(_OPEN)
+    return [(found, device_refs.client_id(code, key)) for found, code, key in rows]
 
 
 async def rotation(

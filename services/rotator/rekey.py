@@ -28,9 +28,9 @@ class RekeyService:
         reencrypted = 0
         unreadable: list[str] = []
         vault = self.rotator.vault
-        for rotation_id in waiting:
+        for open_rotation, _client_id in waiting:
             try:
-                async with self.rotator.attempt(rotation_id) as attempt:
+                async with self.rotator.attempt(open_rotation.id) as attempt:
                     rotation = attempt.rotation
                     if rotation.new_secret is None:
                         continue  # it has ended in the meantime

@@ -334,14 +334,10 @@ class RotationWorker:
         """Return the open rotations, and note their devices."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:
-            found = []
-            for rotation_id in await queries.open_rotations(session):
-                # One that is gone meanwhile: the database was restored from an earlier copy.
-                with contextlib.suppress(NotFoundError):
-                    found.append(await queries.rotation(session, rotation_id))
+            found = await queries.open_rotations(session)
             left = await queries.left(session, now=now)
         self.rotator.in_rotation.clear()
-        self.rotator.in_rotation.update(client_id for _, _, client_id in found)
+        self.rotator.in_rotation.update(client_id for _, client_id in found)
         return [
             OpenRotation(
                 rotation_id=rotation.id,
@@ -354,7 +350,7 @@ class RotationWorker:
                 new_secret=rotation.new_secret or b"",
                 old_secret=rotation.old_secret,
             )
-            for rotation, _, client_id in found
+            for rotation, client_id in found
         ]
 
     @property

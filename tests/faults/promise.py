@@ -18,13 +18,14 @@ _OF_DEVICE = (
 )
 
 
-async def expire(stack: Stack, package: Package) -> None:
-    """Let the deadline of a device's rotation be now, instead of waiting for it."""
+async def expire(stack: Stack, package: Package, *, in_s: int = 0) -> None:
+    """Let the deadline of a device's rotation be now or soon, instead of waiting for it."""
     await run(
         stack,
-        "UPDATE mdm.rotations SET deadline_at = now() WHERE outcome IS NULL AND device_id = "
-        "(SELECT id FROM mdm.devices WHERE key = $1)",
+        "UPDATE mdm.rotations SET deadline_at = now() + make_interval(secs => $2) "
+        "WHERE outcome IS NULL AND device_id = (SELECT id FROM mdm.devices WHERE key = $1)",
         package.device_key,
+        in_s,
     )
 
 

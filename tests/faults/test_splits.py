@@ -357,12 +357,13 @@ async def rotates(fleet: Fleet, system: System) -> bool:
     return system.services["rotator"].running
 
 
-async def test_a_rotation_that_is_gone_when_the_leader_reads_it_ends_no_rotator(
+async def test_a_rotation_that_is_gone_when_the_leader_ends_it_ends_no_rotator(
     fleet: Fleet, system: System, stack: Stack
 ) -> None:
-    """The database is restored from an earlier copy while the leader reads what is open."""
+    """The database is restored from an earlier copy after the leader has read what is open."""
     package = await fleet.device()
     await fleet.offered(package)
+    await expire(stack, package, in_s=2)
     async with held(stack, package) as connection:
         of_device = "(SELECT id FROM mdm.devices WHERE key = $1)"
         await connection.execute(f"DELETE FROM mdm.rotations WHERE device_id = {of_device}", package.device_key)  # noqa: S608
