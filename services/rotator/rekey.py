@@ -24,13 +24,13 @@ class RekeyService:
         Each is a transaction of its own on the leader's connection, so the caller's must be on another one.
         """
         async with self.rotator.leadership.transaction() as session:
-            waiting = await queries.open_rotations(session)
+            waiting = [rotation.id for rotation, _ in await queries.open_rotations(session)]
         reencrypted = 0
         unreadable: list[str] = []
         vault = self.rotator.vault
-        for open_rotation, _client_id in waiting:
+        for rotation_id in waiting:
             try:
-                async with self.rotator.attempt(open_rotation.id) as attempt:
+                async with self.rotator.attempt(rotation_id) as attempt:
                     rotation = attempt.rotation
                     if rotation.new_secret is None:
                         continue  # it has ended in the meantime

@@ -270,6 +270,7 @@ async def test_addresses_do_not_count_for_a_board_whose_start_another_replica_kn
         await watch.mark_clashed()
     assert (await fleet.show(numbered)).clashed_at is None
     assert (await fleet.show(old)).clashed_at is not None
+    await fleet.ask(admin.DEVICE_REMOVE, device=old.client_id)
 
 
 @pytest.mark.usefixtures("patient")
