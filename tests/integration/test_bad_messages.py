@@ -47,15 +47,16 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
             *diagnostics_routes.reports(tools, tools, tools),
         ],
     }
-    found = [(service, route.topic) for service, listed in routes.items() for route in listed]
-    # The rotator ignores the statuses of devices that are in no rotation, whatever they are.
-    return [it for it in found if it != ("rotator", topics.STATUS)]
+    return [(service, route.topic) for service, listed in routes.items() for route in listed]
 
 
 TOPICS = subscribed()
 DEVICE_TOPICS = [(service, topic) for service, topic in TOPICS if "{client_id}" in topic.template]
-# A request for a piece of an image is answered with the reason why there is none.
-KNOWING_TOPICS = [(service, topic) for service, topic in DEVICE_TOPICS if topic is not topics.FIRMWARE_CHUNK]
+# A request for a piece of an image is answered with the reason why there is none; the leader ignores the status of
+# a device that is in no rotation.
+KNOWING_TOPICS = [
+    it for it in DEVICE_TOPICS if it not in {("firmware", topics.FIRMWARE_CHUNK), ("rotator", topics.STATUS)}
+]
 ADMIN_TOPICS = [(service, topic) for service, topic in TOPICS if "/admin/" in topic.template]
 # Of what is packed, any bytes are a message.
 JSON_TOPICS = [(service, topic) for service, topic in TOPICS if not issubclass(topic.model, messages.Packed)]
@@ -95,7 +96,7 @@ async def test_bad_messages_are_refused_counted_and_logged(
         log = process.log_file.read_bytes()[logged:]
         assert log.count(b"request.refused") >= len(BAD)
     else:
-        package = await fleet.device()
+        package = await (device_in_rotation(fleet) if service == "rotator" else fleet.device())
         name = package.client_id
         address = topic.of(client_id=name, claim_id=name, account=name, sha256="0" * 64, offset="none")
         is_event = topic.template.startswith(f"{topics.PREFIX}/events/")
@@ -110,6 +111,14 @@ async def test_bad_messages_are_refused_counted_and_logged(
         assert log.count(b"message.refused") >= len(bad)
     assert process.pid == pid
     assert system.counted(service, topic.template)["crashed"] == before["crashed"]
+
+
+async def device_in_rotation(fleet: Fleet) -> Package:
+    """Return a device in a rotation while another waits for its own: else the leader ignores who is online."""
+    waiting, package = await fleet.device(), await fleet.device()
+    await fleet.ask(admin.ROTATION_START, device=waiting.client_id)
+    await fleet.offered(package)
+    return package
 
 
 async def refused(client: aiomqtt.Client, topic: str, payload: bytes, reply: str) -> admin.Answer:
