@@ -66,8 +66,8 @@ QUERIES: Final[dict[str, Query]] = {
     "500 that are online": lambda session, _: queries.devices(session, _listed(online=True)),
     "10 that drift": lambda session, _: queries.devices(session, _listed(drift=True, limit=10)),
     "the health of 50": lambda session, some: views.states_of(session, THRESHOLDS, some, datetime.now(UTC)),
-    "the next to rotate, while none of half of them is online": lambda session, _: rotator_queries.claim_due(
-        session, now=datetime.now(UTC)
+    "the next to rotate, while none of half of them is online": lambda session, _: rotator_queries.due(
+        session, [0], now=datetime.now(UTC), beginning=()
     ),
     "all in numbers": lambda session, _: fleet_queries.groups(
         session, now=datetime.now(UTC), thresholds=THRESHOLDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -20,6 +20,8 @@ from shared.protocol import events, messages, topics
 from shared.protocol.events import DeviceEvent, F
 from shared.runtime import metrics
 
+Proof: TypeAlias = Literal["stored", "ack"]
+"""That a device has stored its new secret, and that it has logged in with it."""
 _REASONS: Final = {
     Step.TIMEOUT: "timed out; the old secret is in force",
     Step.WITHDRAWN: "withdrawn as the device had left; the old secret is in force",
@@ -57,8 +59,8 @@ class Attempt:
     rotation: Rotation
     device: Device
     client_id: str
-    reported_stored: set[UUID] = field(default_factory=set)
-    """The vault of the rotator."""
+    proven_here: set[tuple[UUID, Proof]] = field(default_factory=set)
+    """What devices have proven to this leader (`Rotator.proven`)."""
 
     @property
     def step(self) -> Step:
@@ -78,7 +80,7 @@ class Attempt:
         else:
             self.rotation.step = step
 
-    def proven(self, given: str, purpose: Literal["stored", "ack"], vault: crypto.Vault) -> bool:
+    def proven(self, given: str, purpose: Proof, vault: crypto.Vault) -> bool:
         """Check a proof; count and report a wrong one, which changes nothing else."""
         if crypto.proves(given, self.secret(vault), purpose, self.rotation.id):
             return True
@@ -155,7 +157,7 @@ class Attempt:
 
     def _close(self, now: datetime) -> None:
         self.device.rotation_slot = None
-        self.reported_stored.discard(self.rotation.id)
+        self.proven_here.difference_update((self.rotation.id, purpose) for purpose in get_args(Proof))
         self.device.verify_at = now + VERIFY_AFTER
         self.rotation.new_secret = None
         self.rotation.old_secret = None

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from services.rotator import campaign_queries, queries
-from services.rotator.attempt import Attempt
+from services.rotator.attempt import Attempt, Proof
 from services.rotator.leader import Leadership
 from shared import crypto
 from shared.database.engine import Database
@@ -31,8 +31,8 @@ class Rotator:
     outbox: Outbox
     vault: crypto.Vault
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-    reported_stored: set[UUID] = field(default_factory=set)
-    """Rotations whose device has reported to this leader that the new secret is stored."""
+    proven: set[tuple[UUID, Proof]] = field(default_factory=set)
+    """What devices have proven to this leader, by rotation."""
     queue: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while devices are queued or wait for another attempt: else it is nothing to the leader who is online."""
     in_rotation: set[str] = field(default_factory=set)
@@ -43,7 +43,7 @@ class Rotator:
         """Lock a rotation for one transaction; NotFoundError if there is none, or none of this device."""
         async with self.leadership.transaction() as session:
             rotation, device, owner = await queries.rotation(session, rotation_id, client_id)
-            yield Attempt(session, self.outbox, rotation, device, owner, self.reported_stored)
+            yield Attempt(session, self.outbox, rotation, device, owner, self.proven)
 
     async def verify_soon(self, client_id: str) -> None:
         """Make the registry compare a device's credentials now.

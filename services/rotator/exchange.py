@@ -84,7 +84,7 @@ class Exchange:
             if not attempt.proven(stored.proof, "stored", self.rotator.vault):
                 return None
             attempt.advance(AttemptEvent.STORED_PROVEN)
-            self.rotator.reported_stored.add(stored.rotation_id)
+            self.rotator.proven.add((stored.rotation_id, "stored"))
             attempt.check_current_secret(stored.current_proof, "current", self.rotator.vault)
             if attempt.rotation.stored_at is None:
                 attempt.rotation.stored_at = datetime.now(UTC)
@@ -96,12 +96,19 @@ class Exchange:
     async def accept_ack(
         self, client_id: str, ack: messages.RotationAck
     ) -> messages.RotationDone | messages.RotationCancelled | None:
-        """Handle the proof that the device logged in with its new secret; None: `done` is in the outbox."""
+        """Handle the proof that the device logged in with its new secret; None: `done` follows.
+
+        It may have logged in before the worker could record that the secret is in force: the worker then ends it.
+        """
         async with self.rotator.attempt(ack.rotation_id, client_id) as attempt:
             ended = attempt.how_it_ended()
             if ended is not None:
                 return ended
-            if attempt.proven(ack.proof, "ack", self.rotator.vault):
+            if not attempt.proven(ack.proof, "ack", self.rotator.vault):
+                return None
+            if attempt.step is Step.SWITCHING:
+                self.rotator.proven.add((ack.rotation_id, "ack"))
+            else:
                 attempt.complete(AttemptEvent.ACK_PROVEN, datetime.now(UTC), self.rotator.vault)
         self.rotator.wake.set()
         return None

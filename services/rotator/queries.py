@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count, islice
@@ -10,9 +10,11 @@ from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     DateTime,
     Integer,
+    all_,
     and_,
     bindparam,
     delete,
@@ -55,10 +57,9 @@ _SLOTS: Final = (
     .outerjoin(Device, Device.rotation_slot == RotationSlot.slot)
     .order_by(RotationSlot.slot)
 )
-_FREE_SLOTS: Final = (
-    select(RotationSlot.slot)
-    .where(~exists().where(Device.rotation_slot == RotationSlot.slot))
-    .order_by(RotationSlot.slot)
+_IS_FREE: Final = select(
+    exists().where(RotationSlot.slot == bindparam("slot", type_=Integer))
+    & ~exists().where(Device.rotation_slot == bindparam("slot", type_=Integer))
 )
 _ALL_DUE: Final = (
     select(Device.id, DeviceModel.code, Device.key)
@@ -81,7 +82,10 @@ _ANY_WAITS: Final = select(exists().where(Device.rotation_state.in_(["QUEUED", "
 _SLEEPS: Final = Presence.wake_interval_s.is_not(None)
 # Separate queries, so that each finds its first by an index; a combined one would sort all queued devices.
 _DUE: Final = tuple(
-    _ALL_DUE.where(kind).limit(bindparam("count", type_=Integer)) for kind in (_SLEEPS, not_(_SLEEPS))
+    _ALL_DUE.where(kind, Device.id != all_(bindparam("beginning", type_=ARRAY(BigInteger)))).limit(
+        bindparam("count", type_=Integer)
+    )
+    for kind in (_SLEEPS, not_(_SLEEPS))
 )
 _STILL_DUE: Final = _ALL_DUE.where(Device.id == bindparam("device_id", type_=BigInteger))
 _OPEN: Final = (
@@ -116,16 +120,19 @@ _ARRIVALS: Final = (
 )
 
 
-async def fit_slots(session: AsyncSession, wanted: int) -> None:
-    """Adjust the number of slots; a superfluous one in use is deleted as soon as it is free."""
+async def free_slots(session: AsyncSession, wanted: int) -> list[int]:
+    """Adjust the number of slots, and return the free ones; a superfluous one is deleted as soon as it is free."""
     users = dict((await session.execute(_SLOTS)).all())
+    free = [slot for slot, device_id in users.items() if device_id is None]
     surplus = len(users) - wanted
     if surplus > 0:
-        free = [slot for slot, device_id in users.items() if device_id is None]
-        await session.execute(delete(RotationSlot).where(one_of(RotationSlot.slot, free[-surplus:])))
+        free, superfluous = free[:-surplus], free[-surplus:]
+        await session.execute(delete(RotationSlot).where(one_of(RotationSlot.slot, superfluous)))
     elif surplus < 0:
-        missing = islice((slot for slot in count() if slot not in users), -surplus)
+        missing = list(islice((slot for slot in count() if slot not in users), -surplus))
         session.add_all(RotationSlot(slot=slot) for slot in missing)
+        free += missing
+    return free
 
 
 async def any_waits(session: AsyncSession) -> bool:
@@ -133,24 +140,26 @@ async def any_waits(session: AsyncSession) -> bool:
     return bool(await session.scalar(_ANY_WAITS))
 
 
-async def claim_due(session: AsyncSession, *, now: datetime) -> list[DueDevice]:
-    """Lock the next devices due at `now` (UTC), one for each free slot.
+async def due(
+    session: AsyncSession, slots: Sequence[int], *, now: datetime, beginning: Collection[int]
+) -> list[DueDevice]:
+    """Lock the next devices due at `now` (UTC), one for each slot; without those (ids) that are `beginning`.
 
     Only online devices; those that sleep first, as they are here for seconds only; QUEUED before TIMEOUT, oldest
     secret first.
     """
-    slots = list(await session.scalars(_FREE_SLOTS))
-    due: list[tuple[int, str]] = []
+    found: list[tuple[int, str]] = []
     for query in _DUE:
-        if len(due) < len(slots):
-            rows = await session.execute(query, {"now": now, "count": len(slots) - len(due)})
-            due += [(row.id, device_refs.client_id(row.code, row.key)) for row in rows]
-    return [DueDevice(*device, slot) for device, slot in zip(due, slots, strict=False)]
+        if len(found) < len(slots):
+            given = {"now": now, "beginning": list(beginning), "count": len(slots) - len(found)}
+            rows = await session.execute(query, given)
+            found += [(row.id, device_refs.client_id(row.code, row.key)) for row in rows]
+    return [DueDevice(*device, slot) for device, slot in zip(found, slots, strict=False)]
 
 
 async def is_due(session: AsyncSession, candidate: DueDevice, *, now: datetime) -> bool:
     """Lock a device if it is still due at `now` (UTC), and return whether it is, and its slot is still free."""
-    if candidate.slot not in await session.scalars(_FREE_SLOTS):
+    if not await session.scalar(_IS_FREE, {"slot": candidate.slot}):
         return False
     one = {"now": now, "device_id": candidate.device_id}
     return (await session.execute(_STILL_DUE, one)).one_or_none() is not None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -19,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.rotator import queries, states
 from services.rotator.attempt import Attempt, offer_of
 from services.rotator.context import Rotator
+from services.rotator.queries import DueDevice
 from services.rotator.states import AttemptEnding, AttemptEvent, Step
 from shared import crypto
 from shared.auth.client_token import CredentialsRefusedError
@@ -69,22 +72,56 @@ class RotationWorker:
     connection: Connection
     greeted: Connection
     """A connection with a retained birth message, which reading retained messages requires."""
+    _beginning: dict[int, int] = field(default_factory=dict)
+    """The slot of each device whose rotation is about to begin, by its id: neither is to be taken again."""
+    _busy: set[str] = field(default_factory=set)
+    """The client ids of the devices that a task is working on."""
+    _again: set[str] = field(default_factory=set)
+    """Those of them that another look found due meanwhile."""
 
     async def run(self) -> None:
         """Advance rotations on each wake-up and periodically, until cancelled."""
         sweep_s, wake = self.settings.sweep_s, self.rotator.wake
-        await periodic(self._advance_all, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
-
-    async def _advance_all(self) -> None:
-        """Advance all rotations side by side, as many as there are slots, and let others begin in free slots."""
         async with asyncio.TaskGroup() as tasks:
-            for work in await self.read_open():
-                tasks.create_task(self._advance(work), name=work.client_id)
-        while await self._claim():
-            pass
+            look = partial(self._look, tasks)
+            await periodic(look, every_s=sweep_s, wake=wake, on_outage="rotation.deferred")
 
-    async def _advance(self, work: OpenRotation) -> None:
-        """Advance one rotation by one step; on an outage leave it for the next pass."""
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin what is due, of open rotations and in free slots, side by side; wait for none of it."""
+        for work in await self.read_open():
+            if work.client_id in self._busy:
+                self._again.add(work.client_id)
+            elif self._is_due(work):
+                self._start(tasks, work.client_id, self._advance(work))
+        now = datetime.now(UTC)
+        for candidate in await self._claim(now):
+            self._beginning[candidate.device_id] = candidate.slot
+            self._start(tasks, candidate.client_id, self._begin(candidate, now))
+
+    def _start(self, tasks: asyncio.TaskGroup, client_id: str, work: Awaitable[bool]) -> None:
+        async def run() -> None:
+            changed = await work
+            self._busy.remove(client_id)
+            if client_id in self._again:
+                self._again.remove(client_id)
+                if changed:
+                    self.rotator.wake.set()
+
+        self._busy.add(client_id)
+        tasks.create_task(run(), name=client_id)
+
+    def _is_due(self, work: OpenRotation) -> bool:
+        """Return whether a rotation needs the leader now; SWITCHING needs a look at Keycloak and the broker."""
+        match work.step:
+            case Step.RESTORING | Step.SWITCHING:
+                return True
+            case Step.STORED if (work.rotation_id, "stored") in self.rotator.proven:
+                return True
+            case _:
+                return work.expired or work.left
+
+    async def _advance(self, work: OpenRotation) -> bool:
+        """Advance one rotation by one step, and return whether it did; on an outage leave it for the next look."""
         try:
             # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
             for ciphertext in (work.new_secret, work.old_secret):
@@ -92,8 +129,11 @@ class RotationWorker:
                     self.rotator.vault.decrypt(ciphertext)
             if work.step == Step.RESTORING or work.expired or work.left:
                 await self._end(work)
-            elif work.step in (Step.STORED, Step.SWITCHING) and await self._may_switch(work):
+                self.rotator.wake.set()  # its slot is free
+                return True
+            if await self._may_switch(work):
                 await self._switch(work)
+                return True
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=work.client_id, step=work.step, reason=error.message)
         except LeadershipLostError:
@@ -107,29 +147,31 @@ class RotationWorker:
                 step=work.step,
                 reason=error.message,
             )
+        return False
 
-    async def _claim(self) -> bool:
-        """Offer a new secret to due devices, one for each free slot; return whether there may be more to claim."""
-        now = datetime.now(UTC)
+    async def _claim(self, now: datetime) -> list[DueDevice]:
+        """Return due devices, one for each free slot."""
+        taken = self._beginning.values()
         async with self.rotator.leadership.transaction() as session:
-            await queries.fit_slots(session, self.settings.rotation_max_parallel)
+            slots = await queries.free_slots(session, self.settings.rotation_max_parallel)
+            free = [slot for slot in slots if slot not in taken]
+            if not free:
+                return []
             # First: who comes online from now on is looked up, and who came before is found.
             if not await queries.any_waits(session):
                 self.rotator.queue.clear()
-                return False
+                return []
             self.rotator.queue.set()
-            candidates = await queries.claim_due(session, now=now)
-        async with asyncio.TaskGroup() as tasks:
-            begun = [tasks.create_task(self._begin(one, now), name=one.client_id) for one in candidates]
-        return bool(begun) and all(task.result() for task in begun)
+            return await queries.due(session, free, now=now, beginning=self._beginning)
 
-    async def _begin(self, candidate: queries.DueDevice, now: datetime) -> bool:
-        """Offer a due device a new secret, or defer it; return False on an outage."""
+    async def _begin(self, candidate: DueDevice, now: datetime) -> bool:
+        """Offer a due device a new secret, or defer it, and return whether it did; on an outage leave it."""
         try:
             try:
                 old = await self.keycloak.get(candidate.client_id)
             except NotFoundError:
                 await self._defer(candidate)
+                self.rotator.wake.set()  # its slot is free
                 return True
             account = await self.broker.device(candidate.client_id)
             async with self.rotator.leadership.transaction() as session:
@@ -137,13 +179,16 @@ class RotationWorker:
                 if await queries.is_due(session, candidate, now=now):
                     self.rotator.in_rotation.add(candidate.client_id)
                     await self._offer(session, candidate, old, None if account is None else account.held)
+                    return True
+            self.rotator.wake.set()  # its slot is free
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=candidate.client_id, reason=error.message)
-            return False
-        return True
+        finally:
+            del self._beginning[candidate.device_id]
+        return False
 
     async def _offer(
-        self, session: AsyncSession, candidate: queries.DueDevice, old: Identity, broker: Held | None
+        self, session: AsyncSession, candidate: DueDevice, old: Identity, broker: Held | None
     ) -> None:
         now = datetime.now(UTC)
         device = await session.get_one(Device, candidate.device_id, populate_existing=True)
@@ -183,7 +228,7 @@ class RotationWorker:
             events.ROTATION_OFFERED, events.RotationOfferFacts(**attempt.ids, restorable=basis.restorable)
         )
 
-    async def _defer(self, candidate: queries.DueDevice) -> None:
+    async def _defer(self, candidate: DueDevice) -> None:
         """Defer a device without a client in Keycloak, so that it does not hold up the others."""
         log.error("rotation.no_identity", client_id=candidate.client_id)
         async with self.rotator.leadership.transaction() as session:
@@ -200,7 +245,12 @@ class RotationWorker:
         await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.advance(AttemptEvent.SWITCH_COMPLETED)
-            attempt.rotation.switched_at = datetime.now(UTC)
+            now = attempt.rotation.switched_at = datetime.now(UTC)
+            attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
+            if (work.rotation_id, "ack") in self.rotator.proven:
+                attempt.complete(AttemptEvent.ACK_PROVEN, now, self.rotator.vault)
+                self.rotator.wake.set()  # its slot is free
+                return
             self.rotator.outbox.put(
                 attempt.session,
                 topics.ROTATION_SWITCH,
@@ -208,11 +258,10 @@ class RotationWorker:
                 expires_at=attempt.rotation.deadline_at,
                 client_id=work.client_id,
             )
-            attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
 
     async def _may_switch(self, work: OpenRotation) -> bool:
         """Return whether the device has reported `stored` to this leader, or the switch has begun."""
-        stored = work.rotation_id in self.rotator.reported_stored
+        stored = (work.rotation_id, "stored") in self.rotator.proven
         if stored or work.step is Step.STORED:
             return stored
         new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)

@@ -110,7 +110,7 @@ QUERIES: Final[dict[str, Query]] = {
     "rotate those with a tag": lambda session: campaign_queries.targets(
         session, device_refs.selected(None, tag="room-7")
     ),
-    "the next to rotate": lambda session: rotator_queries.claim_due(session, now=datetime.now(UTC)),
+    "the next to rotate": lambda session: rotator_queries.due(session, [0], now=datetime.now(UTC), beginning=()),
     "rotations whose device has left": lambda session: rotator_queries.left(session, now=datetime.now(UTC)),
     "rotations in progress": lambda session: campaign_queries.under_way(
         session, admin.RotationStatus(request_id="x")
