@@ -20,6 +20,7 @@ from services.registry.credentials import keepalives
 from services.registry.credentials.broker_watch import BrokerWatch
 from services.registry.credentials.service import CredentialService
 from services.registry.devices import fleet_metrics
+from services.registry.devices.fleet import FleetService
 from services.registry.devices.health_watch import HealthWatch
 from services.registry.devices.presence import Presences
 from services.registry.devices.sleepers import Sleepers
@@ -80,9 +81,14 @@ async def main(settings: RegistrySettings) -> None:
         watching = connection_of("registry", settings, suffix="-watch")
         await watching.listen(*watch.routes())
         connections = Connections(registry, connection)
-        configs, presences = Configs(registry), Presences(registry, commands.CommandService(registry).send_again)
+        configs, fleet = Configs(registry), FleetService(registry)
+        presences = Presences(registry, commands.CommandService(registry).send_again)
         rpc = RpcServer(database, connection, vault)
-        await connection.listen(*routes.routes(registry, rpc, configs, connections, presences))
+        await connection.listen(
+            *routes.routes(
+                registry, rpc, configs=configs, connections=connections, presences=presences, fleet=fleet
+            )
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(connection.run(), name="mqtt")
             tasks.create_task(configs.run_lookups(), name="configurations")
@@ -131,9 +137,7 @@ async def main(settings: RegistrySettings) -> None:
                 name="certificates",
             )
             tasks.create_task(metrics.DEVICES.refresh(registry.count_devices), name="metrics")
-            tasks.create_task(
-                metrics.refresh(fleet_metrics.GAUGES, partial(fleet_metrics.look, registry)), name="fleet"
-            )
+            tasks.create_task(metrics.refresh(fleet_metrics.GAUGES, fleet.look), name="fleet")
 
 
 async def watch_certificates(registry: Registry) -> None:

@@ -30,7 +30,13 @@ GROUP = "registry"
 
 
 def routes(
-    registry: Registry, rpc: RpcServer, configs: Configs, connections: Connections, presences: Presences
+    registry: Registry,
+    rpc: RpcServer,
+    *,
+    configs: Configs,
+    connections: Connections,
+    presences: Presences,
+    fleet: FleetService,
 ) -> list[Route]:
     """Return the routes of all messages to the registry.
 
@@ -61,7 +67,7 @@ def routes(
         rpc.route(admin.MODEL_REMOVE, models.remove, group=GROUP),
         rpc.route(admin.DEVICE_LIST, devices.list_page, group=GROUP),
         rpc.route(admin.DEVICE_FIND, devices.find, group=GROUP),
-        rpc.route(admin.FLEET_SHOW, FleetService(registry).show, group=GROUP),
+        rpc.route(admin.FLEET_SHOW, fleet.show, group=GROUP),
         rpc.route(admin.DEVICE_UPDATE, devices.update, group=GROUP),
         rpc.route(admin.DEVICE_REMOVE, devices.remove, group=GROUP),
         rpc.route(admin.DEVICE_REISSUE, devices.reissue, group=GROUP),

@@ -39,7 +39,9 @@ def subscribed() -> list[tuple[str, Topic[Any]]]:
     tools: Any = Anything()
     desk = RpcServer(tools, tools)
     routes = {
-        "registry": registry_routes.routes(tools, desk, tools, tools, tools),
+        "registry": registry_routes.routes(
+            tools, desk, configs=tools, connections=tools, presences=tools, fleet=tools
+        ),
         "rotator": rotator_routes.routes(tools, tools, tools, desk),
         "firmware": [
             *firmware_routes.routes(tools, desk, tools, tools, tools),

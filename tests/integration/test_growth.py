@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import pytest
 from sqlalchemy import event, text
@@ -28,6 +28,7 @@ from services.rotator import campaign_queries
 from services.rotator import queries as rotator_queries
 from shared.database import device_refs
 from shared.database.engine import Database
+from shared.errors import UnavailableError
 from shared.protocol import admin
 from shared.server.rpc import RequestContext
 
@@ -183,20 +184,41 @@ async def test_the_measure_would_notice_a_whole_table_being_read(crowded: Databa
     assert sum(map(read, nodes(plan))) > MOST_READ
 
 
-async def test_numbers_of_many_devices_are_kept_for_a_moment(
+async def test_numbers_of_many_devices_are_those_of_the_last_look(
     crowded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "KEPT_S", 1)
-    service = fleet.FleetService(cast("Registry", SimpleNamespace(thresholds=THRESHOLDS)))
+    registry = cast("Registry", SimpleNamespace(thresholds=THRESHOLDS, database=crowded))
+    service, many = fleet.FleetService(registry), fleet.MANY
     async with crowded.transaction() as session:
         context = cast("RequestContext", SimpleNamespace(session=session))
-        counted = await service.show(context, admin.Nothing(request_id="x"))
+
+        async def disabled() -> int:
+            return (await service.show(context, admin.Nothing(request_id="x"))).disabled
+
+        await service.look()
         await session.execute(text("UPDATE mdm.devices SET enabled = false WHERE id % 4 = 0"))
-        assert await service.show(context, admin.Nothing(request_id="x")) == counted
-        monkeypatch.setattr(fleet, "MANY", DEVICES)
-        again = await fleet.FleetService(service.registry).show(context, admin.Nothing(request_id="x"))
-        assert (counted.disabled, again.disabled) == (0, DEVICES // 4)
+        assert await disabled() == 0
+        # What is not looked at any more is not told for ever.
+        monkeypatch.setattr(registry, "database", gone())
+        with pytest.raises(UnavailableError):
+            await service.look()
+        assert await disabled() == DEVICES // 4
+        # Of fewer devices the numbers are always those of now.
+        monkeypatch.setattr(registry, "database", crowded)
+        for most, expected in ((many, 0), (DEVICES, DEVICES // 4)):
+            monkeypatch.setattr(fleet, "MANY", most)
+            await service.look()
+            assert await disabled() == expected
         await session.rollback()
+
+
+def gone() -> Database:
+    """Return a database that is unavailable."""
+
+    def transaction() -> NoReturn:
+        raise UnavailableError("the database does not answer")
+
+    return cast("Database", SimpleNamespace(transaction=transaction))
 
 
 async def test_a_reason_why_a_whole_fleet_gets_no_image_is_one_finding(crowded: Database) -> None:

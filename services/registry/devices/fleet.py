@@ -1,46 +1,53 @@
-"""The summary of all devices."""
+"""The summary of all devices: for whoever asks, and for the gauges."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from services.registry.context import Registry
-from services.registry.devices import fleet_queries
+from services.registry.devices import fleet_metrics, fleet_queries
+from services.registry.devices.fleet_queries import Group
+from shared.database.tables import DeviceModel
+from shared.errors import UnavailableError
 from shared.protocol import admin
+from shared.runtime.metrics import Samples
 from shared.server.rpc import RequestContext
 
 MANY: Final = 10_000
-KEPT_S: Final = 2e-5
-"""Numbers of more devices than that are kept for so long per device: 2 s for 100,000, ten times their cost."""
+"""Of more devices the numbers are those of the last look for the gauges."""
 
 
 @dataclass(slots=True)
 class FleetService:
-    """The operation on all devices at once."""
+    """Counts all devices, by health and state."""
 
     registry: Registry
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _counted: admin.FleetView | None = None
-    _until_s: float = 0
+    _kept: list[Group] = field(default_factory=list)
+
+    async def look(self) -> list[Samples]:
+        """Return the samples of all gauges (`fleet_metrics.GAUGES`)."""
+        try:
+            async with self.registry.database.transaction() as session:
+                models = list(await session.scalars(select(DeviceModel.code)))
+                groups = await self._count(session)
+        except UnavailableError:
+            self._kept = []
+            raise
+        self._kept = groups if sum(group.devices for group in groups) > MANY else []
+        return fleet_metrics.samples(models, groups)
+
+    async def _count(self, session: AsyncSession) -> list[Group]:
+        return await fleet_queries.groups(session, now=datetime.now(UTC), thresholds=self.registry.thresholds)
 
     async def show(self, context: RequestContext, _: admin.Nothing) -> admin.FleetView:
         """Return the number of devices, by health and state; of many devices, as they were a moment ago."""
-        async with self._turn:
-            now_s = asyncio.get_running_loop().time()
-            if self._counted is None or now_s >= self._until_s:
-                self._counted = await self._count(context)
-                devices = self._counted.devices
-                self._until_s = now_s + (devices * KEPT_S if devices > MANY else 0)
-            return self._counted
-
-    async def _count(self, context: RequestContext) -> admin.FleetView:
-        groups = await fleet_queries.groups(
-            context.session, now=datetime.now(UTC), thresholds=self.registry.thresholds
-        )
+        groups = self._kept or await self._count(context.session)
         health: Counter[admin.Health] = Counter()
         reasons: Counter[admin.HealthReasonName] = Counter()
         rotation: Counter[admin.RotationState] = Counter()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Final, get_args
 
-from sqlalchemy import ColumnElement, func, literal_column, select
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from services.registry import queries
-from services.registry.context import Registry
-from shared.database import presences
-from shared.database.tables import Device, DeviceHealth, DeviceModel, Presence
+from services.registry.devices.fleet_queries import Group
 from shared.protocol import admin
 from shared.runtime import metrics
 from shared.runtime.metrics import Samples
@@ -29,58 +24,40 @@ MOST_VERSIONS: Final = 20
 OTHERS: Final = "others"
 
 
-_HEALTHS: Final = (
-    select(DeviceModel.code, DeviceHealth.health, DeviceHealth.reasons, func.count())
-    .select_from(DeviceHealth)
-    .join(Device, Device.id == DeviceHealth.device_id)
-    .join(DeviceModel, DeviceModel.id == Device.model_id)
-    .group_by(DeviceModel.code, DeviceHealth.health, DeviceHealth.reasons)
-)
-
-
-async def look(registry: Registry) -> list[Samples]:
+def samples(models: Sequence[str], groups: Iterable[Group]) -> list[Samples]:
     """Return the samples of all gauges, in their order; what no device of a model has is 0."""
-    async with registry.database.transaction() as session:
-        models = list(await session.scalars(select(DeviceModel.code)))
-        healths = list(await session.execute(_HEALTHS))
-        oldest = (
-            queries.active(select(DeviceModel.code, func.min(Device.secret_created_at)))
-            .where(Device.enabled, presences.WAS_SEEN)
-            .group_by(DeviceModel.code)
-        )
-        return [
-            _zeros(models, admin.PresenceState) | await _count(session, presences.STATE),
-            _zeros(models, admin.Health) | _sum((code, health, count) for code, health, _, count in healths),
-            _zeros(models, admin.HealthReasonName)
-            | _sum((code, name, count) for code, _, names, count in healths for name in names),
-            _most(await _count(session, func.coalesce(Presence.firmware_version, ""))),
-            {code: at.timestamp() for code, at in await session.execute(oldest)},
-        ]
+    presences, healths, reasons, versions = (Counter[tuple[str, ...]]() for _ in range(4))
+    oldest: dict[str, float] = {}
+    for group in groups:
+        offline = group.devices - group.online - group.asleep
+        _add(presences, group, {"online": group.online, "asleep": group.asleep, "offline": offline})
+        _add(healths, group, group.health)
+        _add(reasons, group, group.reasons)
+        _add(versions, group, {group.version or "": group.devices})
+        if group.oldest_secret is not None:
+            at = group.oldest_secret.timestamp()
+            oldest[group.model] = min(at, oldest.get(group.model, at))
+    return [
+        {**_zeros(models, admin.PresenceState), **presences},
+        {**_zeros(models, admin.Health), **healths},
+        {**_zeros(models, admin.HealthReasonName), **reasons},
+        _most(versions),
+        oldest,
+    ]
 
 
-def _zeros(models: list[str], names: Any) -> dict[tuple[str, ...], float]:  # noqa: ANN401 - a Literal
+def _add(counts: Counter[tuple[str, ...]], group: Group, numbers: Mapping[Any, int]) -> None:
+    counts.update({(group.model, name): number for name, number in numbers.items()})
+
+
+def _zeros(models: Sequence[str], names: Any) -> dict[tuple[str, ...], float]:  # noqa: ANN401 - a Literal
     return dict.fromkeys(product(models, get_args(names)), 0)
 
 
-async def _count(session: AsyncSession, what: ColumnElement[Any]) -> dict[tuple[str, ...], float]:
-    query = queries.active(select(DeviceModel.code, what, func.count()))
-    return _sum(await session.execute(query.group_by(literal_column("1"), literal_column("2"))))
-
-
-def _sum(rows: Iterable[Any]) -> dict[tuple[str, ...], float]:
-    """Return the sums of rows of model, value and number."""
-    found: dict[tuple[str, ...], float] = {}
-    for code, value, count in rows:
-        found[code, value] = found.get((code, value), 0) + count
-    return found
-
-
-def _most(counts: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+def _most(counts: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
     """Return the counts of each model's most frequent versions, and of all others together."""
-    found: dict[tuple[str, ...], float] = {}
-    shown: dict[str, int] = {}
-    for (code, version), count in sorted(counts.items(), key=lambda it: (-it[1], it[0])):
-        shown[code] = shown.get(code, 0) + 1
-        key = (code, version if shown[code] <= MOST_VERSIONS else OTHERS)
-        found[key] = found.get(key, 0) + count
+    found, shown = Counter[tuple[str, ...]](), Counter[str]()
+    for (code, version), number in sorted(counts.items(), key=lambda it: (-it[1], it[0])):
+        shown[code] += 1
+        found[code, version if shown[code] <= MOST_VERSIONS else OTHERS] += number
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from sqlalchemy import func, literal_column, not_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, literal_column, not_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.registry import health, queries
@@ -33,6 +33,8 @@ class Group:
     asleep: int
     drifting: int
     without_key: int
+    oldest_secret: datetime | None
+    """Of those that are enabled and were seen."""
     health: dict[admin.Health, int]
     reasons: dict[admin.HealthReasonName, int]
     rotation: dict[admin.RotationState, int]
@@ -45,22 +47,23 @@ async def groups(session: AsyncSession, *, now: datetime, thresholds: HealthThre
     """
     worst = health.worst(now, thresholds)
     state = health.of(worst.c.level)
-    conditions = (
-        not_(Device.enabled),
-        Presence.online,
-        presences.ASLEEP,
-        Presence.drifts,
-        Device.public_key.is_(None),
+    facts = (not_(Device.enabled), Presence.online, presences.ASLEEP, Presence.drifts, Device.public_key.is_(None))
+    oldest = func.min(Device.secret_created_at).filter(Device.enabled, presences.WAS_SEEN)
+    named = (
         *(state == name for name in _HEALTHS),
         *(literal_column(f"'{name}'") == worst.c.names.any_() for name in _REASONS),
         *(Device.rotation_state == name for name in _ROTATIONS),
     )
     alike = (DeviceModel.code, Presence.firmware_version)
-    counts = (func.count(), *(func.count().filter(condition) for condition in conditions))
-    query = queries.active(select(*alike, *counts)).outerjoin(worst, worst.c.device_id == Device.id)
+    columns = (*alike, func.count(), *map(_number, facts), oldest, *map(_number, named))
+    query = queries.active(select(*columns)).outerjoin(worst, worst.c.device_id == Device.id)
     return [_group(iter(row)) for row in await session.execute(query.group_by(*alike))]
 
 
+def _number(condition: SQLColumnExpression[bool]) -> ColumnElement[int]:
+    return func.count().filter(condition)
+
+
 def _group(row: Iterator[Any]) -> Group:
-    simple = [next(row) for _ in range(8)]
+    simple = [next(row) for _ in range(9)]
     return Group(*simple, *({name: next(row) for name in names} for names in (_HEALTHS, _REASONS, _ROTATIONS)))
