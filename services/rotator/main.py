@@ -80,7 +80,7 @@ async def lead(
     sweep = RotationWorker(settings, rotator, identity_provider, gate, connection, greeted)
     exchange, scheduler = Exchange(rotator), Scheduler(settings, rotator)
     await scheduler.begin()
-    await sweep.read_open()
+    await sweep.begin()
     await connection.listen(*routes.routes(rotator, exchange, scheduler, RpcServer(leadership, connection)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(leadership.keep_alive(), name="lease")

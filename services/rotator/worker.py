@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -61,6 +62,17 @@ class OpenRotation:
     old_secret: bytes | None
 
 
+def _report_stuck(work: OpenRotation, error: FleetError) -> None:
+    log.error(
+        "rotation.stuck",
+        rotation_id=str(work.rotation_id),
+        client_id=work.client_id,
+        step=work.step,
+        reason=error.message,
+        exc_info=error,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class RotationWorker:
     """The leader's operations in Keycloak and in the broker."""
@@ -75,9 +87,15 @@ class RotationWorker:
     _beginning: dict[int, int] = field(default_factory=dict)
     """The slot of each device whose rotation is about to begin, by its id: neither is to be taken again."""
     _busy: set[str] = field(default_factory=set)
-    """The client ids of the devices that a task is working on."""
-    _again: set[str] = field(default_factory=set)
-    """Those of them that another look found due meanwhile."""
+    """The client ids of the devices that a task is working on; the next look finds what became due meanwhile."""
+
+    async def begin(self) -> None:
+        """Note the devices of the open rotations, and report those whose secrets this leader cannot decrypt."""
+        for work in await self._open():
+            try:
+                self._check_readable(work)
+            except FleetError as error:
+                _report_stuck(work, error)
 
     async def run(self) -> None:
         """Advance rotations on each wake-up and periodically, until cancelled."""
@@ -88,27 +106,19 @@ class RotationWorker:
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         """Begin what is due, of open rotations and in free slots, side by side; wait for none of it."""
-        for work in await self.read_open():
-            if work.client_id in self._busy:
-                self._again.add(work.client_id)
-            elif self._is_due(work):
+        for work in await self._open():
+            if work.client_id not in self._busy and self._is_due(work):
                 self._start(tasks, work.client_id, self._advance(work))
         now = datetime.now(UTC)
         for candidate in await self._claim(now):
-            self._beginning[candidate.device_id] = candidate.slot
-            self._start(tasks, candidate.client_id, self._begin(candidate, now))
+            if candidate.client_id not in self._busy:
+                self._beginning[candidate.device_id] = candidate.slot
+                self._start(tasks, candidate.client_id, self._begin(candidate, now))
 
-    def _start(self, tasks: asyncio.TaskGroup, client_id: str, work: Awaitable[bool]) -> None:
-        async def run() -> None:
-            changed = await work
-            self._busy.remove(client_id)
-            if client_id in self._again:
-                self._again.remove(client_id)
-                if changed:
-                    self.rotator.wake.set()
-
+    def _start(self, tasks: asyncio.TaskGroup, client_id: str, work: Coroutine[Any, Any, None]) -> None:
         self._busy.add(client_id)
-        tasks.create_task(run(), name=client_id)
+        task = tasks.create_task(work, name=client_id)
+        task.add_done_callback(lambda _: self._busy.discard(client_id))
 
     def _is_due(self, work: OpenRotation) -> bool:
         """Return whether a rotation needs the leader now; SWITCHING needs a look at Keycloak and the broker."""
@@ -120,34 +130,32 @@ class RotationWorker:
             case _:
                 return work.expired or work.left
 
-    async def _advance(self, work: OpenRotation) -> bool:
-        """Advance one rotation by one step, and return whether it did; on an outage leave it for the next look."""
+    async def _advance(self, work: OpenRotation) -> None:
+        """Advance one rotation by one step; on an outage leave it for the next look."""
         try:
             # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
-            for ciphertext in (work.new_secret, work.old_secret):
-                if ciphertext is not None:
-                    self.rotator.vault.decrypt(ciphertext)
+            self._check_readable(work)
             if work.step == Step.RESTORING or work.expired or work.left:
                 await self._end(work)
                 self.rotator.wake.set()  # its slot is free
-                return True
-            if await self._may_switch(work):
+            elif await self._may_switch(work):
                 await self._switch(work)
-                return True
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=work.client_id, step=work.step, reason=error.message)
         except LeadershipLostError:
             raise
+        except NotFoundError as error:
+            # The database was restored from an earlier copy, or the device removed.
+            log.warning("rotation.gone", client_id=work.client_id, reason=error.message)
         except FleetError as error:
             # A failure of one device must not hold up the others; it needs a person.
-            log.exception(
-                "rotation.stuck",
-                rotation_id=str(work.rotation_id),
-                client_id=work.client_id,
-                step=work.step,
-                reason=error.message,
-            )
-        return False
+            _report_stuck(work, error)
+
+    def _check_readable(self, work: OpenRotation) -> None:
+        """Raise SecretUnreadableError if this leader lacks a key."""
+        for ciphertext in (work.new_secret, work.old_secret):
+            if ciphertext is not None:
+                self.rotator.vault.decrypt(ciphertext)
 
     async def _claim(self, now: datetime) -> list[DueDevice]:
         """Return due devices, one for each free slot."""
@@ -164,28 +172,27 @@ class RotationWorker:
             self.rotator.queue.set()
             return await queries.due(session, free, now=now, beginning=self._beginning)
 
-    async def _begin(self, candidate: DueDevice, now: datetime) -> bool:
-        """Offer a due device a new secret, or defer it, and return whether it did; on an outage leave it."""
+    async def _begin(self, candidate: DueDevice, now: datetime) -> None:
+        """Offer a due device a new secret, or defer it; on an outage leave it for the next look."""
         try:
             try:
                 old = await self.keycloak.get(candidate.client_id)
             except NotFoundError:
                 await self._defer(candidate)
                 self.rotator.wake.set()  # its slot is free
-                return True
+                return
             account = await self.broker.device(candidate.client_id)
             async with self.rotator.leadership.transaction() as session:
                 # Checked again: the device may have been disabled since, or have left.
                 if await queries.is_due(session, candidate, now=now):
                     self.rotator.in_rotation.add(candidate.client_id)
                     await self._offer(session, candidate, old, None if account is None else account.held)
-                    return True
-            self.rotator.wake.set()  # its slot is free
+                else:
+                    self.rotator.wake.set()  # its slot is free
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=candidate.client_id, reason=error.message)
         finally:
             del self._beginning[candidate.device_id]
-        return False
 
     async def _offer(
         self, session: AsyncSession, candidate: DueDevice, old: Identity, broker: Held | None
@@ -379,7 +386,7 @@ class RotationWorker:
         if named != generation:
             raise UnavailableError(f"Keycloak's token names secret_gen {named}, not {generation}")
 
-    async def read_open(self) -> list[OpenRotation]:
+    async def _open(self) -> list[OpenRotation]:
         """Return the open rotations, and note their devices."""
         now = datetime.now(UTC)
         async with self.rotator.leadership.transaction() as session:

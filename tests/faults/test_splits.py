@@ -371,6 +371,8 @@ async def test_a_rotation_that_is_gone_when_the_leader_ends_it_ends_no_rotator(
         idle = "UPDATE mdm.devices SET rotation_state = 'OK', rotation_slot = NULL WHERE key = $1"
         await connection.execute(idle, package.device_key)
     assert await rotates(fleet, system)
+    log = system.services["rotator"].log_file.read_text()
+    assert [line for line in log.splitlines() if package.client_id in line and "rotation.gone" in line]
 
 
 async def test_a_device_that_is_removed_when_its_rotation_begins_ends_no_rotator(
