@@ -88,6 +88,8 @@ class RotationWorker:
     """The slot of each device whose rotation is about to begin, by its id: neither is to be taken again."""
     _busy: set[str] = field(default_factory=set)
     """The client ids of the devices that a task is working on; the next look finds what became due meanwhile."""
+    _changes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(engine.POOL_SIZE // 2))
+    """Each change of a secret keeps a connection for as long as Keycloak takes; the others need some, too."""
 
     async def begin(self) -> None:
         """Note the devices of the open rotations, and report those whose secrets this leader cannot decrypt."""
@@ -350,7 +352,7 @@ class RotationWorker:
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put this secret in force in Keycloak, then in the broker; idempotent."""
         try:
-            async with self.rotator.database.transaction() as session:
+            async with self._changes, self.rotator.database.transaction() as session:
                 await engine.lock_identity(session, client_id)
                 await self._put_in_both(client_id, secret, generation)
         except LeadershipLostError:

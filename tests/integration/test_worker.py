@@ -24,7 +24,7 @@ from services.rotator.worker import RotationWorker
 from shared import crypto
 from shared.auth.keycloak import Identity
 from shared.database import device_refs
-from shared.database.engine import Database
+from shared.database.engine import POOL_SIZE, Database
 from shared.database.outbox import Outbox
 from shared.database.tables import Device, DeviceConfig, DeviceModel, OutboxMessage, Presence, Rotation
 from shared.errors import UnavailableError
@@ -32,8 +32,9 @@ from shared.protocol import messages
 
 MODEL: Final = "lamp"
 SLOTS: Final = 2
-KEYS: Final = ("worker01", "worker02", "worker03")
-ONE, OTHER, THIRD = (device_refs.client_id(MODEL, key) for key in KEYS)
+KEYS: Final = tuple(f"worker{number:02}" for number in range(POOL_SIZE + 2))
+CLIENT_IDS: Final = [device_refs.client_id(MODEL, key) for key in KEYS]
+ONE, OTHER, THIRD = CLIENT_IDS[:3]
 
 
 async def at_once(_: str) -> None:
@@ -78,10 +79,10 @@ class Leader:
     places: Places
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
+    async def working(self, slots: int = SLOTS) -> AsyncIterator[None]:
         """Let the worker work until the block ends; without a wake-up it looks once."""
         settings: Any = SimpleNamespace(
-            sweep_s=3600, rotation_max_parallel=SLOTS, rotation_deadline_s=3600, rotation_retry_s=3600
+            sweep_s=3600, rotation_max_parallel=slots, rotation_deadline_s=3600, rotation_retry_s=3600
         )
         places: Any = self.places
         async with asyncio.TaskGroup() as tasks:
@@ -122,7 +123,7 @@ class Leader:
 
 @pytest.fixture
 async def leader(stack: Stack) -> AsyncIterator[Leader]:
-    """A leader of three devices that are online and queued."""
+    """A leader of devices that are online and queued."""
     async with empty_database(stack, "worker") as database:
         async with database.transaction() as session:
             model = DeviceModel(code=MODEL, name="", chip="esp32", slot_size_bytes=1, config_defaults={})
@@ -201,3 +202,20 @@ async def test_while_keycloak_is_unavailable_the_leader_does_not_ask_it_all_the_
         await until(lambda: asyncio.sleep(0, leader.places.asked.total()), lambda asked: asked >= SLOTS)
         await asyncio.sleep(1)
     assert leader.places.asked.total() <= 2 * SLOTS
+
+
+async def test_a_slow_keycloak_leaves_connections_to_the_database_for_others(leader: Leader) -> None:
+    released = asyncio.Event()
+
+    async def hold(_: str) -> None:
+        await released.wait()
+
+    leader.places.on_keycloak = hold
+    async with leader.working(slots=len(CLIENT_IDS)):
+        for client_id in CLIENT_IDS:
+            await leader.store(client_id)
+            await leader.until(client_id, lambda it: it.step == "SWITCHING")
+        assert await leader.database.answers()
+        released.set()
+        for client_id in CLIENT_IDS:
+            await leader.until(client_id, lambda it: it.step == "SWITCHED")
