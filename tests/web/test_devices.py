@@ -233,7 +233,7 @@ async def test_a_command_is_answered(page: Page, fleet: Fleet) -> None:
 async def test_thousands_of_devices_are_a_few_rows_in_the_document(
     opened: Page, fleet: Fleet, system: System
 ) -> None:
-    model = await fleet.model()
+    model, _ = await fleet.model(), await fleet.device()  # one that is not among them
     async with crowd(system.stack, model, MANY):
         page = opened
         await log_in(page, system.profile.password.get_secret_value())
@@ -254,7 +254,7 @@ async def test_thousands_of_devices_are_a_few_rows_in_the_document(
 async def test_a_storm_of_events_changes_the_list_at_most_once_for_each_frame(
     opened: Page, fleet: Fleet, system: System
 ) -> None:
-    model = await fleet.model()
+    model, _ = await fleet.model(), await fleet.device()  # one that is not among them
     async with (
         crowd(system.stack, model, MANY) as ids,
         account_client(system.stack.endpoints, "svc-registry") as registry,
