@@ -20,6 +20,7 @@ from dev.event_recorder import watching
 from dev.fleet import Fleet
 from dev.stack import Stack
 from dev.system import System
+from shared.protocol import admin as protocol
 from tests import keycloak_proxy, matrix
 from tests.keycloak_proxy import Proxy
 
@@ -102,6 +103,29 @@ async def fleet(admin: Admin, stack: Stack, tmp_path: Path) -> AsyncIterator[Fle
         yield Fleet(admin, witness, tmp_path)
     # Else the firmware service would go on with them until the end of all tests.
     await run(stack, "DELETE FROM mdm.rollouts")
+
+
+async def call_off_all(fleet: Fleet) -> None:
+    """Call off whatever tests have left, and wait until it has ended."""
+    await fleet.ask(protocol.ROTATION_CANCEL, all=True)
+    await fleet.witness.until(
+        partial(fleet.ask, protocol.ROTATION_STATUS), lambda found: not found.counts.queued + found.counts.pending
+    )
+
+
+@pytest.fixture
+async def no_rotations(fleet: Fleet) -> None:
+    """Begin without rotations of other tests, which may hold the only slot, and end at any time."""
+    await call_off_all(fleet)
+
+
+@pytest.fixture
+async def patient(no_rotations: None, fleet: Fleet, system: System) -> AsyncIterator[None]:
+    """Run a rotator with a deadline that no test reaches, and leave it no rotation."""
+    del no_rotations
+    async with system.altered("rotator", MDM_ROTATION_DEADLINE_S="300"):
+        yield
+        await call_off_all(fleet)
 
 
 @pytest.fixture

@@ -116,7 +116,8 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(system: System, tmp_path: Path) -> AsyncIterator[Pair]:
+async def pair(no_rotations: None, system: System, tmp_path: Path) -> AsyncIterator[Pair]:
+    del no_rotations  # their ends would be steps of a deed
     system.stop("rotator")
     running = Pair(system, tmp_path)
     await running.begin()

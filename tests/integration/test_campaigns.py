@@ -19,8 +19,8 @@ from dev.system import System
 from dev.waiting import until
 from shared.protocol import admin, messages, topics
 from shared.protocol.admin import Package
+from tests.conftest import call_off_all
 from tests.faults.promise import expire
-from tests.integration.conftest import call_off_all
 from tests.raw import RawDevice
 
 MANY: Final = 10_000

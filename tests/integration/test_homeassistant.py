@@ -28,7 +28,7 @@ ACCOUNT = "homeassistant"
 DISCOVERY, UPDATE = topics.HOMEASSISTANT_DISCOVERY, topics.HOMEASSISTANT_UPDATE
 DIAGNOSTICS = topics.HOMEASSISTANT_DIAGNOSTICS
 TOPICS: tuple[Topic[Any], ...] = (DISCOVERY, UPDATE, DIAGNOSTICS)
-READABLE = ("homeassistant/", f"{PREFIX}/homeassistant/")
+READABLE = ("homeassistant/", f"{PREFIX}/homeassistant/", "app/")
 
 
 class Home:
