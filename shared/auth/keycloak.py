@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ _INSTALLATION: Final = "mdm.installation"
 _TIMEOUT_S: Final = 10
 _PAGE: Final = 100
 _EVENTS: Final = 1000
+_GENERATION: Final = re.compile("[0-9]{1,18}")
 _FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 
@@ -259,7 +261,9 @@ class Keycloak:
 
     def _identity(self, client: Mapping[str, Any]) -> Identity:
         values = _values(client.get("protocolMappers", []))
-        client_id, generation = client["clientId"], int(values.get("secret_gen", 0))
+        # A person may have changed it; what is no generation is none of ours.
+        client_id, written = client["clientId"], values.get("secret_gen", "")
+        generation = int(written) if _GENERATION.fullmatch(written) else 0
         return Identity(
             client_id=client_id,
             secret=SecretStr(client.get("secret", "")),

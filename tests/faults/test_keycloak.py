@@ -92,3 +92,19 @@ async def test_what_is_changed_of_a_client_at_once_is_not_lost(fleet: Fleet) -> 
         assert not await credentials.keycloak_accepts(renewed)
         await fleet.ask(admin.DEVICE_UPDATE, device=package.client_id, enabled=True)
         assert await credentials.keycloak_accepts(renewed)
+
+
+async def test_a_generation_that_a_person_has_overwritten_ends_no_service_and_no_rotation(
+    fleet: Fleet, system: System
+) -> None:
+    package = await fleet.device()
+    pids = {name: process.pid for name, process in system.services.items()}
+    async with credentials.client_in_keycloak(system.stack.endpoints, package) as (http, path, found):
+        (mapper,) = (it for it in found["protocolMappers"] if it["name"] == "secret_gen")
+        mapper["config"]["claim.value"] = "by hand"
+        (await http.put(path, json=found)).raise_for_status()
+    async with fleet.powered(package):
+        await fleet.until(package, lambda view: view.online)
+        await fleet.ask(admin.ROTATION_START, device=package.client_id)
+        await fleet.seen(package, "rotation/completed")
+    assert {name: process.pid for name, process in system.services.items() if process.running} == pids
