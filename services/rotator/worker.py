@@ -137,11 +137,12 @@ class RotationWorker:
         try:
             # Before anything else: a secret that this leader cannot decrypt must neither move nor end.
             self._check_readable(work)
-            if work.step == Step.RESTORING or work.expired or work.left:
-                await self._end(work)
-                self.rotator.wake.set()  # its slot is free
-            elif await self._may_switch(work):
-                await self._switch(work)
+            async with self._changes:
+                if work.step == Step.RESTORING or work.expired or work.left:
+                    await self._end(work)
+                    self.rotator.wake.set()  # its slot is free
+                elif await self._may_switch(work):
+                    await self._switch(work)
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=work.client_id, step=work.step, reason=error.message)
         except LeadershipLostError:
@@ -152,6 +153,10 @@ class RotationWorker:
         except FleetError as error:
             # A failure of one device must not hold up the others; it needs a person.
             _report_stuck(work, error)
+        else:
+            return
+        # Not again at each wake-up, which the rotations of others cause.
+        await asyncio.sleep(self.settings.sweep_s)
 
     def _check_readable(self, work: OpenRotation) -> None:
         """Raise SecretUnreadableError if this leader lacks a key."""
@@ -193,6 +198,7 @@ class RotationWorker:
                     self.rotator.wake.set()  # its slot is free
         except UnavailableError as error:
             log.warning("rotation.deferred", client_id=candidate.client_id, reason=error.message)
+            await asyncio.sleep(self.settings.sweep_s)  # as in `_advance`
         finally:
             del self._beginning[candidate.device_id]
 
@@ -245,11 +251,15 @@ class RotationWorker:
             if device is None:
                 return  # it is being removed, its client first
             device.rotation_state = "TIMEOUT"
-            device.rotation_retry_at = datetime.now(UTC) + self._retry_in
+            device.rotation_retry_at = datetime.now(UTC) + max(
+                self._retry_in, timedelta(seconds=self.settings.sweep_s)
+            )
 
     async def _switch(self, work: OpenRotation) -> None:
         """Put the new secret in force; once SWITCHING is in the database, the old one must be restored."""
         async with self.rotator.attempt(work.rotation_id) as attempt:
+            if attempt.rotation.deadline_at <= datetime.now(UTC):
+                return  # it has passed while others were served: the next look ends it
             attempt.advance(AttemptEvent.SWITCH_BEGUN)
         await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
         async with self.rotator.attempt(work.rotation_id) as attempt:
@@ -317,9 +327,11 @@ class RotationWorker:
     async def _reported_generation(self, work: OpenRotation) -> int | None:
         """Return the generation that the device last reported it had logged in with.
 
-        The retained status is read first: the database may be an earlier copy. A device that has logged in with
-        the new secret may have discarded the old one.
+        It may have proven it to this leader. Else the retained status is read first: the database may be an
+        earlier copy. A device that has logged in with the new secret may have discarded the old one.
         """
+        if (work.rotation_id, "ack") in self.rotator.proven:
+            return work.generation
         payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
         if payload is not None:
             with contextlib.suppress(MessageRefusedError):
@@ -335,7 +347,8 @@ class RotationWorker:
             raise ValueError("there is no secret to restore")
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
-                if attempt.step == Step.DONE or attempt.rotation.old_secret is None:
+                has_logged_in = attempt.step == Step.DONE or (work.rotation_id, "ack") in self.rotator.proven
+                if has_logged_in or attempt.rotation.old_secret is None:
                     return  # after an `ack`, or the device has just proven that this is not its secret
                 attempt.advance(AttemptEvent.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
@@ -352,7 +365,7 @@ class RotationWorker:
     async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
         """Put this secret in force in Keycloak, then in the broker; idempotent."""
         try:
-            async with self._changes, self.rotator.database.transaction() as session:
+            async with self.rotator.database.transaction() as session:
                 await engine.lock_identity(session, client_id)
                 await self._put_in_both(client_id, secret, generation)
         except LeadershipLostError:

@@ -214,8 +214,32 @@ async def test_a_slow_keycloak_leaves_connections_to_the_database_for_others(lea
     async with leader.working(slots=len(CLIENT_IDS)):
         for client_id in CLIENT_IDS:
             await leader.store(client_id)
-            await leader.until(client_id, lambda it: it.step == "SWITCHING")
+        await until(lambda: asyncio.sleep(0, leader.places.asked.total()), lambda asked: asked >= POOL_SIZE // 2)
         assert await leader.database.answers()
+        # Who waits for Keycloak has not begun yet, and may still be left as it is.
+        steps = Counter([(await leader.until(it, lambda found: found)).step for it in CLIENT_IDS])
+        assert steps == {"SWITCHING": POOL_SIZE // 2, "STORED": len(CLIENT_IDS) - POOL_SIZE // 2}
         released.set()
         for client_id in CLIENT_IDS:
             await leader.until(client_id, lambda it: it.step == "SWITCHED")
+
+
+async def test_a_device_that_has_proven_its_login_keeps_the_new_secret_though_its_time_is_up(
+    leader: Leader,
+) -> None:
+    """The switch could not be recorded, and what the device reported is not to be found anywhere else."""
+
+    async def log_in(client_id: str) -> None:
+        await leader.acknowledge(offered, client_id)
+        leader.places.on_broker = at_once
+        raise UnavailableError("the broker does not answer")
+
+    leader.places.on_broker = log_in
+    async with leader.working():
+        offered = await leader.store(ONE)
+        await until(lambda: asyncio.sleep(0, leader.rotator.proven), lambda proven: (offered.id, "ack") in proven)
+    async with leader.database.transaction() as session:
+        row = await session.get_one(Rotation, offered.id)
+        row.deadline_at = datetime.now(UTC)
+    async with leader.working():
+        assert (await leader.until(ONE, lambda it: it.outcome)).outcome == "DONE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ class FleetService:
     """Counts all devices, by health and state."""
 
     registry: Registry
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _kept: list[Group] = field(default_factory=list)
 
     async def look(self) -> list[Samples]:
@@ -47,7 +49,8 @@ class FleetService:
 
     async def show(self, context: RequestContext, _: admin.Nothing) -> admin.FleetView:
         """Return the number of devices, by health and state; of many devices, as they were a moment ago."""
-        groups = self._kept or await self._count(context.session)
+        async with self._turn:
+            groups = self._kept or await self._count(context.session)
         health: Counter[admin.Health] = Counter()
         reasons: Counter[admin.HealthReasonName] = Counter()
         rotation: Counter[admin.RotationState] = Counter()
