@@ -261,7 +261,7 @@ class RotationWorker:
             if attempt.rotation.deadline_at <= datetime.now(UTC):
                 return  # it has passed while others were served: the next look ends it
             attempt.advance(AttemptEvent.SWITCH_BEGUN)
-        await self._put_in_force(work.client_id, self.rotator.vault.decrypt(work.new_secret), work.generation)
+        await self._put_in_force(work, self.rotator.vault.decrypt(work.new_secret), work.generation)
         async with self.rotator.attempt(work.rotation_id) as attempt:
             attempt.advance(AttemptEvent.SWITCH_COMPLETED)
             now = attempt.rotation.switched_at = datetime.now(UTC)
@@ -283,6 +283,7 @@ class RotationWorker:
         stored = (work.rotation_id, "stored") in self.rotator.proven
         if stored or work.step is Step.STORED:
             return stored
+        await self._reported_generation(work)  # noted: the switch puts another status in its place
         new = Held.of(self.rotator.vault.decrypt(work.new_secret), work.generation)
         keycloak, broker = await self._held(work.client_id)
         return states.may_switch(work.step, stored=stored, new=new, keycloak=keycloak, broker=broker)
@@ -319,7 +320,7 @@ class RotationWorker:
             case AttemptEnding.RESTORE:
                 await self._restore(work)
             case AttemptEnding.COMPLETE:
-                await self._put_in_force(work.client_id, new_secret, work.generation)
+                await self._put_in_force(work, new_secret, work.generation)
                 async with self.rotator.attempt(work.rotation_id) as attempt:
                     if attempt.step not in states.ENDS:
                         attempt.complete(AttemptEvent.FOUND_IN_FORCE, datetime.now(UTC), self.rotator.vault)
@@ -336,6 +337,9 @@ class RotationWorker:
         if payload is not None:
             with contextlib.suppress(MessageRefusedError):
                 reported = topics.STATUS.decode(payload).secret_generation
+                if reported == work.generation:
+                    # As good as an `ack`, and gone once `_put_in_both` has published another status.
+                    self.rotator.proven.add((work.rotation_id, "ack"))
                 if reported is not None:
                     return reported
         async with self.rotator.attempt(work.rotation_id) as attempt:
@@ -352,7 +356,7 @@ class RotationWorker:
                     return  # after an `ack`, or the device has just proven that this is not its secret
                 attempt.advance(AttemptEvent.EXPIRED)
         old_secret = self.rotator.vault.decrypt(work.old_secret)
-        await self._put_in_force(work.client_id, old_secret, work.old_generation)
+        await self._put_in_force(work, old_secret, work.old_generation)
         await self._give_up(work, AttemptEvent.RESTORED)
 
     async def _give_up(self, work: OpenRotation, event: AttemptEvent) -> None:
@@ -362,18 +366,19 @@ class RotationWorker:
                 return  # it has just come back
             attempt.give_up(event, now, retry_in=self._retry_in)
 
-    async def _put_in_force(self, client_id: str, secret: SecretStr, generation: int) -> None:
+    async def _put_in_force(self, work: OpenRotation, secret: SecretStr, generation: int) -> None:
         """Put this secret in force in Keycloak, then in the broker; idempotent."""
         try:
             async with self.rotator.database.transaction() as session:
-                await engine.lock_identity(session, client_id)
-                await self._put_in_both(client_id, secret, generation)
+                await engine.lock_identity(session, work.client_id)
+                await self._put_in_both(work, secret, generation)
         except LeadershipLostError:
             # A new leader may have reverted the changes of one that was frozen.
-            await self.rotator.verify_soon(client_id)
+            await self.rotator.verify_soon(work.client_id)
             raise
 
-    async def _put_in_both(self, client_id: str, secret: SecretStr, generation: int) -> None:
+    async def _put_in_both(self, work: OpenRotation, secret: SecretStr, generation: int) -> None:
+        client_id = work.client_id
         await self.rotator.leadership.check()
         try:
             await self.keycloak.set_secret(client_id, secret, generation)
@@ -383,8 +388,11 @@ class RotationWorker:
             log.warning("rotation.no_identity", client_id=client_id)
         await self.rotator.leadership.check()
         if self.broker.drops:
-            # Published before, so that the device's status after the reconnect comes later.
-            await self.connection.send(topics.STATUS, messages.Status(online=False), client_id=client_id)
+            # Published before, so that the device's status after the reconnect comes later. What the one that it
+            # replaces proves is kept: it may be all that shows that the device has no other secret any more.
+            reported = work.generation if (work.rotation_id, "ack") in self.rotator.proven else None
+            offline = messages.Status(online=False, secret_generation=reported)
+            await self.connection.send(topics.STATUS, offline, client_id=client_id)
         await self.broker.put(client_id, secret, generation)
         await self.rotator.leadership.check()
 

@@ -28,7 +28,8 @@ from shared.database.engine import POOL_SIZE, Database
 from shared.database.outbox import Outbox
 from shared.database.tables import Device, DeviceConfig, DeviceModel, OutboxMessage, Presence, Rotation
 from shared.errors import UnavailableError
-from shared.protocol import messages
+from shared.mqtt import retained
+from shared.protocol import messages, topics
 
 MODEL: Final = "lamp"
 SLOTS: Final = 2
@@ -50,6 +51,8 @@ class Places:
     asked: Counter[str] = field(default_factory=Counter)
     secrets: dict[str, Identity] = field(default_factory=dict)
     drops: bool = False
+    status: messages.Status | None = None
+    """The retained status, of the one device whose rotation is not new."""
 
     async def get(self, client_id: str) -> Identity:
         first = Identity(client_id, SecretStr("first"), 1, enabled=True, ours=True)
@@ -68,6 +71,9 @@ class Places:
 
     async def put(self, client_id: str, _: SecretStr, __: int) -> None:
         await self.on_broker(client_id)
+
+    async def send(self, _: object, status: messages.Status, **__: str) -> None:
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,5 +247,34 @@ async def test_a_device_that_has_proven_its_login_keeps_the_new_secret_though_it
     async with leader.database.transaction() as session:
         row = await session.get_one(Rotation, offered.id)
         row.deadline_at = datetime.now(UTC)
+    async with leader.working():
+        assert (await leader.until(ONE, lambda it: it.outcome)).outcome == "DONE"
+
+
+async def test_what_a_device_reported_outlasts_the_status_that_the_leader_puts_in_its_place(
+    leader: Leader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is an earlier copy: the device has completed, and no secret but the new one."""
+    places = leader.places
+
+    async def read(_: object, __: str) -> bytes | None:
+        return None if places.status is None else topics.STATUS.encode(places.status)
+
+    async def fail(_: str) -> None:
+        raise UnavailableError("the broker does not answer")
+
+    monkeypatch.setattr(retained, "message", read)
+    async with leader.working():
+        offered = await leader.store(ONE)
+        await leader.until(ONE, lambda it: it.step == "SWITCHED")
+    places.status = messages.Status(online=True, secret_generation=offered.generation)
+    places.drops, places.on_broker = True, fail
+    async with leader.database.transaction() as session:
+        row = await session.get_one(Rotation, offered.id)
+        row.step, row.deadline_at = "SWITCHING", datetime.now(UTC)
+    async with leader.working():
+        await until(lambda: asyncio.sleep(0, places.status), lambda status: status is None or not status.online)
+    leader.rotator.proven.clear()  # the next leader is a new one
+    places.on_broker = at_once
     async with leader.working():
         assert (await leader.until(ONE, lambda it: it.outcome)).outcome == "DONE"
