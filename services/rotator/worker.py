@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.rotator import queries, states
-from services.rotator.attempt import Attempt, offer_of
+from services.rotator.attempt import Attempt, Proof, offer_of
 from services.rotator.context import Rotator
 from services.rotator.queries import DueDevice
 from services.rotator.states import AttemptEnding, AttemptEvent, Step
@@ -127,7 +127,7 @@ class RotationWorker:
         match work.step:
             case Step.RESTORING | Step.SWITCHING:
                 return True
-            case Step.STORED if (work.rotation_id, "stored") in self.rotator.proven:
+            case Step.STORED if self._proven(work, "stored"):
                 return True
             case _:
                 return work.expired or work.left
@@ -157,6 +157,10 @@ class RotationWorker:
             return
         # Not again at each wake-up, which the rotations of others cause.
         await asyncio.sleep(self.settings.sweep_s)
+
+    def _proven(self, work: OpenRotation, purpose: Proof) -> bool:
+        """Return whether the device has proven this to this leader."""
+        return (work.rotation_id, purpose) in self.rotator.proven
 
     def _check_readable(self, work: OpenRotation) -> None:
         """Raise SecretUnreadableError if this leader lacks a key."""
@@ -266,7 +270,7 @@ class RotationWorker:
             attempt.advance(AttemptEvent.SWITCH_COMPLETED)
             now = attempt.rotation.switched_at = datetime.now(UTC)
             attempt.emit(events.ROTATION_SWITCHED, events.RotationFacts(**attempt.ids))
-            if (work.rotation_id, "ack") in self.rotator.proven:
+            if self._proven(work, "ack"):
                 attempt.complete(AttemptEvent.ACK_PROVEN, now, self.rotator.vault)
                 self.rotator.wake.set()  # its slot is free
                 return
@@ -280,7 +284,7 @@ class RotationWorker:
 
     async def _may_switch(self, work: OpenRotation) -> bool:
         """Return whether the device has reported `stored` to this leader, or the switch has begun."""
-        stored = (work.rotation_id, "stored") in self.rotator.proven
+        stored = self._proven(work, "stored")
         if stored or work.step is Step.STORED:
             return stored
         await self._reported_generation(work)  # noted: the switch puts another status in its place
@@ -331,7 +335,7 @@ class RotationWorker:
         It may have proven it to this leader. Else the retained status is read first: the database may be an
         earlier copy. A device that has logged in with the new secret may have discarded the old one.
         """
-        if (work.rotation_id, "ack") in self.rotator.proven:
+        if self._proven(work, "ack"):
             return work.generation
         payload = await retained.message(self.greeted, topics.STATUS.of(client_id=work.client_id))
         if payload is not None:
@@ -351,7 +355,7 @@ class RotationWorker:
             raise ValueError("there is no secret to restore")
         if work.step != Step.RESTORING:
             async with self.rotator.attempt(work.rotation_id) as attempt:
-                has_logged_in = attempt.step == Step.DONE or (work.rotation_id, "ack") in self.rotator.proven
+                has_logged_in = attempt.step == Step.DONE or self._proven(work, "ack")
                 if has_logged_in or attempt.rotation.old_secret is None:
                     return  # after an `ack`, or the device has just proven that this is not its secret
                 attempt.advance(AttemptEvent.EXPIRED)
@@ -390,7 +394,7 @@ class RotationWorker:
         if self.broker.drops:
             # Published before, so that the device's status after the reconnect comes later. What the one that it
             # replaces proves is kept: it may be all that shows that the device has no other secret any more.
-            reported = work.generation if (work.rotation_id, "ack") in self.rotator.proven else None
+            reported = work.generation if self._proven(work, "ack") else None
             offline = messages.Status(online=False, secret_generation=reported)
             await self.connection.send(topics.STATUS, offline, client_id=client_id)
         await self.broker.put(client_id, secret, generation)
